@@ -1,0 +1,254 @@
+"""The command `license-telemetry`: see what is sent, send it, switch it off, carry it over an air gap."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from . import levels
+from . import ping as pings
+from .client import AT_ALL_COSTS
+from .courier import Delivery
+from .outbox import Unavailable
+from .pending import LARGEST_COUNT, Pending
+from .sender import Sender
+from .settings import LEVELS, Settings, is_name, state_home
+from .version import __version__
+
+DONE, FAILED = 0, 1
+ELSEWHERE_SECONDS = 10.0
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run one command; 0 when it did what it says, 1 when not, 2 for wrong arguments."""
+    options = _parser().parse_args(arguments)
+    settings = Settings(
+        endpoint=options.endpoint,
+        product_key=options.product_key,
+        product=options.product or _only_product(options),
+        version=options.version,
+        build=options.build,
+        environment=options.environment,
+        level=options.level,
+        state_dir=options.state_dir,
+        notice_version=options.notice_version,
+        proxy=options.proxy,
+        ca_file=options.ca_file,
+    )
+    pending = Pending()
+    try:
+        return int(options.run(options, settings, pending, Sender(settings, pending)))
+    except (Unavailable, ValueError, OSError) as error:
+        return _fail(str(error))
+
+
+# ── the commands ────────────────────────────────────────────────────────────────────────────
+
+
+def _preview(options: argparse.Namespace, settings: Settings, pending: Pending, sender: Sender) -> int:
+    """Print the next ping exactly as it would be sent. Sends nothing, changes nothing."""
+    _hand_over(options, pending)
+    _print(json.dumps(sender.preview(), indent=2, ensure_ascii=False))
+    if settings.why_off:
+        sys.stderr.write(f"Nothing is sent now: {settings.why_off}.\n")
+    return DONE
+
+
+def _send(options: argparse.Namespace, settings: Settings, pending: Pending, sender: Sender) -> int:
+    """Send one real ping now, with whatever else is queued, and say what happened."""
+    standing = sender.status()
+    if not standing["enabled"]:
+        return _fail(f"Not sent: {standing['why_off']}.")
+    _hand_over(options, pending)
+    pending.ask(("manual", time.time(), {}))
+    if not sender.collect():
+        return _fail(f"Not sent: the outbox can't be written ({sender.status()['trouble']}).")
+    delivery = _deliver(sender)
+    standing = sender.status()
+    if delivery is Delivery.EMPTY:
+        number = (standing["last_acknowledged"] or {}).get("sequence")
+        _print(f"Sent: {settings.endpoint} acknowledged ping {number} of {standing['installation_id']}.")
+        return DONE
+    return _fail(
+        f"Not sent: {_why_not(delivery, settings, standing)}; {standing['queued']} queued for later."
+    )
+
+
+def _status(options: argparse.Namespace, _settings: Settings, _pending: Pending, sender: Sender) -> int:
+    """Show identity, queue, last answer, next ping, level and what was lost."""
+    standing = sender.status()
+    if options.json:
+        _print(json.dumps(standing, indent=2, ensure_ascii=False))
+        return DONE
+    for name, value in standing.items():
+        _print(f"{name.replace('_', ' '):<18} {_said(value)}")
+    return DONE
+
+
+def _on(_options: argparse.Namespace, settings: Settings, _pending: Pending, sender: Sender) -> int:
+    """Undo `off` for this state directory."""
+    sender.switch(on=True)
+    _print(f"Switched on for {settings.state_dir}.")
+    return DONE
+
+
+def _off(_options: argparse.Namespace, settings: Settings, _pending: Pending, sender: Sender) -> int:
+    """Stop collecting and sending for this state directory, whatever the software does."""
+    sender.switch(on=False)
+    _print(f"Switched off for {settings.state_dir}.")
+    return DONE
+
+
+def _export(options: argparse.Namespace, _settings: Settings, _pending: Pending, sender: Sender) -> int:
+    """Write everything queued into FILE as signed uploads, for a machine that may go online."""
+    count = sender.export(options.file)
+    _print(f"{count} uploads written to {options.file}; the pings stay queued until they are acknowledged.")
+    return DONE
+
+
+def _import_enrolment(
+    options: argparse.Namespace, _settings: Settings, _pending: Pending, sender: Sender
+) -> int:
+    """Take over an identity from an enrolment file, for a machine that may not go online."""
+    installation_id = sender.adopt(json.loads(Path(options.file).read_text("utf-8")))
+    _print(f"This is now installation {installation_id}.")
+    return DONE
+
+
+def _facts(_options: argparse.Namespace, settings: Settings, _pending: Pending, _sender: Sender) -> int:
+    """Print what is found out about this machine, and why each field is collected."""
+    found = levels.strip(pings.facts(settings, settings.product), settings.level)
+    _print(json.dumps(found, indent=2, ensure_ascii=False))
+    return DONE
+
+
+# ── what they share ─────────────────────────────────────────────────────────────────────────
+
+
+def _hand_over(options: argparse.Namespace, pending: Pending) -> None:
+    if options.status:
+        claim = {
+            "status": options.status,
+            "key": options.key,
+            "source": options.source,
+            "source_detail": options.source_detail,
+            "edition": options.edition,
+            "expires_at": options.expires_at,
+        }
+        pending.ask(("license", time.time(), claim))
+    for name, count in options.feature:
+        pending.count(name, count)
+
+
+def _deliver(sender: Sender) -> Delivery:
+    """A human asked: pass over every pause, and wait a while for another process that is sending."""
+    give_up = time.monotonic() + ELSEWHERE_SECONDS
+    delivery = sender.deliver(AT_ALL_COSTS)
+    while delivery is Delivery.ELSEWHERE and time.monotonic() < give_up:
+        time.sleep(0.2)
+        delivery = sender.deliver(AT_ALL_COSTS)
+    return delivery
+
+
+def _why_not(delivery: Delivery, settings: Settings, standing: Dict[str, Any]) -> str:
+    if delivery is Delivery.ELSEWHERE:
+        return "another process is sending"
+    if not settings.endpoint:
+        return "there is no endpoint"
+    if not standing["installation_id"] and not settings.product_key:
+        return "there is neither a product key nor an enrolment"
+    last = standing["last_answer"] or {}
+    return f"{settings.endpoint}: {last.get('outcome', 'unanswered')} ({last.get('detail', 'no answer')})"
+
+
+def _only_product(options: argparse.Namespace) -> Optional[str]:
+    """Without a word on the product: the one that has a state directory here, when it is the only one."""
+    home = state_home()
+    if options.product_key or options.state_dir or home is None or not Path(home).is_dir():
+        return None
+    names = [entry.name for entry in Path(home).iterdir() if entry.is_dir()]
+    return names[0] if len(names) == 1 else None
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None or value == [] else str(value)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _fail(reason: str) -> int:
+    sys.stderr.write(reason + "\n")
+    return FAILED
+
+
+# ── the arguments ───────────────────────────────────────────────────────────────────────────
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="license-telemetry", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("-V", action="version", version=f"license-telemetry {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    shared, said, file = _shared(), _claims(), argparse.ArgumentParser(add_help=False)
+    file.add_argument("file", metavar="FILE")
+    for name, run, parents in (
+        ("preview", _preview, [shared, said]),
+        ("send", _send, [shared, said]),
+        ("status", _status, [shared]),
+        ("on", _on, [shared]),
+        ("off", _off, [shared]),
+        ("export", _export, [shared, file]),
+        ("import-enrolment", _import_enrolment, [shared, file]),
+        ("facts", _facts, [shared]),
+    ):
+        words = (run.__doc__ or "").strip()
+        command = commands.add_parser(name, parents=parents, help=words, description=words)
+        command.set_defaults(run=run)
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="for scripts")
+    return parser
+
+
+def _shared() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    for name, words in (
+        ("--endpoint", "the server's base URL; else LICENSE_TELEMETRY_ENDPOINT"),
+        ("--product-key", "pk_<slug>_<random>; else LICENSE_TELEMETRY_PRODUCT_KEY"),
+        ("--product", "the product's slug, where the key doesn't carry it"),
+        ("--state-dir", "where the outbox lies; else LICENSE_TELEMETRY_STATE_DIR"),
+        ("--version", "the version of the installed software"),
+        ("--build", "its build"),
+        ("--environment", "production, staging, development …"),
+        ("--notice-version", "the privacy notice that was shown"),
+        ("--proxy", "beside the usual proxy variables"),
+        ("--ca-file", "certificates to trust beside the system's; else LICENSE_TELEMETRY_CA_FILE"),
+    ):
+        shared.add_argument(name, help=words)
+    shared.add_argument("--level", choices=LEVELS, default="usage", help="the most that may be sent")
+    return shared
+
+
+def _claims() -> argparse.ArgumentParser:
+    said = argparse.ArgumentParser(add_help=False)
+    said.add_argument("--status", choices=pings.STATUSES, help="of the license")
+    said.add_argument("--source", choices=pings.SOURCES, help="where the license was obtained")
+    for name in ("--key", "--source-detail", "--edition", "--expires-at"):
+        said.add_argument(name)
+    said.add_argument("--feature", type=_counted, action="append", default=[], metavar="NAME[=COUNT]")
+    return said
+
+
+def _counted(text: str) -> Tuple[str, int]:
+    name, _, count = text.partition("=")
+    if not is_name(name) or not (count or "1").isdigit() or not 0 < int(count or "1") <= LARGEST_COUNT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME or NAME=COUNT")
+    return name, int(count or "1")

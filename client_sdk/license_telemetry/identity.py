@@ -1,0 +1,73 @@
+"""Who we are to the server: the identity it issued, and how to ask for one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Dict, NamedTuple, Optional
+from uuid import UUID
+
+from . import wire
+from .settings import slug_of
+
+MOST_KEY_CHARACTERS = 64
+
+
+class Identity(NamedTuple):
+    """An installation's identity; `secret` in base64url, `key` names the master key it was derived from."""
+
+    installation_id: str
+    secret: str
+    key: str
+    product: str
+
+    def signature(self, path: str, body: bytes) -> str:
+        """The value of Telemetry-Signature for a POST of `body` to `path`."""
+        mac = wire.sign(wire.secret_bytes(self.secret), "POST", path, body)
+        return wire.signature_header(self.product, self.key, self.installation_id, mac)
+
+    def is_receipt(self, header: Optional[str], request_body: bytes, response_body: bytes) -> bool:
+        return wire.is_receipt(header, wire.secret_bytes(self.secret), request_body, response_body)
+
+
+class Request(NamedTuple):
+    """A POST: its path, its own headers, and the bytes of its body."""
+
+    path: str
+    headers: Dict[str, str]
+    body: bytes
+
+
+def from_answer(answer: Any) -> Identity:
+    """The identity in an enrolment's answer, also one that an operator handed over. Raises ValueError."""
+    try:
+        found = Identity(*(str(answer[name]) for name in Identity._fields))
+        UUID(found.installation_id)
+        wire.secret_bytes(found.secret)
+    except (TypeError, KeyError, AttributeError, UnicodeError) as error:
+        raise ValueError("this is no enrolment") from error
+    if slug_of(f"pk_{found.product}_") != found.product or not _is_token(found.key):
+        raise ValueError("this is no enrolment")
+    return found
+
+
+def enrolment(product_key: str, parent: Optional[Identity]) -> Request:
+    """Ask for an identity; as a fork of `parent` signed by it, so that nobody claims a parent not theirs."""
+    headers = {"Authorization": "Bearer " + product_key}
+    if parent is None:
+        return Request(wire.ENROLL_PATH, headers, b"{}")
+    body = json.dumps({"forked_from": parent.installation_id}).encode()
+    headers[wire.SIGNATURE] = parent.signature(wire.ENROLL_PATH, body)
+    return Request(wire.ENROLL_PATH, headers, body)
+
+
+def upload(identity: Identity, body: bytes, encoding: Optional[str]) -> Request:
+    """Hand over an upload's stored bytes."""
+    headers = {wire.SIGNATURE: identity.signature(wire.PINGS_PATH, body)}
+    if encoding:
+        headers["Content-Encoding"] = encoding
+    return Request(wire.PINGS_PATH, headers, body)
+
+
+def _is_token(text: str) -> bool:
+    """Fit for the signature header: no white space, no control characters."""
+    return 0 < len(text) <= MOST_KEY_CHARACTERS and text.isascii() and text.isprintable() and " " not in text

@@ -1,0 +1,395 @@
+"""What is written down: counters, pings in their numbers, stored uploads, and the state beside them.
+
+Every method runs inside a transaction that `outbox` opened; all SQL is here.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+from .identity import Identity, from_answer
+from .levels import MOST_FEATURES
+from .pending import LARGEST_COUNT
+
+SCHEMA = """
+CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE counter (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE ping (
+  sequence INTEGER PRIMARY KEY,
+  reason TEXT NOT NULL,
+  usage INTEGER NOT NULL,
+  content TEXT NOT NULL,
+  upload_id TEXT,
+  acknowledged_at REAL,
+  resent INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE upload (
+  position INTEGER PRIMARY KEY,
+  upload_id TEXT NOT NULL,
+  body BLOB NOT NULL,
+  encoding TEXT
+);
+PRAGMA user_version = 1;
+"""
+
+DAY = 86_400.0
+MOST_COUNTERS = 4096
+MOST_KEPT = 20
+KEPT_SECONDS = 7 * DAY
+MOST_RESENT = 3
+LEASE_SECONDS = 60.0
+UPLOAD_PINGS = 100
+UPLOAD_CHARACTERS = 900_000  # with what is around the pings below the protocol's 1 MiB, even without gzip
+LOSSES = ("evicted", "refused", "unsaved")
+
+Json = Dict[str, Any]
+Build = Callable[[List[Json]], Tuple[str, bytes, Optional[str]]]
+
+
+class Limits(NamedTuple):
+    """How much may wait."""
+
+    pings: int = 500
+    characters: int = 10_000_000
+    counters: int = MOST_COUNTERS
+
+
+class Upload(NamedTuple):
+    """A stored upload: sent as these very bytes until a receipt comes. `pings` as (sequence, ping_id)."""
+
+    upload_id: str
+    body: bytes
+    encoding: Optional[str]
+    pings: List[Tuple[int, str]]
+
+
+class Ledger:
+    """One transaction's view of the outbox."""
+
+    def __init__(self, connection: sqlite3.Connection, limits: Limits) -> None:
+        self._db = connection
+        self._limits = limits
+
+    # ── state ───────────────────────────────────────────────────────────────────────────────
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A value by name; `default` also where the disk spoiled it."""
+        row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        try:
+            return default if row is None else json.loads(row[0])
+        except (ValueError, TypeError):
+            return default
+
+    def put(self, name: str, value: Any) -> None:
+        self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, json.dumps(value)))
+
+    def add(self, name: str, count: int) -> None:
+        if count:
+            self.put(name, min(self.get(name, 0) + count, LARGEST_COUNT))
+
+    def lose(self, kind: str, count: int) -> None:
+        """Count a loss, one of LOSSES: for the next ping, and for good."""
+        self.add(kind, count)
+        self.add("total_" + kind, count)
+
+    def identity(self) -> Optional[Identity]:
+        try:
+            return from_answer(self.get("identity"))
+        except ValueError:
+            return None
+
+    # ── counters ────────────────────────────────────────────────────────────────────────────
+
+    def count(self, counts: Dict[str, int]) -> None:
+        """Add to the counters of all processes; a name beyond the limit is lost and counted."""
+        for name, count in counts.items():
+            added = self._db.execute(
+                "UPDATE counter SET count = min(count + min(?, ?), ?) WHERE name = ?",
+                (count, LARGEST_COUNT, LARGEST_COUNT, name),
+            )
+            if added.rowcount:
+                continue
+            if self._number("SELECT count(*) FROM counter") < self._limits.counters:
+                self._db.execute("INSERT INTO counter VALUES (?, ?)", (name, min(count, LARGEST_COUNT)))
+            else:
+                self.lose("unsaved", count)
+
+    def usage(self) -> Json:
+        """The `usage` section the next ping takes: the oldest names first, as many as one ping may carry."""
+        rows = self._db.execute("SELECT name, count FROM counter ORDER BY rowid LIMIT ?", (MOST_FEATURES,))
+        features = dict(rows.fetchall())
+        return {"since": self.get("usage_since"), "features": features} if features else {}
+
+    def losses(self) -> Json:
+        """The `outbox` section the next ping takes."""
+        counted = {kind: self.get(kind, 0) for kind in LOSSES}
+        return {kind: count for kind, count in counted.items() if count}
+
+    def _take(self, usage: Json, losses: Json, now: str) -> None:
+        for name in usage.get("features", ()):
+            self._db.execute("DELETE FROM counter WHERE name = ?", (name,))
+        if not self._number("SELECT count(*) FROM counter"):
+            self.put("usage_since", now)
+        for kind in losses:
+            self.put(kind, 0)
+
+    # ── pings ───────────────────────────────────────────────────────────────────────────────
+
+    def queue(self, ping: Json) -> int:
+        """Give `ping` the next number; what it carries of counters and losses is from here on only in it."""
+        sequence = self._next()
+        self._take(ping.get("usage", {}), ping.get("outbox", {}), ping["occurred_at"])
+        self._insert(sequence, ping)
+        self._evict()
+        return sequence
+
+    def _next(self) -> int:
+        sequence: int = self.get("next_sequence", 1)
+        self.put("next_sequence", sequence + 1)
+        return sequence
+
+    def _insert(self, sequence: int, ping: Json) -> None:
+        self._db.execute(
+            "INSERT INTO ping (sequence, reason, usage, content) VALUES (?, ?, ?, ?)",
+            (sequence, ping.get("reason", ""), "usage" in ping, json.dumps(ping, separators=(",", ":"))),
+        )
+
+    def queued(self) -> int:
+        return self._number("SELECT count(*) FROM ping WHERE acknowledged_at IS NULL")
+
+    def _evict(self) -> None:
+        """Make room: first what carries usage and never was sent, last what tells of the license.
+
+        The newest ping stays in any case. The counts of one that never was sent go back to the counters,
+        so that only the ping is lost.
+        """
+        while self._is_over():
+            victim = self._db.execute(
+                "SELECT sequence, content, upload_id FROM ping WHERE acknowledged_at IS NULL"
+                " AND sequence < (SELECT max(sequence) FROM ping)"
+                " ORDER BY upload_id IS NOT NULL, reason = 'license', usage = 0, sequence LIMIT 1"
+            ).fetchone()
+            if victim is None:
+                return
+            self._give_up(*victim)
+
+    def _is_over(self) -> bool:
+        count, characters = self._db.execute(
+            "SELECT count(*), coalesce(sum(length(content)), 0) FROM ping WHERE acknowledged_at IS NULL"
+        ).fetchone()
+        return bool(count > self._limits.pings or characters > self._limits.characters)
+
+    def _give_up(self, sequence: int, content: str, upload_id: Optional[str]) -> None:
+        ping = _read(content)
+        self._db.execute("DELETE FROM ping WHERE sequence = ?", (sequence,))
+        self.lose("evicted", 1)
+        self._report_again(ping)
+        if upload_id is not None:
+            self.unpack(upload_id)
+        elif "usage" in ping:
+            self.count(ping["usage"].get("features", {}))
+            self.put("usage_since", ping["usage"].get("since"))
+
+    def _report_again(self, ping: Json) -> None:
+        """The losses that a lost ping was to report are for the next one."""
+        for kind, count in ping.get("outbox", {}).items():
+            self.add(kind, count)
+
+    # ── uploads ─────────────────────────────────────────────────────────────────────────────
+
+    def upload(self, build: Build) -> Optional[Upload]:
+        """The oldest stored upload; when there is none the oldest pings are packed. None without pings."""
+        row = self._db.execute("SELECT upload_id FROM upload ORDER BY position LIMIT 1").fetchone()
+        if row is None:
+            self._pack(self._unpacked(), build)
+            row = self._db.execute("SELECT upload_id FROM upload ORDER BY position LIMIT 1").fetchone()
+        return self._stored(row[0]) if row else None
+
+    def uploads(self, build: Build) -> List[Upload]:
+        """Everything queued, as stored uploads."""
+        while self._pack(self._unpacked(), build):
+            pass
+        rows = self._db.execute("SELECT upload_id FROM upload ORDER BY position").fetchall()
+        return [self._stored(row[0]) for row in rows]
+
+    def _stored(self, upload_id: str) -> Upload:
+        body, encoding = self._db.execute(
+            "SELECT body, encoding FROM upload WHERE upload_id = ?", (upload_id,)
+        ).fetchone()
+        rows = self._db.execute(
+            "SELECT sequence, content FROM ping WHERE upload_id = ? AND acknowledged_at IS NULL"
+            " ORDER BY sequence",
+            (upload_id,),
+        )
+        pings = [(sequence, _read(content).get("ping_id", "")) for sequence, content in rows]
+        return Upload(upload_id, bytes(body), encoding, pings)
+
+    def _unpacked(self) -> List[int]:
+        """The oldest pings in no upload yet, as many as one may carry."""
+        rows = self._db.execute(
+            "SELECT sequence, length(content) FROM ping WHERE acknowledged_at IS NULL AND upload_id IS NULL"
+            " ORDER BY sequence LIMIT ?",
+            (UPLOAD_PINGS,),
+        ).fetchall()
+        taken: List[int] = []
+        characters = 0
+        for sequence, length in rows:
+            characters += length
+            if taken and characters > UPLOAD_CHARACTERS:
+                break
+            taken.append(sequence)
+        return taken
+
+    def _pack(self, sequences: List[int], build: Build) -> bool:
+        """Store an upload of these pings; False when none of them is left. An unreadable ping is given up."""
+        pings, packed = [], []
+        for sequence in sequences:
+            (content,) = self._db.execute(
+                "SELECT content FROM ping WHERE sequence = ?", (sequence,)
+            ).fetchone()
+            ping = _read(content)
+            if ping:
+                pings.append({"ping_id": ping.pop("ping_id", None), "sequence": sequence, **ping})
+                packed.append(sequence)
+            else:
+                self._db.execute("DELETE FROM ping WHERE sequence = ?", (sequence,))
+                self.lose("evicted", 1)
+        if not pings:
+            return False
+        upload_id, body, encoding = build(pings)
+        self._db.execute(
+            "INSERT INTO upload (upload_id, body, encoding) VALUES (?, ?, ?)",
+            (upload_id, sqlite3.Binary(body), encoding),
+        )
+        self._each("UPDATE ping SET upload_id = ? WHERE sequence = ?", ((upload_id, s) for s in packed))
+        return True
+
+    def unpack(self, upload_id: str) -> None:
+        """Forget an upload's bytes; what of its pings is still queued will be packed anew."""
+        self._db.execute("DELETE FROM upload WHERE upload_id = ?", (upload_id,))
+        self._db.execute("UPDATE ping SET upload_id = NULL WHERE upload_id = ?", (upload_id,))
+
+    def split(self, upload: Upload, build: Build) -> None:
+        """The server refused it: two halves are tried in its place, a single ping is dropped and counted."""
+        sequences = [sequence for sequence, _ in upload.pings]
+        self.unpack(upload.upload_id)
+        if len(sequences) == 1:
+            self.refuse(sequences[0])
+            return
+        half = len(sequences) // 2
+        self._pack(sequences[:half], build)
+        self._pack(sequences[half:], build)
+
+    # ── what became of them ─────────────────────────────────────────────────────────────────
+
+    def keep(self, sequence: int, now: float) -> None:
+        """The server has it: kept a while, in case it asks again after a restored backup."""
+        self._db.execute(
+            "UPDATE ping SET acknowledged_at = ?, upload_id = NULL WHERE sequence = ?", (now, sequence)
+        )
+        self.put("last_acknowledged", [sequence, now])
+
+    def drop(self, sequence: int) -> None:
+        self._db.execute("DELETE FROM ping WHERE sequence = ?", (sequence,))
+
+    def refuse(self, sequence: int) -> None:
+        """The server won't have it: dropped and counted."""
+        row = self._db.execute("SELECT content FROM ping WHERE sequence = ?", (sequence,)).fetchone()
+        if row is not None:
+            self._report_again(_read(row[0]))
+            self.drop(sequence)
+            self.lose("refused", 1)
+
+    def resend(self, missing: Iterable[Tuple[int, int]]) -> None:
+        """Queue again what the server misses, [from, to) each, as far as it is still here."""
+        self._each(
+            "UPDATE ping SET acknowledged_at = NULL, resent = resent + 1"
+            " WHERE sequence >= ? AND sequence < ? AND acknowledged_at IS NOT NULL AND resent < ?",
+            ((first, end, MOST_RESENT) for first, end in missing),
+        )
+
+    def prune(self, now: float) -> None:
+        """Let go of what the server has had for a week, and of all but the newest twenty."""
+        self._db.execute("DELETE FROM ping WHERE acknowledged_at < ?", (now - KEPT_SECONDS,))
+        self._db.execute(
+            "DELETE FROM ping WHERE acknowledged_at IS NOT NULL AND sequence NOT IN"
+            " (SELECT sequence FROM ping WHERE acknowledged_at IS NOT NULL ORDER BY sequence DESC LIMIT ?)",
+            (MOST_KEPT,),
+        )
+
+    def adopt(self, identity: Identity) -> None:
+        """Go on under a new identity: what is queued is numbered from 1, what the old one sent forgotten."""
+        before = self.identity()
+        self.put("identity", identity._asdict())
+        self.put("reenrol", None)
+        if before is None or before.installation_id == identity.installation_id:
+            return
+        self.put("parent", before.installation_id)
+        self.put("last_acknowledged", None)
+        self._db.execute("DELETE FROM ping WHERE acknowledged_at IS NOT NULL")
+        self._db.execute("DELETE FROM upload")
+        self._db.execute("UPDATE ping SET upload_id = NULL, resent = 0")
+        rows = self._db.execute("SELECT sequence FROM ping ORDER BY sequence").fetchall()
+        self._each(
+            "UPDATE ping SET sequence = ? WHERE sequence = ?", ((n, row[0]) for n, row in enumerate(rows, 1))
+        )
+        self.put("next_sequence", len(rows) + 1)
+
+    def absorb(self, other: Ledger) -> None:
+        """Take over what another outbox, one that lived in memory, still holds."""
+        fresh = self.get("next_sequence", 1) == 1
+        if fresh:
+            self._each(
+                "INSERT OR REPLACE INTO state VALUES (?, ?)", other.rows("SELECT name, value FROM state")
+            )
+        waiting = "SELECT sequence, content FROM ping WHERE acknowledged_at IS NULL ORDER BY sequence"
+        for sequence, content in other.rows(waiting):
+            self._insert(sequence if fresh else self._next(), _read(content))
+        self.count(dict(other.rows("SELECT name, count FROM counter")))
+        if not fresh:
+            for kind in LOSSES:
+                self.lose(kind, other.get(kind, 0))
+
+    def forget_counts(self) -> None:
+        self._db.execute("DELETE FROM counter")
+
+    def clear(self) -> None:
+        """Forget everything that was to be sent."""
+        self._db.execute("DELETE FROM ping")
+        self._db.execute("DELETE FROM upload")
+        self.forget_counts()
+
+    # ── who sends ───────────────────────────────────────────────────────────────────────────
+
+    def lease(self, owner: str, now: float) -> bool:
+        """Become the one sender, or stay it. A lease that ran out, or ends impossibly late, is taken over."""
+        holder, until = self.get("lease", ("", 0.0))
+        if holder != owner and now < until <= now + LEASE_SECONDS:
+            return False
+        self.put("lease", [owner, now + LEASE_SECONDS])
+        return True
+
+    def release(self, owner: str) -> None:
+        if self.get("lease", ("", 0.0))[0] == owner:
+            self.put("lease", ["", 0.0])
+
+    def rows(self, query: str) -> List[Tuple[Any, ...]]:
+        return self._db.execute(query).fetchall()
+
+    def _number(self, query: str) -> int:
+        found: int = self._db.execute(query).fetchone()[0]
+        return found
+
+    def _each(self, statement: str, rows: Iterable[Tuple[Any, ...]]) -> None:
+        self._db.executemany(statement, rows)
+
+
+def _read(content: str) -> Json:
+    """A stored ping; empty when the disk spoiled it."""
+    try:
+        ping = json.loads(content)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return ping if isinstance(ping, dict) else {}

@@ -1,0 +1,261 @@
+"""The outbox on disk: one SQLite file, shared by all processes of the host.
+
+A connection lives as long as its transaction, under `forks.guard`: nothing of SQLite's is ever carried
+over a fork, a host that closes all descriptors closes none of ours, and a state directory that was
+replaced is noticed. The journal is a rollback journal (TRUNCATE) with synchronous=FULL, not a WAL: what
+is committed survives a power cut, it needs no shared memory (homes lie on network file systems too),
+and between transactions the state is a single file. There are few writes, so WAL's speed buys nothing.
+
+Where no file can be made the outbox lives in memory, far smaller, and moves to disk when that is mended.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, Optional
+
+from .forks import guard
+from .ledger import SCHEMA, Ledger, Limits
+
+FILE = "outbox.sqlite3"
+PATIENCE = 5.0
+MOST_SET_ASIDE = 10
+MEMORY_LIMITS = Limits(pings=40, characters=48 * 1024, counters=128)  # with its pages some 64 KiB of content
+RETRY_DISK_SECONDS = 60.0
+
+
+class Unavailable(Exception):
+    """Nothing could be written or read now."""
+
+
+class Spoiled(Unavailable):
+    """The file was no sound database; it was set aside, the next transaction begins a new one."""
+
+
+class Unwritable(Unavailable):
+    """There is no outbox, and none can be made here."""
+
+
+class Outbox:
+    """The outbox in `directory`; None: no home, it lives in memory."""
+
+    def __init__(self, directory: Optional[str]) -> None:
+        self._path = Path(directory) / FILE if directory else None
+        self._inode = 0
+        self._memory: Optional[sqlite3.Connection] = None
+        self._try_disk_at = 0.0
+        self._checked = False
+        self._spoiled = 0
+
+    @property
+    def in_memory(self) -> bool:
+        return self._memory is not None
+
+    @contextmanager
+    def transaction(self, patience: float = PATIENCE) -> Iterator[Ledger]:
+        """Everything done to the ledger is committed when the block ends, or nothing is.
+
+        Waits `patience` seconds for other processes. Raises Unavailable, its kin, and what the block raises.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            with guard:
+                connection = self._begin()
+                if connection is not None:
+                    yield from self._within(connection)
+                    return
+            if time.monotonic() > deadline:
+                raise Unavailable("another process is writing")
+            time.sleep(random.uniform(0.002, 0.03))  # noqa: S311  so that two who wait don't wait alike
+
+    @contextmanager
+    def look(self) -> Iterator[Ledger]:
+        """A ledger to read from; an empty one where there is none. Creates and changes nothing."""
+        with guard:
+            connection = self._memory or self._open_to_look() or _in_memory()
+            try:
+                yield Ledger(connection, Limits())
+            except sqlite3.Error as error:
+                raise Unavailable(str(error)) from error
+            finally:
+                if connection is not self._memory:
+                    connection.close()
+
+    # ── opening ─────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self) -> Optional[sqlite3.Connection]:
+        """A connection with its transaction begun; None while another process has one."""
+        if self._memory is not None and time.monotonic() < self._try_disk_at:
+            return self._begin_in_memory()
+        try:
+            connection = self._begin_on_disk()
+        except Unwritable:
+            self._try_disk_at = time.monotonic() + RETRY_DISK_SECONDS
+            return self._begin_in_memory()
+        if connection is not None and self._memory is not None:
+            self._move_to_disk(connection)
+        return connection
+
+    def _begin_on_disk(self) -> Optional[sqlite3.Connection]:
+        self._inode = self._make_file()
+        connection = self._open()
+        try:
+            connection.execute("PRAGMA journal_mode = TRUNCATE")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN EXCLUSIVE")
+            self._prepare(connection)
+        except sqlite3.Error as error:
+            locked = "locked" in str(error)
+            fresh = not locked and _is_empty(connection)
+            connection.close()
+            if locked:
+                return None
+            raise self._trouble(error, fresh=fresh) from error
+        return connection
+
+    def _open(self, patience: float = 0.0) -> sqlite3.Connection:
+        """A connection to a file that must be there. Raises Unwritable."""
+        assert self._path is not None
+        try:
+            uri = self._path.as_uri() + "?mode=rw"
+            connection = sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None)
+        except (sqlite3.Error, ValueError) as error:
+            raise Unwritable(str(error)) from error
+        connection.text_factory = _decode
+        return connection
+
+    def _make_file(self) -> int:
+        """The file's inode; where there was none it is made, for its owner's eyes only. Raises Unwritable."""
+        if self._path is None:
+            raise Unwritable("there is no home directory")
+        try:
+            if not self._path.exists():
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._path.touch(0o600)
+            return self._path.stat().st_ino
+        except (OSError, ValueError) as error:
+            raise Unwritable(str(error)) from error
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """The tables, and once for each process a look at whether the file is sound."""
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            _create(connection)
+        elif not self._checked:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+        self._checked = True
+        if self._spoiled:
+            ledger, self._spoiled = Ledger(connection, Limits()), 0
+            ledger.add("total_spoiled", 1)
+            ledger.lose("unsaved", 1)
+
+    def _open_to_look(self) -> Optional[sqlite3.Connection]:
+        if self._path is None or not self._path.exists():
+            return None
+        connection = self._open(patience=0.5)
+        try:
+            connection.execute("BEGIN")
+            if connection.execute("PRAGMA user_version").fetchone()[0]:
+                return connection
+        except sqlite3.Error as error:
+            connection.close()
+            raise Unavailable(str(error)) from error
+        connection.close()
+        return None
+
+    # ── ending ──────────────────────────────────────────────────────────────────────────────
+
+    def _within(self, connection: sqlite3.Connection) -> Iterator[Ledger]:
+        on_disk = connection is not self._memory
+        trouble: Optional[sqlite3.Error] = None
+        try:
+            yield Ledger(connection, Limits() if on_disk else MEMORY_LIMITS)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            trouble = error
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if on_disk:
+                connection.close()
+        if trouble is not None:
+            raise self._trouble(trouble) if on_disk else Unavailable(str(trouble)) from trouble
+
+    def _trouble(self, error: sqlite3.Error, *, fresh: bool = False) -> Unavailable:
+        """What an error of SQLite's means; a file that is no sound database is set aside."""
+        if not _is_spoiled(error):
+            return Unwritable(str(error)) if fresh else Unavailable(str(error))
+        try:
+            self._set_aside()
+        except OSError as second:
+            return Unavailable(str(second))
+        return Spoiled(str(error))
+
+    def _set_aside(self) -> None:
+        """Move the spoiled file out of the way, unless another process already did.
+
+        The journal goes first: it must never be played back into the file that comes next.
+        """
+        assert self._path is not None
+        if self._path.stat().st_ino != self._inode:
+            return
+        aside = f"{FILE}.spoiled-{time.time_ns()}"
+        journal = self._path.with_name(FILE + "-journal")
+        if journal.exists():
+            journal.replace(self._path.with_name(aside + "-journal"))
+        self._path.replace(self._path.with_name(aside))
+        self._spoiled, self._checked = 1, False
+        for old in sorted(self._path.parent.glob(FILE + ".spoiled-*[0-9]"), reverse=True)[MOST_SET_ASIDE:]:
+            for gone in self._path.parent.glob(old.name + "*"):
+                gone.unlink()
+
+    # ── without a disk ──────────────────────────────────────────────────────────────────────
+
+    def _begin_in_memory(self) -> sqlite3.Connection:
+        if self._memory is None:
+            self._memory = _in_memory()
+        self._memory.execute("BEGIN")
+        return self._memory
+
+    def _move_to_disk(self, connection: sqlite3.Connection) -> None:
+        memory, self._memory = self._memory, None
+        assert memory is not None
+        Ledger(connection, Limits()).absorb(Ledger(memory, MEMORY_LIMITS))
+        memory.close()
+
+
+def _in_memory() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    _create(connection)
+    return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in SCHEMA.split(";"):
+        if statement.strip():
+            connection.execute(statement)
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether the file holds nothing yet, as far as it can be read."""
+    try:
+        return bool(connection.execute("PRAGMA user_version").fetchone()[0] == 0)
+    except sqlite3.Error:
+        return False
+
+
+def _is_spoiled(error: sqlite3.Error) -> bool:
+    """No sound database: what it holds can't be trusted, waiting doesn't mend it."""
+    if isinstance(error, sqlite3.OperationalError):
+        return "no such table" in str(error) or "malformed" in str(error)
+    return not isinstance(error, sqlite3.ProgrammingError)
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,152 @@
+"""What the host and the customer's environment ask for, read once; nothing here raises.
+
+Imported with the package, so it keeps to modules that cost nothing; pathlib would.
+"""
+# ruff: noqa: PTH100, PTH111, PTH117, PTH118
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Mapping, Optional, Union
+
+LEVELS = ("license", "system", "usage")
+DAY = 86_400.0
+LONGEST_NAME = 64
+_ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyz0123456789"
+_OFF = ("0", "false", "no", "off")
+_LONGEST_TEXT = 4096
+
+
+class Settings:
+    """One client's settings. `why_off` is None while it may collect, else the reason in words.
+
+    An argument wins over the environment, but for privacy: the level is the lowest that anybody
+    asked for, and any switch that is off is off.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: Optional[str] = None,
+        product_key: Optional[str] = None,
+        product: Optional[str] = None,
+        version: Optional[str] = None,
+        build: Optional[str] = None,
+        environment: Optional[str] = None,
+        edition: Optional[str] = None,
+        level: str = "usage",
+        state_dir: Union[str, Path, None] = None,
+        notice_version: Optional[str] = None,
+        proxy: Optional[str] = None,
+        ca_file: Union[str, Path, None] = None,
+        enabled: Optional[bool] = None,
+        interval: Optional[float] = None,
+    ) -> None:
+        env = os.environ
+        self.endpoint = (_text(endpoint) or _variable(env, "ENDPOINT") or "").rstrip("/") or None
+        self.product_key = _text(product_key) or _variable(env, "PRODUCT_KEY")
+        self.product = _slug(_text(product)) or slug_of(self.product_key)
+        self.version, self.build, self.environment = _text(version), _text(build), _text(environment)
+        self.edition, self.notice_version = _text(edition), _text(notice_version)
+        self.level = _level(level, env)
+        self.state_dir = _directory(state_dir, env, self.product)
+        self.proxy = _text(proxy)
+        self.ca_file = _path(ca_file) or _variable(env, "CA_FILE")
+        self.interval = _interval(interval)
+        self.why_off = self._why_off(enabled, env, placed=bool(_path(state_dir)))
+
+    def _why_off(self, enabled: Optional[bool], env: Mapping[str, str], *, placed: bool) -> Optional[str]:
+        if enabled is False:
+            return "the host software has it switched off"
+        if env.get("LICENSE_TELEMETRY_DISABLED", "").strip().lower() not in ("", *_OFF):
+            return "LICENSE_TELEMETRY_DISABLED is set"
+        if env.get("LICENSE_TELEMETRY", "").strip().lower() in _OFF:
+            return "LICENSE_TELEMETRY is off"
+        if not self.product_key and not self.product and not placed:
+            return "there is no product key"
+        return None
+
+
+def is_name(value: object) -> bool:
+    """Whether `value` is a name of the protocol: ^[a-z0-9][a-z0-9._-]{0,63}$."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= LONGEST_NAME
+        and value[0] in _ALPHANUMERIC
+        and not value.strip(_ALPHANUMERIC + "._-")  # empty: every character is one of these
+    )
+
+
+def slug_of(product_key: Optional[str]) -> Optional[str]:
+    """The product's slug, which a product key `pk_<slug>_<random>` carries; None when it doesn't."""
+    parts = (product_key or "").split("_", 2)
+    return _slug(parts[1]) if len(parts) == 3 and parts[0] == "pk" else None  # noqa: PLR2004  the key's three parts
+
+
+def state_home() -> Optional[str]:
+    """The directory under which each product has its own; None where no home is known."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or os.environ.get("APPDATA")
+    elif sys.platform == "darwin":
+        base = _expanded("~/Library/Application Support")
+    else:
+        base = os.environ.get("XDG_STATE_HOME") or _expanded("~/.local/state")
+    return os.path.join(base, "license-telemetry") if base else None
+
+
+def _expanded(path: str) -> Optional[str]:
+    found = os.path.expanduser(path)
+    return found if os.path.isabs(found) else None
+
+
+def _directory(given: object, env: Mapping[str, str], product: Optional[str]) -> Optional[str]:
+    named = _path(given) or _variable(env, "STATE_DIR")
+    if named:
+        return os.path.abspath(named)
+    home = state_home()
+    return os.path.join(home, product or "unnamed") if home else None
+
+
+def _level(asked: object, env: Mapping[str, str]) -> str:
+    """The lowest that host, environment and DO_NOT_TRACK allow; a word we don't know is the lowest."""
+    wanted = [asked, (_variable(env, "LEVEL") or "usage").strip().lower()]
+    if env.get("DO_NOT_TRACK", "").strip().lower() not in ("", *_OFF):
+        wanted.append("license")
+    return LEVELS[min(LEVELS.index(level) if level in LEVELS else 0 for level in wanted)]
+
+
+def _interval(given: object) -> float:
+    if isinstance(given, (int, float)) and 0 < given <= 366 * DAY:
+        return float(given)
+    return DAY
+
+
+def _variable(env: Mapping[str, str], name: str) -> Optional[str]:
+    return env.get("LICENSE_TELEMETRY_" + name, "").strip() or None
+
+
+def _text(given: object) -> Optional[str]:
+    """`given` as one line of printable text, or None."""
+    if not isinstance(given, str):
+        return None
+    return "".join(c for c in given[:_LONGEST_TEXT] if c.isprintable()).strip() or None
+
+
+def _path(given: object) -> Optional[str]:
+    try:
+        return os.fsdecode(given) or None  # type: ignore[arg-type]  # whatever the host gave
+    except (TypeError, ValueError):
+        return None
+
+
+def _slug(text: Optional[str]) -> Optional[str]:
+    return (
+        text
+        if text and is_name(text) and "." not in text and "_" not in text and len(text) < LONGEST_NAME
+        else None
+    )

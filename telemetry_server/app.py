@@ -1,0 +1,149 @@
+"""The composition root: the only file that knows all others."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.check.registry import load_registry
+from telemetry_server.check.upload import UploadReader
+from telemetry_server.enrich.place import Atlas
+from telemetry_server.enrich.steps import add_place, hash_license_key, mark_doubtful_time, name_state
+from telemetry_server.jobs import Chore, Job, running
+from telemetry_server.keyring import Keyring
+from telemetry_server.middleware import for_browsers, surround
+from telemetry_server.receive.body import LARGEST_SENT
+from telemetry_server.receive.enroll import Enrolments
+from telemetry_server.receive.limiter import Limiter, refuse_flood
+from telemetry_server.receive.pings import Uploads
+from telemetry_server.receive.routes import routes as receive_routes
+from telemetry_server.receive.signature import Verifier, refuse_unsigned
+from telemetry_server.rollup import upkeep
+from telemetry_server.routing import Access, Route
+from telemetry_server.settings import Settings
+from telemetry_server.show.access import guard
+from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
+from telemetry_server.store.access import forget_sessions
+from telemetry_server.store.catalogue import Catalogue
+from telemetry_server.store.database import connect_writer, make_pool
+from telemetry_server.store.products import keep_parent
+from telemetry_server.store.retention import SHORTEN_ADDRESSES
+from telemetry_server.store.tally import Tally
+from telemetry_server.store.writer import GroupWriter
+
+
+def job_table(settings: Settings) -> tuple[Job, ...]:
+    """What runs by itself, once for the whole deployment."""
+    return (
+        Job("make partitions", upkeep.make_partitions, every=timedelta(hours=1)),
+        Job("forget old pings", upkeep.forget_old_pings(load_registry()), every=timedelta(days=1)),
+        Job(
+            SHORTEN_ADDRESSES,
+            upkeep.shorten_addresses(settings.address_retention_days),
+            every=timedelta(days=1),
+        ),
+        Job("empty quarantine", upkeep.empty_quarantine, every=timedelta(days=1)),
+        Job("forget sessions", _forget_sessions, every=timedelta(hours=1)),
+    )
+
+
+def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.Event) -> web.Application:
+    """The whole server; wires, and does no work. Call it where the event loop runs.
+
+    Each resource is born and dies in `cleanup_ctx`. Once `leaving` is set, clients are asked to go.
+    """
+    pool = make_pool(dsn)
+    catalogue = Catalogue(pool)
+    atlas = Atlas(settings.geoip)
+    tally = Tally()
+    verifier = Verifier(keyring, catalogue.find)
+    writer = GroupWriter(
+        partial(connect_writer, dsn),
+        lanes=settings.writer_lanes,
+        most_bytes=settings.most_waiting_mebibytes * 2**20,
+    )
+
+    async def look_again() -> bool:
+        keyring.reload()
+        return await catalogue.look_again()
+
+    uploads = Uploads(
+        steps=[
+            refuse_unsigned(verifier),
+            refuse_flood(Limiter(settings.uploads_per_minute, 60)),
+            UploadReader(load_registry()).read,
+            add_place(atlas),
+            mark_doubtful_time(),
+            hash_license_key(keyring),
+            name_state(keyring),
+        ],
+        write=writer.write,
+        count=tally.count,
+        look_again=look_again,
+        trusted_proxies=settings.trusted_proxies,
+        keep_address=settings.address_retention_days > 0,
+    )
+    enrolments = Enrolments(
+        keyring=keyring,
+        verifier=verifier,
+        find_by_key=catalogue.find_by_key,
+        keep_parent=_with_connection(pool, keep_parent),
+        limiter=Limiter(settings.enrolments_per_hour, 3600),
+        notice=_notice(settings),
+        trusted_proxies=settings.trusted_proxies,
+        keep_address=settings.address_retention_days > 0,
+    )
+    chores = (
+        Chore("read products", catalogue.refresh, every=timedelta(seconds=5)),
+        Chore("write down counts", _with_connection(pool, tally.write_down), every=timedelta(seconds=5)),
+        Chore("look for new places", lambda: asyncio.to_thread(atlas.refresh), every=timedelta(minutes=1)),
+    )
+
+    app = web.Application(middlewares=[surround(leaving)], client_max_size=LARGEST_SENT)
+    app[keys.SETTINGS], app[keys.POOL], app[keys.ATLAS] = settings, pool, atlas
+    app[keys.ROUTES] = (*receive_routes(uploads, enrolments), *SHOW_ROUTES)
+    _register(app, app[keys.ROUTES])
+    app.cleanup_ctx.extend([_owned(pool), _owned(writer)])
+    jobs = job_table(settings) if settings.jobs else ()
+    app.cleanup_ctx.append(_owned(tally.kept_to_the_last(pool.acquire)))
+    app.cleanup_ctx.append(_owned(running(jobs, chores, pool.acquire)))
+    return app
+
+
+def _register(app: web.Application, routes: tuple[Route, ...]) -> None:
+    for route in routes:
+        handler = route.handler
+        if route.access not in {Access.PRODUCT_KEY, Access.SIGNATURE}:
+            handler = for_browsers(guard(route))
+        app.router.add_route(route.method, route.path, handler)
+
+
+def _owned(resource: AbstractAsyncContextManager[Any]) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def context(_: web.Application) -> AsyncIterator[None]:
+        async with resource:
+            yield
+
+    return context
+
+
+def _with_connection(pool: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+    async def with_connection(**arguments: Any) -> None:
+        async with pool.acquire() as connection:
+            await call(connection, **arguments)
+
+    return with_connection
+
+
+def _notice(settings: Settings) -> dict[str, str] | None:
+    if not settings.notice_version:
+        return None
+    return {"version": settings.notice_version, "url": settings.notice_url}
+
+
+async def _forget_sessions(connection: Any, now: Any) -> str:
+    return f"removed {await forget_sessions(connection, now)} sessions and sign-in links"

@@ -1,0 +1,199 @@
+"""From decoded JSON to a ping we may keep, or to the reasons why not. Pure."""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import orjson
+from msgspec import UNSET
+
+from telemetry_server.check.explain import FieldFault, explain, has_forbidden_character
+from telemetry_server.check.registry import (
+    DIGEST_PATTERN,
+    LARGEST_INTEGER,
+    NAME_PATTERN,
+    Carrier,
+    Field,
+    Kind,
+    Level,
+    Registry,
+)
+from telemetry_server.check.schema import type_of
+from telemetry_server.model import Ping
+
+_NAME = re.compile(NAME_PATTERN)
+_DIGEST = re.compile(DIGEST_PATTERN)
+_REMEMBERED_NAMES = 50_000
+_IDENTITY = {"ping_id", "sequence", "occurred_at"}
+
+
+class Refused(Exception):
+    """This ping is not kept. `faults` says why, one for each wrong field, never empty."""
+
+    def __init__(self, faults: list[FieldFault]) -> None:
+        self.faults = faults
+        super().__init__(f"{faults[0].path}: {faults[0].detail}")
+
+
+class PingReader:
+    """Reads pings as the field registry declares them. One for a process; keeps a set of good names."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._type = type_of(Carrier.PING, registry)
+        self._known = {section: {f.name for f in fields} for section, fields in registry.sections().items()}
+        self._known[""] |= set(self._known) - {""}
+        self._above = {level: _fields_above(registry, level) for level in Level}
+        self._sections = [section for section in registry.sections() if section]
+        self._facts, self._details = _by_retention(registry)
+        self._formats = _fields_with_formats(registry)
+        self._good_names: set[str] = set()
+
+    def read(self, raw: object, sdk: object = None) -> Ping:
+        """The ping in `raw`, which is changed: fields above its level are taken out first.
+
+        `sdk` is what the upload says of its client; it is kept among the facts. Raises Refused.
+        """
+        if not isinstance(raw, dict):
+            raise Refused(explain(raw, self._registry))
+        stripped, unknown = self._strip(raw), self._count_unknown(raw)
+        try:
+            ping = msgspec.convert(raw, self._type)
+        except msgspec.ValidationError as error:
+            raise Refused(explain(raw, self._registry) or [FieldFault.unexplained(str(error))]) from None
+        if unknown or not self._formats_hold(ping):
+            self._refuse_the_unsound(raw)
+        return self._keep(ping, sdk, unknown, stripped)
+
+    def _strip(self, raw: dict[str, Any]) -> int:
+        privacy = raw.get("privacy")
+        level = privacy.get("level") if isinstance(privacy, dict) else None
+        if level == Level.USAGE or not isinstance(level, str) or level not in self._above:
+            return 0
+        return sum(_take_out(raw, field) for field in self._above[Level(level)])
+
+    def _count_unknown(self, raw: dict[str, Any]) -> int:
+        known = self._known
+        unknown = len(raw.keys() - known[""])
+        for section in self._sections:
+            if section in raw and isinstance(found := raw[section], dict):
+                unknown += len(found.keys() - known[section])
+        return unknown
+
+    def _formats_hold(self, ping: Any) -> bool:
+        for section, name, kind in self._formats:
+            holder = getattr(ping, section) if section else ping
+            value = UNSET if holder is UNSET else getattr(holder, name)
+            if value is UNSET or value is None:
+                continue
+            if not self._value_holds(kind, value):
+                return False
+        return True
+
+    def _value_holds(self, kind: Kind, value: Any) -> bool:
+        match kind:
+            case Kind.NAME:
+                return self._are_names((value,))
+            case Kind.DIGEST:
+                return _is_digest(value)
+            case Kind.COUNTERS:
+                return self._are_names(value) and _are_counts(value.values())
+            case _:
+                return self._are_names(value) and all(map(_is_digest, value.values()))
+
+    def _are_names(self, names: Iterable[str]) -> bool:
+        """Names repeat from ping to ping: the pattern is run once for each, the memory is bounded."""
+        if self._good_names.issuperset(names):
+            return True
+        if not all(_NAME.match(name) and not name.endswith("\n") for name in names):
+            return False
+        if len(self._good_names) < _REMEMBERED_NAMES:
+            self._good_names.update(names)
+        return True
+
+    def _refuse_the_unsound(self, raw: dict[str, Any]) -> None:
+        faults = explain(raw, self._registry)
+        if faults:
+            raise Refused(faults)
+
+    def _keep(self, ping: Any, sdk: object, unknown: int, stripped: int) -> Ping:
+        key_digest, ping.license.key_digest = ping.license.key_digest, None
+        features, usage = None, ping.usage
+        if usage is not UNSET and usage.features is not UNSET:
+            features, usage.features = orjson.dumps(usage.features).decode(), UNSET
+        facts = _members(ping, self._facts)
+        if sdk:
+            facts["sdk"] = sdk
+        return Ping(
+            ping.ping_id,
+            ping.sequence,
+            utc(ping.occurred_at),
+            key_digest,
+            msgspec.json.encode(facts).decode(),
+            msgspec.json.encode(_members(ping, self._details)).decode(),
+            features,
+            unknown,
+            stripped,
+        )
+
+
+def _members(ping: Any, names: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(ping, name)) is not UNSET}
+
+
+def _by_retention(registry: Registry) -> tuple[list[str], list[str]]:
+    """The members of a ping that are facts, and the others. A section must be all of one class."""
+    facts: list[str] = []
+    details: list[str] = []
+    for field in registry.of(Carrier.PING):
+        member = field.section or field.name
+        if member not in _IDENTITY:
+            (facts if field.retention == "fact" else details).append(member)
+    if mixed := set(facts) & set(details):
+        raise ValueError(f"fields.toml: facts and details are mixed in {', '.join(sorted(mixed))}")
+    return sorted(set(facts)), sorted(set(details))
+
+
+def check_characters(raw: object) -> None:
+    """Raises Refused where a string or a key of `raw` holds U+0000, which PostgreSQL cannot keep."""
+    if has_forbidden_character(raw):
+        raise Refused([FieldFault.forbidden_character()])
+
+
+def utc(moment: datetime) -> datetime:
+    """`moment` in UTC; the far ends of the calendar, which have no UTC, stay at the calendar's end."""
+    if moment.tzinfo is UTC:
+        return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return moment.replace(tzinfo=UTC)
+
+
+def _fields_above(registry: Registry, level: Level) -> tuple[Field, ...]:
+    return tuple(field for field in registry.of(Carrier.PING) if not level.allows(field.level))
+
+
+def _fields_with_formats(registry: Registry) -> tuple[tuple[str, str, Kind], ...]:
+    kinds = {Kind.NAME, Kind.DIGEST, Kind.COUNTERS, Kind.DIGESTS}
+    return tuple((f.section, f.name, f.kind) for f in registry.of(Carrier.PING) if f.kind in kinds)
+
+
+def _take_out(raw: dict[str, Any], field: Field) -> int:
+    holder = raw.get(field.section) if field.section else raw
+    if not isinstance(holder, dict) or field.name not in holder:
+        return 0
+    del holder[field.name]
+    if not holder:
+        del raw[field.section]
+    return 1
+
+
+def _is_digest(value: Any) -> bool:
+    return type(value) is str and len(value) == 64 and _DIGEST.match(value) is not None  # noqa: PLR2004
+
+
+def _are_counts(values: Iterable[Any]) -> bool:
+    return all(type(value) is int and 0 <= value <= LARGEST_INTEGER for value in values)

@@ -1,0 +1,134 @@
+"""The field registry, read once from `fields.toml`: every field a ping may carry."""
+
+import tomllib
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from typing import Any
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+DIGEST_PATTERN = r"^[0-9a-f]{64}$"
+LARGEST_INTEGER = 2**53 - 1
+LONGEST_STRING = 256
+DEEPEST_PING = 8
+MOST_PINGS = 500
+
+
+class Level(StrEnum):
+    """How much a copy may send, least first."""
+
+    LICENSE = "license"
+    SYSTEM = "system"
+    USAGE = "usage"
+
+    def allows(self, other: "Level") -> bool:
+        return _RANK[self] >= _RANK[other]
+
+
+_RANK = {level: rank for rank, level in enumerate(Level)}
+
+
+class Carrier(StrEnum):
+    """Where a field lies: in each ping, or once in the upload around them."""
+
+    PING = "ping"
+    UPLOAD = "upload"
+
+
+class Kind(StrEnum):
+    """The types a field may have."""
+
+    STRING = "string"
+    NAME = "name"
+    ENUM = "enum"
+    INTEGER = "integer"
+    TIMESTAMP = "timestamp"
+    UUID = "uuid"
+    DIGEST = "digest"
+    COUNTERS = "counters"
+    DIGESTS = "digests"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One declared field. `path` is dotted: `license.status`."""
+
+    path: str
+    kind: Kind
+    level: Level
+    purpose: str
+    retention: str
+    since: str
+    text: str
+    carrier: Carrier = Carrier.PING
+    required: bool = False
+    nullable: bool = False
+    values: tuple[str, ...] = ()
+    max_length: int = LONGEST_STRING
+    max_items: int = 0
+    minimum: int = -LARGEST_INTEGER
+
+    @property
+    def section(self) -> str:
+        """The object the field lies in; empty for fields of the ping itself."""
+        return self.path.rpartition(".")[0]
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a class of fields is kept, and what happens then."""
+
+    days: int
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Every field by its dotted path, in the order declared."""
+
+    version: int
+    fields: dict[str, Field]
+    purposes: dict[str, str]
+    retention: dict[str, Retention]
+
+    def of(self, carrier: Carrier) -> tuple[Field, ...]:
+        return tuple(field for field in self.fields.values() if field.carrier is carrier)
+
+    def sections(self, carrier: Carrier = Carrier.PING) -> dict[str, tuple[Field, ...]]:
+        """The fields by the object they lie in; those of the ping or upload itself under the empty name."""
+        grouped: dict[str, list[Field]] = {"": []}
+        for field in self.of(carrier):
+            grouped.setdefault(field.section, []).append(field)
+        return {section: tuple(fields) for section, fields in grouped.items()}
+
+
+@cache
+def load_registry() -> Registry:
+    """The registry this version was released with. A wrong declaration raises at once."""
+    text = resources.files("telemetry_server").joinpath("fields.toml").read_text("utf-8")
+    return parse_registry(tomllib.loads(text))
+
+
+def parse_registry(document: dict[str, Any]) -> Registry:
+    purposes: dict[str, str] = document["purposes"]
+    retention = {name: Retention(**entry) for name, entry in document["retention"].items()}
+    fields = {path: _field(path, dict(entry)) for path, entry in _leaves(document["field"])}
+    for field in fields.values():
+        if field.purpose not in purposes or field.retention not in retention:
+            raise ValueError(f"fields.toml: {field.path} names an unknown purpose or retention")
+    return Registry(document["version"], fields, purposes, retention)
+
+
+def _field(path: str, entry: dict[str, Any]) -> Field:
+    kind, level = Kind(entry.pop("type")), Level(entry.pop("level"))
+    carrier = Carrier(entry.pop("carrier", "ping"))
+    return Field(path, kind, level, carrier=carrier, values=tuple(entry.pop("values", ())), **entry)
+
+
+def _leaves(table: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(path, entry) for path, entry in table.items() if "type" in entry]

@@ -1,0 +1,148 @@
+"""What a ping looks like: msgspec types and JSON Schema, both made from the field registry.
+
+The types leave names and digests to `check.ping`: a pattern per feature name costs more than
+all the rest of the validation, and names repeat from ping to ping.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from telemetry_server.check.registry import (
+    DIGEST_PATTERN,
+    LARGEST_INTEGER,
+    MOST_PINGS,
+    NAME_PATTERN,
+    Carrier,
+    Field,
+    Kind,
+    Registry,
+)
+
+
+def type_of(carrier: Carrier, registry: Registry) -> type[msgspec.Struct]:
+    """A struct that accepts the pings or uploads that the registry allows; unknown fields are ignored."""
+    sections = registry.sections(carrier)
+    own = [_member(field) for field in sections.pop("")]
+    nested = [_section_member(name, fields) for name, fields in sections.items()]
+    return _struct(carrier.title(), own + nested)
+
+
+def _section_member(name: str, fields: tuple[Field, ...]) -> tuple[Any, ...]:
+    struct = _struct(name.title(), [_member(field) for field in fields])
+    if any(field.required for field in fields):
+        return (name, struct)
+    return (name, struct | UnsetType, UNSET)
+
+
+def _struct(name: str, members: list[tuple[Any, ...]]) -> type[msgspec.Struct]:
+    return msgspec.defstruct(name, members, kw_only=True, omit_defaults=True, gc=False)
+
+
+def _member(field: Field) -> tuple[Any, ...]:
+    value = _value_type(field)
+    if field.required:
+        return (field.name, value)
+    if field.nullable:
+        return (field.name, value | None, None)
+    return (field.name, value | UnsetType, UNSET)
+
+
+def _value_type(field: Field) -> Any:
+    match field.kind:
+        case Kind.STRING | Kind.NAME | Kind.DIGEST:
+            return Annotated[str, Meta(max_length=field.max_length)]
+        case Kind.ENUM:
+            return Literal[field.values]
+        case Kind.INTEGER:
+            return Annotated[int, Meta(ge=field.minimum, le=LARGEST_INTEGER)]
+        case Kind.TIMESTAMP:
+            return Annotated[datetime, Meta(tz=True)]
+        case Kind.UUID:
+            return UUID
+        case Kind.COUNTERS | Kind.DIGESTS:
+            return Annotated[dict[str, Any], Meta(max_length=field.max_items)]
+
+
+# ── JSON Schema ─────────────────────────────────────────────────────────────────────────────
+
+
+def ping_json_schema(registry: Registry) -> dict[str, Any]:
+    """The published contract of one ping, JSON Schema draft 2020-12."""
+    schema = _carrier_schema(Carrier.PING, registry)
+    schema["description"] = "One report of one installation. Unknown fields are ignored and counted."
+    return schema
+
+
+def upload_json_schema(registry: Registry, ping: dict[str, Any]) -> dict[str, Any]:
+    """The published contract of one upload; `ping` is the schema of its pings, or a reference to it."""
+    schema = _carrier_schema(Carrier.UPLOAD, registry)
+    schema["properties"]["pings"] = {
+        "type": "array",
+        "items": ping,
+        "minItems": 1,
+        "maxItems": MOST_PINGS,
+        "description": "In rising sequence.",
+    }
+    schema["required"].append("pings")
+    schema["description"] = "One HTTP request carrying pings."
+    return schema
+
+
+def _carrier_schema(carrier: Carrier, registry: Registry) -> dict[str, Any]:
+    sections = registry.sections(carrier)
+    schema = _object(sections.pop(""))
+    for name, fields in sections.items():
+        schema["properties"][name] = _object(fields)
+        if any(field.required for field in fields):
+            schema["required"].append(name)
+    return schema
+
+
+def _object(fields: tuple[Field, ...]) -> dict[str, Any]:
+    required = [field.name for field in fields if field.required]
+    properties = {field.name: _property(field) for field in fields}
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _property(field: Field) -> dict[str, Any]:
+    schema = _value_schema(field)
+    if field.nullable:
+        schema = {"anyOf": [schema, {"type": "null"}]}
+    return {
+        **schema,
+        "description": field.text,
+        "x-level": field.level.value,
+        "x-purpose": field.purpose,
+        "x-retention": field.retention,
+        "x-since": field.since,
+    }
+
+
+def _value_schema(field: Field) -> dict[str, Any]:
+    number = {"type": "integer", "minimum": field.minimum, "maximum": LARGEST_INTEGER}
+    name = {"type": "string", "pattern": NAME_PATTERN}
+    digest = {"type": "string", "pattern": DIGEST_PATTERN}
+    many = {"type": "object", "propertyNames": name, "maxProperties": field.max_items}
+    match field.kind:
+        case Kind.STRING:
+            return {"type": "string", "maxLength": field.max_length, "pattern": r"^[^\u0000]*$"}
+        case Kind.NAME:
+            return name
+        case Kind.ENUM:
+            return {"enum": list(field.values)}
+        case Kind.INTEGER:
+            return number
+        case Kind.TIMESTAMP:
+            return {"type": "string", "format": "date-time"}
+        case Kind.UUID:
+            return {"type": "string", "format": "uuid"}
+        case Kind.DIGEST:
+            return digest
+        case Kind.COUNTERS:
+            return {**many, "additionalProperties": number}
+        case Kind.DIGESTS:
+            return {**many, "additionalProperties": digest}

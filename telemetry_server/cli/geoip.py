@@ -1,0 +1,196 @@
+"""`telemetry-server geoip`: install, renew and look at the databases that give addresses a place.
+
+Exit codes: 0 done · 1 it could not be done, with what to do on stderr · 2 wrong usage.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from datetime import UTC, date, datetime, timedelta
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import wrap_file
+from rich.table import Table
+
+from telemetry_server.cli.download import NotPublished, open_url, shown
+from telemetry_server.enrich.databases import Database, UnusableDatabase
+from telemetry_server.enrich.fetch import dbip_lite_url
+from telemetry_server.enrich.fetch import install as install_from
+from telemetry_server.enrich.place import Atlas
+from telemetry_server.enrich.records import Kind
+
+OLD_AFTER = timedelta(days=60)
+
+
+@click.group()
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="TELEMETRY_DATA",
+    default="data",
+    show_default=True,
+    help="The server's data directory; the databases are in its folder geoip.",
+)
+@click.pass_context
+def geoip(context: click.Context, data: Path) -> None:
+    """Country, city and network operator of addresses."""
+    context.obj = data / "geoip"
+
+
+@geoip.command()
+@click.option("--source", default="dbip", show_default=True, metavar="dbip|FILE|URL")
+@click.option(
+    "--kind",
+    type=click.Choice([kind.value for kind in Kind]),
+    help="[default: told from the file; dbip: country and asn]",
+)
+@click.option("--sha256", metavar="HEX", help="Refuse a file or URL whose bytes have another SHA-256.")
+@click.pass_obj
+def install(directory: Path, source: str, kind: str | None, sha256: str | None) -> None:
+    """Install or renew databases: DB-IP Lite, free and without an account, or a .mmdb or .mmdb.gz of yours.
+
+    A running server takes them into use within a minute. DB-IP Lite is licensed CC BY 4.0: the pages
+    that show its results show a link to it.
+    """
+    wanted = Kind(kind) if kind else None
+    if source == "dbip":
+        if sha256:
+            raise click.UsageError("DB-IP publishes no SHA-256; --sha256 goes with a FILE or a URL.")
+        for each in [wanted] if wanted else [Kind.COUNTRY, Kind.ASN]:
+            _tell(_from_dbip(directory, each))
+    elif "://" in source:
+        _tell(_from_url(directory, source, wanted, sha256))
+    else:
+        _tell(_from_file(directory, Path(source), wanted, sha256))
+
+
+@geoip.command()
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@click.pass_obj
+def status(directory: Path, as_json: bool) -> None:
+    """Show which databases are installed and how old they are; exit with 1 if one can't be used."""
+    atlas = Atlas(directory)
+    rows = [_about(kind, atlas.databases.get(kind)) for kind in Kind]
+    if as_json:
+        attributions = [owed._asdict() for owed in atlas.attributions]
+        answer = {"databases": rows, "attributions": attributions, "problems": atlas.problems}
+        click.echo(json.dumps(answer, indent=2))
+    else:
+        _print(rows, atlas)
+    if atlas.problems:
+        raise click.exceptions.Exit(1)
+
+
+@geoip.command()
+@click.pass_obj
+def reload(directory: Path) -> None:
+    """Check the installed files and have running servers read them again, which they do within a minute."""
+    atlas = Atlas(directory)
+    if atlas.problems:
+        raise click.ClickException("\n".join(atlas.problems))
+    for kind in atlas.databases:
+        with _told():
+            os.utime(directory / kind.filename)
+    if not atlas.databases:
+        raise click.ClickException("No database is installed. Run: telemetry-server geoip install")
+    click.echo(f"Good: {', '.join(atlas.databases)}. Running servers read them within a minute.")
+
+
+def _from_dbip(directory: Path, kind: Kind) -> Database:
+    """This month's database, or last month's as long as this one isn't out."""
+    this_month = _today().replace(day=1)
+    try:
+        return _from_url(directory, dbip_lite_url(kind, this_month), kind, None)
+    except NotPublished:
+        last_month = this_month - timedelta(days=1)
+        return _from_url(directory, dbip_lite_url(kind, last_month), kind, None)
+
+
+def _from_url(directory: Path, url: str, kind: Kind | None, sha256: str | None) -> Database:
+    try:
+        with closing(open_url(url)) as answer:
+            return _from_stream(directory, answer, answer.length, kind, sha256)
+    except UnusableDatabase as problem:
+        raise click.ClickException(f"{shown(url)}: {problem.detail}") from problem
+    except (OSError, HTTPException) as problem:
+        raise click.ClickException(
+            f"{shown(url)} can't be installed: {getattr(problem, 'reason', problem)}\n"
+            "If this machine can't reach it, download it on another one, bring it here and run:\n"
+            "  telemetry-server geoip install --source FILE"
+        ) from problem
+
+
+def _from_file(directory: Path, path: Path, kind: Kind | None, sha256: str | None) -> Database:
+    with _told(), path.open("rb") as file:
+        return _from_stream(directory, file, path.stat().st_size, kind, sha256)
+
+
+def _from_stream(
+    directory: Path, stream: Any, size: int | None, kind: Kind | None, sha256: str | None
+) -> Database:
+    console = Console(stderr=True)
+    named = str(kind) if kind else "database"
+    shown = wrap_file(stream, size, description=named, console=console, transient=True) if size else None
+    with shown or nullcontext(stream) as source:
+        return install_from(source, directory, kind, sha256=sha256)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What goes wrong with files is told in a sentence."""
+    try:
+        yield
+    except UnusableDatabase as problem:
+        raise click.ClickException(problem.detail) from problem
+    except OSError as problem:
+        raise click.ClickException(str(problem)) from problem
+
+
+def _tell(database: Database) -> None:
+    built = f", built {database.built_on}" if database.built_on else ""
+    click.echo(f"{database.kind}: {database.source}{built}")
+    if database.attribution:
+        text, url = database.attribution
+        click.echo(f'  Its license asks for the link "{text}" ({url}) on pages that show its results.')
+
+
+def _about(kind: Kind, database: Database | None) -> dict[str, Any]:
+    if database is None:
+        return {"kind": kind, "source": None, "built_on": None, "age_days": None, "bytes": None}
+    built_on = database.built_on
+    return {
+        "kind": kind,
+        "source": database.source,
+        "built_on": built_on and built_on.isoformat(),
+        "age_days": built_on and (_today() - built_on).days,
+        "bytes": database.fingerprint.size,
+    }
+
+
+def _print(rows: list[dict[str, Any]], atlas: Atlas) -> None:
+    table = Table("kind", "source", "built on", "age", "size")
+    for row in rows:
+        table.add_row(*_cells(row))
+    Console().print(table)
+    for text, url in atlas.attributions:
+        click.echo(f"{text}: {url}")
+    for problem in atlas.problems:
+        click.echo(f"Problem: {problem}", err=True)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    if row["source"] is None:
+        return [row["kind"], "not installed", "", "", ""]
+    age = row["age_days"]
+    old = age is not None and age > OLD_AFTER.days
+    days = "unknown" if age is None else f"{age} days" + (": old, run geoip install" if old else "")
+    return [row["kind"], row["source"], row["built_on"] or "unknown", days, f"{row['bytes'] / 2**20:.1f} MiB"]
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()

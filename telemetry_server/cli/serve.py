@@ -1,0 +1,97 @@
+"""The command "serve"."""
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from telemetry_server.cli.session import database
+from telemetry_server.cli.workers import Site, reserve, run, serve_here, serve_in_workers, stop_on_signals
+from telemetry_server.errors import OperatorError
+from telemetry_server.keyring import open_keyring
+from telemetry_server.model import Role
+from telemetry_server.settings import Settings
+from telemetry_server.store.access import create_sign_in_link
+from telemetry_server.store.database import operator_connection
+from telemetry_server.store.migrate import migrate
+from telemetry_server.store.partitions import make_partitions
+from telemetry_server.store.products import add_product, all_products, good_keys
+
+SIGN_IN_MINUTES = 60
+
+
+@click.command()
+@click.option("--listen", help="Address to listen on, HOST:PORT; port 0 takes a free one.")
+@click.option("--workers", type=int, help="Server processes on the one port.")
+@click.option("--product", metavar="NAME", help="Make this product first, if there is none yet.")
+@click.pass_context
+def serve(context: click.Context, **options: Any) -> None:
+    """Receive pings and show pages, until SIGTERM or Ctrl-C.
+
+    Without TELEMETRY_DATABASE_URL it runs a PostgreSQL of its own in the data directory.
+    """
+    first_product = options.pop("product")
+    run(_serve(context.obj.settings(**options), first_product))
+
+
+async def _serve(settings: Settings, first_product: str | None) -> None:
+    stop = stop_on_signals()
+    open_keyring(settings.keyring)
+    holder, port = _reserve(settings)
+    with contextlib.closing(holder):
+        async with database(settings, say=_say) as dsn:
+            await _prepare(dsn)
+            site = Site(settings, dsn, settings.host_and_port[0], port)
+            welcome = asyncio.create_task(_welcome(site, first_product, answering := asyncio.Event()))
+            serving = serve_here if settings.workers == 1 else serve_in_workers
+            await serving(site, stop, answering.set)
+            await welcome
+
+
+def _reserve(settings: Settings) -> Any:
+    try:
+        return reserve(*settings.host_and_port)
+    except OSError as error:
+        raise OperatorError(
+            f"Cannot listen on {settings.listen} ({error.strerror}). Stop what is there, or give another --listen."
+        ) from error
+
+
+async def _prepare(dsn: str) -> None:
+    async with operator_connection(dsn) as connection:
+        await migrate(connection, say=_say)
+        await make_partitions(connection, datetime.now(UTC).date())
+
+
+async def _welcome(site: Site, first_product: str | None, answering: asyncio.Event) -> None:
+    """Tells, once requests are answered, where to look and how to send the first ping."""
+    now = datetime.now(UTC)
+    async with operator_connection(site.dsn) as connection:
+        if first_product and not await all_products(connection):
+            await add_product(connection, first_product, now=now)
+        products, keys = await all_products(connection), await good_keys(connection)
+        link = await create_sign_in_link(connection, Role.ADMIN, now, SIGN_IN_MINUTES)
+    await answering.wait()
+    url = site.settings.public_url.rstrip("/") or f"http://{site.reachable_host}:{site.port}"
+    shown = [(product.name, key) for product in products for key in keys.get(product.id, [])[:1]]
+    click.echo(_words(url, link, shown))
+
+
+def _words(url: str, link: str, products: list[tuple[str, str]]) -> str:
+    lines = [f"Product key   {key}   ({name})" for name, key in products[:5]]
+    lines += [f"Address       {url}", f"Sign in       {url}/sign-in?token={link}   (once, within the hour)"]
+    if not products:
+        lines.append('No product yet: telemetry-server product add "My product"')
+    else:
+        lines += [
+            "",
+            "Send this machine's Server Information:",
+            f"    license-telemetry send --endpoint {url} --product-key {products[0][1]}",
+        ]
+    return "\n".join(["", *lines, ""])
+
+
+def _say(sentence: str) -> None:
+    click.echo(sentence, err=True)

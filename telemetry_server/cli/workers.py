@@ -1,0 +1,145 @@
+"""Server processes: one in this process, or several on one port, each started again when it dies."""
+
+import asyncio
+import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from telemetry_server.app import create_app
+from telemetry_server.keyring import open_keyring
+from telemetry_server.logs import Severity, log
+from telemetry_server.receive.connections import Door, bind
+from telemetry_server.settings import Settings
+
+_RESTART_SECONDS = 1
+_STOP_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a server process needs to know; goes to a new process as it is."""
+
+    settings: Settings
+    dsn: str
+    host: str
+    port: int
+
+    @property
+    def reachable_host(self) -> str:
+        """Where this machine itself finds the server: an address that means "any" is answered by loopback."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  compared, not bound
+        return f"[{host}]" if ":" in host else host
+
+
+async def serve_here(site: Site, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """Answers requests in this process until `stop` is set, then leaves without resetting anybody."""
+    leaving = asyncio.Event()
+    app = create_app(site.settings, open_keyring(site.settings.keyring), site.dsn, leaving)
+    door = Door(app, leaving)
+    await door.open(bind(site.host, site.port))
+    _settle_memory()
+    ready()
+    await stop.wait()
+    await door.close()
+
+
+async def serve_in_workers(site: Site, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """Answers requests in `settings.workers` processes until `stop` is set; a dead one is started again."""
+    context = multiprocessing.get_context("spawn")
+    async with asyncio.TaskGroup() as group:
+        for number in range(site.settings.workers):
+            group.create_task(_keep_worker(context, site, number, stop))
+        await _answering(site, stop)
+        ready()
+
+
+async def _keep_worker(context: Any, site: Site, number: int, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        worker = context.Process(target=_worker, args=(site,), name=f"worker {number}")
+        worker.start()
+        dead = asyncio.create_task(asyncio.to_thread(worker.join))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({dead, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if stop.is_set():
+            await _stop_worker(worker, dead)
+            return
+        log("worker died", Severity.ERROR, worker=number, exit_code=worker.exitcode)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _RESTART_SECONDS)
+
+
+async def _stop_worker(worker: Any, dead: "asyncio.Task[None]") -> None:
+    if worker.is_alive():
+        worker.terminate()
+    await asyncio.wait({dead}, timeout=_STOP_SECONDS)
+    if worker.is_alive():
+        worker.kill()
+        await dead
+
+
+async def _answering(site: Site, stop: asyncio.Event) -> None:
+    """Returns when a worker accepts connections."""
+    while not stop.is_set():
+        with contextlib.suppress(OSError):
+            _, writer = await asyncio.open_connection(site.reachable_host.strip("[]"), site.port)
+            writer.close()
+            return
+        await asyncio.sleep(0.05)
+
+
+def _worker(site: Site) -> None:
+    """The whole life of a worker process. It stops on SIGTERM, and when its parent is gone."""
+    run(_worker_life(site))
+
+
+async def _worker_life(site: Site) -> None:
+    stop = stop_on_signals(only_terminate=True)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    asyncio.get_running_loop().add_reader(parent.sentinel, stop.set)
+    await serve_here(site, stop)
+
+
+def stop_on_signals(*, only_terminate: bool = False) -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set. Workers leave SIGINT, which a terminal sends to all, to their parent."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, (lambda: None) if only_terminate else stop.set)
+    return stop
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs `main` on uvloop where the extra `fast` is installed, else on asyncio's own loop."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415  an extra
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def reserve(host: str, port: int) -> tuple[socket.socket, int]:
+    """Holds the address for the workers without listening; gives the port, chosen by the system for 0."""
+    holder = bind(host, port)
+    return holder, holder.getsockname()[1]
+
+
+def _settle_memory() -> None:
+    """What is there at start-up stays; the collector need not look at it with every generation."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

@@ -1,0 +1,105 @@
+"""A GeoIP database comes in: received, its checksum compared, inflated, checked, put in place.
+
+The file in use is replaced by a rename, in one step, after the new one has opened and answered.
+Whatever goes wrong before leaves the old one as it was.
+"""
+
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from datetime import date
+from pathlib import Path
+from typing import IO, Protocol
+
+from telemetry_server.enrich.databases import Database, UnusableDatabase
+from telemetry_server.enrich.records import Kind
+
+MAX_BYTES = 2 << 30
+"""The largest database accepted, as received and inflated. The largest ones sold are around 1 GiB."""
+
+CHUNK = 1 << 18
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+def dbip_lite_url(kind: Kind, month: date) -> str:
+    """Where DB-IP publishes its free database of `month`: no account, CC BY 4.0, attribution needed."""
+    return f"https://download.db-ip.com/free/dbip-{kind}-lite-{month:%Y-%m}.mmdb.gz"
+
+
+def install(
+    source: Readable,
+    directory: Path,
+    kind: Kind | None = None,
+    *,
+    sha256: str | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Database:
+    """Put the database that `source` gives, plain or gzipped, into `directory`; give it back open.
+
+    Without `kind`, it is told from the records. `sha256` is that of the bytes as received, in
+    hexadecimal. Raises UnusableDatabase, or the OSError of `source` or of the disk.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".install-") as work:
+        received = _receive(source, Path(work, "received"), sha256, max_bytes)
+        candidate = _inflated(received, Path(work, "inflated"), max_bytes)
+        database = Database.open(candidate, kind)
+        # Also readable by the server when the operator installs as root.
+        candidate.chmod(0o644)
+        candidate.replace(directory / database.kind.filename)
+        _to_disk(directory)
+    return database
+
+
+def _receive(source: Readable, path: Path, sha256: str | None, max_bytes: int) -> Path:
+    digest = hashlib.sha256()
+    with path.open("xb") as file:
+        size = 0
+        while chunk := source.read(CHUNK):
+            size = _within(max_bytes, size + len(chunk))
+            digest.update(chunk)
+            file.write(chunk)
+        _flush(file)
+    if sha256 and sha256.lower() != digest.hexdigest():
+        raise UnusableDatabase(
+            f"The SHA-256 of what came is {digest.hexdigest()}, not {sha256.lower()}. "
+            "It was damaged or changed on the way, or the checksum is that of another file."
+        )
+    return path
+
+
+def _inflated(path: Path, into: Path, max_bytes: int) -> Path:
+    """`path` itself unless it is gzipped, which its first bytes tell."""
+    with path.open("rb") as received:
+        if received.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
+            return path
+    try:
+        with gzip.open(path) as source:
+            return _receive(source, into, None, max_bytes)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as damage:
+        raise UnusableDatabase(f"The gzip file is cut short or damaged ({damage}). Get it again.") from damage
+
+
+def _within(max_bytes: int, size: int) -> int:
+    if size > max_bytes:
+        raise UnusableDatabase(f"The file is larger than {max_bytes} bytes: no GeoIP database is.")
+    return size
+
+
+def _flush(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _to_disk(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

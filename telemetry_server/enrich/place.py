@@ -1,0 +1,198 @@
+"""Where an address is, as far as the installed GeoIP databases know: country, city, network operator.
+
+All of it is approximate, so each place says which database told it, how old that is and how wide
+a network it speaks of. Without a database every place is unknown, and everything else works.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache, partial
+from ipaddress import IPv6Address, ip_address, ip_network
+from pathlib import Path
+
+from telemetry_server.enrich.databases import (
+    SLOW,
+    Address,
+    Attribution,
+    Database,
+    Fingerprint,
+    UnusableDatabase,
+)
+from telemetry_server.enrich.records import Facts, Kind
+
+REMEMBERED = 8_192
+"""Addresses whose place is kept in memory: a few megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is known of an address's place; None is unknown.
+
+    country         ISO 3166-1 alpha-2, upper case
+    region, city    English names
+    asn             number of the network's operator, without "AS"
+    organisation    name of the network's operator
+    source          the databases that told it, joined by " + "
+    built_on        the day the oldest of them was put together
+    prefix_length   of the widest network that all of this is said of
+    """
+
+    country: str | None = None
+    region: str | None = None
+    city: str | None = None
+    asn: int | None = None
+    organisation: str | None = None
+    source: str | None = None
+    built_on: date | None = None
+    prefix_length: int | None = None
+
+    @property
+    def provenance(self) -> str | None:
+        """For evidence: "DB-IP Lite country 2026-11, /24, approximate"."""
+        if self.source is None:
+            return None
+        built = f" {self.built_on:%Y-%m}" if self.built_on else ""
+        return f"{self.source}{built}, /{self.prefix_length}, approximate"
+
+
+UNKNOWN = Place()
+
+_FACTS = ("country", "region", "city", "asn", "organisation")
+# Many addresses are in the same place; to find it again is faster than to make it, and takes no memory.
+_shared = lru_cache(4_096)(Place)
+
+# Never in a database. As (network, mask) by version: these tests cost a tenth of `address in network`.
+_LOCAL = {
+    version: tuple(
+        (int(network.network_address), int(network.netmask)) for network in map(ip_network, networks)
+    )
+    for version, networks in {
+        4: (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+        ),
+        6: ("::/127", "fc00::/7", "fe80::/10"),
+    }.items()
+}
+
+
+class Atlas:
+    """Places, from whichever of country.mmdb, city.mmdb and asn.mmdb are in `directory`.
+
+    The databases in use are one value that `refresh` replaces, together with the memory of earlier
+    look-ups. So a look-up sees the old databases or the new ones, never a mixture, from any thread;
+    the old ones close when the last look-up lets go of them.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._refused: dict[Kind, tuple[Fingerprint | None, str]] = {}
+        self._use({})
+        self.refresh()
+
+    def place(self, address: Address | str) -> Place:
+        """The place of `address`. Never raises: what is no public address is nowhere."""
+        try:
+            return self._find(address)
+        except ValueError:
+            return UNKNOWN
+
+    def refresh(self) -> bool:
+        """Take new, changed and removed files into use; whether there were any.
+
+        A file that can't be used is told in `problems`, and the database before it stays in use.
+        Reads the changed files whole: in a server, call it in a thread.
+        """
+        found = {kind: database for kind in Kind if (database := self._current(kind))}
+        if changed := found != self.databases:
+            self._use(found)
+        return changed
+
+    @property
+    def databases(self) -> Mapping[Kind, Database]:
+        """The databases in use."""
+        return self._databases
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What an operator should know and mend, in sentences."""
+        refused = [problem for _, problem in list(self._refused.values())]
+        damaged = [database.problem for database in self._databases.values()]
+        return tuple(filter(None, (SLOW, *refused, *damaged)))
+
+    @property
+    def attributions(self) -> tuple[Attribution, ...]:
+        """What pages that show places have to show beside them, by the licenses of the databases."""
+        owed = (database.attribution for database in self._databases.values())
+        return tuple(dict.fromkeys(filter(None, owed)))
+
+    def _use(self, databases: Mapping[Kind, Database]) -> None:
+        self._databases = databases
+        asked = tuple(databases.values())
+        self._find: Callable[[Address | str], Place] = lru_cache(REMEMBERED)(partial(_place, asked))
+
+    def _current(self, kind: Kind) -> Database | None:
+        """The database of `kind` to be used from now on."""
+        in_use, seen = self._databases.get(kind), None
+        path = self._directory / kind.filename
+        try:
+            seen = Fingerprint.of(path)
+            if kind in self._refused and self._refused[kind][0] == seen:
+                return in_use
+            if in_use is None or in_use.fingerprint != seen:
+                in_use = Database.open(path, kind)
+        except FileNotFoundError:
+            in_use = None
+        except UnusableDatabase as problem:
+            self._refused[kind] = seen, f"{path.name}: {problem}"
+            return in_use
+        except OSError as problem:
+            # A missing permission or a full disk may pass without a change of the file: try each time.
+            self._refused[kind] = None, f"{path.name}: {problem.strerror}. Make it readable for the server."
+            return in_use
+        self._refused.pop(kind, None)
+        return in_use
+
+
+def _place(databases: Iterable[Database], address: Address | str) -> Place:
+    """Raises ValueError if `address` isn't one."""
+    if isinstance(address, str):
+        address = ip_address(address)
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return UNKNOWN if _is_local(address) else _ask(databases, address)
+
+
+def _is_local(address: Address) -> bool:
+    number = int(address)
+    for network, mask in _LOCAL[address.version]:  # noqa: SIM110 - half the time of any()
+        if number & mask == network:
+            return True
+    return False
+
+
+def _ask(databases: Iterable[Database], address: Address) -> Place:
+    known: Facts = {}
+    sources, built_on, prefix_length = "", None, 0
+    for database in databases:
+        if database.kind is Kind.COUNTRY and "country" in known:
+            continue  # one source for all of geography: no city of one country in another
+        facts, length = database.find(address)
+        if facts:
+            known |= facts
+            sources = f"{sources} + {database.source}" if sources else database.source
+            built_on = _older(built_on, database.built_on)
+            prefix_length = max(prefix_length, length)
+    if not sources:
+        return UNKNOWN
+    return _shared(*map(known.get, _FACTS), sources, built_on, prefix_length)
+
+
+def _older(one: date | None, other: date | None) -> date | None:
+    return min(one, other) if one and other else one or other

@@ -1,0 +1,105 @@
+"""What the record of a GeoIP database says, whoever made it.
+
+Two shapes are in use: the nested one of MaxMind and DB-IP (`country.iso_code`, `city.names.en`,
+`autonomous_system_number`) and flat ones (`country_code`, `city`, `asn`). A reader takes a record
+of either and gives only the facts it found, fit to be stored: text is at most 256 characters and
+without U+0000; a value of the wrong type counts as absent.
+"""
+
+import re
+from enum import StrEnum
+from typing import Any, TypedDict
+
+MAX_TEXT = 256
+MAX_ASN = 2**32 - 1
+
+# Codes some databases use for "somewhere": no country, so no claim to be made with them.
+NO_COUNTRY = frozenset({"AP", "EU", "XX", "ZZ"})
+
+Record = dict[str, Any]
+
+
+class Kind(StrEnum):
+    """What a database knows of an address. The order is that of asking: the more exact first."""
+
+    CITY = "city"
+    COUNTRY = "country"
+    ASN = "asn"
+
+    @property
+    def filename(self) -> str:
+        return f"{self}.mmdb"
+
+
+class Facts(TypedDict, total=False):
+    """`country` is an ISO 3166-1 alpha-2 code, `asn` the number without "AS"."""
+
+    country: str
+    region: str
+    city: str
+    asn: int
+    organisation: str
+
+
+def facts(kind: Kind, record: Record) -> Facts:
+    """What `record` says of the matters of `kind`; empty if nothing."""
+    if kind is Kind.ASN:
+        return _operator(record)
+    known = _country(record)
+    if kind is Kind.CITY:
+        _add_area(known, record)
+    return known
+
+
+def is_of(kind: Kind, record: Record) -> bool:
+    """Whether `record` says what the databases of `kind` are there for."""
+    known = facts(kind, record)
+    return ("city" in known or "region" in known) if kind is Kind.CITY else kind.value in known
+
+
+def _country(record: Record) -> Facts:
+    nested = record.get("country")
+    code = nested.get("iso_code") if isinstance(nested, dict) else record.get("country_code", nested)
+    if not isinstance(code, str) or len(code) != len("XX") or not (code.isascii() and code.isalpha()):
+        return {}
+    code = code.upper()
+    return {} if code in NO_COUNTRY else {"country": code}
+
+
+def _add_area(known: Facts, record: Record) -> None:
+    divisions = record.get("subdivisions")
+    widest = divisions[0] if isinstance(divisions, list) and divisions else None
+    if region := _name(widest or record.get("region") or record.get("state1")):
+        known["region"] = region
+    if city := _name(record.get("city")):
+        known["city"] = city
+
+
+def _operator(record: Record) -> Facts:
+    known: Facts = {}
+    if (number := _as_number(record.get("autonomous_system_number", record.get("asn")))) is not None:
+        known["asn"] = number
+    if name := text(record.get("autonomous_system_organization") or record.get("as_name")):
+        known["organisation"] = name
+    return known
+
+
+def _as_number(value: object) -> int | None:
+    if isinstance(value, str) and re.fullmatch("(AS)?[0-9]{1,10}", value, re.ASCII):
+        value = int(value.removeprefix("AS"))
+    return value if isinstance(value, int) and 0 < value <= MAX_ASN else None
+
+
+def _name(value: object) -> str | None:
+    """The English name of a place, nested as `names.en` or plain."""
+    if not isinstance(value, dict):
+        return text(value)
+    names = value.get("names")
+    return text(names.get("en")) if isinstance(names, dict) else None
+
+
+def text(value: object) -> str | None:
+    """`value` if it is a string with something in it, in a form that PostgreSQL stores; else None."""
+    if not isinstance(value, str):
+        return None
+    return value.replace("\0", "").strip()[:MAX_TEXT] or None

@@ -1,0 +1,146 @@
+"""Every error this server means, drawn before it is defined.
+
+    TelemetryError
+    ├── BadRequest                      400   the bytes are not what the protocol says
+    │   ├── Malformed                         not JSON, not UTF-8, broken gzip
+    │   ├── TooLarge                    413   over a limit on bytes
+    │   ├── UnsupportedEncoding         415   neither identity nor gzip
+    │   └── Unprocessable               422   JSON, but not an upload
+    ├── Unauthenticated                 401   no signature, product key, token or session that we know
+    ├── Forbidden                       403   known, but not allowed
+    ├── NotFound                        404
+    ├── MethodNotAllowed                405
+    ├── SlowClient                      408   the body did not arrive in time
+    ├── TooManyRequests                 429   over its ration; carries when to come back
+    ├── Unavailable                     503   full, or PostgreSQL is away; nothing was kept
+    └── OperatorError                         something the person at the command line can mend
+        ├── SettingsError                     a setting is wrong or unknown
+        ├── MigrationError                    the database is not one this version can use
+        └── (store.embedded adds its own)
+
+The class docstring is the message unless a better one is given; `status` and `code` are the
+class's. `receive/problems.py` turns them into RFC 9457 documents; the command line prints the
+message and leaves with `exit_code`. Driver errors are translated in `store/` only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One wrong place in a body: `pointer` is a JSON Pointer (RFC 6901)."""
+
+    pointer: str
+    detail: str
+
+
+class TelemetryError(Exception):
+    """Something went wrong in the telemetry server."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        problems: Sequence[FieldProblem] = (),
+        retry_after: int | None = None,
+    ) -> None:
+        self.detail = detail or (type(self).__doc__ or "").strip()
+        self.problems = tuple(problems)
+        self.retry_after = retry_after
+        super().__init__(self.detail)
+
+
+class BadRequest(TelemetryError):
+    """The request is not one this server understands."""
+
+    status, code = 400, "bad_request"
+
+
+class Malformed(BadRequest):
+    """The body is not valid JSON in UTF-8."""
+
+    code = "malformed"
+
+
+class TooLarge(BadRequest):
+    """The body is larger than the limit."""
+
+    status, code = 413, "too_large"
+
+
+class UnsupportedEncoding(BadRequest):
+    """Send the body as it is, or with Content-Encoding: gzip."""
+
+    status, code = 415, "unsupported_encoding"
+
+
+class Unprocessable(BadRequest):
+    """The body is JSON, but not what this address takes."""
+
+    status, code = 422, "unprocessable"
+
+
+class Unauthenticated(TelemetryError):
+    """The request is not signed by anyone this server knows."""
+
+    status, code = 401, "unauthenticated"
+
+
+class Forbidden(TelemetryError):
+    """This is not allowed with the rights you have."""
+
+    status, code = 403, "forbidden"
+
+
+class NotFound(TelemetryError):
+    """There is nothing at this address."""
+
+    status, code = 404, "not_found"
+
+
+class MethodNotAllowed(TelemetryError):
+    """This address does not take that method."""
+
+    status, code = 405, "method_not_allowed"
+
+
+class SlowClient(TelemetryError):
+    """The body did not arrive in time."""
+
+    status, code = 408, "slow_client"
+
+
+class TooManyRequests(TelemetryError):
+    """Too many requests; come back after the time in Retry-After."""
+
+    status, code = 429, "too_many_requests"
+
+
+class Unavailable(TelemetryError):
+    """Nothing was kept; send the same bytes again after the time in Retry-After."""
+
+    status, code = 503, "unavailable"
+
+
+class OperatorError(TelemetryError):
+    """The command cannot go on."""
+
+    code = "operator"
+
+
+class SettingsError(OperatorError):
+    """The settings are wrong."""
+
+    code, exit_code = "settings", 2
+
+
+class MigrationError(OperatorError):
+    """The database is not one this version can use."""
+
+    code, exit_code = "migration", 3

@@ -1,0 +1,75 @@
+"""What runs by itself. The job table is wired in `app.py`.
+
+A *job* runs for the whole deployment: under an advisory lock, safe to repeat, by hand with
+"telemetry-server run JOB". A *chore* belongs to one server process: it keeps that process's memory
+fresh. `background` is the only place that makes a task.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from telemetry_server.logs import Severity, log
+from telemetry_server.store.database import Acquire
+from telemetry_server.store.job_log import run_locked
+
+_RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work for the whole deployment, due `every` so often. `run` gives a sentence on what it did."""
+
+    name: str
+    run: Callable[[Any, datetime], Awaitable[str]]
+    every: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Work of one process, due `every` so often."""
+
+    name: str
+    run: Callable[[], Awaitable[object]]
+    every: timedelta
+
+
+async def run_job(job: Job, acquire: Acquire, *, only_if_due: bool = False) -> str | None:
+    """Runs the job now; None where another process holds it, or where it is not due."""
+    due_after = job.every if only_if_due else timedelta(0)
+    return await run_locked(acquire, job.name, job.run, now=datetime.now(UTC), due_after=due_after)
+
+
+@asynccontextmanager
+async def running(jobs: Sequence[Job], chores: Sequence[Chore], acquire: Acquire) -> AsyncIterator[None]:
+    """Runs jobs and chores in the background until the block is left."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [background(group, _repeat(job.name, job.every, _due(job, acquire))) for job in jobs]
+        tasks += [background(group, _repeat(chore.name, chore.every, chore.run)) for chore in chores]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+def background(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return group.create_task(work)
+
+
+def _due(job: Job, acquire: Acquire) -> Callable[[], Awaitable[object]]:
+    return lambda: run_job(job, acquire, only_if_due=True)
+
+
+async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[object]]) -> None:
+    """Runs at once, then `every` so often; after a failure, soon again."""
+    while True:
+        pause = every.total_seconds()
+        try:
+            await run()
+        except Exception as error:  # noqa: BLE001  one failing job must not stop the others
+            log("job failed", Severity.ERROR, job=name, error=f"{type(error).__name__}: {error}")
+            pause = min(pause, _RETRY_SECONDS)
+        await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311  spreads several servers

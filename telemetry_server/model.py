@@ -1,0 +1,150 @@
+"""The words of this project as types. Imports nothing of ours."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+InstallationId = NewType("InstallationId", UUID)
+PingId = NewType("PingId", UUID)
+ProductId = NewType("ProductId", UUID)
+Slug = NewType("Slug", str)
+
+
+class Status(StrEnum):
+    """What became of one ping of an upload."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    FORKED = "forked"
+    QUARANTINED = "quarantined"
+    REJECTED = "rejected"
+
+
+class Reason(StrEnum):
+    """Why a ping was rejected, or a part of it dropped. The closed set that is counted."""
+
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    UNKNOWN_VALUE = "unknown_value"
+    TOO_LONG = "too_long"
+    BAD_FORMAT = "bad_format"
+    OUT_OF_RANGE = "out_of_range"
+    TOO_MANY = "too_many"
+    FORBIDDEN_CHARACTER = "forbidden_character"
+    TOO_DEEP = "too_deep"
+    TOO_LARGE = "too_large"
+    MALFORMED = "malformed"
+    OUT_OF_ORDER = "out_of_order"
+
+
+class Role(StrEnum):
+    """What a token or a signed-in person may do."""
+
+    VIEWER = "viewer"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What the vendor sells; the tenant of every other row."""
+
+    id: ProductId
+    slug: Slug
+    name: str
+    ping_interval_seconds: int
+    created_at: datetime
+
+
+class Ping(msgspec.Struct, gc=False):
+    """A ping that passed `check/`, on its way through the pipeline; later steps fill in the last fields.
+
+    `facts` is a JSON object of what stays the same from ping to ping, `details` one of what does not,
+    `features` one of the counters, or None where the ping has none.
+    """
+
+    ping_id: UUID
+    sequence: int
+    occurred_at: datetime
+    key_digest: str | None
+    facts: str
+    details: str
+    features: str | None
+    unknown: int
+    stripped: int
+    license_key_hash: bytes | None = None
+    time_suspect: bool = False
+    state: bytes = b""
+
+
+class SignedUpload(msgspec.Struct, gc=False):
+    """The pings of one upload by one installation, ready for the writer: no number twice, rising.
+
+    `place` is a JSON object; `client_address` is the address as text, or None where it is never kept.
+    """
+
+    installation_id: UUID
+    product_id: UUID
+    received_at: datetime
+    client_address: str | None
+    place: str
+    pings: list[Ping]
+
+
+class Written(msgspec.Struct, frozen=True, gc=False):
+    """What the writer committed. `missing`: half-open ranges [from, to) of numbers that never came.
+
+    `others` maps the number of each ping that was not accepted to what became of it.
+    """
+
+    others: dict[int, Status] = {}
+    missing: tuple[tuple[int, int], ...] = ()
+
+
+class RefusedPing(msgspec.Struct, frozen=True, gc=False):
+    """A ping that is not kept: what can be said of its identity, and why."""
+
+    ping_id: str | None
+    sequence: int | None
+    reason: Reason
+    detail: str
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """The installation whose secret signed a request."""
+
+    product: Product
+    installation_id: UUID
+    secret: bytes
+
+
+class Arrival(msgspec.Struct):
+    """An upload on its way through the pipeline; each step fills in what it finds out.
+
+    `sent` are the bytes as they came, `body` the inflated ones.
+    """
+
+    path: str
+    signature: str
+    sent: bytes
+    body: bytes
+    address: str | None
+    received_at: datetime
+    sender: Sender | None = None
+    upload_id: str | None = None
+    sent_at: datetime | None = None
+    items: list[Ping | RefusedPing] = []
+    place: str = "{}"
+
+    @property
+    def known_sender(self) -> Sender:
+        """The sender, once the signature was checked; a step that needs it stands after that one."""
+        assert self.sender is not None
+        return self.sender
+
+
+Step: TypeAlias = Callable[[Arrival], None]

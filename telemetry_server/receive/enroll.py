@@ -1,0 +1,140 @@
+"""POST /v1/enroll: a copy gets its identity. Nothing is written, but for the parent of a forked one."""
+
+import secrets
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeAlias
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+
+from telemetry_server.errors import FieldProblem, Malformed, Unauthenticated, Unprocessable
+from telemetry_server.keyring import Keyring
+from telemetry_server.model import Product
+from telemetry_server.receive.address import client_address
+from telemetry_server.receive.body import inflate, read_body
+from telemetry_server.receive.limiter import Limiter, network_of
+from telemetry_server.receive.signature import SIGNATURE, Verifier
+from telemetry_server.settings import Network
+
+FindByKey: TypeAlias = Callable[[str], Awaitable[Product | None]]
+
+
+class KeepParent(Protocol):
+    """Records which identity a forked copy had before."""
+
+    async def __call__(
+        self,
+        *,
+        installation_id: UUID,
+        parent_id: UUID,
+        product: Product,
+        now: datetime,
+        client_address: str | None,
+    ) -> None: ...
+
+
+class Enrolments:
+    """The handler of enrolments."""
+
+    def __init__(
+        self,
+        *,
+        keyring: Keyring,
+        verifier: Verifier,
+        find_by_key: FindByKey,
+        keep_parent: KeepParent,
+        limiter: Limiter,
+        notice: dict[str, str] | None = None,
+        trusted_proxies: Sequence[Network] = (),
+        keep_address: bool = True,
+    ) -> None:
+        self._keyring = keyring
+        self._verifier = verifier
+        self._find_by_key = find_by_key
+        self._keep_parent = keep_parent
+        self._limiter = limiter
+        self._notice = notice
+        self._trusted_proxies = trusted_proxies
+        self._keep_address = keep_address
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        headers = request.headers
+        forwarded = headers.getall("X-Forwarded-For", ())
+        address = client_address(request.remote, forwarded, self._trusted_proxies)
+        self._limiter.admit(network_of(address))
+        sent = await read_body(request)
+        product = await self._product(headers.get("Authorization", ""))
+        claimed = _claimed_parent(inflate(sent, headers.get("Content-Encoding")))
+        enrolment = new_enrolment(self._keyring, product, notice=self._notice)
+        if claimed is not None:
+            parent = self._parent(claimed, headers.get(SIGNATURE, ""), request.path, sent, product)
+            await self._keep_parent(
+                installation_id=enrolment["installation_id"],
+                parent_id=parent,
+                product=product,
+                now=datetime.now(UTC),
+                client_address=address if self._keep_address else None,
+            )
+        return web.Response(
+            body=orjson.dumps(enrolment, option=orjson.OPT_UTC_Z),
+            status=201,
+            headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
+        )
+
+    async def _product(self, authorization: str) -> Product:
+        scheme, _, key = authorization.partition(" ")
+        product = await self._find_by_key(key.strip()) if scheme.lower() == "bearer" else None
+        if product is None:
+            raise Unauthenticated("Send a valid product key: Authorization: Bearer <product key>")
+        return product
+
+    def _parent(self, claimed: UUID, signature: str, path: str, sent: bytes, product: Product) -> UUID:
+        """The parent, proven by a signature with its secret. Raises Unauthenticated."""
+        sender = self._verifier.sender(signature, "POST", path, sent)
+        if sender.installation_id != claimed or sender.product.id != product.id:
+            raise Unauthenticated("forked_from must be the installation that signed the request.")
+        return sender.installation_id
+
+
+def new_enrolment(keyring: Keyring, product: Product, *, notice: dict[str, str] | None) -> dict[str, Any]:
+    """A new identity, as the answer to an enrolment and as the file for a copy that is not online."""
+    installation_id = uuid7()
+    secret = keyring.secret(keyring.current, product.id, installation_id)
+    return {
+        "installation_id": installation_id,
+        "secret": urlsafe_b64encode(secret).rstrip(b"=").decode(),
+        "key": keyring.current,
+        "product": product.slug,
+        "next_ping_seconds": product.ping_interval_seconds,
+        "notice": notice,
+        "server_time": datetime.now(UTC),
+    }
+
+
+def uuid7() -> UUID:
+    """A UUID whose first bits are the time (RFC 9562)."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = secrets.randbits(74)
+    high, low = random >> 62, random & (2**62 - 1)
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)
+
+
+def _claimed_parent(body: bytes) -> UUID | None:
+    if not body.strip():
+        return None
+    try:
+        raw = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"The body is not valid JSON in UTF-8: {error}") from None
+    if not isinstance(raw, dict):
+        raise Unprocessable("An enrolment is a JSON object; an empty one will do.")
+    if raw.get("forked_from") is None:
+        return None
+    try:
+        return UUID(raw["forked_from"])
+    except (ValueError, TypeError, AttributeError):
+        raise Unprocessable(problems=[FieldProblem("/forked_from", "must be a UUID")]) from None

@@ -1,0 +1,54 @@
+"""Rations: the generic cell rate algorithm, one timestamp for each key, in memory of this process."""
+
+import ipaddress
+import math
+import time
+from collections.abc import Callable
+
+from telemetry_server.errors import TooManyRequests
+from telemetry_server.model import Arrival, Step
+
+_MOST_KEYS = 200_000
+
+
+class Limiter:
+    """Lets each key have `count` in `seconds`, all at once if it likes.
+
+    When more keys are busy than memory allows, the oldest are forgotten: a ration fails open.
+    """
+
+    def __init__(self, count: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._cost = seconds / count
+        self._burst = seconds
+        self._clock = clock
+        self._free_at: dict[object, float] = {}
+
+    def admit(self, key: object) -> None:
+        """Takes one from the key's ration. Raises TooManyRequests with when to come back."""
+        now = self._clock()
+        free_at = max(self._free_at.get(key, 0.0), now) + self._cost
+        if free_at - now > self._burst:
+            raise TooManyRequests(retry_after=math.ceil(free_at - now - self._burst))
+        self._free_at[key] = free_at
+        if len(self._free_at) > _MOST_KEYS:
+            self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        busy = {key: free_at for key, free_at in self._free_at.items() if free_at > now}
+        self._free_at = dict(list(busy.items())[-_MOST_KEYS // 2 :])
+
+
+def refuse_flood(limiter: Limiter) -> Step:
+    """The step that keeps one installation from taking everybody's place."""
+
+    def step(arrival: Arrival) -> None:
+        limiter.admit(arrival.known_sender.installation_id)
+
+    return step
+
+
+def network_of(address: str | None) -> str | None:
+    """What one party is likely to have: an IPv4 address, or an IPv6 /64."""
+    if address is None or ":" not in address:
+        return address
+    return str(ipaddress.ip_network(f"{address}/64", strict=False))

@@ -1,0 +1,139 @@
+"""POST /v1/pings: an upload comes in, runs through the pipeline, is committed, and is answered."""
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import orjson
+from aiohttp import web
+
+from telemetry_server.errors import Unavailable
+from telemetry_server.model import Arrival, Ping, RefusedPing, SignedUpload, Status, Step, Written
+from telemetry_server.receive.address import client_address
+from telemetry_server.receive.body import inflate, read_body
+from telemetry_server.receive.signature import RECEIPT, SIGNATURE, UnknownSigner, receipt
+from telemetry_server.settings import Network
+
+COME_BACK_SECONDS = (5, 60)  # a fleet must not come back at once
+
+Write: TypeAlias = Callable[[SignedUpload, int], Awaitable[Written]]
+LookAgain: TypeAlias = Callable[[], Awaitable[bool]]
+Count: TypeAlias = Callable[[Arrival, Written], None]
+
+
+class Uploads:
+    """The handler of uploads: `steps` run in order, `write` commits, `count` is told what became of it.
+
+    `look_again` takes up products and master keys that are new, and tells whether that may have helped.
+    """
+
+    def __init__(
+        self,
+        *,
+        steps: Sequence[Step],
+        write: Write,
+        count: Count,
+        look_again: LookAgain,
+        trusted_proxies: Sequence[Network] = (),
+        keep_address: bool = True,
+    ) -> None:
+        self._steps = tuple(steps)
+        self._write = write
+        self._count = count
+        self._look_again = look_again
+        self._trusted_proxies = trusted_proxies
+        self._keep_address = keep_address
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        arrival = await self._receive(request)
+        try:
+            self._run(arrival)
+        except UnknownSigner:
+            if not await self._look_again():
+                raise
+            self._run(arrival)
+        written = await self._commit(arrival)
+        self._count(arrival, written)
+        return _answer(arrival, written)
+
+    def _run(self, arrival: Arrival) -> None:
+        for step in self._steps:
+            step(arrival)
+
+    async def _receive(self, request: web.Request) -> Arrival:
+        headers = request.headers
+        sent = await read_body(request)
+        return Arrival(
+            request.path,
+            headers.get(SIGNATURE, ""),
+            sent,
+            inflate(sent, headers.get("Content-Encoding")),
+            client_address(request.remote, headers.getall("X-Forwarded-For", ()), self._trusted_proxies),
+            datetime.now(UTC),
+        )
+
+    async def _commit(self, arrival: Arrival) -> Written:
+        pings = _distinct(arrival.items)
+        if not pings:
+            return Written()
+        upload = SignedUpload(
+            arrival.known_sender.installation_id,
+            arrival.known_sender.product.id,
+            arrival.received_at,
+            arrival.address if self._keep_address else None,
+            arrival.place,
+            pings,
+        )
+        try:
+            return await self._write(upload, len(arrival.body))
+        except Unavailable as error:
+            error.retry_after = random.randint(*COME_BACK_SECONDS)  # noqa: S311  no secret hangs on it
+            raise
+
+
+def _distinct(items: Sequence[Ping | RefusedPing]) -> list[Ping]:
+    """The pings that passed, each number once; a plain repetition within the upload comes out."""
+    return list({item.sequence: item for item in items if isinstance(item, Ping)}.values())
+
+
+def _answer(arrival: Arrival, written: Written) -> web.Response:
+    sender = arrival.known_sender
+    answer = orjson.dumps(
+        {
+            "upload_id": arrival.upload_id,
+            "results": _results(arrival.items, written),
+            "missing": written.missing,
+            "next_ping_seconds": sender.product.ping_interval_seconds,
+            "notices": [],
+            "server_time": arrival.received_at,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+    headers = {"Content-Type": "application/json", RECEIPT: receipt(sender.secret, arrival.sent, answer)}
+    return web.Response(body=answer, headers=headers)
+
+
+def _results(items: Sequence[Ping | RefusedPing], written: Written) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = []
+    told: set[int] = set()
+    for item in items:
+        if isinstance(item, RefusedPing):
+            results.append(_refusal(item))
+            continue
+        status = written.others.get(item.sequence, Status.ACCEPTED)
+        if status is Status.ACCEPTED and item.sequence in told:
+            status = Status.DUPLICATE
+        told.add(item.sequence)
+        results.append({"ping_id": item.ping_id, "sequence": item.sequence, "status": status})
+    return results
+
+
+def _refusal(item: RefusedPing) -> dict[str, Any]:
+    return {
+        "ping_id": item.ping_id,
+        "sequence": item.sequence,
+        "status": Status.REJECTED,
+        "code": item.reason,
+        "detail": item.detail,
+    }

@@ -1,0 +1,51 @@
+"""The routes installations call."""
+
+from telemetry_server.errors import (
+    Malformed,
+    SlowClient,
+    TooLarge,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+    Unprocessable,
+    UnsupportedEncoding,
+)
+from telemetry_server.receive.enroll import Enrolments
+from telemetry_server.receive.pings import Uploads
+from telemetry_server.routing import Access, Route
+
+_ERRORS = (
+    Malformed,
+    Unauthenticated,
+    SlowClient,
+    TooLarge,
+    UnsupportedEncoding,
+    Unprocessable,
+    TooManyRequests,
+    Unavailable,
+)
+
+
+def routes(uploads: Uploads, enrolments: Enrolments) -> tuple[Route, ...]:
+    return (
+        Route(
+            "POST",
+            "/v1/enroll",
+            enrolments,
+            "Get an identity",
+            Access.PRODUCT_KEY,
+            body="EnrolmentRequest",
+            answers={201: "Enrolment"},
+            errors=_ERRORS,
+        ),
+        Route(
+            "POST",
+            "/v1/pings",
+            uploads,
+            "Send pings",
+            Access.SIGNATURE,
+            body="Upload",
+            answers={200: "UploadAnswer"},
+            errors=_ERRORS,
+        ),
+    )

@@ -1,0 +1,77 @@
+"""Who signed a request, and the receipt of the answer. PROTOCOL: Identity, Uploading, The answer."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeAlias
+from uuid import UUID
+
+from telemetry_server.errors import Unauthenticated
+from telemetry_server.keyring import Keyring
+from telemetry_server.model import Arrival, Product, Sender, Step
+
+SIGNATURE = "Telemetry-Signature"
+RECEIPT = "Telemetry-Receipt"
+
+FindProduct: TypeAlias = Callable[[str], Product | None]
+
+_HEADER = re.compile(
+    r"v1 product=([a-z0-9][a-z0-9-]{0,62}) key=([A-Za-z0-9_-]{1,32})"
+    r" installation=([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}) hmac=([0-9a-f]{64})"
+)
+_REMEMBERED_SENDERS = 50_000
+
+
+class UnknownSigner(Unauthenticated):
+    """The request is not signed by anyone this server knows."""
+
+
+class Verifier:
+    """Tells whose secret signed a request. Secrets are derived; the last ones used stay in memory."""
+
+    def __init__(self, keyring: Keyring, find_product: FindProduct) -> None:
+        self._keyring = keyring
+        self._find_product = find_product
+        self._derive = lru_cache(_REMEMBERED_SENDERS)(self._derive_secret)
+
+    def sender(self, header: str, method: str, path: str, sent: bytes) -> Sender:
+        """The installation that signed these bytes. Raises Unauthenticated, always with the same words.
+
+        It is UnknownSigner where the product or the master key is not known (yet): look again.
+        """
+        match = _HEADER.fullmatch(header)
+        if match is None:
+            raise Unauthenticated(
+                f"The header {SIGNATURE} must read: "
+                "v1 product=<slug> key=<key> installation=<uuid> hmac=<hex>"
+            )
+        slug, key, installation, claimed = match.groups()
+        product = self._find_product(slug)
+        if product is None or key not in self._keyring.masters:
+            raise UnknownSigner
+        installation_id, secret = self._derive(key, product.id, installation)
+        message = f"v1\n{method}\n{path}\n".encode() + sent
+        if not hmac.compare_digest(hmac.digest(secret, message, "sha256").hex(), claimed):
+            raise Unauthenticated
+        return Sender(product, installation_id, secret)
+
+    def _derive_secret(self, key: str, product_id: UUID, installation: str) -> tuple[UUID, bytes]:
+        installation_id = UUID(installation)
+        return installation_id, self._keyring.secret(key, product_id, installation_id)
+
+
+def refuse_unsigned(verifier: Verifier) -> Step:
+    """The step that finds out who sent an upload, or refuses it."""
+
+    def step(arrival: Arrival) -> None:
+        arrival.sender = verifier.sender(arrival.signature, "POST", arrival.path, arrival.sent)
+
+    return step
+
+
+def receipt(secret: bytes, sent: bytes, answer: bytes) -> str:
+    """The value of Telemetry-Receipt for an answer to the bytes `sent`."""
+    message = b"receipt\n" + hashlib.sha256(sent).hexdigest().encode() + b"\n" + answer
+    return f"v1 hmac={hmac.digest(secret, message, 'sha256').hex()}"

@@ -1,0 +1,51 @@
+"""The route table's rows: one declaration registers a route, guards it and describes it in OpenAPI."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from telemetry_server.errors import TelemetryError
+from telemetry_server.model import Role
+
+
+class Access(StrEnum):
+    """Who may call a route, and what they show for it."""
+
+    PUBLIC = "public"
+    PRODUCT_KEY = "product_key"
+    SIGNATURE = "signature"
+    PERSON = "person"  # a signed-in browser or an API token, of at least the route's role
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter, or one in the path; `schema` is JSON Schema."""
+
+    name: str
+    text: str
+    schema: Mapping[str, Any]
+    where: str = "query"
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method at one path.
+
+    `body` and `answers` name schemas of the OpenAPI document (show/openapi.py); an answer whose name
+    contains a slash is a media type instead (`text/html`). Pages (`page=True`) send people who are not
+    signed in to the sign-in page; all others answer with a problem document.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[Any], Awaitable[Any]]
+    summary: str
+    access: Access
+    role: Role = Role.VIEWER
+    page: bool = False
+    parameters: tuple[Parameter, ...] = ()
+    body: str | None = None
+    answers: Mapping[int, str] = field(default_factory=dict)
+    errors: tuple[type[TelemetryError], ...] = ()

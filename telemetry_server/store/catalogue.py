@@ -1,0 +1,64 @@
+"""The products, kept in memory by each server process: every upload asks for one."""
+
+import math
+import time
+from collections.abc import Callable
+
+import asyncpg
+
+from telemetry_server.errors import Unavailable
+from telemetry_server.model import Product
+from telemetry_server.store.database import translated
+from telemetry_server.store.products import all_products, product_by_key
+
+_KEY_IS_GOOD_FOR_SECONDS = 30
+_MOST_KEYS = 10_000
+_NEVER = -math.inf
+
+
+class Catalogue:
+    """All products by slug, as of the last refresh; product keys as of the last half minute."""
+
+    def __init__(self, pool: asyncpg.Pool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._read_at = _NEVER
+        self._by_slug: dict[str, Product] = {}
+        self._by_key: dict[str, tuple[float, Product | None]] = {}
+
+    async def refresh(self) -> None:
+        """Reads the products anew; a job does so every few seconds."""
+        async with translated(), self._pool.acquire() as connection:
+            self._by_slug = {product.slug: product for product in await all_products(connection)}
+        self._read_at = self._clock()
+
+    async def look_again(self) -> bool:
+        """Reads the products anew, but at most once a second; False where it was too soon."""
+        if self._clock() - self._read_at < 1:
+            return False
+        await self.refresh()
+        return True
+
+    def find(self, slug: str) -> Product | None:
+        """The product of that slug. Raises Unavailable before the products were read for the first time."""
+        if not self._by_slug and self._read_at == _NEVER:
+            raise Unavailable
+        return self._by_slug.get(slug)
+
+    async def find_by_key(self, key: str) -> Product | None:
+        """The product of a product key that is good. Raises Unavailable."""
+        now = self._clock()
+        asked_at, product = self._by_key.get(key, (-_KEY_IS_GOOD_FOR_SECONDS, None))
+        if now - asked_at < _KEY_IS_GOOD_FOR_SECONDS and product is not None:
+            return product
+        async with translated(), self._pool.acquire() as connection:
+            product = await product_by_key(connection, key)
+        if product is not None:
+            self._by_slug.setdefault(product.slug, product)
+            self._remember(key, now, product)
+        return product
+
+    def _remember(self, key: str, now: float, product: Product) -> None:
+        if len(self._by_key) >= _MOST_KEYS:
+            self._by_key.clear()
+        self._by_key[key] = (now, product)

@@ -1,0 +1,86 @@
+"""Connections to PostgreSQL, with the settings everything else rests on."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+
+from telemetry_server.errors import OperatorError, Unavailable
+
+Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
+
+OLDEST_MAJOR = 15
+AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    TimeoutError,
+)
+
+_SESSION = {
+    "application_name": "telemetry-server",
+    "timezone": "UTC",
+    "jit": "off",
+    "synchronous_commit": "on",  # an acknowledged ping is committed, whatever the server's default is
+}
+
+
+class DatabaseUnreachable(OperatorError):
+    """PostgreSQL cannot be reached."""
+
+    code, exit_code = "database_unreachable", 4
+
+
+async def connect(dsn: str, **settings: str) -> asyncpg.Connection:
+    """One connection. Raises what asyncpg raises; see AWAY for what means that PostgreSQL is away."""
+    return await asyncpg.connect(dsn, timeout=5, command_timeout=30, server_settings=_SESSION | settings)
+
+
+async def connect_writer(dsn: str) -> asyncpg.Connection:
+    """A connection for the group writer: its one statement is planned once, whatever the group's size."""
+    return await connect(dsn, plan_cache_mode="force_generic_plan")
+
+
+@asynccontextmanager
+async def operator_connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for a command; raises DatabaseUnreachable with what to do."""
+    try:
+        connection = await connect(dsn)
+    except (*AWAY, asyncpg.PostgresError, ValueError) as error:
+        raise DatabaseUnreachable(
+            f"PostgreSQL cannot be reached ({error or type(error).__name__}). "
+            "Check TELEMETRY_DATABASE_URL and that the server runs."
+        ) from error
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+def make_pool(dsn: str, *, size: int = 4) -> asyncpg.Pool:
+    """The connections that pages, API and jobs share; an async context manager.
+
+    Opens none before one is needed. Call it where the event loop runs.
+    """
+    return asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=size,
+        timeout=5,
+        command_timeout=30,
+        server_settings=_SESSION | {"statement_timeout": "15s", "idle_in_transaction_session_timeout": "30s"},
+    )
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turns the errors that mean PostgreSQL is away into Unavailable."""
+    try:
+        yield
+    except AWAY as error:
+        raise Unavailable("PostgreSQL is away; try again in a moment.") from error

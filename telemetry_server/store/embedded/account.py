@@ -1,0 +1,46 @@
+"""The operating system user that PostgreSQL runs as: never root."""
+
+import os
+import pwd
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from telemetry_server.store.embedded.errors import EmbeddedAccountUnusable
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    name: str
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, user: int | str) -> Self:
+        """The account with this number or name; `EmbeddedAccountUnusable` when the system has none."""
+        try:
+            entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
+        except KeyError:
+            raise EmbeddedAccountUnusable(
+                f"PostgreSQL needs an operating system user with a name, and {user!r} has none here. "
+                "Add it to /etc/passwd, or run as a user that is there."
+            ) from None
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+    @property
+    def is_other(self) -> bool:
+        """Whether we are root, and must become this user to run PostgreSQL."""
+        return self.uid != os.geteuid()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What `subprocess` needs to run a program as this user."""
+        if not self.is_other:
+            return {}
+        groups = os.getgrouplist(self.name, self.gid)
+        return {"user": self.uid, "group": self.gid, "extra_groups": groups}
+
+
+def owner(path: Path) -> int:
+    """The number of the user whom `path` belongs to; 0, root's, also when nothing is there."""
+    return path.lstat().st_uid if path.exists() else 0

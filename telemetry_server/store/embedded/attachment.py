@@ -1,0 +1,124 @@
+"""Many processes use one DATA; the first starts PostgreSQL, the last one stops it.
+
+Two locks keep count. Whoever uses PostgreSQL holds a share of `users`; whoever leaves tries to have `users`
+alone, and having it stops PostgreSQL. Shareholders start it one at a time under `start`. The kernel frees the
+locks of a killed process, so a PostgreSQL left running is found by the next user and stopped by the last.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import asyncpg
+
+from telemetry_server.store.embedded.wheel import NEWEST
+from telemetry_server.store.embedded.cluster import Cluster
+from telemetry_server.store.embedded.errors import EmbeddedError, EmbeddedTimeout
+from telemetry_server.store.embedded.home import Home
+from telemetry_server.store.embedded.processes import Patience, Say, owned, silent, until
+
+START_TIMEOUT_SECONDS = 600.0
+
+
+class Attachment:
+    """This process's use of the embedded PostgreSQL; its threads and children just use the `dsn`."""
+
+    def __init__(self, cluster: Cluster, start_timeout: float, say: Say) -> None:
+        self._cluster = cluster
+        self._start_timeout = start_timeout
+        self._say = say
+
+    @property
+    def dsn(self) -> str:
+        """For the application, asyncpg or psql: the role `telemetry`, owner of the database `telemetry`."""
+        return self._cluster.dsn()
+
+    @property
+    def admin_dsn(self) -> str:
+        """The superuser `postgres` and its own database: for set-up and tests only."""
+        return self._cluster.dsn("postgres", "postgres")
+
+    async def ensure_running(self) -> None:
+        """Returns when connections are accepted; otherwise as `attached`."""
+        patience = Patience(self._start_timeout, self._say)
+        cluster, home = self._cluster, self._cluster.home
+        async with owned(home.lock("start"), patience, "another process to start PostgreSQL"):
+            home.finish_upgrade()
+            home.demand(cluster.major)
+            if not home.postgres.exists():
+                self._say(f"making a new database in {home.postgres}")
+                await cluster.initialise()
+            await cluster.start(patience)
+
+    async def keep_alive(self) -> NoReturn:
+        """Start PostgreSQL again whenever it dies, for ever; for processes that live long."""
+        while True:
+            await self._death()
+            self._say("PostgreSQL closed its connections; making sure that it runs")
+            await self._revive()
+
+    async def _death(self) -> None:
+        """Hold one idle connection: PostgreSQL closes it at once when it dies, however it dies."""
+        dead = asyncio.Event()
+        try:
+            connection = await asyncpg.connect(self.admin_dsn)
+        except (OSError, asyncpg.PostgresError):
+            return
+        try:
+            connection.add_termination_listener(lambda _: dead.set())
+            if not connection.is_closed():
+                await dead.wait()
+        finally:
+            connection.terminate()
+
+    async def _revive(self) -> None:
+        pause = 0.2
+        while True:
+            try:
+                return await self.ensure_running()
+            except (EmbeddedError, OSError, asyncpg.PostgresError) as error:
+                self._say(str(error))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, no secret
+            pause = min(2 * pause, 30.0)
+
+
+@asynccontextmanager
+async def attached(
+    data: Path,
+    *,
+    major: int = NEWEST,
+    database_user: str = "nobody",
+    start_timeout: float = START_TIMEOUT_SECONDS,
+    say: Say = silent,
+) -> AsyncIterator[Attachment]:
+    """PostgreSQL in `data`: started if need be, stopped afterwards if nobody else uses it.
+
+    Makes `data` when it is new. `major` is the version to run; data written by another one is refused with
+    `EmbeddedUpgradeNeeded` or `EmbeddedTooNew`. `database_user` runs PostgreSQL when we are root and nobody
+    else owns `data`. After `start_timeout` seconds, `EmbeddedTimeout` leaves PostgreSQL to its recovery and
+    the next attempt finds it further. What else can be wrong is another `EmbeddedError`.
+    """
+    home = Home(data)
+    account = home.account(database_user)
+    await home.check_reach(account)
+    home.make(account)
+    users = home.lock("users")
+    cluster = Cluster(home, home.postgres, major, account)
+    attachment = Attachment(cluster, start_timeout, say)
+    leave_running = False
+    try:
+        await until(
+            users.share, Patience(start_timeout, say), "another process to stop or upgrade PostgreSQL"
+        )
+        await attachment.ensure_running()
+        yield attachment
+    except EmbeddedTimeout:
+        leave_running = True
+        raise
+    finally:
+        if not leave_running and users.own():
+            await cluster.stop()
+        users.close()

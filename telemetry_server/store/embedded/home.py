@@ -1,0 +1,215 @@
+"""What lies in DATA, whose it is, and who may connect to it."""
+
+import os
+import pwd
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from telemetry_server.store.embedded.account import Account, owner
+from telemetry_server.store.embedded.errors import (
+    EmbeddedAccountUnusable,
+    EmbeddedPathUnusable,
+    EmbeddedTooNew,
+    EmbeddedUpgradeNeeded,
+)
+from telemetry_server.store.embedded.processes import FileLock, closed_to
+
+PORT = 5432
+"""Part of the socket's name only: nothing listens on a network."""
+
+LOG_BYTES = 10 * 2**20
+SOCKET_PATH_BYTES = 103
+"""What macOS takes; Linux would take 107."""
+
+UNQUOTABLE = re.compile(r'[,"$`\\\x00-\x1f]')
+
+
+class Home:
+    """The directory DATA, created by nothing but `make`; refuses a path PostgreSQL cannot take."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data.expanduser().resolve()
+        self.postgres = self.data / "postgres"
+        self.run = self.data / "run"
+        self.log = self.data / "postgres.log"
+        self.hba = self.data / "pg_hba.conf"
+        self.ident = self.data / "pg_ident.conf"
+        self.locks = self.data / "locks"
+        self.backups = self.data / "backups"
+        self._check_path()
+
+    def _check_path(self) -> None:
+        too_long = len(os.fsencode(self.socket())) - SOCKET_PATH_BYTES
+        if too_long > 0:
+            raise EmbeddedPathUnusable(
+                f"The path {self.data} is {too_long} bytes too long: nobody could open the socket in it. "
+                "Choose a shorter one with --data."
+            )
+        if UNQUOTABLE.search(str(self.data)):
+            raise EmbeddedPathUnusable(
+                f"The path {str(self.data)!r} has a comma, quote, dollar, backslash or control character, "
+                "which PostgreSQL's programs cannot take. Choose another one with --data."
+            )
+
+    def socket(self, port: int = PORT) -> Path:
+        return self.run / f".s.PGSQL.{port}"
+
+    def dsn(self, user: str, database: str, port: int = PORT) -> str:
+        """A connection URI for asyncpg and psql; only the operator's user and root get in with it."""
+        return f"postgresql://{user}@/{database}?host={quote(str(self.run))}&port={port}"
+
+    # ── the major version ──
+
+    def major(self) -> int | None:
+        """The major version that wrote the data; None when there is none yet."""
+        try:
+            return int((self.postgres / "PG_VERSION").read_text())
+        except FileNotFoundError:
+            return None
+
+    def demand(self, major: int) -> None:
+        """Raise unless the data is of this major version, or there is none yet."""
+        written = self.major() or major
+        if written > major:
+            raise EmbeddedTooNew(
+                f"{self.postgres} was written by PostgreSQL {written}, which {major} cannot read. Set the "
+                f"major version to {written}, or go back to the version of this server that wrote it."
+            )
+        if written < major:
+            raise EmbeddedUpgradeNeeded(
+                f"{self.postgres} was written by PostgreSQL {written}, and this server uses {major}. Stop "
+                f"the server and run: telemetry-server db upgrade --data {shlex.quote(str(self.data))}"
+            )
+
+    def beside(self, major: int) -> Path:
+        """Where an upgrade builds the data of the next major version."""
+        return self.data / f"postgres.new-{major}"
+
+    def aside(self, major: int) -> Path:
+        """Where an upgrade leaves the data that it replaced."""
+        return self.data / f"postgres.old-{major}"
+
+    def finish_upgrade(self) -> None:
+        """Do the second rename of an upgrade killed after its first: the new data is verified by then."""
+        if self.postgres.exists():
+            return
+        for new in self.data.glob("postgres.new-[0-9][0-9]"):
+            rename(new, self.postgres)
+            return
+        for old in self.data.glob("postgres.old-*"):
+            raise EmbeddedPathUnusable(
+                f"{self.postgres} is missing, and {old} is there. To go back to the data from before the "
+                f"upgrade: mv {shlex.quote(str(old))} {shlex.quote(str(self.postgres))}"
+            )
+
+    # ── files and their owners ──
+
+    def account(self, database_user: str) -> Account:
+        """Who runs PostgreSQL: we do; for root, the owner of what is there, or else `database_user`."""
+        account = Account.of(os.geteuid() or owner(self.postgres) or owner(self.data) or database_user)
+        if account.uid == 0:
+            raise EmbeddedAccountUnusable("PostgreSQL refuses to run as root: set another database_user.")
+        return account
+
+    async def check_reach(self, account: Account) -> None:
+        """As root, PostgreSQL's own user must be able to come here. Looked at, never changed."""
+        if not account.is_other:
+            return
+        there = next(path for path in (self.data, *self.data.parents) if path.exists())
+        closed = await closed_to(account, there)
+        if closed:
+            raise EmbeddedPathUnusable(
+                f"As root, PostgreSQL runs as the user {account.name!r}, who cannot enter {closed}. Choose "
+                "another directory with --data (such as /var/lib/license-telemetry), or run as an ordinary "
+                f"user, or open it yourself: chmod o+x {shlex.quote(str(closed))}"
+            )
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """Says of a refused file whose DATA it is."""
+        try:
+            yield
+        except OSError as error:
+            raise EmbeddedPathUnusable(
+                f"{error.filename}: {error.strerror}. You are user {os.geteuid()}, {self.data} belongs to "
+                f"user {owner(self.data)}: run as its owner, or choose another directory with --data."
+            ) from error
+
+    def make(self, account: Account) -> None:
+        with self._writable(), suppress(FileExistsError):
+            self.data.mkdir(parents=True)
+            self.data.chmod(0o711 if account.is_other else 0o700)
+
+    def lock(self, name: str) -> FileLock:
+        """The lock `users`, which whoever uses DATA shares, or `start`, for starting one at a time."""
+        with self._writable():
+            make_directory(self.locks, owner(self.data))
+            lock = FileLock(self.locks / name)
+            hand_over(self.locks / name, owner(self.data))
+            return lock
+
+    def prepare_start(self, account: Account) -> None:
+        """Everything but the data itself, written anew: no upgrade or restored backup can bring its own."""
+        with self._writable():
+            self._hand_over_restored(account)
+            make_directory(self.run, account.uid)
+            if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+                self.log.replace(self.log.with_name("postgres.log.1"))
+            if not self.log.exists():
+                write(self.log, "", account.uid, 0o600)
+            self._write_access()
+
+    def _hand_over_restored(self, account: Account) -> None:
+        """Data that belongs to root was put there by root, out of a backup."""
+        if account.is_other and owner(self.postgres) == 0:
+            for path in (*self.postgres.rglob("*"), self.postgres):
+                hand_over(path, account.uid)
+
+    def _write_access(self) -> None:
+        """Outside PGDATA, where PostgreSQL's own user cannot change it."""
+        operators = sorted(names_of({os.geteuid(), owner(self.data), 0}))
+        lines = [f'telemetry "{name}" {role}\n' for name in operators for role in ("telemetry", "postgres")]
+        write(self.hba, "local all all peer map=telemetry\n", owner(self.data), 0o644)
+        write(self.ident, "".join(lines), owner(self.data), 0o644)
+
+
+def names_of(users: set[int]) -> set[str]:
+    known = set()
+    for user in users:
+        with suppress(EmbeddedAccountUnusable):
+            known.add(Account.of(user).name)
+    return known
+
+
+def make_directory(path: Path, user: int) -> None:
+    path.mkdir(mode=0o700, exist_ok=True)
+    hand_over(path, user)
+
+
+def write(path: Path, text: str, user: int, mode: int) -> None:
+    """Write the whole file or nothing; a symbolic link in its place is replaced, not followed."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), mode)
+    hand_over(fresh, user)
+    fresh.replace(path)
+
+
+def rename(path: Path, to: Path) -> None:
+    """Rename for good: it is there after a power cut."""
+    path.rename(to)
+    directory = os.open(to.parent, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
+
+
+def hand_over(path: Path, user: int) -> None:
+    """Give `path` to that user; only root can, and needs to."""
+    if os.geteuid() == 0 and owner(path) != user:
+        os.chown(path, user, pwd.getpwuid(user).pw_gid, follow_symlinks=False)

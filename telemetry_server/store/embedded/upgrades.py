@@ -1,0 +1,124 @@
+"""From one major version of PostgreSQL to the next: dump, load beside, compare, swap.
+
+The old data is not written to. Killed at any moment, the next start or upgrade goes on from a whole state:
+before the swap that is the old data, from its first rename on the new.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+
+from telemetry_server.store.embedded.account import owner
+from telemetry_server.store.embedded.attachment import START_TIMEOUT_SECONDS
+from telemetry_server.store.embedded.wheel import NEWEST
+from telemetry_server.store.embedded.cluster import Cluster
+from telemetry_server.store.embedded.dumps import dump, restore
+from telemetry_server.store.embedded.errors import EmbeddedInUse, EmbeddedPathUnusable, EmbeddedUpgradeFailed
+from telemetry_server.store.embedded.home import PORT, Home, make_directory, rename
+from telemetry_server.store.embedded.processes import Patience, Say, silent
+
+TABLES = """
+SELECT format('%I.%I', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+"""
+
+
+async def upgrade(
+    data: Path,
+    *,
+    to: int = NEWEST,
+    database_user: str = "nobody",
+    start_timeout: float = START_TIMEOUT_SECONDS,
+    say: Say = silent,
+) -> Path | None:
+    """Bring `data` to major version `to`. Returns the dump taken before, None if nothing is to be done.
+
+    Nobody else may use `data` meanwhile (`EmbeddedInUse`). The dump and the old data, as
+    `postgres.old-<major>`, stay until the operator removes them. Needs room for the data twice.
+    """
+    home = Home(data)
+    if not home.data.exists():
+        raise EmbeddedPathUnusable(f"There is no directory {home.data}.")
+    account = home.account(database_user)
+    await home.check_reach(account)
+    with alone(home):
+        home.finish_upgrade()
+        before = home.major()
+        if before in (None, to):
+            return None
+        check(home, before, to)
+        old = Cluster(home, home.postgres, before, account)
+        new = Cluster(home, home.beside(to), to, account, port=PORT + 1)
+        saved = await copy(old, new, start_timeout, say)
+        rename(old.pgdata, home.aside(before))
+        rename(new.pgdata, home.postgres)
+    say(f"upgraded to PostgreSQL {to}; {saved} and {home.aside(before)} stay until you remove them")
+    return saved
+
+
+@contextmanager
+def alone(home: Home) -> Iterator[None]:
+    users = home.lock("users")
+    try:
+        if not users.own():
+            raise EmbeddedInUse(f"Another process uses {home.data}: stop it first.")
+        yield
+    finally:
+        users.close()
+
+
+def check(home: Home, before: int, to: int) -> None:
+    if before > to:
+        home.demand(to)
+    if home.aside(before).exists():
+        raise EmbeddedUpgradeFailed(
+            f"{home.aside(before)} of an earlier upgrade is still there: remove it first."
+        )
+
+
+async def copy(old: Cluster, new: Cluster, start_timeout: float, say: Say) -> Path:
+    """Dump the old data, load it into a new cluster and compare the two; where the dump is."""
+    make_directory(old.home.backups, owner(old.home.data))
+    now = datetime.now(UTC)
+    saved = old.home.backups / f"before-upgrade-{old.major}-{new.major}-{now:%Y%m%dT%H%M%SZ}.dump"
+    async with running(old, Patience(start_timeout, say)):
+        say(f"writing {saved}")
+        await dump(old.dsn("postgres"), saved)
+        await new.discard()
+        await new.initialise()
+        async with running(new, Patience(start_timeout, say)):
+            say(f"loading it into PostgreSQL {new.major}")
+            await restore(new.dsn(), saved)
+            await compare(old, new)
+    return saved
+
+
+@asynccontextmanager
+async def running(cluster: Cluster, patience: Patience) -> AsyncIterator[None]:
+    try:
+        await cluster.start(patience)
+        yield
+    finally:
+        await cluster.stop()
+
+
+async def compare(old: Cluster, new: Cluster) -> None:
+    """Raise unless both have the same tables with as many rows."""
+    before, after = await count_rows(old), await count_rows(new)
+    different = {table for table, _ in before.items() ^ after.items()}
+    if different:
+        counts = ", ".join(f"{table} {before.get(table)} → {after.get(table)}" for table in sorted(different))
+        raise EmbeddedUpgradeFailed(f"Rows are missing after loading: {counts}. The old data is untouched.")
+
+
+async def count_rows(cluster: Cluster) -> dict[str, int]:
+    connection = await asyncpg.connect(cluster.dsn("postgres"))
+    try:
+        tables = [row[0] for row in await connection.fetch(TABLES)]
+        return {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in tables}  # noqa: S608 - quoted by format('%I')
+    finally:
+        await connection.close()

@@ -1,0 +1,57 @@
+"""Jobs under their advisory lock, and how each last went."""
+
+import zlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from telemetry_server.store.database import Acquire
+from telemetry_server.store.queries import load
+
+SQL = load("job_log")
+
+async def run_locked(
+    acquire: Acquire,
+    name: str,
+    run: Callable[[asyncpg.Connection, datetime], Awaitable[str]],
+    *,
+    now: datetime,
+    due_after: timedelta,
+) -> str | None:
+    """Runs under the job's lock and writes down how it went; what it raises goes on.
+
+    None where another process holds the lock, or where the last start is less than `due_after` ago.
+    """
+    lock = _lock_number(name)
+    async with acquire() as connection:
+        if not await connection.fetchval(SQL["try_lock"], lock):
+            return None
+        try:
+            last = await connection.fetchval(SQL["last_started"], name)
+            if last is not None and now - last < due_after * 0.9:
+                return None
+            return await _run_noted(connection, name, run, now)
+        finally:
+            await connection.execute(SQL["unlock"], lock)
+
+
+async def _run_noted(
+    connection: asyncpg.Connection,
+    name: str,
+    run: Callable[[asyncpg.Connection, datetime], Awaitable[str]],
+    now: datetime,
+) -> str:
+    await connection.execute(SQL["job_started"], name, now)
+    try:
+        done = await run(connection, now)
+    except Exception as error:
+        await connection.execute(SQL["job_ended"], name, now, f"{type(error).__name__}: {error}"[:500])
+        raise
+    await connection.execute(SQL["job_ended"], name, now, None)
+    return done
+
+
+def _lock_number(name: str) -> int:
+    """A lock of its own for each job, apart from that of the migrations."""
+    return 7_265_430_000_000 + zlib.crc32(name.encode())

@@ -1,0 +1,103 @@
+"""Migrations: forward only, one transaction each, under an advisory lock, with checksums.
+
+`migrations/NNNN_name.sql` builds step by step what `schema.sql` shows whole. Servers that start at the
+same time wait for each other. A file that changed after it ran, or a database from a newer version, is
+refused.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+
+import asyncpg
+
+from telemetry_server.errors import MigrationError
+from telemetry_server.store.database import OLDEST_MAJOR
+
+_LOCK = 7_265_430_001  # one number for all versions of this software
+_FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of migrations/."""
+
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def released_migrations() -> list[Migration]:
+    """The migrations this version was released with, in order."""
+    folder = resources.files("telemetry_server.store").joinpath("migrations")
+    found = [(match, entry) for entry in folder.iterdir() if (match := _FILE.match(entry.name))]
+    migrations = [Migration(int(match[1]), match[2], entry.read_text("utf-8")) for match, entry in found]
+    return sorted(migrations, key=lambda migration: migration.version)
+
+
+async def migrate(
+    connection: asyncpg.Connection,
+    migrations: list[Migration] | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Migration]:
+    """Brings the database to this version; gives what ran now. Raises MigrationError."""
+    await _refuse_old_server(connection)
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=600)
+    try:
+        pending = await pending_migrations(connection, migrations)
+        for migration in pending:
+            say(f"migration {migration.version:04} {migration.name}")
+            await _apply(connection, migration)
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+    return pending
+
+
+async def pending_migrations(
+    connection: asyncpg.Connection, migrations: list[Migration] | None = None
+) -> list[Migration]:
+    """What has not run yet. Raises MigrationError where what ran is not what this version has."""
+    known = {migration.version: migration for migration in migrations or released_migrations()}
+    applied = await _applied(connection)
+    for version, checksum in applied.items():
+        if version not in known:
+            raise MigrationError(
+                f"The database is newer than this software: it has migration {version:04}. "
+                "Install the version that made it, or a newer one."
+            )
+        if known[version].checksum != checksum:
+            raise MigrationError(
+                f"Migration {version:04} {known[version].name} is not the one that ran on this database. "
+                "Install the software from an unchanged release; migrations are never edited."
+            )
+    return [migration for version, migration in known.items() if version not in applied]
+
+
+async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+        return {}
+    return dict(await connection.fetch("SELECT version, checksum FROM schema_migrations ORDER BY version"))
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    async with connection.transaction():
+        await connection.execute(migration.sql, timeout=3600)
+        await connection.execute(
+            "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+            *(migration.version, migration.name, migration.checksum),
+        )
+
+
+async def _refuse_old_server(connection: asyncpg.Connection) -> None:
+    if connection.get_server_version().major < OLDEST_MAJOR:
+        version = connection.get_server_version()
+        raise MigrationError(
+            f"PostgreSQL {version.major} is too old; this software needs {OLDEST_MAJOR} or newer."
+        )

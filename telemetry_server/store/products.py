@@ -1,0 +1,130 @@
+"""Products and their keys."""
+
+import re
+import secrets
+from datetime import datetime
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from telemetry_server.errors import OperatorError
+from telemetry_server.model import Product, ProductId, Slug
+from telemetry_server.store.queries import load
+
+SQL = load("products")
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_DEFAULT_INTERVAL_SECONDS = 86_400
+
+
+class ProductExists(OperatorError):
+    """A product of that slug exists already; "product rotate-key" makes a new key for it."""
+
+    code = "product_exists"
+
+
+class NoSuchProduct(OperatorError):
+    """There is no such product; "product list" shows those that are there."""
+
+    code = "no_such_product"
+
+
+class BadSlug(OperatorError):
+    """A slug has 1 to 63 of a-z, 0-9 and -, and does not begin with -."""
+
+    code = "bad_slug"
+
+
+def slug_of(name: str) -> str:
+    """A slug made from a product's name: "Billing Suite 2" becomes billing-suite-2. Raises BadSlug."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63]
+    if not _SLUG.fullmatch(slug):
+        raise BadSlug(f"No slug can be made from {name!r}; give one with --slug.")
+    return slug
+
+
+async def add_product(
+    connection: asyncpg.Connection,
+    name: str,
+    *,
+    slug: str | None = None,
+    interval_seconds: int = _DEFAULT_INTERVAL_SECONDS,
+    now: datetime,
+) -> tuple[Product, str]:
+    """A new product and its first key. Raises ProductExists or BadSlug."""
+    slug = slug or slug_of(name)
+    if not _SLUG.fullmatch(slug):
+        raise BadSlug
+    async with connection.transaction():
+        row = await connection.fetchrow(SQL["add_product"], uuid4(), slug, name, interval_seconds, now)
+        if row is None:
+            raise ProductExists(
+                f'A product {slug} exists already; "product rotate-key {slug}" makes a new key.'
+            )
+        product = _product(row)
+        return product, await _add_key(connection, product, now)
+
+
+async def rotate_key(
+    connection: asyncpg.Connection, slug: str, *, keep_old: bool, now: datetime
+) -> tuple[Product, str, int]:
+    """A new key for the product, and how many old ones it ends. Raises NoSuchProduct.
+
+    Installed copies go on with the secret they have; a key is needed only to enrol.
+    """
+    async with connection.transaction():
+        product = await product_by_slug(connection, slug)
+        key = await _add_key(connection, product, now)
+        ended = 0
+        if not keep_old:
+            ended = await connection.fetchval(SQL["revoke_product_keys"], product.id, key, now)
+        return product, key, ended
+
+
+async def product_by_slug(connection: asyncpg.Connection, slug: str) -> Product:
+    """Raises NoSuchProduct."""
+    row = await connection.fetchrow(SQL["product_by_slug"], slug)
+    if row is None:
+        raise NoSuchProduct(f'There is no product {slug!r}; "product list" shows those that are there.')
+    return _product(row)
+
+
+async def all_products(connection: asyncpg.Connection) -> list[Product]:
+    return [_product(row) for row in await connection.fetch(SQL["all_products"])]
+
+
+async def good_keys(connection: asyncpg.Connection) -> dict[ProductId, list[str]]:
+    """Each product's good keys, newest first."""
+    keys: dict[ProductId, list[str]] = {}
+    for product_id, key in await connection.fetch(SQL["good_product_keys"]):
+        keys.setdefault(product_id, []).append(key)
+    return keys
+
+
+async def product_by_key(connection: asyncpg.Connection, key: str) -> Product | None:
+    row = await connection.fetchrow(SQL["product_by_key"], key)
+    return row and _product(row)
+
+
+async def keep_parent(
+    connection: asyncpg.Connection,
+    *,
+    installation_id: UUID,
+    parent_id: UUID,
+    product: Product,
+    now: datetime,
+    client_address: str | None,
+) -> None:
+    """Records that a forked copy goes on as `installation_id`."""
+    await connection.execute(SQL["keep_parent"], installation_id, parent_id, product.id, now, client_address)
+
+
+async def _add_key(connection: asyncpg.Connection, product: Product, now: datetime) -> str:
+    key = f"pk_{product.slug}_{secrets.token_urlsafe(24)}"
+    await connection.execute(SQL["add_product_key"], key, product.id, now)
+    return key
+
+
+def _product(row: asyncpg.Record) -> Product:
+    product_id, slug, name, interval, created_at = row
+    return Product(ProductId(product_id), Slug(slug), name, interval, created_at)

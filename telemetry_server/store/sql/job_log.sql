@@ -1,0 +1,20 @@
+-- name: try_lock
+-- False where another process is at it.
+SELECT pg_try_advisory_lock($1);
+
+-- name: unlock
+SELECT pg_advisory_unlock($1);
+
+-- name: last_started
+SELECT last_started_at FROM jobs WHERE name = $1;
+
+-- name: job_started
+INSERT INTO jobs (name, last_started_at) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET last_started_at = excluded.last_started_at;
+
+-- name: job_ended
+UPDATE jobs SET last_finished_at = CASE WHEN $3::text IS NULL THEN $2 ELSE last_finished_at END, last_error = $3
+WHERE name = $1;
+
+-- name: all_jobs
+SELECT name, last_started_at, last_finished_at, last_error FROM jobs ORDER BY name;

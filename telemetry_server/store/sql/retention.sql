@@ -1,0 +1,56 @@
+-- name: last_finished
+SELECT last_finished_at FROM jobs WHERE name = $1;
+
+-- name: shorten_ping_addresses
+-- Full addresses become their /24 or /48; $1 to $2 is what grew old since the job last finished.
+WITH done AS (
+    UPDATE pings SET client_address = network(set_masklen(client_address, CASE family(client_address) WHEN 4 THEN 24 ELSE 48 END))
+    WHERE received_at >= $1 AND received_at < $2
+      AND masklen(client_address) = CASE family(client_address) WHEN 4 THEN 32 ELSE 128 END
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: shorten_installation_addresses
+WITH done AS (
+    UPDATE installations SET client_address = network(set_masklen(client_address, CASE family(client_address) WHEN 4 THEN 24 ELSE 48 END))
+    WHERE last_received_at < $1
+      AND masklen(client_address) = CASE family(client_address) WHEN 4 THEN 32 ELSE 128 END
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: shorten_fork_addresses
+WITH done AS (
+    UPDATE forks SET client_address = network(set_masklen(client_address, CASE family(client_address) WHEN 4 THEN 24 ELSE 48 END))
+    WHERE received_at < $1
+      AND masklen(client_address) = CASE family(client_address) WHEN 4 THEN 32 ELSE 128 END
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: shorten_lineage_addresses
+WITH done AS (
+    UPDATE lineage SET client_address = network(set_masklen(client_address, CASE family(client_address) WHEN 4 THEN 24 ELSE 48 END))
+    WHERE enrolled_at < $1
+      AND masklen(client_address) = CASE family(client_address) WHEN 4 THEN 32 ELSE 128 END
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: forget_unused_states
+-- States that no kept ping and no installation is in any more.
+WITH done AS (
+    DELETE FROM states AS s
+    WHERE s.first_received_at < $1
+      AND NOT EXISTS (SELECT FROM installations AS i WHERE i.installation_id = s.installation_id AND i.state = s.state)
+      AND NOT EXISTS (SELECT FROM pings AS g WHERE g.installation_id = s.installation_id AND g.state = s.state)
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: empty_quarantine
+WITH done AS (DELETE FROM quarantine WHERE received_at < $1 RETURNING 1) SELECT count(*) FROM done;
+
+-- name: forget_counts
+WITH done AS (DELETE FROM ingest_counts WHERE day < $1 RETURNING 1) SELECT count(*) FROM done;

@@ -1,0 +1,117 @@
+-- name: write_group
+-- Writes a group of uploads, at most one of each installation, exactly once.
+--
+-- The upsert takes each installation's row lock and tells what had been received before; only what is
+-- new under that lock becomes a row of pings, and a row of states where the state changed. Gives one row for each ping that was not new (its
+-- sequence), and one for each installation with holes (its numbers, no sequence).
+-- Rows are locked in the order of installation_id, so that two groups never wait for each other.
+WITH upload AS (
+    SELECT *
+    FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+        AS u (installation_id, product_id, received_at, client_address, place, numbers, last_sequence)
+), ping AS MATERIALIZED (
+    SELECT *
+    FROM unnest($8::uuid[], $9::bigint[], $10::uuid[], $11::timestamptz[], $12::boolean[], $13::bytea[],
+                $14::bytea[], $15::text[], $16::text[], $17::text[])
+        AS p (installation_id, sequence, ping_id, occurred_at, time_suspect, state,
+              license_key_hash, facts, details, features)
+), now_known AS (
+    INSERT INTO installations AS i (
+        installation_id, product_id, received, received_before, first_received_at, last_received_at,
+        last_sequence, last_occurred_at, client_address, state
+    )
+    SELECT u.installation_id, u.product_id, u.numbers::int8multirange, '{}', u.received_at, u.received_at,
+           p.sequence, p.occurred_at, u.client_address::inet, p.state
+    FROM upload AS u
+    JOIN ping AS p ON p.installation_id = u.installation_id AND p.sequence = u.last_sequence
+    ORDER BY u.installation_id
+    ON CONFLICT (installation_id) DO UPDATE SET
+        received_before  = i.received,
+        received         = i.received + excluded.received,
+        last_received_at = greatest(i.last_received_at, excluded.last_received_at),
+        last_sequence    = greatest(i.last_sequence, excluded.last_sequence),
+        last_occurred_at = CASE WHEN excluded.last_sequence > i.last_sequence
+                                THEN excluded.last_occurred_at ELSE i.last_occurred_at END,
+        client_address   = CASE WHEN excluded.last_sequence > i.last_sequence
+                                THEN excluded.client_address ELSE i.client_address END,
+        state            = CASE WHEN excluded.last_sequence > i.last_sequence
+                                THEN excluded.state ELSE i.state END,
+        state_before     = i.state
+    WHERE NOT i.received @> excluded.received
+    RETURNING i.installation_id, i.received, i.received_before, i.state_before
+), fresh AS (
+    INSERT INTO pings (
+        received_at, installation_id, sequence, ping_id, occurred_at, time_suspect, client_address, state,
+        details, features
+    )
+    SELECT u.received_at, p.installation_id, p.sequence, p.ping_id, p.occurred_at, p.time_suspect,
+           u.client_address::inet, p.state, p.details::jsonb, p.features::jsonb
+    FROM ping AS p
+    JOIN now_known AS k USING (installation_id)
+    JOIN upload AS u USING (installation_id)
+    WHERE NOT p.sequence <@ k.received_before
+    RETURNING installation_id, sequence
+), new_states AS (
+    INSERT INTO states (
+        installation_id, state, first_received_at, license_status, license_source, license_key_hash,
+        facts, place
+    )
+    SELECT DISTINCT ON (p.installation_id, p.state)
+           p.installation_id, p.state, u.received_at, p.facts::jsonb #>> '{license,status}',
+           p.facts::jsonb #>> '{license,source}', p.license_key_hash, p.facts::jsonb, u.place::jsonb
+    FROM ping AS p
+    JOIN now_known AS k USING (installation_id)
+    JOIN upload AS u USING (installation_id)
+    WHERE p.state IS DISTINCT FROM k.state_before
+    ON CONFLICT DO NOTHING
+)
+SELECT p.installation_id, p.sequence, NULL::int8multirange AS received
+FROM ping AS p
+LEFT JOIN fresh AS f USING (installation_id, sequence)
+WHERE f.installation_id IS NULL
+UNION ALL
+SELECT s.installation_id, NULL, s.received
+FROM now_known AS s
+WHERE s.received <> int8multirange(int8range(1, upper(s.received)));
+
+-- name: look_up_stored
+-- For pings whose numbers had come before: which ping has the number, in which table.
+-- Nothing where it is older than the kept pings.
+SELECT k.installation_id,
+       k.sequence,
+       (SELECT g.ping_id FROM pings AS g
+        WHERE g.installation_id = k.installation_id AND g.sequence = k.sequence LIMIT 1) AS stored_ping_id
+FROM unnest($1::uuid[], $2::bigint[]) AS k (installation_id, sequence);
+
+-- name: look_up_received
+-- The numbers received of each installation that has holes.
+SELECT installation_id, received
+FROM installations
+WHERE installation_id = ANY ($1::uuid[])
+  AND received <> int8multirange(int8range(1, upper(received)));
+
+-- name: record_fork
+-- Keeps the second ping of a number beside the first. A repeated upload adds nothing.
+INSERT INTO forks (
+    installation_id, sequence, ping_id, stored_ping_id, received_at, occurred_at, client_address,
+    facts, details, place
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7::text::inet, $8::text::jsonb, $9::text::jsonb, $10::text::jsonb)
+ON CONFLICT DO NOTHING;
+
+-- name: quarantine
+-- Keeps the bytes of a ping that PostgreSQL refused. A repeated upload adds nothing.
+INSERT INTO quarantine (
+    installation_id, sequence, ping_id, product_id, received_at, sqlstate, message, body
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT DO NOTHING;
+
+-- name: lock_received
+-- The numbers received of one installation, locked until the transaction ends.
+SELECT received FROM installations WHERE installation_id = $1 FOR UPDATE;
+
+-- name: close_holes
+-- Gives up numbers that never came: they count as received from now on, and as lost.
+UPDATE installations SET received = received + $2::text::int8multirange, lost = lost + $3
+WHERE installation_id = $1;

@@ -1,0 +1,315 @@
+"""The group writer: what is acknowledged is committed, and counts exactly once.
+
+While one group is being written the next one gathers: no timer, no fixed size. Each caller waits for
+its own upload and learns its own fate. PostgreSQL commits before anybody is told. A ping that
+PostgreSQL refuses is found by halving the group and goes to quarantine; all others are committed.
+When PostgreSQL is away, or more waits than memory allows, the caller gets Unavailable: the outbox of
+the sender is the buffer, not this process.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Self, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from telemetry_server.errors import Unavailable
+from telemetry_server.logs import Severity, log
+from telemetry_server.model import Ping, SignedUpload, Status, Written
+from telemetry_server.store.queries import load
+
+SQL = load("writer")
+
+MOST_PINGS_IN_A_GROUP = 1000
+MOST_HOLES = 64
+WRITE_TIMEOUT_SECONDS = 10
+_POISON = {"22", "23", "54"}  # SQLSTATE classes that blame the data, and would blame it again
+
+Connect: TypeAlias = Callable[[], Awaitable[asyncpg.Connection]]
+
+
+class _Waiting(msgspec.Struct, gc=False):
+    upload: SignedUpload
+    size: int
+    fate: asyncio.Future[Written]
+
+
+class GroupWriter:
+    """Writes uploads in groups over `lanes` connections of its own.
+
+    `connect` opens a connection; `most_bytes` bounds what may wait. Use as an async context manager:
+    leaving it writes what waits, then closes the connections.
+    """
+
+    def __init__(self, connect: Connect, *, lanes: int = 1, most_bytes: int = 64 * 2**20) -> None:
+        self._connect = connect
+        self._lanes = lanes
+        self._most_bytes = most_bytes
+        self._queue: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._lane(), name=f"writer {n}") for n in range(self._lanes)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing = True
+        self._arrived.set()
+        await asyncio.gather(*self._tasks)
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._bytes
+
+    async def write(self, upload: SignedUpload, size: int) -> Written:
+        """Commits the new pings of `upload` and tells what became of all of them.
+
+        `size` is what it takes of memory, in bytes. Raises Unavailable when nothing was kept, or when
+        nobody can know whether it was: the same upload may then be written again without harm.
+        """
+        if self._closing or self._bytes + size > self._most_bytes:
+            raise Unavailable("The server has all the pings it can hold; nothing was kept.")
+        waiting = _Waiting(upload, size, asyncio.get_running_loop().create_future())
+        self._bytes += size
+        self._queue.append(waiting)
+        self._arrived.set()
+        try:
+            return await waiting.fate
+        finally:
+            self._bytes -= size
+
+    # ── gathering ───────────────────────────────────────────────────────────────────────────
+
+    async def _lane(self) -> None:
+        writing = _Lane(self._connect)
+        while group := await self._next_group():
+            await writing.write(group)
+        await writing.close()
+
+    async def _next_group(self) -> list[_Waiting]:
+        """What waits, at most one upload of each installation; empty only when the writer closes."""
+        while not self._queue:
+            if self._closing:
+                return []
+            self._arrived.clear()
+            await self._arrived.wait()
+        group, later, pings = [], [], 0
+        seen: set[UUID] = set()
+        while self._queue and pings < MOST_PINGS_IN_A_GROUP:
+            waiting = self._queue.popleft()
+            if waiting.fate.cancelled():
+                continue
+            if waiting.upload.installation_id in seen:
+                later.append(waiting)
+                continue
+            seen.add(waiting.upload.installation_id)
+            group.append(waiting)
+            pings += len(waiting.upload.pings)
+        self._queue.extendleft(reversed(later))
+        return group or await self._next_group()
+
+
+class _Lane:
+    """One connection and what is written over it."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._connection: asyncpg.Connection | None = None
+
+    async def write(self, group: list[_Waiting]) -> None:
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
+                written = await self._write_group([waiting.upload for waiting in group])
+        except Exception as error:  # noqa: BLE001  whatever went wrong, every caller must be told
+            await self._give_up(group, error)
+            return
+        for waiting, fate in zip(group, written, strict=True):
+            if not waiting.fate.done():
+                waiting.fate.set_result(fate)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                await self._connection.close(timeout=2)
+
+    async def _give_up(self, group: list[_Waiting], error: Exception) -> None:
+        """Nothing is acknowledged; the connection may be in any state, so it goes too."""
+        log("group not written", Severity.ERROR, error=type(error).__name__, pings=_count(group))
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+        for waiting in group:
+            if not waiting.fate.done():
+                waiting.fate.set_exception(
+                    Unavailable("PostgreSQL did not take the pings; nothing was kept.")
+                )
+
+    async def _write_group(self, uploads: Sequence[SignedUpload]) -> list[Written]:
+        """Writes; where PostgreSQL blames the data, halves until the ping to blame stands alone."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        try:
+            rows = await self._connection.fetch(SQL["write_group"], *_columns(uploads))
+        except asyncpg.PostgresError as error:
+            if (error.sqlstate or "")[:2] not in _POISON:
+                raise
+            return await self._halve(uploads, error)
+        if not rows:
+            return [_ALL_ACCEPTED] * len(uploads)
+        return await self._tell_apart(uploads, rows)
+
+    async def _halve(self, uploads: Sequence[SignedUpload], error: asyncpg.PostgresError) -> list[Written]:
+        if len(uploads) > 1:
+            half = len(uploads) // 2
+            return await self._write_group(uploads[:half]) + await self._write_group(uploads[half:])
+        upload = uploads[0]
+        if len(upload.pings) == 1:
+            return [await self._quarantine(upload, error)]
+        half = len(upload.pings) // 2
+        [first] = await self._write_group([_with_pings(upload, upload.pings[:half])])
+        [second] = await self._write_group([_with_pings(upload, upload.pings[half:])])
+        return [Written(first.others | second.others, second.missing)]
+
+    async def _quarantine(self, upload: SignedUpload, error: asyncpg.PostgresError) -> Written:
+        [ping] = upload.pings
+        log("ping quarantined", Severity.ERROR, sqlstate=error.sqlstate)
+        assert self._connection is not None
+        await self._connection.execute(
+            SQL["quarantine"],
+            *(upload.installation_id, ping.sequence, ping.ping_id, upload.product_id, upload.received_at),
+            *(error.sqlstate, type(error).__name__, msgspec.json.encode(ping)),
+        )
+        return Written({ping.sequence: Status.QUARANTINED})
+
+    # ── what was not new ────────────────────────────────────────────────────────────────────
+
+    async def _tell_apart(
+        self, uploads: Sequence[SignedUpload], rows: Sequence[asyncpg.Record]
+    ) -> list[Written]:
+        repeated: dict[UUID, list[int]] = defaultdict(list)
+        received = {row["installation_id"]: row["received"] for row in rows if row["sequence"] is None}
+        for row in rows:
+            if row["sequence"] is not None:
+                repeated[row["installation_id"]].append(row["sequence"])
+        others = await self._duplicates_and_forks(uploads, repeated)
+        received |= await self._received(repeated.keys() - received.keys())
+        return [
+            Written(
+                others.get(upload.installation_id, {}),
+                await self._missing(upload.installation_id, received.get(upload.installation_id)),
+            )
+            for upload in uploads
+        ]
+
+    async def _duplicates_and_forks(
+        self, uploads: Sequence[SignedUpload], repeated: dict[UUID, list[int]]
+    ) -> dict[UUID, dict[int, Status]]:
+        if not repeated:
+            return {}
+        assert self._connection is not None
+        keys = [(installation, number) for installation, numbers in repeated.items() for number in numbers]
+        stored = await self._connection.fetch(SQL["look_up_stored"], *map(list, zip(*keys, strict=True)))
+        sent = {(u.installation_id, ping.sequence): (u, ping) for u in uploads for ping in u.pings}
+        others: dict[UUID, dict[int, Status]] = defaultdict(dict)
+        for installation, number, stored_ping_id in stored:
+            upload, ping = sent[installation, number]
+            forked = stored_ping_id is not None and stored_ping_id != ping.ping_id
+            if forked:
+                await self._record_fork(upload, ping, stored_ping_id)
+            others[installation][number] = Status.FORKED if forked else Status.DUPLICATE
+        return others
+
+    async def _record_fork(self, upload: SignedUpload, ping: Ping, stored_ping_id: UUID) -> None:
+        log("fork seen", Severity.WARNING, installation_id=upload.installation_id, sequence=ping.sequence)
+        assert self._connection is not None
+        await self._connection.execute(
+            SQL["record_fork"],
+            *(upload.installation_id, ping.sequence, ping.ping_id, stored_ping_id, upload.received_at),
+            *(ping.occurred_at, upload.client_address, ping.facts, ping.details, upload.place),
+        )
+
+    async def _received(self, installations: set[UUID]) -> dict[UUID, Any]:
+        if not installations:
+            return {}
+        assert self._connection is not None
+        return dict(await self._connection.fetch(SQL["look_up_received"], list(installations)))
+
+    async def _missing(
+        self, installation: UUID, received: Sequence[Any] | None
+    ) -> tuple[tuple[int, int], ...]:
+        if received is None:
+            return ()
+        missing = _holes(received)
+        if len(missing) <= MOST_HOLES:
+            return missing
+        return await self._close_oldest_holes(installation)
+
+    async def _close_oldest_holes(self, installation: UUID) -> tuple[tuple[int, int], ...]:
+        assert self._connection is not None
+        async with self._connection.transaction():
+            holes = _holes(await self._connection.fetchval(SQL["lock_received"], installation))
+            closed, kept = holes[:-MOST_HOLES], holes[-MOST_HOLES:]
+            lost = sum(end - start for start, end in closed)
+            await self._connection.execute(SQL["close_holes"], installation, _multirange(closed), lost)
+        return kept
+
+
+_ALL_ACCEPTED = Written()
+
+
+def _columns(uploads: Sequence[SignedUpload]) -> list[list[Any]]:
+    """The parameters of write_group: a column of uploads, or of their pings, each."""
+    pings = [ping for upload in uploads for ping in upload.pings]
+    return [
+        [upload.installation_id for upload in uploads],
+        [upload.product_id for upload in uploads],
+        [upload.received_at for upload in uploads],
+        [upload.client_address for upload in uploads],
+        [upload.place for upload in uploads],
+        [_numbers(upload.pings) for upload in uploads],
+        [upload.pings[-1].sequence for upload in uploads],
+        [upload.installation_id for upload in uploads for _ in upload.pings],
+        [ping.sequence for ping in pings],
+        [ping.ping_id for ping in pings],
+        [ping.occurred_at for ping in pings],
+        [ping.time_suspect for ping in pings],
+        [ping.state for ping in pings],
+        [ping.license_key_hash for ping in pings],
+        [ping.facts for ping in pings],
+        [ping.details for ping in pings],
+        [ping.features for ping in pings],
+    ]
+
+
+def _numbers(pings: Sequence[Ping]) -> str:
+    """The sequence numbers of rising `pings` as a multirange."""
+    first, last = pings[0].sequence, pings[-1].sequence
+    if last - first == len(pings) - 1:
+        return f"{{[{first},{last + 1})}}"
+    return _multirange([(ping.sequence, ping.sequence + 1) for ping in pings])
+
+
+def _multirange(ranges: Sequence[tuple[int, int]]) -> str:
+    return "{" + ",".join(f"[{start},{end})" for start, end in ranges) + "}"
+
+
+def _holes(received: Sequence[Any]) -> tuple[tuple[int, int], ...]:
+    """What lies between 1 and the ranges of `received`, half-open."""
+    ends = [1, *(part.upper for part in received)]
+    starts = [part.lower for part in received]
+    return tuple((end, start) for end, start in zip(ends, starts, strict=False) if end < start)
+
+
+def _with_pings(upload: SignedUpload, pings: list[Ping]) -> SignedUpload:
+    return msgspec.structs.replace(upload, pings=pings)
+
+
+def _count(group: Sequence[_Waiting]) -> int:
+    return sum(len(waiting.upload.pings) for waiting in group)
