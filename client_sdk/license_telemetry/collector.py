@@ -30,8 +30,8 @@ def jittered(interval: float) -> float:
 class Collector:
     """Writes batches into the outbox, and heartbeats when due: one for the installation, not each process.
 
-    `look_at` is when it wants to be called again though nothing was handed over; `send_at` from when on
-    what is queued may leave, seconds since 1970 both.
+    `look_at` is when it wants to be called again though nothing was handed over; `send_at` when what it
+    queued should leave, seconds since 1970 both.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Collector:
         self._machine: Optional[str] = None
         self._begun = False
         self.look_at = 0.0
-        self.send_at = clock() + self._spread()
+        self.send_at = clock() + self._spread()  # what an earlier process left behind
         self.trouble: Optional[str] = None
 
     def collect(self, patience: float = PATIENCE) -> bool:
@@ -74,6 +74,7 @@ class Collector:
             batch.requests.clear()
         if not written:
             self._pending.give_back(batch)
+            self.look_at = max(self.look_at, now + PATIENCE)
         return written
 
     def _write(self, batch: Batch, now: float, patience: float) -> bool:
@@ -94,8 +95,8 @@ class Collector:
         self.look_at = now + HOUR
         if ledger.get("off") or ledger.get("stopped"):
             return
-        if not self._begun:
-            self._begin(ledger, now)
+        if not self._begun or ledger.get("usage_since") is None:
+            self._begin(ledger, min([now, *(at for _, at, _ in batch.requests)]))
         if self._settings.level == "usage":
             ledger.count(batch.counts)
         ledger.lose("unsaved", batch.lost)
@@ -106,6 +107,7 @@ class Collector:
         if now >= due or due > now + 2 * LONGEST_INTERVAL:
             self._queue(ledger, ledger.get("due_reason", "heartbeat"), now)
             self.send_at = now
+        ledger.make_room()
         self.look_at = min(ledger.get("due", now), self.look_at)
 
     # ── the start of a process ──────────────────────────────────────────────────────────────
@@ -153,9 +155,7 @@ class Collector:
             if claim is None or claim == ledger.get("claim"):
                 return
             ledger.put("claim", claim)
-            self.send_at = (
-                max(self.send_at, at + self._spread()) if self.send_at > at else at + self._spread()
-            )
+            self.send_at = min(self.send_at, self._clock() + self._spread())
         self._queue(ledger, reason, at)
 
     def _claim(self, ledger: Ledger, said: Json) -> Optional[Json]:
@@ -185,9 +185,9 @@ class Collector:
 
     def preview(self) -> Json:
         """The next ping, made of what is on disk and in memory. Changes nothing."""
-        batch, now = self._pending.peek(), self._clock()
-        known = pings.facts(self._settings, self._settings.product)
-        with self._outbox.look() as ledger:
+        now, known = self._clock(), pings.facts(self._settings, self._settings.product)
+        with self._one_at_a_time, self._outbox.look() as ledger:
+            batch = self._pending.peek()
             lost, usage = ledger.losses(), ledger.usage()
             claim = ledger.get("claim") or pings.NO_CLAIM
             reason = ledger.get("due_reason", "start")

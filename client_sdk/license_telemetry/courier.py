@@ -98,10 +98,12 @@ class Courier:
 
     def _next(self, ledger: Ledger, push: int, now: float) -> Task:
         self.deliver_at = now + DAY
-        if not self._settings.endpoint or ledger.get("off") or ledger.get("stopped"):
-            return Delivery.WAITING
         if not ledger.queued():
             return Delivery.EMPTY
+        if not self._settings.endpoint or ledger.get("off") or ledger.get("stopped"):
+            return Delivery.WAITING
+        if not self._settings.product_key and (ledger.identity() is None or ledger.get("reenrol")):
+            return Delivery.WAITING
         until = self._blocked_until(ledger, push, now)
         if until > now:
             self.deliver_at = until
@@ -116,8 +118,6 @@ class Courier:
     def _task(self, ledger: Ledger) -> Task:
         known, why = ledger.identity(), ledger.get("reenrol")
         if known is None or why:
-            if not self._settings.product_key:
-                return Delivery.WAITING
             parent = known if why in ("forked", "moved") else None
             return partial(self._enrol, parent, why)
         upload = ledger.upload(self._build)
@@ -199,7 +199,7 @@ class Courier:
             return act(ledger, upload, answer, now)
 
     def _acknowledge(self, ledger: Ledger, upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
-        told = answer.json()
+        told = answer.json() or {}
         fates = _fates(told)
         ledger.unpack(upload.upload_id)
         for sequence, ping_id in upload.pings:
@@ -242,8 +242,10 @@ class Courier:
         self.deliver_at = now + 1
         return Delivery.WAITING
 
-    def _follow(self, ledger: Ledger, told: Json, now: float) -> None:
+    def _follow(self, ledger: Ledger, told: Any, now: float) -> None:
         """What every good answer may ask: the interval, and notices to show."""
+        if not isinstance(told, dict):
+            return
         interval = told.get("next_ping_seconds")
         if isinstance(interval, (int, float)) and interval > 0:
             held = min(max(float(interval), SHORTEST_INTERVAL), LONGEST_INTERVAL)

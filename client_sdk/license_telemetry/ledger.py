@@ -142,7 +142,6 @@ class Ledger:
         sequence = self._next()
         self._take(ping.get("usage", {}), ping.get("outbox", {}), ping["occurred_at"])
         self._insert(sequence, ping)
-        self._evict()
         return sequence
 
     def _next(self) -> int:
@@ -159,27 +158,23 @@ class Ledger:
     def queued(self) -> int:
         return self._number("SELECT count(*) FROM ping WHERE acknowledged_at IS NULL")
 
-    def _evict(self) -> None:
-        """Make room: first what carries usage and never was sent, last what tells of the license.
+    def make_room(self) -> None:
+        """Evict while there is too much: first what has usage and never was sent, last license changes.
 
         The newest ping stays in any case. The counts of one that never was sent go back to the counters,
         so that only the ping is lost.
         """
-        while self._is_over():
-            victim = self._db.execute(
-                "SELECT sequence, content, upload_id FROM ping WHERE acknowledged_at IS NULL"
-                " AND sequence < (SELECT max(sequence) FROM ping)"
-                " ORDER BY upload_id IS NOT NULL, reason = 'license', usage = 0, sequence LIMIT 1"
-            ).fetchone()
-            if victim is None:
-                return
-            self._give_up(*victim)
-
-    def _is_over(self) -> bool:
         count, characters = self._db.execute(
             "SELECT count(*), coalesce(sum(length(content)), 0) FROM ping WHERE acknowledged_at IS NULL"
         ).fetchone()
-        return bool(count > self._limits.pings or characters > self._limits.characters)
+        while count > 1 and (count > self._limits.pings or characters > self._limits.characters):
+            sequence, content, upload_id = self._db.execute(
+                "SELECT sequence, content, upload_id FROM ping WHERE acknowledged_at IS NULL"
+                " AND sequence < (SELECT max(sequence) FROM ping WHERE acknowledged_at IS NULL)"
+                " ORDER BY upload_id IS NOT NULL, reason = 'license', usage = 0, sequence LIMIT 1"
+            ).fetchone()
+            self._give_up(sequence, content, upload_id)
+            count, characters = count - 1, characters - len(content)
 
     def _give_up(self, sequence: int, content: str, upload_id: Optional[str]) -> None:
         ping = _read(content)

@@ -77,7 +77,7 @@ def facts(settings: Settings, product: Optional[str]) -> Json:
 
 
 def machine(product: Optional[str]) -> Optional[str]:
-    """A digest that names this machine; None where unknown, and in containers, where it changes at a start."""
+    """A digest that names this machine; None where unknown, and in containers, which any start makes anew."""
     if (_fact("virtualization") or {}).get("container"):
         return None
     digest = _fact("machine_digest", product or "")

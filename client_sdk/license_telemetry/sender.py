@@ -77,30 +77,30 @@ class Sender:
 
     def _wake_by(self) -> float:
         """When the schedule wants the thread, by the monotonic clock."""
-        ahead = min(self._collector.look_at, self._courier.deliver_at) - self._clock()
-        return time.monotonic() + min(max(ahead, 0.0), LONGEST_SLEEP)
+        next_at = min(self._collector.look_at, self._collector.send_at, self._courier.deliver_at)
+        return time.monotonic() + min(max(next_at - self._clock(), 0.0), LONGEST_SLEEP)
 
     def _work(self, asked: List[Signal]) -> float:
-        """Collect and deliver; by when memory is to be looked at again. Whoever waits is told in any case."""
-        sent: Optional[bool] = False
-        collected = False
-        try:
-            collected = self.collect()
-            sent = self._deliver(
-                max((signal.push for signal in asked), default=WHEN_DUE), collected=collected
-            )
-        finally:
-            for signal in asked:
-                signal.sent = sent
-                signal.done.set()
+        """Collect and deliver, tell whoever waits; by when memory is to be looked at again."""
+        collected = self.collect()
+        sent = self._deliver(max((signal.push for signal in asked), default=WHEN_DUE))
+        for signal in asked:
+            signal.sent = sent and collected if sent is not None else None
+            signal.done.set()
         return time.monotonic() + (LONGEST_SLEEP if collected else FLUSH_SECONDS)
 
-    def _deliver(self, push: int, *, collected: bool) -> Optional[bool]:
-        """True: all of it is acknowledged. None: another process is sending."""
-        if push == WHEN_DUE and self._clock() < self._courier.deliver_at:
+    def _deliver(self, push: int) -> Optional[bool]:
+        """True: nothing is queued any more. None: another process is sending."""
+        if push == WHEN_DUE and self._clock() < min(self._courier.deliver_at, self._collector.send_at):
             return False
-        delivery = self.deliver(push)
-        return None if delivery is Delivery.ELSEWHERE else delivery is Delivery.EMPTY and collected
+        try:
+            delivery = self.deliver(push)
+        except Exception as error:  # a fault of ours: the host must not notice, and memory goes on to disk
+            self._collector.trouble = repr(error)
+            self._courier.deliver_at = self._clock() + LONGEST_SLEEP
+            delivery = Delivery.WAITING
+        self._collector.send_at = float("inf")
+        return None if delivery is Delivery.ELSEWHERE else delivery is Delivery.EMPTY
 
     # ── to look at, and by hand ─────────────────────────────────────────────────────────────
 

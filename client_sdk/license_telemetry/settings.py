@@ -61,7 +61,7 @@ class Settings:
         self.why_off = self._why_off(enabled, env, placed=bool(_path(state_dir)))
 
     def _why_off(self, enabled: Optional[bool], env: Mapping[str, str], *, placed: bool) -> Optional[str]:
-        if enabled is False:
+        if enabled is not None and not enabled:
             return "the host software has it switched off"
         if env.get("LICENSE_TELEMETRY_DISABLED", "").strip().lower() not in ("", *_OFF):
             return "LICENSE_TELEMETRY_DISABLED is set"
@@ -107,9 +107,16 @@ def _expanded(path: str) -> Optional[str]:
 def _directory(given: object, env: Mapping[str, str], product: Optional[str]) -> Optional[str]:
     named = _path(given) or _variable(env, "STATE_DIR")
     if named:
-        return os.path.abspath(named)
+        return _absolute(named)
     home = state_home()
     return os.path.join(home, product or "unnamed") if home else None
+
+
+def _absolute(path: str) -> Optional[str]:
+    try:
+        return os.path.abspath(path)
+    except OSError:  # the working directory is gone
+        return None
 
 
 def _level(asked: object, env: Mapping[str, str]) -> str:

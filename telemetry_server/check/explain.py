@@ -60,8 +60,9 @@ def explain(raw: object, registry: Registry, carrier: Carrier = Carrier.PING) ->
 def depth(value: object) -> int:
     """How deep objects and arrays are nested; a bare value is 0. Iterative: input may be hostile."""
     deepest, level = 0, [value]
-    while level := [child for node in level for child in _children(node)]:
+    while containers := [node for node in level if isinstance(node, dict | list)]:
         deepest += 1
+        level = [child for node in containers for child in _children(node)]
     return deepest
 
 

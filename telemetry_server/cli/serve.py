@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-
 from telemetry_server.cli.session import database
+
 from telemetry_server.cli.workers import Site, reserve, run, serve_here, serve_in_workers, stop_on_signals
 from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import open_keyring
@@ -55,7 +55,8 @@ def _reserve(settings: Settings) -> Any:
         return reserve(*settings.host_and_port)
     except OSError as error:
         raise OperatorError(
-            f"Cannot listen on {settings.listen} ({error.strerror}). Stop what is there, or give another --listen."
+            f"Cannot listen on {settings.listen} ({error.strerror}). "
+            "Stop what is there, or give another --listen."
         ) from error
 
 

@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import gc
 import multiprocessing
-import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +107,7 @@ async def _worker_life(site: Site) -> None:
 
 
 def stop_on_signals(*, only_terminate: bool = False) -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set. Workers leave SIGINT, which a terminal sends to all, to their parent."""
+    """An event that SIGTERM and SIGINT set. A terminal sends SIGINT to all: workers leave it to their parent."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)

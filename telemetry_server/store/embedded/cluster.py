@@ -11,10 +11,10 @@ from pathlib import Path
 import asyncpg
 
 from telemetry_server.store.embedded.account import Account
-from telemetry_server.store.embedded.wheel import binaries_for
 from telemetry_server.store.embedded.errors import EmbeddedCommandFailed, EmbeddedStartFailed
 from telemetry_server.store.embedded.home import PORT, Home, make_directory, rename
 from telemetry_server.store.embedded.processes import Patience, run, started
+from telemetry_server.store.embedded.wheel import binaries_for
 
 READY, DOWN = "ready", "down"
 STILL_DYING = ("pre-existing shared memory block", 'lock file "')

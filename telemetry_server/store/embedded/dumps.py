@@ -13,10 +13,10 @@ from pathlib import Path
 from subprocess import PIPE, Popen
 from urllib.parse import unquote, urlsplit
 
-from telemetry_server.store.embedded.wheel import binaries
 from telemetry_server.store.embedded.errors import EmbeddedCommandFailed
 from telemetry_server.store.embedded.home import rename
 from telemetry_server.store.embedded.processes import run, started
+from telemetry_server.store.embedded.wheel import binaries
 
 UNKNOWN_BEFORE_17 = b"SET transaction_timeout = 0;\n"
 

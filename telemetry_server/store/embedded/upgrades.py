@@ -13,12 +13,12 @@ import asyncpg
 
 from telemetry_server.store.embedded.account import owner
 from telemetry_server.store.embedded.attachment import START_TIMEOUT_SECONDS
-from telemetry_server.store.embedded.wheel import NEWEST
 from telemetry_server.store.embedded.cluster import Cluster
 from telemetry_server.store.embedded.dumps import dump, restore
 from telemetry_server.store.embedded.errors import EmbeddedInUse, EmbeddedPathUnusable, EmbeddedUpgradeFailed
 from telemetry_server.store.embedded.home import PORT, Home, make_directory, rename
 from telemetry_server.store.embedded.processes import Patience, Say, silent
+from telemetry_server.store.embedded.wheel import NEWEST
 
 TABLES = """
 SELECT format('%I.%I', n.nspname, c.relname)

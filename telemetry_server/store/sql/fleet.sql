@@ -47,25 +47,22 @@ LIMIT $16;
 -- name: facets
 -- How many installations have which value, facet by facet, the most frequent first. A facet's values
 -- after the 50th come as one without a name. The conditions are those of installations.
-WITH counted AS (
-    SELECT facet, value, count(*) AS installations,
-           row_number() OVER (PARTITION BY facet ORDER BY count(*) DESC, value) AS place
+WITH combined AS (
+    SELECT s.license_status,
+           coalesce(s.license_source, 'unknown') AS license_source,
+           coalesce(s.facts #>> '{service,version}', 'unknown') AS version,
+           coalesce(s.place ->> 'country', 'unknown') AS country,
+           coalesce(s.facts #>> '{os,name}', 'unknown') AS os_name,
+           coalesce(s.facts #>> '{virtualization,vm}', n.vain) AS vm,
+           coalesce(s.facts #>> '{virtualization,container}', n.vain) AS container,
+           coalesce(s.facts #>> '{virtualization,cloud}', n.vain) AS cloud,
+           count(*) AS installations
     FROM installations AS i
     JOIN products AS p USING (product_id)
     JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
     CROSS JOIN LATERAL (
         SELECT CASE WHEN s.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END AS vain
     ) AS n
-    CROSS JOIN LATERAL (VALUES
-        ('license_status', s.license_status),
-        ('license_source', coalesce(s.license_source, 'unknown')),
-        ('version', coalesce(s.facts #>> '{service,version}', 'unknown')),
-        ('country', coalesce(s.place ->> 'country', 'unknown')),
-        ('os_name', coalesce(s.facts #>> '{os,name}', 'unknown')),
-        ('vm', coalesce(s.facts #>> '{virtualization,vm}', n.vain)),
-        ('container', coalesce(s.facts #>> '{virtualization,container}', n.vain)),
-        ('cloud', coalesce(s.facts #>> '{virtualization,cloud}', n.vain))
-    ) AS f (facet, value)
     WHERE i.installation_id BETWEEN $1 AND $2
       AND ($3::text IS NULL OR p.slug = $3)
       AND ($4::timestamptz IS NULL OR i.last_received_at >= $4)
@@ -82,9 +79,100 @@ WITH counted AS (
            OR $14 = 'missing' AND i.received <> int8multirange(int8range(1, upper(i.received)))
            OR $14 = 'lost' AND i.lost > 0
            OR $14 = 'forked' AND EXISTS (SELECT FROM forks AS f WHERE f.installation_id = i.installation_id))
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+), counted AS (
+    SELECT facet, value, sum(installations) AS installations,
+           row_number() OVER (PARTITION BY facet ORDER BY sum(installations) DESC, value) AS place
+    FROM combined AS c
+    CROSS JOIN LATERAL (VALUES
+        ('license_status', c.license_status), ('license_source', c.license_source), ('version', c.version),
+        ('country', c.country), ('os_name', c.os_name), ('vm', c.vm), ('container', c.container),
+        ('cloud', c.cloud)
+    ) AS f (facet, value)
     GROUP BY facet, value
 )
 SELECT facet, CASE WHEN place <= 50 THEN value END AS value, sum(installations)::bigint AS installations
 FROM counted
 GROUP BY 1, 2
 ORDER BY 1, 2 IS NULL, 3 DESC, 2;
+
+-- name: installation
+-- One installation in its present state.
+SELECT i.installation_id, p.slug AS product, p.ping_interval_seconds, i.first_received_at,
+       i.last_received_at, i.last_occurred_at, i.last_sequence, c.came - i.lost AS pings,
+       upper(i.received) - 1 - c.came AS missing, i.lost, i.received,
+       abbrev(i.client_address) AS client_address, s.facts, s.place
+FROM installations AS i
+JOIN products AS p USING (product_id)
+JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
+CROSS JOIN LATERAL (SELECT sum(upper(r) - lower(r))::bigint AS came FROM unnest(i.received) AS r) AS c
+WHERE i.installation_id = $1;
+
+-- name: forks_of
+-- The newest pings of an installation whose numbers were taken.
+SELECT f.sequence, f.ping_id, f.stored_ping_id, f.received_at, f.occurred_at,
+       abbrev(f.client_address) AS client_address, f.facts, f.place
+FROM forks AS f
+WHERE f.installation_id = $1
+ORDER BY f.received_at DESC, f.sequence DESC, f.ping_id
+LIMIT 100;
+
+-- name: fork_count
+-- How many there are of them.
+SELECT count(*) FROM forks WHERE installation_id = $1;
+
+-- name: lineage_of
+-- The identity this copy had before, and those that copies of this one went on with.
+SELECT l.installation_id, l.parent_id, l.enrolled_at
+FROM lineage AS l
+WHERE l.installation_id = $1 OR l.parent_id = $1
+ORDER BY l.enrolled_at DESC, l.installation_id
+LIMIT 100;
+
+-- name: features_of
+-- How often an installation used its features, over the pings that are kept.
+SELECT f.key AS feature, sum(f.value::numeric) AS uses, count(*) AS pings
+FROM pings AS g
+CROSS JOIN LATERAL jsonb_each_text(g.features) AS f
+WHERE g.installation_id = $1
+GROUP BY f.key
+ORDER BY uses DESC, f.key
+LIMIT 1000;
+
+-- name: history
+-- The pings of an installation below the number $2, the highest number first, each with its facts.
+SELECT g.ping_id, g.sequence, g.received_at, g.occurred_at, g.time_suspect,
+       abbrev(g.client_address) AS client_address, g.details, g.features, g.state, s.facts, s.place
+FROM pings AS g
+JOIN states AS s ON s.installation_id = g.installation_id AND s.state BETWEEN g.state AND g.state
+WHERE g.installation_id = $1 AND g.sequence < $2
+ORDER BY g.sequence DESC
+LIMIT $3;
+
+-- name: pings
+-- A page of pings received from $1 until before $2, the newest first, below the key $3, $4, $5.
+-- BETWEEN: as in installations.
+SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, g.received_at, g.occurred_at,
+       g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place
+FROM pings AS g
+JOIN installations AS i USING (installation_id)
+JOIN products AS p USING (product_id)
+JOIN states AS s ON s.installation_id = g.installation_id AND s.state BETWEEN g.state AND g.state
+WHERE g.received_at >= $1 AND g.received_at < $2
+  AND (g.received_at, g.installation_id, g.sequence) < ($3, $4, $5)
+ORDER BY g.received_at DESC, g.installation_id DESC, g.sequence DESC
+LIMIT $6;
+
+-- name: pings_of_installation
+-- The same of one installation, $7.
+SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, g.received_at, g.occurred_at,
+       g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place
+FROM pings AS g
+JOIN installations AS i USING (installation_id)
+JOIN products AS p USING (product_id)
+JOIN states AS s ON s.installation_id = g.installation_id AND s.state BETWEEN g.state AND g.state
+WHERE g.received_at >= $1 AND g.received_at < $2
+  AND (g.received_at, g.installation_id, g.sequence) < ($3, $4, $5)
+  AND g.installation_id = $7
+ORDER BY g.received_at DESC, g.installation_id DESC, g.sequence DESC
+LIMIT $6;

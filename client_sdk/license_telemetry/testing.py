@@ -1,0 +1,350 @@
+"""For the tests of software that embeds this client: see what it hands over, or speak to a server of its own.
+
+    with recording() as recorded:
+        checkout()
+    assert recorded.features == {"invoice.created": 1}
+
+    with FakeServer() as server:
+        telemetry = Telemetry(endpoint=server.endpoint, product_key=server.product_key, state_dir=tmp_path)
+        telemetry.ping()
+        assert telemetry.flush()
+        assert server.pings[0]["license"]["status"] == "unlicensed"
+
+FakeServer speaks protocol version 1 truly (identities, signatures, receipts, duplicates, forks, missing
+numbers) and misbehaves on request: `server.next_pings(status(503, retry_after="30"), dropped())`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hmac
+import json
+import threading
+from base64 import urlsafe_b64encode
+from contextlib import contextmanager
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from . import wire
+from .client import Telemetry
+
+Json = Dict[str, Any]
+MASTER_KEY = "m1"
+
+
+# ── what a host hands over ──────────────────────────────────────────────────────────────────
+
+
+class Recorded:
+    """What was handed over: counts by feature, the arguments of each license(), the number of ping()s."""
+
+    def __init__(self) -> None:
+        self.features: Dict[str, int] = {}
+        self.licenses: List[Json] = []
+        self.pings = 0
+
+
+@contextmanager
+def recording() -> Iterator[Recorded]:
+    """Every Telemetry records instead of working: no thread, no disk, no network."""
+    recorded = Recorded()
+
+    def feature(_client: Telemetry, name: str, count: int = 1) -> None:
+        recorded.features[name] = recorded.features.get(name, 0) + count
+
+    def license(  # noqa: A001  the name of the method it stands for
+        _client: Telemetry,
+        status: str,
+        key: Optional[str] = None,
+        source: Optional[str] = None,
+        **more: Any,
+    ) -> None:
+        recorded.licenses.append({"status": status, "key": key, "source": source, **more})
+
+    def ping(_client: Telemetry) -> None:
+        recorded.pings += 1
+
+    stand_ins: Json = {"feature": feature, "license": license, "ping": ping}
+    stand_ins["flush"] = lambda _client, _timeout=0.0: True
+    real = {name: getattr(Telemetry, name) for name in stand_ins}
+    try:
+        for name, stand_in in stand_ins.items():
+            setattr(Telemetry, name, stand_in)
+        yield recorded
+    finally:
+        for name, method in real.items():
+            setattr(Telemetry, name, method)
+
+
+# ── how a server may misbehave ──────────────────────────────────────────────────────────────
+
+
+class Reply(NamedTuple):
+    """One answer: its status, headers and body. Status 0: none, the connection is cut."""
+
+    status: int
+    headers: Dict[str, str]
+    body: bytes
+
+
+Fault = Callable[["FakeServer", "Received"], Reply]
+
+
+class Received(NamedTuple):
+    """One request as it came. `body` as sent, `json` what is in it."""
+
+    path: str
+    headers: Dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        inflated = gzip.decompress(self.body) if self.headers.get("content-encoding") == "gzip" else self.body
+        return json.loads(inflated)
+
+
+def status(code: int, retry_after: Optional[str] = None) -> Fault:
+    """A problem document with this status; nothing is kept."""
+    headers = {"Content-Type": "application/problem+json"}
+    if retry_after is not None:
+        headers["Retry-After"] = retry_after
+    return lambda _server, _request: Reply(code, headers, b'{"title": "as the test asked"}')
+
+
+def page(code: int = 200) -> Fault:
+    """What a captive portal or a proxy answers: a web page."""
+    return lambda _server, _request: Reply(code, {"Content-Type": "text/html"}, b"<h1>Please sign in</h1>")
+
+
+def redirect(location: str) -> Fault:
+    """Somewhere else, please."""
+    return lambda _server, _request: Reply(307, {"Location": location}, b"")
+
+
+def dropped() -> Fault:
+    """The connection is cut before anything is kept."""
+    return lambda _server, _request: Reply(0, {}, b"")
+
+
+def lost() -> Fault:
+    """The server keeps the pings, but its answer never arrives."""
+    return lambda server, request: server.answer(request)._replace(status=0)
+
+
+def wrong_receipt() -> Fault:
+    """Kept and answered, under a receipt that somebody made up."""
+    return lambda server, request: _with_receipt(server.answer(request), "v1 hmac=" + "0" * 64)
+
+
+def gone() -> Fault:
+    """Stop for good, under a valid receipt."""
+
+    def reply(server: FakeServer, request: Received) -> Reply:
+        body = b'{"title": "Gone"}'
+        return server.receipted(request, 410, body)
+
+    return reply
+
+
+def _with_receipt(reply: Reply, receipt: str) -> Reply:
+    return reply._replace(headers={**reply.headers, wire.RECEIPT: receipt})
+
+
+# ── the server ──────────────────────────────────────────────────────────────────────────────
+
+
+class FakeServer:
+    """A telemetry server in a thread of this process, for `with`.
+
+    pings        every ping that was accepted, in order, each once; with its `installation_id`
+    received     every request as it came, also those that were refused
+    enrolments   every identity handed out, with its `forked_from`
+    refuse       set it to a function of a ping: an upload with a ping it is true for is answered with 422
+    results      set it to a function of a ping that gives a status, or None for the true one
+    """
+
+    def __init__(self, product: str = "acme", *, next_ping_seconds: int = 86_400) -> None:
+        self.product = product
+        self.product_key = f"pk_{product}_test0000000000000000"
+        self.next_ping_seconds = next_ping_seconds
+        self.notices: List[Json] = []
+        self.pings: List[Json] = []
+        self.received: List[Received] = []
+        self.enrolments: List[Json] = []
+        self.refuse: Callable[[Json], bool] = lambda _ping: False
+        self.results: Callable[[Json], Optional[str]] = lambda _ping: None
+        self._numbers: Dict[str, Dict[int, str]] = {}
+        self._master = b"a master key"
+        self._faults: Dict[str, List[Fault]] = {wire.PINGS_PATH: [], wire.ENROLL_PATH: []}
+        self._lock = threading.Lock()
+        self._http: Optional[ThreadingHTTPServer] = None
+
+    def __enter__(self) -> FakeServer:  # noqa: PYI034  Self came with Python 3.11
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http.daemon_threads = True
+        threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        assert self._http is not None
+        self._http.shutdown()
+        self._http.server_close()
+
+    @property
+    def endpoint(self) -> str:
+        assert self._http is not None
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def next_pings(self, *faults: Fault) -> None:
+        """Answer the next uploads so, one after another, then truly again."""
+        self._faults[wire.PINGS_PATH].extend(faults)
+
+    def next_enrolments(self, *faults: Fault) -> None:
+        """Answer the next enrolments so, one after another, then truly again."""
+        self._faults[wire.ENROLL_PATH].extend(faults)
+
+    def forget(self, sequence: int) -> None:
+        """As if restored from a backup: this number of every installation never came."""
+        with self._lock:
+            for numbers in self._numbers.values():
+                numbers.pop(sequence, None)
+            self.pings = [ping for ping in self.pings if ping["sequence"] != sequence]
+
+    def forget_everyone(self) -> None:
+        """As if installed anew, with another master key: it knows no identity that it issued before."""
+        with self._lock:
+            self._master += b"!"
+
+    def uploads(self) -> List[Received]:
+        """The requests that brought pings."""
+        return [request for request in self.received if request.path == wire.PINGS_PATH]
+
+    # ── answering ───────────────────────────────────────────────────────────────────────────
+
+    def handle(self, request: Received) -> Reply:
+        with self._lock:
+            self.received.append(request)
+            faults = self._faults.get(request.path, [])
+            return faults.pop(0)(self, request) if faults else self.answer(request)
+
+    def answer(self, request: Received) -> Reply:
+        """As the protocol says."""
+        if request.path == wire.ENROLL_PATH:
+            return self._enrol(request)
+        if request.path == wire.PINGS_PATH:
+            return self._take(request)
+        return _problem(404)
+
+    def receipted(self, request: Received, code: int, body: bytes) -> Reply:
+        """An answer with a valid receipt for whoever signed the request."""
+        signature = _signature(request)
+        secret = self._secret(signature.get("installation", ""))
+        reply = Reply(code, {"Content-Type": "application/json"}, body)
+        return _with_receipt(reply, "v1 hmac=" + wire.receipt(secret, request.body, body))
+
+    def _enrol(self, request: Received) -> Reply:
+        if request.headers.get("authorization") != f"Bearer {self.product_key}":
+            return _problem(401)
+        parent = request.json.get("forked_from")
+        if parent is not None and (
+            _signature(request).get("installation") != parent or not self._is_signed(request)
+        ):
+            return _problem(403)
+        installation_id = wire.uuid7()
+        self.enrolments.append({"installation_id": installation_id, "forked_from": parent})
+        answer = {
+            "installation_id": installation_id,
+            "secret": urlsafe_b64encode(self._secret(installation_id)).decode().rstrip("="),
+            "key": MASTER_KEY,
+            "product": self.product,
+            "next_ping_seconds": self.next_ping_seconds,
+            "notice": None,
+            "server_time": "2026-11-22T10:00:00.000Z",
+        }
+        return Reply(201, {"Content-Type": "application/json"}, json.dumps(answer).encode())
+
+    def _take(self, request: Received) -> Reply:
+        if not self._is_signed(request):
+            return _problem(401)
+        upload = request.json
+        if any(self.refuse(ping) for ping in upload["pings"]):
+            return _problem(422)
+        installation_id = _signature(request)["installation"]
+        numbers = self._numbers.setdefault(installation_id, {})
+        results = [self._settle(installation_id, numbers, ping) for ping in upload["pings"]]
+        answer = {
+            "upload_id": upload["upload_id"],
+            "results": results,
+            "missing": _missing(numbers),
+            "next_ping_seconds": self.next_ping_seconds,
+            "notices": self.notices,
+            "server_time": "2026-11-22T10:00:00.000Z",
+        }
+        return self.receipted(request, 200, json.dumps(answer).encode())
+
+    def _settle(self, installation_id: str, numbers: Dict[int, str], ping: Json) -> Json:
+        sequence, ping_id = ping["sequence"], ping["ping_id"]
+        fate = self.results(ping)
+        if fate is None and sequence not in numbers:
+            fate = "accepted"
+            numbers[sequence] = ping_id
+            self.pings.append({**ping, "installation_id": installation_id})
+        elif fate is None:
+            fate = "duplicate" if numbers[sequence] == ping_id else "forked"
+        return {"ping_id": ping_id, "sequence": sequence, "status": fate}
+
+    def _secret(self, installation_id: str) -> bytes:
+        message = f"installation{self.product}{installation_id}".encode()
+        return hmac.new(self._master, message, sha256).digest()
+
+    def _is_signed(self, request: Received) -> bool:
+        signature = _signature(request)
+        installation_id = signature.get("installation", "")
+        mac = wire.sign(self._secret(installation_id), "POST", request.path, request.body)
+        expected = wire.signature_header(self.product, MASTER_KEY, installation_id, mac)
+        return hmac.compare_digest(
+            request.headers.get(wire.SIGNATURE.lower(), "").encode(), expected.encode()
+        )
+
+
+def _signature(request: Received) -> Dict[str, str]:
+    words = request.headers.get(wire.SIGNATURE.lower(), "").split()
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+def _missing(numbers: Dict[int, str]) -> List[Tuple[int, int]]:
+    holes: List[Tuple[int, int]] = []
+    expected = 1
+    for sequence in sorted(numbers):
+        if sequence > expected:
+            holes.append((expected, sequence))
+        expected = sequence + 1
+    return holes
+
+
+def _problem(code: int) -> Reply:
+    return Reply(code, {"Content-Type": "application/problem+json"}, json.dumps({"status": code}).encode())
+
+
+def _handler(server: FakeServer) -> Any:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self._reply(server.handle(Received(self.path, headers, body)))
+
+        def _reply(self, reply: Reply) -> None:
+            self.close_connection = True
+            if reply.status == 0:
+                return
+            self.send_response(reply.status)
+            for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(reply.body)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    return Handler

@@ -1,0 +1,67 @@
+"""Whether the database is as the server needs it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import date
+
+import asyncpg
+
+from telemetry_server.errors import MigrationError, Unavailable
+from telemetry_server.store.migrate import pending_migrations
+from telemetry_server.store.partitions import partition_months, stray_count
+from telemetry_server.store.reading import reading
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that has to hold, and what was found."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+async def look_at_database(pool: asyncpg.Pool, today: date) -> list[Check]:
+    """Every check that could be made; never raises what makes the database unfit."""
+    try:
+        async with reading(pool, seconds=2) as connection:
+            return [check async for check in _checks(connection, today)]
+    except Unavailable as error:
+        return [Check("database", ok=False, detail=error.detail)]
+
+
+async def _checks(connection: asyncpg.Connection, today: date) -> AsyncIterator[Check]:
+    await connection.fetchval("SELECT 1")
+    yield Check("database", ok=True, detail="answers")
+    migrations = await _migrations(connection)
+    yield migrations
+    if migrations.ok:
+        yield await _partitions(connection, today)
+        yield await _strays(connection)
+
+
+async def _migrations(connection: asyncpg.Connection) -> Check:
+    try:
+        pending = await pending_migrations(connection)
+    except MigrationError as error:
+        return Check("migrations", ok=False, detail=error.detail)
+    if pending:
+        return Check("migrations", ok=False, detail=f'{len(pending)} to do; run "telemetry-server migrate"')
+    return Check("migrations", ok=True, detail="all applied")
+
+
+async def _partitions(connection: asyncpg.Connection, today: date) -> Check:
+    this_month = today.replace(day=1)
+    next_month = date(today.year + today.month // 12, today.month % 12 + 1, 1)
+    lacking = {this_month, next_month} - set(await partition_months(connection))
+    if lacking:
+        months = ", ".join(f"{month:%Y-%m}" for month in sorted(lacking))
+        return Check("partitions", ok=False, detail=f'none for {months}; run the job "make partitions"')
+    return Check("partitions", ok=True, detail="there for this month and the next")
+
+
+async def _strays(connection: asyncpg.Connection) -> Check:
+    if count := await stray_count(connection):
+        detail = f'{count} pings in no month; run the job "make partitions"'
+        return Check("default_partition", ok=False, detail=detail)
+    return Check("default_partition", ok=True, detail="empty")

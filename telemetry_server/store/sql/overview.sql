@@ -1,0 +1,117 @@
+-- name: totals
+-- The fleet in numbers: known at all, seen and new since $2, and what never came of those seen.
+SELECT count(*) AS known,
+       count(*) FILTER (WHERE h.seen) AS seen,
+       count(*) FILTER (WHERE i.first_received_at >= $2) AS new,
+       count(*) FILTER (WHERE h.seen AND h.holes) AS with_missing,
+       count(*) FILTER (WHERE h.seen AND i.lost > 0) AS with_lost,
+       coalesce(sum(CASE WHEN h.seen AND h.holes THEN
+           upper(i.received) - 1 - (SELECT sum(upper(r) - lower(r)) FROM unnest(i.received) AS r)
+       END), 0)::bigint AS missing,
+       coalesce(sum(i.lost) FILTER (WHERE h.seen), 0)::bigint AS lost
+FROM installations AS i
+JOIN products AS p USING (product_id)
+CROSS JOIN LATERAL (
+    SELECT i.last_received_at >= $2 AS seen,
+           i.received <> int8multirange(int8range(1, upper(i.received))) AS holes
+) AS h
+WHERE $1::text IS NULL OR p.slug = $1;
+
+-- name: new_over_time
+-- New installations since $2, in steps of $3.
+SELECT date_bin($3::interval, i.first_received_at, $2) AS starts_at, count(*) AS installations
+FROM installations AS i
+JOIN products AS p USING (product_id)
+WHERE i.first_received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
+GROUP BY 1
+ORDER BY 1;
+
+-- name: pings_over_time
+-- Pings received since $2, in steps of $3, and how many of them had a clock far off.
+SELECT date_bin($3::interval, g.received_at, $2) AS starts_at, count(*) AS pings,
+       count(*) FILTER (WHERE g.time_suspect) AS suspect
+FROM pings AS g
+WHERE g.received_at >= $2
+  AND ($1::text IS NULL OR EXISTS (
+      SELECT FROM installations AS i
+      JOIN products AS p USING (product_id)
+      WHERE i.installation_id = g.installation_id AND p.slug = $1))
+GROUP BY 1
+ORDER BY 1;
+
+-- name: top_features
+-- What the newest $3 pings with counters since $2 used most: uses, and installations that used it.
+-- pings is how many there were, the same in each row.
+WITH newest AS MATERIALIZED (
+    SELECT g.installation_id, g.features
+    FROM pings AS g
+    WHERE g.received_at >= $2 AND g.features IS NOT NULL
+      AND ($1::text IS NULL OR EXISTS (
+          SELECT FROM installations AS i
+          JOIN products AS p USING (product_id)
+          WHERE i.installation_id = g.installation_id AND p.slug = $1))
+    ORDER BY g.received_at DESC
+    LIMIT $3
+)
+SELECT f.key AS feature, sum(f.value::numeric) AS uses, count(DISTINCT n.installation_id) AS installations,
+       (SELECT count(*) FROM newest) AS pings
+FROM newest AS n
+CROSS JOIN LATERAL jsonb_each_text(n.features) AS f
+GROUP BY f.key
+ORDER BY uses DESC, f.key
+LIMIT 10;
+
+-- name: forks_counted
+-- Pings since $2 whose numbers were taken, and of how many installations.
+SELECT count(*) AS forks, count(DISTINCT f.installation_id) AS installations
+FROM forks AS f
+JOIN installations AS i USING (installation_id)
+JOIN products AS p USING (product_id)
+WHERE f.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1);
+
+-- name: quarantine_counted
+-- Pings in quarantine.
+SELECT count(*)
+FROM quarantine AS q
+JOIN products AS p USING (product_id)
+WHERE $1::text IS NULL OR p.slug = $1;
+
+-- name: outcomes
+-- What happened to pings since the day $2, by day (UTC) and outcome, the newest first.
+SELECT c.day, c.outcome, sum(c.count)::bigint AS count
+FROM ingest_counts AS c
+JOIN products AS p USING (product_id)
+WHERE c.day >= $2 AND ($1::text IS NULL OR p.slug = $1)
+GROUP BY c.day, c.outcome
+ORDER BY c.day DESC, c.outcome;
+
+-- name: newest_forks
+-- The newest pings since $2 whose numbers were taken.
+SELECT f.installation_id, p.slug AS product, f.sequence, f.ping_id, f.stored_ping_id, f.received_at,
+       abbrev(f.client_address) AS client_address
+FROM forks AS f
+JOIN installations AS i USING (installation_id)
+JOIN products AS p USING (product_id)
+WHERE f.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
+ORDER BY f.received_at DESC, f.installation_id, f.sequence, f.ping_id
+LIMIT $3;
+
+-- name: newest_quarantined
+-- The newest pings in quarantine; their bytes stay where they are.
+SELECT q.installation_id, p.slug AS product, q.sequence, q.ping_id, q.received_at, q.sqlstate, q.message,
+       length(q.body) AS bytes
+FROM quarantine AS q
+JOIN products AS p USING (product_id)
+WHERE $1::text IS NULL OR p.slug = $1
+ORDER BY q.received_at DESC, q.installation_id, q.sequence, q.ping_id
+LIMIT $2;
+
+-- name: newest_suspect
+-- The newest pings since $2 of installations whose clock was far off.
+SELECT g.installation_id, p.slug AS product, g.sequence, g.received_at, g.occurred_at
+FROM pings AS g
+JOIN installations AS i USING (installation_id)
+JOIN products AS p USING (product_id)
+WHERE g.time_suspect AND g.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
+ORDER BY g.received_at DESC, g.installation_id, g.sequence DESC
+LIMIT $3;

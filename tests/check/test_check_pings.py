@@ -1,0 +1,148 @@
+"""Validation, level stripping and the JSON Schema, all against the golden pings and against each other."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from installation import make_ping
+from telemetry_server.check.explain import depth, explain
+from telemetry_server.check.ping import PingReader, Refused, check_characters
+from telemetry_server.check.registry import Carrier, Level, load_registry, parse_registry
+from telemetry_server.check.schema import ping_json_schema, upload_json_schema
+
+WIRE = Path(__file__).parent.parent / "wire"
+VALID = json.loads((WIRE / "pings_valid.json").read_text())
+INVALID = json.loads((WIRE / "pings_invalid.json").read_text())
+REGISTRY = load_registry()
+READER = PingReader(REGISTRY)
+SCHEMA = jsonschema.Draft202012Validator(ping_json_schema(REGISTRY), format_checker=jsonschema.FormatChecker())
+
+
+def text_of(entry):
+    return entry["raw"].encode() if "raw" in entry else orjson.dumps(entry["ping"])
+
+
+def read(text):
+    raw = orjson.loads(text)
+    if b"\\u0000" in text:
+        check_characters(raw)
+    return READER.read(raw)
+
+
+@pytest.mark.parametrize("entry", VALID, ids=lambda entry: entry["name"])
+def test_a_golden_valid_ping_is_read_with_its_counts(entry):
+    ping = read(text_of(entry))
+    assert (ping.unknown, ping.stripped) == (entry.get("unknown", 0), entry.get("stripped", 0))
+
+
+@pytest.mark.parametrize("entry", INVALID, ids=lambda entry: entry["name"])
+def test_a_golden_invalid_ping_is_refused_for_its_field_and_reason(entry):
+    if entry["code"] == "malformed" and "raw" in entry:
+        with pytest.raises((orjson.JSONDecodeError, Refused)):
+            read(text_of(entry))
+        return
+    with pytest.raises(Refused) as refusal:
+        read(text_of(entry))
+    first = refusal.value.faults[0]
+    assert (first.path, str(first.reason)) == (entry["field"], entry["code"])
+
+
+@pytest.mark.parametrize("entry", VALID, ids=lambda entry: entry["name"])
+def test_the_json_schema_accepts_what_the_server_accepts(entry):
+    raw = json.loads(text_of(entry))
+    if not entry.get("stripped"):
+        SCHEMA.validate(raw)
+
+
+def test_fields_above_the_level_are_nowhere_in_what_is_kept():
+    for level, gone in {"license": ["os", "host", "virtualization", "runtime", "usage"], "system": ["usage"]}.items():
+        ping = READER.read(make_ping(1, privacy={"level": level}))
+        kept = json.loads(ping.facts) | json.loads(ping.details)
+        assert not set(gone) & set(kept)
+        assert ping.features is None
+        assert ping.stripped > 0
+
+
+def test_the_license_key_digest_is_not_among_the_facts():
+    ping = READER.read(make_ping(1))
+    assert ping.key_digest == "9f" * 32
+    assert ping.key_digest not in ping.facts + ping.details
+
+
+def test_facts_do_not_change_from_ping_to_ping():
+    one, other = READER.read(make_ping(1)), READER.read(make_ping(2, reason="manual", usage={"features": {"a": 1}}))
+    assert one.facts == other.facts
+    assert one.details != other.details
+
+
+def test_every_field_of_the_registry_reaches_the_schema_and_the_other_way_round():
+    paths = set()
+    for name, schema in ping_json_schema(REGISTRY)["properties"].items():
+        nested = schema.get("properties") if schema.get("type") == "object" and "x-level" not in schema else None
+        paths |= {f"{name}.{inner}" for inner in nested} if nested else {name}
+    assert paths == {field.path for field in REGISTRY.of(Carrier.PING)}
+    upload = upload_json_schema(REGISTRY, {})["properties"]
+    assert set(upload) == {f.section or f.name for f in REGISTRY.of(Carrier.UPLOAD)} | {"pings"}
+
+
+def test_a_registry_with_an_unknown_purpose_is_refused():
+    entry = {"type": "string", "level": "usage", "purpose": "curiosity", "retention": "ping", "since": "1", "text": ""}
+    with pytest.raises(ValueError, match="curiosity|unknown purpose"):
+        parse_registry({"version": 1, "purposes": {}, "retention": {"ping": {"days": 1, "then": ""}}, "field": {"x": entry}})
+
+
+def test_levels_are_ordered():
+    assert Level.USAGE.allows(Level.LICENSE)
+    assert Level.SYSTEM.allows(Level.SYSTEM)
+    assert not Level.LICENSE.allows(Level.SYSTEM)
+
+
+# ── the fast reader, the thorough explanation and the schema agree on anything ──────────────
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats() | st.text(max_size=8)
+JUNK = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=8)
+PATHS = [field.path for field in REGISTRY.of(Carrier.PING)] + sorted(REGISTRY.sections())[1:]
+TEXTS = st.sampled_from(["", "a", "A", "a\n", "\u0000", "é" * 300, "x" * 65, "9f" * 32, "9F" * 32, "2026-11-22T10:00:00Z", "2026-11-22T10:00:00", "usage", "linux", "licensed"])
+
+
+@given(path=st.sampled_from(PATHS), value=JUNK | TEXTS | st.dictionaries(TEXTS, st.integers(-2, 2**60) | TEXTS, max_size=3))
+def test_reader_explanation_and_what_is_kept_agree(path, value):
+    ping = make_ping(1)
+    section, _, name = path.rpartition(".")
+    (ping.setdefault(section, {}) if section else ping)[name] = value
+    try:
+        text = orjson.dumps(ping)
+    except (TypeError, orjson.JSONEncodeError):  # what JSON cannot say cannot arrive
+        return
+    faults = explain(orjson.loads(text), REGISTRY)
+    try:
+        kept = read(text)
+    except Refused as refusal:
+        assert refusal.faults
+        stripped_first = not faults
+        assert stripped_first is False
+        return
+    if kept.stripped == 0:
+        assert faults == []
+    json.loads(kept.facts)
+    assert "\\u0000" not in kept.facts + kept.details + (kept.features or "")
+
+
+@given(JUNK)
+def test_anything_at_all_is_a_ping_or_is_refused(value):
+    try:
+        raw = orjson.loads(orjson.dumps(value))
+    except (TypeError, orjson.JSONEncodeError):
+        return
+    with pytest.raises(Refused):
+        check_characters(raw)
+        READER.read(raw)
+
+
+def test_depth_counts_containers():
+    assert [depth(value) for value in (1, {}, [[]], {"a": {"b": [1]}})] == [0, 1, 2, 3]

@@ -1,0 +1,223 @@
+"""What tests share: a real PostgreSQL, a fresh database for each test, a real server process.
+
+--postgres DIR   the PostgreSQL programs to test on (default: the embedded 18)
+KEEPDB=1         leaves the databases and prints how to open them
+"""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from telemetry_server.store.embedded import binaries
+from telemetry_server.store.migrate import migrate
+from telemetry_server.store.partitions import make_partitions
+
+ROOT = Path(__file__).parent.parent
+TODAY = __import__("datetime").date.today()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--postgres", metavar="DIR", help="the PostgreSQL programs to test on")
+
+
+def as_database_user():
+    """How to run PostgreSQL's programs, which refuse to run as root."""
+    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+class Cluster:
+    """A PostgreSQL of the tests' own, in a temporary directory."""
+
+    def __init__(self, programs: Path):
+        self.programs = programs
+        self.home = Path(tempfile.mkdtemp(prefix="tlm-"))
+        if os.geteuid() == 0:
+            shutil.chown(self.home, "nobody", "nogroup")
+        self.pgdata = self.home / "data"
+
+    def run(self, program, *arguments):
+        subprocess.run(
+            [self.programs / program, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.home,
+            **as_database_user(),
+        )
+
+    def start(self):
+        if not self.pgdata.exists():
+            self.run("initdb", "-D", self.pgdata, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.home} -c max_connections=60"
+        self.run("pg_ctl", "-D", self.pgdata, "-l", self.home / "log", "-o", options, "-w", "-t", "60", "start")
+
+    def stop(self, mode="fast"):
+        self.run("pg_ctl", "-D", self.pgdata, "-m", mode, "-w", "stop")
+
+    @property
+    def postmaster(self):
+        return int((self.pgdata / "postmaster.pid").read_text().split()[0])
+
+    def dsn(self, database):
+        return f"postgresql://postgres@/{database}?host={self.home}"
+
+
+@pytest.fixture(scope="session")
+def cluster(request):
+    chosen = request.config.getoption("--postgres")
+    cluster = Cluster(Path(chosen) if chosen else binaries(18))
+    cluster.start()
+    yield cluster
+    if os.environ.get("KEEPDB"):
+        print(f"\nkept: psql -h {cluster.home} -U postgres -l")
+        return
+    cluster.stop("immediate")
+    shutil.rmtree(cluster.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(cluster):
+    """A migrated database that the others are copied from."""
+
+    async def make():
+        admin = await asyncpg.connect(cluster.dsn("postgres"))
+        await admin.execute("CREATE DATABASE template_telemetry")
+        await admin.close()
+        connection = await asyncpg.connect(cluster.dsn("template_telemetry"))
+        await migrate(connection)
+        await make_partitions(connection, TODAY)
+        await connection.close()
+
+    asyncio.run(make())
+    return "template_telemetry"
+
+
+@pytest.fixture
+async def database(cluster, template):
+    """The DSN of a fresh, migrated database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    admin = await asyncpg.connect(cluster.dsn("postgres"))
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield cluster.dsn(name)
+    if not os.environ.get("KEEPDB"):
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+@pytest.fixture
+async def connection(database):
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+class RunningServer:
+    """A real server process on a database of its own."""
+
+    def __init__(self, database, data, **settings):
+        self.database = database
+        self.data = data
+        self.settings = settings
+        self.process = None
+        self.listen = "127.0.0.1:0"
+
+    def start(self):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TELEMETRY_")}
+        environment |= {"TELEMETRY_DATABASE_URL": self.database, "TELEMETRY_DATA": str(self.data)}
+        environment |= {f"TELEMETRY_{name.upper()}": str(value) for name, value in self.settings.items()}
+        self.log = open(self.data / "server.log", "ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "telemetry_server", "serve", "--listen", self.listen, "--product", "Example"],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+        )
+        self._read_welcome()
+        return self
+
+    def _read_welcome(self):
+        said = ""
+        while "Sign in" not in said:
+            line = self.process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"the server did not start: {said}{self.errors()}")
+            said += line
+        self.product_key = re.search(r"Product key +(\S+)", said)[1]
+        self.product_slug = self.product_key.split("_")[1]
+        self.url = re.search(r"Address +(\S+)", said)[1]
+        self.sign_in_link = re.search(r"Sign in +(\S+)", said)[1]
+        self.listen = self.url.removeprefix("http://")  # a restart comes back where clients look for it
+
+    def errors(self):
+        return (self.data / "server.log").read_text()
+
+    def terminate(self, timeout=20):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def command(self, *arguments):
+        """Runs a telemetry-server command on the same database; gives its JSON."""
+        environment = os.environ | {"TELEMETRY_DATABASE_URL": self.database, "TELEMETRY_DATA": str(self.data)}
+        done = subprocess.run(
+            [sys.executable, "-m", "telemetry_server", *arguments, "--json"],
+            env=environment, cwd=ROOT, capture_output=True, text=True, check=True,
+        )
+        return json.loads(done.stdout)
+
+    @property
+    def token(self):
+        return self.command("token", "create", "--role", "viewer")["token"]
+
+    async def fetch(self, sql, *arguments):
+        connection = await asyncpg.connect(self.database)
+        try:
+            return await connection.fetch(sql, *arguments)
+        finally:
+            await connection.close()
+
+    async def fetchval(self, sql, *arguments):
+        return (await self.fetch(sql, *arguments))[0][0]
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.kill()
+        if self.process:
+            self.process.stdout.close()
+            self.log.close()
+
+
+@pytest.fixture
+def make_server(database, tmp_path):
+    """Makes server processes with settings of one's own, all on the test's database."""
+    servers = []
+
+    def make(**settings):
+        server = RunningServer(database, tmp_path, **settings).start()
+        servers.append(server)
+        return server
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def server(make_server):
+    return make_server()
