@@ -1,7 +1,7 @@
 """The composition root: the only file that knows all others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from functools import partial
@@ -99,9 +99,10 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         keep_address=settings.address_retention_days > 0,
     )
     chores = (
+        Chore("read master keys", _in_thread(keyring.reload), every=timedelta(seconds=5)),
         Chore("read products", catalogue.refresh, every=timedelta(seconds=5)),
         Chore("write down counts", _with_connection(pool, tally.write_down), every=timedelta(seconds=5)),
-        Chore("look for new places", lambda: asyncio.to_thread(atlas.refresh), every=timedelta(minutes=1)),
+        Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
     )
 
     app = web.Application(middlewares=[surround(leaving)], client_max_size=LARGEST_SENT)
@@ -137,6 +138,10 @@ def _with_connection(pool: Any, call: Callable[..., Any]) -> Callable[..., Any]:
             await call(connection, **arguments)
 
     return with_connection
+
+
+def _in_thread(call: Callable[[], object]) -> Callable[[], Awaitable[object]]:
+    return lambda: asyncio.to_thread(call)
 
 
 def _notice(settings: Settings) -> dict[str, str] | None:

@@ -6,6 +6,7 @@ Independent of the SDK on purpose: the server is tested against the protocol, no
 import gzip
 import hashlib
 import hmac
+import io
 import json
 import secrets
 import time
@@ -118,5 +119,5 @@ async def post(url, body, headers, session=None):
     if session is None:
         async with aiohttp.ClientSession() as session:  # noqa: PLW0642
             return await post(url, body, headers, session)
-    async with session.post(url, data=body, headers=headers, timeout=aiohttp.ClientTimeout(30)) as response:
+    async with session.post(url, data=io.BytesIO(body), headers=headers, timeout=aiohttp.ClientTimeout(30)) as response:
         return Answer(response.status, response.headers, await response.read())

@@ -9,7 +9,7 @@ import threading
 import time
 from queue import SimpleQueue
 
-from .forks import clients, guard
+from .forks import clients, guard, start_afresh
 from .pending import Pending
 from .settings import Settings
 
@@ -95,7 +95,7 @@ class Telemetry:
             enabled=enabled,
             interval=interval,
         )
-        self._start_afresh(whole=True)
+        self.start_afresh(whole=True)
         if self._open:
             clients.add(self)
             atexit.register(self._at_exit)
@@ -111,7 +111,7 @@ class Telemetry:
             if not self._counting:
                 return
             if os.getpid() != self._pid:
-                self._start_afresh(whole=True)
+                start_afresh()
             if self._pending.count(name, count):
                 self._wake(None)
         except Exception:
@@ -147,9 +147,10 @@ class Telemetry:
         self._ask("manual", {})
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until all that was handed over is acknowledged by the server; False when it is not in time.
+        """Send all that was handed over and wait until it is acknowledged; False when that is not in time.
 
-        Tries at once, whatever the schedule says, unless the server itself asked to wait.
+        Tries at once, whatever the schedule says, unless the server itself asked to wait. Counts that no
+        ping carries yet get one.
         """
         try:
             return self._flush(time.monotonic() + timeout)
@@ -203,7 +204,7 @@ class Telemetry:
 
     # ── behind it ───────────────────────────────────────────────────────────────────────────
 
-    def _start_afresh(self, *, whole: bool) -> None:
+    def start_afresh(self, *, whole: bool) -> None:
         """Begin with empty memory: at birth, and in a forked child, whose parent keeps what was counted.
 
         Where the fork cut a transaction in half (not `whole`) the child stays off: it can't know
@@ -225,7 +226,7 @@ class Telemetry:
             if not self._open:
                 return
             if os.getpid() != self._pid:
-                self._start_afresh(whole=True)
+                start_afresh()
             self._pending.ask((reason, time.time(), arguments))
             self._wake(Signal(SOON if reason == "manual" else WHEN_DUE))
         except Exception:
@@ -297,7 +298,7 @@ class Telemetry:
             return
         deadline = time.monotonic() + timeout
         sender = self._engine()
-        sender.collect(patience=timeout / 2)
+        sender.collect(patience=timeout * 0.8)
         signal = Signal(SOON, closing=True)
         self._wake(signal)
         signal.done.wait(grace)

@@ -50,24 +50,27 @@ class Collector:
         self.send_at = clock() + self._spread()  # what an earlier process left behind
         self.trouble: Optional[str] = None
 
-    def collect(self, patience: float = PATIENCE) -> bool:
-        """Put everything handed over on disk; False when that can't be done now, then memory keeps it."""
+    def collect(self, patience: float = PATIENCE, *, report: bool = False) -> bool:
+        """Put everything handed over on disk; False when that can't be done now, then memory keeps it.
+
+        `report`: counts don't wait for the next heartbeat, a ping is made for them.
+        """
         if not self._one_at_a_time.acquire(timeout=patience):
             return False
         try:
-            return self._collect(patience)
+            return self._collect(patience, report=report)
         finally:
             self._one_at_a_time.release()
 
-    def _collect(self, patience: float) -> bool:
+    def _collect(self, patience: float, *, report: bool) -> bool:
         now = self._clock()
         batch = self._pending.take()
-        if not batch and now < self.look_at:
+        if not batch and not report and now < self.look_at:
             return True
         written = False
         try:
-            self._look_around(now, wanted=bool(batch.requests) or now >= self.look_at)
-            written = self._write(batch, now, patience)
+            self._look_around(now, wanted=report or bool(batch.requests) or now >= self.look_at)
+            written = self._write(batch, now, patience, report=report)
         except Exception as error:  # a request that can't be written must not come back for ever
             self.trouble = repr(error)
             batch.lost += len(batch.requests)
@@ -77,11 +80,11 @@ class Collector:
             self.look_at = max(self.look_at, now + PATIENCE)
         return written
 
-    def _write(self, batch: Batch, now: float, patience: float) -> bool:
+    def _write(self, batch: Batch, now: float, patience: float, *, report: bool) -> bool:
         for _ in range(2):
             try:
                 with self._outbox.transaction(patience) as ledger:
-                    self._enter(ledger, batch, now)
+                    self._enter(ledger, batch, now, report=report)
             except Spoiled:
                 continue
             except Unavailable as error:
@@ -91,7 +94,7 @@ class Collector:
             return True
         return False
 
-    def _enter(self, ledger: Ledger, batch: Batch, now: float) -> None:
+    def _enter(self, ledger: Ledger, batch: Batch, now: float, *, report: bool) -> None:
         self.look_at = now + HOUR
         if ledger.get("off") or ledger.get("stopped"):
             return
@@ -103,6 +106,8 @@ class Collector:
         ledger.add("total_ignored", batch.ignored)
         for reason, at, said in batch.requests:
             self._request(ledger, reason, at, said)
+        if report and self._settings.level == "usage" and ledger.usage():
+            self._queue(ledger, "manual", now)
         due = ledger.get("due", now)
         if now >= due or due > now + 2 * LONGEST_INTERVAL:
             self._queue(ledger, ledger.get("due_reason", "heartbeat"), now)

@@ -49,7 +49,7 @@ class Guard:
             self._lock.release()
 
     def after_fork_in_child(self) -> bool:
-        """A new lock; whether nothing was cut in half. Servers that fork in C don't call before_fork()."""
+        """A new lock; whether nothing was cut in half."""
         whole = self._forker == threading.get_ident() or self._lock.acquire(blocking=False)
         self._lock, self._forker = threading.Lock(), None
         return whole
@@ -59,15 +59,16 @@ guard = Guard()
 clients: WeakSet[Telemetry] = WeakSet()
 
 
-def _start_afresh() -> None:
+def start_afresh() -> None:
+    """In a forked child: begin with empty memory. Servers that fork in C get here with the first call."""
     whole = guard.after_fork_in_child()
     for client in list(clients):
-        client._start_afresh(whole=whole)  # noqa: SLF001  the other half of one mechanism
+        client.start_afresh(whole=whole)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=guard.before_fork,
         after_in_parent=guard.after_fork_in_parent,
-        after_in_child=_start_afresh,
+        after_in_child=start_afresh,
     )

@@ -39,12 +39,12 @@ class Request(NamedTuple):
 
 def from_answer(answer: Any) -> Identity:
     """The identity in an enrolment's answer, also one that an operator handed over. Raises ValueError."""
-    try:
-        found = Identity(*(str(answer[name]) for name in Identity._fields))
-        UUID(found.installation_id)
-        wire.secret_bytes(found.secret)
-    except (TypeError, KeyError, AttributeError, UnicodeError) as error:
-        raise ValueError("this is no enrolment") from error
+    fields = [answer.get(name) for name in Identity._fields] if isinstance(answer, dict) else [None]
+    if not all(isinstance(field, str) for field in fields):
+        raise ValueError("this is no enrolment")
+    found = Identity(*map(str, fields))
+    UUID(found.installation_id)
+    wire.secret_bytes(found.secret)
     if slug_of(f"pk_{found.product}_") != found.product or not _is_token(found.key):
         raise ValueError("this is no enrolment")
     return found

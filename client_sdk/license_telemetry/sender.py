@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import identity, wire
 from .answers import Answer
-from .client import WHEN_DUE, Signal
+from .client import NOW, WHEN_DUE, Signal
 from .collector import PATIENCE, Collector
 from .courier import Courier, Delivery
 from .identity import Request
@@ -22,6 +22,7 @@ from .settings import Settings
 from .transport import Transport
 
 FLUSH_SECONDS = 5.0
+GATHER_SECONDS = 0.03
 LONGEST_SLEEP = 3600.0
 
 Json = Dict[str, Any]
@@ -45,9 +46,12 @@ class Sender:
         self._collector = Collector(settings, pending, self._outbox, clock)
         self._courier = Courier(settings, self._outbox, self._collector, post or self._transport.post, clock)
 
-    def collect(self, patience: float = PATIENCE) -> bool:
-        """Put everything handed over on disk; False when that can't be done now, then memory keeps it."""
-        return self._collector.collect(patience)
+    def collect(self, patience: float = PATIENCE, *, report: bool = False) -> bool:
+        """Put everything handed over on disk; False when that can't be done now, then memory keeps it.
+
+        `report`: counts don't wait for the next heartbeat, a ping is made for them.
+        """
+        return self._collector.collect(patience, report=report)
 
     def deliver(self, push: int) -> Delivery:
         """Send what is queued; `push`, one of the client's four, says how much waiting to pass over."""
@@ -82,8 +86,9 @@ class Sender:
 
     def _work(self, asked: List[Signal]) -> float:
         """Collect and deliver, tell whoever waits; by when memory is to be looked at again."""
-        collected = self.collect()
-        sent = self._deliver(max((signal.push for signal in asked), default=WHEN_DUE))
+        push = max((signal.push for signal in asked), default=WHEN_DUE)
+        collected = self.collect(report=push >= NOW)
+        sent = self._deliver(push)
         for signal in asked:
             signal.sent = sent and collected if sent is not None else None
             signal.done.set()
@@ -166,19 +171,24 @@ class Sender:
 
 
 def _wait(signals: SimpleQueue[Optional[Signal]], until: float) -> Tuple[List[Signal], bool]:
-    """Wait for a signal, then take all there are; whether news was among them."""
+    """Wait for a signal, then take all there are; whether news was among them.
+
+    Where nobody waits for the outcome a moment more is gathered: one write for many, and room for other
+    processes to write in between.
+    """
     asked: List[Signal] = []
     news = False
-    timeout = max(0.0, until - time.monotonic())
-    try:
-        while True:
-            signal = signals.get(timeout=timeout)
-            timeout = 0.0
-            news = news or signal is None
-            if signal is not None:
-                asked.append(signal)
-    except Empty:
-        return asked, news
+    while True:
+        try:
+            signal = signals.get(timeout=max(0.0, until - time.monotonic()))
+        except Empty:
+            return asked, news
+        if signal is None:
+            news = True
+        else:
+            asked.append(signal)
+        gather = GATHER_SECONDS if signal and signal.push < NOW and not signal.closing else 0.0
+        until = min(until, time.monotonic() + gather)
 
 
 def _history(ledger: Ledger) -> Json:

@@ -178,11 +178,10 @@ class FakeServer:
         self._master = b"a master key"
         self._faults: Dict[str, List[Fault]] = {wire.PINGS_PATH: [], wire.ENROLL_PATH: []}
         self._lock = threading.Lock()
-        self._http: Optional[ThreadingHTTPServer] = None
+        self._http: Optional[_Http] = None
 
     def __enter__(self) -> FakeServer:  # noqa: PYI034  Self came with Python 3.11
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._http.daemon_threads = True
+        self._http = _Http(("127.0.0.1", 0), _handler(self))
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
@@ -306,6 +305,13 @@ class FakeServer:
         return hmac.compare_digest(
             request.headers.get(wire.SIGNATURE.lower(), "").encode(), expected.encode()
         )
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_arguments: object) -> None:
+        """A client that went away is no news: tests kill them."""
 
 
 def _signature(request: Received) -> Dict[str, str]:

@@ -1,12 +1,7 @@
-"""`telemetry-server geoip`: install, renew and look at the databases that give addresses a place.
+"""The commands "geoip …": install, renew and look at the databases that give addresses a place."""
 
-Exit codes: 0 done · 1 it could not be done, with what to do on stderr · 2 wrong usage.
-"""
-
-import json
 import os
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from http.client import HTTPException
 from pathlib import Path
@@ -15,9 +10,10 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import wrap_file
-from rich.table import Table
 
 from telemetry_server.cli.download import NotPublished, open_url, shown
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.enrich.databases import Database, UnusableDatabase
 from telemetry_server.enrich.fetch import dbip_lite_url
 from telemetry_server.enrich.fetch import install as install_from
@@ -28,18 +24,11 @@ OLD_AFTER = timedelta(days=60)
 
 
 @click.group()
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="TELEMETRY_DATA",
-    default="data",
-    show_default=True,
-    help="The server's data directory; the databases are in its folder geoip.",
-)
-@click.pass_context
-def geoip(context: click.Context, data: Path) -> None:
-    """Country, city and network operator of addresses."""
-    context.obj = data / "geoip"
+def geoip() -> None:
+    """Country, city and network operator of addresses.
+
+    The databases are in DIR/geoip.
+    """
 
 
 @geoip.command()
@@ -51,12 +40,13 @@ def geoip(context: click.Context, data: Path) -> None:
 )
 @click.option("--sha256", metavar="HEX", help="Refuse a file or URL whose bytes have another SHA-256.")
 @click.pass_obj
-def install(directory: Path, source: str, kind: str | None, sha256: str | None) -> None:
+def install(invocation: Invocation, source: str, kind: str | None, sha256: str | None) -> None:
     """Install or renew databases: DB-IP Lite, free and without an account, or a .mmdb or .mmdb.gz of yours.
 
     A running server takes them into use within a minute. DB-IP Lite is licensed CC BY 4.0: the pages
     that show its results show a link to it.
     """
+    directory = invocation.settings().geoip
     wanted = Kind(kind) if kind else None
     if source == "dbip":
         if sha256:
@@ -70,16 +60,15 @@ def install(directory: Path, source: str, kind: str | None, sha256: str | None) 
 
 
 @geoip.command()
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@as_json
 @click.pass_obj
-def status(directory: Path, as_json: bool) -> None:
+def status(invocation: Invocation, as_json: bool) -> None:
     """Show which databases are installed and how old they are; exit with 1 if one can't be used."""
-    atlas = Atlas(directory)
+    atlas = Atlas(invocation.settings().geoip)
     rows = [_about(kind, atlas.databases.get(kind)) for kind in Kind]
     if as_json:
         attributions = [owed._asdict() for owed in atlas.attributions]
-        answer = {"databases": rows, "attributions": attributions, "problems": atlas.problems}
-        click.echo(json.dumps(answer, indent=2))
+        print_json({"databases": rows, "attributions": attributions, "problems": atlas.problems})
     else:
         _print(rows, atlas)
     if atlas.problems:
@@ -88,14 +77,14 @@ def status(directory: Path, as_json: bool) -> None:
 
 @geoip.command()
 @click.pass_obj
-def reload(directory: Path) -> None:
+def reload(invocation: Invocation) -> None:
     """Check the installed files and have running servers read them again, which they do within a minute."""
+    directory = invocation.settings().geoip
     atlas = Atlas(directory)
     if atlas.problems:
         raise click.ClickException("\n".join(atlas.problems))
     for kind in atlas.databases:
-        with _told():
-            os.utime(directory / kind.filename)
+        os.utime(directory / kind.filename)
     if not atlas.databases:
         raise click.ClickException("No database is installed. Run: telemetry-server geoip install")
     click.echo(f"Good: {', '.join(atlas.databases)}. Running servers read them within a minute.")
@@ -126,7 +115,7 @@ def _from_url(directory: Path, url: str, kind: Kind | None, sha256: str | None) 
 
 
 def _from_file(directory: Path, path: Path, kind: Kind | None, sha256: str | None) -> Database:
-    with _told(), path.open("rb") as file:
+    with path.open("rb") as file:
         return _from_stream(directory, file, path.stat().st_size, kind, sha256)
 
 
@@ -138,17 +127,6 @@ def _from_stream(
     shown = wrap_file(stream, size, description=named, console=console, transient=True) if size else None
     with shown or nullcontext(stream) as source:
         return install_from(source, directory, kind, sha256=sha256)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What goes wrong with files is told in a sentence."""
-    try:
-        yield
-    except UnusableDatabase as problem:
-        raise click.ClickException(problem.detail) from problem
-    except OSError as problem:
-        raise click.ClickException(str(problem)) from problem
 
 
 def _tell(database: Database) -> None:
@@ -173,14 +151,11 @@ def _about(kind: Kind, database: Database | None) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]], atlas: Atlas) -> None:
-    table = Table("kind", "source", "built on", "age", "size")
-    for row in rows:
-        table.add_row(*_cells(row))
-    Console().print(table)
+    print_table(("kind", "source", "built on", "age", "size"), map(_cells, rows))
     for text, url in atlas.attributions:
         click.echo(f"{text}: {url}")
     for problem in atlas.problems:
-        click.echo(f"Problem: {problem}", err=True)
+        say(f"Problem: {problem}")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from telemetry_server.cli.session import database
 
+from telemetry_server.cli.output import say
+from telemetry_server.cli.session import bring_up, database
 from telemetry_server.cli.workers import Site, reserve, run, serve_here, serve_in_workers, stop_on_signals
 from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import open_keyring
@@ -15,8 +16,6 @@ from telemetry_server.model import Role
 from telemetry_server.settings import Settings
 from telemetry_server.store.access import create_sign_in_link
 from telemetry_server.store.database import operator_connection
-from telemetry_server.store.migrate import migrate
-from telemetry_server.store.partitions import make_partitions
 from telemetry_server.store.products import add_product, all_products, good_keys
 
 SIGN_IN_MINUTES = 60
@@ -41,7 +40,7 @@ async def _serve(settings: Settings, first_product: str | None) -> None:
     open_keyring(settings.keyring)
     holder, port = _reserve(settings)
     with contextlib.closing(holder):
-        async with database(settings, say=_say) as dsn:
+        async with database(settings, say=say, keep_alive=True) as dsn:
             await _prepare(dsn)
             site = Site(settings, dsn, settings.host_and_port[0], port)
             welcome = asyncio.create_task(_welcome(site, first_product, answering := asyncio.Event()))
@@ -62,8 +61,7 @@ def _reserve(settings: Settings) -> Any:
 
 async def _prepare(dsn: str) -> None:
     async with operator_connection(dsn) as connection:
-        await migrate(connection, say=_say)
-        await make_partitions(connection, datetime.now(UTC).date())
+        await bring_up(connection, say)
 
 
 async def _welcome(site: Site, first_product: str | None, answering: asyncio.Event) -> None:
@@ -92,7 +90,3 @@ def _words(url: str, link: str, products: list[tuple[str, str]]) -> str:
             f"    license-telemetry send --endpoint {url} --product-key {products[0][1]}",
         ]
     return "\n".join(["", *lines, ""])
-
-
-def _say(sentence: str) -> None:
-    click.echo(sentence, err=True)

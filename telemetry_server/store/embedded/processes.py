@@ -7,9 +7,9 @@ import random
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from telemetry_server.store.embedded.account import Account
 from telemetry_server.store.embedded.errors import EmbeddedCommandFailed, EmbeddedTimeout
@@ -52,14 +52,18 @@ async def started(
     finally:
         if child.poll() is None:
             child.kill()
-        await asyncio.to_thread(child.wait)
+            await asyncio.to_thread(child.wait)
 
 
-async def run(program: Path | str, *arguments: str, **options: Any) -> str:
+async def run(
+    program: Path | str,
+    *arguments: str,
+    account: Account | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
     """What the program printed; `EmbeddedCommandFailed` with it when the program failed."""
-    async with started(
-        program, *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options
-    ) as child:
+    everything = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    async with started(program, *arguments, account=account, env=env, **everything) as child:
         printed, _ = await asyncio.to_thread(child.communicate)
     output = printed.decode(errors="replace").strip()
     if child.returncode:
@@ -88,7 +92,7 @@ class Patience:
     """Waits in small jittered steps, tells what for, and ends: `EmbeddedTimeout` after `seconds`."""
 
     def __init__(self, seconds: float, say: Say) -> None:
-        self.say = say
+        self._say = say
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
         self._speak_at = time.monotonic() + 1.0
@@ -99,7 +103,7 @@ class Patience:
             raise EmbeddedTimeout(f"Waited {self._seconds:.0f} s for {what}. Nothing is lost: try again.")
         if now > self._speak_at:
             self._speak_at = now + 5.0
-            self.say(f"waiting for {what}")
+            self._say(f"waiting for {what}")
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, no secret
 
 
@@ -135,8 +139,6 @@ class FileLock:
 @asynccontextmanager
 async def owned(lock: FileLock, patience: Patience, what: str) -> AsyncIterator[None]:
     """The lock for us alone, as soon as `what` has happened; closed afterwards."""
-    try:
+    with closing(lock):
         await until(lock.own, patience, what)
         yield
-    finally:
-        lock.close()

@@ -4,19 +4,18 @@ The old data is not written to. Killed at any moment, the next start or upgrade 
 before the swap that is the old data, from its first rename on the new.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 
-from telemetry_server.store.embedded.account import owner
 from telemetry_server.store.embedded.attachment import START_TIMEOUT_SECONDS
 from telemetry_server.store.embedded.cluster import Cluster
 from telemetry_server.store.embedded.dumps import dump, restore
 from telemetry_server.store.embedded.errors import EmbeddedInUse, EmbeddedPathUnusable, EmbeddedUpgradeFailed
-from telemetry_server.store.embedded.home import PORT, Home, make_directory, rename
+from telemetry_server.store.embedded.home import PORT, Home, rename
 from telemetry_server.store.embedded.processes import Patience, Say, silent
 from telemetry_server.store.embedded.wheel import NEWEST
 
@@ -45,7 +44,9 @@ async def upgrade(
         raise EmbeddedPathUnusable(f"There is no directory {home.data}.")
     account = home.account(database_user)
     await home.check_reach(account)
-    with alone(home):
+    with closing(home.lock("users")) as users:
+        if not users.own():
+            raise EmbeddedInUse(f"Another process uses {home.data}: stop it first.")
         home.finish_upgrade()
         before = home.major()
         if before in (None, to):
@@ -60,17 +61,6 @@ async def upgrade(
     return saved
 
 
-@contextmanager
-def alone(home: Home) -> Iterator[None]:
-    users = home.lock("users")
-    try:
-        if not users.own():
-            raise EmbeddedInUse(f"Another process uses {home.data}: stop it first.")
-        yield
-    finally:
-        users.close()
-
-
 def check(home: Home, before: int, to: int) -> None:
     if before > to:
         home.demand(to)
@@ -82,7 +72,7 @@ def check(home: Home, before: int, to: int) -> None:
 
 async def copy(old: Cluster, new: Cluster, start_timeout: float, say: Say) -> Path:
     """Dump the old data, load it into a new cluster and compare the two; where the dump is."""
-    make_directory(old.home.backups, owner(old.home.data))
+    old.home.backups.mkdir(mode=0o700, exist_ok=True)
     now = datetime.now(UTC)
     saved = old.home.backups / f"before-upgrade-{old.major}-{new.major}-{now:%Y%m%dT%H%M%SZ}.dump"
     async with running(old, Patience(start_timeout, say)):

@@ -1,9 +1,9 @@
 -- name: products_shown
--- Every product, with the hints of its keys that are good and how many installations it has.
+-- Every product, with its keys that are good and how many installations it has.
 SELECT p.slug, p.name, p.ping_interval_seconds, p.created_at,
-       ARRAY(SELECT k.hint FROM product_keys AS k
+       ARRAY(SELECT k.product_key FROM product_keys AS k
              WHERE k.product_id = p.product_id AND k.revoked_at IS NULL
-             ORDER BY k.created_at DESC) AS key_hints,
+             ORDER BY k.created_at DESC) AS product_keys,
        (SELECT count(*) FROM installations AS i WHERE i.product_id = p.product_id) AS installations
 FROM products AS p
 ORDER BY p.slug;

@@ -77,13 +77,13 @@ JOIN products AS p USING (product_id)
 WHERE $1::text IS NULL OR p.slug = $1;
 
 -- name: outcomes
--- What happened to pings since the day $2, by day (UTC) and outcome, the newest first.
+-- What happened to pings since the day $2, by outcome and day (UTC).
 SELECT c.day, c.outcome, sum(c.count)::bigint AS count
 FROM ingest_counts AS c
 JOIN products AS p USING (product_id)
 WHERE c.day >= $2 AND ($1::text IS NULL OR p.slug = $1)
 GROUP BY c.day, c.outcome
-ORDER BY c.day DESC, c.outcome;
+ORDER BY c.outcome, c.day;
 
 -- name: newest_forks
 -- The newest pings since $2 whose numbers were taken.
@@ -106,12 +106,14 @@ WHERE $1::text IS NULL OR p.slug = $1
 ORDER BY q.received_at DESC, q.installation_id, q.sequence, q.ping_id
 LIMIT $2;
 
--- name: newest_suspect
--- The newest pings since $2 of installations whose clock was far off.
-SELECT g.installation_id, p.slug AS product, g.sequence, g.received_at, g.occurred_at
+-- name: suspect_installations
+-- Installations that sent pings since $2 with a clock far off: how many, and the newest of them.
+SELECT g.installation_id, p.slug AS product, count(*) AS pings, max(g.received_at) AS received_at,
+       max(g.sequence) AS sequence, min(g.occurred_at) AS earliest, max(g.occurred_at) AS latest
 FROM pings AS g
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id)
 WHERE g.time_suspect AND g.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
-ORDER BY g.received_at DESC, g.installation_id, g.sequence DESC
+GROUP BY g.installation_id, p.slug
+ORDER BY 4 DESC, g.installation_id
 LIMIT $3;

@@ -1,0 +1,94 @@
+"""The command `telemetry-server`. Each command is a module of this folder, loaded when it is asked for.
+
+A command reads its settings with `context.obj.settings()`, opens the database with `session`, prints
+with `output`, and raises: `failures` turns what it raises into a sentence and an exit code.
+"""
+
+import sys
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
+from typing import Any
+
+import click
+
+from telemetry_server.cli.failures import told
+from telemetry_server.cli.invocation import DATA, with_data
+
+COMMANDS = {
+    "serve": ("serve:serve", "Receive pings and show pages, until SIGTERM or Ctrl-C."),
+    "migrate": ("migrate:migrate", "Bring the database to this version."),
+    "product": ("product:product", "Products and their keys."),
+    "token": ("tokens:token", "API tokens."),
+    "sign-in": ("sign_in:sign_in", "Print a one-time link that signs a browser in."),
+    "enroll": ("enroll:enroll", "Make enrolment files for copies of PRODUCT that may not go online."),
+    "import": ("uploads:import_uploads", 'Hand the running server the FILEs that "license-telemetry export" wrote.'),
+    "export": ("export:export", "Write every ping, or every installation, as NDJSON or CSV."),
+    "geoip": ("geoip:geoip", "Country, city and network operator of addresses."),
+    "run": ("run:run", "Run a background JOB now, e.g.: telemetry-server run make partitions"),
+    "doctor": ("doctor:doctor", "Check everything, and say what to do."),
+    "config": ("config:config", "The settings in force."),
+    "keyring": ("keyring:keyring", "The master keys, which live outside the database."),
+    "db": ("db:db", "The database as a whole: dump, restore, upgrade, psql."),
+}
+"""Each command's object, and its line in the help, which thus needs no import."""
+
+
+class LazyGroup(click.Group):
+    """Imports a command when it is called; tells what goes wrong in a sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f"{__name__}.{module}"), name)
+        return with_data(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with told(debug=ctx.params["debug"]):
+            return super().invoke(ctx)
+
+
+def _version() -> str:
+    try:
+        return version("license-telemetry-server")
+    except PackageNotFoundError:  # run from a source tree
+        return "unreleased"
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(f"telemetry-server {_version()}")
+        context.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    params=[DATA],
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Every setting is an environment variable too: telemetry-server config show.",
+)
+@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version.",
+)
+def main(debug: bool) -> None:  # noqa: ARG001  LazyGroup.invoke asks for it
+    """The self-hosted license telemetry server.
+
+    All commands work beside a running "serve" on the same data directory, and on your own PostgreSQL.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show must not end a command

@@ -1,0 +1,67 @@
+"""The commands "config …"."""
+
+import dataclasses
+import os
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import as_json, print_json, print_table
+from telemetry_server.settings import PREFIX, Settings
+from telemetry_server.store.embedded.home import Home
+
+REDACTED = "***"
+
+
+@click.group()
+def config() -> None:
+    """The settings in force."""
+
+
+@config.command()
+@as_json
+@click.pass_obj
+def show(invocation: Invocation, as_json: bool) -> None:
+    """Show every setting, its value and where that comes from; secrets are left out."""
+    settings = invocation.settings()
+    rows = [_row(field, settings, invocation.options) for field in dataclasses.fields(Settings)]
+    if as_json:
+        print_json({"settings": rows, "database": _database(settings)})
+        return
+    columns = ("setting", "value", "from", "meaning")
+    print_table(columns, ([row["name"], row["value"], row["source"], row["text"]] for row in rows))
+    click.echo(f"\ndatabase: {_database(settings)}")
+
+
+def _row(field: Any, settings: Settings, options: Mapping[str, Any]) -> dict[str, Any]:
+    value = getattr(settings, field.name)
+    return {
+        "name": PREFIX + field.name.upper(),
+        "value": REDACTED if field.metadata["secret"] and value else _plain(value),
+        "source": _source(field.name, options),
+        "text": field.metadata["text"],
+    }
+
+
+def _plain(value: Any) -> str | int | bool:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return value if isinstance(value, (bool, int)) else str(value)
+
+
+def _source(name: str, options: Mapping[str, Any]) -> str:
+    variable = PREFIX + name.upper()
+    if options.get(name) is not None:
+        return f"--{name.replace('_', '-')}"
+    return next((source for source in (f"{variable}_FILE", variable) if source in os.environ), "default")
+
+
+def _database(settings: Settings) -> str:
+    """How to look at the database with psql."""
+    if settings.database_url:
+        return "your own; telemetry-server db psql"
+    dsn = Home(settings.data).dsn("telemetry", "telemetry")
+    return f"embedded; telemetry-server db psql, or while a server runs: psql {shlex.quote(dsn)}"

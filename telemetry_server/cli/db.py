@@ -1,0 +1,123 @@
+"""The commands "db …": the database as a whole."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import click
+
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import progress, say
+from telemetry_server.cli.session import database
+from telemetry_server.errors import OperatorError
+from telemetry_server.settings import Settings
+from telemetry_server.store.database import operator_connection
+from telemetry_server.store.embedded import EmbeddedBinariesMissing, binaries, dump, restore
+from telemetry_server.store.embedded import upgrade as upgrade_embedded
+from telemetry_server.store.embedded.dumps import without_password
+from telemetry_server.store.migrate import pending_migrations, released_migrations
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def db() -> None:
+    """The database as a whole: dump, restore, upgrade, psql."""
+
+
+@db.command("export")
+@click.argument("file", type=FILE)
+@click.pass_obj
+def export(invocation: Invocation, file: Path) -> None:
+    """Write the whole database into FILE, readable by you alone, while servers go on.
+
+    FILE is in pg_dump's custom format. The keyring is not in it: back that up as well, apart from it.
+    """
+    settings = invocation.settings()
+    asyncio.run(_export(settings, file))
+    say(f"{file}: {file.stat().st_size:,} bytes. The keyring is not in it: back up {settings.keyring} too.")
+
+
+async def _export(settings: Settings, file: Path) -> None:
+    async with database(settings) as dsn:
+        with progress() as bar:
+            bar.add_task(f"writing {file.name}", total=None)
+            await dump(dsn, file)
+
+
+@db.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def import_dump(invocation: Invocation, file: Path) -> None:
+    """Load FILE, which "db export" wrote, into an empty database: all of it or nothing."""
+    pending = asyncio.run(_import(invocation.settings(), file))
+    say("Loaded." + (" Now run: telemetry-server migrate" if pending else ""))
+
+
+async def _import(settings: Settings, file: Path) -> int:
+    async with database(settings) as dsn:
+        async with operator_connection(dsn) as connection:
+            if len(await pending_migrations(connection)) < len(released_migrations()):
+                raise OperatorError(
+                    "The database is not empty. Load the file into a new one: with another --data, "
+                    "or a new database in TELEMETRY_DATABASE_URL."
+                )
+        with progress() as bar:
+            bar.add_task(f"loading {file.name}", total=None)
+            await restore(dsn, file)
+        async with operator_connection(dsn) as connection:
+            return len(await pending_migrations(connection))
+
+
+@db.command()
+@click.pass_obj
+def upgrade(invocation: Invocation) -> None:
+    """Bring the embedded database to the major version of PostgreSQL in TELEMETRY_POSTGRES_MAJOR.
+
+    Stop the server before. Needs room for the data twice; the old data stays until you remove it.
+    """
+    settings = invocation.settings()
+    if settings.database_url:
+        raise OperatorError("TELEMETRY_DATABASE_URL names your own PostgreSQL, which is yours to upgrade.")
+    saved = asyncio.run(
+        upgrade_embedded(
+            settings.data, to=settings.postgres_major, database_user=settings.database_user, say=say
+        )
+    )
+    if saved is None:
+        click.echo(f"Nothing to do: {settings.data} is for PostgreSQL {settings.postgres_major}.")
+
+
+@db.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def psql(invocation: Invocation, arguments: tuple[str, ...]) -> None:
+    r"""Open psql on the database, with ARGUMENTS for psql, e.g.: db psql -- -c "TABLE products"
+
+    Begin with the views v_installations and v_pings, or with \dt+.
+    """
+    raise click.exceptions.Exit(asyncio.run(_psql(invocation.settings(), arguments)))
+
+
+async def _psql(settings: Settings, arguments: tuple[str, ...]) -> int:
+    async with database(settings) as dsn:
+        address, environment = without_password(dsn)
+        signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is psql's
+        command = [_program(), *arguments, address]
+        return await asyncio.to_thread(subprocess.call, command, env=environment)
+
+
+def _program() -> str:
+    """The embedded PostgreSQL's own psql, which knows the newest servers; else the system's."""
+    try:
+        carried = binaries() / "psql"
+    except EmbeddedBinariesMissing:
+        carried = None
+    if carried and os.access(carried, os.X_OK):
+        return str(carried)
+    if found := shutil.which("psql"):
+        return found
+    raise OperatorError("There is no psql. Install your system's PostgreSQL client.")

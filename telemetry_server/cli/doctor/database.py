@@ -1,0 +1,123 @@
+"""The checks of PostgreSQL, of its tables, and of the jobs that keep them in order."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from telemetry_server.cli import health
+from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
+from telemetry_server.cli.session import database
+from telemetry_server.errors import MigrationError, OperatorError
+from telemetry_server.jobs import Job
+from telemetry_server.settings import Settings
+from telemetry_server.store.database import OLDEST_MAJOR, operator_connection
+from telemetry_server.store.migrate import pending_migrations
+from telemetry_server.store.partitions import MONTHS_AHEAD, partition_months, stray_count
+
+MAKE_PARTITIONS = "Run: telemetry-server run make partitions"
+CLOCKS_DIFFER = timedelta(seconds=5)
+GRACE = timedelta(minutes=10)
+
+
+async def look(settings: Settings, jobs: Sequence[Job]) -> list[Finding]:
+    """All findings; where one makes the next ones pointless, it is the last."""
+    if not settings.database_url and not (settings.data / "postgres").exists():
+        return [failed("PostgreSQL", "There is no database yet.", "Run: telemetry-server serve")]
+    try:
+        async with database(settings) as dsn, operator_connection(dsn) as connection:
+            return [finding async for finding in _checks(connection, jobs)]
+    except OperatorError as error:
+        return [failed("PostgreSQL", error.detail, "")]
+
+
+async def _checks(connection: Any, jobs: Sequence[Job]) -> AsyncIterator[Finding]:
+    yield _version(connection)
+    yield _durability(await health.durability(connection))
+    yield _clock(await health.clock(connection))
+    migrations = await _migrations(connection)
+    yield migrations
+    if migrations.advice:
+        return
+    yield _partitions(await partition_months(connection))
+    yield _strays(await stray_count(connection))
+    yield _quarantine(await health.quarantined(connection))
+    for finding in _jobs(jobs, await health.last_runs(connection)):
+        yield finding
+
+
+def _version(connection: Any) -> Finding:
+    version = connection.get_server_version()
+    found = f"{version.major}.{version.micro} answers"  # before 10, a version had three numbers
+    if version.major < OLDEST_MAJOR:
+        return failed("PostgreSQL", found, f"It is too old: {OLDEST_MAJOR} or newer is needed.")
+    return ok("PostgreSQL", found)
+
+
+def _durability(settings: dict[str, str]) -> Finding:
+    off = [name for name, setting in sorted(settings.items()) if setting == "off"]
+    if off:
+        return failed(
+            "durability", f"{', '.join(off)} off: a power cut loses acknowledged pings.", "Switch them on."
+        )
+    return ok("durability", ", ".join(f"{name} {setting}" for name, setting in sorted(settings.items())))
+
+
+def _clock(there: datetime) -> Finding:
+    difference = abs(datetime.now(UTC) - there)
+    found = f"{difference.total_seconds():.1f} s between this machine and the database"
+    if difference > CLOCKS_DIFFER:
+        return warning("clocks", found, "Let both follow a time server.")
+    return ok("clocks", found)
+
+
+async def _migrations(connection: Any) -> Finding:
+    try:
+        pending = await pending_migrations(connection)
+    except MigrationError as error:
+        return failed("migrations", error.detail, "Nothing else was checked.")
+    if pending:
+        return failed("migrations", f"{len(pending)} have not run.", "Run: telemetry-server migrate")
+    return ok("migrations", "all have run")
+
+
+def _partitions(months: Sequence[Any]) -> Finding:
+    today = datetime.now(UTC).date()
+    ahead = sum(month > today for month in months)
+    found = f"{len(months)} months, {ahead} of them ahead"
+    if today.replace(day=1) not in months or not ahead:
+        return failed("partitions", found, MAKE_PARTITIONS)
+    if ahead < MONTHS_AHEAD:
+        return warning("partitions", found, MAKE_PARTITIONS)
+    return ok("partitions", found)
+
+
+def _strays(count: int) -> Finding:
+    if count:
+        return failed("default partition", f"{count} pings are in no month's partition.", MAKE_PARTITIONS)
+    return ok("default partition", "empty")
+
+
+def _quarantine(count: int) -> Finding:
+    if count:
+        return warning(
+            "quarantine",
+            f"{count} pings that PostgreSQL refused are kept, not counted.",
+            "Look at them: telemetry-server db psql -- -c 'TABLE quarantine'",
+        )
+    return ok("quarantine", "empty")
+
+
+def _jobs(jobs: Sequence[Job], runs: dict[str, Any]) -> list[Finding]:
+    findings = [_job(job, runs.get(job.name)) for job in jobs]
+    return [finding for finding in findings if finding] or [ok("jobs", "all ran in time")]
+
+
+def _job(job: Job, run: Any) -> Finding | None:
+    advice = f"Run: telemetry-server run {job.name}"
+    if run is None:
+        return warning("jobs", f'"{job.name}" has not run yet.', "A running server runs it.")
+    if run["last_error"]:
+        return warning("jobs", f'"{job.name}" failed: {run["last_error"]}', advice)
+    if datetime.now(UTC) - run["last_started_at"] > 2 * job.every + GRACE:
+        return warning("jobs", f'"{job.name}" ran last on {run["last_started_at"]:%Y-%m-%d}.', advice)
+    return None

@@ -1,0 +1,108 @@
+"""The checks of this machine, without the database."""
+
+import shutil
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
+
+from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
+from telemetry_server.enrich.databases import SLOW, Database
+from telemetry_server.enrich.place import Atlas
+from telemetry_server.keyring import KeyringError, open_keyring
+from telemetry_server.settings import Settings
+
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+OTHERS_READ = stat.S_IRWXG | stat.S_IRWXO
+LOW_BYTES, SCARCE_BYTES = 2 << 30, 256 << 20
+LOW_SHARE = 0.05
+OLD_DAYS = 60
+ANSWER_SECONDS = 3
+IN_C = ("aiohttp._http_parser", "maxminddb.extension")
+
+
+def data_directory(settings: Settings) -> Finding:
+    name, path = "data directory", settings.data.resolve()
+    if not path.is_dir():
+        return failed(name, f"{path} is not there.", "Run: telemetry-server serve --data DIR")
+    if path.stat().st_mode & OTHERS_WRITE:
+        return failed(name, f"Other users may write to {path}.", f"Run: chmod go-w {path}")
+    return ok(name, str(path))
+
+
+def keyring(settings: Settings) -> Finding:
+    name, path = "keyring", settings.keyring
+    if not path.exists():
+        return failed(
+            name, f"{path} is not there.", '"telemetry-server serve" makes it; one that was lost: restore it.'
+        )
+    if path.stat().st_mode & OTHERS_READ:
+        return failed(name, f"Other users may read {path}.", f"Run: chmod 600 {path}")
+    try:
+        found = open_keyring(path)
+    except KeyringError as error:
+        return failed(name, error.detail, "")
+    return ok(name, f"{len(found.masters)} master keys, {found.current} in use. Keep a backup of {path}.")
+
+
+def disk(settings: Settings) -> Finding:
+    name, path = "disk space", _existing(settings.data.resolve())
+    usage = shutil.disk_usage(path)
+    found = f"{usage.free / 2**30:.1f} GiB free for {path}"
+    if usage.free < SCARCE_BYTES:
+        return failed(name, found, "PostgreSQL stops when nothing is left: make room.")
+    if usage.free < LOW_BYTES or usage.free < LOW_SHARE * usage.total:
+        return warning(name, found, "Make room soon.")
+    return ok(name, found)
+
+
+def geoip(settings: Settings) -> Iterator[Finding]:
+    atlas = Atlas(settings.geoip)
+    for problem in atlas.problems:
+        if problem != SLOW:
+            yield warning("GeoIP", problem, "")
+    for database in atlas.databases.values():
+        yield _age(database)
+    if not atlas.databases:
+        yield warning(
+            "GeoIP", "No database: the place of an address is unknown.", "Run: telemetry-server geoip install"
+        )
+
+
+def _age(database: Database) -> Finding:
+    built_on = database.built_on
+    found = f"{database.kind}: {database.source}, built on {built_on or 'an unknown day'}"
+    if built_on and (datetime.now(UTC).date() - built_on).days > OLD_DAYS:
+        return warning("GeoIP", found, "It is old. Run: telemetry-server geoip install")
+    return ok("GeoIP", found)
+
+
+def extensions() -> Finding:
+    missing = [module for module in IN_C if find_spec(module) is None]
+    if missing:
+        return warning(
+            "C extensions",
+            f"{', '.join(missing)} missing: all works, slowly.",
+            "Install a C compiler, then: pip install --force-reinstall aiohttp maxminddb",
+        )
+    loop = "uvloop" if find_spec("uvloop") else "asyncio's own loop; the extra [fast] installs uvloop"
+    return ok("C extensions", f"all there; {loop}")
+
+
+def server(settings: Settings) -> Finding:
+    url = f"{settings.base_url}/healthz"
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=ANSWER_SECONDS):
+            return ok("server", f"answers at {settings.base_url}")
+    except (OSError, ValueError) as error:  # HTTPError and URLError among them
+        return warning(
+            "server",
+            f"Nobody answers at {url} ({error}).",
+            "Start it, or tell doctor where it is: --listen HOST:PORT or TELEMETRY_PUBLIC_URL.",
+        )
+
+
+def _existing(path: Path) -> Path:
+    return next(each for each in (path, *path.parents) if each.exists())

@@ -1,0 +1,80 @@
+"""The command "enroll": identities for copies that may not go online."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import as_json, print_json, print_table, say
+from telemetry_server.cli.session import ask
+from telemetry_server.errors import OperatorError
+from telemetry_server.keyring import Keyring, open_keyring
+from telemetry_server.receive.enroll import new_enrolment
+from telemetry_server.settings import Settings
+from telemetry_server.store.products import product_by_slug
+
+MOST = 10_000
+
+
+@click.command()
+@click.argument("product")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=".",
+    metavar="FILE|DIR",
+    help="The file, or the directory of files named after their installations. [default: here]",
+)
+@click.option("--count", type=click.IntRange(1, MOST), default=1, show_default=True, help="How many copies.")
+@as_json
+@click.pass_obj
+def enroll(invocation: Invocation, product: str, output: Path, count: int, as_json: bool) -> None:
+    """Make enrolment files for copies of PRODUCT that may not go online.
+
+    Each holds the secret of one copy, readable by you alone. The copy takes it with
+    "license-telemetry import-enrolment FILE". Making one writes nothing to the database.
+    """
+    if count > 1 and not output.is_dir():
+        raise click.UsageError(f"--count {count} makes {count} files: --output must be a directory.")
+    settings = invocation.settings()
+    made = [_write(enrolment, output) for enrolment in _enrolments(settings, product, count)]
+    if as_json:
+        print_json({"enrolments": made})
+    else:
+        print_table(("installation", "file"), ([each["installation_id"], each["file"]] for each in made))
+        say("Hand each file to one copy, over a safe way: license-telemetry import-enrolment FILE")
+
+
+def _enrolments(settings: Settings, slug: str, count: int) -> list[dict[str, Any]]:
+    product = ask(settings, lambda connection: product_by_slug(connection, slug))
+    keyring = _keyring(settings)
+    notice = {"version": settings.notice_version, "url": settings.notice_url}
+    return [
+        new_enrolment(keyring, product, notice=notice if settings.notice_version else None)
+        for _ in range(count)
+    ]
+
+
+def _keyring(settings: Settings) -> Keyring:
+    """The one that the server has: identities made with another would be known to nobody."""
+    if settings.database_url and not settings.keyring.exists():
+        raise OperatorError(
+            f"There is no keyring {settings.keyring}. Name the server's data directory with --data, "
+            "or its keyring with TELEMETRY_KEYRING_FILE."
+        )
+    return open_keyring(settings.keyring)
+
+
+def _write(enrolment: dict[str, Any], output: Path) -> dict[str, Any]:
+    name = f"enrolment-{enrolment['installation_id']}.json"
+    path = output / name if output.is_dir() else output
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise OperatorError(f"{path} is there already, and may hold another copy's secret.") from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(orjson.dumps(enrolment, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))
+    return {"installation_id": enrolment["installation_id"], "file": str(path)}

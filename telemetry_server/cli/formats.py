@@ -1,0 +1,66 @@
+"""Rows as text: NDJSON and CSV."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import orjson
+
+Row: TypeAlias = Mapping[str, Any]
+
+_FORMULA = re.compile("^[\\s\ufeff\"']*[=+\\-@|\uff1d\uff0b\uff0d\uff20]|^[\t\r\n\0]")
+
+
+class Format(StrEnum):
+    """The forms an export may have."""
+
+    NDJSON = "ndjson"
+    CSV = "csv"
+
+
+def head(form: Format, columns: tuple[str, ...]) -> bytes:
+    """What stands before the first row."""
+    return _csv_line(columns) if form is Format.CSV else b""
+
+
+def writer(form: Format, nested: frozenset[str]) -> Callable[[Row], bytes]:
+    """Makes a row a line; `nested` are the columns whose values are JSON text already."""
+    if form is Format.CSV:
+        return lambda row: _csv_line([cell(value) for value in row.values()])
+    return lambda row: _json_line(row, nested)
+
+
+def cell(value: Any) -> str:
+    """A value as text in a spreadsheet: never a formula, whoever wrote it.
+
+    What a program would take for the beginning of a formula gets a quote in front.
+    """
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return str(value)
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+    text = str(value)
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _csv_line(cells: Any) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, quoting=csv.QUOTE_ALL).writerow(cells)
+    return line.getvalue().encode()
+
+
+def _json_line(row: Row, nested: frozenset[str]) -> bytes:
+    document = {
+        name: orjson.Fragment(value) if name in nested and value is not None else value
+        for name, value in row.items()
+    }
+    return orjson.dumps(document, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)

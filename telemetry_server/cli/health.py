@@ -1,0 +1,34 @@
+"""What PostgreSQL says of itself and of our tables, for "doctor"."""
+
+from datetime import datetime
+from typing import Any
+
+from telemetry_server.store.job_log import SQL as JOB_LOG
+
+_DURABILITY = """
+    SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')
+"""
+_CLOCK = "SELECT clock_timestamp()"
+_QUARANTINED = "SELECT count(*) FROM quarantine"
+
+
+async def durability(connection: Any) -> dict[str, str]:
+    """The settings that "committed" rests on: fsync, full_page_writes, synchronous_commit."""
+    return dict(await connection.fetch(_DURABILITY))
+
+
+async def clock(connection: Any) -> datetime:
+    """What time it is over there."""
+    now: datetime = await connection.fetchval(_CLOCK)
+    return now
+
+
+async def quarantined(connection: Any) -> int:
+    """How many pings are kept as bytes for a human."""
+    count: int = await connection.fetchval(_QUARANTINED)
+    return count
+
+
+async def last_runs(connection: Any) -> dict[str, Any]:
+    """Each job's row by its name: last_started_at, last_finished_at, last_error."""
+    return {row["name"]: row for row in await connection.fetch(JOB_LOG["all_jobs"])}

@@ -1,0 +1,42 @@
+"""The command "migrate"."""
+
+import asyncio
+
+import click
+
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import as_json, print_json, say
+from telemetry_server.cli.session import bring_up, database
+from telemetry_server.settings import Settings
+from telemetry_server.store.database import operator_connection
+from telemetry_server.store.migrate import Migration, pending_migrations
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Only show what would run.")
+@as_json
+@click.pass_obj
+def migrate(invocation: Invocation, dry_run: bool, as_json: bool) -> None:
+    """Bring the database to this version.
+
+    Safe beside other servers: they wait for each other. There is no way back but a backup.
+    """
+    migrations = asyncio.run(_migrate(invocation.settings(), dry_run))
+    if as_json:
+        names = [f"{migration.version:04}_{migration.name}" for migration in migrations]
+        print_json({"pending" if dry_run else "applied": names})
+    else:
+        click.echo(_words(migrations, dry_run))
+
+
+async def _migrate(settings: Settings, dry_run: bool) -> list[Migration]:
+    async with database(settings) as dsn, operator_connection(dsn) as connection:
+        return await (pending_migrations(connection) if dry_run else bring_up(connection, say))
+
+
+def _words(migrations: list[Migration], dry_run: bool) -> str:
+    if not migrations:
+        return "The database is of this version."
+    if dry_run:
+        return "\n".join(f"would run {migration.version:04} {migration.name}" for migration in migrations)
+    return f"The database is of this version now; {len(migrations)} migrations ran."

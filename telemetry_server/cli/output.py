@@ -1,0 +1,54 @@
+"""What commands print: results on stdout, plain or as one JSON document; everything else on stderr."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+WIDE = 4_000
+"""Columns of a file or pipe: nothing is wrapped or cut off there."""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
+
+
+def say(sentence: str) -> None:
+    """For the person who waits."""
+    click.echo(sentence, err=True)
+
+
+def print_json(document: Any) -> None:
+    options = orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z
+    click.echo(orjson.dumps(document, default=str, option=options).decode())
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table as wide as the terminal; None is an empty cell. What is in the cells is no markup."""
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console().print(table)
+
+
+def console() -> Console:
+    width = None if sys.stdout.isatty() else WIDE
+    return Console(width=width, markup=False, highlight=False, emoji=False)
+
+
+def progress() -> Progress:
+    """Long work on stderr, where that is a terminal."""
+    return Progress(
+        SpinnerColumn(),
+        *Progress.get_default_columns()[:2],
+        TextColumn("{task.completed:,.0f}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True, markup=False, highlight=False),
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )

@@ -1,0 +1,68 @@
+"""Whole tables, row by row: a cursor on the server, however many there are."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+FETCHED_AT_ONCE = 1_000
+FETCH_SECONDS = 3_600
+
+
+class What(StrEnum):
+    """What can be exported."""
+
+    PINGS = "pings"
+    INSTALLATIONS = "installations"
+
+
+_SQL = {
+    What.PINGS: """
+        SELECT * FROM v_pings
+        WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR received_at >= $2)
+    """,
+    What.INSTALLATIONS: """
+        SELECT * FROM v_installations
+        WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR last_received_at >= $2)
+    """,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows: of one product or of all, received since then or ever."""
+
+    what: What
+    product: str | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """`nested` are the columns whose values are JSON text; `expected` is the planner's guess at the count."""
+
+    columns: tuple[str, ...]
+    nested: frozenset[str]
+    expected: int
+    each: AsyncIterator[Any]
+
+
+@asynccontextmanager
+async def rows(connection: Any, wanted: Wanted) -> AsyncIterator[Rows]:
+    """All rows as of now, in no order; good while the block lasts."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        statement = await connection.prepare(_SQL[wanted.what])
+        attributes = statement.get_attributes()
+        [plan] = await statement.explain(wanted.product, wanted.since)
+        yield Rows(
+            tuple(attribute.name for attribute in attributes),
+            frozenset(attribute.name for attribute in attributes if attribute.type.name in {"json", "jsonb"}),
+            int(plan["Plan"]["Plan Rows"]),
+            aiter(
+                statement.cursor(
+                    wanted.product, wanted.since, prefetch=FETCHED_AT_ONCE, timeout=FETCH_SECONDS
+                )
+            ),
+        )

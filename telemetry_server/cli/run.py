@@ -1,0 +1,62 @@
+"""The command "run"."""
+
+import asyncio
+from contextlib import nullcontext
+
+import click
+
+from telemetry_server.app import job_table
+from telemetry_server.cli.failures import Busy
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import as_json, print_json, print_table
+from telemetry_server.cli.session import connection
+from telemetry_server.errors import OperatorError
+from telemetry_server.jobs import Job, run_job
+from telemetry_server.settings import Settings
+
+
+@click.command()
+@click.argument("job", nargs=-1)
+@click.option("--list", "wants_list", is_flag=True, help="List the jobs instead.")
+@as_json
+@click.pass_obj
+def run(invocation: Invocation, job: tuple[str, ...], wants_list: bool, as_json: bool) -> None:
+    """Run a background JOB now, e.g.: telemetry-server run make partitions
+
+    It runs whether it is due or not. A running server does all of them by itself. Exits with 5 where another process is at it.
+    """
+    settings = invocation.settings()
+    if wants_list or not job:
+        _print_jobs(job_table(settings), as_json)
+    else:
+        _run_now(settings, _find(" ".join(job), job_table(settings)), as_json)
+
+
+def _print_jobs(jobs: tuple[Job, ...], as_json: bool) -> None:
+    if as_json:
+        known = [{"job": job.name, "every_seconds": int(job.every.total_seconds())} for job in jobs]
+        print_json({"jobs": known})
+    else:
+        print_table(("job", "every"), ((job.name, job.every) for job in jobs))
+
+
+def _find(name: str, jobs: tuple[Job, ...]) -> Job:
+    for job in jobs:
+        if job.name == name.replace("-", " "):
+            return job
+    raise OperatorError(f'There is no job {name!r}; "run --list" shows those that are there.')
+
+
+def _run_now(settings: Settings, job: Job, as_json: bool) -> None:
+    done = asyncio.run(_run(settings, job))
+    if done is None:
+        raise Busy(f'Another process is at "{job.name}" just now; nothing was done.')
+    if as_json:
+        print_json({"job": job.name, "done": done})
+    else:
+        click.echo(f"{job.name}: {done}")
+
+
+async def _run(settings: Settings, job: Job) -> str | None:
+    async with connection(settings) as opened:
+        return await run_job(job, lambda: nullcontext(opened))

@@ -1,0 +1,84 @@
+"""The commands "token …"."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import click
+
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import as_json, print_json, print_table, say
+from telemetry_server.cli.session import ask
+from telemetry_server.errors import OperatorError
+from telemetry_server.model import Role
+from telemetry_server.store.access import Token, create_token, list_tokens, revoke_token
+
+MOST_DAYS = 3_650
+ROLES = click.Choice([role.value for role in Role])
+
+
+@click.group()
+def token() -> None:
+    """API tokens."""
+
+
+@token.command()
+@click.option("--role", type=ROLES, required=True, help="What it may do.")
+@click.option("--label", default="", help="What it is for.")
+@click.option("--expires-days", type=click.IntRange(1, MOST_DAYS), help="[default: never]")
+@as_json
+@click.pass_obj
+def create(invocation: Invocation, role: str, label: str, expires_days: int | None, as_json: bool) -> None:
+    """Make an API token and print it; it cannot be shown again."""
+    now = datetime.now(UTC)
+    expires_at = now + timedelta(days=expires_days) if expires_days else None
+
+    async def make(connection: Any) -> tuple[str, Token]:
+        secret = await create_token(connection, Role(role), label, expires_at, now=now)
+        return secret, next(made for made in await list_tokens(connection) if made.created_at == now)
+
+    secret, made = ask(invocation.settings(), make)
+    if as_json:
+        print_json({"token": secret, **_about(made)})
+    else:
+        click.echo(secret)
+        say("It cannot be shown again. Send it as: Authorization: Bearer …")
+
+
+@token.command("list")
+@as_json
+@click.pass_obj
+def list_all(invocation: Invocation, as_json: bool) -> None:
+    """List every API token there ever was, the newest first; none is shown itself."""
+    tokens = [_about(each) for each in ask(invocation.settings(), list_tokens)]
+    if as_json:
+        print_json({"tokens": tokens})
+    else:
+        columns = ("token_id", "role", "label", "created_at", "expires_at", "last_used_on", "revoked_at")
+        print_table(columns, ([_cell(each[column]) for column in columns] for each in tokens))
+
+
+@token.command()
+@click.argument("token_id", type=click.UUID, metavar="ID")
+@click.pass_obj
+def revoke(invocation: Invocation, token_id: UUID) -> None:
+    """End an API token at once."""
+    if not ask(invocation.settings(), lambda connection: revoke_token(connection, token_id)):
+        raise OperatorError(f'No good token has the id {token_id}; "token list" shows those that are there.')
+    click.echo(f"Revoked {token_id}.")
+
+
+def _about(token: Token) -> dict[str, Any]:
+    return {
+        "token_id": token.token_id,
+        "role": token.role,
+        "label": token.label,
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "last_used_on": token.last_used_on,
+        "revoked_at": token.revoked_at,
+    }
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else value

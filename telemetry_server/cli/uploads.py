@@ -1,0 +1,158 @@
+"""The command "import": uploads that copies exported, handed to the running server as they are.
+
+They pass through the same door as over the network, signature and all: a file proves itself, and one
+that is imported twice counts once.
+"""
+
+import time
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+import click
+import orjson
+
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import as_json, print_json, progress, say
+from telemetry_server.errors import OperatorError, Unavailable
+
+PATH = "/v1/pings"
+KEPT_HEADERS = frozenset({"content-type", "content-encoding", "telemetry-signature"})
+LONGEST_LINE = 2 << 20
+TIMEOUT_SECONDS = 60
+BUSY = (429, 503)
+ATTEMPTS, LONGEST_PAUSE_SECONDS = 5, 60
+
+
+class Refused(Exception):
+    """An upload that the server did not take; the others go on."""
+
+
+class Upload(NamedTuple):
+    """A request as it was signed."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of it all. `pings` counts by status."""
+
+    uploads: int = 0
+    refused: int = 0
+    pings: Counter[str] = field(default_factory=Counter)
+
+
+@click.command("import")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--endpoint", metavar="URL", help="The running server. [default: by the settings]")
+@as_json
+@click.pass_obj
+def import_uploads(
+    invocation: Invocation, files: tuple[Path, ...], endpoint: str | None, as_json: bool
+) -> None:
+    """Hand the running server the FILEs that "license-telemetry export" wrote.
+
+    A file may be imported again: each ping counts once. Exits with 1 if the server refused an upload.
+    """
+    url = (endpoint or invocation.settings().base_url).rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        raise click.UsageError("--endpoint must be an http:// or https:// address.")
+    summary = Summary()
+    for path in files:
+        _import(path, url + PATH, summary)
+    if as_json:
+        print_json({"uploads": summary.uploads, "refused": summary.refused, "pings": summary.pings})
+    else:
+        pings = ", ".join(f"{count} {status}" for status, count in sorted(summary.pings.items()))
+        click.echo(f"{summary.uploads} uploads, {summary.refused} refused; pings: {pings or 'none'}")
+    if summary.refused:
+        raise click.exceptions.Exit(1)
+
+
+def _import(path: Path, url: str, summary: Summary) -> None:
+    with progress() as bar, path.open("rb") as file:
+        task = bar.add_task(path.name, total=path.stat().st_size)
+        for number, line in enumerate(_lines(file), 1):
+            summary.uploads += 1
+            try:
+                summary.pings.update(result["status"] for result in _send(url, parse(line)))
+            except Refused as refusal:
+                summary.refused += 1
+                say(f"{path} line {number}: {refusal}")
+            bar.update(task, completed=file.tell())
+
+
+def _lines(file: Any) -> Iterator[bytes]:
+    """Lines with something in them; one that is too long comes in pieces, which are no uploads."""
+    while line := file.readline(LONGEST_LINE):
+        if line.strip():
+            yield line
+
+
+def parse(line: bytes) -> Upload:
+    """The upload in a line of an export. Raises Refused."""
+    try:
+        document = orjson.loads(line)
+        headers = {name: text for name, text in document["headers"].items() if name.lower() in KEPT_HEADERS}
+        upload = Upload(headers, b64decode(document["body"], validate=True))
+        whole = (document["method"], document["path"]) == ("POST", PATH) and _plain(headers.values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refused(f"is no upload of the SDK ({error!r}).") from error
+    if not whole:
+        raise Refused("is no upload of the SDK.")
+    return upload
+
+
+def _plain(texts: Iterable[str]) -> bool:
+    """Without control characters, which could begin another header."""
+    return all(text.isascii() and text.isprintable() for text in texts)
+
+
+def _send(url: str, upload: Upload) -> list[dict[str, Any]]:
+    """The results of the upload's pings; waits for a server that is busy. Raises Refused."""
+    for _ in range(ATTEMPTS):
+        try:
+            return _post(url, upload)
+        except Unavailable as busy:
+            time.sleep(min(busy.retry_after or 1, LONGEST_PAUSE_SECONDS))
+    raise OperatorError(f"{url} was busy {ATTEMPTS} times; try again later. What came through counts once.")
+
+
+def _post(url: str, upload: Upload) -> list[dict[str, Any]]:
+    request = Request(url, upload.body, upload.headers, method="POST")  # noqa: S310  http or https
+    try:
+        with build_opener(ProxyHandler({})).open(request, timeout=TIMEOUT_SECONDS) as answer:
+            results: list[dict[str, Any]] = orjson.loads(answer.read())["results"]
+            return results
+    except HTTPError as error:
+        with error:
+            if error.code in BUSY:
+                raise Unavailable(retry_after=_seconds(error.headers.get("Retry-After"))) from error
+            raise Refused(f"{error.code} {_detail(error.read())}") from error
+    except URLError as error:
+        raise OperatorError(
+            f"Nobody answers at {url} ({error.reason}). "
+            "Start telemetry-server serve, or name the running server with --endpoint."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OperatorError(f"{url} is no telemetry server ({error!r}); look at --endpoint.") from error
+
+
+def _seconds(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
+
+
+def _detail(body: bytes) -> str:
+    try:
+        return str(orjson.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return "without a reason"

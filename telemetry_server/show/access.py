@@ -1,0 +1,169 @@
+"""Who asks, and may they: sessions by cookie for browsers, API tokens for programs."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import TypeAlias
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.errors import (
+    BadRequest,
+    Forbidden,
+    Malformed,
+    TelemetryError,
+    TooLarge,
+    Unauthenticated,
+)
+from telemetry_server.model import Role
+from telemetry_server.receive.body import read_body
+from telemetry_server.routing import Access, Route
+from telemetry_server.settings import Settings
+from telemetry_server.show.answers import see_other
+from telemetry_server.show.render import error_page
+from telemetry_server.store.access import find_session, find_token
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+LARGEST_FORM = 8 * 1024
+_RANK = {Role.VIEWER: 0, Role.ADMIN: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks. `session` is the cookie's secret; None for a program with a token."""
+
+    role: Role
+    session: str | None
+
+    @property
+    def csrf_token(self) -> str:
+        """What a form of this session carries; tells nothing about the session itself."""
+        return sha256(b"csrf" + (self.session or "").encode()).hexdigest()
+
+
+def guard(route: Route) -> Handler:
+    """The route's handler behind what its `access` asks for; the handler finds request["viewer"].
+
+    Raises Unauthenticated or Forbidden; a page sends people to the sign-in page instead, and tells
+    its errors as pages.
+    """
+    handler: Handler = route.handler
+    if route.access is Access.PERSON:
+        handler = _for_people(route)
+    return _told_as_page(handler) if route.page else handler
+
+
+def _for_people(route: Route) -> Handler:
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        viewer = await find_viewer(request)
+        if viewer is None:
+            if route.page and "Authorization" not in request.headers:
+                return see_other(_sign_in_path(request))
+            raise Unauthenticated("Sign in, or send an API token: Authorization: Bearer tlm_…")
+        if _RANK[viewer.role] < _RANK[route.role]:
+            raise Forbidden(f"This needs the role {route.role}; you have {viewer.role}.")
+        request["viewer"] = viewer
+        if request.method == "POST" and viewer.session is not None:
+            await _refuse_forgery(request, viewer)
+        answer: web.StreamResponse = await route.handler(request)
+        return answer
+
+    return guarded
+
+
+def _told_as_page(handler: Handler) -> Handler:
+    async def told(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except TelemetryError as error:
+            return error_page(request, error)
+
+    return told
+
+
+# ── who asks ────────────────────────────────────────────────────────────────────────────────
+
+
+async def find_viewer(request: web.Request) -> Viewer | None:
+    """Who sent the request: by token where there is one, else by session. Raises Unavailable."""
+    pool, now = request.app[keys.POOL], datetime.now(UTC)
+    if "Authorization" in request.headers:
+        scheme, _, token = request.headers["Authorization"].partition(" ")
+        role = await find_token(pool, token.strip(), now) if scheme.lower() == "bearer" else None
+        return Viewer(role, None) if role else None
+    secret = request.cookies.get(cookie_name(request.app[keys.SETTINGS]))
+    role = await find_session(pool, secret, now) if secret else None
+    return Viewer(role, secret) if role else None
+
+
+def cookie_name(settings: Settings) -> str:
+    """With its prefix, browsers take it over HTTPS only, and only from this very host."""
+    return "__Host-session" if is_https(settings) else "session"
+
+
+def is_https(settings: Settings) -> bool:
+    return settings.base_url.startswith("https://")
+
+
+# ── forms ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The fields of a form; of one given twice, the last. Raises BadRequest and what belongs to it."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise BadRequest("Send a form: application/x-www-form-urlencoded.")
+    body = await read_body(request)
+    if len(body) > LARGEST_FORM:
+        raise TooLarge(f"A form may take {LARGEST_FORM} bytes.")
+    try:
+        return dict(parse_qsl(body.decode("ascii"), max_num_fields=20, errors="strict"))
+    except ValueError:
+        raise Malformed("The form is not URL-encoded UTF-8.") from None
+
+
+def refuse_foreign(request: web.Request) -> None:
+    """Raises Forbidden when another site made the browser send this.
+
+    Browsers say so in Sec-Fetch-Site, but over plain HTTP only on localhost; there Origin tells.
+    """
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        foreign = site not in {"same-origin", "none"}
+    else:
+        own = {request.host, urlsplit(request.app[keys.SETTINGS].base_url).netloc}
+        foreign = origin is not None and urlsplit(origin).netloc not in own
+    if foreign:
+        raise Forbidden("This form was sent from another site.")
+
+
+async def _refuse_forgery(request: web.Request, viewer: Viewer) -> None:
+    refuse_foreign(request)
+    form = await read_form(request)
+    if not hmac.compare_digest(form.get("csrf_token", "").encode(), viewer.csrf_token.encode()):
+        raise Forbidden("This form is out of date; load the page again.")
+    request["form"] = form
+
+
+# ── where to go after signing in ────────────────────────────────────────────────────────────
+
+
+def local_path(path: str) -> str:
+    """`path` if it leads to a page of this server, else "/".
+
+    Browsers take a backslash for a slash and drop tabs and line ends, so none may be in there, and
+    two slashes at the start would name another host.
+    """
+    parts = urlsplit(path) if path.isprintable() and path.isascii() and " " not in path else None
+    if parts is None or "\\" in path or path.startswith("//") or not path.startswith("/"):
+        return "/"
+    return "/" if parts.scheme or parts.netloc else path
+
+
+def _sign_in_path(request: web.Request) -> str:
+    path = request.path_qs if request.method == "GET" else "/"
+    return "/sign-in" if path == "/" else f"/sign-in?next={quote(path, safe='/')}"

@@ -1,0 +1,91 @@
+"""GET /api/v1/installations and one of them."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.errors import BadRequest, NotFound, Unavailable
+from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.show.answers import json_answer, path_with
+from telemetry_server.show.filters import FILTERS, filters_from
+from telemetry_server.show.items import installation_item, place
+from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_query
+from telemetry_server.store import fleet
+
+PARAMETERS = (
+    *FILTERS,
+    Parameter("limit", "Items on a page.", integer(1, 500, default=50)),
+    Parameter("after", "Where the page before ended: the id of its last item.", IDENTIFIER),
+)
+
+
+async def list_installations(request: web.Request) -> web.Response:
+    """The newest identity first."""
+    asked = read_query(request, PARAMETERS)
+    limit = asked["limit"]
+    rows = await fleet.installations(
+        request.app[keys.POOL],
+        filters_from(asked, datetime.now(UTC)),
+        below=asked.get("after", fleet.HIGHEST),
+        limit=limit + 1,
+    )
+    more = len(rows) > limit
+    last = str(rows[limit - 1]["installation_id"]) if more else None
+    return json_answer(
+        {
+            "items": [installation_item(row) for row in rows[:limit]],
+            "next": path_with(request, after=last) if more else None,
+        }
+    )
+
+
+async def one_installation(request: web.Request) -> web.Response:
+    read_query(request, ())
+    known = await fleet.installation(request.app[keys.POOL], read_path(request, "installation_id"))
+    if known is None:
+        raise NotFound("There is no such installation.")
+    return json_answer(_whole(known))
+
+
+def _whole(known: fleet.Known) -> dict[str, Any]:
+    return {
+        **installation_item(known.row),
+        "received_ranges": known.received,
+        "missing_ranges": known.missing,
+        "features": {row["feature"]: int(row["uses"]) for row in known.features},
+        "fork_count": known.fork_count,
+        "forks": [_fork(row) for row in known.forks],
+        "parent_id": known.parent,
+        "children": known.children,
+    }
+
+
+def _fork(row: fleet.Row) -> dict[str, Any]:
+    names = ("sequence", "ping_id", "stored_ping_id", "received_at", "occurred_at", "client_address")
+    return {**{name: row[name] for name in names}, "place": place(row["place"])}
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/v1/installations",
+        list_installations,
+        "List installations",
+        Access.PERSON,
+        parameters=PARAMETERS,
+        answers={200: "Installations"},
+        errors=(BadRequest, Unavailable),
+    ),
+    Route(
+        "GET",
+        "/api/v1/installations/{installation_id}",
+        one_installation,
+        "Everything about one installation",
+        Access.PERSON,
+        parameters=(Parameter("installation_id", "Its id.", IDENTIFIER, where="path", required=True),),
+        answers={200: "InstallationDetail"},
+        errors=(BadRequest, NotFound, Unavailable),
+    ),
+)

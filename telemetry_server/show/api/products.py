@@ -1,0 +1,29 @@
+"""GET /api/v1/products."""
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.errors import BadRequest, Unavailable
+from telemetry_server.routing import Access, Route
+from telemetry_server.show.answers import json_answer
+from telemetry_server.show.query import read_query
+from telemetry_server.store import fleet
+
+
+async def list_products(request: web.Request) -> web.Response:
+    """All of them on one page: they are few."""
+    read_query(request, ())
+    return json_answer({"items": await fleet.products(request.app[keys.POOL]), "next": None})
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/v1/products",
+        list_products,
+        "List products",
+        Access.PERSON,
+        answers={200: "Products"},
+        errors=(BadRequest, Unavailable),
+    ),
+)

@@ -1,0 +1,45 @@
+"""/healthz: the process answers. /readyz: it can do its work."""
+
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.routing import Access, Route
+from telemetry_server.show.answers import json_answer
+from telemetry_server.store.health import look_at_database
+
+
+@cache
+def version() -> str:
+    try:
+        return metadata.version("license-telemetry-server")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+async def healthz(_: web.Request) -> web.Response:
+    return json_answer({"status": "ok", "version": version()})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """503 unless every check holds."""
+    checks = await look_at_database(request.app[keys.POOL], datetime.now(UTC).date())
+    ready = all(check.ok for check in checks)
+    document = {"status": "ready" if ready else "not ready", "version": version(), "checks": checks}
+    return json_answer(document, status=200 if ready else 503)
+
+
+ROUTES = (
+    Route("GET", "/healthz", healthz, "Whether the process answers", Access.PUBLIC, answers={200: "Health"}),
+    Route(
+        "GET",
+        "/readyz",
+        readyz,
+        "Whether the server can do its work",
+        Access.PUBLIC,
+        answers={200: "Readiness", 503: "Readiness"},
+    ),
+)

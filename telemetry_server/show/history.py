@@ -1,0 +1,97 @@
+"""The history of one installation as people see it: marks, gaps, and what changed when. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from telemetry_server.store.fleet import Row
+
+_SILENCE = 2.5  # intervals without a ping that are worth showing
+_MOST_HOLLOW = 12  # marks for missing numbers in a row; more are told as a number
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A fact that was `before` and is `after`; None is unknown."""
+
+    fact: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One ping, with what it changed compared with the ping before it.
+
+    `missing` are the numbers, half-open, that never came between the two; `silence` is the time
+    between the two where it was long.
+    """
+
+    row: Row
+    reason: str | None
+    features: int
+    changes: tuple[Change, ...]
+    missing: tuple[int, int] | None
+    silence: timedelta | None
+
+    @property
+    def hollow(self) -> int:
+        """How many marks stand for the missing numbers."""
+        return min(self.missing[1] - self.missing[0], _MOST_HOLLOW) if self.missing else 0
+
+
+def entries(rows: Sequence[Row], earlier: Row | None, interval: timedelta) -> list[Entry]:
+    """An entry for each of `rows`, the highest number first; `earlier` is the ping before the last of them.
+
+    A ping that nothing comes before changes nothing.
+    """
+    return [_entry(row, before, interval) for row, before in zip(rows, [*rows[1:], earlier], strict=True)]
+
+
+def _entry(row: Row, earlier: Row | None, interval: timedelta) -> Entry:
+    details = orjson.loads(row["details"])
+    features = orjson.loads(row["features"]) if row["features"] else {}
+    return Entry(
+        row,
+        details.get("reason"),
+        sum(features.values()),
+        changes(earlier, row) if earlier else (),
+        _missing(earlier, row) if earlier else None,
+        _silence(earlier["received_at"], row["received_at"], interval) if earlier else None,
+    )
+
+
+def _missing(earlier: Row, row: Row) -> tuple[int, int] | None:
+    lacking = earlier["sequence"] + 1, row["sequence"]
+    return lacking if lacking[0] < lacking[1] else None
+
+
+def _silence(earlier: datetime, later: datetime, interval: timedelta) -> timedelta | None:
+    return later - earlier if later - earlier > _SILENCE * interval else None
+
+
+def changes(earlier: Row, row: Row) -> tuple[Change, ...]:
+    """The facts in which two pings differ, and whether they came from another place."""
+    if earlier["state"] == row["state"]:
+        return ()
+    before, after = facts(earlier), facts(row)
+    differ = [name for name in sorted(before.keys() | after.keys()) if before.get(name) != after.get(name)]
+    return tuple(Change(name, before.get(name), after.get(name)) for name in differ)
+
+
+def facts(row: Row) -> dict[str, Any]:
+    """Facts and place by dotted name."""
+    return dict(_flat("", orjson.loads(row["facts"]) | {"place": orjson.loads(row["place"])}))
+
+
+def _flat(prefix: str, value: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            flat += _flat(f"{prefix}{name}.", inner)
+        else:
+            flat.append((prefix + name, inner))
+    return flat

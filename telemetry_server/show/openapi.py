@@ -1,0 +1,202 @@
+"""The published contract: the OpenAPI 3.1 document, made from the route table, and the JSON Schemas."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.check.registry import load_registry
+from telemetry_server.check.schema import ping_json_schema, upload_json_schema
+from telemetry_server.errors import Forbidden, TelemetryError, Unauthenticated
+from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.show.answers import json_answer
+from telemetry_server.show.health import version
+from telemetry_server.show.schemas import schemas
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_SECURITY: dict[Access, list[dict[str, list[str]]]] = {
+    Access.PUBLIC: [],
+    Access.PRODUCT_KEY: [{"productKey": []}],
+    Access.SIGNATURE: [{"signature": []}],
+    Access.PERSON: [{"apiToken": []}, {"session": []}],
+}
+_SCHEMES = {
+    "productKey": {"type": "http", "scheme": "bearer", "description": "The product key; it is public."},
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Telemetry-Signature",
+        "description": (
+            "v1 product=<slug> key=<key> installation=<uuid> hmac=<lower-case hex>; "
+            'hmac = HMAC-SHA256(secret, "v1" LF method LF path LF body as sent, after Content-Encoding).'
+        ),
+    },
+    "apiToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "tlm_…, from telemetry-server token create.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "session",
+        "description": "__Host-session over HTTPS.",
+    },
+}
+_RECEIPT = {
+    "description": (
+        "v1 hmac=<lower-case hex>; hmac = HMAC-SHA256(secret, "
+        '"receipt" LF hex of SHA-256(request body as sent) LF response body). '
+        "Let go of a ping only against a valid one."
+    ),
+    "required": True,
+    "schema": {"type": "string"},
+}
+_FORMS = {"SignIn", "SignOut"}
+
+
+def document(routes: Sequence[Route], server: str) -> dict[str, Any]:
+    """The OpenAPI document of `routes`, reached at the address `server`."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(_path(route), {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "License telemetry server",
+            "version": version(),
+            "description": "Where software runs, and under which license.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "jsonSchemaDialect": _DIALECT,
+        "servers": [{"url": server}],
+        "paths": paths,
+        "components": {"schemas": schemas(load_registry()), "securitySchemes": _SCHEMES},
+    }
+
+
+def _path(route: Route) -> str:
+    """Without the patterns that a parameter of the router may carry."""
+    return re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": re.sub(r"\W+", "_", f"{route.method.lower()} {_path(route)}").strip("_"),
+        "summary": route.summary,
+        "tags": [_tag(route)],
+        "security": _SECURITY[route.access],
+        "responses": _responses(route),
+    }
+    if route.parameters:
+        operation["parameters"] = [_parameter(parameter) for parameter in route.parameters]
+    if route.body:
+        media_type = "application/x-www-form-urlencoded" if route.body in _FORMS else "application/json"
+        operation["requestBody"] = {"required": True, "content": {media_type: _content(route.body)}}
+    return operation
+
+
+def _tag(route: Route) -> str:
+    if route.access in {Access.PRODUCT_KEY, Access.SIGNATURE}:
+        return "installations"
+    if route.page:
+        return "pages"
+    return "api" if route.path.startswith("/api/") else "server"
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.required,
+        "description": parameter.text,
+        "schema": dict(parameter.schema),
+    }
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    refused = (Unauthenticated, Forbidden) if route.access is Access.PERSON else ()
+    responses: dict[str, Any] = {}
+    for error in (*route.errors, *refused):
+        responses.setdefault(str(error.status), _problem(error))
+    for status, name in route.answers.items():
+        responses[str(status)] = _answer(route, status, name)
+    return responses | {"default": _problem(TelemetryError)}
+
+
+def _answer(route: Route, status: int, name: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": route.summary if status < 300 else f"Status {status}."}  # noqa: PLR2004
+    if not name:
+        answer["headers"] = {"Location": {"required": True, "schema": {"type": "string"}}}
+    elif "/" in name:
+        answer["content"] = {name: {"schema": {"type": "string"}}}
+    else:
+        answer["content"] = {"application/json": _content(name)}
+    if route.access is Access.SIGNATURE:
+        answer["headers"] = {"Telemetry-Receipt": _RECEIPT}
+    return answer
+
+
+def _problem(error: type[TelemetryError]) -> dict[str, Any]:
+    problem: dict[str, Any] = {
+        "description": (error.__doc__ or "").strip(),
+        "content": {"application/problem+json": _content("Problem")},
+    }
+    if error.status in {429, 503}:
+        problem["headers"] = {
+            "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}
+        }
+    return problem
+
+
+def _content(name: str) -> dict[str, Any]:
+    return {"schema": {"$ref": f"#/components/schemas/{name}"}}
+
+
+# ── handlers ────────────────────────────────────────────────────────────────────────────────
+
+
+async def openapi(request: web.Request) -> web.Response:
+    routes = request.app[keys.ROUTES]
+    described = document(routes, request.app[keys.SETTINGS].base_url)
+    return json_answer(described, cache="public, max-age=300")
+
+
+async def ping_schema(request: web.Request) -> web.Response:
+    return _schema(request, ping_json_schema(load_registry()))
+
+
+async def upload_schema(request: web.Request) -> web.Response:
+    return _schema(request, upload_json_schema(load_registry(), {"$ref": "ping.v1.json"}))
+
+
+def _schema(request: web.Request, schema: dict[str, Any]) -> web.Response:
+    identified = {
+        "$schema": _DIALECT,
+        "$id": request.app[keys.SETTINGS].base_url + request.path,
+        **schema,
+    }
+    return json_answer(identified, cache="public, max-age=300", media_type="application/schema+json")
+
+
+ROUTES = (
+    Route("GET", "/openapi.json", openapi, "This document", Access.PUBLIC, answers={200: "OpenApi"}),
+    Route(
+        "GET",
+        "/schemas/ping.v1.json",
+        ping_schema,
+        "The JSON Schema of a ping",
+        Access.PUBLIC,
+        answers={200: "application/schema+json"},
+    ),
+    Route(
+        "GET",
+        "/schemas/upload.v1.json",
+        upload_schema,
+        "The JSON Schema of an upload",
+        Access.PUBLIC,
+        answers={200: "application/schema+json"},
+    ),
+)

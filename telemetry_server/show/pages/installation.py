@@ -1,0 +1,74 @@
+"""One installation: what it is now, how it came to be that, and what it is used for."""
+
+from datetime import timedelta
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.errors import BadRequest, NotFound, Unavailable
+from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.show.answers import path_with
+from telemetry_server.show.charts import Bar
+from telemetry_server.show.history import entries
+from telemetry_server.show.items import installation_item
+from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_query
+from telemetry_server.show.render import attributions, page
+from telemetry_server.show.words import inert
+from telemetry_server.store import fleet
+
+PARAMETERS = (
+    Parameter("installation_id", "Its id.", IDENTIFIER, where="path", required=True),
+    Parameter("before", "Show the pings before this number.", integer(1, fleet.LAST_NUMBER)),
+)
+
+_PINGS = 90
+_FEATURES = 25
+
+CARDS = (
+    ("License", "license", ("status", "source", "source_detail", "edition", "key_hint", "expires_at")),
+    ("Service", "service", ("version", "build", "environment")),
+    ("Place", "place", ("country", "region", "city", "organisation", "asn", "source", "built_on")),
+    ("Operating system", "os", ("name", "version", "type", "kernel")),
+    ("Virtualization", "virtualization", ("vm", "container", "cloud")),
+    ("Host", "host", ("arch",)),
+    ("Runtime", "runtime", ("name", "version")),
+    ("Telemetry", "privacy", ("level", "notice_version")),
+)
+
+
+async def installation(request: web.Request) -> web.Response:
+    asked = read_query(request, PARAMETERS)
+    pool, installation_id = request.app[keys.POOL], read_path(request, "installation_id")
+    known = await fleet.installation(pool, installation_id)
+    if known is None:
+        raise NotFound("No installation has this id. It may have been erased, or never sent a ping.")
+    below = asked.get("before", fleet.LAST_NUMBER)
+    rows = await fleet.history(pool, installation_id, below=below, limit=_PINGS + 1)
+    more, interval = len(rows) > _PINGS, timedelta(seconds=known.row["ping_interval_seconds"])
+    return page(
+        request,
+        "installation.html",
+        item=installation_item(known.row),
+        known=known,
+        cards=CARDS,
+        features=[Bar(inert(row["feature"]), int(row["uses"])) for row in known.features[:_FEATURES]],
+        entries=entries(rows[:_PINGS], rows[_PINGS] if more else None, interval),
+        older=path_with(request, before=str(rows[_PINGS - 1]["sequence"])) if more else None,
+        newest=path_with(request, before=None) if "before" in asked else None,
+        attributions=attributions(request),
+    )
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/installations/{installation_id}",
+        installation,
+        "One installation",
+        Access.PERSON,
+        page=True,
+        parameters=PARAMETERS,
+        answers={200: "text/html"},
+        errors=(BadRequest, NotFound, Unavailable),
+    ),
+)

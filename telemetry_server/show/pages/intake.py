@@ -1,0 +1,69 @@
+"""Intake: what came in and was not simply accepted."""
+
+from datetime import UTC, date, datetime
+
+import asyncpg
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.errors import BadRequest, Unavailable
+from telemetry_server.routing import Access, Route
+from telemetry_server.show import charts, ranges
+from telemetry_server.show.pages.overview import PARAMETERS, unless_slow
+from telemetry_server.show.query import read_query
+from telemetry_server.show.render import page
+from telemetry_server.store import fleet
+from telemetry_server.store import overview as store
+
+_ROWS = 50
+
+
+async def intake(request: web.Request) -> web.Response:
+    asked = read_query(request, PARAMETERS)
+    over = ranges.RANGES[asked["range"]] if "range" in asked else ranges.DEFAULT
+    pool, product, now = request.app[keys.POOL], asked.get("product"), datetime.now(UTC)
+    since = over.since(now)
+    return page(
+        request,
+        "intake.html",
+        product=product,
+        over=over,
+        rows=_ROWS,
+        products=await fleet.products(pool),
+        ranges=ranges.RANGES.values(),
+        outcomes=await unless_slow(_outcomes(pool, product, over, now)),
+        forks=await unless_slow(store.newest_forks(pool, product, since, _ROWS)),
+        quarantined=await unless_slow(store.newest_quarantined(pool, product, _ROWS)),
+        suspect=await unless_slow(store.suspect_installations(pool, product, since, _ROWS)),
+    )
+
+
+async def _outcomes(
+    pool: asyncpg.Pool, product: str | None, over: ranges.Range, now: datetime
+) -> dict[str, charts.Columns]:
+    """A small chart of each outcome, by day."""
+    days = list(ranges.daily(over).starts(now))
+    counted: dict[str, dict[date, int]] = {}
+    for row in await store.outcomes(pool, product, days[0].date()):
+        counted.setdefault(row["outcome"], {})[row["day"]] = row["count"]
+    return {
+        outcome: charts.columns(
+            [(day, by_day.get(day.date(), 0)) for day in days], ranges.daily(over), height=28
+        )
+        for outcome, by_day in counted.items()
+    }
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/intake",
+        intake,
+        "What was not simply accepted",
+        Access.PERSON,
+        page=True,
+        parameters=PARAMETERS,
+        answers={200: "text/html"},
+        errors=(BadRequest, Unavailable),
+    ),
+)

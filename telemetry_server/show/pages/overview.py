@@ -1,0 +1,218 @@
+"""The overview: the fleet in numbers, each of them a link to its rows."""
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.errors import BadRequest, Unavailable
+from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.show import charts, ranges, words
+from telemetry_server.show.filters import STATUSES
+from telemetry_server.show.query import one_of, read_query, text
+from telemetry_server.show.render import attributions, link, page
+from telemetry_server.store import fleet
+from telemetry_server.store import overview as store
+from telemetry_server.store.reading import TooSlow
+
+Answer = TypeVar("Answer")
+_Facets: TypeAlias = Mapping[str, Mapping[str | None, int]]
+
+PARAMETERS = (
+    Parameter("product", "The product's slug.", text()),
+    Parameter("range", "The time to look at.", one_of(*ranges.RANGES)),
+)
+
+DISTRIBUTIONS = (
+    ("version", "Versions"),
+    ("license_source", "Sources of licenses"),
+    ("country", "Countries"),
+    ("os_name", "Operating systems"),
+    ("vm", "Virtualization"),
+    ("container", "Containers"),
+    ("cloud", "Clouds"),
+)
+_BARS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Something that needs a look: how much of it, what it is, and where its rows are."""
+
+    count: int
+    what: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """How the installations spread over the values of a facet; `rest` have rarer values than the bars'."""
+
+    title: str
+    bars: list[charts.Bar]
+    whole: int
+    rest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The features most used in so many pings; `cut` where there were more pings than were looked at."""
+
+    bars: list[charts.Bar]
+    pings: int
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one overview is about."""
+
+    pool: asyncpg.Pool
+    product: str | None
+    over: ranges.Range
+    now: datetime
+
+    @property
+    def since(self) -> datetime:
+        return self.over.since(self.now)
+
+    def rows(self, path: str = "/installations", **filters: Any) -> str:
+        return link(path, product=self.product, **{"seen": self.over.name, **filters})
+
+
+async def overview(request: web.Request) -> web.Response:
+    query = read_query(request, PARAMETERS)
+    over = ranges.RANGES[query["range"]] if "range" in query else ranges.DEFAULT
+    asked = _Asked(request.app[keys.POOL], query.get("product"), over, datetime.now(UTC))
+    products = await fleet.products(asked.pool)
+    if not any(product["installations"] for product in products):
+        endpoint = request.app[keys.SETTINGS].base_url
+        return page(request, "first_start.html", products=products, endpoint=endpoint)
+    totals = await unless_slow(store.totals(asked.pool, asked.product, asked.since))
+    facets = await _facets(asked)
+    suspect, pings = await _pings(asked)
+    return page(
+        request,
+        "overview.html",
+        asked=asked,
+        products=products,
+        ranges=ranges.RANGES.values(),
+        totals=totals,
+        pings=pings,
+        newcomers=await _newcomers(asked),
+        statuses=_statuses(facets) if facets is not None else None,
+        distributions=[_distribution(asked, facet, title, facets) for facet, title in DISTRIBUTIONS],
+        features=await unless_slow(_features(asked)),
+        looks=await _looks(asked, totals or {}, suspect),
+        attributions=attributions(request),
+    )
+
+
+async def unless_slow(question: Awaitable[Answer]) -> Answer | None:
+    """The answer; None where it takes too long, so that the rest of the page is there."""
+    try:
+        return await question
+    except TooSlow:
+        return None
+
+
+async def _facets(asked: _Asked) -> _Facets | None:
+    filters = fleet.Filters(product=asked.product, seen_since=asked.since)
+    return await unless_slow(fleet.facets(asked.pool, filters))
+
+
+def _statuses(facets: _Facets) -> list[tuple[str, int]]:
+    """Every status there is, with its installations."""
+    counted = facets.get("license_status", {})
+    return [(status, counted.get(status, 0)) for status in STATUSES]
+
+
+def _distribution(asked: _Asked, facet: str, title: str, facets: _Facets | None) -> Distribution | None:
+    if facets is None:
+        return None
+    counted = facets.get(facet, {})
+    whole = sum(counted.values())
+    name = words.country if facet == "country" else words.inert
+    named = [(value, count) for value, count in counted.items() if value is not None][:_BARS]
+    bars = [charts.Bar(name(value), count, asked.rows(**{facet: value})) for value, count in named]
+    return Distribution(title, bars, whole, whole - sum(bar.count for bar in bars))
+
+
+async def _features(asked: _Asked) -> Features | tuple[()]:
+    rows = await store.top_features(asked.pool, asked.product, asked.since)
+    if not rows:
+        return ()
+    bars = [charts.Bar(words.inert(row["feature"]), int(row["uses"])) for row in rows]
+    pings = rows[0]["pings"]
+    return Features(bars, pings, cut=pings == store.MOST_PINGS_FOR_FEATURES)
+
+
+async def _pings(asked: _Asked) -> tuple[int, charts.Columns | None]:
+    """Pings with a clock far off, and the chart of all."""
+    counted = await unless_slow(
+        store.pings_over_time(asked.pool, asked.product, asked.since, asked.over.step)
+    )
+    if counted is None:
+        return 0, None
+    values = [(start, counted.get(start, (0, 0))[0]) for start in asked.over.starts(asked.now)]
+    return sum(suspect for _, suspect in counted.values()), charts.columns(values, asked.over)
+
+
+async def _newcomers(asked: _Asked) -> charts.Columns | None:
+    counted = await unless_slow(store.new_over_time(asked.pool, asked.product, asked.since, asked.over.step))
+    if counted is None:
+        return None
+    values = [(start, counted.get(start, 0)) for start in asked.over.starts(asked.now)]
+    return charts.columns(values, asked.over)
+
+
+async def _looks(asked: _Asked, totals: Mapping[str, Any], suspect: int) -> list[Look] | None:
+    return await unless_slow(_collect_looks(asked, totals, suspect))
+
+
+async def _collect_looks(asked: _Asked, totals: Mapping[str, Any], suspect: int) -> list[Look]:
+    """What is there to be looked at, the gravest first."""
+    forks = await store.forks_counted(asked.pool, asked.product, asked.since)
+    quarantined = await store.quarantine_counted(asked.pool, asked.product)
+    today = await _outcomes_today(asked)
+    intake = link("/intake", product=asked.product, range=asked.over.name)
+    looks = (
+        Look(forks["installations"], "installations whose identity two copies continued", f"{intake}#forks"),
+        Look(quarantined, "pings in quarantine", f"{intake}#quarantine"),
+        Look(
+            totals.get("with_missing", 0), "installations with missing pings", asked.rows(attention="missing")
+        ),
+        Look(totals.get("with_lost", 0), "installations with lost pings", asked.rows(attention="lost")),
+        Look(suspect, "pings with a clock far off", f"{intake}#clocks"),
+        Look(today["rejected"], "pings rejected today", f"{intake}#outcomes"),
+        Look(today["unknown_field"], "unknown fields ignored today", f"{intake}#outcomes"),
+    )
+    return [look for look in looks if look.count]
+
+
+async def _outcomes_today(asked: _Asked) -> dict[str, int]:
+    counts = {"rejected": 0, "unknown_field": 0}
+    for row in await store.outcomes(asked.pool, asked.product, asked.now.date()):
+        kind = row["outcome"].partition(":")[0]
+        if kind in counts:
+            counts[kind] += row["count"]
+    return counts
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/",
+        overview,
+        "The overview",
+        Access.PERSON,
+        page=True,
+        parameters=PARAMETERS,
+        answers={200: "text/html"},
+        errors=(BadRequest, Unavailable),
+    ),
+)

@@ -1,0 +1,117 @@
+"""What a query string asks for, read as the route declares it: one declaration describes and checks."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+
+from telemetry_server.errors import BadRequest
+from telemetry_server.routing import Parameter
+
+LONGEST_VALUE = 256
+
+
+def integer(minimum: int, maximum: int, *, default: int | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    return schema if default is None else schema | {"default": default}
+
+
+def one_of(*values: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(values)}
+
+
+def text(pattern: str = r"^[^\u0000]*$") -> dict[str, Any]:
+    return {"type": "string", "minLength": 1, "maxLength": LONGEST_VALUE, "pattern": pattern}
+
+
+IDENTIFIER = {"type": "string", "format": "uuid"}
+MOMENT = {"type": "string", "format": "date-time"}
+
+
+def read_query(request: web.Request, parameters: Sequence[Parameter]) -> dict[str, Any]:
+    """The values by name: defaults filled in, what is not given left out.
+
+    Integers, UUIDs and moments come as such. Raises BadRequest naming the parameter, for a wrong
+    value, one that is given twice, and a name that is not declared.
+    """
+    declared = {parameter.name: parameter for parameter in parameters if parameter.where == "query"}
+    given = request.query
+    for name in given:
+        if name not in declared:
+            raise BadRequest(f"There is no parameter {_shown(name)}; {_known(declared)}.")
+        if len(given.getall(name)) > 1:
+            raise BadRequest(f"{name} is given more than once.")
+    values = {name: p.schema["default"] for name, p in declared.items() if "default" in p.schema}
+    return values | {name: _read(declared[name], value) for name, value in given.items()}
+
+
+def read_path(request: web.Request, name: str) -> UUID:
+    """The identity in the path. Raises BadRequest."""
+    return _as_uuid(name, request.match_info[name], IDENTIFIER)
+
+
+def _known(declared: Mapping[str, Parameter]) -> str:
+    return f"those known here are {', '.join(sorted(declared))}" if declared else "none are known here"
+
+
+def _read(parameter: Parameter, value: str) -> Any:
+    schema = parameter.schema
+    if len(value) > LONGEST_VALUE:
+        raise BadRequest(f"{parameter.name} is longer than {LONGEST_VALUE} characters.")
+    kind = schema.get("format", "enum" if "enum" in schema else schema["type"])
+    return _READERS[kind](parameter.name, value, schema)
+
+
+def _as_uuid(name: str, value: str, _: Mapping[str, Any]) -> UUID:
+    if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", value):
+        raise BadRequest(f"{name} must be a UUID.")
+    return UUID(value)
+
+
+def _as_moment(name: str, value: str, _: Mapping[str, Any]) -> datetime:
+    """RFC 3339. In a query string `+` is a space, so one before the offset is read as `+`."""
+    try:
+        return _in_utc(datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", value)))
+    except (ValueError, OverflowError):
+        raise BadRequest(f"{name} must be a time with an offset, like 2026-11-22T10:00:00Z.") from None
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("no offset")
+    return moment.astimezone(UTC)
+
+
+def _as_integer(name: str, value: str, schema: Mapping[str, Any]) -> int:
+    lowest, highest = schema["minimum"], schema["maximum"]
+    if not re.fullmatch(r"-?[0-9]{1,19}", value, re.ASCII) or not lowest <= int(value) <= highest:
+        raise BadRequest(f"{name} must be an integer from {lowest} to {highest}.")
+    return int(value)
+
+
+def _as_one_of(name: str, value: str, schema: Mapping[str, Any]) -> str:
+    if value not in schema["enum"]:
+        raise BadRequest(f"{name} must be one of {', '.join(schema['enum'])}.")
+    return value
+
+
+def _as_text(name: str, value: str, schema: Mapping[str, Any]) -> str:
+    if not value or not re.search(schema["pattern"], value):
+        raise BadRequest(f"{name} must be text of the form {schema['pattern']}.")
+    return value
+
+
+_READERS: Mapping[str, Callable[[str, str, Mapping[str, Any]], Any]] = {
+    "uuid": _as_uuid,
+    "date-time": _as_moment,
+    "integer": _as_integer,
+    "enum": _as_one_of,
+    "string": _as_text,
+}
+
+
+def _shown(name: str) -> str:
+    return repr(name[:40])

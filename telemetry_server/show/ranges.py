@@ -1,0 +1,47 @@
+"""The time ranges people choose from, each cut into steps of whole hours or days (UTC)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A range that ends now: `steps` of `step`, the last of them not yet over."""
+
+    name: str
+    text: str
+    step: timedelta
+    steps: int
+
+    def since(self, now: datetime) -> datetime:
+        """Where the range begins: at the start of its first step."""
+        return now - (now - _EPOCH) % self.step - self.step * (self.steps - 1)
+
+    def starts(self, now: datetime) -> Iterator[datetime]:
+        since = self.since(now)
+        return (since + self.step * number for number in range(self.steps))
+
+    @property
+    def hourly(self) -> bool:
+        return self.step == _HOUR
+
+
+RANGES = {
+    chosen.name: chosen
+    for chosen in (
+        Range("24h", "24 hours", _HOUR, 24),
+        Range("7d", "7 days", _DAY, 7),
+        Range("30d", "30 days", _DAY, 30),
+        Range("90d", "90 days", _DAY, 90),
+    )
+}
+DEFAULT = RANGES["30d"]
+
+
+def daily(over: Range) -> Range:
+    """`over` in whole days, for what is counted by day."""
+    return Range("2d", "2 days", _DAY, 2) if over.hourly else over

@@ -1,0 +1,89 @@
+"""Pages: Jinja templates, escaped always, without script or style of their own."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.errors import TelemetryError
+from telemetry_server.show import words
+from telemetry_server.show.charts import stack
+from telemetry_server.show.health import version
+from telemetry_server.show.static_files import static_path
+
+_HEADINGS = {
+    400: "That address is not quite right",
+    401: "Please sign in",
+    403: "That is not allowed",
+    404: "Nothing here",
+    503: "Not just now",
+}
+
+
+def page(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
+    """The template as a page. It finds now, path, viewer (None where nobody signed in) and attributions."""
+    body = (
+        _environment()
+        .get_template(template)
+        .render(
+            now=datetime.now(UTC),
+            path=request.path,
+            viewer=request.get("viewer"),
+            version=version(),
+            **context,
+        )
+    )
+    return web.Response(
+        text=body, status=status, content_type="text/html", headers={"Cache-Control": "no-store"}
+    )
+
+
+def error_page(request: web.Request, error: TelemetryError) -> web.Response:
+    """What went wrong, for a person."""
+    heading = _HEADINGS.get(error.status, "That did not work")
+    answer = page(request, "error.html", status=error.status, heading=heading, detail=error.detail)
+    if error.retry_after is not None:
+        answer.headers["Retry-After"] = str(error.retry_after)
+    return answer
+
+
+def attributions(request: web.Request) -> Sequence[tuple[str, str]]:
+    """What has to be shown beside places: text and address each."""
+    return request.app[keys.ATLAS].attributions
+
+
+def link(path: str, **parameters: Any) -> str:
+    """`path` with those parameters that have a value."""
+    query = urlencode({name: value for name, value in parameters.items() if value not in {None, ""}})
+    return f"{path}?{query}" if query else path
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("telemetry_server.show"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(static_path=static_path, link=link, share=words.share, stack=stack)
+    for name in (
+        "number",
+        "plural",
+        "stamp",
+        "day",
+        "ago",
+        "span",
+        "inert",
+        "short_id",
+        "country",
+        "numbers",
+    ):
+        environment.filters[name] = getattr(words, name)
+    return environment

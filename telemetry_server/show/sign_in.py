@@ -1,0 +1,120 @@
+"""Signing in with a one-time link, and signing out.
+
+The link only shows a page; the button on it uses it up. So what looks at links before people do,
+previews and scanners, leaves them good.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.errors import BadRequest, Forbidden, Malformed, TooLarge, Unavailable
+from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.show.access import (
+    cookie_name,
+    find_viewer,
+    is_https,
+    local_path,
+    read_form,
+    refuse_foreign,
+)
+from telemetry_server.show.answers import see_other
+from telemetry_server.show.query import text
+from telemetry_server.show.render import page
+from telemetry_server.store.access import create_session, delete_session, use_sign_in_link
+
+
+async def show_sign_in(request: web.Request) -> web.Response:
+    """The page with the button; without a token, with a field for it."""
+    query = request.query
+    return _sign_in_page(request, query.get("token", ""), local_path(query.get("next", "/")))
+
+
+async def sign_in(request: web.Request) -> web.Response:
+    """Makes the session, and ends the one the browser had."""
+    refuse_foreign(request)
+    form = await read_form(request)
+    onward, secret = local_path(form.get("next", "/")), _token_in(form.get("token", ""))
+    pool, settings, now = request.app[keys.POOL], request.app[keys.SETTINGS], datetime.now(UTC)
+    role = await use_sign_in_link(pool, secret, now)
+    if role is None:
+        if await find_viewer(request):  # the button was pressed twice
+            return see_other(onward)
+        return _sign_in_page(request, "", onward, refused=True)
+    if old := request.cookies.get(cookie_name(settings)):
+        await delete_session(pool, old)
+    lifetime = timedelta(hours=settings.session_hours)
+    session = await create_session(pool, role, now, now + lifetime)
+    answer = see_other(onward)
+    answer.set_cookie(
+        cookie_name(settings),
+        session,
+        max_age=int(lifetime.total_seconds()),
+        path="/",
+        secure=is_https(settings),
+        httponly=True,
+        samesite="Lax",
+    )
+    return answer
+
+
+async def sign_out(request: web.Request) -> web.Response:
+    """Ends the session here and in the database."""
+    settings = request.app[keys.SETTINGS]
+    if session := request["viewer"].session:
+        await delete_session(request.app[keys.POOL], session)
+    answer = see_other("/sign-in")
+    answer.del_cookie(
+        cookie_name(settings), path="/", secure=is_https(settings), httponly=True, samesite="Lax"
+    )
+    return answer
+
+
+def _sign_in_page(request: web.Request, token: str, onward: str, *, refused: bool = False) -> web.Response:
+    status = 403 if refused else 200
+    return page(request, "sign_in.html", status=status, token=token, onward=onward, refused=refused)
+
+
+def _token_in(pasted: str) -> str:
+    """The token in what people paste: itself, or the whole link."""
+    return pasted.strip().rpartition("token=")[2].partition("&")[0]
+
+
+_FORM_ERRORS = (BadRequest, Forbidden, Malformed, TooLarge, Unavailable)
+_NEXT = Parameter("next", "Where to go afterwards: a path of this server.", text())
+
+ROUTES = (
+    Route(
+        "GET",
+        "/sign-in",
+        show_sign_in,
+        "The page to sign in",
+        Access.PUBLIC,
+        page=True,
+        parameters=(Parameter("token", "The one-time token of a sign-in link.", text()), _NEXT),
+        answers={200: "text/html"},
+    ),
+    Route(
+        "POST",
+        "/sign-in",
+        sign_in,
+        "Sign in with a one-time token",
+        Access.PUBLIC,
+        page=True,
+        body="SignIn",
+        answers={303: "", 403: "text/html"},
+        errors=_FORM_ERRORS,
+    ),
+    Route(
+        "POST",
+        "/sign-out",
+        sign_out,
+        "Sign out",
+        Access.PERSON,
+        page=True,
+        body="SignOut",
+        answers={303: ""},
+        errors=_FORM_ERRORS,
+    ),
+)

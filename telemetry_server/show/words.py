@@ -1,0 +1,99 @@
+"""Numbers, moments and codes as people read them."""
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
+from typing import Any
+
+_STEPS = (
+    (timedelta(days=365), "y"),
+    (timedelta(days=1), "d"),
+    (timedelta(hours=1), "h"),
+    (timedelta(minutes=1), "min"),
+)
+_LONGEST = 120
+
+
+def number(value: float) -> str:
+    return f"{value:,}"
+
+
+def share(part: int, whole: int) -> str:
+    """As a percentage; what is there but rounds to nothing is "< 1 %"."""
+    percent = 100 * part / whole if whole else 0
+    if 0 < percent < 1:
+        return "< 1 %"
+    return f"{min(percent, 99) if part < whole else percent:.0f} %"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+
+
+def stamp(moment: datetime) -> str:
+    """In full: 2026-11-22 09:59:58 UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def day(text: Any) -> str:
+    """The day of a moment an installation sent; anything else as it is."""
+    try:
+        return f"{datetime.fromisoformat(text):%Y-%m-%d}"
+    except (TypeError, ValueError):
+        return inert(text)
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """Roughly: 3 h ago."""
+    if (passed := now - moment) < timedelta(0):
+        return f"in {span(-passed)}" if passed < -timedelta(minutes=1) else "just now"
+    return f"{span(passed)} ago" if passed >= timedelta(minutes=1) else "just now"
+
+
+def span(passed: timedelta) -> str:
+    """The largest unit that fits: 3 d."""
+    for unit, letter in _STEPS:
+        if passed >= unit:
+            return f"{passed // unit} {letter}"
+    return f"{passed.seconds} s"
+
+
+def inert(value: Any) -> str:
+    """A value an installation sent, as one line of text without characters that steer its surroundings.
+
+    Control and format characters, those that turn the direction of writing among them, are shown by
+    their numbers.
+    """
+    shown = "".join(
+        f"\\u{ord(character):04x}" if unicodedata.category(character)[0] == "C" else character
+        for character in str(value)
+    )
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+
+
+def short_id(value: Any) -> str:
+    """The first characters of an identity, which tell its millisecond: enough to search for it."""
+    return str(value)[:13]
+
+
+def country(code: str | None) -> str:
+    """The English name of an ISO 3166-1 alpha-2 code; other words as they are."""
+    return _countries().get(code or "", inert(code or "unknown"))
+
+
+@cache
+def _countries() -> dict[str, str]:
+    text = resources.files("telemetry_server.show").joinpath("countries.json").read_text("utf-8")
+    names: dict[str, str] = json.loads(text)
+    return names
+
+
+def numbers(ranges: Sequence[Sequence[int]]) -> str:
+    """Half-open ranges as people write them: 3, 7 to 9."""
+    return ", ".join(
+        number(start) if end - start == 1 else f"{number(start)} to {number(end - 1)}"
+        for start, end in ranges
+    )

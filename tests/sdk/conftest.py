@@ -1,0 +1,110 @@
+"""What the SDK's tests share: a clean environment, a fake server, and a sender driven by hand."""
+
+import contextlib
+import os
+import subprocess
+
+import pytest
+from license_telemetry.pending import Pending
+from license_telemetry.sender import Sender
+from license_telemetry.settings import Settings
+from license_telemetry.testing import FakeServer
+
+START = 1_795_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("LICENSE_TELEMETRY") or name == "DO_NOT_TRACK" or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
+
+
+@pytest.fixture
+def server():
+    with FakeServer() as running:
+        yield running
+
+
+class Clock:
+    """Seconds since 1970, as the test says."""
+
+    def __init__(self):
+        self.now = START
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+class Bench:
+    """One process's client without its thread: the test collects and delivers by hand."""
+
+    def __init__(self, server, state_dir, **options):
+        self.clock = options.pop("clock", None) or Clock()
+        post = options.pop("post", None)
+        given = {
+            "product_key": server.product_key,
+            "endpoint": server.endpoint,
+            "version": "7.2.1",
+            **options,
+        }
+        self.settings = Settings(state_dir=state_dir, **given)
+        self.pending = Pending()
+        self.sender = Sender(self.settings, self.pending, clock=self.clock, post=post)
+
+    def ping(self, count=1):
+        for _ in range(count):
+            self.pending.ask(("manual", self.clock(), {}))
+        return self.sender.collect()
+
+    def license(self, **said):
+        self.pending.ask(("license", self.clock(), {"status": "licensed", **said}))
+        return self.sender.collect()
+
+    def feature(self, name, count=1):
+        self.pending.count(name, count)
+
+    @property
+    def status(self):
+        return self.sender.status()
+
+
+@pytest.fixture
+def bench(server, tmp_path):
+    """Makes benches; by default all share one state directory."""
+
+    def make(state_dir=None, **options):
+        return Bench(server, state_dir or tmp_path / "state", **options)
+
+    return make
+
+
+class TinyDisk:
+    """A real file system of 256 KiB, below `place`."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def fill(self):
+        with (self.place / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(b"x" * 4096)
+
+    def free(self):
+        (self.place / "filler").unlink()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """Only root may make one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system is not allowed here")
+    yield TinyDisk(place)
+    subprocess.run(["umount", str(place)], check=True)

@@ -1,0 +1,348 @@
+"""The public face, in a process with its thread: it takes everything and disturbs nothing."""
+
+import gc
+import threading
+import time
+
+import pytest
+from license_telemetry import Telemetry
+from license_telemetry.pending import LARGEST_COUNT, MOST_NAMES, MOST_REQUESTS, Pending
+from license_telemetry.testing import FakeServer, page, recording, status
+
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def telemetry(server, tmp_path):
+    made = []
+
+    def make(**options):
+        given = {"endpoint": server.endpoint, "product_key": server.product_key, "version": "7.2.1"}
+        made.append(Telemetry(**{"state_dir": tmp_path / "state", **given, **options}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "license-telemetry"]
+
+
+def features(server):
+    return {n: c for made in server.pings for n, c in made.get("usage", {}).get("features", {}).items()}
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_license_features_and_ping_arrive_after_a_flush(telemetry, server):
+    one = telemetry()
+    one.license(status="licensed", key="ABCD-EFGH-7Q2K", source="marketplace")
+    one.feature("invoice.created")
+    one.feature("invoice.created", 11)
+    one.ping()
+    assert one.flush(PATIENCE)
+    assert features(server) == {"invoice.created": 12}
+    assert server.pings[-1]["license"]["key_hint"] == "7Q2K"
+    assert server.pings[-1]["service"] == {"version": "7.2.1"}
+
+
+def test_a_ping_leaves_without_a_flush(telemetry, server):
+    telemetry().ping()
+    wait_until(lambda: server.pings)
+    assert server.pings[0]["reason"] == "manual"
+
+
+def test_the_context_manager_delivers_before_it_ends(server, tmp_path):
+    with Telemetry(server.endpoint, server.product_key, "1", state_dir=tmp_path) as one:
+        one.feature("a")
+        one.ping()
+    assert features(server) == {"a": 1}
+
+
+def test_no_thread_runs_and_no_file_is_made_before_the_first_use(telemetry, tmp_path):
+    one = telemetry()
+    one.status()
+    one.preview()
+    assert threads() == []
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_thread_is_a_daemon_and_ends_with_close(telemetry):
+    one = telemetry()
+    one.ping()
+    assert [thread.daemon for thread in threads()] == [True]
+    one.close()
+    wait_until(lambda: not threads())
+
+
+def test_a_closed_client_takes_nothing_more(telemetry, server):
+    one = telemetry()
+    one.feature("a")
+    one.close()
+    one.feature("b")
+    one.ping()
+    one.close()
+    assert not one.flush(0.1)
+    assert "b" not in features(server)
+    assert one.status()["why_off"] == "closed"
+
+
+def test_a_flush_sends_counts_that_no_ping_carries_yet(telemetry, server):
+    one = telemetry()
+    one.feature("a")
+    assert one.flush(PATIENCE)
+    assert one.flush(PATIENCE)
+    assert [p["usage"]["features"] for p in server.pings] == [{"a": 1}]
+
+
+def test_counts_from_many_threads_add_up(telemetry, server):
+    one = telemetry()
+
+    def count():
+        for _ in range(2000):
+            one.feature("a")
+
+    workers = [threading.Thread(target=count) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    one.ping()
+    assert one.flush(PATIENCE)
+    assert sum(p.get("usage", {}).get("features", {}).get("a", 0) for p in server.pings) == 16_000
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("BAD", 1),
+        ("", 1),
+        ("a" * 65, 1),
+        ("a\0", 1),
+        ("\ud800", 1),
+        (None, 1),
+        (3, 1),
+        ([], 1),
+        ({}, 1),
+        (b"a", 1),
+        ("a", 0),
+        ("a", -1),
+        ("a", 2**64),
+        ("a", 1.5),
+        ("a", float("nan")),
+        ("a", "1"),
+        ("a", None),
+        ("a", []),
+    ],
+)
+def test_a_count_of_no_use_is_ignored_and_counted(telemetry, server, name, count):
+    one = telemetry()
+    one.feature(name, count)
+    one.feature("good")
+    one.feature(name, count)
+    one.ping()
+    assert one.flush(PATIENCE)
+    assert features(server) == {"good": 1}
+    assert one.status()["ignored"] == 2
+
+
+def test_huge_counts_stay_within_what_json_can_carry(telemetry, server):
+    one = telemetry()
+    for _ in range(3):
+        one.feature("a", LARGEST_COUNT)
+    one.ping()
+    assert one.flush(PATIENCE)
+    assert features(server) == {"a": LARGEST_COUNT}
+
+
+@pytest.mark.parametrize("nonsense", [None, 3, "valid", object(), ["licensed"], "\ud800", float("nan")])
+def test_license_takes_any_nonsense(telemetry, server, nonsense):
+    one = telemetry()
+    one.license(nonsense, nonsense, nonsense, source_detail=nonsense, edition=nonsense, expires_at=nonsense)
+    one.license("licensed", nonsense, nonsense, source_detail=nonsense, edition=nonsense, expires_at=nonsense)
+    assert one.flush(PATIENCE)
+    assert server.pings[-1]["license"]["status"] == "licensed"
+    assert one.status()["ignored"] == 1
+
+
+def test_many_features_arrive_over_several_pings(telemetry, server):
+    one = telemetry()
+    for number in range(600):
+        one.feature(f"f{number}")
+    for _ in range(3):
+        one.ping()
+    assert one.flush(PATIENCE)
+    assert len(features(server)) == 600
+    assert max(len(p.get("usage", {}).get("features", {})) for p in server.pings) == 256
+
+
+def test_what_waits_in_memory_is_bounded_and_what_does_not_fit_is_counted():
+    pending = Pending()
+    for number in range(MOST_NAMES + 10):
+        pending.count(f"f{number}", 2)
+    for number in range(MOST_REQUESTS + 5):
+        pending.ask(("license" if number % 2 else "manual", 0.0, {}))
+    batch = pending.take()
+    assert (len(batch.counts), len(batch.requests), batch.lost) == (MOST_NAMES, MOST_REQUESTS, 20 + 5)
+    assert [request[0] for request in batch.requests].count("license") == 252
+
+
+def test_a_batch_given_back_is_neither_lost_nor_doubled():
+    pending = Pending()
+    pending.count("a", 1)
+    pending.ask(("license", 1.0, {}))
+    batch = pending.take()
+    pending.count("a", 2)
+    pending.ask(("manual", 2.0, {}))
+    pending.ignore()
+    pending.give_back(batch)
+    again = pending.take()
+    assert (again.counts, [r[0] for r in again.requests], again.ignored) == (
+        {"a": 3},
+        ["license", "manual"],
+        1,
+    )
+    assert not pending.take()
+
+
+def test_a_signal_handler_may_count_while_its_thread_is_counting():
+    pending = Pending()
+    with pending._lock:
+        assert pending.count("a", 1)
+    assert pending.take().counts == {"a": 1}
+
+
+# ── switched off ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("how", ["argument", "LICENSE_TELEMETRY_DISABLED=1", "LICENSE_TELEMETRY=off"])
+def test_switched_off_nothing_is_written_and_nothing_sent(telemetry, server, tmp_path, monkeypatch, how):
+    if "=" in how:
+        monkeypatch.setenv(*how.split("="))
+    one = telemetry(enabled=False if how == "argument" else None)
+    one.feature("a")
+    one.license(status="licensed")
+    one.ping()
+    assert not one.flush(0.5)
+    one.close()
+    assert (threads(), server.received, (tmp_path / "state").exists()) == ([], [], False)
+    assert one.status()["enabled"] is False
+
+
+def test_do_not_track_leaves_the_license_level(telemetry, server, monkeypatch):
+    monkeypatch.setenv("DO_NOT_TRACK", "1")
+    one = telemetry()
+    one.feature("a")
+    one.license(status="licensed", key="ABCD-EFGH-7Q2K")
+    assert one.flush(PATIENCE)
+    (made,) = server.pings
+    assert made["privacy"]["level"] == "license"
+    assert set(made) <= {
+        *("ping_id", "sequence", "occurred_at", "reason", "boot_id", "privacy", "license", "service"),
+        "installation_id",
+    }
+
+
+# ── networks ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_without_a_server_a_flush_ends_and_the_ping_waits(telemetry):
+    one = telemetry(endpoint="http://127.0.0.1:9")
+    one.ping()
+    assert not one.flush(PATIENCE)
+    assert one.status()["queued"] == 1
+    assert "refused" in one.status()["last_answer"]["detail"].lower()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["file:///etc/passwd", "ftp://127.0.0.1/", "nonsense", "http://", "http://[::1", "http://a b/"],
+)
+def test_an_endpoint_that_is_none_harms_nobody(telemetry, endpoint):
+    one = telemetry(endpoint=endpoint)
+    one.ping()
+    assert not one.flush(PATIENCE)
+    assert one.status()["queued"] == 1
+
+
+def test_a_captive_portal_gets_the_pings_and_the_server_gets_them_again(telemetry, server):
+    one = telemetry()
+    server.next_pings(page())
+    one.ping()
+    wait_until(lambda: one.flush(PATIENCE))
+    assert [p["sequence"] for p in server.pings] == [1]
+    assert [request.json["pings"][0]["sequence"] for request in server.uploads()] == [1, 1]
+
+
+def test_a_flush_obeys_the_servers_pause(telemetry, server):
+    one = telemetry()
+    one.ping()
+    server.next_pings(status(503, retry_after="3600"))
+    assert not one.flush(PATIENCE)
+    assert not one.flush(PATIENCE)
+    assert len(server.uploads()) == 1
+
+
+def test_a_proxy_is_used_for_everything(telemetry, monkeypatch, server, tmp_path):
+    """An HTTP proxy is asked with the whole address; the fake server stands in for one and reads it."""
+    with FakeServer() as proxy:
+        one = telemetry(endpoint="http://telemetry.invalid", proxy=proxy.endpoint)
+        one.ping()
+        assert not one.flush(PATIENCE)
+        assert {request.path for request in proxy.received} == {"http://telemetry.invalid/v1/enroll"}
+        asked = len(proxy.received)
+        monkeypatch.setenv("http_proxy", proxy.endpoint)
+        two = telemetry(endpoint="http://telemetry.invalid", state_dir=None)
+        two.ping()
+        assert not two.flush(PATIENCE)
+        assert len(proxy.received) > asked
+        asked = len(proxy.received)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        direct = telemetry(state_dir=tmp_path / "direct")
+        direct.ping()
+        assert direct.flush(PATIENCE)
+        assert len(proxy.received) == asked
+
+
+# ── for the host's own tests ────────────────────────────────────────────────────────────────
+
+
+def test_recording_shows_what_the_host_hands_over_and_touches_nothing(telemetry, server, tmp_path):
+    one = telemetry()
+    with recording() as recorded:
+        one.feature("a")
+        one.feature("a", 2)
+        one.license(status="trial", key="k", edition="pro")
+        one.ping()
+        assert one.flush()
+    assert recorded.features == {"a": 3}
+    assert recorded.licenses == [{"status": "trial", "key": "k", "source": None, "edition": "pro"}]
+    assert recorded.pings == 1
+    assert (threads(), server.received, (tmp_path / "state").exists()) == ([], [], False)
+    one.feature("b")
+    assert recorded.features == {"a": 3}
+
+
+def test_the_package_shows_its_types():
+    from pathlib import Path
+
+    import license_telemetry
+
+    assert (Path(license_telemetry.__file__).parent / "py.typed").exists()
+    assert license_telemetry.__all__ == ["Telemetry", "__version__"]
+
+
+def test_nothing_is_left_unclosed(telemetry, server):
+    one = telemetry()
+    one.ping()
+    assert one.flush(PATIENCE)
+    one.close()
+    gc.collect()  # a forgotten socket or file would be a ResourceWarning here
+    assert server.pings

@@ -1,0 +1,94 @@
+"""Rules for the schema and the SQL, held against pg_catalog and the real server."""
+
+import re
+
+import pytest
+
+from conftest import ROOT
+from telemetry_server.store.queries import areas, load
+
+GROWING = {"installations", "states", "pings", "forks", "lineage", "quarantine"}
+SMALL = {
+    "products", "product_keys", "ingest_counts", "tokens", "sign_in_links", "sessions", "jobs", "schema_migrations",
+}
+STATEMENTS = [(area, name) for area in areas() for name in load(area)]
+
+
+async def fetch_names(connection, sql):
+    return {row[0] for row in await connection.fetch(sql)}
+
+
+async def test_every_table_is_known_to_grow_with_the_fleet_or_not(connection):
+    tables = await fetch_names(
+        connection,
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition",
+    )
+    assert tables == GROWING | SMALL
+
+
+async def test_every_key_of_a_growing_table_contains_installation_id(connection):
+    keys = await connection.fetch("""
+        SELECT c.relname AS table, i.indexrelid::regclass::text AS key, array_agg(a.attname::text) AS columns
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+        WHERE i.indisunique AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace
+        GROUP BY 1, 2
+    """)
+    growing = {row["key"]: row["columns"] for row in keys if row["table"] in GROWING}
+    assert len(growing) == len(GROWING)
+    assert {key: columns for key, columns in growing.items() if "installation_id" not in columns} == {}
+
+
+async def test_growing_tables_use_nothing_that_citus_forbids(connection):
+    """No triggers, no foreign keys from or to them, no sequences smaller than bigint, no sub-partitions, no inheritance, no exclusion constraints."""
+    found = await connection.fetch("""
+        SELECT conname AS name, conrelid::regclass::text AS table FROM pg_constraint
+        WHERE contype IN ('f', 'x') AND (conrelid::regclass::text = ANY ($1) OR confrelid::regclass::text = ANY ($1))
+        UNION ALL
+        SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL
+        SELECT relname, relname FROM pg_class WHERE relkind = 'p' AND relispartition
+        UNION ALL
+        SELECT relname, relname FROM pg_class WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace
+        UNION ALL
+        SELECT attname, attrelid::regclass::text FROM pg_attribute
+        WHERE attrelid::regclass::text = ANY ($1) AND (attidentity <> '' OR attgenerated <> '')
+    """, sorted(GROWING))
+    assert found == []
+
+
+@pytest.mark.parametrize(("area", "name"), STATEMENTS, ids=[f"{area}.{name}" for area, name in STATEMENTS])
+async def test_every_statement_can_be_prepared(connection, area, name):
+    statement = await connection.prepare(load(area)[name])
+    assert statement.get_query() == load(area)[name]
+
+
+def test_every_statement_is_used_and_none_is_missing():
+    used = set()
+    for path in (ROOT / "telemetry_server").rglob("*.py"):
+        text = path.read_text()
+        used |= set(re.findall(r'"(\w+)"', text))
+        for prefix in re.findall(r'SQL\[f"(\w+)\{', text):
+            used |= {name for _, name in STATEMENTS if name.startswith(prefix)}
+    assert {name for _, name in STATEMENTS} - used == set()
+
+
+async def test_every_table_and_view_says_what_it_is(connection):
+    silent = await fetch_names(connection, """
+        SELECT relname FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
+          AND (NOT relispartition OR relname = 'pings_default') AND obj_description(oid, 'pg_class') IS NULL
+    """)
+    assert silent == set()
+
+
+async def test_no_extension_is_needed(connection):
+    assert await fetch_names(connection, "SELECT extname FROM pg_extension") == {"plpgsql"}
+
+
+async def test_the_history_of_an_installation_is_found_by_its_index(connection):
+    await connection.execute("SET enable_seqscan = off")
+    plan = await connection.fetch(
+        "EXPLAIN SELECT * FROM pings WHERE installation_id = '019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11' ORDER BY sequence DESC LIMIT 10"
+    )
+    assert any("Index Cond: (installation_id" in row[0] for row in plan), plan
