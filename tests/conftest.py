@@ -69,6 +69,13 @@ class Cluster:
     def postmaster(self):
         return int((self.pgdata / "postmaster.pid").read_text().split()[0])
 
+    async def execute(self, sql):
+        admin = await asyncpg.connect(self.dsn("postgres"))
+        try:
+            await admin.execute(sql)
+        finally:
+            await admin.close()
+
     def dsn(self, database):
         return f"postgresql://postgres@/{database}?host={self.home}"
 
@@ -107,12 +114,10 @@ def template(cluster):
 async def database(cluster, template):
     """The DSN of a fresh, migrated database."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = await asyncpg.connect(cluster.dsn("postgres"))
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await cluster.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     yield cluster.dsn(name)
     if not os.environ.get("KEEPDB"):
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+        await cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -171,6 +176,11 @@ class RunningServer:
     def kill(self):
         self.process.kill()
         self.process.wait()
+        self._forget()
+
+    def _forget(self):
+        self.process.stdout.close()
+        self.log.close()
 
     def command(self, *arguments):
         """Runs a telemetry-server command on the same database; gives its JSON."""
@@ -198,9 +208,8 @@ class RunningServer:
     def close(self):
         if self.process and self.process.poll() is None:
             self.kill()
-        if self.process:
-            self.process.stdout.close()
-            self.log.close()
+        elif self.process:
+            self._forget()
 
 
 @pytest.fixture
@@ -221,3 +230,12 @@ def make_server(database, tmp_path):
 @pytest.fixture
 def server(make_server):
     return make_server()
+
+
+@pytest.fixture
+def short_directory():
+    """A directory that PostgreSQL's own user can reach, with a path short enough for its socket."""
+    directory = Path(tempfile.mkdtemp(prefix="tlm-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)

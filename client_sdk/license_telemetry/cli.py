@@ -11,12 +11,12 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from . import levels
 from . import ping as pings
-from .client import AT_ALL_COSTS
 from .courier import Delivery
 from .outbox import Unavailable
 from .pending import LARGEST_COUNT, Pending
 from .sender import Sender
 from .settings import LEVELS, Settings, is_name, state_home
+from .signals import AT_ALL_COSTS
 from .version import __version__
 
 DONE, FAILED = 0, 1
@@ -60,22 +60,20 @@ def _preview(options: argparse.Namespace, settings: Settings, pending: Pending, 
 
 def _send(options: argparse.Namespace, settings: Settings, pending: Pending, sender: Sender) -> int:
     """Send one real ping now, with whatever else is queued, and say what happened."""
-    standing = sender.status()
-    if not standing["enabled"]:
-        return _fail(f"Not sent: {standing['why_off']}.")
-    _hand_over(options, pending)
-    pending.ask(("manual", time.time(), {}))
-    if not sender.collect():
+    before = sender.status()
+    if not before["enabled"]:
+        return _fail(f"Not sent: {before['why_off']}.")
+    if not _queue(options, pending, sender):
         return _fail(f"Not sent: the outbox can't be written ({sender.status()['trouble']}).")
     delivery = _deliver(sender)
-    standing = sender.status()
-    if delivery is Delivery.EMPTY:
-        number = (standing["last_acknowledged"] or {}).get("sequence")
-        _print(f"Sent: {settings.endpoint} acknowledged ping {number} of {standing['installation_id']}.")
-        return DONE
-    return _fail(
-        f"Not sent: {_why_not(delivery, settings, standing)}; {standing['queued']} queued for later."
-    )
+    after = sender.status()
+    if delivery is not Delivery.EMPTY:
+        return _fail(f"Not sent: {_why_not(delivery, settings, after)}; {after['queued']} queued for later.")
+    if after["refused"] > before["refused"]:
+        return _fail(f"Not sent: {settings.endpoint} refused it ({after['last_answer']['detail']}).")
+    number = after["last_acknowledged"]["sequence"]
+    _print(f"Sent: {settings.endpoint} acknowledged ping {number} of {after['installation_id']}.")
+    return DONE
 
 
 def _status(options: argparse.Namespace, _settings: Settings, _pending: Pending, sender: Sender) -> int:
@@ -120,7 +118,7 @@ def _import_enrolment(
 
 
 def _facts(_options: argparse.Namespace, settings: Settings, _pending: Pending, _sender: Sender) -> int:
-    """Print what is found out about this machine, and why each field is collected."""
+    """Print what is found out about this machine, at the level that is allowed."""
     found = levels.strip(pings.facts(settings, settings.product), settings.level)
     _print(json.dumps(found, indent=2, ensure_ascii=False))
     return DONE
@@ -142,6 +140,17 @@ def _hand_over(options: argparse.Namespace, pending: Pending) -> None:
         pending.ask(("license", time.time(), claim))
     for name, count in options.feature:
         pending.count(name, count)
+
+
+def _queue(options: argparse.Namespace, pending: Pending, sender: Sender) -> bool:
+    """A ping is on disk: that of a new license claim or, without one, a ping for its own sake."""
+    queued = sender.status()["queued"]
+    _hand_over(options, pending)
+    if not sender.collect():
+        return False
+    if sender.status()["queued"] == queued:
+        pending.ask(("manual", time.time(), {}))
+    return sender.collect()
 
 
 def _deliver(sender: Sender) -> Delivery:

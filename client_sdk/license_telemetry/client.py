@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from .forks import clients, guard, start_afresh
 from .pending import Pending
 from .settings import Settings
+from .signals import NOW, SOON, WHEN_DUE, Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,22 +24,9 @@ if TYPE_CHECKING:
     from .sender import Sender
 
 CLOSE_SECONDS = 2.0
-GRACE_SECONDS = 0.05
-
-# How hard to try: each step passes over one more reason to wait.
-WHEN_DUE, SOON, NOW, AT_ALL_COSTS = range(4)
-
-
-class Signal:
-    """What wakes the background thread: how hard to send, and who waits for the outcome."""
-
-    __slots__ = ("closing", "done", "push", "sent")
-
-    def __init__(self, push: int, *, closing: bool = False) -> None:
-        self.push = push
-        self.closing = closing
-        self.done = threading.Event()
-        self.sent: Optional[bool] = None
+GRACE_SECONDS = 0.03
+SAY_AGAIN_SECONDS = 60.0
+MOST_SIGNALS = 64
 
 
 class Telemetry:
@@ -95,6 +83,9 @@ class Telemetry:
             enabled=enabled,
             interval=interval,
         )
+        self._open = False
+        self._said: Dict[str, Any] = {}
+        self._say_again_at = 0.0
         self.start_afresh(whole=True)
         if self._open:
             clients.add(self)
@@ -132,7 +123,7 @@ class Telemetry:
         `status`: licensed, trial, expired, invalid or unlicensed. `source`: direct, reseller, marketplace,
         bundle, trial, gift or unknown. The key leaves this machine and reaches its disk as a digest only.
         """
-        claim = {
+        said = {
             "status": status,
             "key": key,
             "source": source,
@@ -140,11 +131,21 @@ class Telemetry:
             "edition": edition,
             "expires_at": expires_at,
         }
-        self._ask("license", claim)
+        try:
+            now = time.monotonic()
+            if said == self._said and now < self._say_again_at:
+                return  # hosts may say it with every request
+            self._said, self._say_again_at = said, now + SAY_AGAIN_SECONDS
+            self._ask("license", said)
+        except Exception:
+            pass
 
     def ping(self) -> None:
         """Report now rather than at the next heartbeat. Returns at once."""
-        self._ask("manual", {})
+        try:
+            self._ask("manual", {})
+        except Exception:
+            pass
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Send all that was handed over and wait until it is acknowledged; False when that is not in time.
@@ -160,7 +161,7 @@ class Telemetry:
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
         """Write everything to disk, try to send it, and stop. Takes no longer than `timeout` seconds."""
         try:
-            self._close(timeout, timeout)
+            self._close(max(timeout, 0.0), timeout)
         except Exception:
             pass
 
@@ -213,6 +214,7 @@ class Telemetry:
         self._pid = os.getpid()
         self._pending = Pending()
         self._signals: SimpleQueue[Optional[Signal]] = SimpleQueue()
+        self._said = {}
         self._thread: Optional[threading.Thread] = None
         self._sender: Optional[Sender] = None
         self._starting = threading.Lock()
@@ -222,15 +224,13 @@ class Telemetry:
         self._counting = self._open and self._settings.level == "usage"
 
     def _ask(self, reason: str, arguments: Dict[str, Any]) -> None:
-        try:
-            if not self._open:
-                return
-            if os.getpid() != self._pid:
-                start_afresh()
-            self._pending.ask((reason, time.time(), arguments))
+        if not self._open:
+            return
+        if os.getpid() != self._pid:
+            start_afresh()
+        self._pending.ask((reason, time.time(), arguments))
+        if self._signals.qsize() < MOST_SIGNALS:  # whoever comes with these finds the request, too
             self._wake(Signal(SOON if reason == "manual" else WHEN_DUE))
-        except Exception:
-            pass
 
     def _wake(self, signal: Optional[Signal]) -> None:
         self._signals.put(signal)
@@ -246,6 +246,8 @@ class Telemetry:
                 thread.start()
                 self._thread = thread
                 self._close_with_the_process()
+        except RuntimeError:
+            pass  # no thread to be had: what was handed over waits for the next call, or for the exit
         finally:
             self._starting.release()
 
@@ -290,7 +292,7 @@ class Telemetry:
             pass
 
     def _close(self, timeout: float, grace: float) -> None:
-        """Disk first, on this thread; then wait `grace` for the network, longer while the server talks."""
+        """Disk first, on this thread; then wait `grace` for the network."""
         was_open, self._open, self._counting = self._open, False, False
         self._settings.why_off = self._settings.why_off or "closed"
         atexit.unregister(self._at_exit)
@@ -301,6 +303,5 @@ class Telemetry:
         sender.collect(patience=timeout * 0.8)
         signal = Signal(SOON, closing=True)
         self._wake(signal)
-        signal.done.wait(grace)
-        while not signal.done.is_set() and sender.is_talking() and time.monotonic() < deadline:
-            signal.done.wait(GRACE_SECONDS)
+        if not signal.done.wait(min(grace, max(0.0, deadline - time.monotonic()))):
+            sender.release()

@@ -10,14 +10,14 @@ import random
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
-from . import answers, identity, wire
+from . import answers, identity, levels, wire
 from .answers import Answer, Outcome
-from .client import AT_ALL_COSTS, NOW, SOON
 from .collector import LONGEST_INTERVAL, Collector, jittered
 from .identity import Identity, Request
 from .ledger import Ledger, Upload
-from .outbox import Outbox, Unavailable
+from .outbox import PATIENCE, Outbox, Unavailable
 from .settings import DAY, Settings
+from .signals import AT_ALL_COSTS, NOW, SOON
 from .version import __version__
 
 MOST_REQUESTS = 64
@@ -74,7 +74,7 @@ class Courier:
         except Unavailable:
             pass
         finally:
-            self._release()
+            self.release()
         self.deliver_at = self._clock() + 1
         return Delivery.WAITING
 
@@ -84,12 +84,13 @@ class Courier:
             task = self._next(ledger, push, self._clock())
         return task if isinstance(task, Delivery) else task()
 
-    def _release(self) -> None:
+    def release(self, patience: float = PATIENCE) -> None:
+        """Let another process send: this one is through, or about to end."""
         if not self._holds_lease:
             return
         self._holds_lease = False
         try:
-            with self._outbox.transaction() as ledger:
+            with self._outbox.transaction(patience) as ledger:
                 ledger.release(self._owner)
         except Unavailable:
             pass  # it runs out by itself
@@ -118,8 +119,7 @@ class Courier:
     def _task(self, ledger: Ledger) -> Task:
         known, why = ledger.identity(), ledger.get("reenrol")
         if known is None or why:
-            parent = known if why in ("forked", "moved") else None
-            return partial(self._enrol, parent, why)
+            return partial(self._enrol, known, why)
         upload = ledger.upload(self._build)
         return partial(self._send, known, upload) if upload else Delivery.EMPTY
 
@@ -136,12 +136,13 @@ class Courier:
         return max(wait for wait in waits if wait <= now + 2 * DAY)  # farther off: the clock was turned back
 
     def _build(self, pings: List[Json]) -> Tuple[str, bytes, Optional[str]]:
+        """An upload's bytes, at the level of today: what was queued at a higher one is lowered to it."""
         upload_id = wire.uuid7()
         upload = {
             "upload_id": upload_id,
             "sent_at": wire.timestamp(self._clock()),
             "sdk": SDK,
-            "pings": pings,
+            "pings": [levels.lower(ping, self._settings.level) for ping in pings],
         }
         body = json.dumps(upload, separators=(",", ":")).encode()
         if len(body) <= GZIP_FROM_BYTES:
@@ -154,10 +155,13 @@ class Courier:
 
     # ── enrolling ───────────────────────────────────────────────────────────────────────────
 
-    def _enrol(self, parent: Optional[Identity], why: Optional[str]) -> Optional[Delivery]:
+    def _enrol(self, known: Optional[Identity], why: Optional[str]) -> Optional[Delivery]:
+        parent = known if why in ("forked", "moved") else None
         answer = self._post(identity.enrolment(self._settings.product_key or "", parent))
         now = self._clock()
         with self._outbox.transaction() as ledger:
+            if ledger.identity() != known:
+                return None  # the lease ran out meanwhile, another process enrolled
             _note(ledger, now, "enrolled" if answer.status in answers.CREATED else "not enrolled", answer)
             if answer.status in answers.CREATED:
                 return self._adopt(ledger, answer, why, now)
@@ -195,6 +199,8 @@ class Courier:
             Outcome.UNANSWERED: self._wait_for_it,
         }[outcome]
         with self._outbox.transaction() as ledger:
+            if not ledger.holds(upload.upload_id):
+                return None  # the lease ran out meanwhile, another process saw to it, maybe under new numbers
             _note(ledger, now, outcome.value, answer)
             return act(ledger, upload, answer, now)
 
@@ -252,9 +258,9 @@ class Courier:
             ledger.put("interval", held)
             ledger.put("due", now + jittered(held))
             self._collector.look_at = min(self._collector.look_at, now + held)
-        notices = told.get("notices")
-        if isinstance(notices, list) and len(json.dumps(notices)) <= LARGEST_NOTICES:
-            ledger.put("notices", notices)
+        for name in ("notice", "notices"):
+            if name in told and len(json.dumps(told[name])) <= LARGEST_NOTICES:
+                ledger.put(name, told[name])
 
 
 def _expect_the_worst(ledger: Ledger, now: float) -> None:

@@ -22,11 +22,17 @@ PATIENCE = 2.0
 
 
 class Guard:
-    """A lock that `with` waits for without a bound and a fork for two seconds."""
+    """A lock; a fork waits for it for two seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._forker: Optional[int] = None
+
+    def acquire(self, timeout: float) -> bool:
+        return self._lock.acquire(timeout=timeout)
+
+    def release(self) -> None:
+        self._lock.release()
 
     def __enter__(self) -> None:
         self._lock.acquire()

@@ -261,6 +261,11 @@ class Ledger:
         self._each("UPDATE ping SET upload_id = ? WHERE sequence = ?", ((upload_id, s) for s in packed))
         return True
 
+    def holds(self, upload_id: str) -> bool:
+        """Whether this upload still waits for its answer."""
+        query = "SELECT count(*) FROM upload WHERE upload_id = ?"
+        return bool(self._db.execute(query, (upload_id,)).fetchone()[0])
+
     def unpack(self, upload_id: str) -> None:
         """Forget an upload's bytes; what of its pings is still queued will be packed anew."""
         self._db.execute("DELETE FROM upload WHERE upload_id = ?", (upload_id,))

@@ -43,6 +43,14 @@ def strip(ping: Json, level: str) -> Json:
     return kept
 
 
+def lower(ping: Json, level: str) -> Json:
+    """`ping` at `level`, where it was made at a higher one."""
+    made_at = ping.get("privacy", {}).get("level")
+    if made_at not in LEVELS or LEVELS.index(made_at) <= LEVELS.index(level):
+        return ping
+    return strip({**ping, "privacy": {**ping["privacy"], "level": level}}, level)
+
+
 def _keep(kept: Json, name: str, path: str, value: Any, allowed: Any) -> None:
     field = fields().get(path)
     if field is None or field["level"] not in allowed:

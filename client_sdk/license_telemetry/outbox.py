@@ -26,6 +26,7 @@ PATIENCE = 5.0
 MOST_SET_ASIDE = 10
 MEMORY_LIMITS = Limits(pings=40, characters=48 * 1024, counters=128)  # with its pages some 64 KiB of content
 RETRY_DISK_SECONDS = 60.0
+BROKEN = (sqlite3.Error, UnicodeDecodeError)  # the second: a spoiled name in the message of the first
 
 
 class Unavailable(Exception):
@@ -63,11 +64,15 @@ class Outbox:
         """
         deadline = time.monotonic() + patience
         while True:
-            with guard:
+            if not guard.acquire(patience):
+                raise Unavailable("the disk does not answer")
+            try:
                 connection = self._begin()
                 if connection is not None:
                     yield from self._within(connection)
                     return
+            finally:
+                guard.release()
             if time.monotonic() > deadline:
                 raise Unavailable("another process is writing")
             time.sleep(random.uniform(0.002, 0.03))  # noqa: S311  so that two who wait don't wait alike
@@ -79,11 +84,18 @@ class Outbox:
             connection = self._memory or self._open_to_look() or _in_memory()
             try:
                 yield Ledger(connection, Limits())
-            except sqlite3.Error as error:
+            except BROKEN as error:
                 raise Unavailable(str(error)) from error
             finally:
                 if connection is not self._memory:
                     connection.close()
+
+    def close(self) -> None:
+        """Forget what lived in memory only."""
+        with guard:
+            memory, self._memory = self._memory, None
+            if memory is not None:
+                memory.close()
 
     # ── opening ─────────────────────────────────────────────────────────────────────────────
 
@@ -108,7 +120,7 @@ class Outbox:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN EXCLUSIVE")
             self._prepare(connection)
-        except sqlite3.Error as error:
+        except BROKEN as error:
             locked = "locked" in str(error)
             fresh = not locked and _is_empty(connection)
             connection.close()
@@ -123,7 +135,7 @@ class Outbox:
         try:
             uri = self._path.as_uri() + "?mode=rw"
             connection = sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None)
-        except (sqlite3.Error, ValueError) as error:
+        except (*BROKEN, ValueError) as error:
             raise Unwritable(str(error)) from error
         connection.text_factory = _decode
         return connection
@@ -163,7 +175,7 @@ class Outbox:
             connection.execute("BEGIN")
             if connection.execute("PRAGMA user_version").fetchone()[0]:
                 return connection
-        except sqlite3.Error as error:
+        except BROKEN as error:
             connection.close()
             raise Unavailable(str(error)) from error
         connection.close()
@@ -173,21 +185,21 @@ class Outbox:
 
     def _within(self, connection: sqlite3.Connection) -> Iterator[Ledger]:
         on_disk = connection is not self._memory
-        trouble: Optional[sqlite3.Error] = None
+        trouble: Optional[Exception] = None
         try:
             yield Ledger(connection, Limits() if on_disk else MEMORY_LIMITS)
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BROKEN as error:
             trouble = error
         finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             if on_disk:
-                connection.close()
+                connection.close()  # rolls back what wasn't committed
+            elif connection.in_transaction:
+                connection.execute("ROLLBACK")
         if trouble is not None:
             raise self._trouble(trouble) if on_disk else Unavailable(str(trouble)) from trouble
 
-    def _trouble(self, error: sqlite3.Error, *, fresh: bool = False) -> Unavailable:
+    def _trouble(self, error: Exception, *, fresh: bool = False) -> Unavailable:
         """What an error of SQLite's means; a file that is no sound database is set aside."""
         if not _is_spoiled(error):
             return Unwritable(str(error)) if fresh else Unavailable(str(error))
@@ -246,11 +258,11 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
     """Whether the file holds nothing yet, as far as it can be read."""
     try:
         return bool(connection.execute("PRAGMA user_version").fetchone()[0] == 0)
-    except sqlite3.Error:
+    except BROKEN:
         return False
 
 
-def _is_spoiled(error: sqlite3.Error) -> bool:
+def _is_spoiled(error: Exception) -> bool:
     """No sound database: what it holds can't be trusted, waiting doesn't mend it."""
     if isinstance(error, sqlite3.OperationalError):
         return "no such table" in str(error) or "malformed" in str(error)

@@ -11,7 +11,6 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import identity, wire
 from .answers import Answer
-from .client import NOW, WHEN_DUE, Signal
 from .collector import PATIENCE, Collector
 from .courier import Courier, Delivery
 from .identity import Request
@@ -19,6 +18,7 @@ from .ledger import LOSSES, Ledger
 from .outbox import Outbox
 from .pending import Pending
 from .settings import Settings
+from .signals import NOW, WHEN_DUE, Signal
 from .transport import Transport
 
 FLUSH_SECONDS = 5.0
@@ -41,10 +41,10 @@ class Sender:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._transport = Transport(settings)
         self._outbox = Outbox(settings.state_dir)
         self._collector = Collector(settings, pending, self._outbox, clock)
-        self._courier = Courier(settings, self._outbox, self._collector, post or self._transport.post, clock)
+        post = post or Transport(settings).post
+        self._courier = Courier(settings, self._outbox, self._collector, post, clock)
 
     def collect(self, patience: float = PATIENCE, *, report: bool = False) -> bool:
         """Put everything handed over on disk; False when that can't be done now, then memory keeps it.
@@ -54,15 +54,12 @@ class Sender:
         return self._collector.collect(patience, report=report)
 
     def deliver(self, push: int) -> Delivery:
-        """Send what is queued; `push`, one of the client's four, says how much waiting to pass over."""
-        try:
-            return self._courier.deliver(push)
-        finally:
-            self._transport.talking = False
+        """Send what is queued; `push`, one of the four in `signals`, says how much waiting to pass over."""
+        return self._courier.deliver(push)
 
-    def is_talking(self) -> bool:
-        """Whether a connection stands and its answer, with all that follows from it, isn't through yet."""
-        return self._transport.talking
+    def release(self) -> None:
+        """Let another process send, for this one is about to end."""
+        self._courier.release(patience=0.1)
 
     # ── the thread ──────────────────────────────────────────────────────────────────────────
 
@@ -77,6 +74,7 @@ class Sender:
                 continue
             flush_by = self._work(asked)
             if any(signal.closing for signal in asked):
+                self._outbox.close()
                 return
 
     def _wake_by(self) -> float:
@@ -199,6 +197,7 @@ def _history(ledger: Ledger) -> Json:
         "last_answer": ledger.get("last"),
         "next_ping_at": _time(ledger.get("due")),
         "waits_until": _time(max(ledger.get("pause_until", 0.0), ledger.get("retry_at", 0.0))),
+        "notice": ledger.get("notice"),
         "notices": ledger.get("notices", []),
     }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
 import ssl
 import time
 import urllib.request
@@ -23,15 +21,13 @@ _CHUNK = 64 * 1024
 
 
 class Transport:
-    """Posts to one endpoint. `talking` is true between a finished connect and the end of the answer."""
+    """Posts to one endpoint."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.talking = False
 
     def post(self, request: Request) -> Answer:
         """The answer, whatever its status; an Answer with status 0 when there was none. Never raises."""
-        self.talking = False
         try:
             return self._post(request)
         except Exception as error:
@@ -58,9 +54,14 @@ class Transport:
         """Only what a POST needs: no files, no FTP, no redirects, no exceptions for a status."""
         opener = urllib.request.OpenerDirector()
         opener.add_handler(urllib.request.ProxyHandler(self._proxies()))
-        opener.add_handler(_Https(self, self._tls()) if scheme == "https" else _Http(self))
+        opener.add_handler(self._handler(scheme))
         opener.add_handler(_AsItIs())
         return opener
+
+    def _handler(self, scheme: str) -> urllib.request.BaseHandler:
+        if scheme == "http":
+            return urllib.request.HTTPHandler()
+        return urllib.request.HTTPSHandler(context=self._tls())
 
     def _proxies(self) -> Any:
         if self._settings.proxy:
@@ -74,42 +75,11 @@ class Transport:
         return context
 
 
-class _Http(urllib.request.HTTPHandler):
-    def __init__(self, transport: Transport) -> None:
-        super().__init__()
-        self._transport = transport
-
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_telling(http.client.HTTPConnection, self._transport), req)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, transport: Transport, context: ssl.SSLContext) -> None:
-        super().__init__(context=context)
-        self._transport = transport
-        self._tls = context
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_telling(http.client.HTTPSConnection, self._transport), req, context=self._tls)
-
-
 class _AsItIs(urllib.request.HTTPErrorProcessor):
     def http_response(self, request: Any, response: Any) -> Any:  # noqa: ARG002  urllib hands both over
         return response
 
     https_response = http_response
-
-
-def _telling(kind: Any, transport: Transport) -> Any:
-    """A connection of that kind which says when it stands: a black hole never gets there."""
-
-    class Connection(kind):  # type: ignore[misc]  # the kind is one of http.client's two
-        def connect(self) -> None:
-            super().connect()
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            transport.talking = True
-
-    return Connection
 
 
 def _body(answer: Any) -> bytes:

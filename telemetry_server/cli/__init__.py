@@ -6,14 +6,11 @@ with `output`, and raises: `failures` turns what it raises into a sentence and a
 
 import sys
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from io import TextIOWrapper
-from typing import Any
 
 import click
 
-from telemetry_server.cli.failures import told
-from telemetry_server.cli.invocation import DATA, with_data
+from telemetry_server.cli.invocation import Group, with_data
 
 COMMANDS = {
     "serve": ("serve:serve", "Receive pings and show pages, until SIGTERM or Ctrl-C."),
@@ -22,7 +19,10 @@ COMMANDS = {
     "token": ("tokens:token", "API tokens."),
     "sign-in": ("sign_in:sign_in", "Print a one-time link that signs a browser in."),
     "enroll": ("enroll:enroll", "Make enrolment files for copies of PRODUCT that may not go online."),
-    "import": ("uploads:import_uploads", 'Hand the running server the FILEs that "license-telemetry export" wrote.'),
+    "import": (
+        "uploads:import_uploads",
+        'Hand the running server the FILEs that "license-telemetry export" wrote.',
+    ),
     "export": ("export:export", "Write every ping, or every installation, as NDJSON or CSV."),
     "geoip": ("geoip:geoip", "Country, city and network operator of addresses."),
     "run": ("run:run", "Run a background JOB now, e.g.: telemetry-server run make partitions"),
@@ -34,8 +34,8 @@ COMMANDS = {
 """Each command's object, and its line in the help, which thus needs no import."""
 
 
-class LazyGroup(click.Group):
-    """Imports a command when it is called; tells what goes wrong in a sentence."""
+class LazyGroup(Group):
+    """Imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(COMMANDS)
@@ -51,12 +51,10 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
-    def invoke(self, ctx: click.Context) -> Any:
-        with told(debug=ctx.params["debug"]):
-            return super().invoke(ctx)
-
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  as slow as all of --help
+
     try:
         return version("license-telemetry-server")
     except PackageNotFoundError:  # run from a source tree
@@ -71,7 +69,6 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 
 @click.group(
     cls=LazyGroup,
-    params=[DATA],
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Every setting is an environment variable too: telemetry-server config show.",
 )
@@ -84,7 +81,7 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
     callback=_print_version,
     help="Print the version.",
 )
-def main(debug: bool) -> None:  # noqa: ARG001  LazyGroup.invoke asks for it
+def main(debug: bool) -> None:  # noqa: ARG001  Group.invoke asks for it
     """The self-hosted license telemetry server.
 
     All commands work beside a running "serve" on the same data directory, and on your own PostgreSQL.

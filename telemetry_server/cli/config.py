@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
 from telemetry_server.settings import PREFIX, Settings
 from telemetry_server.store.embedded.home import Home
@@ -16,7 +16,7 @@ from telemetry_server.store.embedded.home import Home
 REDACTED = "***"
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """The settings in force."""
 

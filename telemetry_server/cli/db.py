@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import progress, say
 from telemetry_server.cli.session import database
 from telemetry_server.errors import OperatorError
@@ -23,7 +23,7 @@ from telemetry_server.store.migrate import pending_migrations, released_migratio
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=Group)
 def db() -> None:
     """The database as a whole: dump, restore, upgrade, psql."""
 

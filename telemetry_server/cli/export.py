@@ -58,8 +58,9 @@ def export(  # noqa: PLR0917  click calls by name
 ) -> None:
     """Write every ping, or every installation, as NDJSON or CSV.
 
-    The rows are those of one moment, in no particular order, with the facts as columns. A FILE is written whole or not at all, readable by you alone: it
-    holds personal data. In CSV, text that a spreadsheet would run as a formula has a ' in front.
+    The rows are those of one moment, in no particular order, with the facts as columns. A FILE is
+    written whole or not at all, readable by you alone: it holds personal data. In CSV, text that a
+    spreadsheet would run as a formula has a ' in front.
     """
     with _destination(output) as file:
         wanted = Wanted(What(what), product, since)

@@ -12,7 +12,6 @@
 "doctor" leaves with 1 when a check failed, "db psql" with the exit code of psql.
 """
 
-import asyncio
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +44,7 @@ def told(*, debug: bool) -> Iterator[None]:
         yield
     except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise  # click knows what to do
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except KeyboardInterrupt:
         raise click.exceptions.Exit(INTERRUPTED_CODE) from None
     except Exception as error:
         if debug:
@@ -65,7 +64,9 @@ def failure(error: Exception) -> Failure:
         case OSError(filename=str() | bytes() as name, strerror=reason):
             return Failure(f"{click.format_filename(name)}: {reason}", 1)
         case ConnectionError() | TimeoutError():
-            return Failure(f"PostgreSQL went away ({error or type(error).__name__}). Try again.", AWAY_CODE)
+            return Failure(
+                f"PostgreSQL went away ({str(error) or type(error).__name__}). Try again.", AWAY_CODE
+            )
         case OSError():
             return Failure(str(error), 1)
     return _of_the_driver(error) or Failure(

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import wrap_file
 
 from telemetry_server.cli.download import NotPublished, open_url, shown
-from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.enrich.databases import Database, UnusableDatabase
 from telemetry_server.enrich.fetch import dbip_lite_url
@@ -23,7 +23,7 @@ from telemetry_server.enrich.records import Kind
 OLD_AFTER = timedelta(days=60)
 
 
-@click.group()
+@click.group(cls=Group)
 def geoip() -> None:
     """Country, city and network operator of addresses.
 

@@ -1,10 +1,11 @@
-"""What every command line has in common: the option `--data`, and the settings that follow from it."""
+"""What all commands have in common: the option --data, the settings, and how they fail."""
 
 import os
 from typing import Any
 
 import click
 
+from telemetry_server.cli.failures import told
 from telemetry_server.settings import Settings, read_settings
 
 
@@ -36,10 +37,22 @@ DATA = click.Option(
 
 
 def with_data(command: click.Command) -> click.Command:
-    """The command and all below it, each with the option --data."""
+    """The command, with the option --data."""
     if DATA not in command.params:
         command.params.append(DATA)
-    if isinstance(command, click.Group):
-        for below in command.commands.values():
-            with_data(below)
     return command
+
+
+class Group(click.Group):
+    """A group of commands that all take --data; tells what goes wrong in a sentence."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        with_data(self)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        super().add_command(with_data(cmd), name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with told(debug=ctx.find_root().params.get("debug", False)):
+            return super().invoke(ctx)

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import Keyring, KeyringError, open_keyring
@@ -12,7 +12,7 @@ from telemetry_server.keyring import rotate as add_key
 from telemetry_server.settings import Settings
 
 
-@click.group()
+@click.group(cls=Group)
 def keyring() -> None:
     """The master keys, which live outside the database.
 

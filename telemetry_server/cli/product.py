@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Product
@@ -15,7 +15,7 @@ SHORTEST_INTERVAL, DAY, LONGEST_INTERVAL = 60, 86_400, 31_536_000
 LONGEST_NAME = 200
 
 
-@click.group()
+@click.group(cls=Group)
 def product() -> None:
     """Products and their keys.
 

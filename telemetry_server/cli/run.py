@@ -23,7 +23,8 @@ from telemetry_server.settings import Settings
 def run(invocation: Invocation, job: tuple[str, ...], wants_list: bool, as_json: bool) -> None:
     """Run a background JOB now, e.g.: telemetry-server run make partitions
 
-    It runs whether it is due or not. A running server does all of them by itself. Exits with 5 where another process is at it.
+    It runs whether it is due or not. A running server does all of them by itself. Exits with 5 where
+    another process is at it.
     """
     settings = invocation.settings()
     if wants_list or not job:

@@ -41,9 +41,9 @@ async def _serve(settings: Settings, first_product: str | None) -> None:
     holder, port = _reserve(settings)
     with contextlib.closing(holder):
         async with database(settings, say=say, keep_alive=True) as dsn:
-            await _prepare(dsn)
+            await _prepare(dsn, first_product)
             site = Site(settings, dsn, settings.host_and_port[0], port)
-            welcome = asyncio.create_task(_welcome(site, first_product, answering := asyncio.Event()))
+            welcome = asyncio.create_task(_welcome(site, answering := asyncio.Event()))
             serving = serve_here if settings.workers == 1 else serve_in_workers
             await serving(site, stop, answering.set)
             await welcome
@@ -59,17 +59,17 @@ def _reserve(settings: Settings) -> Any:
         ) from error
 
 
-async def _prepare(dsn: str) -> None:
+async def _prepare(dsn: str, first_product: str | None) -> None:
     async with operator_connection(dsn) as connection:
         await bring_up(connection, say)
+        if first_product and not await all_products(connection):
+            await add_product(connection, first_product, now=datetime.now(UTC))
 
 
-async def _welcome(site: Site, first_product: str | None, answering: asyncio.Event) -> None:
+async def _welcome(site: Site, answering: asyncio.Event) -> None:
     """Tells, once requests are answered, where to look and how to send the first ping."""
     now = datetime.now(UTC)
     async with operator_connection(site.dsn) as connection:
-        if first_product and not await all_products(connection):
-            await add_product(connection, first_product, now=now)
         products, keys = await all_products(connection), await good_keys(connection)
         link = await create_sign_in_link(connection, Role.ADMIN, now, SIGN_IN_MINUTES)
     await answering.wait()

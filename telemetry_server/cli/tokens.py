@@ -6,7 +6,7 @@ from uuid import UUID
 
 import click
 
-from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.session import ask
 from telemetry_server.errors import OperatorError
@@ -17,7 +17,7 @@ MOST_DAYS = 3_650
 ROLES = click.Choice([role.value for role in Role])
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """API tokens."""
 

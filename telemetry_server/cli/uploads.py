@@ -9,8 +9,9 @@ from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -72,7 +73,7 @@ def import_uploads(
     if as_json:
         print_json({"uploads": summary.uploads, "refused": summary.refused, "pings": summary.pings})
     else:
-        pings = ", ".join(f"{count} {status}" for status, count in sorted(summary.pings.items()))
+        pings = ", ".join(f"{number} {status}" for status, number in sorted(summary.pings.items()))
         click.echo(f"{summary.uploads} uploads, {summary.refused} refused; pings: {pings or 'none'}")
     if summary.refused:
         raise click.exceptions.Exit(1)
@@ -81,7 +82,7 @@ def import_uploads(
 def _import(path: Path, url: str, summary: Summary) -> None:
     with progress() as bar, path.open("rb") as file:
         task = bar.add_task(path.name, total=path.stat().st_size)
-        for number, line in enumerate(_lines(file), 1):
+        for number, line in _lines(file):
             summary.uploads += 1
             try:
                 summary.pings.update(result["status"] for result in _send(url, parse(line)))
@@ -91,11 +92,16 @@ def _import(path: Path, url: str, summary: Summary) -> None:
             bar.update(task, completed=file.tell())
 
 
-def _lines(file: Any) -> Iterator[bytes]:
-    """Lines with something in them; one that is too long comes in pieces, which are no uploads."""
-    while line := file.readline(LONGEST_LINE):
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines with something in them; of one that is too long its beginning, which is no upload."""
+    for number in count(1):
+        rest = line = file.readline(LONGEST_LINE)
+        if not line:
+            return
+        while rest and not rest.endswith(b"\n"):
+            rest = file.readline(LONGEST_LINE)
         if line.strip():
-            yield line
+            yield number, line
 
 
 def parse(line: bytes) -> Upload:

@@ -2,9 +2,7 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import TypeAlias
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -25,6 +23,7 @@ from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.answers import see_other
 from telemetry_server.show.render import error_page
+from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.access import find_session, find_token
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,21 +32,8 @@ LARGEST_FORM = 8 * 1024
 _RANK = {Role.VIEWER: 0, Role.ADMIN: 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """Who looks. `session` is the cookie's secret; None for a program with a token."""
-
-    role: Role
-    session: str | None
-
-    @property
-    def csrf_token(self) -> str:
-        """What a form of this session carries; tells nothing about the session itself."""
-        return sha256(b"csrf" + (self.session or "").encode()).hexdigest()
-
-
 def guard(route: Route) -> Handler:
-    """The route's handler behind what its `access` asks for; the handler finds request["viewer"].
+    """The route's handler behind what its `access` asks for; the handler finds request[VIEWER].
 
     Raises Unauthenticated or Forbidden; a page sends people to the sign-in page instead, and tells
     its errors as pages.
@@ -67,7 +53,7 @@ def _for_people(route: Route) -> Handler:
             raise Unauthenticated("Sign in, or send an API token: Authorization: Bearer tlm_…")
         if _RANK[viewer.role] < _RANK[route.role]:
             raise Forbidden(f"This needs the role {route.role}; you have {viewer.role}.")
-        request["viewer"] = viewer
+        request[VIEWER] = viewer
         if request.method == "POST" and viewer.session is not None:
             await _refuse_forgery(request, viewer)
         answer: web.StreamResponse = await route.handler(request)
@@ -146,7 +132,6 @@ async def _refuse_forgery(request: web.Request, viewer: Viewer) -> None:
     form = await read_form(request)
     if not hmac.compare_digest(form.get("csrf_token", "").encode(), viewer.csrf_token.encode()):
         raise Forbidden("This form is out of date; load the page again.")
-    request["form"] = form
 
 
 # ── where to go after signing in ────────────────────────────────────────────────────────────

@@ -15,6 +15,7 @@ from telemetry_server.show import words
 from telemetry_server.show.charts import stack
 from telemetry_server.show.health import version
 from telemetry_server.show.static_files import static_path
+from telemetry_server.show.viewer import VIEWER
 
 _HEADINGS = {
     400: "That address is not quite right",
@@ -33,7 +34,7 @@ def page(request: web.Request, template: str, *, status: int = 200, **context: A
         .render(
             now=datetime.now(UTC),
             path=request.path,
-            viewer=request.get("viewer"),
+            viewer=request.get(VIEWER),
             version=version(),
             **context,
         )

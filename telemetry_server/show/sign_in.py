@@ -22,6 +22,7 @@ from telemetry_server.show.access import (
 from telemetry_server.show.answers import see_other
 from telemetry_server.show.query import text
 from telemetry_server.show.render import page
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.access import create_session, delete_session, use_sign_in_link
 
 
@@ -62,7 +63,7 @@ async def sign_in(request: web.Request) -> web.Response:
 async def sign_out(request: web.Request) -> web.Response:
     """Ends the session here and in the database."""
     settings = request.app[keys.SETTINGS]
-    if session := request["viewer"].session:
+    if session := request[VIEWER].session:
         await delete_session(request.app[keys.POOL], session)
     answer = see_other("/sign-in")
     answer.del_cookie(

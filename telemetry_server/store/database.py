@@ -10,6 +10,8 @@ from telemetry_server.errors import OperatorError, Unavailable
 
 Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 
+Pool: TypeAlias = asyncpg.Pool
+
 OLDEST_MAJOR = 15
 AWAY = (
     OSError,

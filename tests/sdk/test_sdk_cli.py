@@ -38,11 +38,13 @@ def test_send_sends_one_ping_and_says_so(command, server):
         *("--feature", "invoice.created=3", "--feature", "report.run", "--feature", "report.run"),
     )
     assert (code, err) == (0, "")
-    assert out.startswith(f"Sent: {server.endpoint} acknowledged ping 2 of ")
-    license_ping, ping = server.pings
-    assert license_ping["license"]["key_hint"] == "7Q2K"
-    assert license_ping["usage"]["features"] == {"invoice.created": 3, "report.run": 2}
+    assert out.startswith(f"Sent: {server.endpoint} acknowledged ping 1 of ")
+    (ping,) = server.pings
+    assert (ping["reason"], ping["license"]["key_hint"]) == ("license", "7Q2K")
+    assert ping["usage"]["features"] == {"invoice.created": 3, "report.run": 2}
     assert ping["service"]["version"] == "7.2.1"
+    assert command("send", "--feature", "a")[0] == 0
+    assert (server.pings[1]["reason"], server.pings[1]["usage"]["features"]) == ("manual", {"a": 1})
 
 
 def test_send_says_why_it_did_not(command, server):
@@ -52,6 +54,13 @@ def test_send_says_why_it_did_not(command, server):
     assert "busy (HTTP 503); 1 queued for later" in err
     assert command("send")[0] == 0
     assert [p["sequence"] for p in server.pings] == [1, 2]
+
+
+def test_send_says_when_the_ping_was_refused(command, server):
+    server.next_pings(testing.status(422))
+    assert command("send") == (1, "", f"Not sent: {server.endpoint} refused it (HTTP 422).\n")
+    server.results = lambda _made: "rejected"
+    assert command("send")[0] == 1
 
 
 def test_send_without_a_server_keeps_the_ping(command):

@@ -219,6 +219,27 @@ def test_a_signal_handler_may_count_while_its_thread_is_counting():
     assert pending.take().counts == {"a": 1}
 
 
+def test_a_host_that_pings_in_a_loop_fills_no_memory(telemetry, server):
+    one = telemetry()
+    with server._lock:  # the server takes a request and does not answer
+        for number in range(20_000):
+            one.ping()
+            one.license(status="trial", key=f"key-number-{number}")
+        assert one._signals.qsize() <= 65
+        assert len(one._pending.peek().requests) <= MOST_REQUESTS
+    assert one.flush(PATIENCE)
+
+
+def test_a_host_may_say_its_license_with_every_request(telemetry, server):
+    one = telemetry()
+    for _ in range(1000):
+        one.license(status="trial", key="ABCD-EFGH-7Q2K")
+        assert len(one._pending.peek().requests) <= 1
+    one.license(status="licensed", key="ABCD-EFGH-7Q2K")
+    assert one.flush(PATIENCE)
+    assert [p["license"]["status"] for p in server.pings] == ["trial", "licensed"]
+
+
 # ── switched off ────────────────────────────────────────────────────────────────────────────
 
 

@@ -8,8 +8,9 @@ import pytest
 from license_telemetry import courier as couriers
 from license_telemetry import ping as pings
 from license_telemetry import testing, wire
-from license_telemetry.client import AT_ALL_COSTS, NOW, SOON, WHEN_DUE
 from license_telemetry.courier import Delivery
+from license_telemetry.signals import AT_ALL_COSTS, NOW, SOON, WHEN_DUE
+from license_telemetry.transport import Transport
 
 DAY = 86_400.0
 KEY = "ABCD-EFGH-IJKL-7Q2K"
@@ -184,7 +185,7 @@ def test_a_process_that_dies_while_sending_leaves_the_same_bytes_to_the_next(ben
     here.sender.deliver(NOW)
     dying = bench(post=dies, clock=here.clock)
     dying.ping(2)
-    dying.sender._courier._release = lambda: None
+    dying.sender._courier.release = lambda: None
     with pytest.raises(Killed):
         dying.sender.deliver(NOW)
     assert here.sender.deliver(NOW) is Delivery.ELSEWHERE
@@ -192,6 +193,34 @@ def test_a_process_that_dies_while_sending_leaves_the_same_bytes_to_the_next(ben
     here.clock.advance(61)
     assert here.sender.deliver(NOW) is Delivery.EMPTY
     assert [sequences(request.json["pings"]) for request in server.uploads()] == [[1], [2, 3], [4]]
+
+
+def slow(bench, server, **options):
+    """A bench whose requests take so long that its lease runs out; the other one gets its turn meanwhile."""
+    other = bench(**options)
+
+    def post(request):
+        answer = Transport(other.settings).post(request)
+        if not other.busy:
+            other.busy = True
+            other.clock.advance(61)
+            assert other.sender.deliver(NOW) is Delivery.EMPTY
+        return answer
+
+    other.busy = False
+    return bench(post=post, clock=other.clock, **options), other
+
+
+def test_who_lost_the_lease_does_not_touch_what_another_sent_meanwhile(bench, server):
+    late, _ = slow(bench, server)
+    late.ping(3)
+    assert late.sender.deliver(NOW) is Delivery.EMPTY
+    assert len(server.enrolments) == 2  # both asked; one identity is used
+    assert sequences(server.pings) == [1, 2, 3]
+    late.ping()
+    late.sender.deliver(NOW)
+    assert sequences(server.pings) == [1, 2, 3, 4]
+    assert len({p["installation_id"] for p in server.pings}) == 1
 
 
 def test_redirects_are_not_followed(bench, server):
@@ -543,6 +572,20 @@ def test_what_waits_when_a_fork_is_told_goes_with_the_new_identity(cloned, serve
     assert sequences(ours) == list(range(1, len(ours) + 1))
 
 
+def test_who_lost_the_lease_does_not_fork_again(cloned, bench, server, tmp_path):
+    original, _ = cloned
+    original.ping()
+    original.sender.deliver(NOW)
+    late, other = slow(bench, server, state_dir=tmp_path / "copy")
+    late.ping()
+    assert late.sender.deliver(NOW) is Delivery.EMPTY
+    assert len(server.enrolments) == 2
+    other.ping()
+    other.sender.deliver(NOW)
+    ours = [p for p in server.pings if p["installation_id"] == server.enrolments[1]["installation_id"]]
+    assert sequences(ours) == [1, 2]
+
+
 def test_a_fork_that_may_not_name_its_parent_enrols_without(cloned, server):
     original, clone = cloned
     original.ping()
@@ -706,6 +749,17 @@ def test_what_is_switched_off_collects_and_sends_nothing(bench, server):
     here.ping()
     here.sender.deliver(NOW)
     assert features(server.pings) == {"a": 1}
+
+
+def test_what_was_queued_at_a_higher_level_is_lowered_before_it_leaves(bench, server):
+    here = bench()
+    here.feature("a", 3)
+    here.ping()
+    lowered = bench(clock=here.clock, level="license")
+    lowered.ping()
+    lowered.sender.deliver(NOW)
+    assert [p["privacy"]["level"] for p in server.pings] == ["license", "license"]
+    assert all({"usage", "os", "host"}.isdisjoint(p) for p in server.pings)
 
 
 def test_below_level_usage_no_count_reaches_the_disk(bench, server):

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import license_telemetry
 import pytest
-from license_telemetry.client import NOW
 from license_telemetry.courier import Delivery
 from license_telemetry.outbox import Outbox
+from license_telemetry.signals import NOW
 
 HERE = Path(__file__).parent
 CLIENT = Path(license_telemetry.__file__).parent.parent
@@ -343,6 +343,25 @@ def test_a_network_that_swallows_everything_holds_nobody_at_exit(host, bench, bl
     )
     assert time.monotonic() - started < EXIT_SECONDS
     assert bench().status["queued"] == 1
+
+
+def test_leaving_without_a_word_waits_for_no_network(host, black_hole):
+    """What a black hole costs at exit is measured inside the host: the time its last own line is over."""
+    out = end(
+        host(
+            """
+            telemetry.feature("a")
+            telemetry.ping()
+            time.sleep(0.3)
+            atexit.register(lambda: print(time.monotonic() - ended))  # runs last: registered before ours
+            atexit.unregister(telemetry._at_exit)
+            atexit.register(telemetry._at_exit)
+            ended = time.monotonic()
+            """,
+            endpoint=black_hole,
+        )
+    )
+    assert float(out) < 1
 
 
 def test_the_callers_thread_never_waits_for_the_network(host, black_hole):

@@ -100,7 +100,9 @@ class DemoFleet:
     async def settle(self):
         """Writes every ping there was, in the order received; gives the installations' ids."""
         copies = [self._copy() for _ in range(self.count)]
-        uploads = sorted((u for copy in copies for u in self._life(copy)), key=lambda upload: upload.received_at)
+        uploads = sorted(
+            (u for copy in copies for u in self._life(copy)), key=lambda upload: upload.received_at
+        )
         async with GroupWriter(partial(connect_writer, self.dsn)) as writer:
             await asyncio.gather(*(writer.write(upload, 1) for upload in uploads))
         return [copy["id"] for copy in copies]
@@ -114,14 +116,23 @@ class DemoFleet:
         level = dice.choices(("usage", "system", "license"), (84, 11, 5))[0]
         return {
             "id": self._uuid7(born),
-            "product": self.products[next(iter(self.products))] if dice.random() < 0.8 else dice.choice(list(self.products.values())),
+            "product": self.products[next(iter(self.products))]
+            if dice.random() < 0.8
+            else dice.choice(list(self.products.values())),
             "born": born,
-            "dies": self.now - timedelta(days=dice.uniform(0, self.days)) if dice.random() < 0.12 else self.now,
+            "dies": self.now - timedelta(days=dice.uniform(0, self.days))
+            if dice.random() < 0.12
+            else self.now,
             "place": self._of(PLACES),
             "address": dice.randrange(1, 254),
             "system": self._of(SYSTEMS),
             "runs_on": self._of(RUNS_ON),
-            "license": {"status": status, "source": source, "source_detail": detail, "key_hint": self._hint(status)},
+            "license": {
+                "status": status,
+                "source": source,
+                "source_detail": detail,
+                "key_hint": self._hint(status),
+            },
             "edition": dice.choice(("starter", "business", "business", "enterprise")),
             "version": dice.choices(range(5), (5, 10, 20, 30, 35))[0],
             "level": level,
@@ -133,7 +144,11 @@ class DemoFleet:
         }
 
     def _hint(self, status):
-        return None if status in {"unlicensed", "trial"} else "".join(self.dice.choices("23456789ABCDEFGHJKMNPQRSTVWXYZ", k=4))
+        return (
+            None
+            if status in {"unlicensed", "trial"}
+            else "".join(self.dice.choices("23456789ABCDEFGHJKMNPQRSTVWXYZ", k=4))
+        )
 
     # ── a copy's life ───────────────────────────────────────────────────────────────────────
 
@@ -144,7 +159,9 @@ class DemoFleet:
             if not (copy["flaky"] and dice.random() < 0.12 and sequence > 1):
                 yield self._upload(copy, moment, sequence, reason)
             if sequence == copy["cloned_at"]:
-                yield self._upload(copy, moment + timedelta(minutes=7), sequence, "start", address=copy["address"] + 1)
+                yield self._upload(
+                    copy, moment + timedelta(minutes=7), sequence, "start", address=copy["address"] + 1
+                )
             reason = self._what_happens(copy)
             moment += timedelta(hours=24 * dice.uniform(0.96, 1.04))
             if copy["flaky"] and dice.random() < 0.05:
@@ -156,7 +173,11 @@ class DemoFleet:
             copy["version"] += 1
             return "start"
         if copy["license"]["status"] == "trial" and dice.random() < 0.05:
-            copy["license"] |= {"status": dice.choice(("licensed", "expired")), "source": "direct", "key_hint": self._hint("licensed")}
+            copy["license"] |= {
+                "status": dice.choice(("licensed", "expired")),
+                "source": "direct",
+                "key_hint": self._hint("licensed"),
+            }
             return "license"
         if dice.random() < 0.004:
             copy["place"], copy["address"] = self._of(PLACES), dice.randrange(1, 254)
@@ -194,14 +215,20 @@ class DemoFleet:
         }
 
     def _features(self, copy):
-        counts = {name: int(self.dice.expovariate(1 / (often * copy["size"]))) for name, often in FEATURES.items()}
+        counts = {
+            name: int(self.dice.expovariate(1 / (often * copy["size"]))) for name, often in FEATURES.items()
+        }
         return {name: count for name, count in counts.items() if count}
 
     def _place(self, copy):
         _, country, region, city, asn, organisation, _ = copy["place"]
         known = {"country": country, "region": region, "city": city, "asn": asn, "organisation": organisation}
         known = {name: value for name, value in known.items() if value is not None}
-        return known | {"source": "DB-IP City Lite", "built_on": "2026-11-01", "prefix_length": 24} if known else {}
+        return (
+            known | {"source": "DB-IP City Lite", "built_on": "2026-11-01", "prefix_length": 24}
+            if known
+            else {}
+        )
 
     # ── dice ────────────────────────────────────────────────────────────────────────────────
 
@@ -213,4 +240,10 @@ class DemoFleet:
 
     def _uuid7(self, moment):
         milliseconds = int(moment.timestamp() * 1000)
-        return uuid.UUID(int=milliseconds << 80 | 7 << 76 | self.dice.getrandbits(12) << 64 | 2 << 62 | self.dice.getrandbits(62))
+        return uuid.UUID(
+            int=milliseconds << 80
+            | 7 << 76
+            | self.dice.getrandbits(12) << 64
+            | 2 << 62
+            | self.dice.getrandbits(62)
+        )

@@ -16,12 +16,10 @@ from telemetry_server.store.partitions import make_partitions
 
 @pytest.fixture
 async def empty(cluster):
-    admin = await asyncpg.connect(cluster.dsn("postgres"))
-    await admin.execute("DROP DATABASE IF EXISTS migrating WITH (FORCE)")
-    await admin.execute("CREATE DATABASE migrating")
+    await cluster.execute("DROP DATABASE IF EXISTS migrating WITH (FORCE)")
+    await cluster.execute("CREATE DATABASE migrating")
     yield cluster.dsn("migrating")
-    await admin.execute("DROP DATABASE migrating WITH (FORCE)")
-    await admin.close()
+    await cluster.execute("DROP DATABASE migrating WITH (FORCE)")
 
 
 def dump(cluster, dsn):
@@ -38,10 +36,8 @@ async def test_schema_sql_is_what_all_migrations_make(cluster, empty):
     await connection.execute((ROOT / "schema.sql").read_text())
     shown = dump(cluster, empty)
     await connection.close()
-    admin = await asyncpg.connect(cluster.dsn("postgres"))
-    await admin.execute("DROP DATABASE migrating WITH (FORCE)")
-    await admin.execute("CREATE DATABASE migrating")
-    await admin.close()
+    await cluster.execute("DROP DATABASE migrating WITH (FORCE)")
+    await cluster.execute("CREATE DATABASE migrating")
     connection = await asyncpg.connect(empty)
     await migrate(connection)
     await connection.close()

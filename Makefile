@@ -1,0 +1,60 @@
+# make run    the server, with a PostgreSQL of its own, on http://127.0.0.1:8080
+# make test   every test · make check  what CI runs: style, types, directions, tests
+# make bench  ratios measured in one run, written to bench/RESULTS.md
+# make fields what is written from telemetry_server/fields.toml
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LISTEN ?= 127.0.0.1:8080
+# PostgreSQL runs as another user when we are root, and that user has to reach its data.
+DATA   ?= $(shell [ "$$(id -u)" != 0 ] || runuser -u nobody -- test -x . && echo data || echo /var/lib/license-telemetry)
+
+.PHONY: run test check lint bench fields clean
+
+run: $(VENV)/run
+	@$(BIN)/telemetry-server serve --data "$(DATA)" --listen "$(LISTEN)" --product "My product" || [ $$? = 130 ]
+
+test: $(VENV)/test
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@programs=$$(ls -d /usr/lib/postgresql/15/bin 2>/dev/null) || { echo "PostgreSQL 15 is not here: its tests did not run"; exit 0; }; \
+	    $(BIN)/python -m pytest -n 2 --dist loadgroup --postgres "$$programs" tests/store tests/receive tests/faults --ignore tests/store/test_embedded.py
+
+check: lint test
+
+lint: $(VENV)/check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/vermin --quiet --no-tips --violations --target=3.8- client_sdk/license_telemetry
+
+bench: $(VENV)/test
+	deploy/install-tools wrk
+	$(BIN)/python -m bench
+
+fields: $(VENV)/test
+	UPDATE=1 $(BIN)/python -m pytest -q tests/house/test_published_fields.py
+
+clean:
+	rm -rf $(VENV) dist build client_sdk/dist client_sdk/build
+
+# ── the environment: made once, brought up to date when pyproject.toml changes ─────────────────
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { rm -rf $(VENV); deploy/install-tools python3-venv; $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+$(VENV)/run: pyproject.toml client_sdk/pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e . -e client_sdk
+	@touch $@
+
+$(VENV)/test: $(VENV)/run
+	$(BIN)/python -m pip install --quiet --group test
+	deploy/install-tools chromium nodejs postgresql-15
+	@touch $@
+
+$(VENV)/check: $(VENV)/test
+	$(BIN)/python -m pip install --quiet --group check
+	@touch $@

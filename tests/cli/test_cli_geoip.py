@@ -1,0 +1,74 @@
+"""The commands "geoip …" as processes; tests/enrich has the rest."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
+
+from telemetry_server.cli.geoip import _about, _cells
+from telemetry_server.enrich.databases import Database
+from telemetry_server.enrich.records import Kind
+
+
+@pytest.fixture(scope="module")
+def country(tmp_path_factory):
+    """A country database for 198.51.100.0/24."""
+    path = tmp_path_factory.mktemp("geoip") / "mine.mmdb"
+    writer = MMDBWriter(6, "DBIP-Country-Lite", ["en"], "test", ipv4_compatible=True)
+    writer.insert_network(IPSet(["198.51.100.0/24"]), {"country": {"iso_code": "DE"}})
+    writer.to_db_file(str(path))
+    return path
+
+
+def test_a_file_is_installed_and_shown(fresh, country):
+    said = fresh("geoip", "install", "--source", country).stdout
+    assert said.startswith("country: DB-IP Lite country, built ")
+    assert "IP Geolocation by DB-IP" in said
+    assert (fresh.data / "geoip" / "country.mmdb").read_bytes() == country.read_bytes()
+    status = fresh.json("geoip", "status")
+    assert {each["kind"]: each["source"] for each in status["databases"]} == {
+        "city": None,
+        "country": "DB-IP Lite country",
+        "asn": None,
+    }
+    assert status["problems"] == []
+    assert "not installed" in fresh("geoip", "status").stdout
+    assert "Good: country" in fresh("geoip", "reload").stdout
+
+
+def test_what_is_no_database_leaves_the_installed_one(fresh, country, tmp_path):
+    fresh("geoip", "install", "--source", country)
+    (tmp_path / "no.mmdb").write_text("hello")
+    assert "no MaxMind database" in fresh.error("geoip", "install", "--source", tmp_path / "no.mmdb")
+    assert fresh.json("geoip", "status")["problems"] == []
+
+
+def test_a_damaged_file_is_told_by_status(fresh):
+    (fresh.data / "geoip").mkdir(parents=True)
+    (fresh.data / "geoip" / "asn.mmdb").write_text("hello")
+    done = fresh("geoip", "status", exit_code=1)
+    assert "Problem: asn.mmdb" in done.stderr
+    assert "asn.mmdb" in fresh.error("geoip", "reload")
+
+
+@pytest.mark.parametrize(
+    ("source", "exit_code", "words"),
+    [
+        ("/nowhere/x.mmdb", 1, "/nowhere/x.mmdb: No such file"),
+        ("http://example.com/x.mmdb", 1, "is not an https:// address"),
+        ("https://user:hunter2@example.com/x.mmdb", 1, "isn't supported"),
+        ("https://127.0.0.1:1/x.mmdb", 1, "bring it here"),
+    ],
+)
+def test_a_source_that_does_not_do_is_told(fresh, source, exit_code, words):
+    said = fresh.error("geoip", "install", "--source", source, exit_code=exit_code)
+    assert words in said
+    assert "hunter2" not in said
+
+
+def test_an_old_database_is_called_old(country):
+    database = Database.open(country, Kind.COUNTRY)
+    for days, old in ((90, True), (30, False)):
+        database.built_on = datetime.now(UTC).date() - timedelta(days=days)
+        assert ("old, run geoip install" in _cells(_about(Kind.COUNTRY, database))[3]) is old

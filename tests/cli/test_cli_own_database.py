@@ -1,0 +1,126 @@
+"""The commands on an operator's own PostgreSQL, and on a data directory that is new."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from telemetry_server.store.migrate import released_migrations
+
+EVERY_MIGRATION = [f"{each.version:04}_{each.name}" for each in released_migrations()]
+
+
+def finish(processes):
+    """The exit codes of several commands at once, with what they said."""
+    said = [process.communicate(timeout=90)[1] for process in processes]
+    return [process.returncode for process in processes], said
+
+
+def test_an_empty_database_is_left_alone_until_migrate_runs(empty_operator):
+    assert "Run: telemetry-server migrate" in empty_operator.error("product", "list", exit_code=3)
+    assert empty_operator.json("migrate", "--dry-run") == {"pending": EVERY_MIGRATION}
+    assert "would run 0001 initial" in empty_operator("migrate", "--dry-run").stdout
+    assert empty_operator.json("migrate") == {"applied": EVERY_MIGRATION}
+    assert empty_operator("migrate").stdout == "The database is of this version.\n"
+    assert empty_operator.json("product", "list") == {"products": []}
+    partitions = next(
+        each for each in empty_operator.json("doctor", exit_code=1)["checks"] if each["check"] == "partitions"
+    )
+    assert partitions["outcome"] == "ok"
+
+
+def test_two_migrates_at_once_wait_for_each_other(empty_operator):
+    both = [
+        empty_operator.start("migrate", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)
+    ]
+    exit_codes, said = finish(both)
+    assert exit_codes == [0, 0], said
+    assert "".join(said).count("migration 0001") == 1
+
+
+def test_commands_work_on_an_operators_database(operator):
+    key = operator.json("product", "add", "Billing")["product_key"]
+    assert key in operator("product", "list").stdout
+    assert operator.json("token", "create", "--role", "viewer")["token"].startswith("tlm_")
+    assert operator("export", "installations").stdout == ""
+    assert operator("db", "psql", "--", "-Atc", "SELECT slug FROM products").stdout == "billing\n"
+
+
+def test_no_enrolment_is_made_with_a_keyring_the_server_does_not_have(operator, tmp_path):
+    operator("product", "add", "Billing")
+    said = operator.error("enroll", "billing", "--output", tmp_path / "copy.json")
+    assert "TELEMETRY_KEYRING_FILE" in said
+    assert not (tmp_path / "copy.json").exists()
+    assert not (tmp_path / "keyring.json").exists()
+
+
+def test_no_keyring_is_made_by_looking_at_it(operator, tmp_path):
+    for command in ("show", "rotate"):
+        assert '"telemetry-server serve" makes it' in operator.error("keyring", command)
+    assert not (tmp_path / "keyring.json").exists()
+
+
+def test_secrets_are_left_out_of_the_settings(operator):
+    url = "postgresql://telemetry:hunter2@db.example/telemetry"
+    shown = operator("config", "show", TELEMETRY_DATABASE_URL=url).stdout
+    shown += operator("config", "show", "--json", TELEMETRY_DATABASE_URL=url).stdout
+    assert "hunter2" not in shown
+    assert "telemetry-server db psql" in shown
+
+
+def test_a_dump_goes_from_one_database_to_another(operator, empty_operator, tmp_path):
+    operator("product", "add", "Billing")
+    operator("db", "export", tmp_path / "all.dump")
+    empty_operator("db", "import", tmp_path / "all.dump")
+    assert [each["product"] for each in empty_operator.json("product", "list")["products"]] == ["billing"]
+
+
+def test_a_file_that_is_no_dump_changes_nothing(empty_operator, tmp_path):
+    (tmp_path / "no.dump").write_text("hello")
+    assert "nothing has changed" in empty_operator.error("db", "import", tmp_path / "no.dump", exit_code=4)
+    assert empty_operator.json("migrate", "--dry-run") == {"pending": EVERY_MIGRATION}
+
+
+def test_an_operators_database_is_not_ours_to_upgrade(operator):
+    assert "yours to upgrade" in operator.error("db", "upgrade")
+
+
+def test_doctor_goes_on_where_the_database_is_away(operator, tmp_path):
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+    report = operator.json("doctor", exit_code=1, TELEMETRY_DATABASE_URL=nowhere)
+    outcomes = {each["check"]: each["outcome"] for each in report["checks"]}
+    assert outcomes["PostgreSQL"] == "failed"
+    assert outcomes["disk space"] in {"ok", "warning"}
+
+
+async def test_doctor_sees_a_database_of_another_version(operator, connection):
+    await connection.execute("UPDATE schema_migrations SET checksum = 'changed' WHERE version = 1")
+    report = operator.json("doctor", exit_code=1)
+    [found] = [each for each in report["checks"] if each["check"] == "migrations"]
+    assert "is not the one that ran" in found["detail"]
+    assert "is not the one that ran" in operator.error("product", "list", exit_code=3)
+
+
+def test_doctor_makes_nothing(fresh):
+    report = json.loads(fresh("doctor", "--json", exit_code=1).stdout)
+    assert "There is no database yet." in [each["detail"] for each in report["checks"]]
+    assert not fresh.data.exists()
+
+
+def test_two_commands_at_once_make_a_new_data_directory_and_stop_what_they_started(fresh):
+    both = [
+        fresh.start("product", "add", name, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for name in ("One", "Two")
+    ]
+    exit_codes, said = finish(both)
+    assert exit_codes == [0, 0], said
+    assert {each["product"] for each in fresh.json("product", "list")["products"]} == {"one", "two"}
+    assert not (fresh.data / "postgres" / "postmaster.pid").exists()
+    assert "is for PostgreSQL 18" in fresh("db", "upgrade").stdout
+
+
+@pytest.mark.skipif(shutil.which("chmod") is None, reason="needs chmod")
+def test_a_data_directory_that_postgresql_cannot_enter_is_told(fresh):
+    long = fresh.data / ("x" * 120)
+    assert "too long" in fresh.error("product", "list", "--data", long, exit_code=4)

@@ -1,0 +1,159 @@
+"""A whole server over real HTTP in the test's own loop, people who look at it, and a fleet to see."""
+
+import asyncio
+import dataclasses
+import warnings
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import aiohttp
+import asyncpg
+import pytest
+from demo_fleet import DemoFleet
+
+from telemetry_server.app import create_app
+from telemetry_server.keyring import open_keyring
+from telemetry_server.model import Role
+from telemetry_server.receive import connections
+from telemetry_server.receive.connections import Door, bind
+from telemetry_server.settings import Settings
+from telemetry_server.store.access import create_sign_in_link, create_token
+from telemetry_server.store.partitions import make_partitions
+from telemetry_server.store.products import add_product
+
+
+class Answer:
+    """What came back."""
+
+    def __init__(self, response, body):
+        self.status, self.headers, self.body = response.status, response.headers, body
+
+    @property
+    def text(self):
+        return self.body.decode()
+
+    @property
+    def json(self):
+        import orjson
+
+        return orjson.loads(self.body)
+
+
+class Site:
+    """A running server, and who may look at it."""
+
+    def __init__(self, url, dsn, app):
+        self.url, self.dsn, self.app = url, dsn, app
+        self._clients = []
+
+    async def execute(self, sql, *arguments):
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            return await connection.fetch(sql, *arguments)
+        finally:
+            await connection.close()
+
+    async def with_database(self, call, *arguments, **named):
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            return await call(connection, *arguments, **named)
+        finally:
+            await connection.close()
+
+    def client(self, **headers):
+        """A browser that nobody signed in to, or a program that sends `headers`."""
+        jar = aiohttp.CookieJar(unsafe=True)  # cookies of an IP address too
+        client = aiohttp.ClientSession(cookie_jar=jar, headers=headers)
+        self._clients.append(client)
+        return Client(self, client)
+
+    async def token(self, role=Role.VIEWER, **named):
+        return await self.with_database(create_token, role, "a test", now=datetime.now(UTC), **named)
+
+    async def program(self, role=Role.VIEWER):
+        return self.client(Authorization=f"Bearer {await self.token(role)}")
+
+    async def link(self, role=Role.VIEWER, **named):
+        return await self.with_database(create_sign_in_link, role, datetime.now(UTC), **named)
+
+    async def person(self, role=Role.VIEWER):
+        """A browser that is signed in."""
+        browser = self.client()
+        answer = await browser.post("/sign-in", token=await self.link(role))
+        assert answer.status == 303, answer.text
+        return browser
+
+    async def close(self):
+        for client in self._clients:
+            await client.close()
+
+
+class Client:
+    """Sends requests to one server and never follows a redirect."""
+
+    def __init__(self, site, session):
+        self.site, self.session = site, session
+
+    async def get(self, path, **headers):
+        return await self.request("GET", path, headers=headers)
+
+    async def post(self, path, headers=None, **form):
+        return await self.request("POST", path, data=form, headers=headers or {})
+
+    async def request(self, method, path, **named):
+        from yarl import URL
+
+        url = URL(self.site.url + path, encoded=True)
+        async with self.session.request(method, url, allow_redirects=False, **named) as response:
+            return Answer(response, await response.read())
+
+    @property
+    def cookies(self):
+        return {cookie.key: cookie for cookie in self.session.cookie_jar}
+
+
+@pytest.fixture
+def open_site(database, tmp_path, monkeypatch):
+    """Opens servers with settings of one's own, all on the test's database."""
+
+    monkeypatch.setattr(connections, "LAME_DUCK_SECONDS", 0)  # nobody is left whom a stop could surprise
+
+    @asynccontextmanager
+    async def opened(**settings):
+        settings = dataclasses.replace(Settings(data=tmp_path, jobs=False), **settings)
+        leaving = asyncio.Event()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Bare functions are deprecated", DeprecationWarning)
+            app = create_app(settings, open_keyring(settings.keyring), database, leaving)
+        door, socket = Door(app, leaving), bind("127.0.0.1", 0)
+        await door.open(socket)
+        site = Site(f"http://127.0.0.1:{socket.getsockname()[1]}", database, app)
+        try:
+            yield site
+        finally:
+            await site.close()
+            await door.close()
+
+    return opened
+
+
+@pytest.fixture
+async def site(open_site):
+    async with open_site() as site:
+        yield site
+
+
+@pytest.fixture
+async def product(site):
+    """The only product there is."""
+    made, _ = await site.with_database(add_product, "Billing Suite", now=datetime.now(UTC))
+    return made
+
+
+@pytest.fixture
+async def fleet(site, product):
+    """A small fleet with a history; the ids of its installations."""
+    for days in (60, 30, 0):
+        day = datetime.fromtimestamp(datetime.now(UTC).timestamp() - days * 86400, UTC).date()
+        await site.with_database(make_partitions, day)
+    return await DemoFleet(site.dsn, {product.slug: product.id}, installations=60, days=35).settle()

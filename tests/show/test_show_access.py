@@ -1,0 +1,342 @@
+"""Who may look: tokens, one-time links, sessions, and what keeps others from using them."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telemetry_server.model import Role
+from telemetry_server.routing import Access, Route
+from telemetry_server.show.access import guard, local_path
+from telemetry_server.show.viewer import VIEWER, Viewer
+from telemetry_server.store import access
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+API = (
+    "/api/v1/installations",
+    "/api/v1/installations/019ab6ef-f2a0-7c44-8d53-1b6a0f4e7c90",
+    "/api/v1/pings",
+    "/api/v1/products",
+)
+
+
+# ── what the store keeps ────────────────────────────────────────────────────────────────────
+
+
+async def test_a_token_is_known_by_its_digest_only(connection):
+    token = await access.create_token(connection, Role.VIEWER, "exports", now=NOW)
+    assert token.startswith("tlm_")
+    assert len(token) > 40
+    [row] = await connection.fetch("SELECT * FROM tokens")
+    assert token not in str(dict(row))
+    assert row["digest"] == access.digest(token)
+    assert await access.find_token(connection, token, NOW) is Role.VIEWER
+
+
+async def test_a_token_ends_when_it_expires_or_is_revoked(connection):
+    short = await access.create_token(connection, Role.ADMIN, "", NOW + timedelta(days=1), now=NOW)
+    assert await access.find_token(connection, short, NOW) is Role.ADMIN
+    assert await access.find_token(connection, short, NOW + timedelta(days=1)) is None
+    [listed] = await access.list_tokens(connection)
+    assert (listed.role, listed.last_used_on, listed.revoked_at) == (Role.ADMIN, NOW.date(), None)
+    assert await access.revoke_token(connection, listed.token_id)
+    assert not await access.revoke_token(connection, listed.token_id)
+    assert await access.find_token(connection, short, NOW) is None
+
+
+@pytest.mark.parametrize("guess", ["", "tlm_", "tlm_x", "x" * 10_000, "tlm_\udcff", "tlm_\0"])
+async def test_a_token_that_nobody_made_is_nobodys(connection, guess):
+    await access.create_token(connection, Role.VIEWER, "", now=NOW)
+    assert await access.find_token(connection, guess, NOW) is None
+
+
+async def test_of_two_who_use_a_link_at_once_one_gets_in(database):
+    import asyncpg
+
+    async with asyncpg.create_pool(database, min_size=8, max_size=8) as pool:
+        secret = await access.create_sign_in_link(pool, Role.ADMIN, NOW)
+        roles = await asyncio.gather(*(access.use_sign_in_link(pool, secret, NOW) for _ in range(8)))
+    assert sorted(map(str, roles)) == ["None"] * 7 + ["admin"]
+
+
+async def test_a_link_runs_out(connection):
+    secret = await access.create_sign_in_link(connection, Role.VIEWER, NOW, minutes=10)
+    assert await access.use_sign_in_link(connection, secret, NOW + timedelta(minutes=10)) is None
+    assert await access.use_sign_in_link(connection, secret, NOW + timedelta(minutes=9)) is Role.VIEWER
+
+
+async def test_a_session_ends_at_its_end_and_when_it_is_idle(connection):
+    end = NOW + timedelta(hours=12)
+    session = await access.create_session(connection, Role.VIEWER, NOW, end)
+    almost = NOW + access.IDLE_AFTER - timedelta(seconds=1)
+    assert await access.find_session(connection, session, almost) is Role.VIEWER
+    assert await access.find_session(connection, session, almost + access.IDLE_AFTER) is None
+    assert await access.find_session(connection, session, almost + timedelta(minutes=90)) is Role.VIEWER
+    for hour in range(3, 14):
+        found = await access.find_session(connection, session, NOW + timedelta(hours=hour))
+        assert found is (Role.VIEWER if hour < 12 else None)
+
+
+async def test_a_session_is_noted_once_a_minute(connection):
+    session = await access.create_session(connection, Role.VIEWER, NOW, NOW + timedelta(hours=12))
+    await access.find_session(connection, session, NOW + timedelta(seconds=59))
+    assert await connection.fetchval("SELECT last_seen_at FROM sessions") == NOW
+    await access.find_session(connection, session, NOW + timedelta(seconds=60))
+    assert await connection.fetchval("SELECT last_seen_at FROM sessions") == NOW + timedelta(seconds=60)
+
+
+async def test_what_is_over_is_forgotten_and_the_rest_is_not(connection):
+    live = await access.create_session(connection, Role.VIEWER, NOW, NOW + timedelta(hours=12))
+    await access.create_session(connection, Role.VIEWER, NOW - timedelta(hours=3), NOW + timedelta(hours=9))
+    await access.create_session(connection, Role.VIEWER, NOW, NOW)
+    await access.create_sign_in_link(connection, Role.VIEWER, NOW - timedelta(days=2))
+    fresh = await access.create_sign_in_link(connection, Role.VIEWER, NOW)
+    assert await access.forget_sessions(connection, NOW) == 3
+    assert await access.find_session(connection, live, NOW) is Role.VIEWER
+    assert await access.use_sign_in_link(connection, fresh, NOW) is Role.VIEWER
+    assert await access.forget_sessions(connection, NOW) == 0
+
+
+# ── who gets in ─────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_page_sends_strangers_to_the_sign_in_page_and_back(site):
+    stranger = site.client()
+    assert (await stranger.get("/")).headers["Location"] == "/sign-in"
+    for path, onward in (("/intake", "/intake"), ("/installations?seen=30d", "/installations%3Fseen%3D30d")):
+        answer = await stranger.get(path)
+        assert (answer.status, answer.headers["Location"]) == (303, f"/sign-in?next={onward}")
+        page = await stranger.get(answer.headers["Location"])
+        assert f'name="next" value="{path}"' in page.text
+
+
+AUTHORIZATIONS = (None, "Bearer tlm_wrong", "Bearer", "Basic dGxtXzp4", "tlm_x", "Bearer \xff")
+
+
+async def test_the_api_answers_strangers_with_a_problem_document(site):
+    for path in API:
+        for authorization in AUTHORIZATIONS:
+            headers = {} if authorization is None else {"Authorization": authorization}
+            answer = await site.client().get(path, **headers)
+            assert (answer.status, answer.json["code"]) == (401, "unauthenticated")
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert "WWW-Authenticate" in answer.headers
+
+
+async def test_a_token_and_a_session_open_pages_and_api(site):
+    program, person = await site.program(), await site.person()
+    for path in ("/", "/installations", "/intake", "/api/v1/products"):
+        assert (await program.get(path)).status == 200, path
+        assert (await person.get(path)).status == 200, path
+
+
+async def test_a_role_below_the_routes_is_told_so(site):
+    asked = []
+
+    async def handler(request):
+        asked.append(request[VIEWER].role)
+
+    route = Route("GET", "/x", handler, "", Access.PERSON, role=Role.ADMIN)
+    request = _Request(site, await site.token(Role.VIEWER))
+    from telemetry_server.errors import Forbidden
+
+    async with request:
+        with pytest.raises(Forbidden, match="needs the role admin"):
+            await guard(route)(request)
+    async with _Request(site, await site.token(Role.ADMIN)) as request:
+        await guard(route)(request)
+    assert asked == [Role.ADMIN]
+
+
+class _Request(dict):
+    """As much of a request as the guard looks at, for a route that no page has yet."""
+
+    method = "GET"
+
+    def __init__(self, site, token):
+        self.site, self.headers, self.cookies = site, {"Authorization": f"Bearer {token}"}, {}
+
+    async def __aenter__(self):
+        import asyncpg
+
+        from telemetry_server import keys
+
+        self.app = {keys.POOL: await asyncpg.create_pool(self.site.dsn, min_size=1, max_size=1)}
+        return self
+
+    async def __aexit__(self, *_):
+        await next(iter(self.app.values())).close()
+
+
+# ── signing in ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_looking_at_a_link_does_not_use_it_up(site):
+    secret = await site.link()
+    for _ in range(3):
+        page = await site.client().get(f"/sign-in?token={secret}")
+        assert (page.status, secret in page.text) == (200, True)
+        assert "Set-Cookie" not in page.headers
+    browser = site.client()
+    answer = await browser.post("/sign-in", token=secret, next="/installations?seen=7d")
+    assert (answer.status, answer.headers["Location"]) == (303, "/installations?seen=7d")
+    assert (await browser.get("/")).status == 200
+
+
+async def test_a_used_link_says_where_to_get_another(site):
+    secret = await site.link()
+    assert (await site.client().post("/sign-in", token=secret)).status == 303
+    answer = await site.client().post("/sign-in", token=secret)
+    assert answer.status == 403
+    assert "telemetry-server sign-in" in answer.text
+    assert "Set-Cookie" not in answer.headers
+
+
+async def test_the_button_pressed_twice_is_no_error(site):
+    secret, browser = await site.link(), site.client()
+    assert (await browser.post("/sign-in", token=secret)).status == 303
+    assert (await browser.post("/sign-in", token=secret)).status == 303
+
+
+async def test_the_whole_link_can_be_pasted(site):
+    secret = await site.link()
+    answer = await site.client().post(
+        "/sign-in", token=f"  http://127.0.0.1:8080/sign-in?token={secret}&x=1 "
+    )
+    assert answer.status == 303
+
+
+async def test_the_cookie_is_kept_from_scripts_and_from_other_sites(site):
+    answer = await site.client().post("/sign-in", token=await site.link())
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith("session=")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert "Path=/" in cookie
+    assert "Secure" not in cookie
+    assert "Domain" not in cookie
+
+
+async def test_over_https_the_cookie_is_bound_to_host_and_encryption(open_site):
+    async with open_site(public_url="https://telemetry.example.com") as site:
+        answer = await site.client().post("/sign-in", token=await site.link())
+        cookie = answer.headers["Set-Cookie"]
+        assert cookie.startswith("__Host-session=")
+        assert "Secure" in cookie
+        assert "Path=/" in cookie
+        name, _, value = cookie.partition(";")[0].partition("=")
+        assert (await site.client(Cookie=f"{name}={value}").get("/")).status == 200
+        assert (await site.client(Cookie=f"session={value}").get("/")).status == 303
+
+
+async def test_signing_in_ends_the_session_before(site):
+    browser = await site.person()
+    before = browser.cookies["session"].value
+    await browser.post("/sign-in", token=await site.link(Role.ADMIN))
+    assert browser.cookies["session"].value != before
+    assert [row["role"] for row in await site.execute("SELECT role FROM sessions")] == ["admin"]
+
+
+async def test_the_database_never_sees_the_cookie(site):
+    browser = await site.person()
+    [row] = await site.execute("SELECT * FROM sessions")
+    assert row["digest"] == access.digest(browser.cookies["session"].value)
+
+
+# ── forged forms ────────────────────────────────────────────────────────────────────────────
+
+
+def csrf_token(browser):
+    return Viewer(Role.VIEWER, browser.cookies["session"].value).csrf_token
+
+
+async def test_signing_out_ends_the_session_here_and_there(site):
+    browser = await site.person()
+    cookie = browser.cookies["session"].value
+    assert f'value="{csrf_token(browser)}"' in (await browser.get("/")).text
+    answer = await browser.post("/sign-out", csrf_token=csrf_token(browser))
+    assert (answer.status, answer.headers["Location"]) == (303, "/sign-in")
+    assert await site.execute("SELECT * FROM sessions") == []
+    assert (await site.client(Cookie=f"session={cookie}").get("/")).status == 303
+
+
+async def test_a_form_without_the_sessions_token_is_refused(site):
+    browser = await site.person()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    for token in ("", "wrong", "0" * 64, "%C3%BC", "%80"):
+        body = f"csrf_token={token}".encode()
+        answer = await browser.request("POST", "/sign-out", data=body, headers=headers)
+        assert answer.status == (400 if token == "%80" else 403), token
+    assert len(await site.execute("SELECT * FROM sessions")) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+async def test_a_form_from_another_site_is_refused(site, headers):
+    browser = await site.person()
+    answer = await browser.post("/sign-out", headers=headers, csrf_token=csrf_token(browser))
+    assert answer.status == 403
+    secret = await site.link()
+    assert (await site.client().post("/sign-in", headers=headers, token=secret)).status == 403
+    assert (await site.client().post("/sign-in", token=secret)).status == 303
+
+
+async def test_a_form_of_the_own_site_is_taken(site):
+    for headers in ({"Sec-Fetch-Site": "same-origin", "Origin": "null"}, {"Origin": site.url}):
+        browser = await site.person()
+        answer = await browser.post("/sign-out", headers=headers, csrf_token=csrf_token(browser))
+        assert answer.status == 303
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"Content-Type": "application/json"}, b"{}", 400),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=" + b"x" * 9000, 413),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=\xff\xfe", 400),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=%ff", 400),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"&".join([b"a=1"] * 30), 400),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=%00", 403),
+        ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x--", 400),
+    ],
+)
+async def test_a_bad_form_gets_a_clear_page(site, headers, body, status):
+    answer = await site.client().request("POST", "/sign-in", data=body, headers=headers)
+    assert answer.status == status
+    assert answer.headers["Content-Type"].startswith("text/html")
+
+
+# ── where it goes on ────────────────────────────────────────────────────────────────────────
+
+FOREIGN = (
+    "//evil.example", "https://evil.example", "\\\\evil.example", "/\\evil.example", "/\t/evil.example",
+    "/\n/evil.example", "javascript:alert(1)", "evil.example", "", " /", "///evil.example", "/\u2028", "http:/x",
+)  # fmt: skip
+
+
+async def test_signing_in_never_leads_to_another_site(site):
+    for path in FOREIGN:
+        answer = await site.client().post("/sign-in", token=await site.link(), next=path)
+        assert (answer.status, answer.headers["Location"]) == (303, "/"), path
+
+
+@given(st.text())
+def test_whatever_is_asked_for_stays_on_this_server(path):
+    from yarl import URL
+
+    went = URL("http://here.example/").join(URL(local_path(path), encoded=True))
+    assert went.host == "here.example"
+
+
+@pytest.mark.parametrize("path", ["/", "/installations?seen=30d&os_name=debian", "/installations/x#history"])
+def test_a_page_of_this_server_is_where_it_goes_on(path):
+    assert local_path(path) == path

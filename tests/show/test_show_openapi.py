@@ -1,0 +1,192 @@
+"""The published contract: valid, whole, and true of what the server really answers."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from telemetry_server.show.openapi import document
+
+WIRE = Path(__file__).parents[1] / "wire"
+
+
+class Contract:
+    """The OpenAPI document that a server serves."""
+
+    def __init__(self, described):
+        self.described = described
+
+    def errors(self, schema, instance):
+        whole = {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            **schema,
+            "components": self.described["components"],
+        }
+        return [
+            e.message
+            for e in Draft202012Validator(whole, format_checker=FormatChecker()).iter_errors(instance)
+        ]
+
+    def check(self, method, path, answer):
+        """Holds an answer against what is declared for its route and status."""
+        responses = self.described["paths"][path][method.lower()]["responses"]
+        assert str(answer.status) in responses, f"{answer.status} is not declared for {path}"
+        content = responses[str(answer.status)].get("content", {})
+        if not content:
+            assert answer.body == b""
+            return
+        media_type = answer.headers["Content-Type"].partition(";")[0]
+        if "application/octet-stream" not in content:
+            assert media_type in content
+        if media_type in {"application/json", "application/problem+json"}:
+            assert self.errors(content[media_type]["schema"], answer.json) == []
+
+
+@pytest.fixture
+async def contract(site):
+    return Contract((await site.client().get("/openapi.json")).json)
+
+
+async def test_the_document_is_valid_openapi(contract):
+    assert contract.described["openapi"].startswith("3.1")
+    assert list(OpenAPIV31SpecValidator(contract.described).iter_errors()) == []
+
+
+async def test_every_schema_in_it_is_valid(contract):
+    for schema in contract.described["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+async def test_every_route_of_the_server_is_in_it(site, contract):
+    registered = {(route.method, route.resource.canonical) for route in site.app.router.routes()}
+    described = {
+        (method.upper(), path) for path, methods in contract.described["paths"].items() for method in methods
+    }
+    assert described == registered
+    assert ("POST", "/v1/pings") in described
+
+
+async def test_every_operation_has_a_name_of_its_own_and_tells_its_errors(contract):
+    operations = [o for methods in contract.described["paths"].values() for o in methods.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    for operation in operations:
+        assert "application/problem+json" in operation["responses"]["default"]["content"]
+        if operation["security"] and "apiToken" in operation["security"][0]:
+            assert {"401", "403"} <= operation["responses"].keys()
+
+
+async def test_every_parameter_in_a_path_is_declared(contract):
+    for path, methods in contract.described["paths"].items():
+        for operation in methods.values():
+            declared = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+            assert declared == set(re.findall(r"\{(\w+)\}", path))
+
+
+async def test_real_answers_are_as_declared(site, contract, fleet):
+    program, stranger = await site.program(), site.client()
+    one = fleet[0]
+    asked = (
+        (program, "/api/v1/installations?limit=500", "/api/v1/installations"),
+        (program, f"/api/v1/installations/{one}", "/api/v1/installations/{installation_id}"),
+        (program, "/api/v1/pings?limit=500", "/api/v1/pings"),
+        (program, "/api/v1/products", "/api/v1/products"),
+        (program, "/api/v1/installations?limit=0", "/api/v1/installations"),
+        (program, f"/api/v1/installations/{one.__class__(int=1)}", "/api/v1/installations/{installation_id}"),
+        (stranger, "/api/v1/pings", "/api/v1/pings"),
+        (stranger, "/healthz", "/healthz"),
+        (stranger, "/readyz", "/readyz"),
+        (stranger, "/openapi.json", "/openapi.json"),
+        (stranger, "/schemas/ping.v1.json", "/schemas/ping.v1.json"),
+        (stranger, "/schemas/upload.v1.json", "/schemas/upload.v1.json"),
+        (stranger, "/static/style.css", "/static/{name}"),
+        (stranger, "/static/none.css", "/static/{name}"),
+        (stranger, "/sign-in", "/sign-in"),
+        (program, "/", "/"),
+        (program, "/installations", "/installations"),
+        (program, "/installations?q=", "/installations"),
+        (program, f"/installations/{one}", "/installations/{installation_id}"),
+        (program, "/intake", "/intake"),
+    )
+    for client, path, route in asked:
+        contract.check("GET", route, await client.get(path))
+    answer = await stranger.post("/sign-in", token=await site.link())
+    contract.check("POST", "/sign-in", answer)
+    contract.check("POST", "/sign-in", await site.client().post("/sign-in", token="used"))
+
+
+async def test_forks_quarantine_and_bare_copies_are_as_declared_too(site, contract, fleet):
+    program = await site.program()
+    for row in await site.execute("SELECT DISTINCT installation_id FROM forks"):
+        path = f"/api/v1/installations/{row['installation_id']}"
+        contract.check("GET", "/api/v1/installations/{installation_id}", await program.get(path))
+    await site.execute(
+        'UPDATE states SET facts = \'{"license":{"status":"trial"},"privacy":{"level":"license"}}\', place = \'{}\''
+    )
+    contract.check("GET", "/api/v1/installations", await program.get("/api/v1/installations"))
+    contract.check("GET", "/api/v1/pings", await program.get("/api/v1/pings"))
+
+
+async def test_the_protocols_answers_are_as_declared(site, contract, product):
+    enrolled = await _enrol(site)
+    contract.check("POST", "/v1/enroll", enrolled)
+    refused = await site.client().request(
+        "POST", "/v1/enroll", data=b"{}", headers={"Authorization": "Bearer pk_wrong"}
+    )
+    contract.check("POST", "/v1/enroll", refused)
+    from installation import Installation
+
+    copy = Installation(site.url, enrolled.json)
+    answer = await copy.send(copy.ping(), copy.ping(reason="because"), copy.ping())
+    assert [result["status"] for result in answer.json["results"]] == ["accepted", "rejected", "accepted"]
+    contract.check("POST", "/v1/pings", answer)
+    contract.check("POST", "/v1/pings", await copy.send_bytes(b"[]"))
+    contract.check("POST", "/v1/pings", await copy.send_bytes(b"{"))
+    assert (
+        contract.errors(
+            contract.described["components"]["schemas"]["Upload"], json.loads(copy.upload(copy.ping()))
+        )
+        == []
+    )
+
+
+async def _enrol(site):
+    [row] = await site.execute("SELECT product_key FROM product_keys")
+    headers = {"Authorization": f"Bearer {row['product_key']}"}
+    return await site.client().request("POST", "/v1/enroll", data=b"{}", headers=headers)
+
+
+async def test_the_published_schemas_tell_good_pings_from_bad_ones(site):
+    ping = (await site.client().get("/schemas/ping.v1.json")).json
+    upload = (await site.client().get("/schemas/upload.v1.json")).json
+    assert ping["$id"].endswith("/schemas/ping.v1.json")
+    assert upload["properties"]["pings"]["items"] == {"$ref": "ping.v1.json"}
+    checked = Draft202012Validator(ping, format_checker=FormatChecker())
+    for case in _wire("pings_valid.json"):
+        if "stripped" not in case:  # a wrong value above the level is dropped before anybody looks
+            assert [error.message for error in checked.iter_errors(case["ping"])] == [], case["name"]
+    told_by_a_schema = {
+        "missing_field",
+        "wrong_type",
+        "unknown_value",
+        "too_long",
+        "too_many",
+        "out_of_range",
+    }
+    bad = [case for case in _wire("pings_invalid.json") if case["code"] in told_by_a_schema]
+    assert [case["name"] for case in bad if checked.is_valid(case["ping"])] == []
+    assert len(bad) > 50
+
+
+def _wire(name):
+    return [case for case in json.loads((WIRE / name).read_text()) if "ping" in case]
+
+
+def test_the_pattern_of_a_route_is_no_part_of_its_path():
+    from telemetry_server.routing import Access, Route
+
+    route = Route("GET", r"/x/{name:[a-z]+}", None, "", Access.PUBLIC)
+    assert list(document((route,), "http://x")["paths"]) == ["/x/{name}"]
