@@ -83,7 +83,9 @@ class Ledger:
             return default
 
     def put(self, name: str, value: Any) -> None:
-        self._db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, json.dumps(value)))
+        self._db.execute(
+            "INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)", (name, json.dumps(value))
+        )
 
     def add(self, name: str, count: int) -> None:
         if count:
@@ -112,7 +114,9 @@ class Ledger:
             if added.rowcount:
                 continue
             if self._number("SELECT count(*) FROM counter") < self._limits.counters:
-                self._db.execute("INSERT INTO counter VALUES (?, ?)", (name, min(count, LARGEST_COUNT)))
+                self._db.execute(
+                    "INSERT INTO counter (name, count) VALUES (?, ?)", (name, min(count, LARGEST_COUNT))
+                )
             else:
                 self.lose("unsaved", count)
 
@@ -342,7 +346,8 @@ class Ledger:
         fresh = self.get("next_sequence", 1) == 1
         if fresh:
             self._each(
-                "INSERT OR REPLACE INTO state VALUES (?, ?)", other.rows("SELECT name, value FROM state")
+                "INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)",
+                other.rows("SELECT name, value FROM state"),
             )
         waiting = "SELECT sequence, content FROM ping WHERE acknowledged_at IS NULL ORDER BY sequence"
         for sequence, content in other.rows(waiting):

@@ -26,6 +26,21 @@ PATIENCE = 5.0
 MOST_SET_ASIDE = 10
 MEMORY_LIMITS = Limits(pings=40, characters=48 * 1024, counters=128)  # with its pages some 64 KiB of content
 RETRY_DISK_SECONDS = 60.0
+SURROUNDINGS = (  # what SQLite says when not the file is at fault but what is around it
+    "access permission denied",
+    "attempt to write a readonly database",
+    "authorization denied",
+    "database or disk is full",
+    "database schema has changed",
+    "disk I/O error",
+    "interrupted",
+    "large file support",
+    "locked",
+    "locking protocol",
+    "out of memory",
+    "query aborted",
+    "unable to open database file",
+)
 BROKEN = (sqlite3.Error, UnicodeDecodeError)  # the second: a spoiled name in the message of the first
 
 
@@ -201,13 +216,23 @@ class Outbox:
 
     def _trouble(self, error: Exception, *, fresh: bool = False) -> Unavailable:
         """What an error of SQLite's means; a file that is no sound database is set aside."""
-        if not _is_spoiled(error):
+        if not _is_spoiled(error) and not self._forbids_writing():
             return Unwritable(str(error)) if fresh else Unavailable(str(error))
         try:
             self._set_aside()
         except OSError as second:
             return Unavailable(str(second))
         return Spoiled(str(error))
+
+    def _forbids_writing(self) -> bool:
+        """Whether the file itself does, by a format version we never write: then a bit of it is wrong."""
+        try:
+            assert self._path is not None
+            with self._path.open("rb") as file:
+                versions = file.read(20)[18:]
+        except OSError:
+            return False
+        return any(version not in (1, 2) for version in versions)
 
     def _set_aside(self) -> None:
         """Move the spoiled file out of the way, unless another process already did.
@@ -263,10 +288,10 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 
 
 def _is_spoiled(error: Exception) -> bool:
-    """No sound database: what it holds can't be trusted, waiting doesn't mend it."""
-    if isinstance(error, sqlite3.OperationalError):
-        return "no such table" in str(error) or "malformed" in str(error)
-    return not isinstance(error, sqlite3.ProgrammingError)
+    """No sound database: what it holds can't be trusted, and waiting doesn't mend it."""
+    if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)):
+        return False
+    return not any(words in str(error) for words in SURROUNDINGS)
 
 
 def _decode(data: bytes) -> str:

@@ -95,6 +95,6 @@ async def _write(found: Rows, form: Format, file: IO[bytes]) -> int:
             file.write(line(row))
             count += 1
             if count % REPORT_EVERY == 0:
-                bar.update(task, completed=count, total=max(count, found.expected))
+                bar.update(task, completed=count)
     file.flush()
     return count

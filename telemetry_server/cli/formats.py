@@ -1,9 +1,7 @@
 """Rows as text: NDJSON and CSV."""
 
-import csv
-import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -30,7 +28,7 @@ def head(form: Format, columns: tuple[str, ...]) -> bytes:
 def writer(form: Format, nested: frozenset[str]) -> Callable[[Row], bytes]:
     """Makes a row a line; `nested` are the columns whose values are JSON text already."""
     if form is Format.CSV:
-        return lambda row: _csv_line([cell(value) for value in row.values()])
+        return lambda row: _csv_line(map(cell, row.values()))
     return lambda row: _json_line(row, nested)
 
 
@@ -42,20 +40,21 @@ def cell(value: Any) -> str:
     match value:
         case None:
             return ""
+        case str():
+            return f"'{value}" if _FORMULA.match(value) else value
         case bool():
             return "true" if value else "false"
         case int() | float():
             return str(value)
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
-    text = str(value)
-    return f"'{text}" if _FORMULA.match(text) else text
+    return cell(str(value))
 
 
-def _csv_line(cells: Any) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, quoting=csv.QUOTE_ALL).writerow(cells)
-    return line.getvalue().encode()
+def _csv_line(cells: Iterable[str]) -> bytes:
+    """RFC 4180, every cell quoted."""
+    quoted = ('"' + text.replace('"', '""') + '"' for text in cells)
+    return (",".join(quoted) + "\r\n").encode()
 
 
 def _json_line(row: Row, nested: frozenset[str]) -> bytes:

@@ -7,7 +7,7 @@ import click
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.errors import OperatorError
-from telemetry_server.keyring import Keyring, KeyringError, open_keyring
+from telemetry_server.keyring import Keyring, open_keyring
 from telemetry_server.keyring import rotate as add_key
 from telemetry_server.settings import Settings
 
@@ -59,7 +59,4 @@ def _existing(settings: Settings) -> Keyring:
             f'There is no keyring {settings.keyring}. "telemetry-server serve" makes it; '
             "if it was lost, restore it from a backup."
         )
-    try:
-        return open_keyring(settings.keyring)
-    except PermissionError as error:  # pragma: no cover  open_keyring translates its own
-        raise KeyringError(str(error)) from error
+    return open_keyring(settings.keyring)

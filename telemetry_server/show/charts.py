@@ -103,11 +103,11 @@ def stack(counts: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
 
 
 def _round_lines(highest: int) -> tuple[int, ...]:
-    """Two to four round values from a part of `highest` up to at least it."""
+    """One to three round values from a part of `highest` up to at least it."""
     step = 1
     while highest > 3 * step:  # 1, 2, 5, 10, 20, 50 …
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2
-    return tuple(step * count for count in range(1, max(2, -(-highest // step)) + 1))
+    return tuple(step * count for count in range(1, max(1, -(-highest // step)) + 1))
 
 
 def _label(moment: datetime, over: Range) -> str:

@@ -64,14 +64,18 @@ def span(passed: timedelta) -> str:
 def inert(value: Any) -> str:
     """A value an installation sent, as one line of text without characters that steer its surroundings.
 
-    Control and format characters, those that turn the direction of writing among them, are shown by
-    their numbers.
+    Control and format characters, those that turn the direction of writing among them, and line ends
+    of every kind are shown by their numbers.
     """
     shown = "".join(
-        f"\\u{ord(character):04x}" if unicodedata.category(character)[0] == "C" else character
-        for character in str(value)
+        character if _is_harmless(character) else f"\\u{ord(character):04x}" for character in str(value)
     )
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+
+
+def _is_harmless(character: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] != "C" and category not in {"Zl", "Zp"}
 
 
 def short_id(value: Any) -> str:

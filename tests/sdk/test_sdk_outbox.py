@@ -309,6 +309,20 @@ def test_a_spoiled_file_is_set_aside_and_a_new_one_begun(outbox, tmp_path, spoil
     assert len(list(path.parent.glob(FILE + ".spoiled-*[0-9]"))) == 1
 
 
+def test_a_newer_versions_columns_are_left_alone(outbox):
+    with outbox.transaction() as ledger:
+        ledger.put("claim", {"status": "trial"})
+        for table in ("state", "counter", "ping", "upload"):
+            ledger._db.execute(f"ALTER TABLE {table} ADD COLUMN newer TEXT DEFAULT 'x'")
+        ledger._db.execute("PRAGMA user_version = 2")
+    with outbox.transaction() as ledger:
+        ledger.count({"a": 1})
+        ledger.put("due", 1)
+        ledger.queue(a_ping())
+        assert ledger.upload(build).pings[0][0] == 1
+        assert ledger.get("claim") == {"status": "trial"}
+
+
 def test_an_empty_file_is_a_new_outbox(tmp_path):
     (tmp_path / FILE).write_bytes(b"")
     with Outbox(str(tmp_path)).transaction() as ledger:

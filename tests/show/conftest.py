@@ -5,6 +5,7 @@ import dataclasses
 import warnings
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
@@ -45,6 +46,10 @@ class Site:
     def __init__(self, url, dsn, app):
         self.url, self.dsn, self.app = url, dsn, app
         self._clients = []
+
+    @property
+    def database(self):
+        return urlsplit(self.dsn).path.removeprefix("/")
 
     async def execute(self, sql, *arguments):
         connection = await asyncpg.connect(self.dsn)
@@ -119,12 +124,12 @@ def open_site(database, tmp_path, monkeypatch):
     monkeypatch.setattr(connections, "LAME_DUCK_SECONDS", 0)  # nobody is left whom a stop could surprise
 
     @asynccontextmanager
-    async def opened(**settings):
+    async def opened(*, through=None, **settings):
         settings = dataclasses.replace(Settings(data=tmp_path, jobs=False), **settings)
         leaving = asyncio.Event()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Bare functions are deprecated", DeprecationWarning)
-            app = create_app(settings, open_keyring(settings.keyring), database, leaving)
+            app = create_app(settings, open_keyring(settings.keyring), through or database, leaving)
         door, socket = Door(app, leaving), bind("127.0.0.1", 0)
         await door.open(socket)
         site = Site(f"http://127.0.0.1:{socket.getsockname()[1]}", database, app)
@@ -135,6 +140,30 @@ def open_site(database, tmp_path, monkeypatch):
             await door.close()
 
     return opened
+
+
+class Wire:
+    """The way to PostgreSQL, which can be cut: a directory of sockets by another name."""
+
+    def __init__(self, path, cluster, dsn):
+        self.path, self.cluster = path, cluster
+        self.dsn = dsn.replace(str(cluster.home), str(path))
+        self.mend()
+
+    def mend(self):
+        self.path.symlink_to(self.cluster.home)
+
+    async def cut(self, site):
+        self.path.unlink()
+        await site.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
+            site.database,
+        )
+
+
+@pytest.fixture
+def wire(tmp_path, cluster, database):
+    return Wire(tmp_path / "pg", cluster, database)
 
 
 @pytest.fixture

@@ -1,0 +1,12 @@
+-- Spreads the tables that grow with the fleet over a Citus cluster; once, after "telemetry-server migrate",
+-- on the coordinator, while no server runs. The software and its SQL stay the same. Citus 12 or newer.
+--
+-- All rows of one installation live on one shard: its history, its export and its erasure are local.
+
+SELECT create_reference_table('products');
+SELECT create_distributed_table('installations', 'installation_id');
+SELECT create_distributed_table('states', 'installation_id', colocate_with => 'installations');
+SELECT create_distributed_table('pings', 'installation_id', colocate_with => 'installations');
+SELECT create_distributed_table('forks', 'installation_id', colocate_with => 'installations');
+SELECT create_distributed_table('lineage', 'installation_id', colocate_with => 'installations');
+SELECT create_distributed_table('quarantine', 'installation_id', colocate_with => 'installations');

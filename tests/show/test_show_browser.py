@@ -1,0 +1,145 @@
+"""The pages in a real browser, from a real server process."""
+
+import shutil
+from contextlib import asynccontextmanager
+
+import pytest
+from demo_fleet import DemoFleet
+from installation import Installation
+from playwright.async_api import async_playwright
+
+from telemetry_server.store.partitions import make_partitions
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Playwright's own pipes
+]
+
+
+@asynccontextmanager
+async def opened(server, **options):
+    """A page of a browser that is signed in, and what went wrong in it."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = await (await browser.new_context(**options)).new_page()
+        wrong = []
+        page.on(
+            "console",
+            lambda message: wrong.append(message.text) if message.type in {"error", "warning"} else None,
+        )
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith(server.url) else wrong.append(request.url),
+        )
+        link = server.command("sign-in", "--listen", server.listen)["url"]
+        await page.goto(link)
+        await page.get_by_role("button", name="Sign in").click()
+        await page.wait_for_url(f"{server.url}/")
+        yield page, wrong
+        await browser.close()
+
+
+@pytest.fixture
+async def settled(server, connection):
+    """A server with a fleet to look at."""
+    from datetime import UTC, datetime, timedelta
+
+    for days in (60, 30):
+        await make_partitions(connection, (datetime.now(UTC) - timedelta(days=days)).date())
+    [row] = await server.fetch("SELECT slug, product_id FROM products")
+    server.fleet = await DemoFleet(
+        server.database, {row["slug"]: row["product_id"]}, installations=60, days=35
+    ).settle()
+    return server
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_page_breaks_its_own_rules_or_grows_wider_than_its_window(settled, scheme):
+    paths = ["/", "/?range=24h", "/installations", f"/installations/{settled.fleet[0]}", "/intake"]
+    async with opened(settled, color_scheme=scheme) as (page, wrong):
+        for width in (1280, 400):
+            await page.set_viewport_size({"width": width, "height": 800})
+            for path in paths:
+                await page.goto(settled.url + path)
+                assert await page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+                ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+                assert (int(ground[4:].split(",")[0]) < 60) == (scheme == "dark")
+        assert wrong == []
+
+
+async def test_the_keyboard_reaches_everything(settled):
+    async with opened(settled) as (page, wrong):
+        await page.keyboard.press("g")
+        await page.keyboard.press("i")
+        await page.wait_for_url("**/installations")
+        await page.keyboard.press("/")
+        await page.keyboard.type(str(settled.fleet[3])[:13])
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/installations?q=*")
+        assert await page.locator("tbody tr").count() == 1
+        await page.get_by_role("link", name="Clear all").click()
+        for key in ("j", "j", "j", "k"):
+            await page.keyboard.press(key)
+        second = await page.locator("tbody tr a").nth(1).get_attribute("href")
+        assert await page.evaluate("document.activeElement.getAttribute('href')") == second
+        await page.keyboard.press("Enter")
+        await page.wait_for_url(f"**{second}")
+        await page.keyboard.press("?")
+        assert await page.get_by_role("dialog").is_visible()
+        await page.keyboard.press("Escape")
+        assert not await page.locator("#help").is_visible()
+        await page.keyboard.press("g")
+        await page.keyboard.press("o")
+        await page.wait_for_url(f"{settled.url}/")
+        assert wrong == []
+
+
+async def test_the_chosen_colours_stay(settled):
+    async with opened(settled, color_scheme="light") as (page, wrong):
+        before = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        await page.get_by_role("button", name="Light or dark").click()
+        chosen = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        await page.goto(f"{settled.url}/installations")
+        assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == chosen != before
+        assert wrong == []
+
+
+async def test_everything_works_without_scripts(settled):
+    async with opened(settled, java_script_enabled=False) as (page, wrong):
+        assert await page.get_by_role("heading", name="Overview").is_visible()
+        await page.get_by_role("link", name="7 days").click()
+        await page.get_by_role("link", name="licensed", exact=True).click()
+        await page.wait_for_url("**/installations?seen=7d&license_status=licensed")
+        await page.select_option("select[name=license_source]", "direct")
+        await page.get_by_role("button", name="Filter").click()
+        await page.wait_for_url("**/installations?license_status=licensed&license_source=direct&seen=7d")
+        assert await page.locator("tbody tr").count() > 3
+        await page.locator("tbody tr a").first.click()
+        await page.get_by_role("button", name="Sign out").click()
+        await page.wait_for_url("**/sign-in")
+        await page.goto(settled.url)
+        assert await page.get_by_role("heading", name="Please sign in").is_visible()
+        assert wrong == []
+
+
+async def test_hostile_words_do_nothing_in_a_browser(server):
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    copy = await Installation.enrolled(server)
+    answer = await copy.send(
+        copy.ping(
+            os={"type": "linux", "name": evil, "version": "\"'><svg onload=alert(3)>"},
+            service={"version": evil},
+        ),
+        copy.ping(license={"status": "trial", "source_detail": evil * 4, "edition": "{{7*7}}"}),
+    )
+    assert answer.statuses == ["accepted", "accepted"]
+    async with opened(server) as (page, wrong):
+        for path in ("/", "/installations", f"/installations/{copy.id}"):
+            await page.goto(server.url + path)
+            assert await page.locator("main img, main script").count() == 0
+        assert wrong == []

@@ -1,0 +1,232 @@
+"""Ranges, charts, histories and words: what the pages are computed from. No server needed."""
+
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import MultiDict
+
+from telemetry_server.errors import BadRequest
+from telemetry_server.routing import Parameter
+from telemetry_server.show import charts, history, words
+from telemetry_server.show.filters import FILTERS, filters_from, identities
+from telemetry_server.show.query import IDENTIFIER, MOMENT, integer, one_of, read_query, text
+from telemetry_server.show.ranges import RANGES
+
+NOW = datetime(2026, 11, 22, 10, 17, 3, tzinfo=UTC)
+moments = st.datetimes(datetime(2001, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+
+
+# ── ranges ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_range_ends_with_the_step_that_is_not_over():
+    assert RANGES["7d"].since(NOW) == datetime(2026, 11, 16, tzinfo=UTC)
+    assert RANGES["24h"].since(NOW) == datetime(2026, 11, 21, 11, tzinfo=UTC)
+    assert list(RANGES["30d"].starts(NOW))[-1] == datetime(2026, 11, 22, tzinfo=UTC)
+
+
+@given(moments, st.sampled_from(list(RANGES.values())))
+def test_now_lies_in_the_last_step(now, over):
+    *_, last = starts = list(over.starts(now))
+    assert len(starts) == over.steps
+    assert last <= now < last + over.step
+
+
+# ── charts ──────────────────────────────────────────────────────────────────────────────────
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=90))
+def test_columns_stay_within_the_chart_and_keep_their_values(values):
+    starts = [NOW + timedelta(days=n) for n in range(len(values))]
+    chart = charts.columns(zip(starts, values, strict=True), RANGES["30d"], height=160)
+    assert [column.value for column in chart.columns] == values
+    assert chart.total == sum(values)
+    for column in chart.columns:
+        assert 0 <= column.x <= column.x + column.width <= 100.01
+        assert column.y + column.height == pytest.approx(160, abs=0.2)
+        assert column.y >= 0
+    assert max(values) <= chart.lines[-1].value
+    assert 1 <= len(chart.lines) <= 3
+    assert chart.columns[-1].label
+
+
+@pytest.mark.parametrize(
+    ("highest", "lines"),
+    [
+        (0, [1]),
+        (1, [1]),
+        (3, [1, 2, 3]),
+        (4, [2, 4]),
+        (7, [5, 10]),
+        (144, [50, 100, 150]),
+        (1000, [500, 1000]),
+    ],
+)
+def test_lines_stand_at_round_values(highest, lines):
+    chart = charts.columns([(NOW, highest)], RANGES["7d"])
+    assert [line.value for line in chart.lines] == lines
+
+
+@given(st.lists(st.tuples(st.text(), st.integers(0, 10**9))))
+def test_the_parts_of_a_bar_fill_it(counts):
+    parts = charts.stack(counts)
+    assert [part.count for part in parts] == [count for _, count in counts if count]
+    if parts:
+        assert parts[-1].x + parts[-1].width == pytest.approx(100, abs=0.01)
+
+
+# ── words ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("passed", "shown"), [
+    ({"seconds": 3}, "just now"), ({"seconds": -30}, "just now"), ({"minutes": 1}, "1 min ago"), ({"hours": 23}, "23 h ago"),
+    ({"days": 40}, "40 d ago"), ({"days": 800}, "2 y ago"), ({"hours": -5}, "in 5 h"),
+])  # fmt: skip
+def test_moments_are_told_roughly(passed, shown):
+    assert words.ago(NOW - timedelta(**passed), NOW) == shown
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "shown"),
+    [(0, 0, "0 %"), (0, 9, "0 %"), (1, 1000, "< 1 %"), (1, 3, "33 %"), (999, 1000, "99 %"), (9, 9, "100 %")],
+)
+def test_shares_are_never_rounded_to_nothing_or_to_all(part, whole, shown):
+    assert words.share(part, whole) == shown
+
+
+@given(st.text(max_size=300))
+def test_inert_text_is_one_short_line_that_steers_nothing(value):
+    shown = words.inert(value)
+    assert all(c.isprintable() or unicodedata.category(c) == "Zs" for c in shown)
+    assert len(shown) <= 121
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=100))
+def test_plain_text_is_left_as_it_is(value):
+    assert words.inert(value) == value
+
+
+def test_countries_have_names_and_other_words_stay():
+    assert words.country("DE") == "Germany"
+    assert words.country("unknown") == "unknown"
+    assert words.country(None) == "unknown"
+    assert words.country("<b>") == "<b>"
+
+
+def test_days_are_cut_from_moments_and_other_words_stay():
+    assert words.day("2027-01-31T00:00:00Z") == "2027-01-31"
+    assert words.day("soon") == "soon"
+
+
+def test_ranges_of_numbers_are_told_inclusively():
+    assert words.numbers([(1, 4), (5, 6), (1000, 2001)]) == "1 to 3, 5, 1,000 to 2,000"
+
+
+# ── queries ─────────────────────────────────────────────────────────────────────────────────
+
+PARAMETERS = (
+    Parameter("limit", "", integer(1, 500, default=50)),
+    Parameter("id", "", IDENTIFIER),
+    Parameter("since", "", MOMENT),
+    Parameter("word", "", text()),
+    Parameter("kind", "", one_of("a", "b")),
+)
+
+
+def asked(*pairs):
+    return read_query(SimpleNamespace(query=MultiDict(pairs)), PARAMETERS)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["limit", "id", "since", "word", "kind", "other"]), st.text())))
+def test_a_query_is_read_or_refused_and_nothing_else(pairs):
+    try:
+        values = asked(*pairs)
+    except BadRequest:
+        values = None
+    if values is None:
+        return
+    assert {name for name, _ in pairs} | {"limit"} == values.keys()
+    assert 1 <= values["limit"] <= 500
+    assert "\0" not in values.get("word", "")
+
+
+def test_defaults_are_filled_in_and_types_are_right():
+    assert asked() == {"limit": 50}
+    values = asked(("since", "2026-11-22T11:00:00 01:00"), ("id", "019AB6EF-F2A0-7C44-8D53-1B6A0F4E7C90"))
+    assert values["since"] == datetime(2026, 11, 22, 10, tzinfo=UTC)
+    assert str(values["id"]) == "019ab6ef-f2a0-7c44-8d53-1b6a0f4e7c90"
+
+
+@given(st.text("0123456789abcdefABCDEF-", min_size=1, max_size=36))
+def test_the_beginning_of_an_id_is_a_range_of_ids(prefix):
+    low, high = identities(prefix)
+    digits = prefix.replace("-", "").lower()[:32]
+    assert low.hex.startswith(digits)
+    assert high.hex.startswith(digits)
+    assert low <= high
+
+
+def test_every_filter_reaches_the_database():
+    values = {"seen": "7d", "new": "7d", "q": "01", "attention": "forked"}
+    for parameter in FILTERS:
+        value = values.get(parameter.name, "x")
+        chosen, plain = filters_from({parameter.name: value}, NOW), filters_from({}, NOW)
+        assert chosen != plain, parameter.name
+
+
+# ── histories ───────────────────────────────────────────────────────────────────────────────
+
+
+def ping(sequence, day, state="a", facts=None, features=None):
+    import orjson
+
+    return {
+        "sequence": sequence,
+        "received_at": NOW + timedelta(days=day),
+        "state": state,
+        "facts": orjson.dumps(facts or {}).decode(),
+        "place": "{}",
+        "details": '{"reason":"heartbeat"}',
+        "features": features,
+    }
+
+
+DAY = timedelta(days=1)
+
+
+def test_changes_are_told_between_neighbours_only_and_by_their_names():
+    rows = [
+        ping(3, 3, "b", {"os": {"name": "debian"}, "host": {"fingerprint": {"x": 1}}}),
+        ping(2, 2, "b", {"os": {"name": "debian"}, "host": {"fingerprint": {"x": 1}}}),
+        ping(1, 1, "a", {"os": {"name": "ubuntu", "version": "22"}}),
+    ]
+    third, second, first = history.entries(rows, None, DAY)
+    assert third.changes == first.changes == ()
+    assert [(c.fact, c.before, c.after) for c in second.changes] == [
+        ("host.fingerprint.x", None, 1),
+        ("os.name", "ubuntu", "debian"),
+        ("os.version", "22", None),
+    ]
+
+
+def test_holes_and_silences_are_told():
+    [last, *_] = history.entries([ping(9, 20), ping(3, 10)], None, DAY)
+    assert last.missing == (4, 9)
+    assert last.silence == 10 * DAY
+    assert last.hollow == 5
+    [usual, *_] = history.entries([ping(4, 2), ping(3, 0)], None, DAY)
+    assert (usual.missing, usual.silence, usual.hollow) == (None, None, 0)
+
+
+def test_a_hole_of_millions_does_not_make_millions_of_marks():
+    [last, *_] = history.entries([ping(10**9, 2), ping(3, 0)], None, DAY)
+    assert last.hollow < 20
+
+
+def test_the_ping_before_a_page_is_what_its_last_row_is_compared_with():
+    [only] = history.entries([ping(5, 5, "b", {"os": {"name": "x"}})], ping(4, 4), DAY)
+    assert [change.fact for change in only.changes] == ["os.name"]
