@@ -1,6 +1,7 @@
 """The composition root: the only file that knows all others."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -16,7 +17,7 @@ from telemetry_server.enrich.place import Atlas
 from telemetry_server.enrich.steps import add_place, hash_license_key, mark_doubtful_time, name_state
 from telemetry_server.jobs import Chore, Job, running
 from telemetry_server.keyring import Keyring
-from telemetry_server.middleware import for_browsers, surround
+from telemetry_server.middleware import for_browsers, no_such_address, no_such_method, told
 from telemetry_server.receive.body import LARGEST_SENT
 from telemetry_server.receive.enroll import Enrolments
 from telemetry_server.receive.limiter import Limiter, refuse_flood
@@ -68,9 +69,9 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         most_bytes=settings.most_waiting_mebibytes * 2**20,
     )
 
-    async def look_again() -> bool:
+    async def look_again() -> None:
         keyring.reload()
-        return await catalogue.look_again()
+        await catalogue.look_again()
 
     uploads = Uploads(
         steps=[
@@ -105,10 +106,10 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
     )
 
-    app = web.Application(middlewares=[surround(leaving)], client_max_size=LARGEST_SENT)
+    app = web.Application(client_max_size=LARGEST_SENT)
     app[keys.SETTINGS], app[keys.POOL], app[keys.ATLAS] = settings, pool, atlas
     app[keys.ROUTES] = (*receive_routes(uploads, enrolments), *SHOW_ROUTES)
-    _register(app, app[keys.ROUTES])
+    _register(app, app[keys.ROUTES], leaving)
     app.cleanup_ctx.extend([_owned(pool), _owned(writer)])
     jobs = job_table(settings) if settings.jobs else ()
     app.cleanup_ctx.append(_owned(tally.kept_to_the_last(pool.acquire)))
@@ -116,12 +117,17 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     return app
 
 
-def _register(app: web.Application, routes: tuple[Route, ...]) -> None:
+def _register(app: web.Application, routes: tuple[Route, ...], leaving: asyncio.Event) -> None:
+    methods: dict[str, set[str]] = defaultdict(set)
     for route in routes:
         handler = route.handler
         if route.access not in {Access.PRODUCT_KEY, Access.SIGNATURE}:
             handler = for_browsers(guard(route))
-        app.router.add_route(route.method, route.path, handler)
+        app.router.add_route(route.method, route.path, told(handler, leaving))
+        methods[route.path].add(route.method)
+    for path, allowed in methods.items():
+        app.router.add_route("*", path, told(no_such_method(allowed), leaving))
+    app.router.add_route("*", "/{path:.*}", told(no_such_address, leaving))
 
 
 def _owned(resource: AbstractAsyncContextManager[Any]) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -76,34 +76,30 @@ class PingReader:
 
     def _count_unknown(self, raw: dict[str, Any]) -> int:
         known = self._known
-        unknown = len(raw.keys() - known[""])
-        for section in self._sections:
-            if section in raw and isinstance(found := raw[section], dict):
-                unknown += len(found.keys() - known[section])
+        unknown = 0 if known[""].issuperset(raw) else len(raw.keys() - known[""])
+        for name, value in raw.items():
+            if type(value) is dict and name in known and not known[name].issuperset(value):
+                unknown += len(value.keys() - known[name])
         return unknown
 
     def _formats_hold(self, ping: Any) -> bool:
+        """The patterns of names and digests, which the types leave to us."""
+        names: list[str] = []
         for section, name, kind in self._formats:
-            holder = getattr(ping, section) if section else ping
-            value = UNSET if holder is UNSET else getattr(holder, name)
-            if value is UNSET or value is None:
+            holder = getattr(ping, section)
+            value = None if holder is UNSET else getattr(holder, name)
+            if value is None or value is UNSET:
                 continue
-            if not self._value_holds(kind, value):
+            if kind is Kind.NAME:
+                names.append(value)
+                continue
+            if kind is not Kind.DIGEST:
+                names.extend(value)
+            if not _values_hold(kind, value):
                 return False
-        return True
+        return self._are_names(names)
 
-    def _value_holds(self, kind: Kind, value: Any) -> bool:
-        match kind:
-            case Kind.NAME:
-                return self._are_names((value,))
-            case Kind.DIGEST:
-                return _is_digest(value)
-            case Kind.COUNTERS:
-                return self._are_names(value) and _are_counts(value.values())
-            case _:
-                return self._are_names(value) and all(map(_is_digest, value.values()))
-
-    def _are_names(self, names: Iterable[str]) -> bool:
+    def _are_names(self, names: list[str]) -> bool:
         """Names repeat from ping to ping: the pattern is run once for each, the memory is bounded."""
         if self._good_names.issuperset(names):
             return True
@@ -189,6 +185,14 @@ def _take_out(raw: dict[str, Any], field: Field) -> int:
     if not holder:
         del raw[field.section]
     return 1
+
+
+def _values_hold(kind: Kind, value: Any) -> bool:
+    if kind is Kind.DIGEST:
+        return _is_digest(value)
+    if kind is Kind.DIGESTS:
+        return all(map(_is_digest, value.values()))
+    return _are_counts(value.values())
 
 
 def _is_digest(value: Any) -> bool:

@@ -29,7 +29,10 @@ def fields_page(registry: Registry) -> str:
     for carrier, title in ((Carrier.UPLOAD, "Once in an upload"), (Carrier.PING, "In each ping")):
         parts += [f"## {title}\n", _HEADING, *(_row(field) for field in registry.of(carrier)), ""]
     parts += ["## Why\n", *(f"- **{name}**: {text}" for name, text in registry.purposes.items()), ""]
-    parts += ["## How long\n", *(f"- **{n}**: {r.days} days. {r.then}" for n, r in registry.retention.items())]
+    parts += [
+        "## How long\n",
+        *(f"- **{n}**: {r.days} days. {r.then}" for n, r in registry.retention.items()),
+    ]
     return "\n".join(parts) + "\n"
 
 

@@ -13,10 +13,10 @@ import click
 from telemetry_server.cli.formats import Format, head, writer
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import progress, say
-from telemetry_server.cli.rows import Rows, Wanted, What, rows
 from telemetry_server.cli.session import connection
 from telemetry_server.settings import Settings
 from telemetry_server.store.embedded.dumps import whole
+from telemetry_server.store.export import Rows, Wanted, What, rows
 from telemetry_server.store.products import product_by_slug
 
 REPORT_EVERY = 1_000

@@ -26,7 +26,7 @@ SIGN_IN_MINUTES = 60
 @click.option("--workers", type=int, help="Server processes on the one port.")
 @click.option("--product", metavar="NAME", help="Make this product first, if there is none yet.")
 @click.pass_context
-def serve(context: click.Context, **options: Any) -> None:
+def serve(context: click.Context, /, **options: Any) -> None:
     """Receive pings and show pages, until SIGTERM or Ctrl-C.
 
     Without TELEMETRY_DATABASE_URL it runs a PostgreSQL of its own in the data directory.

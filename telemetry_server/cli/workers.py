@@ -107,7 +107,10 @@ async def _worker_life(site: Site) -> None:
 
 
 def stop_on_signals(*, only_terminate: bool = False) -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set. A terminal sends SIGINT to all: workers leave it to their parent."""
+    """An event that SIGTERM and SIGINT set.
+
+    A terminal sends SIGINT to every process at once: workers leave it to their parent.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)

@@ -61,7 +61,7 @@ class Enrolments:
         self._trusted_proxies = trusted_proxies
         self._keep_address = keep_address
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def post(self, request: web.Request) -> web.Response:
         headers = request.headers
         forwarded = headers.getall("X-Forwarded-For", ())
         address = client_address(request.remote, forwarded, self._trusted_proxies)

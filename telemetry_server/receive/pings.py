@@ -18,14 +18,14 @@ from telemetry_server.settings import Network
 COME_BACK_SECONDS = (5, 60)  # a fleet must not come back at once
 
 Write: TypeAlias = Callable[[SignedUpload, int], Awaitable[Written]]
-LookAgain: TypeAlias = Callable[[], Awaitable[bool]]
+LookAgain: TypeAlias = Callable[[], Awaitable[None]]
 Count: TypeAlias = Callable[[Arrival, Written], None]
 
 
 class Uploads:
     """The handler of uploads: `steps` run in order, `write` commits, `count` is told what became of it.
 
-    `look_again` takes up products and master keys that are new, and tells whether that may have helped.
+    `look_again` takes up products and master keys that are new.
     """
 
     def __init__(
@@ -45,13 +45,12 @@ class Uploads:
         self._trusted_proxies = trusted_proxies
         self._keep_address = keep_address
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def post(self, request: web.Request) -> web.Response:
         arrival = await self._receive(request)
         try:
             self._run(arrival)
         except UnknownSigner:
-            if not await self._look_again():
-                raise
+            await self._look_again()
             self._run(arrival)
         written = await self._commit(arrival)
         self._count(arrival, written)

@@ -31,7 +31,7 @@ def routes(uploads: Uploads, enrolments: Enrolments) -> tuple[Route, ...]:
         Route(
             "POST",
             "/v1/enroll",
-            enrolments,
+            enrolments.post,
             "Get an identity",
             Access.PRODUCT_KEY,
             body="EnrolmentRequest",
@@ -41,7 +41,7 @@ def routes(uploads: Uploads, enrolments: Enrolments) -> tuple[Route, ...]:
         Route(
             "POST",
             "/v1/pings",
-            uploads,
+            uploads.post,
             "Send pings",
             Access.SIGNATURE,
             body="Upload",

@@ -1,5 +1,6 @@
 """The products, kept in memory by each server process: every upload asks for one."""
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -23,21 +24,23 @@ class Catalogue:
         self._pool = pool
         self._clock = clock
         self._read_at = _NEVER
+        self._looking = asyncio.Lock()
         self._by_slug: dict[str, Product] = {}
         self._by_key: dict[str, tuple[float, Product | None]] = {}
 
     async def refresh(self) -> None:
         """Reads the products anew; a job does so every few seconds."""
+        started_at = self._clock()
         async with translated(), self._pool.acquire() as connection:
             self._by_slug = {product.slug: product for product in await all_products(connection)}
-        self._read_at = self._clock()
+        self._read_at = started_at
 
-    async def look_again(self) -> bool:
-        """Reads the products anew, but at most once a second; False where it was too soon."""
-        if self._clock() - self._read_at < 1:
-            return False
-        await self.refresh()
-        return True
+    async def look_again(self) -> None:
+        """Reads the products anew, once for all who ask at the same time."""
+        asked_at = self._clock()
+        async with self._looking:
+            if self._read_at < asked_at:
+                await self.refresh()
 
     def find(self, slug: str) -> Product | None:
         """The product of that slug. Raises Unavailable before the products were read for the first time."""

@@ -55,7 +55,7 @@ async def operator_connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         connection = await connect(dsn)
     except (*AWAY, asyncpg.PostgresError, ValueError) as error:
         raise DatabaseUnreachable(
-            f"PostgreSQL cannot be reached ({error or type(error).__name__}). "
+            f"PostgreSQL cannot be reached ({str(error) or type(error).__name__}). "
             "Check TELEMETRY_DATABASE_URL and that the server runs."
         ) from error
     try:

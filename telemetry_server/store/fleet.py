@@ -12,7 +12,7 @@ from uuid import UUID
 import asyncpg
 
 from telemetry_server.store.queries import load
-from telemetry_server.store.reading import reading
+from telemetry_server.store.reading import Pool, reading
 
 SQL = load("fleet")
 
@@ -73,21 +73,19 @@ class Known:
         return tuple((end, start) for end, start in zip(ends, starts, strict=False) if end < start)
 
 
-async def products(pool: asyncpg.Pool) -> list[Row]:
+async def products(pool: Pool) -> list[Row]:
     """Every product by slug: slug, name, ping_interval_seconds, created_at, product_keys, installations."""
     async with reading(pool) as connection:
         return _rows(await connection.fetch(SQL["products_shown"]))
 
 
-async def installations(
-    pool: asyncpg.Pool, filters: Filters, *, below: UUID = HIGHEST, limit: int
-) -> list[Row]:
+async def installations(pool: Pool, filters: Filters, *, below: UUID = HIGHEST, limit: int) -> list[Row]:
     """At most `limit` installations, the newest identity first, below the one given."""
     async with reading(pool) as connection:
         return _rows(await connection.fetch(SQL["installations"], *filters.values, below, limit))
 
 
-async def facets(pool: asyncpg.Pool, filters: Filters) -> dict[str, dict[str | None, int]]:
+async def facets(pool: Pool, filters: Filters) -> dict[str, dict[str | None, int]]:
     """Installations by value, by facet, the most frequent first; None stands for the rare values."""
     counted: dict[str, dict[str | None, int]] = {}
     async with reading(pool) as connection:
@@ -97,7 +95,7 @@ async def facets(pool: asyncpg.Pool, filters: Filters) -> dict[str, dict[str | N
     return counted
 
 
-async def installation(pool: asyncpg.Pool, installation_id: UUID) -> Known | None:
+async def installation(pool: Pool, installation_id: UUID) -> Known | None:
     """Everything about one installation but its pings; None when it is not known."""
     async with reading(pool) as connection:
         row = await connection.fetchrow(SQL["installation"], installation_id)
@@ -115,16 +113,14 @@ async def installation(pool: asyncpg.Pool, installation_id: UUID) -> Known | Non
         )
 
 
-async def history(
-    pool: asyncpg.Pool, installation_id: UUID, *, below: int = LAST_NUMBER, limit: int
-) -> list[Row]:
+async def history(pool: Pool, installation_id: UUID, *, below: int = LAST_NUMBER, limit: int) -> list[Row]:
     """At most `limit` pings of one installation, the highest number first, below the one given."""
     async with reading(pool) as connection:
         return _rows(await connection.fetch(SQL["history"], installation_id, below, limit))
 
 
 async def pings(
-    pool: asyncpg.Pool,
+    pool: Pool,
     *,
     installation_id: UUID | None = None,
     since: datetime | None = None,

@@ -11,6 +11,7 @@ from telemetry_server.store.queries import load
 
 SQL = load("job_log")
 
+
 async def run_locked(
     acquire: Acquire,
     name: str,

@@ -11,6 +11,7 @@ from telemetry_server.store.queries import load
 SQL = load("partitions")
 
 MONTHS_AHEAD = 3
+_WITHIN = "received_at >= $1 AND received_at < $2"
 _NAME = re.compile(r"pings_(\d{4})_(\d{2})")
 
 
@@ -58,8 +59,8 @@ async def _make(connection: asyncpg.Connection, month: date) -> None:
         await connection.execute(f'CREATE TABLE "{name}" (LIKE pings INCLUDING CONSTRAINTS)')
         await connection.execute("LOCK TABLE pings_default IN ACCESS EXCLUSIVE MODE")
         await connection.execute(
-            f"WITH moved AS (DELETE FROM pings_default WHERE received_at >= $1 AND received_at < $2 RETURNING *)"  # noqa: S608
-            f' INSERT INTO "{name}" SELECT * FROM moved',
+            f"WITH moved AS (DELETE FROM pings_default WHERE {_WITHIN} RETURNING *) "  # noqa: S608  a date
+            f'INSERT INTO "{name}" SELECT * FROM moved',
             *(start, end),
         )
         await connection.execute(

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import asyncpg
 
@@ -10,6 +10,8 @@ from telemetry_server.errors import Unavailable
 from telemetry_server.store.database import translated
 
 SECONDS = 5.0
+
+Pool: TypeAlias = asyncpg.Pool
 
 
 class TooSlow(Unavailable):
@@ -19,7 +21,7 @@ class TooSlow(Unavailable):
 
 
 @asynccontextmanager
-async def reading(pool: asyncpg.Pool, seconds: float = SECONDS) -> AsyncIterator[asyncpg.Connection]:
+async def reading(pool: Pool, seconds: float = SECONDS) -> AsyncIterator[asyncpg.Connection]:
     """A read-only transaction, each statement of which may take `seconds`.
 
     Raises TooSlow, or Unavailable when PostgreSQL is away.

@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from demo_fleet import DemoFleet
@@ -47,8 +48,6 @@ async def opened(server, **options):
 @pytest.fixture
 async def settled(server, connection):
     """A server with a fleet to look at."""
-    from datetime import UTC, datetime, timedelta
-
     for days in (60, 30):
         await make_partitions(connection, (datetime.now(UTC) - timedelta(days=days)).date())
     [row] = await server.fetch("SELECT slug, product_id FROM products")
@@ -83,6 +82,7 @@ async def test_the_keyboard_reaches_everything(settled):
         await page.wait_for_url("**/installations?q=*")
         assert await page.locator("tbody tr").count() == 1
         await page.get_by_role("link", name="Clear all").click()
+        await page.wait_for_url(f"{settled.url}/installations")
         for key in ("j", "j", "j", "k"):
             await page.keyboard.press(key)
         second = await page.locator("tbody tr a").nth(1).get_attribute("href")

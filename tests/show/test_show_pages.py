@@ -139,7 +139,7 @@ async def test_what_needs_a_look_is_told_and_leads_on(person, fleet, product):
     )
     page = await look(person, "/")
     assert "11 pings rejected today" in page.text
-    assert "1 pings in quarantine" in page.text
+    assert "1 ping in quarantine" in page.text
     intake = await look(person, "/intake")
     assert "UntranslatableCharacterError" in intake.text
     assert "rejected: too long 7 7" in intake.text

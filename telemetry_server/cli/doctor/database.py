@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from telemetry_server.cli import health
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
 from telemetry_server.cli.session import database
 from telemetry_server.errors import MigrationError, OperatorError
 from telemetry_server.jobs import Job
 from telemetry_server.settings import Settings
+from telemetry_server.store import vitals
 from telemetry_server.store.database import OLDEST_MAJOR, operator_connection
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.partitions import MONTHS_AHEAD, partition_months, stray_count
@@ -32,16 +32,16 @@ async def look(settings: Settings, jobs: Sequence[Job]) -> list[Finding]:
 
 async def _checks(connection: Any, jobs: Sequence[Job]) -> AsyncIterator[Finding]:
     yield _version(connection)
-    yield _durability(await health.durability(connection))
-    yield _clock(await health.clock(connection))
+    yield _durability(await vitals.durability(connection))
+    yield _clock(await vitals.clock(connection))
     migrations = await _migrations(connection)
     yield migrations
     if migrations.advice:
         return
     yield _partitions(await partition_months(connection))
     yield _strays(await stray_count(connection))
-    yield _quarantine(await health.quarantined(connection))
-    for finding in _jobs(jobs, await health.last_runs(connection)):
+    yield _quarantine(await vitals.quarantined(connection))
+    for finding in _jobs(jobs, await vitals.last_runs(connection)):
         yield finding
 
 

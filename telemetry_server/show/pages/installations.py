@@ -16,7 +16,7 @@ from telemetry_server.show.items import installation_item
 from telemetry_server.show.query import IDENTIFIER, read_query
 from telemetry_server.show.render import attributions, page
 from telemetry_server.store import fleet
-from telemetry_server.store.reading import TooSlow
+from telemetry_server.store.reading import Pool, TooSlow
 
 PARAMETERS = (
     *FILTERS,
@@ -63,7 +63,7 @@ async def installations(request: web.Request) -> web.Response:
     )
 
 
-async def _facets(pool: Any, filters: fleet.Filters) -> Mapping[str, Mapping[str | None, int]]:
+async def _facets(pool: Pool, filters: fleet.Filters) -> Mapping[str, Mapping[str | None, int]]:
     try:
         return await fleet.facets(pool, filters)
     except TooSlow:  # the rows are there all the same, without their number

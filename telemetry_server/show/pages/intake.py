@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime
 
-import asyncpg
 from aiohttp import web
 
 from telemetry_server import keys
@@ -14,6 +13,7 @@ from telemetry_server.show.query import read_query
 from telemetry_server.show.render import page
 from telemetry_server.store import fleet
 from telemetry_server.store import overview as store
+from telemetry_server.store.reading import Pool
 
 _ROWS = 50
 
@@ -39,7 +39,7 @@ async def intake(request: web.Request) -> web.Response:
 
 
 async def _outcomes(
-    pool: asyncpg.Pool, product: str | None, over: ranges.Range, now: datetime
+    pool: Pool, product: str | None, over: ranges.Range, now: datetime
 ) -> dict[str, charts.Columns]:
     """A small chart of each outcome, by day."""
     days = list(ranges.daily(over).starts(now))

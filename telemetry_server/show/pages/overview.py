@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
-import asyncpg
 from aiohttp import web
 
 from telemetry_server import keys
@@ -17,7 +16,7 @@ from telemetry_server.show.query import one_of, read_query, text
 from telemetry_server.show.render import attributions, link, page
 from telemetry_server.store import fleet
 from telemetry_server.store import overview as store
-from telemetry_server.store.reading import TooSlow
+from telemetry_server.store.reading import Pool, TooSlow
 
 Answer = TypeVar("Answer")
 _Facets: TypeAlias = Mapping[str, Mapping[str | None, int]]
@@ -71,7 +70,7 @@ class Features:
 class _Asked:
     """What one overview is about."""
 
-    pool: asyncpg.Pool
+    pool: Pool
     product: str | None
     over: ranges.Range
     now: datetime
@@ -181,17 +180,26 @@ async def _collect_looks(asked: _Asked, totals: Mapping[str, Any], suspect: int)
     today = await _outcomes_today(asked)
     intake = link("/intake", product=asked.product, range=asked.over.name)
     looks = (
-        Look(forks["installations"], "installations whose identity two copies continued", f"{intake}#forks"),
-        Look(quarantined, "pings in quarantine", f"{intake}#quarantine"),
-        Look(
-            totals.get("with_missing", 0), "installations with missing pings", asked.rows(attention="missing")
+        _look(
+            forks["installations"], "installation", "whose identity two copies continued", f"{intake}#forks"
         ),
-        Look(totals.get("with_lost", 0), "installations with lost pings", asked.rows(attention="lost")),
-        Look(suspect, "pings with a clock far off", f"{intake}#clocks"),
-        Look(today["rejected"], "pings rejected today", f"{intake}#outcomes"),
-        Look(today["unknown_field"], "unknown fields ignored today", f"{intake}#outcomes"),
+        _look(quarantined, "ping", "in quarantine", f"{intake}#quarantine"),
+        _look(
+            totals.get("with_missing", 0),
+            "installation",
+            "with missing pings",
+            asked.rows(attention="missing"),
+        ),
+        _look(totals.get("with_lost", 0), "installation", "with lost pings", asked.rows(attention="lost")),
+        _look(suspect, "ping", "with a clock far off", f"{intake}#clocks"),
+        _look(today["rejected"], "ping", "rejected today", f"{intake}#outcomes"),
+        _look(today["unknown_field"], "field", "unknown and ignored today", f"{intake}#outcomes"),
     )
     return [look for look in looks if look.count]
+
+
+def _look(count: int, noun: str, what: str, path: str) -> Look:
+    return Look(count, f"{noun if count == 1 else noun + 's'} {what}", path)
 
 
 async def _outcomes_today(asked: _Asked) -> dict[str, int]:

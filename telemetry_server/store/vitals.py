@@ -4,28 +4,25 @@ from datetime import datetime
 from typing import Any
 
 from telemetry_server.store.job_log import SQL as JOB_LOG
+from telemetry_server.store.queries import load
 
-_DURABILITY = """
-    SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')
-"""
-_CLOCK = "SELECT clock_timestamp()"
-_QUARANTINED = "SELECT count(*) FROM quarantine"
+SQL = load("vitals")
 
 
 async def durability(connection: Any) -> dict[str, str]:
     """The settings that "committed" rests on: fsync, full_page_writes, synchronous_commit."""
-    return dict(await connection.fetch(_DURABILITY))
+    return dict(await connection.fetch(SQL["durability"]))
 
 
 async def clock(connection: Any) -> datetime:
     """What time it is over there."""
-    now: datetime = await connection.fetchval(_CLOCK)
+    now: datetime = await connection.fetchval(SQL["clock"])
     return now
 
 
 async def quarantined(connection: Any) -> int:
     """How many pings are kept as bytes for a human."""
-    count: int = await connection.fetchval(_QUARANTINED)
+    count: int = await connection.fetchval(SQL["quarantined"])
     return count
 
 

@@ -7,6 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from telemetry_server.store.queries import load
+
+SQL = load("export")
+
 FETCHED_AT_ONCE = 1_000
 FETCH_SECONDS = 3_600
 
@@ -16,25 +20,6 @@ class What(StrEnum):
 
     PINGS = "pings"
     INSTALLATIONS = "installations"
-
-
-_SQL = {
-    What.PINGS: """
-        SELECT * FROM v_pings
-        WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR received_at >= $2)
-    """,
-    What.INSTALLATIONS: """
-        SELECT * FROM v_installations
-        WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR last_received_at >= $2)
-    """,
-}
-
-
-_EXPECTED = {
-    What.PINGS: "SELECT FROM pings WHERE ($1::timestamptz IS NULL OR received_at >= $1)",
-    What.INSTALLATIONS: "SELECT FROM installations WHERE ($1::timestamptz IS NULL OR last_received_at >= $1)",
-}
-"""Explained only: for the joins of the views the planner guesses far too low."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +45,7 @@ class Rows:
 async def rows(connection: Any, wanted: Wanted) -> AsyncIterator[Rows]:
     """All rows as of now, in no order; good while the block lasts."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        statement = await connection.prepare(_SQL[wanted.what])
+        statement = await connection.prepare(SQL[wanted.what])
         attributes = statement.get_attributes()
         yield Rows(
             tuple(attribute.name for attribute in attributes),
@@ -77,5 +62,5 @@ async def rows(connection: Any, wanted: Wanted) -> AsyncIterator[Rows]:
 async def _expected(connection: Any, wanted: Wanted) -> int | None:
     if wanted.product is not None:
         return None
-    [explained] = await (await connection.prepare(_EXPECTED[wanted.what])).explain(wanted.since)
+    [explained] = await (await connection.prepare(SQL[f"expected_{wanted.what}"])).explain(wanted.since)
     return int(explained["Plan"]["Plan Rows"])
