@@ -100,7 +100,7 @@ CREATE TABLE pings (
 ) PARTITION BY RANGE (received_at);
 COMMENT ON TABLE pings IS
     'A row is a ping that counts; what it said of the machine is in states. Written by the writer before '
-    'the upload is acknowledged, never changed. A partition is a month by the server''s clock, made ahead by '
+    'the upload is acknowledged, never changed but for its address. A partition is a month by the server''s clock, made ahead by '
     'the job "make partitions"; dropped when the retention in fields.toml is over.';
 COMMENT ON COLUMN pings.time_suspect IS
     'The installation''s clock was further off than 400 days back or 10 minutes ahead.';

@@ -15,7 +15,7 @@ from telemetry_server.check.registry import load_registry
 from telemetry_server.check.upload import UploadReader
 from telemetry_server.enrich.place import Atlas
 from telemetry_server.enrich.steps import add_place, hash_license_key, mark_doubtful_time, name_state
-from telemetry_server.jobs import Chore, Job, running
+from telemetry_server.jobs import Chore, Job, Shared, running
 from telemetry_server.keyring import Keyring
 from telemetry_server.middleware import for_browsers, no_such_address, no_such_method, told
 from telemetry_server.receive.body import LARGEST_SENT
@@ -29,7 +29,6 @@ from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.access import guard
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
-from telemetry_server.store.access import forget_sessions
 from telemetry_server.store.catalogue import Catalogue
 from telemetry_server.store.database import connect_writer, make_pool
 from telemetry_server.store.products import keep_parent
@@ -49,7 +48,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
             every=timedelta(days=1),
         ),
         Job("empty quarantine", upkeep.empty_quarantine, every=timedelta(days=1)),
-        Job("forget sessions", _forget_sessions, every=timedelta(hours=1)),
+        Job("forget sessions", upkeep.forget_sessions, every=timedelta(hours=1)),
     )
 
 
@@ -70,8 +69,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     )
 
     async def look_again() -> None:
-        keyring.reload()
-        await catalogue.look_again()
+        await asyncio.to_thread(keyring.reload)
+        await catalogue.refresh()
 
     uploads = Uploads(
         steps=[
@@ -85,7 +84,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         ],
         write=writer.write,
         count=tally.count,
-        look_again=look_again,
+        look_again=Shared(look_again).run,
         trusted_proxies=settings.trusted_proxies,
         keep_address=settings.address_retention_days > 0,
     )
@@ -95,7 +94,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         find_by_key=catalogue.find_by_key,
         keep_parent=_with_connection(pool, keep_parent),
         limiter=Limiter(settings.enrolments_per_hour, 3600),
-        notice=_notice(settings),
+        notice=settings.notice,
         trusted_proxies=settings.trusted_proxies,
         keep_address=settings.address_retention_days > 0,
     )
@@ -148,13 +147,3 @@ def _with_connection(pool: Any, call: Callable[..., Any]) -> Callable[..., Any]:
 
 def _in_thread(call: Callable[[], object]) -> Callable[[], Awaitable[object]]:
     return lambda: asyncio.to_thread(call)
-
-
-def _notice(settings: Settings) -> dict[str, str] | None:
-    if not settings.notice_version:
-        return None
-    return {"version": settings.notice_version, "url": settings.notice_url}
-
-
-async def _forget_sessions(connection: Any, now: Any) -> str:
-    return f"removed {await forget_sessions(connection, now)} sessions and sign-in links"

@@ -12,14 +12,15 @@
     ├── MethodNotAllowed                405
     ├── SlowClient                      408   the body did not arrive in time
     ├── TooManyRequests                 429   over its ration; carries when to come back
-    ├── Unavailable                     503   full, or PostgreSQL is away; nothing was kept
+    ├── Unavailable                     503   full, or PostgreSQL is away or slow (store.reading's TooSlow)
     └── OperatorError                         something the person at the command line can mend
         ├── SettingsError                     a setting is wrong or unknown
         ├── MigrationError                    the database is not one this version can use
-        └── (store.embedded adds its own)
+        └── KeyringError, DatabaseUnreachable, ProductExists, NoSuchProduct, BadSlug, EmbeddedError …
+            stand where they are raised
 
 The class docstring is the message unless a better one is given; `status` and `code` are the
-class's. `receive/problems.py` turns them into RFC 9457 documents; the command line prints the
+class's. `middleware.py` turns them into RFC 9457 documents; the command line prints the
 message and leaves with `exit_code`. Driver errors are translated in `store/` only.
 """
 
@@ -123,7 +124,7 @@ class TooManyRequests(TelemetryError):
 
 
 class Unavailable(TelemetryError):
-    """Nothing was kept; send the same bytes again after the time in Retry-After."""
+    """The server cannot answer for this now; send the same again after the time in Retry-After."""
 
     status, code = 503, "unavailable"
 

@@ -2,12 +2,12 @@
 
 A *job* runs for the whole deployment: under an advisory lock, safe to repeat, by hand with
 "telemetry-server run JOB". A *chore* belongs to one server process: it keeps that process's memory
-fresh. `background` is the only place that makes a task.
+fresh.
 """
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +18,7 @@ from telemetry_server.store.database import Acquire
 from telemetry_server.store.job_log import run_locked
 
 _RETRY_SECONDS = 5
+_SHARED_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,28 @@ class Chore:
     every: timedelta
 
 
+class Shared:
+    """Work that many ask for and that is done once for all who asked before it began.
+
+    However many ask, it runs no more often than one after the other, and at most ten times a second.
+    """
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._work = work
+        self._next: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Returns when a run that began after this call has ended; raises what it raised."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._begin())
+        await asyncio.shield(self._next)
+
+    async def _begin(self) -> None:
+        await asyncio.sleep(_SHARED_PAUSE_SECONDS)
+        self._next = None
+        await self._work()
+
+
 async def run_job(job: Job, acquire: Acquire, *, only_if_due: bool = False) -> str | None:
     """Runs the job now; None where another process holds it, or where it is not due."""
     due_after = job.every if only_if_due else timedelta(0)
@@ -48,15 +71,11 @@ async def run_job(job: Job, acquire: Acquire, *, only_if_due: bool = False) -> s
 async def running(jobs: Sequence[Job], chores: Sequence[Chore], acquire: Acquire) -> AsyncIterator[None]:
     """Runs jobs and chores in the background until the block is left."""
     async with asyncio.TaskGroup() as group:
-        tasks = [background(group, _repeat(job.name, job.every, _due(job, acquire))) for job in jobs]
-        tasks += [background(group, _repeat(chore.name, chore.every, chore.run)) for chore in chores]
+        tasks = [group.create_task(_repeat(job.name, job.every, _due(job, acquire))) for job in jobs]
+        tasks += [group.create_task(_repeat(chore.name, chore.every, chore.run)) for chore in chores]
         yield
         for task in tasks:
             task.cancel()
-
-
-def background(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    return group.create_task(work)
 
 
 def _due(job: Job, acquire: Acquire) -> Callable[[], Awaitable[object]]:

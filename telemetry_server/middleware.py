@@ -10,9 +10,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from telemetry_server.errors import (
+    BadRequest,
     Forbidden,
     MethodNotAllowed,
     NotFound,
+    OperatorError,
     TelemetryError,
     TooLarge,
     Unavailable,
@@ -55,7 +57,7 @@ def told(handler: Handler, leaving: asyncio.Event) -> Handler:
 
 
 def _tell(error: Exception, request: web.Request) -> web.StreamResponse:
-    if isinstance(error, TelemetryError):
+    if isinstance(error, TelemetryError) and not isinstance(error, OperatorError):
         return problem(error)
     if isinstance(error, web.HTTPException):
         if error.status < 400:  # noqa: PLR2004  a redirect is no error
@@ -114,13 +116,6 @@ def problem(error: TelemetryError) -> web.Response:
 
 
 def _translate(error: web.HTTPException) -> TelemetryError:
-    kind = _BY_STATUS.get(error.status, Unavailable if error.status >= 500 else TelemetryError)  # noqa: PLR2004
-    if kind is TelemetryError:
-        return _with_status(error)
-    return kind()
-
-
-def _with_status(error: web.HTTPException) -> TelemetryError:
-    unforeseen = type("UnforeseenRefusal", (TelemetryError,), {"status": error.status, "code": "bad_request"})
-    refusal: TelemetryError = unforeseen(error.reason)
-    return refusal
+    if error.status in _BY_STATUS:
+        return _BY_STATUS[error.status]()
+    return Unavailable() if error.status >= 500 else BadRequest(error.reason)  # noqa: PLR2004

@@ -9,8 +9,6 @@ from uuid import UUID
 
 import msgspec
 
-InstallationId = NewType("InstallationId", UUID)
-PingId = NewType("PingId", UUID)
 ProductId = NewType("ProductId", UUID)
 Slug = NewType("Slug", str)
 
@@ -37,7 +35,6 @@ class Reason(StrEnum):
     TOO_MANY = "too_many"
     FORBIDDEN_CHARACTER = "forbidden_character"
     TOO_DEEP = "too_deep"
-    TOO_LARGE = "too_large"
     MALFORMED = "malformed"
     OUT_OF_ORDER = "out_of_order"
 

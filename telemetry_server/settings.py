@@ -113,6 +113,11 @@ class Settings:
         return Path(self.keyring_file) if self.keyring_file else self.data / "keyring.json"
 
     @property
+    def notice(self) -> dict[str, str] | None:
+        """What an enrolment says of the privacy notice."""
+        return {"version": self.notice_version, "url": self.notice_url} if self.notice_version else None
+
+    @property
     def host_and_port(self) -> tuple[str, int]:
         host, _, port = self.listen.rpartition(":")
         return host.strip("[]"), int(port)

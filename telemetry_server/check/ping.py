@@ -1,7 +1,7 @@
 """From decoded JSON to a ping we may keep, or to the reasons why not. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from telemetry_server.model import Ping
 
 _NAME = re.compile(NAME_PATTERN)
 _DIGEST = re.compile(DIGEST_PATTERN)
+_INTEGERS = {int}  # bool is another type
 _REMEMBERED_NAMES = 50_000
 _IDENTITY = {"ping_id", "sequence", "occurred_at"}
 
@@ -199,5 +200,7 @@ def _is_digest(value: Any) -> bool:
     return type(value) is str and len(value) == 64 and _DIGEST.match(value) is not None  # noqa: PLR2004
 
 
-def _are_counts(values: Iterable[Any]) -> bool:
-    return all(type(value) is int and 0 <= value <= LARGEST_INTEGER for value in values)
+def _are_counts(values: Collection[Any]) -> bool:
+    return not values or (
+        _INTEGERS.issuperset(map(type, values)) and min(values) >= 0 and max(values) <= LARGEST_INTEGER
+    )

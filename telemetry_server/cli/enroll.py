@@ -51,9 +51,8 @@ def enroll(invocation: Invocation, product: str, output: Path, count: int, as_js
 def _enrolments(settings: Settings, slug: str, count: int) -> list[dict[str, Any]]:
     product = ask(settings, lambda connection: product_by_slug(connection, slug))
     keyring = _keyring(settings)
-    notice = {"version": settings.notice_version, "url": settings.notice_url}
     return [
-        new_enrolment(keyring, product, notice=notice if settings.notice_version else None)
+        new_enrolment(keyring, product, notice=settings.notice)
         for _ in range(count)
     ]
 

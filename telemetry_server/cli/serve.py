@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import shutil
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -75,10 +78,10 @@ async def _welcome(site: Site, answering: asyncio.Event) -> None:
     await answering.wait()
     url = site.settings.public_url.rstrip("/") or f"http://{site.reachable_host}:{site.port}"
     shown = [(product.name, key) for product in products for key in keys.get(product.id, [])[:1]]
-    click.echo(_words(url, link, shown))
+    click.echo(_words(url, link, shown, site.settings.data))
 
 
-def _words(url: str, link: str, products: list[tuple[str, str]]) -> str:
+def _words(url: str, link: str, products: list[tuple[str, str]], data: Path) -> str:
     lines = [f"Product key   {key}   ({name})" for name, key in products[:5]]
     lines += [f"Address       {url}", f"Sign in       {url}/sign-in?token={link}   (once, within the hour)"]
     if not products:
@@ -87,6 +90,16 @@ def _words(url: str, link: str, products: list[tuple[str, str]]) -> str:
         lines += [
             "",
             "Send this machine's Server Information:",
-            f"    license-telemetry send --endpoint {url} --product-key {products[0][1]}",
+            f"    {_program('license-telemetry')} send --endpoint {url} --product-key {products[0][1]}",
+            "Look at the rows:",
+            f"    {_program('telemetry-server')} db psql --data {data}",
         ]
     return "\n".join(["", *lines, ""])
+
+
+def _program(name: str) -> str:
+    """How to call a program from here: as it lies beside this Python, if it does."""
+    beside = Path(sys.executable).with_name(name)
+    if not beside.exists() or shutil.which(name) == str(beside):
+        return name
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)

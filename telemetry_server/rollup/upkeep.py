@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from telemetry_server.check.registry import Registry
-from telemetry_server.store import partitions, retention
+from telemetry_server.store import access, partitions, retention
 
 QUARANTINE_DAYS = 30
 COUNTS_DAYS = 400
@@ -21,6 +21,10 @@ async def make_partitions(connection: Any, now: datetime) -> str:
 async def empty_quarantine(connection: Any, now: datetime) -> str:
     removed = await retention.empty_quarantine(connection, now - timedelta(days=QUARANTINE_DAYS))
     return f"removed {removed} quarantined pings"
+
+
+async def forget_sessions(connection: Any, now: datetime) -> str:
+    return f"removed {await access.forget_sessions(connection, now)} sessions and sign-in links"
 
 
 def shorten_addresses(keep_days: int) -> Run:

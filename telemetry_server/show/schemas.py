@@ -81,65 +81,13 @@ def _protocol(registry: Registry) -> dict[str, Schema]:
 def _fleet(registry: Registry) -> dict[str, Schema]:
     declared = ping_json_schema(registry)["properties"] | upload_json_schema(registry, {})["properties"]
     facts, details = _sections(declared, fact_fields()), _sections(declared, detail_fields())
-    place = _object(**dict.fromkeys(PLACE, _nullable(_TEXT)))
-    place["properties"] |= {"asn": _nullable(_NUMBER), "prefix_length": _nullable(_NUMBER)}
-    installation = {
-        "installation_id": _ID,
-        "product": _TEXT,
-        "first_received_at": _MOMENT,
-        "last_received_at": _MOMENT,
-        "last_occurred_at": _MOMENT,
-        "last_sequence": _SEQUENCE,
-        "pings": _COUNT | {"description": "Pings that came, each counted once."},
-        "missing": _COUNT | {"description": "Numbers below the highest that have not come yet."},
-        "lost": _COUNT | {"description": "Numbers that were given up."},
-        "client_address": _nullable(_TEXT),
-        **facts,
-        "place": place,
-    }
-    fork = _object(
-        sequence=_SEQUENCE,
-        ping_id=_ID,
-        stored_ping_id=_ID,
-        received_at=_MOMENT,
-        occurred_at=_MOMENT,
-        client_address=_nullable(_TEXT),
-        place=place,
-    )
+    installation = _INSTALLATION | facts | {"place": _PLACE}
+    ping = _PING | details | facts | {"place": _PLACE, "features": _COUNTERS}
     return {
         "Installation": _object(**installation),
-        "InstallationDetail": _object(
-            **installation,
-            received_ranges=_RANGES,
-            missing_ranges=_RANGES,
-            features=_COUNTERS | {"description": "Uses over the pings that are kept."},
-            fork_count=_COUNT,
-            forks=_many(fork) | {"description": "The newest hundred."},
-            parent_id=_nullable(_ID) | {"description": "The identity this copy had before it was forked."},
-            children=_many(_ID),
-        ),
-        "PingShown": _object(
-            ping_id=_ID,
-            sequence=_SEQUENCE,
-            installation_id=_ID,
-            product=_TEXT,
-            received_at=_MOMENT,
-            occurred_at=_MOMENT,
-            time_suspect=_SWITCH,
-            client_address=_nullable(_TEXT),
-            **details,
-            **facts,
-            place=place,
-            features=_COUNTERS,
-        ),
-        "Product": _object(
-            slug=_TEXT,
-            name=_TEXT,
-            ping_interval_seconds=_COUNT,
-            created_at=_MOMENT,
-            product_keys=_many(_TEXT),
-            installations=_COUNT,
-        ),
+        "InstallationDetail": _object(**installation, **_DETAIL),
+        "PingShown": _object(**ping),
+        "Product": _PRODUCT,
         "Installations": _page_of("Installation"),
         "Pings": _page_of("PingShown"),
         "Products": _page_of("Product"),
@@ -192,4 +140,57 @@ _PROBLEM: Schema = {
 }
 _PROBLEM["properties"]["errors"] = _many(
     _object(pointer=_TEXT | {"description": "JSON Pointer (RFC 6901)."}, detail=_TEXT)
+)
+
+_NULLABLE_TEXT, _NULLABLE_NUMBER = _nullable(_TEXT), _nullable(_NUMBER)
+_PLACE = _object(
+    **dict.fromkeys(PLACE, _NULLABLE_TEXT) | {"asn": _NULLABLE_NUMBER, "prefix_length": _NULLABLE_NUMBER}
+)
+_INSTALLATION: Schema = {
+    "installation_id": _ID,
+    "product": _TEXT,
+    "first_received_at": _MOMENT,
+    "last_received_at": _MOMENT,
+    "last_occurred_at": _MOMENT,
+    "last_sequence": _SEQUENCE,
+    "pings": _COUNT | {"description": "Pings that came, each counted once."},
+    "missing": _COUNT | {"description": "Numbers below the highest that have not come yet."},
+    "lost": _COUNT | {"description": "Numbers that were given up."},
+    "client_address": _NULLABLE_TEXT,
+}
+_FORK = _object(
+    sequence=_SEQUENCE,
+    ping_id=_ID,
+    stored_ping_id=_ID,
+    received_at=_MOMENT,
+    occurred_at=_MOMENT,
+    client_address=_NULLABLE_TEXT,
+    place=_PLACE,
+)
+_DETAIL: Schema = {
+    "received_ranges": _RANGES,
+    "missing_ranges": _RANGES,
+    "features": _COUNTERS | {"description": "Uses over the pings that are kept."},
+    "fork_count": _COUNT,
+    "forks": _many(_FORK) | {"description": "The newest hundred."},
+    "parent_id": _nullable(_ID) | {"description": "The identity this copy had before it was forked."},
+    "children": _many(_ID),
+}
+_PING: Schema = {
+    "ping_id": _ID,
+    "sequence": _SEQUENCE,
+    "installation_id": _ID,
+    "product": _TEXT,
+    "received_at": _MOMENT,
+    "occurred_at": _MOMENT,
+    "time_suspect": _SWITCH,
+    "client_address": _NULLABLE_TEXT,
+}
+_PRODUCT = _object(
+    slug=_TEXT,
+    name=_TEXT,
+    ping_interval_seconds=_COUNT,
+    created_at=_MOMENT,
+    product_keys=_many(_TEXT),
+    installations=_COUNT,
 )

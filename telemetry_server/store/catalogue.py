@@ -1,7 +1,5 @@
 """The products, kept in memory by each server process: every upload asks for one."""
 
-import asyncio
-import math
 import time
 from collections.abc import Callable
 
@@ -14,7 +12,6 @@ from telemetry_server.store.products import all_products, product_by_key
 
 _KEY_IS_GOOD_FOR_SECONDS = 30
 _MOST_KEYS = 10_000
-_NEVER = -math.inf
 
 
 class Catalogue:
@@ -23,28 +20,19 @@ class Catalogue:
     def __init__(self, pool: asyncpg.Pool, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._clock = clock
-        self._read_at = _NEVER
-        self._looking = asyncio.Lock()
+        self._read = False
         self._by_slug: dict[str, Product] = {}
         self._by_key: dict[str, tuple[float, Product | None]] = {}
 
     async def refresh(self) -> None:
         """Reads the products anew; a job does so every few seconds."""
-        started_at = self._clock()
         async with translated(), self._pool.acquire() as connection:
             self._by_slug = {product.slug: product for product in await all_products(connection)}
-        self._read_at = started_at
-
-    async def look_again(self) -> None:
-        """Reads the products anew, once for all who ask at the same time."""
-        asked_at = self._clock()
-        async with self._looking:
-            if self._read_at < asked_at:
-                await self.refresh()
+        self._read = True
 
     def find(self, slug: str) -> Product | None:
         """The product of that slug. Raises Unavailable before the products were read for the first time."""
-        if not self._by_slug and self._read_at == _NEVER:
+        if not self._read:
             raise Unavailable
         return self._by_slug.get(slug)
 

@@ -75,7 +75,7 @@ def make_pool(dsn: str, *, size: int = 4) -> asyncpg.Pool:
         max_size=size,
         timeout=5,
         command_timeout=30,
-        server_settings=_SESSION | {"statement_timeout": "15s", "idle_in_transaction_session_timeout": "30s"},
+        server_settings=_SESSION | {"idle_in_transaction_session_timeout": "30s"},
     )
 
 

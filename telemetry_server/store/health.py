@@ -9,7 +9,7 @@ import asyncpg
 from telemetry_server.errors import MigrationError, Unavailable
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.partitions import partition_months, stray_count
-from telemetry_server.store.reading import reading
+from telemetry_server.store.reading import Pool, reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Check:
     detail: str
 
 
-async def look_at_database(pool: asyncpg.Pool, today: date) -> list[Check]:
+async def look_at_database(pool: Pool, today: date) -> list[Check]:
     """Every check that could be made; never raises what makes the database unfit."""
     try:
         async with reading(pool, seconds=2) as connection:

@@ -22,14 +22,14 @@ async def run_locked(
 ) -> str | None:
     """Runs under the job's lock and writes down how it went; what it raises goes on.
 
-    None where another process holds the lock, or where the last start is less than `due_after` ago.
+    None where another process holds the lock, or where the last good run began less than `due_after` ago.
     """
     lock = _lock_number(name)
     async with acquire() as connection:
         if not await connection.fetchval(SQL["try_lock"], lock):
             return None
         try:
-            last = await connection.fetchval(SQL["last_started"], name)
+            last = await connection.fetchval(SQL["last_good_start"], name)
             if last is not None and now - last < due_after * 0.9:
                 return None
             return await _run_noted(connection, name, run, now)
@@ -47,9 +47,9 @@ async def _run_noted(
     try:
         done = await run(connection, now)
     except Exception as error:
-        await connection.execute(SQL["job_ended"], name, now, f"{type(error).__name__}: {error}"[:500])
+        await connection.execute(SQL["job_ended"], name, f"{type(error).__name__}: {error}"[:500])
         raise
-    await connection.execute(SQL["job_ended"], name, now, None)
+    await connection.execute(SQL["job_ended"], name, None)
     return done
 
 

@@ -39,3 +39,6 @@ async def reading(pool: Pool, seconds: float = SECONDS) -> AsyncIterator[asyncpg
                 yield connection
         except asyncpg.QueryCanceledError as error:
             raise TooSlow from error
+        except asyncpg.InternalClientError as error:
+            # What the driver says when the connection dies under it while a transaction is ended.
+            raise Unavailable("PostgreSQL went away; try again in a moment.") from error

@@ -21,6 +21,7 @@ from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Ping, SignedUpload, Status, Written
 from telemetry_server.store.queries import load
+from telemetry_server.store.ranges import Ranges, holes, multirange
 
 SQL = load("writer")
 
@@ -75,7 +76,7 @@ class GroupWriter:
         nobody can know whether it was: the same upload may then be written again without harm.
         """
         if self._closing or self._bytes + size > self._most_bytes:
-            raise Unavailable("The server has all the pings it can hold; nothing was kept.")
+            raise Unavailable("The server holds all the pings it can.")
         waiting = _Waiting(upload, size, asyncio.get_running_loop().create_future())
         self._bytes += size
         self._queue.append(waiting)
@@ -147,9 +148,7 @@ class _Lane:
             self._connection = None
         for waiting in group:
             if not waiting.fate.done():
-                waiting.fate.set_exception(
-                    Unavailable("PostgreSQL did not take the pings; nothing was kept.")
-                )
+                waiting.fate.set_exception(Unavailable("PostgreSQL did not confirm the pings."))
 
     async def _write_group(self, uploads: Sequence[SignedUpload]) -> list[Written]:
         """Writes; where PostgreSQL blames the data, halves until the ping to blame stands alone."""
@@ -241,23 +240,21 @@ class _Lane:
         assert self._connection is not None
         return dict(await self._connection.fetch(SQL["look_up_received"], list(installations)))
 
-    async def _missing(
-        self, installation: UUID, received: Sequence[Any] | None
-    ) -> tuple[tuple[int, int], ...]:
+    async def _missing(self, installation: UUID, received: Sequence[Any] | None) -> Ranges:
         if received is None:
             return ()
-        missing = _holes(received)
+        missing = holes(received)
         if len(missing) <= MOST_HOLES:
             return missing
-        return await self._close_oldest_holes(installation)
+        return await self._close_oldestholes_of(installation)
 
-    async def _close_oldest_holes(self, installation: UUID) -> tuple[tuple[int, int], ...]:
+    async def _close_oldestholes_of(self, installation: UUID) -> Ranges:
         assert self._connection is not None
         async with self._connection.transaction():
-            holes = _holes(await self._connection.fetchval(SQL["lock_received"], installation))
-            closed, kept = holes[:-MOST_HOLES], holes[-MOST_HOLES:]
+            missing = holes(await self._connection.fetchval(SQL["lock_received"], installation))
+            closed, kept = missing[:-MOST_HOLES], missing[-MOST_HOLES:]
             lost = sum(end - start for start, end in closed)
-            await self._connection.execute(SQL["close_holes"], installation, _multirange(closed), lost)
+            await self._connection.execute(SQL["close_holes"], installation, multirange(closed), lost)
         return kept
 
 
@@ -293,18 +290,7 @@ def _numbers(pings: Sequence[Ping]) -> str:
     first, last = pings[0].sequence, pings[-1].sequence
     if last - first == len(pings) - 1:
         return f"{{[{first},{last + 1})}}"
-    return _multirange([(ping.sequence, ping.sequence + 1) for ping in pings])
-
-
-def _multirange(ranges: Sequence[tuple[int, int]]) -> str:
-    return "{" + ",".join(f"[{start},{end})" for start, end in ranges) + "}"
-
-
-def _holes(received: Sequence[Any]) -> tuple[tuple[int, int], ...]:
-    """What lies between 1 and the ranges of `received`, half-open."""
-    ends = [1, *(part.upper for part in received)]
-    starts = [part.lower for part in received]
-    return tuple((end, start) for end, start in zip(ends, starts, strict=False) if end < start)
+    return multirange([(ping.sequence, ping.sequence + 1) for ping in pings])
 
 
 def _with_pings(upload: SignedUpload, pings: list[Ping]) -> SignedUpload:

@@ -26,10 +26,6 @@ def telemetry(server, tmp_path):
         one.close()
 
 
-def threads():
-    return [thread for thread in threading.enumerate() if thread.name == "license-telemetry"]
-
-
 def features(server):
     return {n: c for made in server.pings for n, c in made.get("usage", {}).get("features", {}).items()}
 
@@ -70,16 +66,17 @@ def test_no_thread_runs_and_no_file_is_made_before_the_first_use(telemetry, tmp_
     one = telemetry()
     one.status()
     one.preview()
-    assert threads() == []
+    assert one._thread is None
     assert not (tmp_path / "state").exists()
 
 
 def test_the_thread_is_a_daemon_and_ends_with_close(telemetry):
     one = telemetry()
     one.ping()
-    assert [thread.daemon for thread in threads()] == [True]
+    thread = one._thread
+    assert thread.daemon
     one.close()
-    wait_until(lambda: not threads())
+    wait_until(lambda: not thread.is_alive())
 
 
 def test_a_closed_client_takes_nothing_more(telemetry, server):
@@ -253,7 +250,7 @@ def test_switched_off_nothing_is_written_and_nothing_sent(telemetry, server, tmp
     one.ping()
     assert not one.flush(0.5)
     one.close()
-    assert (threads(), server.received, (tmp_path / "state").exists()) == ([], [], False)
+    assert (one._thread, server.received, (tmp_path / "state").exists()) == (None, [], False)
     assert one.status()["enabled"] is False
 
 
@@ -346,7 +343,7 @@ def test_recording_shows_what_the_host_hands_over_and_touches_nothing(telemetry,
     assert recorded.features == {"a": 3}
     assert recorded.licenses == [{"status": "trial", "key": "k", "source": None, "edition": "pro"}]
     assert recorded.pings == 1
-    assert (threads(), server.received, (tmp_path / "state").exists()) == ([], [], False)
+    assert (one._thread, server.received, (tmp_path / "state").exists()) == (None, [], False)
     one.feature("b")
     assert recorded.features == {"a": 3}
 

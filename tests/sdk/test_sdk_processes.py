@@ -1,5 +1,6 @@
 """Real processes: forks, kill -9, exits, and every Python there is."""
 
+import contextlib
 import json
 import os
 import random
@@ -28,6 +29,7 @@ EXIT_SECONDS = 5
 @pytest.fixture
 def host(server, tmp_path):
     """A host process: runs `code` with a `telemetry` at hand."""
+    started = []
 
     def start(code, *, endpoint=server.endpoint, python=sys.executable, **options):
         head = f"""
@@ -35,19 +37,28 @@ def host(server, tmp_path):
             from license_telemetry import Telemetry
             telemetry = Telemetry({endpoint!r}, {server.product_key!r}, "7.2.1", **{options!r})
         """
-        environment = {**os.environ, "PYTHONPATH": str(CLIENT)}
+        environment = {**os.environ, "PYTHONPATH": str(CLIENT), "PYTHONFAULTHANDLER": "1"}
         environment.setdefault("LICENSE_TELEMETRY_STATE_DIR", str(tmp_path / "state"))
         script = textwrap.dedent(head) + textwrap.dedent(code)
-        return subprocess.Popen(
-            [python, "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(
+            subprocess.Popen([python, "-c", script], env=environment, start_new_session=True, **pipes)
         )
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:
+        with process, contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its forks, too
 
 
 def end(process, code=0):
     """What the host printed; it must have ended by itself and kept its standard error clean."""
-    out, err = process.communicate(timeout=PATIENCE)
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGABRT)  # PYTHONFAULTHANDLER: where every thread hangs
+        pytest.fail(process.communicate()[1])
     assert (process.returncode, err) == (code, "")
     return out
 

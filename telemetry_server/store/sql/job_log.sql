@@ -5,15 +5,17 @@ SELECT pg_try_advisory_lock($1);
 -- name: unlock
 SELECT pg_advisory_unlock($1);
 
--- name: last_started
-SELECT last_started_at FROM jobs WHERE name = $1;
+-- name: last_good_start
+-- When the job was last started, if it then came to its end without an error.
+SELECT last_started_at FROM jobs WHERE name = $1 AND last_error IS NULL AND last_finished_at >= last_started_at;
 
 -- name: job_started
 INSERT INTO jobs (name, last_started_at) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET last_started_at = excluded.last_started_at;
 
 -- name: job_ended
-UPDATE jobs SET last_finished_at = CASE WHEN $3::text IS NULL THEN $2 ELSE last_finished_at END, last_error = $3
+UPDATE jobs
+SET last_finished_at = CASE WHEN $2::text IS NULL THEN clock_timestamp() ELSE last_finished_at END, last_error = $2
 WHERE name = $1;
 
 -- name: all_jobs

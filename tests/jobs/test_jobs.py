@@ -1,0 +1,120 @@
+"""Jobs: once for a deployment, again soon after a failure, by hand."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+
+from telemetry_server.errors import Unavailable
+from telemetry_server.jobs import Chore, Job, Shared, run_job, running
+from telemetry_server.store.catalogue import Catalogue
+from telemetry_server.store.database import make_pool
+
+
+@pytest.fixture
+async def pool(database):
+    async with make_pool(database) as pool:
+        yield pool
+
+
+def counted(results):
+    ran = []
+
+    async def run(connection, now):
+        ran.append(now)
+        result = results[min(len(ran), len(results)) - 1]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    return run, ran
+
+
+async def test_a_job_that_is_not_due_does_not_run_but_by_hand_it_does(pool):
+    run, ran = counted(["done"])
+    job = Job("count", run, every=timedelta(hours=1))
+    assert await run_job(job, pool.acquire, only_if_due=True) == "done"
+    assert await run_job(job, pool.acquire, only_if_due=True) is None
+    assert await run_job(job, pool.acquire) == "done"
+    assert len(ran) == 2
+
+
+async def test_a_job_that_failed_is_due_again_and_its_error_is_kept(pool):
+    run, ran = counted([ValueError("no luck"), "done"])
+    job = Job("count", run, every=timedelta(days=1))
+    with pytest.raises(ValueError, match="no luck"):
+        await run_job(job, pool.acquire, only_if_due=True)
+    assert await pool.fetchval("SELECT last_error FROM jobs") == "ValueError: no luck"
+    assert await run_job(job, pool.acquire, only_if_due=True) == "done"
+    assert await pool.fetchval("SELECT last_error FROM jobs") is None
+    assert len(ran) == 2
+
+
+async def test_a_job_that_was_killed_is_due_again(pool):
+    run, _ = counted(["done"])
+    await pool.execute("INSERT INTO jobs (name, last_started_at) VALUES ('count', $1)", datetime.now(UTC))
+    assert await run_job(Job("count", run, every=timedelta(days=1)), pool.acquire, only_if_due=True) == "done"
+
+
+async def test_two_servers_run_a_job_once(pool):
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(connection, now):
+        started.set()
+        await go_on.wait()
+        return "done"
+
+    job = Job("slow", slow, every=timedelta(0))
+    first = asyncio.create_task(run_job(job, pool.acquire))
+    await started.wait()
+    assert await run_job(job, pool.acquire) is None
+    go_on.set()
+    assert await first == "done"
+
+
+async def test_one_failing_chore_does_not_stop_the_others(pool, capsys):
+    ran = asyncio.Event()
+
+    async def bad():
+        raise ValueError("no luck")
+
+    async def good():
+        ran.set()
+
+    chores = [Chore("bad", bad, timedelta(seconds=1)), Chore("good", good, timedelta(seconds=1))]
+    async with running([], chores, pool.acquire):
+        await asyncio.wait_for(ran.wait(), 5)
+        await asyncio.sleep(0.05)
+    assert '"job":"bad"' in capsys.readouterr().err
+
+
+async def test_work_that_many_ask_for_is_done_once_for_all_of_them():
+    ran = []
+
+    async def work():
+        ran.append(1)
+
+    shared = Shared(work)
+    await asyncio.gather(*(shared.run() for _ in range(100)))
+    assert len(ran) == 1
+    await shared.run()
+    assert len(ran) == 2
+
+
+async def test_before_the_products_were_read_nobody_is_told_that_theirs_is_unknown(pool):
+    catalogue = Catalogue(pool)
+    with pytest.raises(Unavailable):
+        catalogue.find("example")
+    await catalogue.refresh()
+    assert catalogue.find("example") is None
+
+
+async def test_a_damaged_database_connection_does_not_reach_the_caller_as_a_driver_error(pool, database):
+    await pool.execute("SELECT 1")
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    catalogue = Catalogue(pool)
+    await catalogue.refresh()
+    await pool.execute(kill)
+    await catalogue.refresh()
+    assert partial(catalogue.find, "x")() is None

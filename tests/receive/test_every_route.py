@@ -1,0 +1,74 @@
+"""Hostile strings against every route there is: a clear refusal, never a 5xx, never a trace."""
+
+import asyncio
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+import yarl
+
+from telemetry_server.receive.routes import routes as receive_routes
+from telemetry_server.routing import Access
+from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
+
+NOBODY = type("Nobody", (), {"post": None})()
+ROUTES = [*receive_routes(NOBODY, NOBODY), *SHOW_ROUTES]
+NASTY = ["\0", "\ud800".encode("utf-8", "surrogatepass"), "../../etc/passwd", "' OR 1=1 --", "<script>alert(1)</script>", "{{7*7}}",
+         "%s%n", "9" * 400, "NaN", "18446744073709551616", "-1", "\r\nX-Injected: 1", "💥", "\u202e", "a" * 5000]
+BODIES = [b"", b"{", b"[" * 50_000, b'{"a":NaN}', b"\xff\xfe", b'{"pings":[18446744073709551616]}', b"a=%00&next=//evil.example", b"x" * 2**21]
+
+
+def quoted(text):
+    return quote(text, safe="")
+
+
+def urls(server, route):
+    for text in NASTY:
+        path = route.path
+        while "{" in path:
+            before, _, rest = path.partition("{")
+            path = before + quoted(text) + rest.partition("}")[2]
+        names = [parameter.name for parameter in route.parameters if parameter.where == "query"] or ["q", "next", "token"]
+        yield yarl.URL(f"{server.url}{path}?" + "&".join(f"{name}={quoted(text)}" for name in names), encoded=True)
+
+
+@pytest.fixture(scope="module")
+def names():
+    return [f"{route.method} {route.path}" for route in ROUTES]
+
+
+async def test_every_route_answers_hostile_input_with_a_refusal(server, names):
+    token = server.token
+    surprises = []
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+        for route in ROUTES:
+            for url in urls(server, route):
+                surprises += await surprise(session, route, url, b"")
+            for body in BODIES:
+                surprises += await surprise(session, route, next(urls(server, route)), body)
+    assert surprises == []
+    assert len(names) > 10
+
+
+async def surprise(session, route, url, body):
+    try:
+        async with session.request(route.method, url, data=body or None, allow_redirects=False) as answer:
+            text = await answer.text(errors="replace")
+            told = "Traceback" not in text and "X-Injected" not in answer.headers
+            inert = "<script>alert(1)" not in text or "html" not in answer.headers.get("Content-Type", "")
+            astray = answer.headers.get("Location", "/").startswith(("//", "http"))
+            if answer.status >= 500 or not told or not inert or astray:
+                return [f"{route.method} {str(url)[:120]} {body[:20]}: {answer.status} {text[:200]}"]
+    except (aiohttp.ClientConnectionError, asyncio.TimeoutError):
+        return []  # the connection was closed on a body nobody wants
+    return []
+
+
+async def test_nothing_but_the_public_is_told_to_strangers(server):
+    async with aiohttp.ClientSession() as session:
+        for route in ROUTES:
+            if route.access is Access.PUBLIC:
+                continue
+            path = route.path.replace("{installation_id}", "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11")
+            async with session.request(route.method, server.url + path, allow_redirects=False) as answer:
+                assert answer.status in {401, 303, 403}, f"{route.method} {route.path}"
