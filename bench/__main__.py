@@ -63,7 +63,9 @@ def enrol(data):
 
 def settle(fleet, data):
     """Each member goes on after the last of its pings that came."""
-    came = {str(row[0]): row[1] for row in query(data, "SELECT installation_id, last_sequence FROM installations")}
+    came = {
+        str(row[0]): row[1] for row in query(data, "SELECT installation_id, last_sequence FROM installations")
+    }
     for member in fleet.members:
         member.sequence = came.get(member.id, 0)
 
@@ -91,7 +93,9 @@ def measure_singles(report, data, fleet):
                 ours.setdefault((workers, connections), []).append(load)
             port = free_port()
             with bare_aiohttp(port, workers):
-                bare.setdefault((workers, connections), []).append(wrk(port, connections, SECONDS, data.parent / "requests"))
+                bare.setdefault((workers, connections), []).append(
+                    wrk(port, connections, SECONDS, data.parent / "requests")
+                )
             print(f"round {round_number + 1}: {workers} workers, {connections} connections", file=sys.stderr)
     for workers, connections, target in SHAPES:
         report.ratio(workers, connections, ours[workers, connections], bare[workers, connections], target)

@@ -1,6 +1,5 @@
 """The other side of every ratio: aiohttp doing nothing but reading the body and answering 200."""
 
-import asyncio
 import multiprocessing
 import sys
 
@@ -31,7 +30,9 @@ def worker(port):
 
 if __name__ == "__main__":
     port, workers = map(int, sys.argv[1:])
-    others = [multiprocessing.get_context("spawn").Process(target=worker, args=(port,)) for _ in range(workers - 1)]
+    others = [
+        multiprocessing.get_context("spawn").Process(target=worker, args=(port,)) for _ in range(workers - 1)
+    ]
     for other in others:
         other.start()
     worker(port)

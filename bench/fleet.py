@@ -13,8 +13,11 @@ from telemetry_server.keyring import open_keyring
 from telemetry_server.receive.enroll import uuid7
 
 SYSTEMS = [("debian", "12"), ("ubuntu", "22.04"), ("ubuntu", "24.04"), ("almalinux", "9.4"), ("rocky", "9.3")]
-FEATURES = [f"{area}.{what}" for area in ("invoice", "order", "ticket", "domain", "server", "report") for what in
-            ("created", "viewed", "updated", "deleted", "exported", "searched", "mailed", "paid")]
+FEATURES = [
+    f"{area}.{what}"
+    for area in ("invoice", "order", "ticket", "domain", "server", "report")
+    for what in ("created", "viewed", "updated", "deleted", "exported", "searched", "mailed", "paid")
+]
 
 
 @dataclass
@@ -46,7 +49,9 @@ class Fleet:
             installation = uuid7()
             secret = keyring.secret(keyring.current, self.product_id, installation)
             address = f"{198 if number % 2 else 203}.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(1, 255)}"
-            self.members.append(Member(str(installation), secret, keyring.current, address, _facts(chance, number)))
+            self.members.append(
+                Member(str(installation), secret, keyring.current, address, _facts(chance, number))
+            )
 
     def singles(self, count):
         """Requests of one ping each, installation after installation."""
@@ -57,7 +62,8 @@ class Fleet:
         """Requests of `size` pings of one installation each."""
         chance = random.Random(count)
         return [
-            self._request(member, [self._ping(member, chance) for _ in range(size)]) for member in self._in_turn(count)
+            self._request(member, [self._ping(member, chance) for _ in range(size)])
+            for member in self._in_turn(count)
         ]
 
     def _in_turn(self, count):
@@ -73,15 +79,22 @@ class Fleet:
             **member.facts,
             "usage": {
                 "since": "2026-11-21T09:59:58Z",
-                "features": {name: chance.randrange(1, 5000) for name in chance.sample(FEATURES, chance.randrange(5, 21))},
+                "features": {
+                    name: chance.randrange(1, 5000)
+                    for name in chance.sample(FEATURES, chance.randrange(5, 21))
+                },
             },
         }
 
     def _request(self, member, pings):
-        body = orjson.dumps({
-            "upload_id": str(uuid7()), "sent_at": datetime.now(UTC).isoformat(),
-            "sdk": {"name": "license-telemetry-python", "version": "1.0.0"}, "pings": pings,
-        })
+        body = orjson.dumps(
+            {
+                "upload_id": str(uuid7()),
+                "sent_at": datetime.now(UTC).isoformat(),
+                "sdk": {"name": "license-telemetry-python", "version": "1.0.0"},
+                "pings": pings,
+            }
+        )
         mac = hmac.digest(member.secret, b"v1\nPOST\n/v1/pings\n" + body, "sha256").hex()
         head = (
             f"POST /v1/pings HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
@@ -103,11 +116,22 @@ def _facts(chance, number):
     return {
         "boot_id": digest("boot"),
         "privacy": {"notice_version": "2018-04-17", "level": "usage"},
-        "license": {"status": "licensed", "key_digest": digest("key"), "key_hint": "7Q2K", "source": "marketplace",
-                    "source_detail": "codecanyon", "edition": "business", "expires_at": "2027-01-31T00:00:00Z"},
+        "license": {
+            "status": "licensed",
+            "key_digest": digest("key"),
+            "key_hint": "7Q2K",
+            "source": "marketplace",
+            "source_detail": "codecanyon",
+            "edition": "business",
+            "expires_at": "2027-01-31T00:00:00Z",
+        },
         "service": {"version": chance.choice(["7.1.0", "7.2.0", "7.2.1"]), "environment": "production"},
         "os": {"type": "linux", "name": name, "version": version, "kernel": "6.1.0-31-amd64"},
         "host": {"arch": "amd64", "fingerprint": {"machine_id": digest("machine"), "board": digest("board")}},
-        "virtualization": {"vm": chance.choice(["kvm", "vmware", "amazon", None]), "container": None, "cloud": None},
+        "virtualization": {
+            "vm": chance.choice(["kvm", "vmware", "amazon", None]),
+            "container": None,
+            "cloud": None,
+        },
         "runtime": {"name": "cpython", "version": "3.11.7"},
     }

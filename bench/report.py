@@ -27,18 +27,34 @@ class Report:
         ratio, rate = statistics.median(pairs), statistics.median(load.rate for load in ours)
         p50, p99 = (statistics.median(getattr(load, name) for load in ours) for name in ("p50_ms", "p99_ms"))
         what = f"single pings, {workers} worker{'s' * (workers > 1)}, {connections} connections"
-        self.add(f"{what}: of bare aiohttp", f"{ratio:.2f} [{min(pairs):.2f}–{max(pairs):.2f}]",
-                 f"≥ {target}" if target else "", None if target is None else ratio >= target)
+        self.add(
+            f"{what}: of bare aiohttp",
+            f"{ratio:.2f} [{min(pairs):.2f}–{max(pairs):.2f}]",
+            f"≥ {target}" if target else "",
+            None if target is None else ratio >= target,
+        )
         self.add(f"{what}: acknowledged", f"{rate:,.0f} a second")
         aimed = connections == 64
-        self.add(f"{what}: p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "p99 < 15 ms" if aimed else "", p99 < 15 if aimed else None)
+        self.add(
+            f"{what}: p50 / p99",
+            f"{p50:.1f} / {p99:.1f} ms",
+            "p99 < 15 ms" if aimed else "",
+            p99 < 15 if aimed else None,
+        )
 
     def latency(self, connections, load):
-        self.add(f"single pings, {connections} connection{'s' * (connections > 1)}: p50 / p99",
-                 f"{load.p50_ms:.2f} / {load.p99_ms:.2f} ms at {load.rate:,.0f} a second")
+        self.add(
+            f"single pings, {connections} connection{'s' * (connections > 1)}: p50 / p99",
+            f"{load.p50_ms:.2f} / {load.p99_ms:.2f} ms at {load.rate:,.0f} a second",
+        )
 
     def batches(self, rate, copy, size):
-        self.add(f"batches of {size}, 1 worker: of raw binary COPY", f"{rate / copy:.2f}", "≥ 0.40", rate / copy >= 0.40)
+        self.add(
+            f"batches of {size}, 1 worker: of raw binary COPY",
+            f"{rate / copy:.2f}",
+            "≥ 0.40",
+            rate / copy >= 0.40,
+        )
         self.add(f"batches of {size}, 1 worker", f"{rate:,.0f} pings a second")
         self.add("raw binary COPY of the same rows", f"{copy:,.0f} rows a second")
 
@@ -62,7 +78,10 @@ class Report:
 
 
 def _head():
-    model = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    model = next(
+        (line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
+        "",
+    )
     cores = sum(line.startswith("processor") for line in open("/proc/cpuinfo"))
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (

@@ -37,7 +37,13 @@ telemetry.close()
 
 def run(script, *arguments):
     environment = os.environ | {"PYTHONPATH": str(SDK)}
-    done = subprocess.run([sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return json.loads(done.stdout)
 
 

@@ -36,7 +36,9 @@ def free_port():
 
 @contextlib.contextmanager
 def _running(command, port, environment=None):
-    process = subprocess.Popen(command, env=os.environ | (environment or {}), cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=os.environ | (environment or {}), cwd=ROOT, stdout=subprocess.DEVNULL
+    )
     try:
         _wait(port, process)
         yield process
@@ -56,8 +58,20 @@ def _wait(port, process):
 
 def telemetry_server(data, port, workers):
     """The server as an operator runs it; believes the forwarded addresses, so that places are looked up."""
-    command = [sys.executable, "-m", "telemetry_server", "serve", "--data", str(data), "--product", "Bench",
-               "--listen", f"127.0.0.1:{port}", "--workers", str(workers)]
+    command = [
+        sys.executable,
+        "-m",
+        "telemetry_server",
+        "serve",
+        "--data",
+        str(data),
+        "--product",
+        "Bench",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--workers",
+        str(workers),
+    ]
     return _running(command, port, {"TELEMETRY_TRUSTED_PROXIES": "127.0.0.0/8"})
 
 
@@ -67,13 +81,31 @@ def bare_aiohttp(port, workers):
 
 def wrk(port, connections, seconds, requests):
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency", "--timeout", "10", "-s", HERE / "requests.lua",
-         f"http://127.0.0.1:{port}/v1/pings"],
-        env=os.environ | {"REQUESTS": str(requests)}, capture_output=True, text=True, check=True,
+        [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}",
+            "--latency",
+            "--timeout",
+            "10",
+            "-s",
+            HERE / "requests.lua",
+            f"http://127.0.0.1:{port}/v1/pings",
+        ],
+        env=os.environ | {"REQUESTS": str(requests)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     rate = float(re.search(r"Requests/sec: +([\d.]+)", done.stdout)[1])
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
-    return Load(rate, _milliseconds("50%", done.stdout), _milliseconds("99%", done.stdout), int(refused[1]) if refused else 0)
+    return Load(
+        rate,
+        _milliseconds("50%", done.stdout),
+        _milliseconds("99%", done.stdout),
+        int(refused[1]) if refused else 0,
+    )
 
 
 def _milliseconds(percentile, text):
@@ -84,12 +116,23 @@ def _milliseconds(percentile, text):
 def make_places(directory):
     """Country and ASN files with a few thousand networks, under the addresses of the fleet."""
     directory.mkdir(parents=True, exist_ok=True)
-    country, asn = MMDBWriter(6, "GeoLite2-Country", ipv4_compatible=True), MMDBWriter(6, "GeoLite2-ASN", ipv4_compatible=True)
+    country, asn = (
+        MMDBWriter(6, "GeoLite2-Country", ipv4_compatible=True),
+        MMDBWriter(6, "GeoLite2-ASN", ipv4_compatible=True),
+    )
     for first in (198, 203):
         for second in range(0, 256, 2):
             for third in range(0, 256, 16):
                 network = IPSet([f"{first}.{second}.{third}.0/20"])
-                country.insert_network(network, {"country": {"iso_code": ["DE", "US", "FR", "IN", "BR"][(second + third) % 5]}})
-                asn.insert_network(network, {"autonomous_system_number": 64500 + second, "autonomous_system_organization": f"Network {second}"})
+                country.insert_network(
+                    network, {"country": {"iso_code": ["DE", "US", "FR", "IN", "BR"][(second + third) % 5]}}
+                )
+                asn.insert_network(
+                    network,
+                    {
+                        "autonomous_system_number": 64500 + second,
+                        "autonomous_system_organization": f"Network {second}",
+                    },
+                )
     country.to_db_file(str(directory / "country.mmdb"))
     asn.to_db_file(str(directory / "asn.mmdb"))

@@ -12,8 +12,15 @@ async def copy_rate(dsn, batch):
     """Rows a second of binary COPY, a transaction for each `batch`, into a table with the same indexes."""
     connection = await asyncpg.connect(dsn)
     for kind in ("jsonb", "inet"):
-        await connection.set_type_codec(kind, schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
-    rows = [tuple(row) for row in await connection.fetch(f"SELECT {COLUMNS} FROM pings ORDER BY received_at DESC, sequence DESC LIMIT {ROWS}")]
+        await connection.set_type_codec(
+            kind, schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary"
+        )
+    rows = [
+        tuple(row)
+        for row in await connection.fetch(
+            f"SELECT {COLUMNS} FROM pings ORDER BY received_at DESC, sequence DESC LIMIT {ROWS}"
+        )
+    ]
     await connection.execute("DROP TABLE IF EXISTS copied; CREATE TABLE copied (LIKE pings INCLUDING ALL)")
     names = [name.strip() for name in COLUMNS.split(",")]
     started = time.perf_counter()

@@ -18,22 +18,15 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from places import ROOT, TODAY, as_database_user
 
 from telemetry_server.store.embedded import binaries
 from telemetry_server.store.migrate import migrate
 from telemetry_server.store.partitions import make_partitions
 
-ROOT = Path(__file__).parent.parent
-TODAY = __import__("datetime").date.today()
-
 
 def pytest_addoption(parser):
     parser.addoption("--postgres", metavar="DIR", help="the PostgreSQL programs to test on")
-
-
-def as_database_user():
-    """How to run PostgreSQL's programs, which refuse to run as root."""
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
 class Cluster:
@@ -58,9 +51,13 @@ class Cluster:
 
     def start(self):
         if not self.pgdata.exists():
-            self.run("initdb", "-D", self.pgdata, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+            self.run(
+                "initdb", "-D", self.pgdata, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"
+            )
         options = f"-c listen_addresses='' -c unix_socket_directories={self.home} -c max_connections=60"
-        self.run("pg_ctl", "-D", self.pgdata, "-l", self.home / "log", "-o", options, "-w", "-t", "60", "start")
+        self.run(
+            "pg_ctl", "-D", self.pgdata, "-l", self.home / "log", "-o", options, "-w", "-t", "60", "start"
+        )
 
     def stop(self, mode="fast"):
         self.run("pg_ctl", "-D", self.pgdata, "-m", mode, "-w", "stop")
@@ -143,7 +140,16 @@ class RunningServer:
         environment |= {f"TELEMETRY_{name.upper()}": str(value) for name, value in self.settings.items()}
         self.log = open(self.data / "server.log", "ab")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "telemetry_server", "serve", "--listen", self.listen, "--product", "Example"],
+            [
+                sys.executable,
+                "-m",
+                "telemetry_server",
+                "serve",
+                "--listen",
+                self.listen,
+                "--product",
+                "Example",
+            ],
             env=environment,
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -187,7 +193,11 @@ class RunningServer:
         environment = os.environ | {"TELEMETRY_DATABASE_URL": self.database, "TELEMETRY_DATA": str(self.data)}
         done = subprocess.run(
             [sys.executable, "-m", "telemetry_server", *arguments, "--json"],
-            env=environment, cwd=ROOT, capture_output=True, text=True, check=True,
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return json.loads(done.stdout)
 

@@ -19,7 +19,9 @@ import aiohttp
 
 def uuid7():
     milliseconds = time.time_ns() // 1_000_000
-    return uuid.UUID(int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62))
+    return uuid.UUID(
+        int=milliseconds << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    )
 
 
 def make_ping(sequence, **changes):
@@ -80,7 +82,9 @@ class Installation:
 
     @classmethod
     async def enrolled(cls, server):
-        answer = await post(f"{server.url}/v1/enroll", b"{}", {"Authorization": f"Bearer {server.product_key}"})
+        answer = await post(
+            f"{server.url}/v1/enroll", b"{}", {"Authorization": f"Bearer {server.product_key}"}
+        )
         assert answer.status == 201, answer.body
         return cls(server.url, answer.json)
 
@@ -94,7 +98,9 @@ class Installation:
         return make_ping(self.sequence, **changes)
 
     def upload(self, *pings):
-        return json.dumps({"upload_id": str(uuid7()), "sent_at": datetime.now(UTC).isoformat(), "pings": pings}).encode()
+        return json.dumps(
+            {"upload_id": str(uuid7()), "sent_at": datetime.now(UTC).isoformat(), "pings": pings}
+        ).encode()
 
     async def send(self, *pings, compress=False, session=None):
         """Uploads `pings` (one new one if none are given) and checks the receipt of a 200."""
@@ -117,7 +123,9 @@ class Installation:
 
 async def post(url, body, headers, session=None):
     if session is None:
-        async with aiohttp.ClientSession() as session:  # noqa: PLW0642
+        async with aiohttp.ClientSession() as session:
             return await post(url, body, headers, session)
-    async with session.post(url, data=io.BytesIO(body), headers=headers, timeout=aiohttp.ClientTimeout(30)) as response:
+    async with session.post(
+        url, data=io.BytesIO(body), headers=headers, timeout=aiohttp.ClientTimeout(30)
+    ) as response:
         return Answer(response.status, response.headers, await response.read())

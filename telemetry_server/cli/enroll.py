@@ -51,10 +51,7 @@ def enroll(invocation: Invocation, product: str, output: Path, count: int, as_js
 def _enrolments(settings: Settings, slug: str, count: int) -> list[dict[str, Any]]:
     product = ask(settings, lambda connection: product_by_slug(connection, slug))
     keyring = _keyring(settings)
-    return [
-        new_enrolment(keyring, product, notice=settings.notice)
-        for _ in range(count)
-    ]
+    return [new_enrolment(keyring, product, notice=settings.notice) for _ in range(count)]
 
 
 def _keyring(settings: Settings) -> Keyring:

@@ -30,9 +30,9 @@ def schemas(registry: Registry) -> dict[str, Schema]:
         **_fleet(registry),
         "Health": _object(status={"const": "ok"}, version=_TEXT),
         "Readiness": _object(
-            status={"enum": ["ready", "not ready"]},
+            status={"enum": ["ready", "degraded", "not ready"]},
             version=_TEXT,
-            checks=_many(_object(name=_TEXT, ok=_SWITCH, detail=_TEXT)),
+            checks=_many(_object(name=_TEXT, ok=_SWITCH, detail=_TEXT, needed=_SWITCH)),
         ),
         "JsonSchema": {"type": "object", "description": "A JSON Schema, draft 2020-12."},
         "OpenApi": {"type": "object", "description": "An OpenAPI 3.1 document: this one."},

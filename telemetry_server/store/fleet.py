@@ -11,8 +11,10 @@ from uuid import UUID
 
 import asyncpg
 
+from telemetry_server.store.database import Pool
 from telemetry_server.store.queries import load
-from telemetry_server.store.reading import Pool, reading
+from telemetry_server.store.ranges import Ranges, holes, ranges
+from telemetry_server.store.reading import reading
 
 SQL = load("fleet")
 
@@ -58,7 +60,7 @@ class Known:
     """All there is to one installation: its row, its features, its forks and its relatives."""
 
     row: Row
-    received: tuple[tuple[int, int], ...]
+    received: Ranges
     features: list[Row]
     forks: list[Row]
     fork_count: int
@@ -66,11 +68,9 @@ class Known:
     children: tuple[UUID, ...]
 
     @property
-    def missing(self) -> tuple[tuple[int, int], ...]:
+    def missing(self) -> Ranges:
         """The numbers below the highest that never came, half-open."""
-        ends = [1, *(end for _, end in self.received)]
-        starts = [start for start, _ in self.received]
-        return tuple((end, start) for end, start in zip(ends, starts, strict=False) if end < start)
+        return holes(self.received)
 
 
 async def products(pool: Pool) -> list[Row]:
@@ -104,7 +104,7 @@ async def installation(pool: Pool, installation_id: UUID) -> Known | None:
         lineage = await connection.fetch(SQL["lineage_of"], installation_id)
         return Known(
             row=dict(row),
-            received=tuple((part.lower, part.upper) for part in row["received"]),
+            received=ranges(row["received"]),
             features=_rows(await connection.fetch(SQL["features_of"], installation_id)),
             forks=_rows(await connection.fetch(SQL["forks_of"], installation_id)),
             fork_count=await connection.fetchval(SQL["fork_count"], installation_id),

@@ -6,9 +6,10 @@
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from telemetry_server.store.database import Pool
 from telemetry_server.store.fleet import Row
 from telemetry_server.store.queries import load
-from telemetry_server.store.reading import Pool, reading
+from telemetry_server.store.reading import reading
 
 SQL = load("overview")
 

@@ -1,18 +1,23 @@
 """Sequence numbers as half-open ranges, as int8multirange keeps them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 Ranges: TypeAlias = tuple[tuple[int, int], ...]
 
 
-def holes(received: Sequence[Any]) -> Ranges:
-    """What lies between 1 and the ranges of `received`, which are in order: the numbers that never came."""
-    ends = [1, *(part.upper for part in received)]
-    starts = [part.lower for part in received]
+def ranges(multirange: Iterable[Any]) -> Ranges:
+    """An int8multirange as the driver gives it."""
+    return tuple((part.lower, part.upper) for part in multirange)
+
+
+def holes(received: Ranges) -> Ranges:
+    """What lies between 1 and `received`, which is in order: the numbers that never came."""
+    ends = [1, *(end for _, end in received)]
+    starts = [start for start, _ in received]
     return tuple((end, start) for end, start in zip(ends, starts, strict=False) if end < start)
 
 
-def multirange(ranges: Iterable[tuple[int, int]]) -> str:
+def multirange(parts: Iterable[tuple[int, int]]) -> str:
     """The ranges as PostgreSQL writes an int8multirange."""
-    return "{" + ",".join(f"[{start},{end})" for start, end in ranges) + "}"
+    return "{" + ",".join(f"[{start},{end})" for start, end in parts) + "}"

@@ -2,16 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ClassVar, TypeAlias
+from typing import ClassVar
 
 import asyncpg
 
 from telemetry_server.errors import Unavailable
-from telemetry_server.store.database import translated
+from telemetry_server.store.database import Pool, translated
 
 SECONDS = 5.0
-
-Pool: TypeAlias = asyncpg.Pool
 
 
 class TooSlow(Unavailable):
@@ -39,6 +37,3 @@ async def reading(pool: Pool, seconds: float = SECONDS) -> AsyncIterator[asyncpg
                 yield connection
         except asyncpg.QueryCanceledError as error:
             raise TooSlow from error
-        except asyncpg.InternalClientError as error:
-            # What the driver says when the connection dies under it while a transaction is ended.
-            raise Unavailable("PostgreSQL went away; try again in a moment.") from error

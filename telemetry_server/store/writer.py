@@ -21,7 +21,7 @@ from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Ping, SignedUpload, Status, Written
 from telemetry_server.store.queries import load
-from telemetry_server.store.ranges import Ranges, holes, multirange
+from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
 
 SQL = load("writer")
 
@@ -243,7 +243,7 @@ class _Lane:
     async def _missing(self, installation: UUID, received: Sequence[Any] | None) -> Ranges:
         if received is None:
             return ()
-        missing = holes(received)
+        missing = holes(ranges(received))
         if len(missing) <= MOST_HOLES:
             return missing
         return await self._close_oldestholes_of(installation)
@@ -251,7 +251,8 @@ class _Lane:
     async def _close_oldestholes_of(self, installation: UUID) -> Ranges:
         assert self._connection is not None
         async with self._connection.transaction():
-            missing = holes(await self._connection.fetchval(SQL["lock_received"], installation))
+            received = await self._connection.fetchval(SQL["lock_received"], installation)
+            missing = holes(ranges(received))
             closed, kept = missing[:-MOST_HOLES], missing[-MOST_HOLES:]
             lost = sum(end - start for start, end in closed)
             await self._connection.execute(SQL["close_holes"], installation, multirange(closed), lost)

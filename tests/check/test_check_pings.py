@@ -8,8 +8,8 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from installation import make_ping
+
 from telemetry_server.check.explain import depth, explain
 from telemetry_server.check.ping import PingReader, Refused, check_characters
 from telemetry_server.check.registry import Carrier, Level, load_registry, parse_registry
@@ -20,7 +20,9 @@ VALID = json.loads((WIRE / "pings_valid.json").read_text())
 INVALID = json.loads((WIRE / "pings_invalid.json").read_text())
 REGISTRY = load_registry()
 READER = PingReader(REGISTRY)
-SCHEMA = jsonschema.Draft202012Validator(ping_json_schema(REGISTRY), format_checker=jsonschema.FormatChecker())
+SCHEMA = jsonschema.Draft202012Validator(
+    ping_json_schema(REGISTRY), format_checker=jsonschema.FormatChecker()
+)
 
 
 def text_of(entry):
@@ -60,7 +62,10 @@ def test_the_json_schema_accepts_what_the_server_accepts(entry):
 
 
 def test_fields_above_the_level_are_nowhere_in_what_is_kept():
-    for level, gone in {"license": ["os", "host", "virtualization", "runtime", "usage"], "system": ["usage"]}.items():
+    for level, gone in {
+        "license": ["os", "host", "virtualization", "runtime", "usage"],
+        "system": ["usage"],
+    }.items():
         ping = READER.read(make_ping(1, privacy={"level": level}))
         kept = json.loads(ping.facts) | json.loads(ping.details)
         assert not set(gone) & set(kept)
@@ -75,7 +80,10 @@ def test_the_license_key_digest_is_not_among_the_facts():
 
 
 def test_facts_do_not_change_from_ping_to_ping():
-    one, other = READER.read(make_ping(1)), READER.read(make_ping(2, reason="manual", usage={"features": {"a": 1}}))
+    one, other = (
+        READER.read(make_ping(1)),
+        READER.read(make_ping(2, reason="manual", usage={"features": {"a": 1}})),
+    )
     assert one.facts == other.facts
     assert one.details != other.details
 
@@ -83,7 +91,9 @@ def test_facts_do_not_change_from_ping_to_ping():
 def test_every_field_of_the_registry_reaches_the_schema_and_the_other_way_round():
     paths = set()
     for name, schema in ping_json_schema(REGISTRY)["properties"].items():
-        nested = schema.get("properties") if schema.get("type") == "object" and "x-level" not in schema else None
+        nested = (
+            schema.get("properties") if schema.get("type") == "object" and "x-level" not in schema else None
+        )
         paths |= {f"{name}.{inner}" for inner in nested} if nested else {name}
     assert paths == {field.path for field in REGISTRY.of(Carrier.PING)}
     upload = upload_json_schema(REGISTRY, {})["properties"]
@@ -91,9 +101,23 @@ def test_every_field_of_the_registry_reaches_the_schema_and_the_other_way_round(
 
 
 def test_a_registry_with_an_unknown_purpose_is_refused():
-    entry = {"type": "string", "level": "usage", "purpose": "curiosity", "retention": "ping", "since": "1", "text": ""}
+    entry = {
+        "type": "string",
+        "level": "usage",
+        "purpose": "curiosity",
+        "retention": "ping",
+        "since": "1",
+        "text": "",
+    }
     with pytest.raises(ValueError, match="curiosity|unknown purpose"):
-        parse_registry({"version": 1, "purposes": {}, "retention": {"ping": {"days": 1, "then": ""}}, "field": {"x": entry}})
+        parse_registry(
+            {
+                "version": 1,
+                "purposes": {},
+                "retention": {"ping": {"days": 1, "then": ""}},
+                "field": {"x": entry},
+            }
+        )
 
 
 def test_levels_are_ordered():
@@ -105,12 +129,36 @@ def test_levels_are_ordered():
 # ── the fast reader, the thorough explanation and the schema agree on anything ──────────────
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats() | st.text(max_size=8)
-JUNK = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=8)
+JUNK = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
 PATHS = [field.path for field in REGISTRY.of(Carrier.PING)] + sorted(REGISTRY.sections())[1:]
-TEXTS = st.sampled_from(["", "a", "A", "a\n", "\u0000", "é" * 300, "x" * 65, "9f" * 32, "9F" * 32, "2026-11-22T10:00:00Z", "2026-11-22T10:00:00", "usage", "linux", "licensed"])
+TEXTS = st.sampled_from(
+    [
+        "",
+        "a",
+        "A",
+        "a\n",
+        "\u0000",
+        "é" * 300,
+        "x" * 65,
+        "9f" * 32,
+        "9F" * 32,
+        "2026-11-22T10:00:00Z",
+        "2026-11-22T10:00:00",
+        "usage",
+        "linux",
+        "licensed",
+    ]
+)
 
 
-@given(path=st.sampled_from(PATHS), value=JUNK | TEXTS | st.dictionaries(TEXTS, st.integers(-2, 2**60) | TEXTS, max_size=3))
+@given(
+    path=st.sampled_from(PATHS),
+    value=JUNK | TEXTS | st.dictionaries(TEXTS, st.integers(-2, 2**60) | TEXTS, max_size=3),
+)
 def test_reader_explanation_and_what_is_kept_agree(path, value):
     ping = make_ping(1)
     section, _, name = path.rpartition(".")

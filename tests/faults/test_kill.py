@@ -1,7 +1,6 @@
 """What is acknowledged is there exactly once, whatever is killed and whenever."""
 
 import asyncio
-import json
 import os
 import random
 import re
@@ -13,9 +12,8 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 import pytest
-
-from conftest import ROOT
 from installation import Installation, post
+from places import ROOT
 
 pytestmark = pytest.mark.timeout(170)
 
@@ -64,7 +62,9 @@ async def under_load(url, product_key, disturb, senders=6, seed=7):
     """Runs `disturb` while installations send; gives the senders once all of them are quiet."""
     fleet = [Sender(await enrolled(url, product_key)) for _ in range(senders)]
     stop = asyncio.Event()
-    sending = [asyncio.create_task(sender.run(stop, random.Random(seed + n))) for n, sender in enumerate(fleet)]
+    sending = [
+        asyncio.create_task(sender.run(stop, random.Random(seed + n))) for n, sender in enumerate(fleet)
+    ]
     await disturb()
     await asyncio.sleep(0.5)
     stop.set()
@@ -76,7 +76,8 @@ async def assert_exactly_once(dsn, fleet):
     connection = await asyncpg.connect(dsn)
     for sender in fleet:
         rows = await connection.fetch(
-            "SELECT sequence, ping_id::text FROM pings WHERE installation_id = $1::text::uuid", sender.installation.id
+            "SELECT sequence, ping_id::text FROM pings WHERE installation_id = $1::text::uuid",
+            sender.installation.id,
         )
         kept = [tuple(row) for row in rows]
         assert sorted(kept) == sorted(sender.acknowledged.items())
@@ -130,9 +131,23 @@ def embedded_server(short_directory):
     """A server with its embedded PostgreSQL, as `make run` starts it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TELEMETRY_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "telemetry_server", "serve", "--data", short_directory / "data",
-         "--listen", "127.0.0.1:0", "--product", "Example"],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        [
+            sys.executable,
+            "-m",
+            "telemetry_server",
+            "serve",
+            "--data",
+            short_directory / "data",
+            "--listen",
+            "127.0.0.1:0",
+            "--product",
+            "Example",
+        ],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     said = ""
     while "Sign in" not in said:
@@ -178,8 +193,22 @@ async def test_a_restart_finds_everything_and_the_product_key_again(embedded_ser
     embedded_server.kill()
     embedded_server.wait()
     again = subprocess.Popen(
-        [sys.executable, "-m", "telemetry_server", "serve", "--data", embedded_server.data, "--listen", "127.0.0.1:0", "--product", "Example"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        [
+            sys.executable,
+            "-m",
+            "telemetry_server",
+            "serve",
+            "--data",
+            embedded_server.data,
+            "--listen",
+            "127.0.0.1:0",
+            "--product",
+            "Example",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         assert embedded_server.product_key in again.stdout.readline() + again.stdout.readline()

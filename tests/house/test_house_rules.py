@@ -5,12 +5,14 @@ import re
 import subprocess
 
 import pytest
-
-from conftest import ROOT
+from places import ROOT
 
 SERVER = sorted((ROOT / "telemetry_server").rglob("*.py"))
 SDK = sorted((ROOT / "client_sdk" / "license_telemetry").rglob("*.py"))
-STATEMENT = re.compile(r"\b(SELECT\s.+\sFROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE|ALTER TABLE|DROP TABLE)\b", re.DOTALL)
+STATEMENT = re.compile(
+    r"\b(SELECT\s.+\sFROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE|ALTER TABLE|DROP TABLE)\b",
+    re.DOTALL,
+)
 
 
 def named(path):
@@ -58,7 +60,10 @@ def test_every_exception_is_caught_in_four_places_only():
         "telemetry_server/store/job_log.py",
         "telemetry_server/store/tally.py",
     }
-    assert set(broad) - allowed - {name for name in broad if "/embedded/" in name or "/cli/failures" in name} == set()
+    assert (
+        set(broad) - allowed - {name for name in broad if "/embedded/" in name or "/cli/failures" in name}
+        == set()
+    )
 
 
 def test_one_place_makes_the_tasks_of_jobs():
@@ -78,14 +83,19 @@ def test_no_vague_module_names():
 
 
 def test_nothing_committed_speaks_of_one_machine():
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout.split("\0")
     home = re.compile(r"/(?:root|work|home/\w+)/(?!\.)\w")
     found = []
     for name in filter(None, files):
         if name.startswith("tests/"):  # made-up paths of customers' machines stand there
             continue
         path = ROOT / name
-        if path.suffix in {".py", ".md", ".toml", ".sql", ".html", ".css", ".js", ".mjs", ".json", ".sh", ""} and path.is_file():
+        if (
+            path.suffix in {".py", ".md", ".toml", ".sql", ".html", ".css", ".js", ".mjs", ".json", ".sh", ""}
+            and path.is_file()
+        ):
             text = path.read_text("utf-8", errors="replace")
             found += [f"{name}: {match[0]}" for match in home.finditer(text)]
     assert found == []

@@ -5,8 +5,8 @@ import os
 import tomllib
 
 import pytest
+from places import ROOT
 
-from conftest import ROOT
 from telemetry_server.check.published import fields_page, sdk_fields
 from telemetry_server.check.registry import load_registry
 

@@ -7,8 +7,7 @@ import venv
 import zipfile
 
 import pytest
-
-from conftest import ROOT
+from places import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +15,9 @@ def wheels(tmp_path_factory):
     out = tmp_path_factory.mktemp("wheels")
     for project in (ROOT, ROOT / "client_sdk"):
         subprocess.run(
-            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, project], check=True, capture_output=True
+            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, project],
+            check=True,
+            capture_output=True,
         )
     return {path.name.split("-")[0]: path for path in out.glob("*.whl")}
 
@@ -48,7 +49,9 @@ def test_the_client_works_alone_without_any_dependency(wheels, tmp_path):
     python = tmp_path / "env" / "bin" / "python"
     site = next((tmp_path / "env" / "lib").glob("python*/site-packages"))
     zipfile.ZipFile(wheels["license_telemetry_client"]).extractall(site)
-    done = subprocess.run([python, "-m", "license_telemetry", "facts"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [python, "-m", "license_telemetry", "facts"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert json.loads(done.stdout)["os"]["type"]
 
 
@@ -61,7 +64,9 @@ def test_the_server_starts_from_its_wheel_alone(wheels, tmp_path):
         "from telemetry_server.check.registry import load_registry\n"
         "print(telemetry_server.__file__, len(m.released_migrations()), len(load_registry().fields), len(r.ROUTES))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     where, migrations, fields, routes = done.stdout.split()
     assert "site" in where
     assert int(migrations) >= 1

@@ -9,16 +9,19 @@ import sys
 import urllib.request
 
 import pytest
-
-from conftest import ROOT
 from license_telemetry import facts
+from places import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def license_telemetry(server, state, *arguments, check=True):
     """Runs the SDK's command as a customer's machine would."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LICENSE_TELEMETRY", "DO_NOT"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LICENSE_TELEMETRY", "DO_NOT"))
+    }
     environment |= {
         "PYTHONPATH": str(ROOT / "client_sdk"),
         "LICENSE_TELEMETRY_ENDPOINT": server.url,
@@ -27,11 +30,25 @@ def license_telemetry(server, state, *arguments, check=True):
     }
     return subprocess.run(
         [sys.executable, "-m", "license_telemetry", *arguments],
-        env=environment, capture_output=True, text=True, check=check, timeout=60,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=check,
+        timeout=60,
     )
 
 
-SEND = ("send", "--status", "licensed", "--key", "ABCD-EFGH-7Q2K", "--source", "marketplace", "--feature", "invoice.created=12")
+SEND = (
+    "send",
+    "--status",
+    "licensed",
+    "--key",
+    "ABCD-EFGH-7Q2K",
+    "--source",
+    "marketplace",
+    "--feature",
+    "invoice.created=12",
+)
 
 
 async def test_one_command_sends_this_machines_server_information(server, tmp_path):
@@ -40,9 +57,20 @@ async def test_one_command_sends_this_machines_server_information(server, tmp_pa
     rows = await server.fetch("SELECT * FROM v_pings ORDER BY sequence")
     here, virtual = facts.operating_system(), facts.virtualization()
     last = rows[-1]
-    assert (last["os_type"], last["os_name"], last["os_version"]) == (here["type"], here["name"], here["version"])
-    assert (last["virtualization_vm"], last["virtualization_container"]) == (virtual["vm"], virtual["container"])
-    assert (last["license_status"], last["license_source"], last["license_key_hint"]) == ("licensed", "marketplace", "7Q2K")
+    assert (last["os_type"], last["os_name"], last["os_version"]) == (
+        here["type"],
+        here["name"],
+        here["version"],
+    )
+    assert (last["virtualization_vm"], last["virtualization_container"]) == (
+        virtual["vm"],
+        virtual["container"],
+    )
+    assert (last["license_status"], last["license_source"], last["license_key_hint"]) == (
+        "licensed",
+        "marketplace",
+        "7Q2K",
+    )
     counts = [json.loads(row["features"]) for row in rows if row["features"]]
     assert counts == [{"invoice.created": 12}]
     assert await server.fetchval("SELECT host(client_address) FROM installations") == "127.0.0.1"
@@ -62,7 +90,9 @@ async def test_preview_shows_what_is_then_sent_and_sends_nothing(server, tmp_pat
 
 async def test_the_api_tells_what_the_sdk_sent(server, tmp_path):
     license_telemetry(server, tmp_path / "state", *SEND)
-    request = urllib.request.Request(f"{server.url}/api/v1/installations", headers={"Authorization": f"Bearer {server.token}"})
+    request = urllib.request.Request(
+        f"{server.url}/api/v1/installations", headers={"Authorization": f"Bearer {server.token}"}
+    )
     [item] = json.load(await asyncio.to_thread(urllib.request.urlopen, request))["items"]
     assert item["os"]["name"] == facts.operating_system()["name"]
     assert item["license"]["status"] == "licensed"
@@ -89,7 +119,9 @@ async def test_what_was_exported_offline_is_counted_once_when_it_is_imported(ser
     subprocess.run(
         [sys.executable, "-m", "telemetry_server", "enroll", server.product_slug, "--output", enrolment],
         env=os.environ | {"TELEMETRY_DATABASE_URL": server.database, "TELEMETRY_DATA": str(server.data)},
-        cwd=ROOT, check=True, capture_output=True,
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     )
     state = tmp_path / "offline"
     offline = type("Offline", (), {"url": "http://127.0.0.1:9", "product_key": server.product_key})
@@ -101,7 +133,9 @@ async def test_what_was_exported_offline_is_counted_once_when_it_is_imported(ser
         subprocess.run(
             [sys.executable, "-m", "telemetry_server", "import", carried, "--endpoint", server.url],
             env=os.environ | {"TELEMETRY_DATABASE_URL": server.database, "TELEMETRY_DATA": str(server.data)},
-            cwd=ROOT, check=True, capture_output=True,
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
         )
     kept = await server.fetch("SELECT sequence FROM pings")
     assert len(kept) == len({row["sequence"] for row in kept}) >= 1
@@ -117,8 +151,14 @@ async def test_the_page_shows_this_machine_in_a_real_browser(server, tmp_path):
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                  "--disable-component-update", "--disable-sync"],
+            args=[
+                "--no-sandbox",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
         )
         page = await browser.new_page()
         problems = []
@@ -132,7 +172,16 @@ async def test_the_page_shows_this_machine_in_a_real_browser(server, tmp_path):
         await page.goto(f"{server.url}/installations")
         await page.locator("tbody a").first.click()
         body = page.locator("body")
-        for text in (here["name"], here["version"], virtual["vm"] or "", "licensed", "marketplace", "127.0.0.1", "invoice.created", "12"):
+        for text in (
+            here["name"],
+            here["version"],
+            virtual["vm"] or "",
+            "licensed",
+            "marketplace",
+            "127.0.0.1",
+            "invoice.created",
+            "12",
+        ):
             await expect(body).to_contain_text(text)
         await browser.close()
     assert problems == []

@@ -18,7 +18,9 @@ from telemetry_server.receive.limiter import Limiter, network_of
 from telemetry_server.receive.signature import UnknownSigner, Verifier
 
 PROXIES = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8::/32"))
-ADDRESSES = st.ip_addresses().map(str) | st.sampled_from(["10.1.2.3", "10.9.9.9", "2001:db8::1", "198.51.100.7"])
+ADDRESSES = st.ip_addresses().map(str) | st.sampled_from(
+    ["10.1.2.3", "10.9.9.9", "2001:db8::1", "198.51.100.7"]
+)
 
 
 def trusted(address):
@@ -50,9 +52,15 @@ def test_whatever_a_proxy_passes_on_an_address_comes_out(headers):
     assert ipaddress.ip_address(client_address("10.0.0.1", headers, PROXIES))
 
 
-@pytest.mark.parametrize(("written", "meant"), [
-    ("[2001:db9::1]:443", "2001:db9::1"), ("203.0.113.9:1234", "203.0.113.9"), ("::ffff:203.0.113.9", "203.0.113.9"), ("fe80::1%eth0", "fe80::1"),
-])
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("[2001:db9::1]:443", "2001:db9::1"),
+        ("203.0.113.9:1234", "203.0.113.9"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("fe80::1%eth0", "fe80::1"),
+    ],
+)
 def test_an_address_is_kept_in_one_form(written, meant):
     assert client_address("10.0.0.1", [written], PROXIES) == meant
 
@@ -91,7 +99,10 @@ def keyring(tmp_path_factory):
     return open_keyring(tmp_path_factory.mktemp("keys") / "keyring.json")
 
 
-@given(st.text(max_size=300) | st.from_regex(r"v1 product=[a-z]{1,9} key=k1 installation=.{36} hmac=[0-9a-f]{64}", fullmatch=True))
+@given(
+    st.text(max_size=300)
+    | st.from_regex(r"v1 product=[a-z]{1,9} key=k1 installation=.{36} hmac=[0-9a-f]{64}", fullmatch=True)
+)
 def test_any_signature_header_is_refused_but_the_right_one(keyring, header):
     product = type("Product", (), {"id": uuid4()})()
     with pytest.raises(Unauthenticated):
@@ -103,7 +114,9 @@ def test_an_unknown_product_is_told_apart_for_us_but_not_for_the_sender(keyring)
     with pytest.raises(UnknownSigner) as unknown:
         Verifier(keyring, lambda _: None).sender(header, "POST", "/v1/pings", b"{}")
     with pytest.raises(Unauthenticated) as wrong:
-        Verifier(keyring, lambda _: type("Product", (), {"id": uuid4()})()).sender(header, "POST", "/v1/pings", b"{}")
+        Verifier(keyring, lambda _: type("Product", (), {"id": uuid4()})()).sender(
+            header, "POST", "/v1/pings", b"{}"
+        )
     assert unknown.value.detail == wrong.value.detail
     assert (unknown.value.status, unknown.value.code) == (wrong.value.status, wrong.value.code)
 
@@ -123,7 +136,9 @@ def test_never_more_than_the_ration_in_any_window(pauses):
         except TooManyRequests as refusal:
             assert refusal.retry_after >= 1
     for start in admitted:
-        assert sum(start <= moment < start + 10 for moment in admitted) <= 10  # a burst of 5, and 5 more in 10 s
+        assert (
+            sum(start <= moment < start + 10 for moment in admitted) <= 10
+        )  # a burst of 5, and 5 more in 10 s
 
 
 def test_one_ration_leaves_the_others_alone_and_memory_bounded():
@@ -143,7 +158,17 @@ def test_one_party_is_an_ipv4_address_or_an_ipv6_64():
 # ── the keyring file ────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"masters": {}, "current": "k1", "pepper": ""}', '{"masters": {"k1": {"secret": "00"}}, "current": "k1", "pepper": "00"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"masters": {}, "current": "k1", "pepper": ""}',
+        '{"masters": {"k1": {"secret": "00"}}, "current": "k1", "pepper": "00"}',
+    ],
+)
 def test_a_damaged_keyring_is_refused_and_left_as_it_is(tmp_path, text):
     path = tmp_path / "keyring.json"
     path.write_text(text)

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import warnings
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -127,9 +126,7 @@ def open_site(database, tmp_path, monkeypatch):
     async def opened(*, through=None, **settings):
         settings = dataclasses.replace(Settings(data=tmp_path, jobs=False), **settings)
         leaving = asyncio.Event()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Bare functions are deprecated", DeprecationWarning)
-            app = create_app(settings, open_keyring(settings.keyring), through or database, leaving)
+        app = create_app(settings, open_keyring(settings.keyring), through or database, leaving)
         door, socket = Door(app, leaving), bind("127.0.0.1", 0)
         await door.open(socket)
         site = Site(f"http://127.0.0.1:{socket.getsockname()[1]}", database, app)

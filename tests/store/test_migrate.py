@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
+from places import ROOT, TODAY, as_database_user
 
-from conftest import ROOT, TODAY, as_database_user
 from telemetry_server.errors import MigrationError
 from telemetry_server.store.migrate import Migration, migrate, pending_migrations, released_migrations
 from telemetry_server.store.partitions import make_partitions
@@ -26,7 +26,11 @@ def dump(cluster, dsn):
     """The schema as pg_dump tells it, without what differs from run to run."""
     done = subprocess.run(
         [cluster.programs / "pg_dump", "--schema-only", "--no-owner", dsn],
-        check=True, capture_output=True, text=True, cwd=cluster.home, **as_database_user(),
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=cluster.home,
+        **as_database_user(),
     )
     return re.sub(r"^(\\(un)?restrict .*|--.*)$", "", done.stdout, flags=re.MULTILINE)
 
@@ -84,5 +88,8 @@ async def test_partitions_are_made_ahead_and_again_makes_nothing(connection):
     assert await make_partitions(connection, TODAY) == []
     later = TODAY.replace(year=TODAY.year + 1, month=12, day=31)
     assert [str(month) for month in await make_partitions(connection, later)] == [
-        f"{later.year}-12-01", f"{later.year + 1}-01-01", f"{later.year + 1}-02-01", f"{later.year + 1}-03-01",
+        f"{later.year}-12-01",
+        f"{later.year + 1}-01-01",
+        f"{later.year + 1}-02-01",
+        f"{later.year + 1}-03-01",
     ]

@@ -17,7 +17,9 @@ async def insert(connection, moment):
 
 
 async def table_of(connection, moment):
-    return await connection.fetchval("SELECT tableoid::regclass::text FROM pings WHERE received_at = $1", moment)
+    return await connection.fetchval(
+        "SELECT tableoid::regclass::text FROM pings WHERE received_at = $1", moment
+    )
 
 
 async def test_a_ping_that_no_month_takes_lands_in_the_default_and_is_moved(connection, capsys):
@@ -60,7 +62,9 @@ async def test_full_addresses_become_networks_when_they_are_old(connection):
     for age, address in [(91, "203.0.113.77"), (91, "2001:db8:1:2::3"), (89, "203.0.113.78")]:
         moment = now - timedelta(days=age)
         await connection.execute(INSERT, moment, one := uuid4())
-        await connection.execute("UPDATE pings SET client_address = $2::text::inet WHERE installation_id = $1", one, address)
+        await connection.execute(
+            "UPDATE pings SET client_address = $2::text::inet WHERE installation_id = $1", one, address
+        )
     assert (await upkeep.shorten_addresses(90)(connection, now)).startswith("shortened 2")
     kept = await connection.fetch("SELECT text(client_address) AS a FROM pings ORDER BY a")
     assert [row["a"] for row in kept] == ["2001:db8:1::/48", "203.0.113.0/24", "203.0.113.78/32"]
@@ -71,13 +75,16 @@ async def test_a_state_goes_with_its_last_ping_but_the_present_one_stays(connect
     one, old, present = uuid4(), b"o" * 16, b"p" * 16
     for state in (old, present):
         await connection.execute(
-            "INSERT INTO states VALUES ($1, $2, now() - interval '500 days', 'licensed', NULL, NULL, '{}', '{}')", one, state
+            "INSERT INTO states VALUES ($1, $2, now() - interval '500 days', 'licensed', NULL, NULL, '{}', '{}')",
+            one,
+            state,
         )
     await connection.execute(
         """INSERT INTO installations (installation_id, product_id, received, received_before, first_received_at,
                last_received_at, last_sequence, last_occurred_at, state)
            VALUES ($1, $1, '{[1,3)}', '{}', now(), now(), 2, now(), $2)""",
-        one, present,
+        one,
+        present,
     )
     from telemetry_server.check.registry import load_registry
 

@@ -3,13 +3,20 @@
 import re
 
 import pytest
+from places import ROOT
 
-from conftest import ROOT
 from telemetry_server.store.queries import areas, load
 
 GROWING = {"installations", "states", "pings", "forks", "lineage", "quarantine"}
 SMALL = {
-    "products", "product_keys", "ingest_counts", "tokens", "sign_in_links", "sessions", "jobs", "schema_migrations",
+    "products",
+    "product_keys",
+    "ingest_counts",
+    "tokens",
+    "sign_in_links",
+    "sessions",
+    "jobs",
+    "schema_migrations",
 }
 STATEMENTS = [(area, name) for area in areas() for name in load(area)]
 
@@ -41,7 +48,8 @@ async def test_every_key_of_a_growing_table_contains_installation_id(connection)
 
 async def test_growing_tables_use_nothing_that_citus_forbids(connection):
     """No triggers, no foreign keys from or to them, no sequences smaller than bigint, no sub-partitions, no inheritance, no exclusion constraints."""
-    found = await connection.fetch("""
+    found = await connection.fetch(
+        """
         SELECT conname AS name, conrelid::regclass::text AS table FROM pg_constraint
         WHERE contype IN ('f', 'x') AND (conrelid::regclass::text = ANY ($1) OR confrelid::regclass::text = ANY ($1))
         UNION ALL
@@ -53,7 +61,9 @@ async def test_growing_tables_use_nothing_that_citus_forbids(connection):
         UNION ALL
         SELECT attname, attrelid::regclass::text FROM pg_attribute
         WHERE attrelid::regclass::text = ANY ($1) AND (attidentity <> '' OR attgenerated <> '')
-    """, sorted(GROWING))
+    """,
+        sorted(GROWING),
+    )
     assert found == []
 
 
@@ -74,11 +84,14 @@ def test_every_statement_is_used_and_none_is_missing():
 
 
 async def test_every_table_and_view_says_what_it_is(connection):
-    silent = await fetch_names(connection, """
+    silent = await fetch_names(
+        connection,
+        """
         SELECT relname FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
           AND (NOT relispartition OR relname = 'pings_default') AND obj_description(oid, 'pg_class') IS NULL
-    """)
+    """,
+    )
     assert silent == set()
 
 

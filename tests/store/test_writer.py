@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
 
-import asyncpg
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -129,7 +128,9 @@ async def test_beyond_64_holes_the_oldest_is_closed_as_lost_and_counted(writer, 
     assert written.missing[0] == (13, 14)
     assert await connection.fetchval("SELECT lost FROM installations") == 6
     assert (await writer.write(upload(one, ping(1)), 100)).others == {1: Status.DUPLICATE}
-    assert await connection.fetchval("SELECT pings FROM v_installations") is None  # no such product in this test
+    assert (
+        await connection.fetchval("SELECT pings FROM v_installations") is None
+    )  # no such product in this test
     assert len(await rows(connection, one)) == 70
 
 
@@ -155,7 +156,9 @@ async def test_every_ping_has_its_state(writer, connection):
         for first in (1, 6, 11):
             pings = [ping(n, state=bytes([n % 3]) * 16) for n in range(first, first + 5)]
             await writer.write(upload(installation, *pings), 100)
-    orphans = "SELECT count(*) FROM pings p LEFT JOIN states s USING (installation_id, state) WHERE s.state IS NULL"
+    orphans = (
+        "SELECT count(*) FROM pings p LEFT JOIN states s USING (installation_id, state) WHERE s.state IS NULL"
+    )
     assert await connection.fetchval(orphans) == 0
 
 
@@ -224,7 +227,10 @@ async def test_a_killed_connection_is_told_and_the_next_upload_gets_through(writ
     fates = await asyncio.gather(
         *(writer.write(upload(one, ping(2)), 100) for _ in range(2)), return_exceptions=True
     )
-    assert all(isinstance(fate, Unavailable) or not fate.others or fate.others == {2: Status.DUPLICATE} for fate in fates)
+    assert all(
+        isinstance(fate, Unavailable) or not fate.others or fate.others == {2: Status.DUPLICATE}
+        for fate in fates
+    )
     await writer.write(upload(one, ping(2)), 100)
     assert [row["sequence"] for row in await rows(connection, one)] == [1, 2]
 

@@ -16,7 +16,8 @@ from telemetry_server.show.items import installation_item
 from telemetry_server.show.query import IDENTIFIER, read_query
 from telemetry_server.show.render import attributions, page
 from telemetry_server.store import fleet
-from telemetry_server.store.reading import Pool, TooSlow
+from telemetry_server.store.database import Pool
+from telemetry_server.store.reading import TooSlow
 
 PARAMETERS = (
     *FILTERS,

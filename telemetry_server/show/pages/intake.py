@@ -13,7 +13,7 @@ from telemetry_server.show.query import read_query
 from telemetry_server.show.render import page
 from telemetry_server.store import fleet
 from telemetry_server.store import overview as store
-from telemetry_server.store.reading import Pool
+from telemetry_server.store.database import Pool
 
 _ROWS = 50
 

@@ -16,7 +16,8 @@ from telemetry_server.show.query import one_of, read_query, text
 from telemetry_server.show.render import attributions, link, page
 from telemetry_server.store import fleet
 from telemetry_server.store import overview as store
-from telemetry_server.store.reading import Pool, TooSlow
+from telemetry_server.store.database import Pool
+from telemetry_server.store.reading import TooSlow
 
 Answer = TypeVar("Answer")
 _Facets: TypeAlias = Mapping[str, Mapping[str | None, int]]
