@@ -216,6 +216,14 @@ COMMENT ON TABLE jobs IS
     'A row is a job of the job table and how it last went. Written by the job runner under the job''s '
     'advisory lock. Kept for ever.';
 
+CREATE TABLE keyring_check (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    check_value bytea   NOT NULL CHECK (length(check_value) = 32)
+);
+COMMENT ON TABLE keyring_check IS
+    'The one row tells the keyring that this database was made with from any other, and gives nothing of '
+    'it away. Written by the first "serve". Kept for ever.';
+
 CREATE TABLE schema_migrations (
     version    integer     PRIMARY KEY,
     name       text        NOT NULL,

@@ -11,11 +11,14 @@ SDK = Path(__file__).parent.parent / "client_sdk"
 RUNS = 7
 
 IMPORT = """
-import json, resource, sys, time
-before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-import license_telemetry
+import time
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 2**20
+before, started = resident(), time.perf_counter()
 from license_telemetry import Telemetry
-print(json.dumps([(time.perf_counter() - started) * 1e3, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024]))
+milliseconds, mebibytes = (time.perf_counter() - started) * 1e3, resident() - before
+print(f"[{milliseconds}, {mebibytes}]")
 """
 FEATURE = """
 import json, statistics, sys, time

@@ -18,7 +18,7 @@ from telemetry_server.enrich.steps import add_place, hash_license_key, mark_doub
 from telemetry_server.jobs import Chore, Job, Shared, running
 from telemetry_server.keyring import Keyring
 from telemetry_server.middleware import for_browsers, no_such_address, no_such_method, told
-from telemetry_server.receive.body import LARGEST_SENT
+from telemetry_server.receive.body import LARGEST_SENT, unpack
 from telemetry_server.receive.enroll import Enrolments
 from telemetry_server.receive.limiter import Limiter, refuse_flood
 from telemetry_server.receive.pings import Uploads
@@ -76,6 +76,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         steps=[
             refuse_unsigned(verifier),
             refuse_flood(Limiter(settings.uploads_per_minute, 60)),
+            unpack(),
             UploadReader(load_registry()).read,
             add_place(atlas),
             mark_doubtful_time(),

@@ -7,10 +7,13 @@
 A lost file cannot be made again: every installation would have to enrol anew. Back it up.
 """
 
+import fcntl
 import hmac
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -51,6 +54,11 @@ class Keyring:
         """What is kept of a license key's digest, 32 bytes."""
         return hmac.digest(self.pepper, b"license key" + key_digest.encode(), "sha256")
 
+    @property
+    def check_value(self) -> bytes:
+        """What a database remembers of the keyring it was made with; gives nothing away."""
+        return hmac.digest(self.pepper, b"keyring check", "sha256")
+
     def state_digest(self, *parts: bytes) -> bytes:
         """What stands for a state of an installation, 16 bytes."""
         digest = blake2b(key=self.pepper, digest_size=16)
@@ -75,11 +83,13 @@ def open_keyring(path: Path) -> Keyring:
 
 def rotate(path: Path) -> str:
     """Adds a master key for new installations and gives its id; the old ones go on working."""
-    document = _document(open_keyring(path))
-    key = _next_id(document["masters"])
-    document["masters"][key] = {"secret": secrets.token_hex(_KEY_BYTES)}
-    document["current"] = key
-    _write(path, document)
+    path = path.resolve()  # a link goes on pointing at the file that is mounted or backed up
+    with _alone(path):
+        document = _document(open_keyring(path))
+        key = _next_id(document["masters"])
+        document["masters"][key] = {"secret": secrets.token_hex(_KEY_BYTES)}
+        document["current"] = key
+        _write_beside(path, document).replace(path)
     return key
 
 
@@ -92,7 +102,7 @@ def _create(path: Path) -> None:
         "pepper": secrets.token_hex(_KEY_BYTES),
         "masters": {key: {"secret": secrets.token_hex(_KEY_BYTES)}},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = _write_beside(path, document)
     try:
         path.hardlink_to(fresh)
@@ -102,8 +112,15 @@ def _create(path: Path) -> None:
         fresh.unlink()
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
-    _write_beside(path, document).replace(path)
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Two rotations at once would lose one's key."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _write_beside(path: Path, document: dict[str, Any]) -> Path:

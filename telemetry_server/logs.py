@@ -4,6 +4,7 @@ Never a body, a key, or an address. `log("ping quarantined", sqlstate="22P05")`.
 """
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -22,5 +23,6 @@ class Severity(StrEnum):
 def log(phrase: str, severity: Severity = Severity.INFO, **fields: Any) -> None:
     """Writes one line. `phrase` is constant, so that lines can be counted by it."""
     line = {"time": datetime.now(UTC), "severity": severity, "message": phrase, **fields}
-    sys.stderr.write(orjson.dumps(line, default=str).decode() + "\n")
-    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # a full disk or a closed pipe must not stop what was to be told
+        sys.stderr.write(orjson.dumps(line, default=str).decode() + "\n")
+        sys.stderr.flush()

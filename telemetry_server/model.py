@@ -122,15 +122,16 @@ class Sender(msgspec.Struct, frozen=True):
 class Arrival(msgspec.Struct):
     """An upload on its way through the pipeline; each step fills in what it finds out.
 
-    `sent` are the bytes as they came, `body` the inflated ones.
+    `sent` are the bytes as they came, in Content-Encoding `encoding`; `body` are the inflated ones.
     """
 
     path: str
     signature: str
     sent: bytes
-    body: bytes
+    encoding: str | None
     address: str | None
     received_at: datetime
+    body: bytes = b""
     sender: Sender | None = None
     upload_id: str | None = None
     sent_at: datetime | None = None

@@ -123,8 +123,8 @@ class Installation:
 
 async def post(url, body, headers, session=None):
     if session is None:
-        async with aiohttp.ClientSession() as session:
-            return await post(url, body, headers, session)
+        async with aiohttp.ClientSession() as own:
+            return await post(url, body, headers, own)
     async with session.post(
         url, data=io.BytesIO(body), headers=headers, timeout=aiohttp.ClientTimeout(30)
     ) as response:

@@ -82,7 +82,12 @@ class Courier:
         """One request and its consequences; None when there is more to do."""
         with self._outbox.transaction() as ledger:
             task = self._next(ledger, push, self._clock())
-        return task if isinstance(task, Delivery) else task()
+            if isinstance(task, Delivery):
+                ledger.release(self._owner)
+        if not isinstance(task, Delivery):
+            return task()
+        self._holds_lease = False
+        return task
 
     def release(self, patience: float = PATIENCE) -> None:
         """Let another process send: this one is through, or about to end."""

@@ -23,6 +23,7 @@ from .ledger import SCHEMA, Ledger, Limits
 
 FILE = "outbox.sqlite3"
 PATIENCE = 5.0
+LONGEST_POLL = 0.03
 MOST_SET_ASIDE = 10
 MEMORY_LIMITS = Limits(pings=40, characters=48 * 1024, counters=128)  # with its pages some 64 KiB of content
 RETRY_DISK_SECONDS = 60.0
@@ -64,6 +65,7 @@ class Outbox:
         self._inode = 0
         self._memory: Optional[sqlite3.Connection] = None
         self._try_disk_at = 0.0
+        self._ended = self._took = 0.0
         self._checked = False
         self._spoiled = 0
 
@@ -78,19 +80,31 @@ class Outbox:
         Waits `patience` seconds for other processes. Raises Unavailable, its kin, and what the block raises.
         """
         deadline = time.monotonic() + patience
+        self._let_others_in()
         while True:
             if not guard.acquire(patience):
                 raise Unavailable("the disk does not answer")
             try:
                 connection = self._begin()
                 if connection is not None:
+                    began = time.monotonic()
                     yield from self._within(connection)
+                    self._ended, self._took = time.monotonic(), time.monotonic() - began
                     return
             finally:
                 guard.release()
             if time.monotonic() > deadline:
                 raise Unavailable("another process is writing")
-            time.sleep(random.uniform(0.002, 0.03))  # noqa: S311  so that two who wait don't wait alike
+            time.sleep(random.uniform(0.002, LONGEST_POLL))  # noqa: S311  so that two who wait don't wait alike
+
+    def _let_others_in(self) -> None:
+        """Pause after a transaction of ours as long as it took, at most until every poll found its chance.
+
+        On a slow disk whoever writes one transaction after another would shut out all other processes.
+        """
+        pause = self._ended + min(self._took, LONGEST_POLL) - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)
 
     @contextmanager
     def look(self) -> Iterator[Ledger]:

@@ -14,10 +14,10 @@ from telemetry_server.cli.output import say
 from telemetry_server.cli.session import bring_up, database
 from telemetry_server.cli.workers import Site, reserve, run, serve_here, serve_in_workers, stop_on_signals
 from telemetry_server.errors import OperatorError
-from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Role
 from telemetry_server.settings import Settings
 from telemetry_server.store.access import create_sign_in_link
+from telemetry_server.store.belonging import open_keyring_of
 from telemetry_server.store.database import operator_connection
 from telemetry_server.store.products import add_product, all_products, good_keys
 
@@ -40,11 +40,10 @@ def serve(context: click.Context, /, **options: Any) -> None:
 
 async def _serve(settings: Settings, first_product: str | None) -> None:
     stop = stop_on_signals()
-    open_keyring(settings.keyring)
     holder, port = _reserve(settings)
     with contextlib.closing(holder):
         async with database(settings, say=say, keep_alive=True) as dsn:
-            await _prepare(dsn, first_product)
+            await _prepare(settings, dsn, first_product)
             site = Site(settings, dsn, settings.host_and_port[0], port)
             welcome = asyncio.create_task(_welcome(site, answering := asyncio.Event()))
             serving = serve_here if settings.workers == 1 else serve_in_workers
@@ -62,9 +61,10 @@ def _reserve(settings: Settings) -> Any:
         ) from error
 
 
-async def _prepare(dsn: str, first_product: str | None) -> None:
+async def _prepare(settings: Settings, dsn: str, first_product: str | None) -> None:
     async with operator_connection(dsn) as connection:
         await bring_up(connection, say)
+        await open_keyring_of(connection, settings.keyring)
         if first_product and not await all_products(connection):
             await add_product(connection, first_product, now=datetime.now(UTC))
 

@@ -134,7 +134,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def reserve(host: str, port: int) -> tuple[socket.socket, int]:
-    """Holds the address for the workers without listening; gives the port, chosen by the system for 0."""
+    """Holds the address for the workers without listening; gives the port, chosen by the system for 0.
+
+    Raises OSError where somebody listens already: sharing a port is for the processes of one server.
+    """
+    bind(host, port, shared=False).close()
     holder = bind(host, port)
     return holder, holder.getsockname()[1]
 

@@ -8,6 +8,7 @@ from typing import NoReturn
 from aiohttp import web
 
 from telemetry_server.errors import Malformed, SlowClient, TooLarge, UnsupportedEncoding
+from telemetry_server.model import Arrival, Step
 
 LARGEST_SENT = 2**20
 LARGEST_INFLATED = 8 * 2**20
@@ -28,16 +29,25 @@ async def read_body(request: web.Request) -> bytes:
         raise SlowClient(f"The body did not arrive within {BODY_SECONDS} seconds.") from None
 
 
-def inflate(sent: bytes, encoding: str | None) -> bytes:
+def unpack() -> Step:
+    """The step that inflates an upload; after its signature was checked, because inflating costs more."""
+
+    def step(arrival: Arrival) -> None:
+        arrival.body = inflate(arrival.sent, arrival.encoding)
+
+    return step
+
+
+def inflate(sent: bytes, encoding: str | None, largest: int = LARGEST_INFLATED) -> bytes:
     """The body after Content-Encoding. Raises TooLarge, Malformed or UnsupportedEncoding.
 
-    Never makes more than the limit, whatever the bytes promise.
+    Never makes more than the `largest` number of bytes, whatever those sent promise.
     """
     match (encoding or "identity").strip().lower():
         case "identity":
             return sent
         case "gzip":
-            return _gunzip(sent)
+            return _gunzip(sent, largest)
         case _:
             raise UnsupportedEncoding
 
@@ -51,14 +61,14 @@ async def _gather(chunks: AsyncIterator[bytes]) -> bytes:
     return bytes(gathered)
 
 
-def _gunzip(sent: bytes) -> bytes:
+def _gunzip(sent: bytes, largest: int) -> bytes:
     member = zlib.decompressobj(wbits=31)
     try:
-        body = member.decompress(sent, LARGEST_INFLATED)
+        body = member.decompress(sent, largest)
     except zlib.error as error:
         raise Malformed(f"The body is not gzip: {error}.") from None
     if member.unconsumed_tail:
-        _refuse_size(LARGEST_INFLATED)
+        _refuse_size(largest)
     if not member.eof or member.unused_data:
         raise Malformed("The body is not one whole gzip member.")
     return body

@@ -42,12 +42,13 @@ class PatientHandler(RequestHandler):
         super().connection_lost(exc)
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, which other processes of this server may share. Raises OSError."""
+def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
+    """A socket bound to the address, `shared` with other processes of this server. Raises OSError."""
     [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         listener.bind(address)
     except OSError:

@@ -20,6 +20,8 @@ from telemetry_server.receive.limiter import Limiter, network_of
 from telemetry_server.receive.signature import SIGNATURE, Verifier
 from telemetry_server.settings import Network
 
+LARGEST_ENROLMENT = 16 * 1024
+
 FindByKey: TypeAlias = Callable[[str], Awaitable[Product | None]]
 
 
@@ -68,7 +70,7 @@ class Enrolments:
         self._limiter.admit(network_of(address))
         sent = await read_body(request)
         product = await self._product(headers.get("Authorization", ""))
-        claimed = _claimed_parent(inflate(sent, headers.get("Content-Encoding")))
+        claimed = _claimed_parent(inflate(sent, headers.get("Content-Encoding"), LARGEST_ENROLMENT))
         enrolment = new_enrolment(self._keyring, product, notice=self._notice)
         if claimed is not None:
             parent = self._parent(claimed, headers.get(SIGNATURE, ""), request.path, sent, product)
@@ -87,7 +89,8 @@ class Enrolments:
 
     async def _product(self, authorization: str) -> Product:
         scheme, _, key = authorization.partition(" ")
-        product = await self._find_by_key(key.strip()) if scheme.lower() == "bearer" else None
+        plausible = scheme.lower() == "bearer" and key.isascii()
+        product = await self._find_by_key(key.strip()) if plausible else None
         if product is None:
             raise Unauthenticated("Send a valid product key: Authorization: Bearer <product key>")
         return product

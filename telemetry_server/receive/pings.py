@@ -11,7 +11,7 @@ from aiohttp import web
 from telemetry_server.errors import Unavailable
 from telemetry_server.model import Arrival, Ping, RefusedPing, SignedUpload, Status, Step, Written
 from telemetry_server.receive.address import client_address
-from telemetry_server.receive.body import inflate, read_body
+from telemetry_server.receive.body import read_body
 from telemetry_server.receive.signature import RECEIPT, SIGNATURE, UnknownSigner, receipt
 from telemetry_server.settings import Network
 
@@ -67,7 +67,7 @@ class Uploads:
             request.path,
             headers.get(SIGNATURE, ""),
             sent,
-            inflate(sent, headers.get("Content-Encoding")),
+            headers.get("Content-Encoding"),
             client_address(request.remote, headers.getall("X-Forwarded-For", ()), self._trusted_proxies),
             datetime.now(UTC),
         )

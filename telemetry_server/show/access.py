@@ -122,9 +122,16 @@ def refuse_foreign(request: web.Request) -> None:
         foreign = site not in {"same-origin", "none"}
     else:
         own = {request.host, urlsplit(request.app[keys.SETTINGS].base_url).netloc}
-        foreign = origin is not None and urlsplit(origin).netloc not in own
+        foreign = origin is not None and _host_of(origin) not in own
     if foreign:
         raise Forbidden("This form was sent from another site.")
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 async def _refuse_forgery(request: web.Request, viewer: Viewer) -> None:
@@ -143,9 +150,10 @@ def local_path(path: str) -> str:
     Browsers take a backslash for a slash and drop tabs and line ends, so none may be in there, and
     two slashes at the start would name another host.
     """
-    parts = urlsplit(path) if path.isprintable() and path.isascii() and " " not in path else None
-    if parts is None or "\\" in path or path.startswith("//") or not path.startswith("/"):
+    plain = path.isprintable() and path.isascii() and " " not in path and "\\" not in path
+    if not plain or not path.startswith("/") or path.startswith("//"):
         return "/"
+    parts = urlsplit(path)
     return "/" if parts.scheme or parts.netloc else path
 
 

@@ -45,8 +45,11 @@ async def connect(dsn: str, **settings: str) -> asyncpg.Connection:
 
 
 async def connect_writer(dsn: str) -> asyncpg.Connection:
-    """A connection for the group writer: its one statement is planned once, whatever the group's size."""
-    return await connect(dsn, plan_cache_mode="force_generic_plan")
+    """A connection for the group writer: its one statement is planned once, whatever the group's size.
+
+    PostgreSQL gives up before the writer does, so that no abandoned attempt goes on behind its back.
+    """
+    return await connect(dsn, plan_cache_mode="force_generic_plan", lock_timeout="3s", statement_timeout="9s")
 
 
 @asynccontextmanager

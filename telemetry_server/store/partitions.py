@@ -11,6 +11,8 @@ from telemetry_server.store.queries import load
 SQL = load("partitions")
 
 MONTHS_AHEAD = 3
+# Every writer queues behind a lock that waits: behind a long export, rather fail and try again later.
+_WAIT_A_MOMENT = "SET LOCAL lock_timeout = '1s'"
 _WITHIN = "received_at >= $1 AND received_at < $2"
 _NAME = re.compile(r"pings_(\d{4})_(\d{2})")
 
@@ -35,7 +37,9 @@ async def drop_partitions(connection: asyncpg.Connection, today: date, keep_days
     months = await partition_months(connection)
     over = [month for month in months if (today - _months_after(month, 1)).days > keep_days]
     for month in over:
-        await connection.execute(f'DROP TABLE "{_name(month)}"')
+        async with connection.transaction():
+            await connection.execute(_WAIT_A_MOMENT)
+            await connection.execute(f'DROP TABLE "{_name(month)}"')
     return over
 
 
@@ -55,6 +59,7 @@ async def _make(connection: asyncpg.Connection, month: date) -> None:
     start, end = _instant(month), _instant(_months_after(month, 1))
     name = _name(month)
     async with connection.transaction():
+        await connection.execute(_WAIT_A_MOMENT)
         await connection.execute("LOCK TABLE pings IN SHARE UPDATE EXCLUSIVE MODE")
         await connection.execute(f'CREATE TABLE "{name}" (LIKE pings INCLUDING CONSTRAINTS)')
         await connection.execute("LOCK TABLE pings_default IN ACCESS EXCLUSIVE MODE")

@@ -29,8 +29,12 @@ async def shorten_addresses(connection: asyncpg.Connection, now: datetime, keep_
 
 async def forget_unused_states(connection: asyncpg.Connection, before: datetime) -> int:
     """Removes the states first seen before `before` that no kept ping and no installation is in."""
-    count: int = await connection.fetchval(SQL["forget_unused_states"], before, timeout=3600)
-    return count
+    removed = 0
+    for installation_id, states in await connection.fetch(SQL["unused_states"], before, timeout=3600):
+        async with connection.transaction():
+            await connection.execute(SQL["lock_installation"], installation_id)
+            removed += await connection.fetchval(SQL["forget_states"], installation_id, states)
+    return removed
 
 
 async def empty_quarantine(connection: asyncpg.Connection, before: datetime) -> int:

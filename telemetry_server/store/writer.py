@@ -142,13 +142,13 @@ class _Lane:
 
     async def _give_up(self, group: list[_Waiting], error: Exception) -> None:
         """Nothing is acknowledged; the connection may be in any state, so it goes too."""
-        log("group not written", Severity.ERROR, error=type(error).__name__, pings=_count(group))
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
         for waiting in group:
             if not waiting.fate.done():
                 waiting.fate.set_exception(Unavailable("PostgreSQL did not confirm the pings."))
+        log("group not written", Severity.ERROR, error=type(error).__name__, pings=_count(group))
 
     async def _write_group(self, uploads: Sequence[SignedUpload]) -> list[Written]:
         """Writes; where PostgreSQL blames the data, halves until the ping to blame stands alone."""
@@ -217,22 +217,23 @@ class _Lane:
         stored = await self._connection.fetch(SQL["look_up_stored"], *map(list, zip(*keys, strict=True)))
         sent = {(u.installation_id, ping.sequence): (u, ping) for u in uploads for ping in u.pings}
         others: dict[UUID, dict[int, Status]] = defaultdict(dict)
+        forks: list[tuple[Any, ...]] = []
         for installation, number, stored_ping_id in stored:
             upload, ping = sent[installation, number]
             forked = stored_ping_id is not None and stored_ping_id != ping.ping_id
             if forked:
-                await self._record_fork(upload, ping, stored_ping_id)
+                forks.append(_fork(upload, ping, stored_ping_id))
             others[installation][number] = Status.FORKED if forked else Status.DUPLICATE
+        await self._record(forks)
         return others
 
-    async def _record_fork(self, upload: SignedUpload, ping: Ping, stored_ping_id: UUID) -> None:
-        log("fork seen", Severity.WARNING, installation_id=upload.installation_id, sequence=ping.sequence)
+    async def _record(self, forks: list[tuple[Any, ...]]) -> None:
+        if not forks:
+            return
         assert self._connection is not None
-        await self._connection.execute(
-            SQL["record_fork"],
-            *(upload.installation_id, ping.sequence, ping.ping_id, stored_ping_id, upload.received_at),
-            *(ping.occurred_at, upload.client_address, ping.facts, ping.details, upload.place),
-        )
+        await self._connection.execute(SQL["record_forks"], *map(list, zip(*forks, strict=True)))
+        seen = sorted({str(installation) for installation, *_ in forks})
+        log("forks seen", Severity.WARNING, installations=seen[:20], pings=len(forks))
 
     async def _received(self, installations: set[UUID]) -> dict[UUID, Any]:
         if not installations:
@@ -246,9 +247,9 @@ class _Lane:
         missing = holes(ranges(received))
         if len(missing) <= MOST_HOLES:
             return missing
-        return await self._close_oldestholes_of(installation)
+        return await self._close_oldest_holes(installation)
 
-    async def _close_oldestholes_of(self, installation: UUID) -> Ranges:
+    async def _close_oldest_holes(self, installation: UUID) -> Ranges:
         assert self._connection is not None
         async with self._connection.transaction():
             received = await self._connection.fetchval(SQL["lock_received"], installation)
@@ -292,6 +293,14 @@ def _numbers(pings: Sequence[Ping]) -> str:
     if last - first == len(pings) - 1:
         return f"{{[{first},{last + 1})}}"
     return multirange([(ping.sequence, ping.sequence + 1) for ping in pings])
+
+
+def _fork(upload: SignedUpload, ping: Ping, stored_ping_id: UUID) -> tuple[Any, ...]:
+    """The parameters of record_forks for one ping."""
+    return (
+        *(upload.installation_id, ping.sequence, ping.ping_id, stored_ping_id, upload.received_at),
+        *(ping.occurred_at, upload.client_address, ping.facts, ping.details, upload.place),
+    )
 
 
 def _with_pings(upload: SignedUpload, pings: list[Ping]) -> SignedUpload:

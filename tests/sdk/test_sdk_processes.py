@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -24,6 +25,14 @@ HERE = Path(__file__).parent
 CLIENT = Path(license_telemetry.__file__).parent.parent
 PATIENCE = 60
 EXIT_SECONDS = 5
+
+
+@pytest.fixture
+def tmp_path():
+    """In memory, where there is such a place: how slow a disk is must not decide these tests."""
+    place = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    yield Path(place)
+    shutil.rmtree(place)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ GROWING = {"installations", "states", "pings", "forks", "lineage", "quarantine"}
 SMALL = {
     "products",
     "product_keys",
+    "keyring_check",
     "ingest_counts",
     "tokens",
     "sign_in_links",

@@ -71,7 +71,7 @@ def whole(file: Path) -> Iterator[Path]:
     """An empty file beside `file`, readable by us alone, which takes its place if the block succeeds."""
     part = file.with_name(f"{file.name}.part")
     part.unlink(missing_ok=True)
-    part.touch(mode=0o600)
+    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     try:
         yield part
         rename(part, file)

@@ -1,14 +1,15 @@
 -- name: totals
 -- The fleet in numbers: known at all, seen and new since $2, and what never came of those seen.
+-- One copy may claim any number: of each, no more than a million missing or lost pings are counted.
 SELECT count(*) AS known,
        count(*) FILTER (WHERE h.seen) AS seen,
        count(*) FILTER (WHERE i.first_received_at >= $2) AS new,
        count(*) FILTER (WHERE h.seen AND h.holes) AS with_missing,
        count(*) FILTER (WHERE h.seen AND i.lost > 0) AS with_lost,
        coalesce(sum(CASE WHEN h.seen AND h.holes THEN
-           upper(i.received) - 1 - (SELECT sum(upper(r) - lower(r)) FROM unnest(i.received) AS r)
+           least(upper(i.received) - 1 - (SELECT sum(upper(r) - lower(r)) FROM unnest(i.received) AS r), 1000000)
        END), 0)::bigint AS missing,
-       coalesce(sum(i.lost) FILTER (WHERE h.seen), 0)::bigint AS lost
+       coalesce(sum(least(i.lost, 1000000)) FILTER (WHERE h.seen), 0)::bigint AS lost
 FROM installations AS i
 JOIN products AS p USING (product_id)
 CROSS JOIN LATERAL (

@@ -38,13 +38,26 @@ WITH done AS (
 )
 SELECT count(*) FROM done;
 
--- name: forget_unused_states
--- States that no kept ping and no installation is in any more.
+-- name: unused_states
+-- States that no kept ping and no installation is in any more, as far as can be seen without a lock.
+SELECT s.installation_id, array_agg(s.state) AS states
+FROM states AS s
+WHERE s.first_received_at < $1
+  AND NOT EXISTS (SELECT FROM installations AS i WHERE i.installation_id = s.installation_id AND i.state = s.state)
+  AND NOT EXISTS (SELECT FROM pings AS g WHERE g.installation_id = s.installation_id AND g.state = s.state)
+GROUP BY s.installation_id;
+
+-- name: lock_installation
+-- The writer holds the same lock while it decides whether a state is known.
+SELECT FROM installations WHERE installation_id = $1 FOR UPDATE;
+
+-- name: forget_states
+-- Those of the states that are still unused, now that nobody can take one up again.
 WITH done AS (
     DELETE FROM states AS s
-    WHERE s.first_received_at < $1
-      AND NOT EXISTS (SELECT FROM installations AS i WHERE i.installation_id = s.installation_id AND i.state = s.state)
-      AND NOT EXISTS (SELECT FROM pings AS g WHERE g.installation_id = s.installation_id AND g.state = s.state)
+    WHERE s.installation_id = $1 AND s.state = ANY ($2::bytea[])
+      AND NOT EXISTS (SELECT FROM installations AS i WHERE i.installation_id = $1 AND i.state = s.state)
+      AND NOT EXISTS (SELECT FROM pings AS g WHERE g.installation_id = $1 AND g.state = s.state)
     RETURNING 1
 )
 SELECT count(*) FROM done;

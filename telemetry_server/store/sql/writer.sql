@@ -90,13 +90,20 @@ FROM installations
 WHERE installation_id = ANY ($1::uuid[])
   AND received <> int8multirange(int8range(1, upper(received)));
 
--- name: record_fork
--- Keeps the second ping of a number beside the first. A repeated upload adds nothing.
+-- name: record_forks
+-- Keeps the second pings of numbers beside the first. A repeated upload adds nothing, and of one
+-- installation a thousand are evidence enough.
 INSERT INTO forks (
     installation_id, sequence, ping_id, stored_ping_id, received_at, occurred_at, client_address,
     facts, details, place
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7::text::inet, $8::text::jsonb, $9::text::jsonb, $10::text::jsonb)
+SELECT f.installation_id, f.sequence, f.ping_id, f.stored_ping_id, f.received_at, f.occurred_at,
+       f.client_address::inet, f.facts::jsonb, f.details::jsonb, f.place::jsonb
+FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[],
+            $7::text[], $8::text[], $9::text[], $10::text[])
+    AS f (installation_id, sequence, ping_id, stored_ping_id, received_at, occurred_at, client_address,
+          facts, details, place)
+WHERE (SELECT count(*) FROM forks AS k WHERE k.installation_id = f.installation_id) < 1000
 ON CONFLICT DO NOTHING;
 
 -- name: quarantine
