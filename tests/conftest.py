@@ -130,6 +130,7 @@ class RunningServer:
     def __init__(self, database, data, **settings):
         self.database = database
         self.data = data
+        self.log_to = settings.pop("log_to", None)
         self.settings = settings
         self.process = None
         self.listen = "127.0.0.1:0"
@@ -138,7 +139,7 @@ class RunningServer:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TELEMETRY_")}
         environment |= {"TELEMETRY_DATABASE_URL": self.database, "TELEMETRY_DATA": str(self.data)}
         environment |= {f"TELEMETRY_{name.upper()}": str(value) for name, value in self.settings.items()}
-        self.log = open(self.data / "server.log", "ab")
+        self.log = open(self.log_to or self.data / "server.log", "ab")
         self.process = subprocess.Popen(
             [
                 sys.executable,
