@@ -133,7 +133,7 @@ class Arrival(msgspec.Struct):
     received_at: datetime
     body: bytes = b""
     sender: Sender | None = None
-    upload_id: str | None = None
+    upload_id: UUID | None = None
     sent_at: datetime | None = None
     items: list[Ping | RefusedPing] = []
     place: str = "{}"

@@ -40,7 +40,7 @@ class UploadReader:
             _refuse_forbidden_characters(raw["sdk"])
         items = [self._read_ping(ping, sdk, doubtful) for ping in raws]
         arrival.items = _in_order(items) if len(items) > 1 else items
-        arrival.upload_id = None if envelope.upload_id is None else str(envelope.upload_id)
+        arrival.upload_id = envelope.upload_id
         arrival.sent_at = envelope.sent_at
 
     def _envelope(self, raw: object) -> tuple[Any, list[Any]]:

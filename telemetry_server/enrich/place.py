@@ -21,7 +21,7 @@ from telemetry_server.enrich.databases import (
 )
 from telemetry_server.enrich.records import Facts, Kind
 
-REMEMBERED = 8_192
+REMEMBERED = 32_768
 """Addresses whose place is kept in memory: a few megabytes."""
 
 

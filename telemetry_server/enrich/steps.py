@@ -24,7 +24,7 @@ def add_place(atlas: Atlas) -> Step:
     return step
 
 
-@lru_cache(8192)
+@lru_cache(32_768)
 def _as_json(place: Place) -> str:
     """What is known of the place, as a JSON object."""
     known = {

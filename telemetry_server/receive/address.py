@@ -7,7 +7,7 @@ from functools import lru_cache
 from telemetry_server.settings import Network
 
 
-def client_address(peer: str | None, forwarded: Sequence[str], trusted: Sequence[Network]) -> str | None:
+def client_address(peer: str | None, forwarded: Sequence[str], trusted: tuple[Network, ...]) -> str | None:
     """The address of the client, in its canonical form; None where there is none (a Unix socket).
 
     `peer` is the address the connection came from, `forwarded` the values of X-Forwarded-For in the
@@ -31,7 +31,8 @@ def _from_the_right(values: Iterable[str]) -> list[str]:
     return [part.strip() for part in ",".join(values).split(",")][::-1]
 
 
-def _is_trusted(address: str, trusted: Sequence[Network]) -> bool:
+@lru_cache(maxsize=10_000)
+def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
     parsed = ipaddress.ip_address(address)
     return any(parsed.version == network.version and parsed in network for network in trusted)
 

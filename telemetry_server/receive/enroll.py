@@ -3,7 +3,7 @@
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias
 from uuid import UUID
@@ -51,7 +51,7 @@ class Enrolments:
         keep_parent: KeepParent,
         limiter: Limiter,
         notice: dict[str, str] | None = None,
-        trusted_proxies: Sequence[Network] = (),
+        trusted_proxies: tuple[Network, ...] = (),
         keep_address: bool = True,
     ) -> None:
         self._keyring = keyring

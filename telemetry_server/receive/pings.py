@@ -35,7 +35,7 @@ class Uploads:
         write: Write,
         count: Count,
         look_again: LookAgain,
-        trusted_proxies: Sequence[Network] = (),
+        trusted_proxies: tuple[Network, ...] = (),
         keep_address: bool = True,
     ) -> None:
         self._steps = tuple(steps)

@@ -32,9 +32,10 @@ class Catalogue:
 
     def find(self, slug: str) -> Product | None:
         """The product of that slug. Raises Unavailable before the products were read for the first time."""
-        if not self._read:
+        product = self._by_slug.get(slug)
+        if product is None and not self._read:
             raise Unavailable
-        return self._by_slug.get(slug)
+        return product
 
     async def find_by_key(self, key: str) -> Product | None:
         """The product of a product key that is good. Raises Unavailable."""

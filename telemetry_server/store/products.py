@@ -127,4 +127,4 @@ async def _add_key(connection: asyncpg.Connection, product: Product, now: dateti
 
 def _product(row: asyncpg.Record) -> Product:
     product_id, slug, name, interval, created_at = row
-    return Product(ProductId(product_id), Slug(slug), name, interval, created_at)
+    return Product(ProductId(UUID(bytes=product_id.bytes)), Slug(slug), name, interval, created_at)

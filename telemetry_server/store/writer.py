@@ -8,6 +8,7 @@ the sender is the buffer, not this process.
 """
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+import orjson
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log
@@ -28,6 +30,9 @@ SQL = load("writer")
 MOST_PINGS_IN_A_GROUP = 1000
 MOST_HOLES = 64
 WRITE_TIMEOUT_SECONDS = 10
+_REPORT_SECONDS = 5
+_MOST_STATES = 200_000
+_REMEMBER_STATES_SECONDS = 3600
 _POISON = {"22", "23", "54"}  # SQLSTATE classes that blame the data, and would blame it again
 
 Connect: TypeAlias = Callable[[], Awaitable[asyncpg.Connection]]
@@ -37,6 +42,24 @@ class _Waiting(msgspec.Struct, gc=False):
     upload: SignedUpload
     size: int
     fate: asyncio.Future[Written]
+
+
+class _States:
+    """The state each installation was last written in, for an hour at most: its facts need not go again.
+
+    Only what was committed whole is remembered, and a state is kept as long as a ping names it.
+    """
+
+    def __init__(self) -> None:
+        self.written: dict[UUID, bytes] = {}
+        self._forget_at = 0.0
+
+    def remember(self, uploads: Sequence[SignedUpload]) -> None:
+        now = time.monotonic()
+        if now >= self._forget_at or len(self.written) > _MOST_STATES:
+            self.written.clear()
+            self._forget_at = now + _REMEMBER_STATES_SECONDS
+        self.written.update({upload.installation_id: upload.pings[-1].state for upload in uploads})
 
 
 class GroupWriter:
@@ -55,6 +78,7 @@ class GroupWriter:
         self._arrived = asyncio.Event()
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._states = _States()
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._lane(), name=f"writer {n}") for n in range(self._lanes)]
@@ -89,7 +113,7 @@ class GroupWriter:
     # ── gathering ───────────────────────────────────────────────────────────────────────────
 
     async def _lane(self) -> None:
-        writing = _Lane(self._connect)
+        writing = _Lane(self._connect, self._states)
         while group := await self._next_group():
             await writing.write(group)
         await writing.close()
@@ -101,6 +125,7 @@ class GroupWriter:
                 return []
             self._arrived.clear()
             await self._arrived.wait()
+        await asyncio.sleep(0)  # whoever is ready to join the group does so now: fewer, larger commits
         group, later, pings = [], [], 0
         seen: set[UUID] = set()
         while self._queue and pings < MOST_PINGS_IN_A_GROUP:
@@ -120,8 +145,10 @@ class GroupWriter:
 class _Lane:
     """One connection and what is written over it."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, states: _States) -> None:
         self._connect = connect
+        self._states = states
+        self._report_at, self._failed_pings = 0.0, 0
         self._connection: asyncpg.Connection | None = None
 
     async def write(self, group: list[_Waiting]) -> None:
@@ -148,21 +175,47 @@ class _Lane:
         for waiting in group:
             if not waiting.fate.done():
                 waiting.fate.set_exception(Unavailable("PostgreSQL did not confirm the pings."))
-        log("group not written", Severity.ERROR, error=type(error).__name__, pings=_count(group))
+        self._report(error, _count(group))
+
+    def _report(self, error: Exception, pings: int) -> None:
+        """One line every few seconds: while PostgreSQL is away, every group fails."""
+        now = time.monotonic()
+        self._failed_pings += pings
+        if now >= self._report_at:
+            log(
+                "pings not written",
+                Severity.ERROR,
+                error=f"{type(error).__name__}: {error}",
+                pings=self._failed_pings,
+            )
+            self._report_at, self._failed_pings = now + _REPORT_SECONDS, 0
 
     async def _write_group(self, uploads: Sequence[SignedUpload]) -> list[Written]:
         """Writes; where PostgreSQL blames the data, halves until the ping to blame stands alone."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
         try:
-            rows = await self._connection.fetch(SQL["write_group"], *_columns(uploads))
+            rows = await self._connection.fetch(SQL["write_group"], *self._parameters(uploads))
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "")[:2] not in _POISON:
                 raise
             return await self._halve(uploads, error)
         if not rows:
+            self._states.remember(uploads)
             return [_ALL_ACCEPTED] * len(uploads)
         return await self._tell_apart(uploads, rows)
+
+    def _parameters(self, uploads: Sequence[SignedUpload]) -> tuple[str, str]:
+        """The parameters of write_group: the uploads, and their pings, as JSON."""
+        written = self._states.written
+        pings = [
+            _ping_row(upload, ping, written.get(upload.installation_id))
+            for upload in uploads
+            for ping in upload.pings
+        ]
+        return orjson.dumps([_upload_row(upload) for upload in uploads]).decode(), orjson.dumps(
+            pings
+        ).decode()
 
     async def _halve(self, uploads: Sequence[SignedUpload], error: asyncpg.PostgresError) -> list[Written]:
         if len(uploads) > 1:
@@ -263,28 +316,31 @@ class _Lane:
 _ALL_ACCEPTED = Written()
 
 
-def _columns(uploads: Sequence[SignedUpload]) -> list[list[Any]]:
-    """The parameters of write_group: a column of uploads, or of their pings, each."""
-    pings = [ping for upload in uploads for ping in upload.pings]
-    return [
-        [upload.installation_id for upload in uploads],
-        [upload.product_id for upload in uploads],
-        [upload.received_at for upload in uploads],
-        [upload.client_address for upload in uploads],
-        [upload.place for upload in uploads],
-        [_numbers(upload.pings) for upload in uploads],
-        [upload.pings[-1].sequence for upload in uploads],
-        [upload.installation_id for upload in uploads for _ in upload.pings],
-        [ping.sequence for ping in pings],
-        [ping.ping_id for ping in pings],
-        [ping.occurred_at for ping in pings],
-        [ping.time_suspect for ping in pings],
-        [ping.state for ping in pings],
-        [ping.license_key_hash for ping in pings],
-        [ping.facts for ping in pings],
-        [ping.details for ping in pings],
-        [ping.features for ping in pings],
-    ]
+def _upload_row(upload: SignedUpload) -> dict[str, Any]:
+    return {
+        "installation_id": upload.installation_id,
+        "product_id": upload.product_id,
+        "received_at": upload.received_at,
+        "client_address": upload.client_address,
+        "place": orjson.Fragment(upload.place),
+        "numbers": _numbers(upload.pings),
+        "last_sequence": upload.pings[-1].sequence,
+    }
+
+
+def _ping_row(upload: SignedUpload, ping: Ping, written_state: bytes | None) -> dict[str, Any]:
+    return {
+        "installation_id": upload.installation_id,
+        "sequence": ping.sequence,
+        "ping_id": ping.ping_id,
+        "occurred_at": ping.occurred_at,
+        "time_suspect": ping.time_suspect,
+        "state": ping.state.hex(),
+        "license_key_hash": ping.license_key_hash and ping.license_key_hash.hex(),
+        "facts": None if ping.state == written_state else orjson.Fragment(ping.facts),
+        "details": orjson.Fragment(ping.details),
+        "features": ping.features and orjson.Fragment(ping.features),
+    }
 
 
 def _numbers(pings: Sequence[Ping]) -> str:
