@@ -229,7 +229,9 @@ def make_server(database, tmp_path):
     servers = []
 
     def make(**settings):
-        server = RunningServer(database, tmp_path, **settings).start()
+        data = tmp_path / "server"
+        data.mkdir(mode=0o700, exist_ok=True)
+        server = RunningServer(database, data, **settings).start()
         servers.append(server)
         return server
 

@@ -1,7 +1,7 @@
 """From decoded JSON to a ping we may keep, or to the reasons why not. Pure."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ _NAME = re.compile(NAME_PATTERN)
 _DIGEST = re.compile(DIGEST_PATTERN)
 _INTEGERS = {int}  # bool is another type
 _REMEMBERED_NAMES = 50_000
+_REMEMBERED_FACTS = 200_000
 _IDENTITY = {"ping_id", "sequence", "occurred_at"}
 
 
@@ -51,6 +52,7 @@ class PingReader:
         self._facts, self._details = _by_retention(registry)
         self._formats = _fields_with_formats(registry)
         self._good_names: set[str] = set()
+        self._sound_facts: set[int] = set()
 
     def read(self, raw: object, sdk: object = None) -> Ping:
         """The ping in `raw`, which is changed: fields above its level are taken out first.
@@ -64,9 +66,9 @@ class PingReader:
             ping = msgspec.convert(raw, self._type)
         except msgspec.ValidationError as error:
             raise Refused(explain(raw, self._registry) or [FieldFault.unexplained(str(error))]) from None
-        if unknown or not self._formats_hold(ping):
+        if unknown:
             self._refuse_the_unsound(raw)
-        return self._keep(ping, sdk, unknown, stripped)
+        return self._keep(raw, ping, sdk, unknown, stripped)
 
     def _strip(self, raw: dict[str, Any]) -> int:
         privacy = raw.get("privacy")
@@ -83,24 +85,29 @@ class PingReader:
                 unknown += len(value.keys() - known[name])
         return unknown
 
-    def _formats_hold(self, ping: Any) -> bool:
-        """The patterns of names and digests, which the types leave to us."""
-        names: list[str] = []
-        for section, name, kind in self._formats:
-            holder = getattr(ping, section)
-            value = None if holder is UNSET else getattr(holder, name)
-            if value is None or value is UNSET:
-                continue
-            if kind is Kind.NAME:
-                names.append(value)
-                continue
-            if kind is not Kind.DIGEST:
-                names.extend(value)
-            if not _values_hold(kind, value):
-                return False
-        return self._are_names(names)
+    def _are_sound(self, ping: Any, facts: str) -> bool:
+        """Whether the patterns of names and digests hold, which the types leave to us.
 
-    def _are_names(self, names: list[str]) -> bool:
+        Facts repeat from ping to ping: those seen before are known to be sound.
+        """
+        seen = hash(facts)
+        if seen in self._sound_facts:
+            return True
+        if not all(self._holds(kind, value) for kind, value in _values(ping, self._formats)):
+            return False
+        if len(self._sound_facts) >= _REMEMBERED_FACTS:
+            self._sound_facts.clear()
+        self._sound_facts.add(seen)
+        return True
+
+    def _holds(self, kind: Kind, value: Any) -> bool:
+        if kind is Kind.NAME:
+            return self._are_names((value,))
+        if kind is Kind.DIGEST:
+            return _is_digest(value)
+        return self._are_names(value) and all(map(_is_digest, value.values()))
+
+    def _are_names(self, names: Iterable[str]) -> bool:
         """Names repeat from ping to ping: the pattern is run once for each, the memory is bounded."""
         if self._good_names.issuperset(names):
             return True
@@ -115,25 +122,40 @@ class PingReader:
         if faults:
             raise Refused(faults)
 
-    def _keep(self, ping: Any, sdk: object, unknown: int, stripped: int) -> Ping:
+    def _keep(self, raw: Any, ping: Any, sdk: object, unknown: int, stripped: int) -> Ping:
         key_digest, ping.license.key_digest = ping.license.key_digest, None
-        features, usage = None, ping.usage
+        counters, usage = None, ping.usage
         if usage is not UNSET and usage.features is not UNSET:
-            features, usage.features = orjson.dumps(usage.features).decode(), UNSET
-        facts = _members(ping, self._facts)
+            counters, usage.features = usage.features, UNSET
+        members = _members(ping, self._facts)
         if sdk:
-            facts["sdk"] = sdk
+            members["sdk"] = sdk
+        facts = msgspec.json.encode(members).decode()
+        sound = self._are_sound(ping, facts) and (key_digest is None or _is_digest(key_digest))
+        if not sound or not (
+            counters is None or (self._are_names(counters) and _are_counts(counters.values()))
+        ):
+            self._refuse_the_unsound(raw)
         return Ping(
             ping.ping_id,
             ping.sequence,
             utc(ping.occurred_at),
             key_digest,
-            msgspec.json.encode(facts).decode(),
+            facts,
             msgspec.json.encode(_members(ping, self._details)).decode(),
-            features,
+            None if counters is None else orjson.dumps(counters).decode(),
             unknown,
             stripped,
         )
+
+
+def _values(ping: Any, formats: Iterable[tuple[str, str, Kind]]) -> Iterator[tuple[Kind, Any]]:
+    """What the ping has of the members named, each with its kind."""
+    for section, name, kind in formats:
+        holder = getattr(ping, section)
+        value = None if holder is UNSET else getattr(holder, name)
+        if value is not None and value is not UNSET:
+            yield kind, value
 
 
 def _members(ping: Any, names: Iterable[str]) -> dict[str, Any]:
@@ -174,7 +196,7 @@ def _fields_above(registry: Registry, level: Level) -> tuple[Field, ...]:
 
 
 def _fields_with_formats(registry: Registry) -> tuple[tuple[str, str, Kind], ...]:
-    kinds = {Kind.NAME, Kind.DIGEST, Kind.COUNTERS, Kind.DIGESTS}
+    kinds = {Kind.NAME, Kind.DIGEST, Kind.DIGESTS}
     return tuple((f.section, f.name, f.kind) for f in registry.of(Carrier.PING) if f.kind in kinds)
 
 
@@ -186,14 +208,6 @@ def _take_out(raw: dict[str, Any], field: Field) -> int:
     if not holder:
         del raw[field.section]
     return 1
-
-
-def _values_hold(kind: Kind, value: Any) -> bool:
-    if kind is Kind.DIGEST:
-        return _is_digest(value)
-    if kind is Kind.DIGESTS:
-        return all(map(_is_digest, value.values()))
-    return _are_counts(value.values())
 
 
 def _is_digest(value: Any) -> bool:

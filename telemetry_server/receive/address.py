@@ -1,13 +1,14 @@
 """Whose address a request came from. Only configured proxies are believed, read from the right."""
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 from telemetry_server.settings import Network
 
 
-def client_address(peer: str | None, forwarded: Sequence[str], trusted: tuple[Network, ...]) -> str | None:
+@lru_cache(maxsize=50_000)
+def client_address(peer: str | None, forwarded: tuple[str, ...], trusted: tuple[Network, ...]) -> str | None:
     """The address of the client, in its canonical form; None where there is none (a Unix socket).
 
     `peer` is the address the connection came from, `forwarded` the values of X-Forwarded-For in the

@@ -65,7 +65,7 @@ class Enrolments:
 
     async def post(self, request: web.Request) -> web.Response:
         headers = request.headers
-        forwarded = headers.getall("X-Forwarded-For", ())
+        forwarded = tuple(headers.getall("X-Forwarded-For", ()))
         address = client_address(request.remote, forwarded, self._trusted_proxies)
         self._limiter.admit(network_of(address))
         sent = await read_body(request)

@@ -68,9 +68,15 @@ class Uploads:
             headers.get(SIGNATURE, ""),
             sent,
             headers.get("Content-Encoding"),
-            client_address(request.remote, headers.getall("X-Forwarded-For", ()), self._trusted_proxies),
+            self._address(request),
             datetime.now(UTC),
         )
+
+    def _address(self, request: web.Request) -> str | None:
+        if not self._trusted_proxies:
+            return client_address(request.remote, (), ())
+        forwarded = tuple(request.headers.getall("X-Forwarded-For", ()))
+        return client_address(request.remote, forwarded, self._trusted_proxies)
 
     async def _commit(self, arrival: Arrival) -> Written:
         pings = _distinct(arrival.items)
