@@ -224,13 +224,12 @@ class RunningServer:
 
 
 @pytest.fixture
-def make_server(database, tmp_path):
+def make_server(database, tmp_path_factory):
     """Makes server processes with settings of one's own, all on the test's database."""
     servers = []
+    data = tmp_path_factory.mktemp("server")
 
     def make(**settings):
-        data = tmp_path / "server"
-        data.mkdir(mode=0o700, exist_ok=True)
         server = RunningServer(database, data, **settings).start()
         servers.append(server)
         return server

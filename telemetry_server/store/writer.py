@@ -213,9 +213,7 @@ class _Lane:
             for upload in uploads
             for ping in upload.pings
         ]
-        return orjson.dumps([_upload_row(upload) for upload in uploads]).decode(), orjson.dumps(
-            pings
-        ).decode()
+        return _json([_upload_row(upload) for upload in uploads]), _json(pings)
 
     async def _halve(self, uploads: Sequence[SignedUpload], error: asyncpg.PostgresError) -> list[Written]:
         if len(uploads) > 1:
@@ -314,6 +312,10 @@ class _Lane:
 
 
 _ALL_ACCEPTED = Written()
+
+
+def _json(rows: list[dict[str, Any]]) -> str:
+    return orjson.dumps(rows, default=str).decode()  # the driver's UUIDs are a class of their own
 
 
 def _upload_row(upload: SignedUpload) -> dict[str, Any]:
