@@ -12,6 +12,7 @@ from bench.fleet import Fleet, write
 from bench.report import Report
 from bench.sdk import measure_sdk
 from bench.servers import bare_aiohttp, free_port, make_places, telemetry_server, wrk
+from bench.spent import spent
 from bench.storage import copy_rate, size_per_ping
 
 FLEET = 20_000
@@ -31,6 +32,7 @@ def main():
         measure_singles(report, data, fleet)
         measure_latency(report, data, fleet)
         measure_batches(report, data, fleet)
+        report.spent = spent(data, lambda: fresh_requests(data, fleet))
     measure_sdk(report)
     report.finish()
 
@@ -68,6 +70,12 @@ def settle(fleet, data):
     }
     for member in fleet.members:
         member.sequence = came.get(member.id, 0)
+
+
+def fresh_requests(data, fleet):
+    path = data.parent / "requests"
+    write(fleet.singles(SECONDS * 10_000), path)
+    return path
 
 
 def send(port, connections, seconds, requests, data):

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import asyncpg
 
+from telemetry_server.store.database import AWAY
 from telemetry_server.store.embedded.cluster import Cluster
 from telemetry_server.store.embedded.errors import EmbeddedError, EmbeddedTimeout
 from telemetry_server.store.embedded.home import Home
@@ -68,7 +69,7 @@ class Attachment:
         dead = asyncio.Event()
         try:
             connection = await asyncpg.connect(self.admin_dsn)
-        except (OSError, asyncpg.PostgresError):
+        except (*AWAY, asyncpg.PostgresError):
             return
         try:
             connection.add_termination_listener(lambda _: dead.set())
@@ -82,7 +83,7 @@ class Attachment:
         while True:
             try:
                 return await self.ensure_running()
-            except (EmbeddedError, OSError, asyncpg.PostgresError) as error:
+            except (EmbeddedError, *AWAY, asyncpg.PostgresError) as error:
                 self._say(str(error))
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, no secret
             pause = min(2 * pause, 30.0)
