@@ -110,7 +110,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[keys.SETTINGS], app[keys.POOL], app[keys.ATLAS] = settings, pool, atlas
     app[keys.ROUTES] = (*receive_routes(uploads, enrolments), *SHOW_ROUTES)
     _register(app, app[keys.ROUTES], leaving)
-    app.cleanup_ctx.extend([_owned(pool), _owned(writer)])
+    app.cleanup_ctx.extend([_owned(pool), _owned(catalogue.opened()), _owned(writer)])
     jobs = job_table(settings) if settings.jobs else ()
     app.cleanup_ctx.append(_owned(tally.kept_to_the_last(pool.acquire)))
     app.cleanup_ctx.append(_owned(running(jobs, chores, pool.acquire)))

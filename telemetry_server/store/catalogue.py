@@ -1,7 +1,8 @@
 """The products, kept in memory by each server process: every upload asks for one."""
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
@@ -23,6 +24,13 @@ class Catalogue:
         self._read = False
         self._by_slug: dict[str, Product] = {}
         self._by_key: dict[str, tuple[float, Product | None]] = {}
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """Reads the products before anybody asks; while PostgreSQL is away, later."""
+        with suppress(Unavailable):
+            await self.refresh()
+        yield
 
     async def refresh(self) -> None:
         """Reads the products anew; a job does so every few seconds."""
