@@ -8,8 +8,7 @@
 --
 -- Where is the history of one installation? pings_history, the index on pings (installation_id,
 -- sequence): WHERE installation_id = … ORDER BY sequence DESC. The primary key begins with
--- received_at, so that new rows go to the end of both the table and its index; the measurements
--- behind the two are in bench/RESULTS.md.
+-- received_at, so that new rows go to the end of both the table and its index.
 
 -- ── who sells what ─────────────────────────────────────────────────────────────────────────
 
