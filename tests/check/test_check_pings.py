@@ -57,8 +57,7 @@ def test_a_golden_invalid_ping_is_refused_for_its_field_and_reason(entry):
 @pytest.mark.parametrize("entry", VALID, ids=lambda entry: entry["name"])
 def test_the_json_schema_accepts_what_the_server_accepts(entry):
     raw = json.loads(text_of(entry))
-    if not entry.get("stripped"):
-        SCHEMA.validate(raw)
+    assert entry.get("stripped") or SCHEMA.is_valid(raw)
 
 
 def test_fields_above_the_level_are_nowhere_in_what_is_kept():
