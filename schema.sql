@@ -10,6 +10,12 @@
 -- sequence): WHERE installation_id = … ORDER BY sequence DESC. The primary key begins with
 -- received_at, so that new rows go to the end of both the table and its index.
 
+CREATE FUNCTION version_key(version text) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
+RETURN string_to_array((regexp_match(version, '^[vV]?(\d{1,15}(?:\.\d{1,15}){0,7})'))[1], '.')::bigint[];
+COMMENT ON FUNCTION version_key IS
+    'The leading numbers of a version, which compare as people expect: 7.10 after 7.9. NULL where there are none.';
+
 -- ── who sells what ─────────────────────────────────────────────────────────────────────────
 
 CREATE TABLE products (
@@ -18,10 +24,21 @@ CREATE TABLE products (
                                       CONSTRAINT products_slug_is_a_slug CHECK (slug ~ '^[a-z0-9][a-z0-9-]{0,62}$'),
     name                  text        NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
     ping_interval_seconds integer     NOT NULL DEFAULT 86400 CHECK (ping_interval_seconds BETWEEN 60 AND 31536000),
-    created_at            timestamptz NOT NULL
+    created_at            timestamptz NOT NULL,
+    grace_seconds         integer     NOT NULL DEFAULT 86400 CHECK (grace_seconds BETWEEN 0 AND 31536000),
+    lost_after_seconds    integer     NOT NULL DEFAULT 2592000 CHECK (lost_after_seconds BETWEEN 60 AND 315360000),
+    new_for_seconds       integer     NOT NULL DEFAULT 604800 CHECK (new_for_seconds BETWEEN 0 AND 31536000),
+    simulated             boolean     NOT NULL DEFAULT false
 );
 COMMENT ON TABLE products IS
     'A row is a product the vendor sells. Written by "telemetry-server product add". Kept for ever.';
+
+COMMENT ON COLUMN products.grace_seconds IS
+    'A copy is late this long after its next ping was due, and lost after lost_after_seconds of silence.';
+COMMENT ON COLUMN products.new_for_seconds IS
+    'How long a copy is called new after its first ping, and returned after it had been lost.';
+COMMENT ON COLUMN products.simulated IS
+    'Its fleet was made by "telemetry-server simulate"; whatever shows its numbers says so.';
 
 CREATE TABLE product_keys (
     product_key text        PRIMARY KEY CHECK (product_key ~ '^pk_[a-z0-9][a-z0-9-]{0,62}_[A-Za-z0-9_-]{16,}$'),
@@ -32,6 +49,130 @@ CREATE TABLE product_keys (
 COMMENT ON TABLE product_keys IS
     'A row is a product key, in clear: it is public, ships in the product, routes and rations, and proves '
     'nothing. Written by "product add" and "product rotate-key". Kept for ever.';
+
+-- ── the license registry ───────────────────────────────────────────────────────────────────
+
+CREATE TABLE editions (
+    product_id uuid NOT NULL REFERENCES products,
+    edition    text NOT NULL CHECK (length(edition) BETWEEN 1 AND 64),
+    name       text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+    PRIMARY KEY (product_id, edition)
+);
+COMMENT ON TABLE editions IS
+    'A row is an edition of a product, as licenses and pings name it. Written by "telemetry-server edition". '
+    'Kept for ever.';
+
+CREATE TABLE releases (
+    product_id  uuid   NOT NULL REFERENCES products,
+    version     text   NOT NULL CHECK (length(version) BETWEEN 1 AND 64),
+    released_on date,
+    builds      text[] NOT NULL DEFAULT '{}',
+    PRIMARY KEY (product_id, version)
+);
+COMMENT ON TABLE releases IS
+    'A row is a released version of a product and the digests of its builds, as service.build names them. '
+    'Written by "telemetry-server release". Kept for ever.';
+
+CREATE TABLE customers (
+    customer_id       uuid        PRIMARY KEY,
+    email             text        CHECK (length(email) BETWEEN 3 AND 254),
+    name              text        CHECK (length(name) BETWEEN 1 AND 256),
+    company           text        CHECK (length(company) BETWEEN 1 AND 256),
+    tax_id            text        CHECK (length(tax_id) BETWEEN 1 AND 64),
+    technical_contact text        CHECK (length(technical_contact) BETWEEN 1 AND 256),
+    custom            jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(custom) = 'object'),
+    created_at        timestamptz NOT NULL,
+    updated_at        timestamptz NOT NULL,
+    CONSTRAINT customers_are_named CHECK (num_nonnulls(email, name, company) > 0)
+);
+CREATE UNIQUE INDEX customers_email_is_unique ON customers (lower(email));
+COMMENT ON TABLE customers IS
+    'A row is a party that owns licenses: the personal data of this database. Written by imports, the API, '
+    'the shop''s webhook and "telemetry-server customer". Kept until erased.';
+
+CREATE TABLE licenses (
+    license_id        uuid        PRIMARY KEY,
+    product_id        uuid        NOT NULL REFERENCES products,
+    customer_id       uuid        REFERENCES customers,
+    key_hash          bytea       NOT NULL CHECK (length(key_hash) = 32),
+    key_hint          text        NOT NULL CHECK (length(key_hint) BETWEEN 1 AND 8),
+    status            text        NOT NULL DEFAULT 'active'
+                                  CHECK (status IN ('active', 'suspended', 'revoked', 'refunded')),
+    type              text        NOT NULL DEFAULT 'purchased'
+                                  CHECK (type IN ('purchased', 'subscription', 'trial', 'not_for_resale', 'internal')),
+    source            text        CHECK (source IN ('direct', 'reseller', 'marketplace', 'bundle', 'gift')),
+    source_detail     text        CHECK (length(source_detail) BETWEEN 1 AND 256),
+    order_reference   text        CHECK (length(order_reference) BETWEEN 1 AND 256),
+    edition           text        CHECK (length(edition) BETWEEN 1 AND 64),
+    seats             integer     CHECK (seats > 0),
+    overage           text        NOT NULL DEFAULT 'none' CHECK (overage IN ('none', '1.25x', '1.5x', '2x', 'any')),
+    domains           text[]      NOT NULL DEFAULT '{}',
+    addresses         inet[]      NOT NULL DEFAULT '{}',
+    directories       text[]      NOT NULL DEFAULT '{}',
+    free_environments text[]      NOT NULL DEFAULT '{development,staging}',
+    starts_at         timestamptz,
+    expires_at        timestamptz,
+    custom            jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(custom) = 'object'),
+    created_at        timestamptz NOT NULL,
+    updated_at        timestamptz NOT NULL,
+    seats_used        integer     NOT NULL DEFAULT 0 CHECK (seats_used >= 0),
+    stale             boolean     NOT NULL DEFAULT true,
+    CONSTRAINT licenses_key_is_unique UNIQUE (key_hash),
+    CONSTRAINT licenses_start_before_they_expire CHECK (starts_at < expires_at)
+);
+CREATE INDEX licenses_of_customer ON licenses (customer_id);
+CREATE INDEX licenses_of_product ON licenses (product_id, license_id);
+CREATE INDEX licenses_by_order ON licenses (order_reference);
+CREATE INDEX licenses_by_expiry ON licenses (expires_at);
+CREATE INDEX licenses_by_start ON licenses (starts_at);
+CREATE INDEX licenses_stale ON licenses (license_id) WHERE stale;
+COMMENT ON TABLE licenses IS
+    'A row is a license of the registry; the key itself is not here. Written by imports, the API, the shop''s '
+    'webhook and "telemetry-server license". Kept for ever: a license that ends is revoked, not removed.';
+COMMENT ON COLUMN licenses.key_hash IS
+    'A keyed hash of the digest that stands for the key on the wire, as in states.license_key_hash.';
+COMMENT ON COLUMN licenses.seats IS
+    'How many installations may run on it; NULL is any number. overage says from what excess on that counts as over_seats.';
+COMMENT ON COLUMN licenses.addresses IS
+    'Networks the installations must report from; empty: anywhere. domains and directories are recorded for people.';
+COMMENT ON COLUMN licenses.seats_used IS
+    'Installations on it that are not lost and not in a free environment. Counted by the job "judge installations".';
+COMMENT ON COLUMN licenses.stale IS
+    'It changed since its installations were judged. Set with every change, taken back by the job "judge installations".';
+
+CREATE TABLE license_keys (
+    key_hash   bytea NOT NULL PRIMARY KEY CHECK (length(key_hash) = 32),
+    license_id uuid  NOT NULL REFERENCES licenses,
+    product_id uuid  NOT NULL
+);
+CREATE INDEX license_keys_of_license ON license_keys (license_id);
+COMMENT ON TABLE license_keys IS
+    'A row is a hash that a license''s key has in pings of the product product_id: of its own product, and of '
+    'each other one there was when the key came, so that a key used for the wrong product is known. Written '
+    'with its license.';
+
+CREATE TABLE registry_changes (
+    change_id  uuid        PRIMARY KEY,
+    changed_at timestamptz NOT NULL,
+    entity     text        NOT NULL CHECK (entity IN ('customer', 'license', 'edition', 'release')),
+    entity_id  text        NOT NULL,
+    actor      text        NOT NULL CHECK (length(actor) BETWEEN 1 AND 200),
+    reason     text        CHECK (length(reason) BETWEEN 1 AND 1000),
+    before     jsonb,
+    after      jsonb       NOT NULL
+);
+CREATE INDEX registry_changes_of ON registry_changes (entity, entity_id, changed_at);
+COMMENT ON TABLE registry_changes IS
+    'A row is a change of the registry: of what, when, by whom and why; before and after hold the fields that '
+    'changed. before is NULL where the row was made. Written in the transaction of the change. Kept for ever.';
+
+CREATE TABLE webhook_deliveries (
+    webhook_id  text        PRIMARY KEY CHECK (length(webhook_id) BETWEEN 1 AND 256),
+    received_at timestamptz NOT NULL
+);
+COMMENT ON TABLE webhook_deliveries IS
+    'A row is a message of the shop that was carried out, so that a repeated one is not. Written by the '
+    'webhook. Kept 30 days by the job "forget deliveries".';
 
 -- ── the fleet ──────────────────────────────────────────────────────────────────────────────
 
@@ -84,6 +225,75 @@ COMMENT ON COLUMN states.state IS
 COMMENT ON COLUMN states.license_key_hash IS
     'A keyed hash of the license key''s digest; the key is outside the database.';
 
+CREATE TABLE installation_facts (
+    installation_id   uuid        PRIMARY KEY,
+    product_id        uuid        NOT NULL,
+    first_received_at timestamptz NOT NULL,
+    license_status    text        NOT NULL,
+    license_source    text        NOT NULL,
+    edition           text        NOT NULL,
+    version           text        NOT NULL,
+    version_key       bigint[],
+    environment       text        NOT NULL,
+    os_name           text        NOT NULL,
+    vm                text        NOT NULL,
+    container         text        NOT NULL,
+    cloud             text        NOT NULL,
+    country           text        NOT NULL,
+    asn               text        NOT NULL,
+    hosting           boolean,
+    license_key_hash  bytea       CHECK (length(license_key_hash) = 32),
+    license_id        uuid,
+    verdict           text        NOT NULL,
+    claim_mismatch    boolean     NOT NULL,
+    source_mismatch   boolean     NOT NULL,
+    judged_at         timestamptz NOT NULL,
+    judge_again       boolean     NOT NULL DEFAULT true,
+    counted_key_hash  bytea       CHECK (length(counted_key_hash) = 32),
+    life              text        NOT NULL CHECK (life IN ('new', 'active', 'late', 'lost', 'returned')),
+    life_since        timestamptz NOT NULL,
+    due_at            timestamptz NOT NULL
+);
+CREATE INDEX installation_facts_of_product ON installation_facts (product_id, installation_id);
+CREATE INDEX installation_facts_by_verdict ON installation_facts (verdict, installation_id);
+CREATE INDEX installation_facts_by_country ON installation_facts (country, installation_id);
+CREATE INDEX installation_facts_by_asn ON installation_facts (asn, installation_id);
+CREATE INDEX installation_facts_by_version ON installation_facts (version, installation_id);
+CREATE INDEX installation_facts_by_life ON installation_facts (life, installation_id);
+CREATE INDEX installation_facts_by_key ON installation_facts (license_key_hash) WHERE license_key_hash IS NOT NULL;
+CREATE INDEX installation_facts_by_counted_key ON installation_facts (counted_key_hash) WHERE counted_key_hash IS NOT NULL;
+CREATE INDEX installation_facts_of_license ON installation_facts (license_id) WHERE license_id IS NOT NULL;
+CREATE INDEX installation_facts_due ON installation_facts (due_at);
+CREATE INDEX installation_facts_to_judge ON installation_facts (installation_id) WHERE judge_again;
+COMMENT ON TABLE installation_facts IS
+    'A row is what an installation is now, as people filter and count it; what changes with every ping is in '
+    'installations. Written by the writer when a state, a verdict or a life changes, by the job "judge '
+    'installations" (verdict as of today) and by the job "watch deadlines" (life). Kept as its installation.';
+COMMENT ON COLUMN installation_facts.vm IS
+    'Here and in container and cloud: "none" was looked for in vain. Everywhere: "unknown" was not told.';
+COMMENT ON COLUMN installation_facts.verdict IS
+    'What the registry says today of the newest claim; pings.verdict is what it said at the time.';
+COMMENT ON COLUMN installation_facts.judge_again IS
+    'Its key, its life or its environment changed: the seats of its license, and of counted_key_hash, the one it '
+    'was counted on before, are to be counted anew. Taken back by the job "judge installations".';
+COMMENT ON COLUMN installation_facts.due_at IS
+    'When its life may change next. A ping leaves it alone: whoever finds it over looks at last_received_at.';
+
+CREATE TABLE changes (
+    installation_id uuid        NOT NULL,
+    changed_at      timestamptz NOT NULL,
+    sequence        bigint      NOT NULL,
+    field           text        NOT NULL,
+    before          text,
+    after           text,
+    PRIMARY KEY (installation_id, changed_at, sequence, field)
+);
+CREATE INDEX changes_by_field ON changes (field, changed_at);
+COMMENT ON TABLE changes IS
+    'A row is a fact of an installation that changed, and when the server learned it: by the ping of that '
+    'number, or, for verdict and life, after it. Written by the writer and the jobs "judge installations" and '
+    '"watch deadlines". Kept as its installation; addresses as long as addresses are.';
+
 CREATE TABLE pings (
     received_at     timestamptz NOT NULL,
     installation_id uuid        NOT NULL,
@@ -95,6 +305,9 @@ CREATE TABLE pings (
     state           bytea       NOT NULL,
     details         jsonb       NOT NULL,
     features        jsonb,
+    verdict         text,
+    claim_mismatch  boolean,
+    source_mismatch boolean,
     PRIMARY KEY (received_at, installation_id, sequence)
 ) PARTITION BY RANGE (received_at);
 COMMENT ON TABLE pings IS
@@ -103,6 +316,8 @@ COMMENT ON TABLE pings IS
     'the job "make partitions"; dropped when the retention in fields.toml is over.';
 COMMENT ON COLUMN pings.time_suspect IS
     'The installation''s clock was further off than 400 days back or 10 minutes ahead.';
+COMMENT ON COLUMN pings.verdict IS
+    'What the registry said of the claim when the ping came. NULL: it came before there was a registry.';
 CREATE INDEX pings_history ON pings (installation_id, sequence);
 
 CREATE TABLE pings_default PARTITION OF pings DEFAULT;
@@ -153,6 +368,15 @@ COMMENT ON TABLE quarantine IS
     'A row is a ping that passed every check and that PostgreSQL refused all the same: kept as bytes for '
     'a human, not counted. Written by the writer. Kept 30 days by the job "empty quarantine".';
 
+CREATE TABLE hostnames (
+    address      inet        PRIMARY KEY,
+    hostname     text        CHECK (length(hostname) BETWEEN 1 AND 255),
+    looked_up_at timestamptz NOT NULL
+);
+COMMENT ON TABLE hostnames IS
+    'A row is what the DNS said of an address; NULL: nothing. Written by the job "look up hostnames", which is '
+    'off by default. Kept as long as addresses are.';
+
 CREATE TABLE ingest_counts (
     day        date   NOT NULL,
     product_id uuid   NOT NULL,
@@ -164,6 +388,87 @@ COMMENT ON TABLE ingest_counts IS
     'A row is how often something happened to pings of a product on a day (UTC): duplicate, forked, '
     'rejected:…, unknown_field, stripped_field. Added to every few seconds by each server process, so a '
     'kill -9 costs a few seconds of these counts, and never a ping. Kept 400 days.';
+
+-- ── counts ─────────────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE installation_days (
+    day             date    NOT NULL,
+    installation_id uuid    NOT NULL,
+    product_id      uuid    NOT NULL,
+    state           bytea   NOT NULL,
+    verdict         text    NOT NULL,
+    claim_mismatch  boolean NOT NULL,
+    source_mismatch boolean NOT NULL,
+    pings           integer NOT NULL CHECK (pings > 0),
+    features        jsonb,
+    PRIMARY KEY (day, installation_id)
+) PARTITION BY RANGE (day);
+CREATE INDEX installation_days_history ON installation_days (installation_id, day);
+COMMENT ON TABLE installation_days IS
+    'A row is an installation on a day (UTC, by its own clock unless that is far off): its last state and '
+    'verdict of the day, its pings, what its counters add up to. Written by the job "roll up pings", which '
+    'replaces it. A partition is a month; dropped when the retention of pings is over.';
+
+CREATE TABLE installation_days_default PARTITION OF installation_days DEFAULT;
+COMMENT ON TABLE installation_days_default IS 'As pings_default.';
+
+CREATE TABLE fleet_days (
+    product_id      uuid   NOT NULL,
+    day             date   NOT NULL,
+    dimension       text   NOT NULL,
+    value           text   NOT NULL,
+    verdict         text   NOT NULL,
+    installations   bigint NOT NULL CHECK (installations > 0),
+    pings           bigint NOT NULL CHECK (pings > 0),
+    PRIMARY KEY (product_id, dimension, value, verdict, day)
+);
+CREATE INDEX fleet_days_of_day ON fleet_days (product_id, day);
+COMMENT ON TABLE fleet_days IS
+    'A row is how many installations of a product were heard of on a day with that value of that dimension, '
+    'and that verdict (empty: whatever the verdict). The dimension "all" has one empty value. Written by the '
+    'job "roll up days", which replaces a product''s day. Kept for ever: it holds nothing of anybody.';
+
+CREATE TABLE feature_days (
+    product_id    uuid    NOT NULL,
+    day           date    NOT NULL,
+    feature       text    NOT NULL,
+    uses          numeric NOT NULL,
+    installations bigint  NOT NULL CHECK (installations > 0),
+    PRIMARY KEY (product_id, day, feature)
+);
+COMMENT ON TABLE feature_days IS
+    'A row is how often a feature of a product was used on a day, and on how many installations. Written by '
+    'the job "roll up days", which replaces a product''s day. Kept for ever.';
+
+CREATE TABLE cohort_weeks (
+    product_id uuid   NOT NULL,
+    cohort     date   NOT NULL,
+    week       date   NOT NULL,
+    active     bigint NOT NULL CHECK (active >= 0),
+    lost       bigint NOT NULL CHECK (lost >= 0),
+    returned   bigint NOT NULL CHECK (returned >= 0),
+    PRIMARY KEY (product_id, cohort, week)
+);
+COMMENT ON TABLE cohort_weeks IS
+    'A row is, of the installations first heard of in the week of the Monday cohort, how many were heard of, '
+    'were lost and came back in the week of the Monday week (UTC). Written by the job "roll up cohorts", which '
+    'replaces it. Kept for ever.';
+
+CREATE TABLE rollup_marks (
+    name       text        PRIMARY KEY,
+    reached_at timestamptz NOT NULL
+);
+COMMENT ON TABLE rollup_marks IS
+    'A row is up to when, by the server''s clock, a roll-up has seen the pings. Written by the roll-up jobs.';
+
+CREATE TABLE days_due (
+    product_id uuid NOT NULL,
+    day        date NOT NULL,
+    PRIMARY KEY (product_id, day)
+);
+COMMENT ON TABLE days_due IS
+    'A row is a day of a product whose installation_days changed since fleet_days and feature_days were made '
+    'from them. Written by the job "roll up pings", removed by "roll up days".';
 
 -- ── who may look ───────────────────────────────────────────────────────────────────────────
 
@@ -269,10 +574,20 @@ SELECT i.installation_id,
        (s.place ->> 'asn')::bigint              AS asn,
        s.place ->> 'organisation'               AS organisation,
        s.facts,
-       s.place
+       s.place,
+       f.verdict,
+       f.claim_mismatch,
+       f.source_mismatch,
+       f.judged_at,
+       f.license_id,
+       f.life,
+       f.life_since,
+       f.hosting,
+       p.simulated
 FROM installations AS i
 JOIN products AS p USING (product_id)
 JOIN states AS s USING (installation_id, state)
+JOIN installation_facts AS f USING (installation_id)
 CROSS JOIN LATERAL (
     SELECT sum(upper(r) - lower(r))::bigint AS came FROM unnest(i.received) AS r
 ) AS n;
@@ -313,7 +628,10 @@ SELECT g.received_at,
        g.features,
        g.details,
        s.facts,
-       s.place
+       s.place,
+       g.verdict,
+       g.claim_mismatch,
+       g.source_mismatch
 FROM pings AS g
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id)

@@ -39,6 +39,31 @@ class Reason(StrEnum):
     OUT_OF_ORDER = "out_of_order"
 
 
+class Verdict(StrEnum):
+    """What the license registry says of a copy's claim."""
+
+    VALID = "valid"
+    TRIAL = "trial"
+    OVER_SEATS = "over_seats"
+    EXPIRED = "expired"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+    WRONG_PRODUCT = "wrong_product"
+    WRONG_PLACE = "wrong_place"
+    UNKNOWN_KEY = "unknown_key"
+    NO_KEY = "no_key"
+
+
+class Life(StrEnum):
+    """Whether an installation goes on reporting, by its product's schedule."""
+
+    NEW = "new"
+    ACTIVE = "active"
+    LATE = "late"
+    LOST = "lost"
+    RETURNED = "returned"
+
+
 class Role(StrEnum):
     """What a token or a signed-in person may do."""
 
@@ -55,6 +80,10 @@ class Product:
     name: str
     ping_interval_seconds: int
     created_at: datetime
+    grace_seconds: int = 86_400
+    lost_after_seconds: int = 2_592_000
+    new_for_seconds: int = 604_800
+    simulated: bool = False
 
 
 class Ping(msgspec.Struct, gc=False):
@@ -76,6 +105,9 @@ class Ping(msgspec.Struct, gc=False):
     license_key_hash: bytes | None = None
     time_suspect: bool = False
     state: bytes = b""
+    verdict: Verdict = Verdict.NO_KEY
+    claim_mismatch: bool = False
+    source_mismatch: bool = False
 
 
 class SignedUpload(msgspec.Struct, gc=False):

@@ -6,6 +6,9 @@
 SELECT create_reference_table('products');
 SELECT create_distributed_table('installations', 'installation_id');
 SELECT create_distributed_table('states', 'installation_id', colocate_with => 'installations');
+SELECT create_distributed_table('installation_facts', 'installation_id', colocate_with => 'installations');
+SELECT create_distributed_table('changes', 'installation_id', colocate_with => 'installations');
+SELECT create_distributed_table('installation_days', 'installation_id', colocate_with => 'installations');
 SELECT create_distributed_table('pings', 'installation_id', colocate_with => 'installations');
 SELECT create_distributed_table('forks', 'installation_id', colocate_with => 'installations');
 SELECT create_distributed_table('lineage', 'installation_id', colocate_with => 'installations');
