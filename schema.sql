@@ -16,6 +16,30 @@ RETURN string_to_array((regexp_match(version, '^[vV]?(\d{1,15}(?:\.\d{1,15}){0,7
 COMMENT ON FUNCTION version_key IS
     'The leading numbers of a version, which compare as people expect: 7.10 after 7.9. NULL where there are none.';
 
+CREATE FUNCTION facts_by_field(facts jsonb, place jsonb, license_key_hash bytea)
+RETURNS TABLE (field text, value text)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT s.key || '.' || m.key, m.value #>> '{}'
+    FROM jsonb_each(facts) AS s
+    CROSS JOIN LATERAL jsonb_each(CASE jsonb_typeof(s.value) WHEN 'object' THEN s.value ELSE '{}' END) AS m
+    WHERE jsonb_typeof(m.value) <> 'object'
+    UNION ALL
+    SELECT s.key || '.' || m.key || '.' || d.key, d.value #>> '{}'
+    FROM jsonb_each(facts) AS s
+    CROSS JOIN LATERAL jsonb_each(CASE jsonb_typeof(s.value) WHEN 'object' THEN s.value ELSE '{}' END) AS m
+    CROSS JOIN LATERAL jsonb_each(CASE jsonb_typeof(m.value) WHEN 'object' THEN m.value ELSE '{}' END) AS d
+    UNION ALL
+    SELECT 'place.' || p.key, p.value #>> '{}'
+    FROM jsonb_each(place) AS p
+    WHERE p.key IN ('country', 'region', 'city', 'asn', 'organisation', 'hosting')
+    UNION ALL
+    SELECT 'license.key', encode(license_key_hash, 'hex') WHERE license_key_hash IS NOT NULL;
+END;
+COMMENT ON FUNCTION facts_by_field IS
+    'What a state says, field by field, as the timeline in changes names them; without the boot id, which '
+    'changes with every start, and without the source and date of a place.';
+
 -- ── who sells what ─────────────────────────────────────────────────────────────────────────
 
 CREATE TABLE products (

@@ -47,9 +47,16 @@ async def connect(dsn: str, **settings: str) -> asyncpg.Connection:
 async def connect_writer(dsn: str) -> asyncpg.Connection:
     """A connection for the group writer: its one statement is planned once, whatever the group's size.
 
+    It finds every row by its key; a plan made while the tables were small must not read them whole later.
     PostgreSQL gives up before the writer does, so that no abandoned attempt goes on behind its back.
     """
-    return await connect(dsn, plan_cache_mode="force_generic_plan", lock_timeout="3s", statement_timeout="9s")
+    return await connect(
+        dsn,
+        plan_cache_mode="force_generic_plan",
+        enable_seqscan="off",
+        lock_timeout="3s",
+        statement_timeout="9s",
+    )
 
 
 @asynccontextmanager

@@ -342,6 +342,9 @@ def _ping_row(upload: SignedUpload, ping: Ping, written_state: bytes | None) -> 
         "facts": None if ping.state == written_state else orjson.Fragment(ping.facts),
         "details": orjson.Fragment(ping.details),
         "features": ping.features and orjson.Fragment(ping.features),
+        "verdict": ping.verdict,
+        "claim_mismatch": ping.claim_mismatch,
+        "source_mismatch": ping.source_mismatch,
     }
 
 
