@@ -2,6 +2,7 @@
 
 from telemetry_server.routing import Route
 from telemetry_server.show import health, openapi, sign_in, static_files
+from telemetry_server.show.api import changes as api_changes
 from telemetry_server.show.api import installations as api_installations
 from telemetry_server.show.api import pings as api_pings
 from telemetry_server.show.api import products as api_products
@@ -15,6 +16,7 @@ ROUTES: tuple[Route, ...] = (
     *sign_in.ROUTES,
     *api_installations.ROUTES,
     *api_pings.ROUTES,
+    *api_changes.ROUTES,
     *api_products.ROUTES,
     *openapi.ROUTES,
     *health.ROUTES,

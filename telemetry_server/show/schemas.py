@@ -90,6 +90,8 @@ def _fleet(registry: Registry) -> dict[str, Schema]:
         "Product": _PRODUCT,
         "Installations": _page_of("Installation"),
         "Pings": _page_of("PingShown"),
+        "Change": _CHANGE,
+        "Changes": _page_of("Change"),
         "Products": _page_of("Product"),
     }
 
@@ -186,6 +188,14 @@ _PING: Schema = {
     "time_suspect": _SWITCH,
     "client_address": _NULLABLE_TEXT,
 }
+_CHANGE = _object(
+    installation_id=_ID,
+    changed_at=_MOMENT | {"description": "When the server learned it."},
+    sequence=_SEQUENCE | {"description": "The ping that told it; of a verdict or a life, the last before."},
+    field=_TEXT | {"description": "As in the installation, e.g. service.version; or verdict, or life."},
+    before=_NULLABLE_TEXT,
+    after=_NULLABLE_TEXT,
+)
 _PRODUCT = _object(
     slug=_TEXT,
     name=_TEXT,

@@ -20,11 +20,13 @@ SQL = load("fleet")
 
 Row: TypeAlias = dict[str, Any]
 PingKey: TypeAlias = tuple[datetime, UUID, int]
+ChangeKey: TypeAlias = tuple[datetime, UUID, int, str]
 
 LOWEST, HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
 ANCIENT, DISTANT = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 LAST_NUMBER = 2**63 - 1
 NEWEST: PingKey = (DISTANT, HIGHEST, LAST_NUMBER)
+NEWEST_CHANGE: ChangeKey = (*NEWEST, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,25 @@ async def pings(
     """At most `limit` pings received from `since` until before `until`, the newest first."""
     asked: list[Any] = [since or ANCIENT, until or DISTANT, *below, limit]
     name = "pings" if installation_id is None else "pings_of_installation"
+    if installation_id is not None:
+        asked.append(installation_id)
+    async with reading(pool) as connection:
+        return _rows(await connection.fetch(SQL[name], *asked))
+
+
+async def changes(
+    pool: Pool,
+    *,
+    installation_id: UUID | None = None,
+    field: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    below: ChangeKey = NEWEST_CHANGE,
+    limit: int,
+) -> list[Row]:
+    """At most `limit` changed facts noted from `since` until before `until`, the newest first."""
+    asked: list[Any] = [since or ANCIENT, until or DISTANT, *below, limit, field]
+    name = "changes" if installation_id is None else "changes_of_installation"
     if installation_id is not None:
         asked.append(installation_id)
     async with reading(pool) as connection:

@@ -54,6 +54,24 @@ async def test_pings_received_at_the_same_moment_are_not_lost_between_pages(prog
     assert len({item["ping_id"] for item in items}) == len(items) > 30
 
 
+async def test_every_change_comes_once_the_newest_first(program, fleet):
+    items = await all_items(program, "/api/v1/changes?limit=500")
+    assert await all_items(program, "/api/v1/changes?limit=3") == items
+    moments = [item["changed_at"] for item in items]
+    assert moments == sorted(moments, reverse=True)
+    assert len(items) == (await program.site.execute("SELECT count(*) FROM changes"))[0]["count"] > 3
+
+
+async def test_changes_are_found_by_installation_and_by_field(program, fleet):
+    items = await all_items(program, "/api/v1/changes?limit=500")
+    one, field = items[0]["installation_id"], items[0]["field"]
+    of_one = await all_items(program, f"/api/v1/changes?installation_id={one}&limit=1")
+    assert of_one == [item for item in items if item["installation_id"] == one]
+    of_field = await all_items(program, f"/api/v1/changes?field={field}&limit=2")
+    assert of_field == [item for item in items if item["field"] == field]
+    assert (await program.get("/api/v1/changes?after=nonsense")).status == 400
+
+
 async def test_an_installation_that_comes_later_does_not_shift_the_pages(program, fleet):
     first = (await program.get("/api/v1/installations?limit=10")).json
     await program.site.execute(

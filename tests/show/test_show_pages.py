@@ -259,11 +259,12 @@ async def test_a_long_history_is_paged_and_no_change_is_lost_between_pages(perso
     pings = [copy.ping(service={"version": f"1.0.{number // 30}"}) for number in range(200)]
     await copy.send(*pings)
     changes, path, numbers = [], f"/installations/{copy.id}", []
+    told = re.compile(r"service\.version</span> <del><bdi>([\d.]+)</bdi></del>.*?<ins><bdi>([\d.]+)</bdi>")
+    timeline = (await person.get(path)).text.partition('id="history"')[0]
+    assert told.findall(timeline) == [(f"1.0.{n - 1}", f"1.0.{n}") for n in range(6, 0, -1)]
     while path:
         html = (await person.get(path)).text
-        changes += re.findall(
-            r"service\.version</span> <del><bdi>([\d.]+)</bdi></del>.*?<ins><bdi>([\d.]+)</bdi>", html
-        )
+        changes += told.findall(html.partition('id="history"')[2])
         numbers += [int(n) for n in re.findall(r'id="ping-(\d+)"', html)]
         path = next(
             (a["href"].partition("#")[0] for a in Page(html).all("a") if a.get("rel") == "next"), None

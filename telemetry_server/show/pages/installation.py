@@ -1,6 +1,8 @@
 """One installation: what it is now, how it came to be that, and what it is used for."""
 
 from datetime import timedelta
+from itertools import groupby
+from operator import itemgetter
 
 from aiohttp import web
 
@@ -22,6 +24,7 @@ PARAMETERS = (
 )
 
 _PINGS = 90
+_CHANGES = 100
 _FEATURES = 25
 
 CARDS = (
@@ -55,8 +58,14 @@ async def installation(request: web.Request) -> web.Response:
         entries=entries(rows[:_PINGS], rows[_PINGS] if more else None, interval),
         older=path_with(request, before=str(rows[_PINGS - 1]["sequence"])) if more else None,
         newest=path_with(request, before=None) if "before" in asked else None,
+        timeline=_moments(await fleet.changes(pool, installation_id=installation_id, limit=_CHANGES)),
         attributions=attributions(request),
     )
+
+
+def _moments(changes: list[fleet.Row]) -> list[list[fleet.Row]]:
+    """Changes that were noted together stand together."""
+    return [list(group) for _, group in groupby(changes, key=itemgetter("changed_at", "sequence"))]
 
 
 ROUTES = (

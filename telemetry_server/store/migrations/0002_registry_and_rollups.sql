@@ -230,6 +230,7 @@ CREATE TABLE changes (
     PRIMARY KEY (installation_id, changed_at, sequence, field)
 );
 CREATE INDEX changes_by_field ON changes (field, changed_at);
+CREATE INDEX changes_by_time ON changes (changed_at);
 COMMENT ON TABLE changes IS
     'A row is a fact of an installation that changed, and when the server learned it: by the ping of that '
     'number, or, for verdict and life, after it. Written by the writer and the jobs "judge installations" and '
