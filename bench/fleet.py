@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from telemetry_server.keyring import open_keyring
-from telemetry_server.receive.enroll import uuid7
+from telemetry_server.uuid7 import uuid7
 
 SYSTEMS = [("debian", "12"), ("ubuntu", "22.04"), ("ubuntu", "24.04"), ("almalinux", "9.4"), ("rocky", "9.3")]
 FEATURES = [

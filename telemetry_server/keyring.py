@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -54,6 +54,10 @@ class Keyring:
         """What is kept of a license key's digest, 32 bytes."""
         return hmac.digest(self.pepper, b"license key" + key_digest.encode(), "sha256")
 
+    def hash_of_key(self, slug: str, key: str) -> bytes:
+        """What is kept of a license key, 32 bytes: the same as of its digest in the pings of that product."""
+        return self.license_key_hash(license_key_digest(slug, key))
+
     @property
     def check_value(self) -> bytes:
         """What a database remembers of the keyring it was made with; gives nothing away."""
@@ -66,6 +70,11 @@ class Keyring:
             digest.update(len(part).to_bytes(4, "big"))
             digest.update(part)
         return digest.digest()
+
+
+def license_key_digest(slug: str, key: str) -> str:
+    """What stands for a license key on the wire, in hex; white space around the key is no part of it."""
+    return sha256(f"license\n{slug}\n{key.strip()}".encode()).hexdigest()
 
 
 def open_keyring(path: Path) -> Keyring:

@@ -1,13 +1,14 @@
 """The words of this project as types. Imports nothing of ours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType, TypeAlias
+from typing import Any, NewType, TypeAlias
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 ProductId = NewType("ProductId", UUID)
 Slug = NewType("Slug", str)
@@ -64,6 +65,45 @@ class Life(StrEnum):
     RETURNED = "returned"
 
 
+class LicenseStatus(StrEnum):
+    """What the vendor decided about a license; that it is expired is told by its dates."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+    REFUNDED = "refunded"
+
+
+class LicenseType(StrEnum):
+    """What kind of license it is."""
+
+    PURCHASED = "purchased"
+    SUBSCRIPTION = "subscription"
+    TRIAL = "trial"
+    NOT_FOR_RESALE = "not_for_resale"
+    INTERNAL = "internal"
+
+
+class LicenseSource(StrEnum):
+    """Where a license was obtained from."""
+
+    DIRECT = "direct"
+    RESELLER = "reseller"
+    MARKETPLACE = "marketplace"
+    BUNDLE = "bundle"
+    GIFT = "gift"
+
+
+class Overage(StrEnum):
+    """How far over its seats a license may be before that is called over_seats; nothing is ever blocked."""
+
+    NONE = "none"
+    QUARTER = "1.25x"
+    HALF = "1.5x"
+    DOUBLE = "2x"
+    ANY = "any"
+
+
 class Role(StrEnum):
     """What a token or a signed-in person may do."""
 
@@ -84,6 +124,109 @@ class Product:
     lost_after_seconds: int = 2_592_000
     new_for_seconds: int = 604_800
     simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer:
+    """A party that owns licenses: personal data."""
+
+    customer_id: UUID
+    email: str | None
+    name: str | None
+    company: str | None
+    tax_id: str | None
+    technical_contact: str | None
+    custom: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class License:
+    """A license of the registry; the key itself is nowhere. `product` is the slug, addresses are text."""
+
+    license_id: UUID
+    product_id: ProductId
+    product: Slug
+    customer_id: UUID | None
+    key_hash: bytes
+    key_hint: str
+    status: LicenseStatus
+    type: LicenseType
+    source: LicenseSource | None
+    source_detail: str | None
+    order_reference: str | None
+    edition: str | None
+    seats: int | None
+    overage: Overage
+    domains: tuple[str, ...]
+    addresses: tuple[str, ...]
+    directories: tuple[str, ...]
+    free_environments: tuple[str, ...]
+    starts_at: datetime | None
+    expires_at: datetime | None
+    custom: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    seats_used: int
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerPatch:
+    """What somebody says of a customer: UNSET stays as it is, None clears; `custom` does so name by name."""
+
+    email: str | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+    company: str | UnsetType | None = UNSET
+    tax_id: str | UnsetType | None = UNSET
+    technical_contact: str | UnsetType | None = UNSET
+    custom: Mapping[str, Any] | UnsetType = UNSET
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicensePatch:
+    """What somebody says of a license: UNSET stays as it is, None clears, which is back to the default.
+
+    `customer_id` names a customer that is there. `customer` describes one: with an e-mail the one of that
+    e-mail, who is made where there is none; without, the one the license has, or a new one.
+    """
+
+    status: LicenseStatus | UnsetType | None = UNSET
+    type: LicenseType | UnsetType | None = UNSET
+    source: LicenseSource | UnsetType | None = UNSET
+    source_detail: str | UnsetType | None = UNSET
+    order_reference: str | UnsetType | None = UNSET
+    edition: str | UnsetType | None = UNSET
+    seats: int | UnsetType | None = UNSET
+    overage: Overage | UnsetType | None = UNSET
+    domains: tuple[str, ...] | UnsetType | None = UNSET
+    addresses: tuple[str, ...] | UnsetType | None = UNSET
+    directories: tuple[str, ...] | UnsetType | None = UNSET
+    free_environments: tuple[str, ...] | UnsetType | None = UNSET
+    starts_at: datetime | UnsetType | None = UNSET
+    expires_at: datetime | UnsetType | None = UNSET
+    custom: Mapping[str, Any] | UnsetType = UNSET
+    customer_id: UUID | UnsetType | None = UNSET
+    customer: CustomerPatch | UnsetType | None = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class LicenseRow:
+    """A line of a file, or whatever came as one: which license, by `key` or else by id, and what of it."""
+
+    line: int
+    key: str | None
+    license_id: UUID | None
+    patch: LicensePatch
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who changes the registry, e.g. cli:maria or api:shop, and why."""
+
+    actor: str
+    reason: str | None = None
 
 
 class Ping(msgspec.Struct, gc=False):

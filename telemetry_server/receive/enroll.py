@@ -1,7 +1,5 @@
 """POST /v1/enroll: a copy gets its identity. Nothing is written, but for the parent of a forked one."""
 
-import secrets
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -19,6 +17,7 @@ from telemetry_server.receive.body import inflate, read_body
 from telemetry_server.receive.limiter import Limiter, network_of
 from telemetry_server.receive.signature import SIGNATURE, Verifier
 from telemetry_server.settings import Network
+from telemetry_server.uuid7 import uuid7
 
 LARGEST_ENROLMENT = 16 * 1024
 
@@ -116,14 +115,6 @@ def new_enrolment(keyring: Keyring, product: Product, *, notice: dict[str, str] 
         "notice": notice,
         "server_time": datetime.now(UTC),
     }
-
-
-def uuid7() -> UUID:
-    """A UUID whose first bits are the time (RFC 9562)."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = secrets.randbits(74)
-    high, low = random >> 62, random & (2**62 - 1)
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)
 
 
 def _claimed_parent(body: bytes) -> UUID | None:

@@ -1,0 +1,166 @@
+"""Customers: the parties that own licenses. Personal data."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+import asyncpg
+import orjson
+from msgspec import UNSET
+
+from telemetry_server.errors import OperatorError
+from telemetry_server.model import Author, Customer, CustomerPatch
+from telemetry_server.store import registry
+from telemetry_server.store.queries import load
+from telemetry_server.store.registry import Draft, Entity, Fields, Outcome, as_json
+from telemetry_server.uuid7 import uuid7
+
+SQL = load("customers")
+
+LOWEST = UUID(int=0)
+FIELDS = tuple(field.name for field in fields(CustomerPatch))
+
+
+class NoSuchCustomer(OperatorError):
+    """There is no such customer; "customer list" shows those that are there."""
+
+    status, code = 404, "no_such_customer"
+
+
+class CustomerExists(OperatorError):
+    """A customer of that e-mail exists already."""
+
+    status, code = 409, "customer_exists"
+
+
+class CustomerUnnamed(OperatorError):
+    """A customer needs an e-mail, a name or a company."""
+
+    status: ClassVar[int] = 422
+    code: ClassVar[str] = "customer_unnamed"
+
+
+# ── reading ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def customer_by_id(connection: asyncpg.Connection, customer_id: UUID) -> Customer:
+    """Raises NoSuchCustomer."""
+    found = await customers_by_id(connection, [customer_id])
+    if not found:
+        raise NoSuchCustomer(
+            f'There is no customer {customer_id}; "customer list" shows those that are there.'
+        )
+    return found[customer_id]
+
+
+async def customers_by_id(
+    connection: asyncpg.Connection, customer_ids: Collection[UUID]
+) -> dict[UUID, Customer]:
+    """Those of them that are there."""
+    if not customer_ids:
+        return {}
+    rows = await connection.fetch(SQL["customers_by_id"], list(customer_ids))
+    return {customer.customer_id: customer for customer in map(_customer, rows)}
+
+
+async def customers_by_email(connection: asyncpg.Connection, emails: Collection[str]) -> dict[str, Customer]:
+    """Those of them that are there, by their e-mail in small letters, as which it is asked for."""
+    if not emails:
+        return {}
+    rows = await connection.fetch(SQL["customers_by_email"], list(emails))
+    return {customer.email.lower(): customer for customer in map(_customer, rows) if customer.email}
+
+
+async def list_customers(
+    connection: asyncpg.Connection, *, email: str | None = None, after: UUID = LOWEST, limit: int = 100
+) -> list[Customer]:
+    """In the order they came, those after that id."""
+    return [_customer(row) for row in await connection.fetch(SQL["customers_listed"], after, email, limit)]
+
+
+# ── changing ────────────────────────────────────────────────────────────────────────────────
+
+
+async def create_customer(
+    connection: asyncpg.Connection, patch: CustomerPatch, *, by: Author, now: datetime
+) -> Customer:
+    """A new customer. Raises CustomerExists or CustomerUnnamed."""
+    async with connection.transaction():
+        await registry.lock(connection)
+        draft = draft_of(None, patch)
+        await _check(connection, draft)
+        await write_customers(connection, [draft], by=by, now=now)
+        return await customer_by_id(connection, UUID(draft.entity_id))
+
+
+async def change_customer(
+    connection: asyncpg.Connection, customer_id: UUID, patch: CustomerPatch, *, by: Author, now: datetime
+) -> tuple[Outcome, Customer]:
+    """The customer as it is now. Raises NoSuchCustomer, CustomerExists or CustomerUnnamed."""
+    async with connection.transaction():
+        await registry.lock(connection)
+        draft = draft_of(await customer_by_id(connection, customer_id), patch)
+        await _check(connection, draft)
+        await write_customers(connection, [draft], by=by, now=now)
+        return draft.outcome, await customer_by_id(connection, customer_id)
+
+
+async def write_customers(
+    connection: asyncpg.Connection, drafts: Sequence[Draft], *, by: Author, now: datetime
+) -> None:
+    """Writes what is new or changed, and its history. Call it in a transaction with the lock."""
+    for name, outcome in (("add_customers", Outcome.NEW), ("change_customers", Outcome.CHANGED)):
+        if rows := [_row(draft) for draft in drafts if draft.outcome is outcome]:
+            await connection.execute(SQL[name], as_json(rows), now)
+    await registry.record(connection, drafts, by, now)
+
+
+def draft_of(customer: Customer | None, patch: CustomerPatch) -> Draft:
+    """The customer as it will be; None: a new one."""
+    if customer is None:
+        draft = Draft(Entity.CUSTOMER, str(uuid7()), None, dict.fromkeys(FIELDS) | {"custom": {}})
+    else:
+        was = {name: getattr(customer, name) for name in FIELDS}
+        draft = Draft(Entity.CUSTOMER, str(customer.customer_id), was, dict(was))
+    draft.fields = patched(draft.fields, patch, FIELDS)
+    return draft
+
+
+def patched(before: Fields, patch: Any, names: Iterable[str]) -> Fields:
+    """The fields with what the patch says of them; `custom` name by name."""
+    after = dict(before)
+    for name in names:
+        value = getattr(patch, name)
+        if value is UNSET:
+            continue
+        if name == "custom":
+            value = {key: each for key, each in {**before[name], **value}.items() if each is not None}
+        after[name] = value
+    return after
+
+
+def is_named(customer: Fields) -> bool:
+    """Whether there is enough to tell the customer from others."""
+    return any(customer[name] is not None for name in ("email", "name", "company"))
+
+
+async def _check(connection: asyncpg.Connection, draft: Draft) -> None:
+    if not is_named(draft.fields):
+        raise CustomerUnnamed
+    email = draft.fields["email"]
+    same = (await customers_by_email(connection, [email])).get(email) if email else None
+    if same is not None and str(same.customer_id) != draft.entity_id:
+        raise CustomerExists(f"A customer of the e-mail {email} exists already: {same.customer_id}.")
+
+
+def _row(draft: Draft) -> Fields:
+    return {"customer_id": draft.entity_id, **draft.fields}
+
+
+def _customer(row: asyncpg.Record) -> Customer:
+    found = dict(row)
+    found["customer_id"] = UUID(bytes=row["customer_id"].bytes)
+    found["custom"] = orjson.loads(row["custom"])
+    return Customer(**found)

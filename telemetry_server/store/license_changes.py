@@ -1,0 +1,171 @@
+"""Changes of licenses: any number of rows in one transaction, each with its history.
+
+The commands, the API and the shop's webhook all go through `keep_licenses`.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from telemetry_server.model import Author, CustomerPatch, License, LicensePatch, LicenseRow
+from telemetry_server.store import registry
+from telemetry_server.store.customers import customers_by_email, customers_by_id, write_customers
+from telemetry_server.store.license_plan import (
+    Batch,
+    Identity,
+    Kept,
+    Known,
+    Plan,
+    kept_customers,
+    rows_to_add,
+    rows_to_change,
+)
+from telemetry_server.store.licenses import (
+    SQL,
+    KeyHashes,
+    LicenseExists,
+    WrongLicense,
+    license_by_id,
+    licenses_by_id,
+    licenses_by_key_hash,
+    short_of_keys,
+    write_keys,
+)
+from telemetry_server.store.registry import as_json
+
+
+async def create_license(
+    connection: asyncpg.Connection,
+    hashes: KeyHashes,
+    key: str,
+    patch: LicensePatch,
+    *,
+    by: Author,
+    now: datetime,
+) -> License:
+    """A new license. Raises LicenseExists or WrongLicense."""
+    async with connection.transaction():
+        await registry.lock(connection)
+        if await licenses_by_key_hash(connection, [hashes.own(key)]):
+            raise LicenseExists
+        batch = await keep_licenses(connection, hashes, [LicenseRow(1, key, None, patch)], by=by, now=now)
+        return await _license_of(connection, batch.rows[0])
+
+
+async def change_license(
+    connection: asyncpg.Connection, license_id: UUID, patch: LicensePatch, *, by: Author, now: datetime
+) -> tuple[Kept, License]:
+    """What changed, and the license as it is now. Raises NoSuchLicense or WrongLicense."""
+    async with connection.transaction():
+        await registry.lock(connection)
+        found = await license_by_id(connection, license_id)
+        row = LicenseRow(1, None, license_id, patch)
+        plan, [kept] = await _plan(connection, {license_id: found}, [(row, license_id)])
+        await _write(connection, plan, by=by, now=now)
+        return kept, await _license_of(connection, kept)
+
+
+async def keep_licenses(
+    connection: asyncpg.Connection,
+    hashes: KeyHashes,
+    rows: Sequence[LicenseRow],
+    *,
+    by: Author,
+    now: datetime,
+    dry_run: bool = False,
+) -> Batch:
+    """What became of each row, in their order: the good ones are written, all in one transaction.
+
+    A row with a key makes a license of the product or changes the one there is; a row with an id changes
+    one. Two rows about one license must say the same. `dry_run` writes nothing.
+    """
+    async with connection.transaction():
+        if not dry_run:
+            await registry.lock(connection)
+        identified = [(row, _identity(row, hashes)) for row in rows]
+        found = await _licenses(connection, hashes, [identity for _, identity in identified])
+        plan, kept = await _plan(connection, found, identified)
+        if not dry_run:
+            keys = {identity: row.key for row, identity in identified if row.key is not None}
+            await _write(connection, plan, by=by, now=now, hashes=hashes, keys=keys)
+        return Batch(kept, kept_customers(plan))
+
+
+async def _licenses(
+    connection: asyncpg.Connection, hashes: KeyHashes, identities: Sequence[Identity]
+) -> dict[Identity, License]:
+    by_hash = await licenses_by_key_hash(connection, [each for each in identities if isinstance(each, bytes)])
+    by_id = await licenses_by_id(connection, [each for each in identities if isinstance(each, UUID)])
+    found: dict[Identity, License] = {each.key_hash: each for each in by_hash.values()}
+    for each in by_id.values():
+        if each.product_id == hashes.product.id:
+            found[each.license_id] = each
+    return found
+
+
+async def _plan(
+    connection: asyncpg.Connection,
+    found: Mapping[Identity, License],
+    identified: Sequence[tuple[LicenseRow, Identity]],
+) -> tuple[Plan, list[Kept]]:
+    patches = [row.patch for row, _ in identified]
+    described = [patch.customer for patch in patches if isinstance(patch.customer, CustomerPatch)]
+    emails = {customer.email for customer in described if isinstance(customer.email, str)}
+    ids = {patch.customer_id for patch in patches if isinstance(patch.customer_id, UUID)}
+    if len(emails) < len(described):
+        ids |= {each.customer_id for each in found.values() if each.customer_id is not None}
+    by_email, by_id = await customers_by_email(connection, emails), await customers_by_id(connection, ids)
+    plan = Plan(Known(found, by_email, by_id))
+    return plan, [plan.take(row, identity) for row, identity in identified]
+
+
+async def _write(
+    connection: asyncpg.Connection,
+    plan: Plan,
+    *,
+    by: Author,
+    now: datetime,
+    hashes: KeyHashes | None = None,
+    keys: Mapping[Identity, str] | None = None,
+) -> None:
+    await write_customers(connection, list(plan.customers.values()), by=by, now=now)
+    drafts = list(plan.licenses.values())
+    if changed := rows_to_change(drafts):
+        await connection.execute(SQL["change_licenses"], as_json(changed), now)
+    if hashes is not None and keys:
+        if added := rows_to_add(plan, keys):
+            await connection.execute(SQL["add_licenses"], as_json(added), now, hashes.product.id)
+        await _write_keys(connection, plan, hashes, keys)
+    await registry.record(connection, drafts, by, now)
+
+
+async def _write_keys(
+    connection: asyncpg.Connection, plan: Plan, hashes: KeyHashes, keys: Mapping[Identity, str]
+) -> None:
+    """The hashes of new keys, and of those that came before one of the products."""
+    present = [UUID(draft.entity_id) for draft in plan.licenses.values() if draft.was is not None]
+    short = await short_of_keys(connection, present, 1 + len(hashes.others))
+    await write_keys(
+        connection,
+        hashes,
+        [
+            (keys[identity], identity, UUID(draft.entity_id))
+            for identity, draft in plan.licenses.items()
+            if isinstance(identity, bytes) and (draft.was is None or UUID(draft.entity_id) in short)
+        ],
+    )
+
+
+def _identity(row: LicenseRow, hashes: KeyHashes) -> Identity:
+    if row.key is not None:
+        return hashes.own(row.key)
+    assert row.license_id is not None, "check/ gives every row a key or an id"
+    return row.license_id
+
+
+async def _license_of(connection: asyncpg.Connection, kept: Kept) -> License:
+    if kept.license_id is None:
+        raise WrongLicense(kept.problems[0].detail, problems=kept.problems)
+    return await license_by_id(connection, kept.license_id)

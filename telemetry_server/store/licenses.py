@@ -1,0 +1,179 @@
+"""Licenses: who may run what. The keys are not here, only keyed hashes of their digests."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from telemetry_server.errors import OperatorError
+from telemetry_server.keyring import Keyring
+from telemetry_server.model import (
+    License,
+    LicenseSource,
+    LicenseStatus,
+    LicenseType,
+    Overage,
+    Product,
+    ProductId,
+    Slug,
+)
+from telemetry_server.store.products import all_products, product_by_slug
+from telemetry_server.store.queries import load
+
+SQL = load("licenses")
+
+LOWEST = UUID(int=0)
+
+
+class NoSuchLicense(OperatorError):
+    """There is no such license; "license list" shows those that are there."""
+
+    status, code = 404, "no_such_license"
+
+
+class LicenseExists(OperatorError):
+    """A license of that key exists already."""
+
+    status, code = 409, "license_exists"
+
+
+class WrongLicense(OperatorError):
+    """What is said of the license cannot be."""
+
+    status, code = 422, "wrong_license"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHashes:
+    """How keys of a product's licenses are hashed: under its own slug, and under each other product's."""
+
+    keyring: Keyring
+    product: Product
+    others: tuple[Product, ...]
+
+    def own(self, key: str) -> bytes:
+        return self.keyring.hash_of_key(self.product.slug, key)
+
+    def other(self, key: str) -> list[tuple[bytes, ProductId]]:
+        return [(self.keyring.hash_of_key(other.slug, key), other.id) for other in self.others]
+
+
+@dataclass(frozen=True, slots=True)
+class LicenseFilter:
+    """Which licenses; None asks for any. `product` is a slug."""
+
+    product: str | None = None
+    status: LicenseStatus | None = None
+    customer_id: UUID | None = None
+    order_reference: str | None = None
+
+
+async def key_hashes(connection: asyncpg.Connection, keyring: Keyring, slug: str) -> KeyHashes:
+    """For licenses of the product of that slug. Raises NoSuchProduct."""
+    product = await product_by_slug(connection, slug)
+    others = [other for other in await all_products(connection) if other.id != product.id]
+    return KeyHashes(keyring, product, tuple(others))
+
+
+# ── reading ─────────────────────────────────────────────────────────────────────────────────
+
+
+async def license_by_id(connection: asyncpg.Connection, license_id: UUID) -> License:
+    """Raises NoSuchLicense."""
+    found = await licenses_by_id(connection, [license_id])
+    if not found:
+        raise NoSuchLicense(f'There is no license {license_id}; "license list" shows those that are there.')
+    return found[license_id]
+
+
+async def licenses_by_id(
+    connection: asyncpg.Connection, license_ids: Collection[UUID]
+) -> dict[UUID, License]:
+    """Those of them that are there."""
+    if not license_ids:
+        return {}
+    rows = await connection.fetch(SQL["licenses_by_id"], list(license_ids))
+    return {each.license_id: each for each in map(_license, rows)}
+
+
+async def licenses_by_key_hash(
+    connection: asyncpg.Connection, hashes: Collection[bytes]
+) -> dict[bytes, License]:
+    """Those of them that are there, each by the hash of its key under its own product's slug."""
+    if not hashes:
+        return {}
+    rows = await connection.fetch(SQL["licenses_by_key_hash"], list(hashes))
+    return {each.key_hash: each for each in map(_license, rows)}
+
+
+async def licenses_by_order(connection: asyncpg.Connection, order_reference: str) -> list[License]:
+    return [_license(row) for row in await connection.fetch(SQL["licenses_by_order"], order_reference)]
+
+
+async def list_licenses(
+    connection: asyncpg.Connection, wanted: LicenseFilter, *, after: UUID = LOWEST, limit: int = 100
+) -> list[License]:
+    """In the order they came, those after that id."""
+    rows = await connection.fetch(
+        SQL["licenses_listed"],
+        after,
+        wanted.product,
+        wanted.status,
+        wanted.customer_id,
+        wanted.order_reference,
+        limit,
+    )
+    return [_license(row) for row in rows]
+
+
+# ── the hashes of keys ──────────────────────────────────────────────────────────────────────
+
+
+async def short_of_keys(
+    connection: asyncpg.Connection, license_ids: Sequence[UUID], products: int
+) -> set[UUID]:
+    """Those of which fewer hashes are known than there are products: a product came after them."""
+    if not license_ids:
+        return set()
+    rows = await connection.fetch(SQL["licenses_short_of_keys"], license_ids, products)
+    return {UUID(bytes=row["license_id"].bytes) for row in rows}
+
+
+async def write_keys(
+    connection: asyncpg.Connection, hashes: KeyHashes, keys: Iterable[tuple[str, bytes, UUID]]
+) -> None:
+    """The hashes of the keys (key, own hash, license) under every slug; who gets one is judged anew."""
+    keys = list(keys)
+    if not keys:
+        return
+    own, owners = [own for _, own, _ in keys], [owner for _, _, owner in keys]
+    await connection.execute(SQL["add_own_keys"], own, owners, hashes.product.id)
+    others = [(other, owner, product) for key, _, owner in keys for other, product in hashes.other(key)]
+    if others:
+        rows = await connection.fetch(SQL["add_other_keys"], *map(list, zip(*others, strict=True)))
+        await connection.execute(SQL["mark_stale"], [row["license_id"] for row in rows])
+
+
+def _license(row: asyncpg.Record) -> License:
+    found = dict(row)
+    customer = row["customer_id"]
+    return License(
+        **found
+        | {
+            "license_id": UUID(bytes=row["license_id"].bytes),
+            "product_id": ProductId(UUID(bytes=row["product_id"].bytes)),
+            "product": Slug(row["product"]),
+            "customer_id": customer and UUID(bytes=customer.bytes),
+            "status": LicenseStatus(row["status"]),
+            "type": LicenseType(row["type"]),
+            "source": row["source"] and LicenseSource(row["source"]),
+            "overage": Overage(row["overage"]),
+            "domains": tuple(row["domains"]),
+            "addresses": tuple(map(str, row["addresses"])),
+            "directories": tuple(row["directories"]),
+            "free_environments": tuple(row["free_environments"]),
+            "custom": orjson.loads(row["custom"]),
+        }
+    )

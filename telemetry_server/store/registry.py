@@ -1,0 +1,143 @@
+"""What all changes of the registry have in common: one at a time, and each with its history.
+
+A change and its rows of `registry_changes` are one transaction. What does not change writes nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from telemetry_server.model import Author
+from telemetry_server.store.queries import load
+from telemetry_server.uuid7 import uuid7
+
+SQL = load("registry")
+
+NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
+HIGHEST = UUID(int=2**128 - 1)
+
+Fields: TypeAlias = dict[str, Any]
+
+
+class Entity(StrEnum):
+    """What has a history."""
+
+    CUSTOMER = "customer"
+    LICENSE = "license"
+    EDITION = "edition"
+    RELEASE = "release"
+
+
+class Outcome(StrEnum):
+    """What a wish for a change came to."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    WRONG = "wrong"
+
+
+@dataclass(slots=True)
+class Draft:
+    """A row of the registry as it will be: `was` are its fields as they are, None where it is new."""
+
+    entity: Entity
+    entity_id: str
+    was: Fields | None
+    fields: Fields
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.was is None:
+            return Outcome.NEW
+        return Outcome.UNCHANGED if self.was == self.fields else Outcome.CHANGED
+
+    def before(self) -> Fields | None:
+        """The fields that change, as they were."""
+        was = self.was
+        return was and {name: was[name] for name, value in self.fields.items() if was[name] != value}
+
+    def after(self) -> Fields:
+        """The fields that change, as they shall be; of a new row those that hold something."""
+        was = self.was
+        if was is None:
+            return {name: value for name, value in self.fields.items() if value not in (None, (), {})}
+        return {name: value for name, value in self.fields.items() if was[name] != value}
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryChange:
+    """A row of the history; `before` is None where what it is about was made."""
+
+    change_id: UUID
+    changed_at: datetime
+    entity: Entity
+    entity_id: str
+    actor: str
+    reason: str | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any]
+
+
+async def lock(connection: asyncpg.Connection) -> None:
+    """Waits until nobody else changes the registry; good until the transaction ends."""
+    await connection.execute(SQL["lock_registry"])
+
+
+async def record(connection: asyncpg.Connection, drafts: Iterable[Draft], by: Author, now: datetime) -> None:
+    """Writes the history of those drafts that change something."""
+    rows = [
+        {
+            "change_id": uuid7(),
+            "entity": draft.entity,
+            "entity_id": draft.entity_id,
+            "before": draft.before(),
+            "after": draft.after(),
+        }
+        for draft in drafts
+        if draft.outcome is not Outcome.UNCHANGED
+    ]
+    if rows:
+        await connection.execute(SQL["record_changes"], as_json(rows), now, by.actor, by.reason)
+
+
+async def history(
+    connection: asyncpg.Connection,
+    entity: Entity,
+    entity_id: str,
+    *,
+    before: tuple[datetime, UUID] = (NEWEST, HIGHEST),
+    limit: int = 100,
+) -> list[RegistryChange]:
+    """The newest changes first; `before` is the time and id of the last one that is known already."""
+    rows = await connection.fetch(SQL["history"], entity.value, entity_id, *before, limit)
+    return [
+        RegistryChange(
+            UUID(bytes=row["change_id"].bytes),
+            row["changed_at"],
+            Entity(row["entity"]),
+            row["entity_id"],
+            row["actor"],
+            row["reason"],
+            row["before"] and orjson.loads(row["before"]),
+            orjson.loads(row["after"]),
+        )
+        for row in rows
+    ]
+
+
+def as_json(rows: list[Fields]) -> str:
+    """Rows as one parameter of a statement; bytes as PostgreSQL writes them."""
+    return orjson.dumps(rows, default=_bytes, option=orjson.OPT_UTC_Z).decode()
+
+
+def _bytes(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,75 @@
+"""Editions and releases of products, as licenses and pings name them."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import asyncpg
+
+from telemetry_server.model import Author, Product
+from telemetry_server.store import registry
+from telemetry_server.store.queries import load
+from telemetry_server.store.registry import Draft, Entity, Outcome
+
+SQL = load("releases")
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """An edition of a product: what licenses and pings call it, and what people do."""
+
+    edition: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A released version of a product, and the digests of its builds, 64 hex digits each."""
+
+    version: str
+    released_on: date | None
+    builds: tuple[str, ...]
+
+
+async def editions_of(connection: asyncpg.Connection, product: Product) -> list[Edition]:
+    rows = await connection.fetch(SQL["editions_of"], product.id)
+    return [Edition(row["edition"], row["name"]) for row in rows]
+
+
+async def keep_edition(
+    connection: asyncpg.Connection, product: Product, edition: Edition, *, by: Author, now: datetime
+) -> Outcome:
+    """Makes the edition, or gives the one there is this name."""
+    async with connection.transaction():
+        await registry.lock(connection)
+        row = await connection.fetchrow(SQL["find_edition"], product.id, edition.edition)
+        was = None if row is None else {"name": row["name"]}
+        draft = Draft(Entity.EDITION, f"{product.slug}/{edition.edition}", was, {"name": edition.name})
+        if draft.outcome is not Outcome.UNCHANGED:
+            await connection.execute(SQL["keep_edition"], product.id, edition.edition, edition.name)
+            await registry.record(connection, [draft], by, now)
+        return draft.outcome
+
+
+async def releases_of(connection: asyncpg.Connection, product: Product) -> list[Release]:
+    """The newest version first, as people order versions: 7.10 before 7.9."""
+    rows = await connection.fetch(SQL["releases_of"], product.id)
+    return [Release(row["version"], row["released_on"], tuple(row["builds"])) for row in rows]
+
+
+async def keep_release(
+    connection: asyncpg.Connection, product: Product, release: Release, *, by: Author, now: datetime
+) -> tuple[Outcome, Release]:
+    """Makes the release, or adds to the one there is: a date where one is given, and the builds it lacks."""
+    async with connection.transaction():
+        await registry.lock(connection)
+        row = await connection.fetchrow(SQL["find_release"], product.id, release.version)
+        was = None if row is None else {"released_on": row["released_on"], "builds": tuple(row["builds"])}
+        before = was or {"released_on": None, "builds": ()}
+        day = release.released_on or before["released_on"]
+        builds = tuple(dict.fromkeys((*before["builds"], *release.builds)))
+        fields = {"released_on": day, "builds": builds}
+        draft = Draft(Entity.RELEASE, f"{product.slug}/{release.version}", was, fields)
+        if draft.outcome is not Outcome.UNCHANGED:
+            await connection.execute(SQL["keep_release"], product.id, release.version, day, builds)
+            await registry.record(connection, [draft], by, now)
+        return draft.outcome, Release(release.version, day, builds)

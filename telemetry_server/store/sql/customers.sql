@@ -1,0 +1,33 @@
+-- name: customers_by_id
+SELECT * FROM customers WHERE customer_id = ANY ($1::uuid[]);
+
+-- name: customers_by_email
+-- The e-mails are in small letters, as check/ leaves them.
+SELECT * FROM customers WHERE lower(email) = ANY ($1::text[]);
+
+-- name: customers_listed
+-- In the order they came; NULL asks for any.
+SELECT *
+FROM customers
+WHERE customer_id > $1 AND ($2::text IS NULL OR lower(email) = lower($2))
+ORDER BY customer_id
+LIMIT $3;
+
+-- name: add_customers
+INSERT INTO customers (
+    customer_id, email, name, company, tax_id, technical_contact, custom, created_at, updated_at
+)
+SELECT customer_id, email, name, company, tax_id, technical_contact, custom, $2, $2
+FROM jsonb_populate_recordset(NULL::customers, $1::jsonb);
+
+-- name: change_customers
+UPDATE customers AS c SET
+    email             = n.email,
+    name              = n.name,
+    company           = n.company,
+    tax_id            = n.tax_id,
+    technical_contact = n.technical_contact,
+    custom            = n.custom,
+    updated_at        = $2
+FROM jsonb_populate_recordset(NULL::customers, $1::jsonb) AS n
+WHERE c.customer_id = n.customer_id;

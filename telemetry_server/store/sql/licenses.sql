@@ -1,0 +1,95 @@
+-- name: licenses_by_id
+SELECT l.*, p.slug AS product
+FROM licenses AS l
+JOIN products AS p USING (product_id)
+WHERE l.license_id = ANY ($1::uuid[]);
+
+-- name: licenses_by_key_hash
+SELECT l.*, p.slug AS product
+FROM licenses AS l
+JOIN products AS p USING (product_id)
+WHERE l.key_hash = ANY ($1::bytea[]);
+
+-- name: licenses_by_order
+SELECT l.*, p.slug AS product
+FROM licenses AS l
+JOIN products AS p USING (product_id)
+WHERE l.order_reference = $1
+ORDER BY l.license_id;
+
+-- name: licenses_listed
+-- In the order they came; NULL asks for any.
+SELECT l.*, p.slug AS product
+FROM licenses AS l
+JOIN products AS p USING (product_id)
+WHERE l.license_id > $1
+  AND ($2::text IS NULL OR p.slug = $2)
+  AND ($3::text IS NULL OR l.status = $3)
+  AND ($4::uuid IS NULL OR l.customer_id = $4)
+  AND ($5::text IS NULL OR l.order_reference = $5)
+ORDER BY l.license_id
+LIMIT $6;
+
+-- name: add_licenses
+INSERT INTO licenses (
+    license_id, product_id, customer_id, key_hash, key_hint, status, type, source, source_detail,
+    order_reference, edition, seats, overage, domains, addresses, directories, free_environments, starts_at,
+    expires_at, custom, created_at, updated_at
+)
+SELECT license_id, $3, customer_id, key_hash, key_hint, status, type, source, source_detail,
+       order_reference, edition, seats, overage, domains, addresses, directories, free_environments, starts_at,
+       expires_at, custom, $2, $2
+FROM jsonb_populate_recordset(NULL::licenses, $1::jsonb);
+
+-- name: change_licenses
+-- Whoever judges installations sees by stale that there is something to judge anew.
+UPDATE licenses AS l SET
+    customer_id       = n.customer_id,
+    status            = n.status,
+    type              = n.type,
+    source            = n.source,
+    source_detail     = n.source_detail,
+    order_reference   = n.order_reference,
+    edition           = n.edition,
+    seats             = n.seats,
+    overage           = n.overage,
+    domains           = n.domains,
+    addresses         = n.addresses,
+    directories       = n.directories,
+    free_environments = n.free_environments,
+    starts_at         = n.starts_at,
+    expires_at        = n.expires_at,
+    custom            = n.custom,
+    updated_at        = $2,
+    stale             = true
+FROM jsonb_populate_recordset(NULL::licenses, $1::jsonb) AS n
+WHERE l.license_id = n.license_id;
+
+-- name: licenses_short_of_keys
+-- Those of whose key fewer hashes are known than there are products: a product came after them.
+SELECT license_id
+FROM unnest($1::uuid[]) AS asked (license_id)
+WHERE (SELECT count(*) FROM license_keys AS k WHERE k.license_id = asked.license_id) < $2;
+
+-- name: add_own_keys
+-- The hashes the keys have under the slug of their own product. Where another product's license has the
+-- same key, its hash under this slug was that license's until now.
+INSERT INTO license_keys (key_hash, license_id, product_id)
+SELECT key_hash, license_id, $3
+FROM unnest($1::bytea[], $2::uuid[]) AS k (key_hash, license_id)
+ON CONFLICT (key_hash) DO UPDATE SET license_id = excluded.license_id
+WHERE license_keys.license_id <> excluded.license_id;
+
+-- name: add_other_keys
+-- The hashes the keys have under the slugs of other products; gives the licenses that got a new one.
+WITH added AS (
+    INSERT INTO license_keys (key_hash, license_id, product_id)
+    SELECT key_hash, license_id, product_id
+    FROM unnest($1::bytea[], $2::uuid[], $3::uuid[]) AS k (key_hash, license_id, product_id)
+    ON CONFLICT (key_hash) DO NOTHING
+    RETURNING license_id
+)
+SELECT DISTINCT license_id FROM added;
+
+-- name: mark_stale
+UPDATE licenses SET stale = true WHERE license_id = ANY ($1::uuid[]) AND NOT stale;

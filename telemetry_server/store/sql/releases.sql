@@ -1,0 +1,25 @@
+-- name: editions_of
+SELECT product_id, edition, name FROM editions WHERE product_id = $1 ORDER BY edition;
+
+-- name: find_edition
+SELECT product_id, edition, name FROM editions WHERE product_id = $1 AND edition = $2;
+
+-- name: keep_edition
+INSERT INTO editions (product_id, edition, name)
+VALUES ($1, $2, $3)
+ON CONFLICT (product_id, edition) DO UPDATE SET name = excluded.name;
+
+-- name: releases_of
+-- The newest version first, as people order versions.
+SELECT product_id, version, released_on, builds
+FROM releases
+WHERE product_id = $1
+ORDER BY version_key(version) DESC NULLS LAST, version DESC;
+
+-- name: find_release
+SELECT product_id, version, released_on, builds FROM releases WHERE product_id = $1 AND version = $2;
+
+-- name: keep_release
+INSERT INTO releases (product_id, version, released_on, builds)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (product_id, version) DO UPDATE SET released_on = excluded.released_on, builds = excluded.builds;
