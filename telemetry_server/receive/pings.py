@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 import orjson
 from aiohttp import web
 
-from telemetry_server.errors import Unavailable
-from telemetry_server.model import Arrival, Ping, RefusedPing, SignedUpload, Status, Step, Written
+from telemetry_server.errors import BadRequest, TooManyRequests, Unavailable
+from telemetry_server.middleware import problem
+from telemetry_server.model import Arrival, Ping, RefusedPing, Sender, SignedUpload, Status, Step, Written
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import read_body
 from telemetry_server.receive.signature import RECEIPT, SIGNATURE, UnknownSigner, receipt
@@ -47,6 +48,14 @@ class Uploads:
 
     async def post(self, request: web.Request) -> web.Response:
         arrival = await self._receive(request)
+        try:
+            return await self._take(arrival)
+        except (BadRequest, TooManyRequests, Unavailable) as error:
+            if arrival.sender is None:
+                raise
+            return _receipted(arrival.sender, arrival.sent, problem(error))
+
+    async def _take(self, arrival: Arrival) -> web.Response:
         try:
             self._run(arrival)
         except UnknownSigner:
@@ -100,6 +109,13 @@ class Uploads:
 def _distinct(items: Sequence[Ping | RefusedPing]) -> list[Ping]:
     """The pings that passed, each number once; a plain repetition within the upload comes out."""
     return list({item.sequence: item for item in items if isinstance(item, Ping)}.values())
+
+
+def _receipted(sender: Sender, sent: bytes, answer: web.Response) -> web.Response:
+    """A refusal the client may act upon: it came from here, and it is about these bytes."""
+    assert isinstance(answer.body, bytes)
+    answer.headers[RECEIPT] = receipt(sender.secret, sent, answer.body)
+    return answer
 
 
 def _answer(arrival: Arrival, written: Written) -> web.Response:

@@ -1,7 +1,7 @@
 """The published contract: the OpenAPI 3.1 document, made from the route table, and the JSON Schemas."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -53,6 +53,10 @@ _RECEIPT = {
     ),
     "required": True,
     "schema": {"type": "string"},
+}
+_RECEIPT_OF_A_REFUSAL = _RECEIPT | {
+    "description": f"{_RECEIPT['description']} Missing where the signature was not checked.",
+    "required": False,
 }
 _FORMS = {"SignIn", "SignOut"}
 
@@ -120,10 +124,10 @@ def _responses(route: Route) -> dict[str, Any]:
     refused = (Unauthenticated, Forbidden) if route.access is Access.PERSON else ()
     responses: dict[str, Any] = {}
     for error in (*route.errors, *refused):
-        responses.setdefault(str(error.status), _problem(error))
+        responses.setdefault(str(error.status), _problem(error, route.access))
     for status, name in route.answers.items():
         responses[str(status)] = _answer(route, status, name)
-    return responses | {"default": _problem(TelemetryError)}
+    return responses | {"default": _problem(TelemetryError, route.access)}
 
 
 def _answer(route: Route, status: int, name: str) -> dict[str, Any]:
@@ -139,16 +143,21 @@ def _answer(route: Route, status: int, name: str) -> dict[str, Any]:
     return answer
 
 
-def _problem(error: type[TelemetryError]) -> dict[str, Any]:
+def _problem(error: type[TelemetryError], access: Access) -> dict[str, Any]:
     problem: dict[str, Any] = {
         "description": (error.__doc__ or "").strip(),
         "content": {"application/problem+json": _content("Problem")},
     }
-    if error.status in {429, 503}:
-        problem["headers"] = {
-            "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}
-        }
+    if headers := dict(_problem_headers(error, access)):
+        problem["headers"] = headers
     return problem
+
+
+def _problem_headers(error: type[TelemetryError], access: Access) -> Iterator[tuple[str, dict[str, Any]]]:
+    if error.status in {429, 503}:
+        yield "Retry-After", {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}
+    if access is Access.SIGNATURE and error is not Unauthenticated:
+        yield "Telemetry-Receipt", _RECEIPT_OF_A_REFUSAL
 
 
 def _content(name: str) -> dict[str, Any]:

@@ -160,6 +160,24 @@ async def test_a_signature_is_bound_to_every_byte_and_to_the_installation(server
     assert await server.fetchval("SELECT count(*) FROM installations") == 0
 
 
+@pytest.mark.parametrize("name", ["not json", "no pings", "one large ping", "not gzip", "brotli"])
+async def test_a_refusal_of_what_was_signed_bears_a_receipt(server, installation, name):
+    body, headers, status = HOSTILE[name]
+    signed = headers | {"Telemetry-Signature": installation.sign(body)}
+    answer = await post(f"{server.url}/v1/pings", body, signed)
+    assert (answer.status, answer.json["status"]) == (status, status)
+    assert answer.headers["Telemetry-Receipt"] == installation.receipt(body, answer.body)
+
+
+@pytest.mark.parametrize("name", ["not json", "10 MB", "brotli"])
+async def test_whoever_did_not_sign_gets_no_receipt(server, installation, name):
+    body, headers, _ = HOSTILE[name]
+    for signature in ("", installation.sign(b"something else")):
+        answer = await post(f"{server.url}/v1/pings", body, headers | {"Telemetry-Signature": signature})
+        assert answer.status in {401, 413}
+        assert "Telemetry-Receipt" not in answer.headers
+
+
 async def test_a_parent_can_be_named_only_with_its_own_secret(server, installation):
     body = json.dumps({"forked_from": installation.id}).encode()
     thief = await Installation.enrolled(server)
@@ -354,6 +372,7 @@ async def test_over_its_ration_an_installation_is_told_when_to_come_back(make_se
     answers = [await installation.send() for _ in range(6)]
     assert [answer.status for answer in answers] == [200] * 5 + [429]
     assert 1 <= int(answers[5].headers["Retry-After"]) <= 12
+    assert "Telemetry-Receipt" in answers[5].headers
     assert (await (await Installation.enrolled(server)).send()).status == 200
 
 
