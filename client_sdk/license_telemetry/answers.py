@@ -15,7 +15,6 @@ LONGEST_PAUSE = 86_400.0
 _REFUSALS = (400, 413, 415, 422)
 _UNKNOWN_TO_THE_SERVER = (401, 403)
 BUSY = (429, 500, 502, 503, 504)
-TOO_LARGE = 413
 CREATED = (200, 201)
 
 
@@ -47,13 +46,19 @@ class Answer(NamedTuple):
         """A web page: some box in between answered, not the telemetry server."""
         return self.headers.get("content-type", "").lower().startswith("text/html")
 
+    def says_its_status(self) -> bool:
+        """Whether the body names the status it came under: a receipt vouches for the body only."""
+        told = self.json()
+        return isinstance(told, dict) and told.get("status") == self.status
+
 
 class Outcome(enum.Enum):
     """What to do with what was sent."""
 
     ACKNOWLEDGED = "acknowledged"  # a valid receipt: each ping has its own result
-    REFUSED = "refused"  # split; a single ping is dropped and counted
-    UNKNOWN = "unknown to the server"  # keep, pause a day, enrol once more
+    REFUSED = "refused"  # a valid receipt: split; a single ping is dropped and counted
+    TURNED_AWAY = "turned away"  # the same without a receipt: split; a single ping lets the others by
+    UNKNOWN = "unknown to the server"  # keep, pause a day, try once more, then enrol anew
     GONE = "gone"  # a valid receipt: stop for good
     BUSY = "busy"  # keep; wait as asked
     UNANSWERED = "unanswered"  # send the same bytes again
@@ -62,18 +67,19 @@ class Outcome(enum.Enum):
 def judge(answer: Answer, identity: Identity, sent: bytes) -> Outcome:
     """The outcome of an upload whose body was `sent`.
 
-    200 and 410 count only with a valid receipt. A web page is nobody's word but the box's in between:
-    it drops and stops nothing; only "too large" is believed, for splitting loses nothing.
+    Nothing is let go of, dropped or stopped without a valid receipt: it may be the word of some box in
+    between. A web page is no word on who we are either.
     """
     receipted = identity.is_receipt(answer.headers.get(wire.RECEIPT.lower()), sent, answer.body)
     if answer.status == 200 and receipted:  # noqa: PLR2004  OK
         return Outcome.ACKNOWLEDGED
-    if answer.status == 410 and receipted:  # noqa: PLR2004  Gone
+    vouched = receipted and answer.says_its_status()
+    if answer.status == 410 and vouched:  # noqa: PLR2004  Gone
         return Outcome.GONE
     if answer.status in BUSY:
         return Outcome.BUSY
-    if answer.status in _REFUSALS and (answer.status == TOO_LARGE or not answer.is_page()):
-        return Outcome.REFUSED
+    if answer.status in _REFUSALS:
+        return Outcome.REFUSED if vouched else Outcome.TURNED_AWAY
     if answer.status in _UNKNOWN_TO_THE_SERVER and not answer.is_page():
         return Outcome.UNKNOWN
     return Outcome.UNANSWERED

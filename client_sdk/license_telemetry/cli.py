@@ -68,7 +68,8 @@ def _send(options: argparse.Namespace, settings: Settings, pending: Pending, sen
     delivery = _deliver(sender)
     after = sender.status()
     if delivery is not Delivery.EMPTY:
-        return _fail(f"Not sent: {_why_not(delivery, settings, after)}; {after['queued']} queued for later.")
+        outcome = "Not sent" if after["last_acknowledged"] == before["last_acknowledged"] else "Not all sent"
+        return _fail(f"{outcome}: {_why_not(delivery, settings, after)}; {after['queued']} queued for later.")
     if after["refused"] > before["refused"]:
         return _fail(f"Not sent: {settings.endpoint} refused it ({after['last_answer']['detail']}).")
     number = after["last_acknowledged"]["sequence"]

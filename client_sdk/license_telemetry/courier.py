@@ -24,6 +24,7 @@ MOST_REQUESTS = 64
 GZIP_FROM_BYTES = 1024
 BACK_OFF_SECONDS = 30.0
 LONGEST_BACK_OFF = 6 * 3600.0
+ASIDE_SECONDS = 3600.0
 SHORTEST_INTERVAL = 60.0
 LARGEST_NOTICES = 4096
 MEMORY_PATIENCE = 600.0
@@ -134,6 +135,8 @@ class Courier:
             waits.append(ledger.get("pause_until", 0.0))
         if push < NOW:
             waits.append(ledger.get("retry_at", 0.0))
+            if ledger.all_is_aside():
+                waits.append(ledger.get("aside_until", 0.0))
             if self._outbox.in_memory:  # an identity that dies with the process is for processes that stay
                 waits.append(self._born + MEMORY_PATIENCE)
         if push < SOON:
@@ -184,6 +187,7 @@ class Courier:
         except ValueError:
             return self._wait(ledger, answer, now)
         ledger.put("enrolled_again", why == "unknown")
+        ledger.put("doubted", False)
         ledger.put("pause_until", 0.0)
         if why is None:
             ledger.put("retry_at", 0.0)
@@ -197,8 +201,9 @@ class Courier:
         outcome, now = answers.judge(answer, known, upload.body), self._clock()
         act = {
             Outcome.ACKNOWLEDGED: self._acknowledge,
-            Outcome.REFUSED: self._split,
-            Outcome.UNKNOWN: self._pause,
+            Outcome.REFUSED: self._give_in,
+            Outcome.TURNED_AWAY: self._step_aside,
+            Outcome.UNKNOWN: self._doubt,
             Outcome.GONE: self._stop,
             Outcome.BUSY: self._wait_for_it,
             Outcome.UNANSWERED: self._wait_for_it,
@@ -217,25 +222,51 @@ class Courier:
             _settle(ledger, sequence, fates.get(ping_id), now)
         ledger.resend(_ranges(told))
         ledger.prune(now)
-        ledger.put("enrolled_again", False)
+        _trust(ledger)
+        if upload.aside:
+            _hold_aside(ledger, 0.0, 0)  # the way is free: the others may follow
         self._follow(ledger, told, now)
         if all(fates.get(ping_id) not in (None, "forked") for _, ping_id in upload.pings):
             _calm(ledger)
             return None
         return None if "forked" in fates.values() else Delivery.WAITING
 
-    def _split(self, ledger: Ledger, upload: Upload, _answer: Answer, _now: float) -> Optional[Delivery]:
-        ledger.split(upload, self._build)
+    def _give_in(self, ledger: Ledger, upload: Upload, _answer: Answer, _now: float) -> Optional[Delivery]:
+        """The server itself won't have it: two halves are tried, a single ping is dropped and counted."""
+        if not ledger.split(upload, self._build):
+            ledger.unpack(upload.upload_id)
+            for sequence, _ in upload.pings:
+                ledger.refuse(sequence)
+        _trust(ledger)
         _calm(ledger)
         return None
 
-    def _pause(self, ledger: Ledger, _upload: Upload, _answer: Answer, now: float) -> Optional[Delivery]:
-        ledger.put("pause_until", now + DAY)
-        if not ledger.get("enrolled_again"):
+    def _step_aside(self, ledger: Ledger, upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
+        """Nobody vouches for the refusal, so nothing is dropped: halves may pass where the whole did not.
+
+        A single ping lets all others by. Of those set aside one is tried every few hours; when it passes,
+        the others follow.
+        """
+        if not ledger.split(upload, self._build):
+            ledger.set_aside(upload.upload_id)
+            _hold_aside(ledger, now, ledger.get("aside_tries", 0) + 1)
+        if upload.aside:
+            _calm(ledger)  # it was no news, and no reason for the others to wait
+        return self._wait(ledger, answer, now)
+
+    def _doubt(self, ledger: Ledger, _upload: Upload, _answer: Answer, now: float) -> Optional[Delivery]:
+        """Somebody says we are not known: a day later the same identity is tried again, then a new one taken.
+
+        Only once: a new identity that is refused, too, is tried day after day.
+        """
+        may_enrol = self._settings.product_key and not ledger.get("enrolled_again")
+        if may_enrol and ledger.get("doubted"):
             ledger.put("reenrol", "unknown")
-            return None  # whoever passes over the pause enrols now, all others wait
+            return None
+        ledger.put("doubted", True)
+        ledger.put("pause_until", now + DAY)
         self.deliver_at = now + DAY
-        return Delivery.WAITING
+        return None if may_enrol else Delivery.WAITING  # whoever passes over the pause goes on now
 
     def _stop(self, ledger: Ledger, _upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
         ledger.put("stopped", wire.timestamp(now))
@@ -279,6 +310,19 @@ def _expect_the_worst(ledger: Ledger, now: float) -> None:
 def _calm(ledger: Ledger) -> None:
     ledger.put("failures", 0)
     ledger.put("retry_at", 0.0)
+
+
+def _trust(ledger: Ledger) -> None:
+    """The server knows us: it signed."""
+    ledger.put("enrolled_again", False)
+    ledger.put("doubted", False)
+
+
+def _hold_aside(ledger: Ledger, now: float, tries: int) -> None:
+    """When one of those set aside may be tried again, after so many `tries` in vain."""
+    longest = min(ASIDE_SECONDS * 2 ** min(tries, 20), LONGEST_BACK_OFF)
+    ledger.put("aside_tries", tries)
+    ledger.put("aside_until", now + longest * random.uniform(0.5, 1) if tries else 0.0)  # noqa: S311  a schedule, no secret
 
 
 def _note(ledger: Ledger, now: float, outcome: str, answer: Answer) -> None:

@@ -1,6 +1,6 @@
 """What is written down: counters, pings in their numbers, stored uploads, and the state beside them.
 
-Every method runs inside a transaction that `outbox` opened; all SQL is here.
+Every method runs inside a transaction that `outbox` opened; all SQL is here, the tables are in `schema`.
 """
 
 from __future__ import annotations
@@ -12,27 +12,6 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tu
 from .identity import Identity, from_answer
 from .levels import MOST_FEATURES
 from .pending import LARGEST_COUNT
-
-SCHEMA = """
-CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE counter (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
-CREATE TABLE ping (
-  sequence INTEGER PRIMARY KEY,
-  reason TEXT NOT NULL,
-  usage INTEGER NOT NULL,
-  content TEXT NOT NULL,
-  upload_id TEXT,
-  acknowledged_at REAL,
-  resent INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE upload (
-  position INTEGER PRIMARY KEY,
-  upload_id TEXT NOT NULL,
-  body BLOB NOT NULL,
-  encoding TEXT
-);
-PRAGMA user_version = 1;
-"""
 
 DAY = 86_400.0
 MOST_COUNTERS = 4096
@@ -57,11 +36,15 @@ class Limits(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """A stored upload: sent as these very bytes until a receipt comes. `pings` as (sequence, ping_id)."""
+    """A stored upload: sent as these very bytes until a receipt comes. `pings` as (sequence, ping_id).
+
+    `aside`: a single ping that somebody turned away; it goes when nothing else waits.
+    """
 
     upload_id: str
     body: bytes
     encoding: Optional[str]
+    aside: bool
     pings: List[Tuple[int, str]]
 
 
@@ -163,7 +146,8 @@ class Ledger:
         return self._number("SELECT count(*) FROM ping WHERE acknowledged_at IS NULL")
 
     def make_room(self) -> None:
-        """Evict while there is too much: first what has usage and never was sent, last license changes.
+        """Evict while there is too much: first what was turned away, then what has usage and never was sent,
+        last license changes.
 
         The newest ping stays in any case. The counts of one that never was sent go back to the counters,
         so that only the ping is lost.
@@ -173,9 +157,11 @@ class Ledger:
         ).fetchone()
         while count > 1 and (count > self._limits.pings or characters > self._limits.characters):
             sequence, content, upload_id = self._db.execute(
-                "SELECT sequence, content, upload_id FROM ping WHERE acknowledged_at IS NULL"
+                "SELECT sequence, content, upload_id FROM ping LEFT JOIN upload USING (upload_id)"
+                " WHERE acknowledged_at IS NULL"
                 " AND sequence < (SELECT max(sequence) FROM ping WHERE acknowledged_at IS NULL)"
-                " ORDER BY upload_id IS NOT NULL, reason = 'license', usage = 0, sequence LIMIT 1"
+                " ORDER BY aside IS NOT 1, upload_id IS NOT NULL, reason = 'license', usage = 0, sequence"
+                " LIMIT 1"
             ).fetchone()
             self._give_up(sequence, content, upload_id)
             count, characters = count - 1, characters - len(content)
@@ -199,11 +185,18 @@ class Ledger:
     # ── uploads ─────────────────────────────────────────────────────────────────────────────
 
     def upload(self, build: Build) -> Optional[Upload]:
-        """The oldest stored upload; when there is none the oldest pings are packed. None without pings."""
-        row = self._db.execute("SELECT upload_id FROM upload ORDER BY position LIMIT 1").fetchone()
-        if row is None:
-            self._pack(self._unpacked(), build)
-            row = self._db.execute("SELECT upload_id FROM upload ORDER BY position LIMIT 1").fetchone()
+        """The oldest stored upload; when there is none the oldest pings are packed. None without pings.
+
+        What was set aside comes last, the longest ago tried first.
+        """
+        first = self._first(aside=False)
+        if first is None and self._pack(self._unpacked(), build):
+            first = self._first(aside=False)
+        return first or self._first(aside=True)
+
+    def _first(self, *, aside: bool) -> Optional[Upload]:
+        query = "SELECT upload_id FROM upload WHERE aside = ? ORDER BY position LIMIT 1"
+        row = self._db.execute(query, (aside,)).fetchone()
         return self._stored(row[0]) if row else None
 
     def uploads(self, build: Build) -> List[Upload]:
@@ -214,8 +207,8 @@ class Ledger:
         return [self._stored(row[0]) for row in rows]
 
     def _stored(self, upload_id: str) -> Upload:
-        body, encoding = self._db.execute(
-            "SELECT body, encoding FROM upload WHERE upload_id = ?", (upload_id,)
+        body, encoding, aside = self._db.execute(
+            "SELECT body, encoding, aside FROM upload WHERE upload_id = ?", (upload_id,)
         ).fetchone()
         rows = self._db.execute(
             "SELECT sequence, content FROM ping WHERE upload_id = ? AND acknowledged_at IS NULL"
@@ -223,7 +216,7 @@ class Ledger:
             (upload_id,),
         )
         pings = [(sequence, _read(content).get("ping_id", "")) for sequence, content in rows]
-        return Upload(upload_id, bytes(body), encoding, pings)
+        return Upload(upload_id, bytes(body), encoding, bool(aside), pings)
 
     def _unpacked(self) -> List[int]:
         """The oldest pings in no upload yet, as many as one may carry."""
@@ -275,16 +268,31 @@ class Ledger:
         self._db.execute("DELETE FROM upload WHERE upload_id = ?", (upload_id,))
         self._db.execute("UPDATE ping SET upload_id = NULL WHERE upload_id = ?", (upload_id,))
 
-    def split(self, upload: Upload, build: Build) -> None:
-        """The server refused it: two halves are tried in its place, a single ping is dropped and counted."""
+    def split(self, upload: Upload, build: Build) -> bool:
+        """Try two halves in its place; False for what is no longer divisible."""
         sequences = [sequence for sequence, _ in upload.pings]
-        self.unpack(upload.upload_id)
-        if len(sequences) == 1:
-            self.refuse(sequences[0])
-            return
+        if len(sequences) < 2:  # noqa: PLR2004  two halves
+            return False
         half = len(sequences) // 2
+        self.unpack(upload.upload_id)
         self._pack(sequences[:half], build)
         self._pack(sequences[half:], build)
+        return True
+
+    def set_aside(self, upload_id: str) -> None:
+        """Let everything else go before this upload."""
+        self._db.execute(
+            "UPDATE upload SET aside = 1, position = (SELECT max(position) + 1 FROM upload)"
+            " WHERE upload_id = ?",
+            (upload_id,),
+        )
+
+    def all_is_aside(self) -> bool:
+        """Whether nothing waits but what was set aside."""
+        return not self._number(
+            "SELECT count(*) FROM ping LEFT JOIN upload USING (upload_id)"
+            " WHERE acknowledged_at IS NULL AND aside IS NOT 1"
+        )
 
     # ── what became of them ─────────────────────────────────────────────────────────────────
 

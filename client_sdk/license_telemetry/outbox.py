@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Iterator, Optional
 
 from .forks import guard
-from .ledger import SCHEMA, Ledger, Limits
+from .ledger import Ledger, Limits
+from .schema import SCHEMA, UPGRADE
 
 FILE = "outbox.sqlite3"
 PATIENCE = 5.0
@@ -185,11 +186,13 @@ class Outbox:
         """The tables, and once for each process a look at whether the file is sound."""
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
-            _create(connection)
+            _run(connection, SCHEMA)
         elif not self._checked:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
+        if version == 1:
+            _run(connection, UPGRADE)
         self._checked = True
         if self._spoiled:
             ledger, self._spoiled = Ledger(connection, Limits()), 0
@@ -283,12 +286,13 @@ class Outbox:
 
 def _in_memory() -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    _create(connection)
+    _run(connection, SCHEMA)
     return connection
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in SCHEMA.split(";"):
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """Statement by statement: executescript would end the transaction."""
+    for statement in script.split(";"):
         if statement.strip():
             connection.execute(statement)
 

@@ -105,7 +105,7 @@ class Received(NamedTuple):
 
 
 def status(code: int, retry_after: Optional[str] = None) -> Fault:
-    """A problem document with this status; nothing is kept."""
+    """A problem document with this status and no receipt, as from some box in between; nothing is kept."""
     headers = {"Content-Type": "application/problem+json"}
     if retry_after is not None:
         headers["Retry-After"] = retry_after
@@ -137,14 +137,14 @@ def wrong_receipt() -> Fault:
     return lambda server, request: _with_receipt(server.answer(request), "v1 hmac=" + "0" * 64)
 
 
+def refused(code: int = 422) -> Fault:
+    """The server itself won't have it: a problem document under a valid receipt; nothing is kept."""
+    return lambda server, request: server.receipted(request, code, _problem(code).body)
+
+
 def gone() -> Fault:
     """Stop for good, under a valid receipt."""
-
-    def reply(server: FakeServer, request: Received) -> Reply:
-        body = b'{"title": "Gone"}'
-        return server.receipted(request, 410, body)
-
-    return reply
+    return refused(410)
 
 
 def _with_receipt(reply: Reply, receipt: str) -> Reply:
@@ -239,7 +239,8 @@ class FakeServer:
         """An answer with a valid receipt for whoever signed the request."""
         signature = _signature(request)
         secret = self._secret(signature.get("installation", ""))
-        reply = Reply(code, {"Content-Type": "application/json"}, body)
+        kind = "application/json" if code == 200 else "application/problem+json"  # noqa: PLR2004  OK
+        reply = Reply(code, {"Content-Type": kind}, body)
         return _with_receipt(reply, "v1 hmac=" + wire.receipt(secret, request.body, body))
 
     def _enrol(self, request: Received) -> Reply:
@@ -268,7 +269,7 @@ class FakeServer:
             return _problem(401)
         upload = request.json
         if any(self.refuse(ping) for ping in upload["pings"]):
-            return _problem(422)
+            return self.receipted(request, 422, _problem(422).body)
         installation_id = _signature(request)["installation"]
         numbers = self._numbers.setdefault(installation_id, {})
         results = [self._settle(installation_id, numbers, ping) for ping in upload["pings"]]

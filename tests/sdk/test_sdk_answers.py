@@ -1,5 +1,6 @@
 """The protocol's table, row by row: what an answer means."""
 
+import json
 import time
 from email.utils import formatdate
 
@@ -17,6 +18,12 @@ def answer(status, body=b"{}", **headers):
     return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
 
 
+def refusal(status, told=None, **headers):
+    """A refusal under a valid receipt, whose body says that its status is `told`."""
+    body = json.dumps({"status": status if told is None else told}).encode()
+    return answer(status, body, telemetry_receipt=receipt(body), **headers)
+
+
 def receipt(body=b"{}"):
     return "v1 hmac=" + wire.receipt(wire.secret_bytes(WHO.secret), SENT, body)
 
@@ -29,9 +36,10 @@ def receipt(body=b"{}"):
         (answer(200, telemetry_receipt=receipt(b"other")), Outcome.UNANSWERED),
         (answer(200, b"<h1>Sign in</h1>", content_type="text/html"), Outcome.UNANSWERED),
         (answer(204, b"", telemetry_receipt=receipt(b"")), Outcome.UNANSWERED),
-        (answer(410, telemetry_receipt=receipt()), Outcome.GONE),
+        (refusal(410), Outcome.GONE),
         (answer(410), Outcome.UNANSWERED),
-        *((answer(status), Outcome.REFUSED) for status in (400, 413, 415, 422)),
+        *((refusal(status), Outcome.REFUSED) for status in (400, 413, 415, 422)),
+        *((answer(status), Outcome.TURNED_AWAY) for status in (400, 413, 415, 422)),
         *((answer(status), Outcome.UNKNOWN) for status in (401, 403)),
         *((answer(status), Outcome.BUSY) for status in (429, 500, 502, 503, 504)),
         *(
@@ -44,14 +52,25 @@ def test_each_row_of_the_table(given_answer, outcome):
     assert judge(given_answer, WHO, SENT) is outcome
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 415, 422])
-def test_a_web_page_refuses_and_stops_nothing(status):
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_web_page_is_no_word_on_who_we_are(status):
     page = answer(status, b"<h1>Blocked</h1>", content_type="text/html; charset=utf-8")
     assert judge(page, WHO, SENT) is Outcome.UNANSWERED
 
 
-def test_a_proxy_that_finds_it_too_large_is_believed():
-    assert judge(answer(413, content_type="text/html"), WHO, SENT) is Outcome.REFUSED
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+@pytest.mark.parametrize("body", [b"{}", b"<h1>Blocked</h1>", b""])
+def test_without_a_valid_receipt_nothing_is_dropped_whatever_the_answer_looks_like(status, body):
+    assert judge(answer(status, body, content_type="text/html"), WHO, SENT) is Outcome.TURNED_AWAY
+    forged = answer(status, body, content_type="application/problem+json", telemetry_receipt=receipt(b"x"))
+    assert judge(forged, WHO, SENT) is Outcome.TURNED_AWAY
+
+
+@pytest.mark.parametrize("status", [400, 410, 413, 415, 422])
+def test_a_receipted_answer_that_was_put_under_another_status_drops_and_stops_nothing(status):
+    accepted = answer(status, b'{"results": []}', telemetry_receipt=receipt(b'{"results": []}'))
+    for moved in (refusal(status, told=503), refusal(status, told=str(status)), accepted):
+        assert judge(moved, WHO, SENT) in (Outcome.TURNED_AWAY, Outcome.UNANSWERED)
 
 
 @pytest.mark.parametrize(

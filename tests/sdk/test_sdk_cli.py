@@ -56,8 +56,17 @@ def test_send_says_why_it_did_not(command, server):
     assert [p["sequence"] for p in server.pings] == [1, 2]
 
 
+def test_send_says_what_went_and_what_somebody_turned_away(command, server):
+    server.next_pings(testing.status(413))
+    assert "Not sent: " in command("send")[2]
+    server.next_pings(lambda server, request: server.answer(request), testing.status(413))
+    told = f"Not all sent: {server.endpoint}: turned away (HTTP 413); 1 queued for later.\n"
+    assert command("send") == (1, "", told)
+    assert [p["sequence"] for p in server.pings] == [2]
+
+
 def test_send_says_when_the_ping_was_refused(command, server):
-    server.next_pings(testing.status(422))
+    server.next_pings(testing.refused(422))
     assert command("send") == (1, "", f"Not sent: {server.endpoint} refused it (HTTP 422).\n")
     server.results = lambda _made: "rejected"
     assert command("send")[0] == 1

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import os
 
 import pytest
 from license_telemetry import courier as couriers
@@ -134,7 +135,6 @@ def test_a_copy_that_was_never_told_claims_no_license(bench, server):
         testing.lost(),
         testing.page(),
         testing.page(403),
-        testing.page(422),
         testing.wrong_receipt(),
         testing.redirect("http://127.0.0.1:9/elsewhere"),
         testing.status(200),
@@ -393,7 +393,7 @@ def test_the_first_heartbeat_of_a_version_is_a_start(bench, server):
 def test_a_single_ping_that_is_refused_is_dropped_and_counted(bench, server, status):
     here = bench()
     here.ping()
-    server.next_pings(testing.status(status))
+    server.next_pings(testing.refused(status))
     assert here.sender.deliver(SOON) is Delivery.EMPTY
     assert here.status["refused"] == 1
     here.ping()
@@ -425,6 +425,104 @@ def test_a_server_that_refuses_everything_is_not_flooded(bench, server):
     assert here.status["refused"] == 100
 
 
+# ── turned away by who knows whom ───────────────────────────────────────────────────────────
+
+REFUSALS = [
+    *(pytest.param(testing.status(status), id=f"a document, {status}") for status in (400, 413, 415, 422)),
+    *(pytest.param(testing.page(status), id=f"a page, {status}") for status in (400, 413, 415, 422)),
+]
+
+
+@pytest.mark.parametrize("fault", REFUSALS)
+def test_what_is_refused_without_a_receipt_is_neither_dropped_nor_in_the_way(bench, server, fault):
+    here = bench()
+    here.feature("a", 3)
+    here.ping()
+    server.next_pings(fault)
+    assert here.sender.deliver(SOON) is Delivery.WAITING
+    here.ping()
+    here.clock.advance(62)
+    assert here.sender.deliver(SOON) is Delivery.WAITING
+    assert sequences(server.pings) == [2]
+    assert (here.status["queued"], here.status["refused"]) == (1, 0)
+    here.clock.advance(couriers.LONGEST_BACK_OFF)
+    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert sequences(server.pings) == [2, 1]
+    assert features(server.pings) == {"a": 3}
+
+
+@pytest.mark.parametrize("fault", REFUSALS)
+def test_who_turns_everything_away_costs_no_ping_and_few_requests(bench, server, fault):
+    """Two days with a ping each hour."""
+    here = bench()
+    server.next_pings(*[fault] * 1000)
+    for _ in range(48):
+        here.ping()
+        here.sender.deliver(SOON)
+        here.clock.advance(3600)
+    assert len(server.uploads()) <= 48
+    server._faults[wire.PINGS_PATH].clear()
+    here.clock.advance(DAY)
+    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert sorted(sequences(server.pings)) == list(range(1, 49))
+    assert here.status["refused"] == here.status["evicted"] == 0
+
+
+class NarrowBox:
+    """Stands before a server and lets no upload by that is larger than `most` bytes."""
+
+    def __init__(self, server, most):
+        self.most = most
+        self.turned_away = 0
+        self._answer, server.answer = server.answer, self.answer
+
+    def answer(self, request):
+        if len(request.body) <= self.most:
+            return self._answer(request)
+        self.turned_away += 1
+        return testing.Reply(413, {"Content-Type": "text/html"}, b"<h1>Too large</h1>")
+
+
+def large_ping(here):
+    for name in range(256):
+        here.feature(f"f{name}.{os.urandom(16).hex()}")
+    return here.ping()
+
+
+def test_large_pings_behind_a_narrow_box_hold_up_no_other_and_pass_once_it_is_wider(bench, server):
+    here, box = bench(), NarrowBox(server, 3000)
+    for _ in range(2):
+        here.ping(3)
+        large_ping(here)
+    for _ in range(24):
+        here.sender.deliver(SOON)
+        here.clock.advance(3600)
+    assert sorted(sequences(server.pings)) == [1, 2, 3, 5, 6, 7]
+    box.turned_away = 0
+    for number in range(9, 81):
+        here.ping()
+        assert here.sender.deliver(SOON) is Delivery.WAITING
+        assert sequences(server.pings)[-1] == number
+        here.clock.advance(3600)
+    assert box.turned_away <= 72 / 3 + 1
+    box.most = 2**20
+    here.clock.advance(couriers.LONGEST_BACK_OFF)
+    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert set(sequences(server.pings)[-2:]) == {4, 8}
+    assert sum(features(server.pings).values()) == 512
+
+
+def test_flushing_tries_what_was_turned_away_after_all_else(bench, server):
+    here = bench()
+    here.ping()
+    server.next_pings(testing.status(422), testing.status(422))
+    here.sender.deliver(NOW)
+    assert here.sender.deliver(NOW) is Delivery.WAITING
+    here.ping()
+    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert sequences(server.pings) == [2, 1]
+
+
 def test_a_rejected_item_is_dropped_and_costs_no_other(bench, server):
     here = bench()
     here.ping(3)
@@ -447,30 +545,76 @@ def test_what_the_server_keeps_otherwise_is_let_go(bench, server, word):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_an_unknown_identity_pauses_a_day_and_enrols_once_more(bench, server, status):
+def test_who_is_not_known_pauses_a_day_and_tries_the_same_identity_once_more(bench, server, status):
     here = bench()
     here.ping(2)
     server.next_pings(testing.status(status))
     assert here.sender.deliver(NOW) is Delivery.WAITING
     here.clock.advance(DAY - 60)
     assert here.sender.deliver(NOW) is Delivery.WAITING
-    assert (len(server.enrolments), len(server.uploads())) == (1, 1)
+    assert len(server.uploads()) == 1
     here.clock.advance(120)
+    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    first, second = server.uploads()
+    assert (first.body, first.headers["telemetry-signature"]) == (
+        second.body,
+        second.headers["telemetry-signature"],
+    )
+    assert len(server.enrolments) == 1
+    assert sequences(server.pings) == [1, 2]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_is_not_known_twice_enrols_anew(bench, server, status):
+    here = bench()
+    here.ping(2)
+    server.next_pings(*[testing.status(status)] * 2)
+    here.sender.deliver(NOW)
+    here.clock.advance(DAY + 60)
     assert here.sender.deliver(NOW) is Delivery.EMPTY
     assert [e["forked_from"] for e in server.enrolments] == [None, None]
     assert sequences(server.pings) == [1, 2]
     assert server.pings[0]["installation_id"] == server.enrolments[1]["installation_id"]
 
 
+@pytest.mark.parametrize("proof", [None, testing.refused(422)])
+def test_a_doubt_ends_with_the_first_word_the_server_signs(bench, server, proof):
+    here = bench()
+    for _ in range(5):
+        here.ping()
+        server.next_pings(testing.status(403))
+        assert here.sender.deliver(NOW) is Delivery.WAITING
+        here.clock.advance(DAY + 60)
+        here.ping()
+        server.next_pings(*[proof] * bool(proof))
+        assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert len(server.enrolments) == 1
+
+
 def test_it_enrols_once_more_and_not_every_day(bench, server):
     here = bench()
     here.ping()
-    server.next_pings(*[testing.status(401)] * 10)
+    server.next_pings(*[testing.status(401)] * 20)
     for _ in range(10):
         here.sender.deliver(NOW)
         here.clock.advance(DAY + 1)
     assert len(server.enrolments) == 2
+    assert len(server.uploads()) == 11
     assert here.status["queued"] >= 1
+
+
+def test_who_may_not_enrol_keeps_its_identity_whoever_refuses_it(bench, server):
+    known = bench()
+    known.ping()
+    known.sender.deliver(NOW)
+    here = bench(clock=known.clock, product_key=None, product="acme")
+    here.ping()
+    server.next_pings(*[testing.status(401)] * 3)
+    for _ in range(3):
+        assert here.sender.deliver(AT_ALL_COSTS) is Delivery.WAITING
+        here.clock.advance(DAY + 1)
+    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert sequences(server.pings) == [1, 2]
 
 
 def test_a_human_gets_a_new_identity_at_once_from_a_server_that_began_anew(bench, server):

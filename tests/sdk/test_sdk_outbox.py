@@ -156,6 +156,18 @@ def test_counts_that_may_have_been_sent_are_never_counted_again(outbox, narrow):
         assert ledger.losses() == {"evicted": 1}
 
 
+def test_what_was_turned_away_makes_room_first(outbox, narrow):
+    with outbox.transaction() as ledger:
+        ledger.queue(a_ping("license", {"a": 1}))
+        ledger.set_aside(ledger.upload(build).upload_id)
+        for _ in range(5):
+            ledger.queue(a_ping("heartbeat", {"b": 1}))
+        ledger.make_room()
+        assert ledger.usage() == {}
+        assert ledger.losses() == {"evicted": 1}
+    assert numbers(outbox) == [2, 3, 4, 5, 6]
+
+
 def test_the_outbox_is_bounded_in_bytes(outbox, monkeypatch):
     monkeypatch.setattr(outboxes, "Limits", lambda: Limits(characters=3200))
     with outbox.transaction() as ledger:
@@ -314,13 +326,25 @@ def test_a_newer_versions_columns_are_left_alone(outbox):
         ledger.put("claim", {"status": "trial"})
         for table in ("state", "counter", "ping", "upload"):
             ledger._db.execute(f"ALTER TABLE {table} ADD COLUMN newer TEXT DEFAULT 'x'")
-        ledger._db.execute("PRAGMA user_version = 2")
+        ledger._db.execute("PRAGMA user_version = 99")
     with outbox.transaction() as ledger:
         ledger.count({"a": 1})
         ledger.put("due", 1)
         ledger.queue(a_ping())
         assert ledger.upload(build).pings[0][0] == 1
         assert ledger.get("claim") == {"status": "trial"}
+
+
+def test_the_file_of_the_first_version_goes_on(outbox):
+    with outbox.transaction() as ledger:
+        ledger.queue(a_ping())
+        sent = ledger.upload(build)
+        ledger._db.execute("ALTER TABLE upload DROP COLUMN aside")
+        ledger._db.execute("PRAGMA user_version = 1")
+    for _ in range(2):
+        with outbox.transaction() as ledger:
+            assert ledger.upload(build) == sent
+            assert ledger.rows("PRAGMA user_version") == [(2,)]
 
 
 def test_an_empty_file_is_a_new_outbox(tmp_path):

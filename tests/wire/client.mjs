@@ -6,7 +6,7 @@ import * as fs from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const REFUSED = [400, 413, 415, 422], UNKNOWN = [401, 403], BUSY = [429, 500, 502, 503, 504], MOST_WAITING = 500;
+const REFUSED = [400, 413, 415, 422], BUSY = [429, 500, 502, 503, 504], MOST_WAITING = 500;
 const stripped = (text) => text.replace(/^\p{White_Space}+|\p{White_Space}+$/gu, "");  // trim() strips another set
 const sha256 = (data) => createHash("sha256").update(data).digest("hex");
 const hmac = (secret, head, body) =>
@@ -23,10 +23,8 @@ export function isReceipt(header, secret, sent, answer) {
   return given.length === right.length && timingSafeEqual(given, right);
 }
 
-export function uuid7() {
-  const time = Date.now().toString(16).padStart(12, "0");
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${randomUUID().slice(15)}`;
-}
+export const uuid7 = (time = Date.now().toString(16).padStart(12, "0")) =>
+  `${time.slice(0, 8)}-${time.slice(8)}-7${randomUUID().slice(15)}`;
 
 function save(file, state) {  // cut short anywhere, a whole state is on the disk: the old one or the new one
   fs.writeFileSync(`${file}.new`, JSON.stringify(state), { mode: 0o600 });
@@ -48,14 +46,13 @@ async function enrol({ endpoint, productKey }, old = { queue: [] }) {
   const answer = await post(`${endpoint}/v1/enroll`, body, { Authorization: `Bearer ${productKey}`, ...proof });
   if (answer.status !== 201) throw new Error(`enrolling was answered with ${answer.status} ${answer.body}`);
   const queue = old.queue.map((upload, index) => upload.replace(/"sequence":\d+/, `"sequence":${index + 1}`));
-  return { ...JSON.parse(answer.body), sequence: queue.length, queue, enrol: undefined };  // what waits moves along
+  return { ...JSON.parse(answer.body), sequence: queue.length, queue, enrol: null, doubted: false };  // all moves
 }
 
 function enqueue(state, status, licenseKey) {
   const license = { status, ...(licenseKey && { key_digest: keyDigest(state.product, licenseKey) }) };
-  const os = { type: process.platform === "win32" ? "windows" : process.platform };
-  const identity = { ping_id: uuid7(), sequence: ++state.sequence, occurred_at: new Date().toISOString() };
-  const ping = { ...identity, privacy: { level: "system" }, license, os };
+  const ping = { ping_id: uuid7(), sequence: ++state.sequence, occurred_at: new Date().toISOString(), license,
+    privacy: { level: "system" }, os: { type: process.platform === "win32" ? "windows" : process.platform } };
   state.queue.push(JSON.stringify({ upload_id: uuid7(), sdk: { name: "node-example", version: "1" }, pings: [ping] }));
   state.queue.splice(0, state.queue.length - MOST_WAITING);  // the oldest are given up: a hole that the server counts
 }
@@ -65,12 +62,15 @@ async function send(vendor, state) {
   const answer = await post(`${vendor.endpoint}/v1/pings`, body, header), { status } = answer;
   const promised = isReceipt(answer.headers.get("Telemetry-Receipt"), state.secret, body, answer.body);
   const result = status === 200 && promised ? JSON.parse(answer.body).results[0] : { status: "waits", http: status };
-  const told = status === 413 || /^application\/problem\+json/.test(answer.headers.get("Content-Type"));
-  const pause = (seconds) => (state.not_before = Date.now() + 1000 * seconds);
-  if (REFUSED.includes(status) && told) result.status = "refused";
-  else if (status === 410 && promised) state.stopped = true;
-  else if (UNKNOWN.includes(status) && told) pause(86_400), (state.enrol = "unknown");
-  else if (BUSY.includes(status)) pause(Number(answer.headers.get("Retry-After")) || 60 * Math.random());
+  const vouched = promised && JSON.parse(answer.body).status === status;  // a receipt covers the body only
+  const unknown = /^40[13] application\/problem\+json/.test(`${status} ${answer.headers.get("Content-Type")}`);
+  if (REFUSED.includes(status) && vouched) result.status = "refused";
+  else if (REFUSED.includes(status)) state.queue.push(state.queue.shift());  // who knows whose word: others go first
+  else if (status === 410 && vouched) state.stopped = true;
+  else if (unknown) state.doubted ? (state.enrol = "unknown") : (state.not_before = Date.now() + 86_400_000);
+  else if (BUSY.includes(status))
+    state.not_before = Date.now() + 1000 * (Number(answer.headers.get("Retry-After")) || 60 * Math.random());
+  state.doubted = unknown || (state.doubted && !promised);
   if (result.status === "forked") state.enrol = "forked";
   else if (result.status !== "waits") state.queue.shift();
   return result;

@@ -56,6 +56,14 @@ GONE = {
     "detail": "This product no longer takes pings.",
     "code": "gone",
 }
+REFUSED = {
+    "type": "about:blank",
+    "title": "Unprocessable Content",
+    "status": 422,
+    "detail": "The body is JSON, but not what this address takes.",
+    "code": "unprocessable",
+    "errors": [{"pointer": "/pings", "detail": "must be an array of 1 to 500 pings"}],
+}
 
 
 def compact(value: Any) -> bytes:
@@ -169,6 +177,7 @@ def receipts() -> Iterator[Json]:
     yield receipted("the answer to the same upload in gzip", gzipped(upload), answer)
     yield receipted("the answer to the same upload, sent again", upload, duplicate)
     yield receipted("a product that is gone", upload, gone)
+    yield receipted("an upload that is refused", compact({**UPLOAD, "pings": []}), compact(REFUSED))
     yield receipted("characters beyond ASCII, unescaped", upload, foreign)
     yield receipted("an empty answer to an empty body", b"", b"")
     yield receipted("an answer ending in a line feed", upload, answer + b"\n")

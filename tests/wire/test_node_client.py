@@ -205,10 +205,10 @@ async def test_what_could_not_be_sent_goes_in_order_when_the_server_is_back(serv
 @pytest.mark.parametrize(
     ("answer", "waiting", "asks_again"),
     [
-        ((400, PROBLEM), 0, True),
-        ((413, {}), 0, True),
-        ((415, PROBLEM), 0, True),
-        ((422, PROBLEM), 0, True),
+        ((400, PROBLEM), 1, True),
+        ((413, {}), 1, True),
+        ((415, PROBLEM), 1, True),
+        ((422, PROBLEM), 1, True),
         ((401, PROBLEM), 1, False),
         ((403, PROBLEM), 1, False),
         ((400, {"Content-Type": "text/html"}), 1, True),
@@ -235,23 +235,79 @@ async def test_each_status_is_acted_upon_as_the_page_says(server, tmp_path, answ
         assert (len(asked) > 1) == asks_again
 
 
-async def test_a_signed_410_stops_for_good(server, tmp_path):
+class Signing:
+    """Answers every upload with a status and a body, under the receipt of the installation in `state`."""
+
+    def __init__(self, state: Path, status: int, told: int) -> None:
+        self.secret = urlsafe_b64decode(json.loads(state.read_bytes())["secret"] + "=")
+        self.status = status
+        self.body = json.dumps({"status": told}).encode()
+        self.asked: list[bytes] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(await request.read())
+        message = f"receipt\n{sha256(self.asked[-1]).hexdigest()}\n".encode() + self.body
+        mac = hmac.digest(self.secret, message, "sha256").hex()
+        headers = PROBLEM | {"Telemetry-Receipt": f"v1 hmac={mac}"}
+        return web.Response(status=self.status, body=self.body, headers=headers)
+
+
+@pytest.mark.parametrize(("told", "uploads"), [(410, 1), (503, 2)])
+async def test_a_signed_410_that_says_so_itself_stops_for_good(server, tmp_path, told, uploads):
     state = tmp_path / "state.json"
     await ping(server.url, server, state)
-    secret = urlsafe_b64decode(json.loads(state.read_bytes())["secret"] + "=")
-    asked: list[bytes] = []
-
-    async def gone(request: web.Request) -> web.Response:
-        asked.append(await request.read())
-        mac = hmac.digest(
-            secret, f"receipt\n{sha256(asked[-1]).hexdigest()}\n".encode() + b"{}", "sha256"
-        ).hex()
-        return web.Response(status=410, body=b"{}", headers={"Telemetry-Receipt": f"v1 hmac={mac}"})
-
-    async with listening(gone) as endpoint:
+    gone = Signing(state, 410, told)
+    async with listening(gone.answer) as endpoint:
         for _ in range(2):
             await ping(endpoint, server, state)
-    assert len(asked) == 1
+    assert len(gone.asked) == uploads
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+@pytest.mark.parametrize(("same", "waiting"), [(True, 0), (False, 1)])
+async def test_a_signed_refusal_that_says_so_itself_drops_the_ping(server, tmp_path, status, same, waiting):
+    state = tmp_path / "state.json"
+    await ping(server.url, server, state)
+    async with listening(Signing(state, status, status if same else 503).answer) as endpoint:
+        _, report = await ping(endpoint, server, state)
+    assert report["waiting"] == waiting
+
+
+async def test_a_ping_that_somebody_turns_away_lets_the_next_one_by(server, tmp_path):
+    async def too_large(_: web.Request) -> web.Response:
+        return web.Response(status=413)
+
+    await ping(server.url, server, tmp_path / "state.json")
+    async with listening(too_large) as endpoint:
+        for _ in range(2):
+            await ping(endpoint, server, tmp_path / "state.json")
+    _, report = await ping(server.url, server, tmp_path / "state.json")
+    assert (report["waiting"], sorted(outcomes(report))) == (0, [(n, "accepted") for n in (2, 3, 4)])
+    assert len(await stored(server, report["installation_id"])) == 4
+
+
+async def test_who_is_refused_asks_once_more_a_day_later_and_then_for_a_new_identity(server, tmp_path):
+    asked: list[str] = []
+
+    async def unknown(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=403, headers=PROBLEM)
+
+    def a_day_later() -> None:
+        known = json.loads(state.read_bytes())
+        assert known["not_before"] > 0
+        state.write_text(json.dumps(known | {"not_before": 0}), "utf-8")
+
+    state = tmp_path / "state.json"
+    _, first = await ping(server.url, server, state)
+    async with listening(unknown) as endpoint:
+        await ping(endpoint, server, state)
+        a_day_later()
+        _, again = await ping(endpoint, server, state)
+        assert (again["installation_id"], asked) == (first["installation_id"], ["/v1/pings"] * 2)
+    _, report = await ping(server.url, server, state)
+    assert report["installation_id"] != first["installation_id"]
+    assert outcomes(report) == [(1, "accepted"), (2, "accepted"), (3, "accepted")]
 
 
 async def test_a_copied_state_file_is_seen_as_a_fork_and_goes_on_under_its_own_name(server, tmp_path):
