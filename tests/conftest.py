@@ -131,9 +131,9 @@ class RunningServer:
         self.database = database
         self.data = data
         self.log_to = settings.pop("log_to", None)
+        self.listen = settings.pop("listen", "127.0.0.1:0")
         self.settings = settings
         self.process = None
-        self.listen = "127.0.0.1:0"
 
     def start(self):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TELEMETRY_")}
@@ -171,7 +171,8 @@ class RunningServer:
         self.product_slug = self.product_key.split("_")[1]
         self.url = re.search(r"Address +(\S+)", said)[1]
         self.sign_in_link = re.search(r"Sign in +(\S+)", said)[1]
-        self.listen = self.url.removeprefix("http://")  # a restart comes back where clients look for it
+        if self.listen.endswith(":0"):
+            self.listen = self.url.removeprefix("http://")  # a restart comes back where clients look for it
 
     def errors(self):
         return (self.data / "server.log").read_text()
