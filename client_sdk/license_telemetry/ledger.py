@@ -150,7 +150,8 @@ class Ledger:
         last license changes.
 
         The newest ping stays in any case. The counts of one that never was sent go back to the counters,
-        so that only the ping is lost.
+        so that only the ping is lost. An upload that may have arrived stays as it is while any of its pings
+        is left: packed anew they would seem never to have been sent.
         """
         count, characters = self._db.execute(
             "SELECT count(*), coalesce(sum(length(content)), 0) FROM ping WHERE acknowledged_at IS NULL"
@@ -172,7 +173,11 @@ class Ledger:
         self.lose("evicted", 1)
         self._report_again(ping)
         if upload_id is not None:
-            self.unpack(upload_id)
+            self._db.execute(
+                "DELETE FROM upload WHERE upload_id = ? AND NOT EXISTS"
+                " (SELECT 1 FROM ping WHERE ping.upload_id = upload.upload_id)",
+                (upload_id,),
+            )
         elif "usage" in ping:
             self.count(ping["usage"].get("features", {}))
             self.put("usage_since", ping["usage"].get("since"))

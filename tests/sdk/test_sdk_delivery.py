@@ -7,9 +7,11 @@ import os
 
 import pytest
 from license_telemetry import courier as couriers
+from license_telemetry import outbox as outboxes
 from license_telemetry import ping as pings
 from license_telemetry import testing, wire
 from license_telemetry.courier import Delivery
+from license_telemetry.ledger import Limits
 from license_telemetry.signals import AT_ALL_COSTS, NOW, SOON, WHEN_DUE
 from license_telemetry.transport import Transport
 
@@ -171,6 +173,21 @@ def test_a_retried_upload_is_no_fork(bench, server):
     assert here.sender.deliver(NOW) is Delivery.EMPTY
     assert [e["forked_from"] for e in server.enrolments] == [None]
     assert sequences(server.pings) == [1]
+
+
+def test_what_may_have_arrived_is_not_counted_again_when_the_outbox_is_full(bench, server, monkeypatch):
+    monkeypatch.setattr(outboxes, "Limits", lambda: Limits(pings=5))
+    here = bench()
+    for _ in range(5):
+        here.feature("a")
+        here.ping()
+    server.next_pings(testing.lost())
+    here.sender.deliver(NOW)
+    for _ in range(4):
+        here.ping()
+    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert features(server.pings) == {"a": 5}
+    assert server.uploads()[0].body == server.uploads()[1].body
 
 
 def test_a_process_that_dies_while_sending_leaves_the_same_bytes_to_the_next(bench, server):
