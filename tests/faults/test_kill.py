@@ -263,6 +263,7 @@ async def test_without_postgresql_pings_are_refused_for_now_and_nothing_is_lost(
         assert answer.status == 503
         assert 5 <= int(answer.headers["Retry-After"]) <= 60
         assert answer.json["code"] == "unavailable"
+        assert answer.headers["Telemetry-Receipt"] == installation.receipt(body, answer.body)
     finally:
         cluster.start()
     deadline = asyncio.get_running_loop().time() + 20
