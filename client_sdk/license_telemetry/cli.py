@@ -42,8 +42,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
     pending = Pending()
     try:
         return int(options.run(options, settings, pending, Sender(settings, pending)))
-    except (Unavailable, ValueError, OSError) as error:
-        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (Unavailable, ValueError) as error:
+        return _fail(f"{error}.")
 
 
 # ── the commands ────────────────────────────────────────────────────────────────────────────
@@ -113,7 +115,10 @@ def _import_enrolment(
     options: argparse.Namespace, _settings: Settings, _pending: Pending, sender: Sender
 ) -> int:
     """Take over an identity from an enrolment file, for a machine that may not go online."""
-    installation_id = sender.adopt(json.loads(Path(options.file).read_text("utf-8")))
+    try:
+        installation_id = sender.adopt(json.loads(Path(options.file).read_text("utf-8")))
+    except ValueError:
+        return _fail(f"{options.file} is no enrolment file; `telemetry-server enroll` writes them.")
     _print(f"This is now installation {installation_id}.")
     return DONE
 

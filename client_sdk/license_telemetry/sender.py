@@ -160,7 +160,7 @@ class Sender:
         with self._outbox.transaction() as ledger:
             known, uploads = ledger.identity(), self._courier.uploads(ledger)
         if known is None:
-            raise ValueError("this installation is not enrolled yet")
+            raise ValueError("this copy is not enrolled yet: send a ping, or import an enrolment file")
         requests = [identity.upload(known, upload.body, upload.encoding) for upload in uploads]
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:

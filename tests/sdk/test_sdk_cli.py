@@ -147,7 +147,15 @@ def test_a_file_that_is_no_enrolment_is_refused(command, tmp_path, content):
     (tmp_path / "enrolment").write_text(content)
     code, out, err = command("import-enrolment", str(tmp_path / "enrolment"))
     assert (code, out) == (1, "")
-    assert err
+    assert err == f"{tmp_path / 'enrolment'} is no enrolment file; `telemetry-server enroll` writes them.\n"
+
+
+def test_what_can_not_be_done_is_told_with_what_to_do(command, tmp_path):
+    missing = str(tmp_path / "missing" / "file")
+    assert command("import-enrolment", missing) == (1, "", f"{missing}: No such file or directory\n")
+    assert "import an enrolment file" in command("export", missing)[2]
+    command("send")
+    assert command("export", missing) == (1, "", f"{missing}: No such file or directory\n")
 
 
 def test_facts_prints_what_is_found(command):
