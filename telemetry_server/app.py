@@ -24,6 +24,7 @@ from telemetry_server.receive.limiter import Limiter, refuse_flood
 from telemetry_server.receive.pings import Uploads
 from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
+from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.rollup import upkeep
 from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
@@ -33,6 +34,7 @@ from telemetry_server.store.catalogue import Catalogue
 from telemetry_server.store.database import connect_writer, make_pool
 from telemetry_server.store.products import keep_parent
 from telemetry_server.store.retention import SHORTEN_ADDRESSES
+from telemetry_server.store.shop import Shop
 from telemetry_server.store.tally import Tally
 from telemetry_server.store.writer import GroupWriter
 
@@ -49,6 +51,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         ),
         Job("empty quarantine", upkeep.empty_quarantine, every=timedelta(days=1)),
         Job("forget sessions", upkeep.forget_sessions, every=timedelta(hours=1)),
+        Job("forget deliveries", upkeep.forget_deliveries, every=timedelta(days=1)),
     )
 
 
@@ -99,6 +102,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         trusted_proxies=settings.trusted_proxies,
         keep_address=settings.address_retention_days > 0,
     )
+    shop = ShopWebhook(settings.shop_webhook_secret, Shop(pool.acquire, keyring).carry_out)
     chores = (
         Chore("read master keys", _in_thread(keyring.reload), every=timedelta(seconds=5)),
         Chore("read products", catalogue.refresh, every=timedelta(seconds=5)),
@@ -108,7 +112,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
 
     app = web.Application(client_max_size=LARGEST_SENT)
     app[keys.SETTINGS], app[keys.POOL], app[keys.ATLAS] = settings, pool, atlas
-    app[keys.ROUTES] = (*receive_routes(uploads, enrolments), *SHOW_ROUTES)
+    app[keys.KEYRING] = keyring
+    app[keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
     _register(app, app[keys.ROUTES], leaving)
     app.cleanup_ctx.extend([_owned(pool), _owned(catalogue.opened()), _owned(writer)])
     jobs = job_table(settings) if settings.jobs else ()
@@ -121,7 +126,7 @@ def _register(app: web.Application, routes: tuple[Route, ...], leaving: asyncio.
     methods: dict[str, set[str]] = defaultdict(set)
     for route in routes:
         handler = route.handler
-        if route.access not in {Access.PRODUCT_KEY, Access.SIGNATURE}:
+        if route.access in {Access.PUBLIC, Access.PERSON}:
             handler = for_browsers(guard(route))
         app.router.add_route(route.method, route.path, told(handler, leaving))
         methods[route.path].add(route.method)

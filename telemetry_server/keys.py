@@ -3,11 +3,13 @@
 from aiohttp import web
 
 from telemetry_server.enrich.place import Atlas
+from telemetry_server.keyring import Keyring
 from telemetry_server.routing import Route
 from telemetry_server.settings import Settings
 from telemetry_server.store.database import Pool
 
 SETTINGS = web.AppKey("settings", Settings)
 POOL = web.AppKey("pool", Pool)
+KEYRING = web.AppKey("keyring", Keyring)
 ATLAS = web.AppKey("atlas", Atlas)
 ROUTES = web.AppKey("routes", tuple[Route, ...])

@@ -57,7 +57,7 @@ def told(handler: Handler, leaving: asyncio.Event) -> Handler:
 
 
 def _tell(error: Exception, request: web.Request) -> web.StreamResponse:
-    if isinstance(error, TelemetryError) and not isinstance(error, OperatorError):
+    if isinstance(error, TelemetryError) and (error.status < 500 or not isinstance(error, OperatorError)):  # noqa: PLR2004
         return problem(error)
     if isinstance(error, web.HTTPException):
         if error.status < 400:  # noqa: PLR2004  a redirect is no error

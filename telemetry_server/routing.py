@@ -15,6 +15,7 @@ class Access(StrEnum):
     PUBLIC = "public"
     PRODUCT_KEY = "product_key"
     SIGNATURE = "signature"
+    WEBHOOK = "webhook"  # signed by the shop
     PERSON = "person"  # a signed-in browser or an API token, of at least the route's role
 
 

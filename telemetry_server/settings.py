@@ -4,6 +4,7 @@ Read once, in `cli/`. Command-line options win over the environment. `TELEMETRY_
 value of `TELEMETRY_NAME` from a file. All problems are reported together, unknown names among them.
 """
 
+import base64
 import dataclasses
 import difflib
 import ipaddress
@@ -58,6 +59,20 @@ def _switch(text: str) -> bool:
     return words[text.lower()]
 
 
+def _webhook_secrets(text: str) -> tuple[bytes, ...]:
+    return tuple(_webhook_secret(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _webhook_secret(text: str) -> bytes:
+    try:
+        secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        raise ValueError("must be whsec_ and base64, as the shop shows it") from None
+    if len(secret) < 24:  # noqa: PLR2004  bytes, the least that Standard Webhooks allow
+        raise ValueError("must stand for at least 24 bytes")
+    return secret
+
+
 def _listen(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004  the highest TCP port
@@ -101,6 +116,12 @@ class Settings:
     )
     notice_version: str = _setting("", "Version of the privacy notice that customers are shown.")
     notice_url: str = _setting("", "Where that notice can be read.")
+    shop_webhook_secret: tuple[bytes, ...] = _setting(
+        (),
+        "Secrets of the shop's webhook, whsec_…, comma-separated while one takes over from another.",
+        parse=_webhook_secrets,
+        secret=True,
+    )
     session_hours: int = _setting(12, "Hours after which a browser signs in anew.", parse=_positive)
     jobs: bool = _setting(True, "Run the background jobs in this server.", parse=_switch)
 
@@ -142,7 +163,8 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, Any]) ->
         try:
             parsed[field.name] = field.metadata["parse"](str(text))
         except ValueError as error:
-            problems.append(f"{PREFIX}{field.name.upper()}={text!r}: {error}")
+            shown = "***" if field.metadata["secret"] else repr(text)
+            problems.append(f"{PREFIX}{field.name.upper()}={shown}: {error}")
     if problems:
         raise SettingsError("These settings are wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
     return Settings(**parsed)

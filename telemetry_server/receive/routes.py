@@ -2,6 +2,7 @@
 
 from telemetry_server.errors import (
     Malformed,
+    NotFound,
     SlowClient,
     TooLarge,
     TooManyRequests,
@@ -12,6 +13,7 @@ from telemetry_server.errors import (
 )
 from telemetry_server.receive.enroll import Enrolments
 from telemetry_server.receive.pings import Uploads
+from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.routing import Access, Route
 
 _ERRORS = (
@@ -26,7 +28,7 @@ _ERRORS = (
 )
 
 
-def routes(uploads: Uploads, enrolments: Enrolments) -> tuple[Route, ...]:
+def routes(uploads: Uploads, enrolments: Enrolments, shop: ShopWebhook) -> tuple[Route, ...]:
     return (
         Route(
             "POST",
@@ -47,5 +49,15 @@ def routes(uploads: Uploads, enrolments: Enrolments) -> tuple[Route, ...]:
             body="Upload",
             answers={200: "UploadAnswer"},
             errors=_ERRORS,
+        ),
+        Route(
+            "POST",
+            "/webhooks/shop",
+            shop.post,
+            "Tell of licenses that were sold or changed",
+            Access.WEBHOOK,
+            body="ShopMessage",
+            answers={204: ""},
+            errors=(Malformed, NotFound, Unauthenticated, SlowClient, TooLarge, Unprocessable, Unavailable),
         ),
     )

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from telemetry_server.check.registry import Registry
-from telemetry_server.store import access, partitions, retention
+from telemetry_server.store import access, partitions, retention, shop
 
 QUARANTINE_DAYS = 30
 COUNTS_DAYS = 400
+DELIVERIES_DAYS = 30
 
 Run: TypeAlias = Callable[[Any, datetime], Awaitable[str]]
 
@@ -25,6 +26,11 @@ async def empty_quarantine(connection: Any, now: datetime) -> str:
 
 async def forget_sessions(connection: Any, now: datetime) -> str:
     return f"removed {await access.forget_sessions(connection, now)} sessions and sign-in links"
+
+
+async def forget_deliveries(connection: Any, now: datetime) -> str:
+    removed = await shop.forget_deliveries(connection, now - timedelta(days=DELIVERIES_DAYS))
+    return f"removed {removed} ids of messages of the shop"
 
 
 def shorten_addresses(keep_days: int) -> Run:

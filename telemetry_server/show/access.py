@@ -54,8 +54,8 @@ def _for_people(route: Route) -> Handler:
         if _RANK[viewer.role] < _RANK[route.role]:
             raise Forbidden(f"This needs the role {route.role}; you have {viewer.role}.")
         request[VIEWER] = viewer
-        if request.method == "POST" and viewer.session is not None:
-            await _refuse_forgery(request, viewer)
+        if request.method not in {"GET", "HEAD"} and viewer.session is not None:
+            await _refuse_forgery(request, viewer, route)
         answer: web.StreamResponse = await route.handler(request)
         return answer
 
@@ -80,8 +80,8 @@ async def find_viewer(request: web.Request) -> Viewer | None:
     pool, now = request.app[keys.POOL], datetime.now(UTC)
     if "Authorization" in request.headers:
         scheme, _, token = request.headers["Authorization"].partition(" ")
-        role = await find_token(pool, token.strip(), now) if scheme.lower() == "bearer" else None
-        return Viewer(role, None) if role else None
+        found = await find_token(pool, token.strip(), now) if scheme.lower() == "bearer" else None
+        return Viewer(found[0], None, found[1]) if found else None
     secret = request.cookies.get(cookie_name(request.app[keys.SETTINGS]))
     role = await find_session(pool, secret, now) if secret else None
     return Viewer(role, secret) if role else None
@@ -134,7 +134,9 @@ def _host_of(origin: str) -> str | None:
         return None
 
 
-async def _refuse_forgery(request: web.Request, viewer: Viewer) -> None:
+async def _refuse_forgery(request: web.Request, viewer: Viewer, route: Route) -> None:
+    if not route.page:
+        raise Forbidden("A browser's session may only read here; send an API token.")
     refuse_foreign(request)
     form = await read_form(request)
     if not hmac.compare_digest(form.get("csrf_token", "").encode(), viewer.csrf_token.encode()):

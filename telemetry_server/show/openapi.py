@@ -20,6 +20,7 @@ _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
     Access.PUBLIC: [],
     Access.PRODUCT_KEY: [{"productKey": []}],
     Access.SIGNATURE: [{"signature": []}],
+    Access.WEBHOOK: [{"webhook": []}],
     Access.PERSON: [{"apiToken": []}, {"session": []}],
 }
 _SCHEMES = {
@@ -32,6 +33,12 @@ _SCHEMES = {
             "v1 product=<slug> key=<key> installation=<uuid> hmac=<lower-case hex>; "
             'hmac = HMAC-SHA256(secret, "v1" LF method LF path LF body as sent, after Content-Encoding).'
         ),
+    },
+    "webhook": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "webhook-signature",
+        "description": "As Standard Webhooks say, with webhook-id and webhook-timestamp.",
     },
     "apiToken": {
         "type": "http",
@@ -105,6 +112,8 @@ def _operation(route: Route) -> dict[str, Any]:
 def _tag(route: Route) -> str:
     if route.access in {Access.PRODUCT_KEY, Access.SIGNATURE}:
         return "installations"
+    if route.access is Access.WEBHOOK:
+        return "shop"
     if route.page:
         return "pages"
     return "api" if route.path.startswith("/api/") else "server"
@@ -132,6 +141,8 @@ def _responses(route: Route) -> dict[str, Any]:
 
 def _answer(route: Route, status: int, name: str) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": route.summary if status < 300 else f"Status {status}."}  # noqa: PLR2004
+    if not name and status < 300:  # noqa: PLR2004
+        return answer
     if not name:
         answer["headers"] = {"Location": {"required": True, "schema": {"type": "string"}}}
     elif "/" in name:

@@ -8,8 +8,10 @@ from typing import Any
 
 from telemetry_server.check.registry import LARGEST_INTEGER, Field, Registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
-from telemetry_server.model import Reason, Status
+from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Overage, Reason, Status
 from telemetry_server.show.items import PLACE, detail_fields, fact_fields
+from telemetry_server.store.registry import Outcome
+from telemetry_server.store.shop import STATUS_AFTER
 
 Schema = dict[str, Any]
 
@@ -28,6 +30,7 @@ def schemas(registry: Registry) -> dict[str, Schema]:
     return {
         **_protocol(registry),
         **_fleet(registry),
+        **_registry(),
         "Health": _object(status={"const": "ok"}, version=_TEXT),
         "Readiness": _object(
             status={"enum": ["ready", "degraded", "not ready"]},
@@ -93,6 +96,41 @@ def _fleet(registry: Registry) -> dict[str, Schema]:
         "Change": _CHANGE,
         "Changes": _page_of("Change"),
         "Products": _page_of("Product"),
+    }
+
+
+def _registry() -> dict[str, Schema]:
+    license_change = _object(**_LICENSE_FIELDS, reason=_TEXT) | {"required": []}
+    new_license = _object(product=_TEXT, key=_TEXT, **license_change["properties"])
+    row = _object(line=_NUMBER, column=_nullable(_TEXT), detail=_TEXT)
+    change = _object(line=_NUMBER, license_id=_ID, before=_nullable(_FREE), after=_FREE)
+    return {
+        "License": _LICENSE,
+        "LicenseDetail": _object(**_LICENSE["properties"], changes=_REGISTRY_CHANGES),
+        "Licenses": _page_of("License"),
+        "NewLicense": new_license | {"required": ["product", "key"]},
+        "LicenseChange": license_change,
+        "LicenseFile": {"type": "string", "description": "CSV or NDJSON, as docs/licenses.md describes it."},
+        "LicenseImport": _object(
+            dry_run=_SWITCH,
+            **{outcome.value: _COUNT for outcome in Outcome},
+            problems=_many(row),
+            changes=_many(change),
+        ),
+        "Customer": _CUSTOMER,
+        "CustomerDetail": _object(**_CUSTOMER["properties"], changes=_REGISTRY_CHANGES),
+        "Customers": _page_of("Customer"),
+        "CustomerChange": _object(**_CUSTOMER_FIELDS, reason=_TEXT) | {"required": []},
+        "ShopMessage": _object(
+            type={"type": "string", "examples": sorted(STATUS_AFTER)},
+            timestamp=_MOMENT,
+            data={
+                "type": "object",
+                "description": "product and key, and any column of a license import.",
+                "required": ["product", "key"],
+            },
+        )
+        | {"required": ["type", "data"]},
     }
 
 
@@ -196,6 +234,45 @@ _CHANGE = _object(
     before=_NULLABLE_TEXT,
     after=_NULLABLE_TEXT,
 )
+_FREE: Schema = {"type": "object"}
+_TEXTS = _many(_TEXT)
+_NULLABLE_MOMENT = _nullable(_MOMENT)
+_CUSTOMER_FIELDS: Schema = {
+    **dict.fromkeys(("email", "name", "company", "tax_id", "technical_contact"), _NULLABLE_TEXT),
+    "custom": _FREE,
+}
+_CUSTOMER = _object(customer_id=_ID, **_CUSTOMER_FIELDS, created_at=_MOMENT, updated_at=_MOMENT)
+_LICENSE_FIELDS: Schema = {
+    "customer_id": _nullable(_ID),
+    "status": {"enum": [status.value for status in LicenseStatus]},
+    "type": {"enum": [kind.value for kind in LicenseType]},
+    "source": _nullable({"enum": [source.value for source in LicenseSource]}),
+    "source_detail": _NULLABLE_TEXT,
+    "order_reference": _NULLABLE_TEXT,
+    "edition": _NULLABLE_TEXT,
+    "seats": _nullable(_COUNT) | {"description": "Installations that may run on it; null: any number."},
+    "overage": {"enum": [overage.value for overage in Overage]},
+    "domains": _TEXTS,
+    "addresses": _TEXTS,
+    "directories": _TEXTS,
+    "free_environments": _TEXTS,
+    "starts_at": _NULLABLE_MOMENT,
+    "expires_at": _NULLABLE_MOMENT,
+    "custom": _FREE,
+}
+_LICENSE = _object(
+    license_id=_ID,
+    product_id=_ID,
+    product=_TEXT,
+    key_hint=_TEXT | {"description": "The last characters of the key; the key itself is nowhere."},
+    **_LICENSE_FIELDS,
+    seats_used=_COUNT,
+    created_at=_MOMENT,
+    updated_at=_MOMENT,
+)
+_REGISTRY_CHANGES = _many(
+    _object(changed_at=_MOMENT, actor=_TEXT, reason=_NULLABLE_TEXT, before=_nullable(_FREE), after=_FREE)
+) | {"description": "The newest hundred."}
 _PRODUCT = _object(
     slug=_TEXT,
     name=_TEXT,

@@ -10,10 +10,16 @@ from telemetry_server.model import Role
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks. `session` is the cookie's secret; None for a program with a token."""
+    """Who looks: a browser with the secret of its session, or a program with the label of its token."""
 
     role: Role
     session: str | None
+    label: str = "browser"
+
+    @property
+    def actor(self) -> str:
+        """Who it was, for the history of the registry."""
+        return f"api:{self.label}"
 
     @property
     def csrf_token(self) -> str:

@@ -26,7 +26,7 @@ class ProductExists(OperatorError):
 class NoSuchProduct(OperatorError):
     """There is no such product; "product list" shows those that are there."""
 
-    code = "no_such_product"
+    status, code = 404, "no_such_product"
 
 
 class BadSlug(OperatorError):

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 from urllib.parse import quote
 
 import aiohttp
@@ -13,7 +14,7 @@ from telemetry_server.routing import Access
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 
 NOBODY = type("Nobody", (), {"post": None})()
-ROUTES = [*receive_routes(NOBODY, NOBODY), *SHOW_ROUTES]
+ROUTES = [*receive_routes(NOBODY, NOBODY, NOBODY), *SHOW_ROUTES]
 NASTY = [
     "\0",
     "\ud800".encode("utf-8", "surrogatepass"),
@@ -110,6 +111,8 @@ async def test_nothing_but_the_public_is_told_to_strangers(server):
         for route in ROUTES:
             if route.access is Access.PUBLIC:
                 continue
-            path = route.path.replace("{installation_id}", "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11")
+            path = re.sub(r"\{\w+\}", "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11", route.path)
             async with session.request(route.method, server.url + path, allow_redirects=False) as answer:
-                assert answer.status in {401, 303, 403}, f"{route.method} {route.path}"
+                assert answer.status in {401, 303, 403} or route.access is Access.WEBHOOK, (
+                    f"{route.method} {route.path}"
+                )

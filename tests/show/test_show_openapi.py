@@ -97,6 +97,8 @@ async def test_real_answers_are_as_declared(site, contract, fleet):
         (program, f"/api/v1/installations/{one}", "/api/v1/installations/{installation_id}"),
         (program, "/api/v1/pings?limit=500", "/api/v1/pings"),
         (program, "/api/v1/changes?limit=500", "/api/v1/changes"),
+        (program, "/api/v1/licenses", "/api/v1/licenses"),
+        (program, "/api/v1/customers", "/api/v1/customers"),
         (program, "/api/v1/products", "/api/v1/products"),
         (program, "/api/v1/installations?limit=0", "/api/v1/installations"),
         (program, f"/api/v1/installations/{one.__class__(int=1)}", "/api/v1/installations/{installation_id}"),

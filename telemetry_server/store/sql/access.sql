@@ -16,8 +16,8 @@ WHERE token_id = $1 AND revoked_at IS NULL
 RETURNING token_id;
 
 -- name: find_token
--- The role of a token that is good at $2.
-SELECT token_id, role, last_used_on
+-- The role of a token that is good at $2, and what it is called.
+SELECT token_id, role, label, last_used_on
 FROM tokens
 WHERE digest = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2);
 

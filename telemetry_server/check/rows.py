@@ -1,0 +1,209 @@
+"""Files of rows, read bit by bit: CSV with a head, or NDJSON. Pure but for the file that is handed in.
+
+Whatever the bytes are, each row is there or is a problem with its line, and the next row is found again:
+a quote that is never closed costs its own line, not the rest of the file. Memory is bounded: no line
+longer than LONGEST_LINE is looked at, no row is longer than MOST_LINES of them.
+"""
+
+import codecs
+import csv
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol, TypeAlias
+
+import orjson
+
+from telemetry_server.errors import OperatorError
+
+LONGEST_LINE = 256 * 1024
+MOST_LINES = 100
+DELIMITERS = (b",", b";", b"\t")
+NAMELESS = "column {}"
+
+Cells: TypeAlias = dict[str, Any]
+
+
+class RowFormat(StrEnum):
+    """The forms a file may have."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+
+
+class WrongFile(OperatorError):
+    """The file cannot be read at all."""
+
+    status, code = 422, "wrong_file"
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """What is wrong in a file: the line it begins on, the column where it is in one, and what to do."""
+
+    line: int
+    column: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row and the line it begins on: texts by column, or of NDJSON what the JSON object holds."""
+
+    line: int
+    cells: Cells
+
+
+FORMULA = re.compile("^[\\s\ufeff\"']*[=+\\-@|\uff1d\uff0b\uff0d\uff20]|^[\t\r\n\0]")
+"""What a spreadsheet would run; our own CSV has a ' in front of it."""
+
+
+class Readable(Protocol):
+    """A file of bytes."""
+
+    def readline(self, size: int, /) -> bytes: ...
+
+
+class _Unreadable(Exception):
+    """A line is no text; the message says why."""
+
+
+def read_rows(file: Readable, form: RowFormat) -> Iterator[Row | RowProblem]:
+    """Every row of the file. Raises WrongFile, before the first row, where its columns cannot be told."""
+    return read_csv(file) if form is RowFormat.CSV else read_ndjson(file)
+
+
+def read_ndjson(file: Readable) -> Iterator[Row | RowProblem]:
+    """One JSON object a line."""
+    for number, line in _lines(file):
+        if not line.strip():
+            continue
+        try:
+            document = orjson.loads(_text(line))
+        except _Unreadable as reason:
+            yield RowProblem(number, None, str(reason))
+        except orjson.JSONDecodeError as error:
+            yield RowProblem(number, None, f"is no JSON ({error}); write one JSON object a line")
+        else:
+            yield (
+                Row(number, document)
+                if isinstance(document, dict)
+                else RowProblem(number, None, "is no JSON object")
+            )
+
+
+def read_csv(file: Readable) -> Iterator[Row | RowProblem]:
+    """RFC 4180, UTF-8, with a head; delimited by what the head is: comma, semicolon or tab."""
+    source = _Source(file)
+    columns, delimiter = _head(source)
+    for line, found in _records(source, delimiter):
+        if isinstance(found, str):
+            yield RowProblem(line, None, found)
+        elif len(found) != len(columns):
+            counts = f"{len(found)} cells, but the head has {len(columns)}"
+            yield RowProblem(line, None, f"has {counts}; quote cells that contain {delimiter!r}")
+        else:
+            yield Row(line, dict(zip(columns, found, strict=True)))
+
+
+def _head(source: "_Source") -> tuple[list[str], str]:
+    """The columns' names, and what delimits cells: what there is most of in the first line."""
+    first = source.peek()
+    delimiter = max(DELIMITERS, key=first.count).decode()
+    line, found = next(_records(source, delimiter), (1, "is missing: the file is empty"))
+    if isinstance(found, str):
+        raise WrongFile(f"The head, line {line}, {found}.")
+    columns = [name.strip() or NAMELESS.format(place) for place, name in enumerate(found, 1)]
+    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+        raise WrongFile(f"The head names {', '.join(twice)} twice.")
+    return columns, delimiter
+
+
+def _records(source: "_Source", delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """The first line of each record and its cells, or what is wrong with it."""
+    while True:
+        reader = csv.reader(source, delimiter=delimiter, strict=True)
+        try:
+            for cells in reader:
+                line = source.begin()
+                if cells:
+                    yield line, cells
+        except _Unreadable as reason:
+            yield source.give_back(), str(reason)
+        except csv.Error as error:
+            yield source.give_back(), f"is no CSV ({error}); close and double the quotes in it"
+        else:
+            return
+
+
+class _Source:
+    """The lines of a file as text, for the CSV reader; remembers those of the record it is in."""
+
+    def __init__(self, file: Readable) -> None:
+        self._lines = _lines(file)
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._taken: list[tuple[int, bytes]] = []
+
+    def __iter__(self) -> "_Source":
+        return self
+
+    def __next__(self) -> str:
+        entry = self._waiting.popleft() if self._waiting else next(self._lines)
+        self._taken.append(entry)
+        if len(self._taken) > MOST_LINES:
+            raise _Unreadable(f"opens a quote that {MOST_LINES} lines do not close")
+        return _text(entry[1])
+
+    def begin(self) -> int:
+        """The record is whole: gives its first line, and goes on with the next record."""
+        line = self._taken[0][0]
+        self._taken = []
+        return line
+
+    def give_back(self) -> int:
+        """The record is broken: gives its first line; the lines after that are read again, on their own."""
+        first, *rest = self._taken
+        self._waiting.extendleft(reversed(rest))
+        self._taken = []
+        return first[0]
+
+    def peek(self) -> bytes:
+        """The first line that is not blank, which will be read next; empty where there is none."""
+        for entry in self._lines:
+            if entry[1].strip():
+                self._waiting.append(entry)
+                return entry[1]
+        return b""
+
+
+def _lines(file: Readable) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines; of one that is too long, its beginning."""
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        rest = line
+        while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
+            rest = file.readline(LONGEST_LINE + 1)
+        if number == 1:
+            line = _without_mark(line)
+        yield number, line
+
+
+def _without_mark(line: bytes) -> bytes:
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise WrongFile("The file is in UTF-16; save it as UTF-8.")
+    return line.removeprefix(codecs.BOM_UTF8)
+
+
+def _text(line: bytes) -> str:
+    if len(line) > LONGEST_LINE:
+        raise _Unreadable(f"is longer than {LONGEST_LINE:,} bytes")
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise _Unreadable(
+            f"is not UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x}); "
+            "if the file is in Latin-1: iconv -f latin1 -t utf-8 FILE"
+        ) from None

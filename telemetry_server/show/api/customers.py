@@ -1,0 +1,151 @@
+"""The registry's customers in the API: personal data, hence for admins alone."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.check.licenses import customer_patch
+from telemetry_server.errors import BadRequest, Malformed, NotFound, TooLarge, Unavailable
+from telemetry_server.model import Author, Customer, Role
+from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.show.answers import json_answer, path_with
+from telemetry_server.show.api.licenses import change_item
+from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take_text
+from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_query, text
+from telemetry_server.show.viewer import VIEWER
+from telemetry_server.store import registry
+from telemetry_server.store.customers import (
+    LOWEST,
+    CustomerExists,
+    CustomerUnnamed,
+    NoSuchCustomer,
+    change_customer,
+    create_customer,
+    customer_by_id,
+    list_customers,
+)
+from telemetry_server.store.database import translated
+from telemetry_server.store.reading import reading
+from telemetry_server.store.registry import Entity
+
+_CHANGES = 100
+
+PARAMETERS = (
+    Parameter("email", "Whose e-mail address this is.", text()),
+    Parameter("limit", "Items on a page.", integer(1, 500, default=50)),
+    Parameter("after", "Where the page before ended: the id of its last item.", IDENTIFIER),
+)
+_ID = Parameter("customer_id", "Its id.", IDENTIFIER, where="path", required=True)
+
+
+async def list_page(request: web.Request) -> web.Response:
+    """In the order they came."""
+    asked = read_query(request, PARAMETERS)
+    limit, email, after = asked["limit"], asked.get("email"), asked.get("after", LOWEST)
+    async with reading(request.app[keys.POOL]) as connection:
+        found = await list_customers(connection, email=email, after=after, limit=limit + 1)
+    last = str(found[limit - 1].customer_id) if len(found) > limit else None
+    return json_answer(
+        {
+            "items": [customer_item(one) for one in found[:limit]],
+            "next": path_with(request, after=last) if last else None,
+        }
+    )
+
+
+async def one_customer(request: web.Request) -> web.Response:
+    read_query(request, ())
+    customer_id = read_path(request, "customer_id")
+    async with reading(request.app[keys.POOL]) as connection:
+        found = await _found(connection, customer_id)
+        changes = await registry.history(connection, Entity.CUSTOMER, str(customer_id), limit=_CHANGES)
+    return json_answer({**customer_item(found), "changes": [change_item(change) for change in changes]})
+
+
+async def add_customer(request: web.Request) -> web.Response:
+    read_query(request, ())
+    document = await read_object(request)
+    by = Author(request[VIEWER].actor, take_text(document, "reason", LONGEST_REASON))
+    patch, problems = customer_patch(document)
+    refuse(problems)
+    async with translated(), request.app[keys.POOL].acquire() as connection:
+        made = await create_customer(connection, patch, by=by, now=datetime.now(UTC))
+    return json_answer(customer_item(made), status=201)
+
+
+async def edit_customer(request: web.Request) -> web.Response:
+    """A field that isn't there stays as it is, null clears it."""
+    read_query(request, ())
+    customer_id = read_path(request, "customer_id")
+    document = await read_object(request)
+    by = Author(request[VIEWER].actor, take_text(document, "reason", LONGEST_REASON))
+    patch, problems = customer_patch(document)
+    refuse(problems)
+    async with translated(), request.app[keys.POOL].acquire() as connection:
+        await _found(connection, customer_id)
+        _, now_is = await change_customer(connection, customer_id, patch, by=by, now=datetime.now(UTC))
+    return json_answer(customer_item(now_is))
+
+
+async def _found(connection: Any, customer_id: UUID) -> Customer:
+    try:
+        return await customer_by_id(connection, customer_id)
+    except NoSuchCustomer:
+        raise NotFound("There is no customer of this id.") from None
+
+
+def customer_item(found: Customer) -> dict[str, Any]:
+    return asdict(found)
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/v1/customers",
+        list_page,
+        "List customers",
+        Access.PERSON,
+        Role.ADMIN,
+        parameters=PARAMETERS,
+        answers={200: "Customers"},
+        errors=(BadRequest, Unavailable),
+    ),
+    Route(
+        "GET",
+        "/api/v1/customers/{customer_id}",
+        one_customer,
+        "One customer with its history",
+        Access.PERSON,
+        Role.ADMIN,
+        parameters=(_ID,),
+        answers={200: "CustomerDetail"},
+        errors=(BadRequest, NotFound, Unavailable),
+    ),
+    Route(
+        "POST",
+        "/api/v1/customers",
+        add_customer,
+        "Add a customer",
+        Access.PERSON,
+        Role.ADMIN,
+        body="CustomerChange",
+        answers={201: "Customer"},
+        errors=(BadRequest, Malformed, CustomerExists, CustomerUnnamed, TooLarge, Unavailable),
+    ),
+    Route(
+        "PATCH",
+        "/api/v1/customers/{customer_id}",
+        edit_customer,
+        "Change a customer",
+        Access.PERSON,
+        Role.ADMIN,
+        parameters=(_ID,),
+        body="CustomerChange",
+        answers={200: "Customer"},
+        errors=(BadRequest, Malformed, NotFound, CustomerExists, CustomerUnnamed, TooLarge, Unavailable),
+    ),
+)

@@ -1,0 +1,125 @@
+"""The shop's webhook: signed as Standard Webhooks say, carried out once, refused clearly."""
+
+import asyncio
+import base64
+import hmac
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telemetry_server.errors import Unauthenticated
+from telemetry_server.receive.webhook import verify
+from telemetry_server.store.products import add_product
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BYTES = base64.b64decode(SECRET.removeprefix("whsec_"))
+
+
+def signature(message_id, timestamp, body, secret=BYTES):
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
+
+
+def headers(body, message_id="msg_1", at=None, secret=BYTES):
+    timestamp = str(int((at or datetime.now(UTC)).timestamp()))
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": signature(message_id, timestamp, body, secret),
+        "Content-Type": "application/json",
+    }
+
+
+def test_the_example_of_the_specification_holds():
+    given = {
+        "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "webhook-timestamp": "1614265330",
+        "webhook-signature": "v1,bm9ldHUjKzFob2VudXRob2VodWUzMjRvdWVvdW9ldQo= v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+    }
+    now = datetime.fromtimestamp(1614265330, UTC)
+    assert verify([b"x" * 24, BYTES], given, b'{"test": 2432232314}', now) == given["webhook-id"]
+
+
+@given(st.dictionaries(st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature"]), st.text()))
+def test_whatever_the_headers_are_they_are_good_or_refused(given):
+    with pytest.raises(Unauthenticated):
+        verify([BYTES], given, b"{}", datetime.now(UTC))
+
+
+@pytest.fixture
+async def shop(open_site):
+    async with open_site(shop_webhook_secret=(BYTES,)) as site:
+        yield site
+
+
+@pytest.fixture
+async def tell(shop):
+    product, _ = await shop.with_database(add_product, "Billing", now=datetime.now(UTC))
+    client = shop.client()
+
+    async def tell(kind, message_id="msg_1", *, at=None, secret=BYTES, **data):
+        body = json.dumps(
+            {"type": kind, "timestamp": "now", "data": {"product": product.slug} | data}
+        ).encode()
+        return await client.request(
+            "POST", "/webhooks/shop", data=body, headers=headers(body, message_id, at, secret)
+        )
+
+    return tell
+
+
+async def licenses(site):
+    return [dict(row) for row in await site.execute("SELECT * FROM licenses")]
+
+
+async def test_a_sale_makes_a_license_with_its_history(shop, tell):
+    answer = await tell("license.created", key="SHOP-0001", source="direct", customer_email="a@example.com")
+    assert answer.status == 204, answer.text
+    [made] = await licenses(shop)
+    assert (made["status"], made["source"], made["key_hint"]) == ("active", "direct", "0001")
+    history = await shop.execute("SELECT actor, reason FROM registry_changes WHERE entity = 'license'")
+    assert [tuple(row) for row in history] == [("webhook:shop", "license.created, message msg_1")]
+
+
+async def test_a_refund_ends_it_and_a_repeated_message_does_nothing(shop, tell):
+    await tell("license.created", "msg_1", key="SHOP-0001")
+    await tell("license.refunded", "msg_2", key="SHOP-0001")
+    assert (await tell("license.created", "msg_1", key="SHOP-0001", status="active")).status == 204
+    [made] = await licenses(shop)
+    assert made["status"] == "refunded"
+
+
+async def test_the_same_message_many_times_at_once_is_carried_out_once(shop, tell):
+    answers = await asyncio.gather(*(tell("license.created", key="SHOP-0001") for _ in range(8)))
+    assert {answer.status for answer in answers} == {204}
+    assert len(await shop.execute("SELECT * FROM registry_changes WHERE entity = 'license'")) == 1
+
+
+async def test_a_refused_message_may_come_again_mended(shop, tell):
+    answer = await tell("license.created", key="SHOP-0001", seats=-1)
+    assert answer.status == 422
+    assert answer.json["errors"][0]["pointer"] == "/data/seats"
+    assert (await tell("license.created", key="SHOP-0001", seats=1)).status == 204
+    assert [one["seats"] for one in await licenses(shop)] == [1]
+
+
+async def test_a_foreign_or_an_old_signature_is_refused(shop, tell):
+    assert (await tell("license.created", key="K-00000001", secret=b"x" * 24)).status == 401
+    old = datetime.fromtimestamp(datetime.now(UTC).timestamp() - 400, UTC)
+    assert (await tell("license.created", key="K-00000001", at=old)).status == 401
+    assert await licenses(shop) == []
+
+
+async def test_messages_of_other_types_are_taken_and_do_nothing(shop, tell):
+    assert (await tell("invoice.paid", key=7)).status == 204
+    assert await licenses(shop) == []
+
+
+async def test_without_a_secret_the_address_takes_nothing(open_site):
+    async with open_site() as site:
+        answer = await site.client().request("POST", "/webhooks/shop", data=b"{}", headers=headers(b"{}"))
+        assert answer.status == 404
+        assert "TELEMETRY_SHOP_WEBHOOK_SECRET" in answer.json["detail"]
