@@ -52,7 +52,8 @@ CREATE TABLE products (
     grace_seconds         integer     NOT NULL DEFAULT 86400 CHECK (grace_seconds BETWEEN 0 AND 31536000),
     lost_after_seconds    integer     NOT NULL DEFAULT 2592000 CHECK (lost_after_seconds BETWEEN 60 AND 315360000),
     new_for_seconds       integer     NOT NULL DEFAULT 604800 CHECK (new_for_seconds BETWEEN 0 AND 31536000),
-    simulated             boolean     NOT NULL DEFAULT false
+    simulated             boolean     NOT NULL DEFAULT false,
+    reschedule_after      uuid
 );
 COMMENT ON TABLE products IS
     'A row is a product the vendor sells. Written by "telemetry-server product add". Kept for ever.';
@@ -63,6 +64,9 @@ COMMENT ON COLUMN products.new_for_seconds IS
     'How long a copy is called new after its first ping, and returned after it had been lost.';
 COMMENT ON COLUMN products.simulated IS
     'Its fleet was made by "telemetry-server simulate"; whatever shows its numbers says so.';
+COMMENT ON COLUMN products.reschedule_after IS
+    'Its schedule changed, and the lives of its installations after this one are still to be looked at again. '
+    'Set by "product change", moved on and taken back by the job "watch deadlines".';
 
 CREATE TABLE product_keys (
     product_key text        PRIMARY KEY CHECK (product_key ~ '^pk_[a-z0-9][a-z0-9-]{0,62}_[A-Za-z0-9_-]{16,}$'),
@@ -414,6 +418,16 @@ COMMENT ON TABLE ingest_counts IS
     'rejected:…, unknown_field, stripped_field. Added to every few seconds by each server process, so a '
     'kill -9 costs a few seconds of these counts, and never a ping. Kept 400 days.';
 
+CREATE TABLE outages (
+    began_at timestamptz PRIMARY KEY,
+    ended_at timestamptz NOT NULL,
+    CONSTRAINT outages_begin_before_they_end CHECK (began_at < ended_at)
+);
+COMMENT ON TABLE outages IS
+    'A row is a time in which no copy could report, or in which none did though several were due: it is no '
+    'silence of theirs. ended_at includes what copies take to come back. Written by the job "watch '
+    'deadlines". Kept for ever.';
+
 -- ── counts ─────────────────────────────────────────────────────────────────────────────────
 
 CREATE TABLE installation_days (
@@ -484,7 +498,8 @@ CREATE TABLE rollup_marks (
     reached_at timestamptz NOT NULL
 );
 COMMENT ON TABLE rollup_marks IS
-    'A row is up to when, by the server''s clock, a roll-up has seen the pings. Written by the roll-up jobs.';
+    'A row is up to when, by the server''s clock, a job has seen the pings. Written by the roll-up jobs, and by '
+    '"watch deadlines", "shorten addresses" and "erase addresses".';
 
 CREATE TABLE days_due (
     product_id uuid NOT NULL,
@@ -608,15 +623,24 @@ SELECT i.installation_id,
        f.life,
        f.life_since,
        f.hosting,
-       p.simulated
+       p.simulated,
+       s.place ->> 'region'                     AS region,
+       s.place ->> 'city'                       AS city,
+       s.place ->> 'source'                     AS place_source,
+       (s.place ->> 'built_on')::date           AS place_built_on,
+       (s.place ->> 'prefix_length')::integer   AS place_prefix_length,
+       s.place ->> 'hosting_source'             AS hosting_source,
+       h.hostname
 FROM installations AS i
 JOIN products AS p USING (product_id)
 JOIN states AS s USING (installation_id, state)
 JOIN installation_facts AS f USING (installation_id)
+LEFT JOIN hostnames AS h ON h.address = i.client_address
 CROSS JOIN LATERAL (
     SELECT sum(upper(r) - lower(r))::bigint AS came FROM unnest(i.received) AS r
 ) AS n;
-COMMENT ON VIEW v_installations IS 'Every installation in its present state, with the facts as columns.';
+COMMENT ON VIEW v_installations IS
+    'Every installation in its present state, with the facts as columns. Places and hostnames are approximate.';
 
 CREATE VIEW v_pings AS
 SELECT g.received_at,
@@ -656,9 +680,17 @@ SELECT g.received_at,
        s.place,
        g.verdict,
        g.claim_mismatch,
-       g.source_mismatch
+       g.source_mismatch,
+       s.place ->> 'region'                     AS region,
+       s.place ->> 'city'                       AS city,
+       s.place ->> 'source'                     AS place_source,
+       (s.place ->> 'built_on')::date           AS place_built_on,
+       (s.place ->> 'prefix_length')::integer   AS place_prefix_length,
+       (s.place ->> 'hosting')::boolean         AS hosting,
+       s.place ->> 'hosting_source'             AS hosting_source
 FROM pings AS g
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id)
 JOIN states AS s ON s.installation_id = g.installation_id AND s.state = g.state;
-COMMENT ON VIEW v_pings IS 'Every ping that counts, with the facts of the state it was in as columns.';
+COMMENT ON VIEW v_pings IS
+    'Every ping that counts, with the facts of the state it was in as columns. Places are approximate.';

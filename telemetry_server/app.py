@@ -26,6 +26,7 @@ from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
 from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.rollup import upkeep
+from telemetry_server.rollup.lives import WATCH_DEADLINES, watch_deadlines
 from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.access import guard
@@ -52,6 +53,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job("empty quarantine", upkeep.empty_quarantine, every=timedelta(days=1)),
         Job("forget sessions", upkeep.forget_sessions, every=timedelta(hours=1)),
         Job("forget deliveries", upkeep.forget_deliveries, every=timedelta(days=1)),
+        Job(WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
     )
 
 

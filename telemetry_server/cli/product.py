@@ -1,18 +1,49 @@
 """The commands "product …"."""
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
+from telemetry_server.cli.durations import Duration, in_words
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Product
-from telemetry_server.store.products import add_product, all_products, good_keys, rotate_key
+from telemetry_server.store.products import (
+    add_product,
+    all_products,
+    change_schedule,
+    good_keys,
+    rotate_key,
+)
 
-SHORTEST_INTERVAL, DAY, LONGEST_INTERVAL = 60, 86_400, 31_536_000
+Command: TypeAlias = Callable[..., Any]
+
+MINUTE, DAY, YEAR = 60, 86_400, 31_536_000
 LONGEST_NAME = 200
+
+SCHEDULE = (
+    ("--interval", Duration(MINUTE, YEAR), DAY, "How often a copy sends a ping."),
+    ("--grace", Duration(0, YEAR), DAY, "How long after that a copy is not yet late."),
+    ("--lost-after", Duration(MINUTE, 10 * YEAR), 30 * DAY, "After how much silence a late copy is lost."),
+    ("--new-for", Duration(0, YEAR), 7 * DAY, "How long a copy is new after its first ping."),
+)
+
+
+def schedule(*, defaults: bool) -> Callable[[Command], Command]:
+    """The options of a schedule: lengths of time such as 36h and 30d."""
+
+    def decorate(command: Command) -> Command:
+        for name, kind, default, text in reversed(SCHEDULE):
+            told = f"{text} [default: {in_words(default)}]" if defaults else text
+            command = click.option(
+                name, type=kind, default=default if defaults else None, metavar="TIME", help=told
+            )(command)
+        return command
+
+    return decorate
 
 
 @click.group(cls=Group)
@@ -32,25 +63,41 @@ def _name(_: click.Context, __: click.Parameter, name: str) -> str:
 @product.command()
 @click.argument("name", callback=_name)
 @click.option("--slug", help="Its name in URLs and on the wire. [default: made from NAME]")
-@click.option(
-    "--interval",
-    type=click.IntRange(SHORTEST_INTERVAL, LONGEST_INTERVAL),
-    default=DAY,
-    show_default=True,
-    metavar="SECONDS",
-    help="How often a copy sends a ping.",
-)
+@schedule(defaults=True)
 @as_json
 @click.pass_obj
-def add(invocation: Invocation, name: str, slug: str | None, interval: int, as_json: bool) -> None:
-    """Add a product and print its key."""
+def add(invocation: Invocation, /, name: str, slug: str | None, as_json: bool, **times: int) -> None:
+    """Add a product and print its key.
+
+    TIME is a length of time: 90s, 15m, 36h, 30d, 2w, or a number of seconds.
+    """
     added, key = ask(
         invocation.settings(),
         lambda connection: add_product(
-            connection, name, slug=slug, interval_seconds=interval, now=datetime.now(UTC)
+            connection, name, slug=slug, **_in_seconds(times), now=datetime.now(UTC)
         ),
     )
-    _print(added, key, as_json)
+    _print(added, as_json, product_key=key)
+
+
+@product.command()
+@click.argument("slug")
+@schedule(defaults=False)
+@as_json
+@click.pass_obj
+def change(invocation: Invocation, /, slug: str, as_json: bool, **times: int | None) -> None:
+    """Change the schedule by which copies of a product are new, active, late and lost.
+
+    TIME is a length of time: 90s, 15m, 36h, 30d, 2w, or a number of seconds. What is not given stays.
+    A running server looks at all copies again, a hundred thousand every ten seconds; they learn of
+    another interval with their next ping.
+    """
+    if all(time is None for time in times.values()):
+        raise click.UsageError(f"Give at least one of {', '.join(name for name, *_ in SCHEDULE)}.")
+    changed = ask(
+        invocation.settings(), lambda connection: change_schedule(connection, slug, **_in_seconds(times))
+    )
+    _print(changed, as_json)
 
 
 @product.command("list")
@@ -69,9 +116,8 @@ def list_products(invocation: Invocation, as_json: bool) -> None:
     if as_json:
         print_json({"products": products})
     elif products:
-        columns = ("product", "name", "ping_interval_seconds", "product_keys")
-        rows = [[*map(each.get, columns[:3]), "\n".join(each["product_keys"])] for each in products]
-        print_table(("product", "name", "interval", "product key"), rows)
+        columns = ("product", "name", "interval", "grace", "lost after", "new for", "product key")
+        print_table(columns, map(_row, products))
     else:
         say('No product yet. Run: telemetry-server product add "My product"')
 
@@ -90,16 +136,37 @@ def rotate(invocation: Invocation, slug: str, keep_old: bool, as_json: bool) -> 
         invocation.settings(),
         lambda connection: rotate_key(connection, slug, keep_old=keep_old, now=datetime.now(UTC)),
     )
-    _print(rotated, key, as_json, ended_keys=ended)
+    _print(rotated, as_json, product_key=key, ended_keys=ended)
 
 
-def _print(product: Product, key: str, as_json: bool, **more: Any) -> None:
+def _in_seconds(times: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}_seconds": seconds for name, seconds in times.items()}
+
+
+def _print(product: Product, as_json: bool, **more: Any) -> None:
     if as_json:
-        print_json({**_about(product), "product_key": key, **more})
-    else:
-        click.echo(f"Product      {product.slug} ({product.name})\nProduct key  {key}")
-        for name, value in more.items():
-            click.echo(f"{name.replace('_', ' ').capitalize():<12} {value}")
+        print_json({**_about(product), **more})
+        return
+    shown = {"product": f"{product.slug} ({product.name})", **more}
+    shown |= {name: in_words(seconds) for name, seconds in _schedule(product).items()}
+    for name, value in shown.items():
+        click.echo(f"{name.replace('_', ' ').capitalize():<12} {value}")
+
+
+def _row(shown: Mapping[str, Any]) -> list[Any]:
+    times = [
+        in_words(shown[f"{name}_seconds"]) for name in ("ping_interval", "grace", "lost_after", "new_for")
+    ]
+    return [shown["product"], shown["name"], *times, "\n".join(shown["product_keys"])]
+
+
+def _schedule(product: Product) -> dict[str, int]:
+    return {
+        "interval": product.ping_interval_seconds,
+        "grace": product.grace_seconds,
+        "lost_after": product.lost_after_seconds,
+        "new_for": product.new_for_seconds,
+    }
 
 
 def _about(product: Product) -> dict[str, Any]:
@@ -108,5 +175,9 @@ def _about(product: Product) -> dict[str, Any]:
         "name": product.name,
         "product_id": product.id,
         "ping_interval_seconds": product.ping_interval_seconds,
+        "grace_seconds": product.grace_seconds,
+        "lost_after_seconds": product.lost_after_seconds,
+        "new_for_seconds": product.new_for_seconds,
+        "simulated": product.simulated,
         "created_at": product.created_at,
     }

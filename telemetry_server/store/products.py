@@ -14,7 +14,6 @@ from telemetry_server.store.queries import load
 SQL = load("products")
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_DEFAULT_INTERVAL_SECONDS = 86_400
 
 
 class ProductExists(OperatorError):
@@ -27,6 +26,12 @@ class NoSuchProduct(OperatorError):
     """There is no such product; "product list" shows those that are there."""
 
     status, code = 404, "no_such_product"
+
+
+class BadSchedule(OperatorError):
+    """A copy that is lost has to be late first: --lost-after must exceed --interval and --grace together."""
+
+    code = "bad_schedule"
 
 
 class BadSlug(OperatorError):
@@ -48,21 +53,49 @@ async def add_product(
     name: str,
     *,
     slug: str | None = None,
-    interval_seconds: int = _DEFAULT_INTERVAL_SECONDS,
+    interval_seconds: int = 86_400,
+    grace_seconds: int = 86_400,
+    lost_after_seconds: int = 2_592_000,
+    new_for_seconds: int = 604_800,
     now: datetime,
 ) -> tuple[Product, str]:
-    """A new product and its first key. Raises ProductExists or BadSlug."""
+    """A new product and its first key. Raises ProductExists, BadSlug or BadSchedule."""
     slug = slug or slug_of(name)
     if not _SLUG.fullmatch(slug):
         raise BadSlug
     async with connection.transaction():
-        row = await connection.fetchrow(SQL["add_product"], uuid4(), slug, name, interval_seconds, now)
+        row = await connection.fetchrow(
+            SQL["add_product"],
+            *(uuid4(), slug, name, now),
+            *(interval_seconds, grace_seconds, lost_after_seconds, new_for_seconds),
+        )
         if row is None:
             raise ProductExists(
                 f'A product {slug} exists already; "product rotate-key {slug}" makes a new key.'
             )
-        product = _product(row)
+        product = _in_order(_product(row))
         return product, await _add_key(connection, product, now)
+
+
+async def change_schedule(
+    connection: asyncpg.Connection,
+    slug: str,
+    *,
+    interval_seconds: int | None = None,
+    grace_seconds: int | None = None,
+    lost_after_seconds: int | None = None,
+    new_for_seconds: int | None = None,
+) -> Product:
+    """The product with another schedule; None leaves as it is. Raises NoSuchProduct or BadSchedule.
+
+    The job "watch deadlines" then looks at the lives of all its installations again.
+    """
+    changed = interval_seconds, grace_seconds, lost_after_seconds, new_for_seconds
+    async with connection.transaction():
+        row = await connection.fetchrow(SQL["change_schedule"], slug, *changed)
+        if row is None:
+            raise NoSuchProduct(_no_such(slug))
+        return _in_order(_product(row))
 
 
 async def rotate_key(
@@ -85,7 +118,7 @@ async def product_by_slug(connection: asyncpg.Connection, slug: str) -> Product:
     """Raises NoSuchProduct."""
     row = await connection.fetchrow(SQL["product_by_slug"], slug)
     if row is None:
-        raise NoSuchProduct(f'There is no product {slug!r}; "product list" shows those that are there.')
+        raise NoSuchProduct(_no_such(slug))
     return _product(row)
 
 
@@ -126,5 +159,20 @@ async def _add_key(connection: asyncpg.Connection, product: Product, now: dateti
 
 
 def _product(row: asyncpg.Record) -> Product:
-    product_id, slug, name, interval, created_at = row
-    return Product(ProductId(UUID(bytes=product_id.bytes)), Slug(slug), name, interval, created_at)
+    product_id, slug, name, *others = row
+    return Product(ProductId(UUID(bytes=product_id.bytes)), Slug(slug), name, *others)
+
+
+def _in_order(product: Product) -> Product:
+    """The product itself. Raises BadSchedule."""
+    late_after = product.ping_interval_seconds + product.grace_seconds
+    if product.lost_after_seconds <= late_after:
+        raise BadSchedule(
+            f"A copy that is lost has to be late first: --lost-after {product.lost_after_seconds}s must be "
+            f"longer than --interval and --grace together, which are {late_after}s."
+        )
+    return product
+
+
+def _no_such(slug: str) -> str:
+    return f'There is no product {slug!r}; "product list" shows those that are there.'

@@ -125,6 +125,43 @@ def _keys(served, product):
 
 def test_an_unknown_product_is_told(served):
     assert '"product list" shows' in served.error("product", "rotate-key", "nothing")
+    assert '"product list" shows' in served.error("product", "change", "nothing", "--grace", "1h")
+
+
+def schedule(shown):
+    names = ("ping_interval_seconds", "grace_seconds", "lost_after_seconds", "new_for_seconds")
+    return [shown[name] for name in names]
+
+
+def test_a_schedule_is_set_changed_and_shown(served):
+    times = ("--interval", "12h", "--grace", "90m", "--lost-after", "2w", "--new-for", 0)
+    added = served.json("product", "add", "Half daily", *times)
+    assert schedule(added) == [43_200, 5_400, 1_209_600, 0]
+    changed = served.json("product", "change", "half-daily", "--grace", "1d", "--new-for", "36h")
+    assert schedule(changed) == [43_200, 86_400, 1_209_600, 129_600]
+    assert "product_key" not in changed
+    [found] = [each for each in served.json("product", "list")["products"] if each["product"] == "half-daily"]
+    assert (schedule(found), found["simulated"]) == (schedule(changed), False)
+    row = next(line for line in served("product", "list").stdout.splitlines() if "half-daily" in line)
+    assert row.split()[3:7] == ["12h", "1d", "14d", "36h"]
+    assert "Lost after   30d" in served("product", "change", "half-daily", "--lost-after", "30d").stdout
+
+
+def test_a_schedule_that_makes_no_sense_is_refused_and_changes_nothing(served):
+    before = served.json("product", "add", "Sensible")
+    assert "longer than --interval and --grace" in served.error(
+        "product", "change", "sensible", "--lost-after", "48h"
+    )
+    for option, value, words in (
+        ("--grace", "soon", "36h"),
+        ("--interval", "59s", "1m to 365d"),
+        ("--lost-after", "11000d", "1m to 3650d"),
+    ):
+        assert words in served.error("product", "change", "sensible", option, value, exit_code=2)
+    assert "at least one of --interval" in served.error("product", "change", "sensible", exit_code=2)
+    [found] = [each for each in served.json("product", "list")["products"] if each["product"] == "sensible"]
+    assert schedule(found) == schedule(before)
+    assert "--lost-after" in served.error("product", "add", "Never", "--interval", "40d")
 
 
 # ── tokens and sign-in ──────────────────────────────────────────────────────────────────────
@@ -390,6 +427,9 @@ async def test_doctor_sees_what_is_wrong(served, postgres, product, two_pings):
         "INSERT INTO quarantine SELECT gen_random_uuid(), 1, gen_random_uuid(), product_id, now(), "
         "'22P05', 'x', 'x' FROM products LIMIT 1"
     )
+    await postgres.execute(
+        "INSERT INTO outages VALUES (now() - interval '1 hour', now() + interval '1 hour')"
+    )
     keyring = served.data / "keyring.json"
     keyring.chmod(0o644)
     try:
@@ -398,6 +438,7 @@ async def test_doctor_sees_what_is_wrong(served, postgres, product, two_pings):
         keyring.chmod(0o600)
         await postgres.execute("DELETE FROM pings_default")
         await postgres.execute("DELETE FROM quarantine")
+        await postgres.execute("DELETE FROM outages")
         await postgres.execute("UPDATE jobs SET last_error = NULL, last_started_at = now()")
     outcomes = checks(report)
     assert report["ok"] is False
@@ -405,7 +446,7 @@ async def test_doctor_sees_what_is_wrong(served, postgres, product, two_pings):
         "keyring",
         "default partition",
     }
-    assert {"quarantine", "jobs", "server"} <= {
+    assert {"quarantine", "jobs", "server", "reports"} <= {
         name for name, outcome in outcomes.items() if outcome == "warning"
     }
     details = [each["detail"] for each in report["checks"] if each["check"] == "jobs"]

@@ -105,7 +105,7 @@ def test_every_command_has_help(path):
 def test_wrong_usage_leaves_with_2(fresh):
     assert "No such command 'serv'" in fresh.error("serv", exit_code=2)
     assert "No such option" in fresh.error("product", "list", "--nope", exit_code=2)
-    assert "is not in the range" in fresh.error("product", "add", "x", "--interval", "1", exit_code=2)
+    assert "is out of bounds" in fresh.error("product", "add", "x", "--interval", "1", exit_code=2)
 
 
 def test_all_wrong_settings_are_told_together_and_leave_with_2(fresh):

@@ -27,6 +27,7 @@ SMALL = {
     "registry_changes",
     "webhook_deliveries",
     "hostnames",
+    "outages",
     "fleet_days",
     "feature_days",
     "cohort_weeks",

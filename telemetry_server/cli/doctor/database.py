@@ -6,12 +6,14 @@ from typing import Any
 
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
 from telemetry_server.cli.session import database
+from telemetry_server.enrich.lives import Outage
 from telemetry_server.errors import MigrationError, OperatorError
 from telemetry_server.jobs import Job
 from telemetry_server.settings import Settings
 from telemetry_server.store import vitals
 from telemetry_server.store.database import OLDEST_MAJOR, operator_connection
 from telemetry_server.store.migrate import pending_migrations
+from telemetry_server.store.outages import outages
 from telemetry_server.store.partitions import MONTHS_AHEAD, partition_months, stray_count
 
 MAKE_PARTITIONS = "Run: telemetry-server run make partitions"
@@ -41,6 +43,7 @@ async def _checks(connection: Any, jobs: Sequence[Job]) -> AsyncIterator[Finding
     yield _partitions(await partition_months(connection))
     yield _strays(await stray_count(connection))
     yield _quarantine(await vitals.quarantined(connection))
+    yield _outage(await outages(connection), datetime.now(UTC))
     for finding in _jobs(jobs, await vitals.last_runs(connection)):
         yield finding
 
@@ -105,6 +108,17 @@ def _quarantine(count: int) -> Finding:
             "Look at them: telemetry-server db psql -- -c 'TABLE quarantine'",
         )
     return ok("quarantine", "empty")
+
+
+def _outage(known: Sequence[Outage], now: datetime) -> Finding:
+    """An outage ends when copies had the time to come back."""
+    if lasting := [began_at for began_at, ended_at in known if ended_at > now]:
+        return warning(
+            "reports",
+            f"Since {min(lasting):%Y-%m-%d %H:%M} UTC nobody could be heard, so nobody becomes late for now.",
+            "If no pings come, look at the way to the server: proxy, certificate, DNS.",
+        )
+    return ok("reports", "no outage goes on")
 
 
 def _jobs(jobs: Sequence[Job], runs: dict[str, Any]) -> list[Finding]:

@@ -1,9 +1,25 @@
 -- name: add_product
 -- Nothing comes back where the slug is taken.
-INSERT INTO products (product_id, slug, name, ping_interval_seconds, created_at)
-VALUES ($1, $2, $3, $4, $5)
+INSERT INTO products (
+    product_id, slug, name, created_at, ping_interval_seconds, grace_seconds, lost_after_seconds,
+    new_for_seconds
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (slug) DO NOTHING
-RETURNING product_id, slug, name, ping_interval_seconds, created_at;
+RETURNING product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
+          new_for_seconds, simulated;
+
+-- name: change_schedule
+-- What is NULL stays. From the first installation on, all are looked at again.
+UPDATE products SET
+    ping_interval_seconds = coalesce($2, ping_interval_seconds),
+    grace_seconds         = coalesce($3, grace_seconds),
+    lost_after_seconds    = coalesce($4, lost_after_seconds),
+    new_for_seconds       = coalesce($5, new_for_seconds),
+    reschedule_after      = '00000000-0000-0000-0000-000000000000'
+WHERE slug = $1
+RETURNING product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
+          new_for_seconds, simulated;
 
 -- name: add_product_key
 INSERT INTO product_keys (product_key, product_id, created_at) VALUES ($1, $2, $3);
@@ -19,17 +35,24 @@ SELECT count(*) FROM revoked;
 
 -- name: all_products
 -- Few: the vendor's price list.
-SELECT product_id, slug, name, ping_interval_seconds, created_at FROM products ORDER BY created_at, slug;
+SELECT product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
+       new_for_seconds, simulated
+FROM products
+ORDER BY created_at, slug;
 
 -- name: product_by_slug
-SELECT product_id, slug, name, ping_interval_seconds, created_at FROM products WHERE slug = $1;
+SELECT product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
+       new_for_seconds, simulated
+FROM products
+WHERE slug = $1;
 
 -- name: good_product_keys
 -- The keys that are good, newest first.
 SELECT product_id, product_key FROM product_keys WHERE revoked_at IS NULL ORDER BY created_at DESC;
 
 -- name: product_by_key
-SELECT product_id, slug, name, ping_interval_seconds, p.created_at
+SELECT p.product_id, p.slug, p.name, p.ping_interval_seconds, p.created_at, p.grace_seconds,
+       p.lost_after_seconds, p.new_for_seconds, p.simulated
 FROM products AS p
 JOIN product_keys AS k USING (product_id)
 WHERE k.product_key = $1 AND k.revoked_at IS NULL;

@@ -1,0 +1,144 @@
+"""Whether an installation goes on reporting: new, active, late, lost, returned, each since when. Pure.
+
+A life changes at moments that follow from the last ping and the product's schedule alone, so whoever
+looks, and however late, finds the same changes at the same times:
+
+    new, returned   until new_for is over: then active
+    active          until late_after of silence: then late
+    late            until lost_after of silence: then lost
+
+An outage is no silence: what nobody could report, or nobody did, says nothing against one copy.
+Only a ping, a longer schedule or an outage found out later takes back that a copy is late or lost.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from operator import itemgetter
+from typing import NamedTuple, Self, TypeAlias
+
+from telemetry_server.model import Life, Product
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+_MOMENT = timedelta(microseconds=1)
+
+Outage: TypeAlias = tuple[datetime, datetime]
+
+
+class Step(NamedTuple):
+    """A life and the moment it began."""
+
+    life: Life
+    since: datetime
+
+
+class NextLife(NamedTuple):
+    """What a life is by now, since when, and when to look again: after now, NEVER where only a ping helps."""
+
+    life: Life
+    since: datetime
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a copy of a product becomes what. `outages` are in order and apart."""
+
+    late_after: timedelta
+    lost_after: timedelta
+    new_for: timedelta
+    outages: Sequence[Outage] = ()
+
+    @classmethod
+    def of(cls, product: Product, outages: Sequence[Outage] = ()) -> Self:
+        return cls(
+            timedelta(seconds=product.ping_interval_seconds + product.grace_seconds),
+            timedelta(seconds=product.lost_after_seconds),
+            timedelta(seconds=product.new_for_seconds),
+            outages,
+        )
+
+    def late_at(self, last: datetime) -> datetime:
+        """When a copy that was last heard of then is late."""
+        return self._silent(last, self.late_after)
+
+    def lost_at(self, last: datetime) -> datetime:
+        """When it is lost; never before it is late."""
+        return self._silent(last, max(self.late_after, self.lost_after))
+
+    def _silent(self, last: datetime, span: timedelta) -> datetime:
+        """When that much silence has passed since `last`: the clock stands still during outages."""
+        end = _after(last, span)
+        first = bisect_right(self.outages, last, key=itemgetter(1))
+        for began_at, ended_at in islice(self.outages, first, None):
+            if began_at >= end:
+                break
+            end = _after(end, ended_at - max(began_at, last))
+        return end
+
+
+def next_life(
+    life: Life, since: datetime, first: datetime, last: datetime, *, schedule: Schedule, now: datetime
+) -> NextLife:
+    """What the installation is by now that was `life` since `since`, first and last heard of then."""
+    steps = lives(life, since, first, last, schedule=schedule, now=now)
+    known = steps[-1] if steps else Step(life, since)
+    following = _following(known, first, last, schedule, now)
+    return NextLife(*known, following.since if following else NEVER)
+
+
+def lives(
+    life: Life, since: datetime, first: datetime, last: datetime, *, schedule: Schedule, now: datetime
+) -> list[Step]:
+    """What it became from `since` until now, step by step, each later than the one before."""
+    steps: list[Step] = []
+    known = Step(life, since)
+    while (following := _following(known, first, last, schedule, now)) and following.since <= now:
+        known = following
+        steps.append(known)
+    return steps
+
+
+def _following(
+    known: Step, first: datetime, last: datetime, schedule: Schedule, now: datetime
+) -> Step | None:
+    """The next step, in the past or to come, if nothing is heard any more; None: there is none."""
+    late_at, lost_at = schedule.late_at(last), schedule.lost_at(last)
+    match known.life:
+        case Life.NEW | Life.RETURNED:
+            settled_at = _after(first if known.life is Life.NEW else known.since, schedule.new_for)
+            step = Step(Life.ACTIVE, settled_at) if settled_at < late_at else _silence(late_at, lost_at)
+        case Life.ACTIVE:
+            step = _silence(late_at, lost_at)
+        case Life.LATE if last > known.since:
+            step = Step(Life.ACTIVE, last)
+        case Life.LATE:
+            step = Step(Life.ACTIVE, now) if late_at > now else Step(Life.LOST, lost_at)
+        case Life.LOST if last > known.since:
+            step = Step(Life.RETURNED, last)
+        case Life.LOST if lost_at > now:
+            step = Step(Life.ACTIVE if late_at > now else Life.LATE, now)
+        case Life.LOST:
+            return None
+    return step._replace(since=max(step.since, _after(known.since, _MOMENT)))
+
+
+def _silence(late_at: datetime, lost_at: datetime) -> Step:
+    return Step(Life.LATE, late_at) if late_at < lost_at else Step(Life.LOST, lost_at)
+
+
+def _after(moment: datetime, span: timedelta) -> datetime:
+    return moment + span if span < NEVER - moment else max(NEVER, moment)
+
+
+def apart(outages: Iterable[Outage]) -> tuple[Outage, ...]:
+    """The same outages in order, those that touch or overlap as one."""
+    joined: list[Outage] = []
+    for began_at, ended_at in sorted(outages):
+        if joined and began_at <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], ended_at)
+        else:
+            joined.append((began_at, ended_at))
+    return tuple(joined)

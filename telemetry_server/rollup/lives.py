@@ -1,0 +1,98 @@
+"""The job "watch deadlines": who is late, lost, no longer new, by the schedule of its product.
+
+A deadline is an indexed column, and lazy: pings leave it alone, and whoever finds it over looks when the
+copy was last heard of. The oldest come first; what PostgreSQL refuses is moved on for an hour and blocks
+nobody. Safe to be killed anywhere and to run beside the writer, who makes a copy active again by itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from telemetry_server.enrich.lives import NextLife, Outage, Schedule, lives, next_life
+from telemetry_server.logs import Severity, log
+from telemetry_server.model import Life
+from telemetry_server.rollup.outages import note_outages
+from telemetry_server.store import lives as store
+from telemetry_server.store import marks
+from telemetry_server.store.lives import BEFORE_ALL, Copy, Settled
+from telemetry_server.store.products import all_products
+
+WATCH_DEADLINES = "watch deadlines"
+
+BATCH = 2_000
+MOST_BATCHES = 50
+SECOND_LOOK = timedelta(minutes=1)
+"""A ping that was being written while its copy was found late is seen then, and takes it back."""
+PUT_OFF = timedelta(hours=1)
+
+_Schedules: TypeAlias = Mapping[UUID, Schedule]
+
+
+async def watch_deadlines(connection: Any, now: datetime) -> str:
+    watched_until = await marks.reached(connection, WATCH_DEADLINES)
+    outages = await note_outages(connection, watched_until, now)
+    changed = await _reschedule(connection, outages, now)
+    changed += await _watch(connection, await _schedules(connection, outages), now)
+    await marks.reach(connection, WATCH_DEADLINES, now)
+    return f"{changed} lives changed"
+
+
+async def _watch(connection: Any, schedules: _Schedules, now: datetime) -> int:
+    """Looks at everybody who is due, each once, as far as one run goes."""
+    changed, last = 0, BEFORE_ALL
+    for _ in range(MOST_BATCHES):
+        copies = await store.due(connection, now, last, BATCH)
+        changed += await _look(connection, copies, schedules, now)
+        if len(copies) < BATCH:
+            break
+        last = copies[-1]
+    return changed
+
+
+async def _reschedule(connection: Any, outages: Sequence[Outage], now: datetime) -> int:
+    """Looks at the copies of products whose schedule changed, as far as one run goes."""
+    changed = 0
+    for _ in range(MOST_BATCHES):
+        async with connection.transaction():
+            copies = await store.rescheduled(connection, BATCH)  # from here on, no schedule changes
+            schedules = await _schedules(connection, outages) if copies else {}
+            changed += await _look(connection, copies, schedules, now)
+        if not copies:
+            break
+    return changed
+
+
+async def _schedules(connection: Any, outages: Sequence[Outage]) -> _Schedules:
+    return {product.id: Schedule.of(product, outages) for product in await all_products(connection)}
+
+
+async def _look(connection: Any, copies: Sequence[Copy], schedules: _Schedules, now: datetime) -> int:
+    """How many of the copies live another life now."""
+    found = [_found(copy, schedules.get(copy.product_id), now) for copy in copies]
+    settled = [each for each in found if each]
+    refused = await store.settle(connection, settled)
+    odd = [copy for copy, each in zip(copies, found, strict=True) if each is None]
+    if stuck := odd + [each.copy for each in refused]:
+        await _put_off(connection, stuck, now)
+    return sum(bool(each.steps) for each in settled) - sum(bool(each.steps) for each in refused)
+
+
+def _found(copy: Copy, schedule: Schedule | None, now: datetime) -> Settled | None:
+    """None where rows that belong to the copy are not there."""
+    first, last = copy.first_received_at, copy.last_received_at
+    if schedule is None or last is None:
+        return None
+    was = copy.life, copy.life_since, first, last
+    steps = lives(*was, schedule=schedule, now=now)
+    found = next_life(*was, schedule=schedule, now=now)
+    if steps and found.life in {Life.LATE, Life.LOST}:
+        found = NextLife(found.life, found.since, min(found.due_at, now + SECOND_LOOK))
+    return Settled(copy, found, steps)
+
+
+async def _put_off(connection: Any, copies: Sequence[Copy], now: datetime) -> None:
+    some = [str(copy.installation_id) for copy in copies[:20]]
+    log("lives not settled", Severity.ERROR, installations=some, count=len(copies))
+    await store.put_off(connection, copies, now + PUT_OFF)

@@ -1,0 +1,144 @@
+"""The lives of installations as they are kept: who is due for a look, and what was found.
+
+Their present life is in installation_facts; each step they took is a row of changes, field `life`, at the
+moment the step happened by the schedule, under the number of the last ping before it. No two rows of an
+installation can have the same key: each step is later than the one before it, and the step that a ping
+brings is under that ping's own number.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from telemetry_server.enrich.lives import NextLife, Step
+from telemetry_server.model import Life
+from telemetry_server.store.queries import load
+
+SQL = load("lives")
+
+LOWEST = UUID(int=0)
+_ANCIENT = datetime(1970, 1, 1, tzinfo=UTC)
+_POISON = {"22", "23", "54"}  # SQLSTATE classes that blame the data, and would blame it again
+
+
+class Copy(NamedTuple):
+    """An installation and what its life follows from. What was last heard is None where nothing is known."""
+
+    installation_id: UUID
+    product_id: UUID
+    life: Life
+    life_since: datetime
+    due_at: datetime
+    first_received_at: datetime
+    last_received_at: datetime | None
+    last_sequence: int | None
+
+
+BEFORE_ALL = Copy(LOWEST, LOWEST, Life.NEW, _ANCIENT, _ANCIENT, _ANCIENT, None, None)
+
+
+class Settled(NamedTuple):
+    """What a copy was found to be, and the steps it took to there."""
+
+    copy: Copy
+    found: NextLife
+    steps: Sequence[Step]
+
+
+async def due(connection: asyncpg.Connection, now: datetime, after: Copy, limit: int) -> list[Copy]:
+    """At most `limit` copies that are due, the longest overdue first, after the one given."""
+    return _copies(await connection.fetch(SQL["due"], now, after.due_at, after.installation_id, limit))
+
+
+async def settle(connection: asyncpg.Connection, settled: Sequence[Settled]) -> list[Settled]:
+    """Writes what was found, unless the copy changed since; gives those that PostgreSQL refuses."""
+    if not settled:
+        return []
+    rows = [row for each in settled for row in _rows(each)]
+    parameters = _json([_now(each) for each in settled]), _json(rows)
+    try:
+        async with _data_to_blame(), connection.transaction():
+            await connection.execute(SQL["settle"], *parameters)
+    except _Refused:
+        if len(settled) == 1:
+            return list(settled)
+        half = len(settled) // 2
+        return await settle(connection, settled[:half]) + await settle(connection, settled[half:])
+    return []
+
+
+async def put_off(connection: asyncpg.Connection, copies: Sequence[Copy], until: datetime) -> None:
+    """Nobody looks at these before then, but at those of which PostgreSQL refuses even that."""
+    for copy in copies:
+        with suppress(_Refused):
+            async with _data_to_blame(), connection.transaction():
+                await connection.execute(SQL["put_off"], copy.installation_id, until)
+
+
+async def rescheduled(connection: asyncpg.Connection, limit: int) -> list[Copy]:
+    """At most `limit` copies of a product whose schedule changed, the next ones; empty: there are no more.
+
+    Call it in the transaction that settles them: what it gave counts as looked at.
+    """
+    while product := await connection.fetchrow(SQL["rescheduled_product"]):
+        product_id, after = product
+        copies = _copies(await connection.fetch(SQL["of_product"], product_id, after, limit))
+        last = copies[-1].installation_id if copies else None
+        await connection.execute(SQL["reschedule_after"], product_id, last)
+        if copies:
+            return copies
+    return []
+
+
+class _Refused(Exception):
+    """PostgreSQL refuses the data, and would refuse it again."""
+
+
+@asynccontextmanager
+async def _data_to_blame() -> AsyncIterator[None]:
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        if (error.sqlstate or "")[:2] in _POISON:
+            raise _Refused from error
+        raise
+
+
+def _copies(rows: Sequence[asyncpg.Record]) -> list[Copy]:
+    return [Copy(*row)._replace(life=Life(row["life"])) for row in rows]
+
+
+def _now(settled: Settled) -> dict[str, object]:
+    copy, found, _ = settled
+    return {
+        "installation_id": copy.installation_id,
+        "seen_life": copy.life,
+        "seen_due_at": copy.due_at,
+        "life": found.life,
+        "life_since": found.since,
+        "due_at": found.due_at,
+    }
+
+
+def _rows(settled: Settled) -> list[dict[str, object]]:
+    copy, _, steps = settled
+    before = [copy.life, *(step.life for step in steps)]
+    return [
+        {
+            "installation_id": copy.installation_id,
+            "changed_at": step.since,
+            "sequence": copy.last_sequence,
+            "before": life,
+            "after": step.life,
+        }
+        for life, step in zip(before, steps, strict=False)
+    ]
+
+
+def _json(rows: list[dict[str, object]]) -> str:
+    return orjson.dumps(rows, default=str).decode()

@@ -1,0 +1,20 @@
+"""How far a job has come, by the server's clock: what it saw need not be seen again."""
+
+from datetime import datetime
+
+import asyncpg
+
+from telemetry_server.store.queries import load
+
+SQL = load("marks")
+
+
+async def reached(connection: asyncpg.Connection, name: str) -> datetime | None:
+    """Up to when the job has seen the pings; None before its first run."""
+    reached_at: datetime | None = await connection.fetchval(SQL["reached"], name)
+    return reached_at
+
+
+async def reach(connection: asyncpg.Connection, name: str, reached_at: datetime) -> None:
+    """From now on, it has seen them up to then."""
+    await connection.execute(SQL["reach"], name, reached_at)

@@ -1,0 +1,47 @@
+"""When nobody could report, as far as the pings tell."""
+
+from datetime import UTC, datetime
+
+import asyncpg
+
+from telemetry_server.enrich.lives import Outage
+from telemetry_server.store.queries import load
+
+SQL = load("outages")
+
+_ANCIENT = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def outages(connection: asyncpg.Connection) -> list[Outage]:
+    """All that were noted, by their beginning; they may overlap."""
+    return [(began_at, ended_at) for began_at, ended_at in await connection.fetch(SQL["outages"])]
+
+
+async def note_outage(connection: asyncpg.Connection, outage: Outage) -> None:
+    """Keeps the outage, or how long it is by now."""
+    await connection.execute(SQL["note_outage"], *outage)
+
+
+async def last_ping(
+    connection: asyncpg.Connection, until: datetime, after: datetime = _ANCIENT
+) -> datetime | None:
+    """When the newest ping of anybody came, of those after one moment and up to another."""
+    received_at: datetime | None = await connection.fetchval(SQL["last_ping"], after, until)
+    return received_at
+
+
+async def next_ping(connection: asyncpg.Connection, after: datetime, until: datetime) -> datetime | None:
+    """When the oldest of them came."""
+    received_at: datetime | None = await connection.fetchval(SQL["next_ping"], after, until)
+    return received_at
+
+
+async def awaited(connection: asyncpg.Connection, since: datetime, until: datetime, most: int) -> int:
+    """How many copies should have called between the two, and have not since; counts to `most`."""
+    count: int = await connection.fetchval(SQL["awaited"], since, until, most)
+    return count
+
+
+async def look_again(connection: asyncpg.Connection, since: datetime, now: datetime) -> None:
+    """Whoever was found late or lost since then is due for a look now."""
+    await connection.execute(SQL["look_again"], since, now)
