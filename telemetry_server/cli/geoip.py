@@ -14,9 +14,11 @@ from rich.progress import wrap_file
 from telemetry_server.cli.download import NotPublished, open_url, shown
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
+from telemetry_server.enrich import hosting
 from telemetry_server.enrich.databases import Database, UnusableDatabase
 from telemetry_server.enrich.fetch import dbip_lite_url
 from telemetry_server.enrich.fetch import install as install_from
+from telemetry_server.enrich.hosting import HostingList
 from telemetry_server.enrich.place import Atlas
 from telemetry_server.enrich.records import Kind
 
@@ -25,9 +27,10 @@ OLD_AFTER = timedelta(days=60)
 
 @click.group(cls=Group)
 def geoip() -> None:
-    """Country, city and network operator of addresses.
+    """Country, city and network operator of addresses, and whether that one rents out servers.
 
-    The databases are in DIR/geoip.
+    The databases are in DIR/geoip, and so is a list of your own, hosting.txt: a network or an AS number
+    on each line.
     """
 
 
@@ -51,6 +54,8 @@ def install(invocation: Invocation, source: str, kind: str | None, sha256: str |
     if source == "dbip":
         if sha256:
             raise click.UsageError("DB-IP publishes no SHA-256; --sha256 goes with a FILE or a URL.")
+        if wanted is Kind.HOSTING:
+            raise click.UsageError("DB-IP Lite tells nothing of hosting; give a FILE or a URL.")
         for each in [wanted] if wanted else [Kind.COUNTRY, Kind.ASN]:
             _tell(_from_dbip(directory, each))
     elif "://" in source:
@@ -66,6 +71,7 @@ def status(invocation: Invocation, as_json: bool) -> None:
     """Show which databases are installed and how old they are; exit with 1 if one can't be used."""
     atlas = Atlas(invocation.settings().geoip)
     rows = [_about(kind, atlas.databases.get(kind)) for kind in Kind]
+    rows.append(_about("hosting list", atlas.hosting_list))
     if as_json:
         attributions = [owed._asdict() for owed in atlas.attributions]
         print_json({"databases": rows, "attributions": attributions, "problems": atlas.problems})
@@ -85,9 +91,10 @@ def reload(invocation: Invocation) -> None:
         raise click.ClickException("\n".join(atlas.problems))
     for kind in atlas.databases:
         os.utime(directory / kind.filename)
-    if not atlas.databases:
+    good = [*atlas.databases, *([hosting.FILENAME] if atlas.hosting_list else [])]
+    if not good:
         raise click.ClickException("No database is installed. Run: telemetry-server geoip install")
-    click.echo(f"Good: {', '.join(atlas.databases)}. Running servers read them within a minute.")
+    click.echo(f"Good: {', '.join(good)}. Running servers read them within a minute.")
 
 
 def _from_dbip(directory: Path, kind: Kind) -> Database:
@@ -137,7 +144,7 @@ def _tell(database: Database) -> None:
         click.echo(f'  Its license asks for the link "{text}" ({url}) on pages that show its results.')
 
 
-def _about(kind: Kind, database: Database | None) -> dict[str, Any]:
+def _about(kind: str, database: Database | HostingList | None) -> dict[str, Any]:
     if database is None:
         return {"kind": kind, "source": None, "built_on": None, "age_days": None, "bytes": None}
     built_on = database.built_on

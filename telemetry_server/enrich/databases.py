@@ -45,7 +45,12 @@ SAMPLED_NETWORKS = 1_000
 SAMPLED_ADDRESSES = 500
 
 _V4 = 4
-_MATTERS = {Kind.COUNTRY: "a country", Kind.CITY: "a city", Kind.ASN: "a network operator (ASN)"}
+_MATTERS = {
+    Kind.COUNTRY: "a country",
+    Kind.CITY: "a city",
+    Kind.ASN: "a network operator (ASN)",
+    Kind.HOSTING: "a hosting provider",
+}
 
 
 class UnusableDatabase(OperatorError):
@@ -125,7 +130,8 @@ class Database:
     def find(self, address: Address) -> tuple[Facts, int]:
         """The facts about `address` and the prefix length of the network they are said of.
 
-        Never raises: damage found here leaves the facts empty and is told in `problem`.
+        Never raises: damage found here leaves the facts empty and is told in `problem`. Of what the
+        database can't know, it says nothing at all: the length is 0.
         """
         if address.version > self.ip_version:
             return NOTHING
@@ -134,7 +140,7 @@ class Database:
         except DAMAGE as damage:
             self.problem = f"{self.kind}.mmdb is damaged ({damage}). Install it again."
             return NOTHING
-        return (facts(self.kind, record), prefix_length) if isinstance(record, dict) else NOTHING
+        return (facts(self.kind, record) if isinstance(record, dict) else {}), prefix_length
 
 
 @contextmanager
@@ -173,7 +179,7 @@ def _probe(copy: str, kind: Kind | None) -> Kind:
             if any(isinstance(record, dict) and is_of(possible, record) for record in records):
                 return possible
         holds = _source(reader.metadata().database_type)
-    matter = _MATTERS[kind] if kind else "a country, a city or a network operator"
+    matter = _MATTERS[kind] if kind else "a country, a city, a network operator or a hosting provider"
     raise UnusableDatabase(f"The file holds {holds!r}, and no record of it names {matter}. Get another file.")
 
 

@@ -1,4 +1,4 @@
-"""Where an address is, as far as the installed GeoIP databases know: country, city, network operator.
+"""Where an address is, as far as the installed databases know: country, city, network operator, hosting.
 
 All of it is approximate, so each place says which database told it, how old that is and how wide
 a network it speaks of. Without a database every place is unknown, and everything else works.
@@ -10,7 +10,9 @@ from datetime import date
 from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
+from typing import TypeVar
 
+from telemetry_server.enrich import hosting
 from telemetry_server.enrich.databases import (
     SLOW,
     Address,
@@ -19,7 +21,10 @@ from telemetry_server.enrich.databases import (
     Fingerprint,
     UnusableDatabase,
 )
+from telemetry_server.enrich.hosting import Hosting, HostingList
 from telemetry_server.enrich.records import Facts, Kind
+
+_File = TypeVar("_File", Database, HostingList)
 
 REMEMBERED = 32_768
 """Addresses whose place is kept in memory: a few megabytes."""
@@ -36,6 +41,8 @@ class Place:
     source          the databases that told it, joined by " + "
     built_on        the day the oldest of them was put together
     prefix_length   of the widest network that all of this is said of
+    hosting         whether the network's operator rents out servers
+    hosting_source  the lists that told it, each with its month
     """
 
     country: str | None = None
@@ -46,6 +53,8 @@ class Place:
     source: str | None = None
     built_on: date | None = None
     prefix_length: int | None = None
+    hosting: bool | None = None
+    hosting_source: str | None = None
 
     @property
     def provenance(self) -> str | None:
@@ -58,6 +67,10 @@ class Place:
 
 UNKNOWN = Place()
 
+_BLIND = (
+    "hosting.txt: It lists AS numbers, and without asn.mmdb no address has one: what is in none of its "
+    "networks is unknown. Run: telemetry-server geoip install"
+)
 _FACTS = ("country", "region", "city", "asn", "organisation")
 # Many addresses are in the same place; to find it again is faster than to make it, and takes no memory.
 _shared = lru_cache(4_096)(Place)
@@ -83,7 +96,8 @@ _LOCAL = {
 
 
 class Atlas:
-    """Places, from whichever of country.mmdb, city.mmdb and asn.mmdb are in `directory`.
+    """Places, from whichever of country.mmdb, city.mmdb, asn.mmdb, hosting.mmdb and hosting.txt are in
+    `directory`.
 
     The databases in use are one value that `refresh` replaces, together with the memory of earlier
     look-ups. So a look-up sees the old databases or the new ones, never a mixture, from any thread;
@@ -92,8 +106,8 @@ class Atlas:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._refused: dict[Kind, tuple[Fingerprint | None, str]] = {}
-        self._use({})
+        self._refused: dict[str, tuple[Fingerprint | None, str]] = {}
+        self._use({}, None)
         self.refresh()
 
     def place(self, address: Address | str) -> Place:
@@ -109,9 +123,10 @@ class Atlas:
         A file that can't be used is told in `problems`, and the database before it stays in use.
         Reads the changed files whole: in a server, call it in a thread.
         """
-        found = {kind: database for kind in Kind if (database := self._current(kind))}
-        if changed := found != self.databases:
-            self._use(found)
+        found = {kind: database for kind in Kind if (database := self._database(kind))}
+        listed = self._current(hosting.FILENAME, self._listed, HostingList.read)
+        if changed := (found, listed) != (self._databases, self._listed):
+            self._use(found, listed)
         return changed
 
     @property
@@ -120,11 +135,17 @@ class Atlas:
         return self._databases
 
     @property
+    def hosting_list(self) -> HostingList | None:
+        """The operator's list in use."""
+        return self._listed
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """What an operator should know and mend, in sentences."""
         refused = [problem for _, problem in list(self._refused.values())]
         damaged = [database.problem for database in self._databases.values()]
-        return tuple(filter(None, (SLOW, *refused, *damaged)))
+        blind = self._listed and self._listed.operators and Kind.ASN not in self._databases
+        return tuple(filter(None, (SLOW, *refused, *damaged, _BLIND if blind else "")))
 
     @property
     def attributions(self) -> tuple[Attribution, ...]:
@@ -132,41 +153,49 @@ class Atlas:
         owed = (database.attribution for database in self._databases.values())
         return tuple(dict.fromkeys(filter(None, owed)))
 
-    def _use(self, databases: Mapping[Kind, Database]) -> None:
-        self._databases = databases
-        asked = tuple(databases.values())
-        self._find: Callable[[Address | str], Place] = lru_cache(REMEMBERED)(partial(_place, asked))
+    def _use(self, databases: Mapping[Kind, Database], listed: HostingList | None) -> None:
+        self._databases, self._listed = databases, listed
+        asked = tuple(database for kind, database in databases.items() if kind is not Kind.HOSTING)
+        lists = Hosting(databases.get(Kind.HOSTING), listed)
+        self._find: Callable[[Address | str], Place] = lru_cache(REMEMBERED)(partial(_place, asked, lists))
 
-    def _current(self, kind: Kind) -> Database | None:
-        """The database of `kind` to be used from now on."""
-        in_use, seen = self._databases.get(kind), None
-        path = self._directory / kind.filename
+    def _database(self, kind: Kind) -> Database | None:
+        return self._current(kind.filename, self._databases.get(kind), lambda path: Database.open(path, kind))
+
+    def _current(
+        self, filename: str, in_use: _File | None, open_file: Callable[[Path], _File]
+    ) -> _File | None:
+        """What is to be used of that file from now on."""
+        path, seen = self._directory / filename, None
         try:
             seen = Fingerprint.of(path)
-            if kind in self._refused and self._refused[kind][0] == seen:
+            if filename in self._refused and self._refused[filename][0] == seen:
                 return in_use
             if in_use is None or in_use.fingerprint != seen:
-                in_use = Database.open(path, kind)
+                in_use = open_file(path)
         except FileNotFoundError:
             in_use = None
         except UnusableDatabase as problem:
-            self._refused[kind] = seen, f"{path.name}: {problem}"
+            self._refused[filename] = seen, f"{filename}: {problem}"
             return in_use
         except OSError as problem:
             # A missing permission or a full disk may pass without a change of the file: try each time.
-            self._refused[kind] = None, f"{path.name}: {problem.strerror}. Make it readable for the server."
+            self._refused[filename] = (
+                None,
+                f"{filename}: {problem.strerror}. Make it readable for the server.",
+            )
             return in_use
-        self._refused.pop(kind, None)
+        self._refused.pop(filename, None)
         return in_use
 
 
-def _place(databases: Iterable[Database], address: Address | str) -> Place:
+def _place(databases: Iterable[Database], lists: Hosting, address: Address | str) -> Place:
     """Raises ValueError if `address` isn't one."""
     if isinstance(address, str):
         address = ip_address(address)
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address
-    return UNKNOWN if _is_local(address) else _ask(databases, address)
+    return UNKNOWN if _is_local(address) else _ask(databases, lists, address)
 
 
 def _is_local(address: Address) -> bool:
@@ -177,7 +206,7 @@ def _is_local(address: Address) -> bool:
     return False
 
 
-def _ask(databases: Iterable[Database], address: Address) -> Place:
+def _ask(databases: Iterable[Database], lists: Hosting, address: Address) -> Place:
     known: Facts = {}
     sources, built_on, prefix_length = "", None, 0
     for database in databases:
@@ -189,9 +218,11 @@ def _ask(databases: Iterable[Database], address: Address) -> Place:
             sources = f"{sources} + {database.source}" if sources else database.source
             built_on = _older(built_on, database.built_on)
             prefix_length = max(prefix_length, length)
-    if not sources:
+    rented, said_by = lists.of(address, known.get("asn"))
+    if not sources and rented is None:
         return UNKNOWN
-    return _shared(*map(known.get, _FACTS), sources, built_on, prefix_length)
+    told = sources or None, built_on, prefix_length or None
+    return _shared(*map(known.get, _FACTS), *told, rented, said_by)
 
 
 def _older(one: date | None, other: date | None) -> date | None:

@@ -1,9 +1,9 @@
 """What the record of a GeoIP database says, whoever made it.
 
 Two shapes are in use: the nested one of MaxMind and DB-IP (`country.iso_code`, `city.names.en`,
-`autonomous_system_number`) and flat ones (`country_code`, `city`, `asn`). A reader takes a record
-of either and gives only the facts it found, fit to be stored: text is at most 256 characters and
-without U+0000; a value of the wrong type counts as absent.
+`autonomous_system_number`, `is_hosting_provider`) and flat ones (`country_code`, `city`, `asn`,
+`hosting`). A reader takes a record of either and gives only the facts it found, fit to be stored: text
+is at most 256 characters and without U+0000; a value of the wrong type counts as absent.
 """
 
 import re
@@ -25,6 +25,7 @@ class Kind(StrEnum):
     CITY = "city"
     COUNTRY = "country"
     ASN = "asn"
+    HOSTING = "hosting"
 
     @property
     def filename(self) -> str:
@@ -39,10 +40,13 @@ class Facts(TypedDict, total=False):
     city: str
     asn: int
     organisation: str
+    hosting: bool
 
 
 def facts(kind: Kind, record: Record) -> Facts:
     """What `record` says of the matters of `kind`; empty if nothing."""
+    if kind is Kind.HOSTING:
+        return _hosting(record)
     if kind is Kind.ASN:
         return _operator(record)
     known = _country(record)
@@ -82,6 +86,12 @@ def _operator(record: Record) -> Facts:
     if name := text(record.get("autonomous_system_organization") or record.get("as_name")):
         known["organisation"] = name
     return known
+
+
+def _hosting(record: Record) -> Facts:
+    """What such a database does not say of a network, it denies; and it has no record of most networks."""
+    said = record.get("is_hosting_provider", record.get("hosting"))
+    return {"hosting": True} if said is True or said == "true" else {}
 
 
 def _as_number(value: object) -> int | None:

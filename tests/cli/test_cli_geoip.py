@@ -31,6 +31,8 @@ def test_a_file_is_installed_and_shown(fresh, country):
         "city": None,
         "country": "DB-IP Lite country",
         "asn": None,
+        "hosting": None,
+        "hosting list": None,
     }
     assert status["problems"] == []
     assert "not installed" in fresh("geoip", "status").stdout

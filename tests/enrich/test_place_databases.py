@@ -27,8 +27,10 @@ from telemetry_server.enrich.place import Atlas
 from telemetry_server.enrich.records import Kind
 
 V4 = "192.0.2.0/24"
+WRITTEN = datetime(2026, 11, 1, tzinfo=UTC)
 GERMANY = {"country": {"iso_code": "DE"}}
 MUNICH = GERMANY | {"city": {"names": {"en": "Munich"}}}
+RENTED = {"is_anonymous": True, "is_hosting_provider": True}
 EXAMPLE_NET = {"autonomous_system_number": 64500, "autonomous_system_organization": "Example Networks"}
 
 
@@ -40,6 +42,7 @@ def files(tmp_path_factory, mmdb):
         Kind.COUNTRY: mmdb(directory / "country", {V4: GERMANY}).read_bytes(),
         Kind.CITY: mmdb(directory / "city", {V4: MUNICH}, "DBIP-City-Lite").read_bytes(),
         Kind.ASN: mmdb(directory / "asn", {V4: EXAMPLE_NET}, "DBIP-ASN-Lite").read_bytes(),
+        Kind.HOSTING: mmdb(directory / "hosting", {V4: RENTED}, "GeoIP2-Anonymous-IP").read_bytes(),
     }
 
 
@@ -108,7 +111,7 @@ def test_a_refused_file_leaves_the_old_one_and_nothing_else(tmp_path, files, dam
 
 def test_a_database_without_records_is_refused(tmp_path, mmdb):
     empty = mmdb(tmp_path / "empty", {V4: {}}).read_bytes()
-    with pytest.raises(UnusableDatabase, match="a country, a city or a network operator"):
+    with pytest.raises(UnusableDatabase, match="a network operator or a hosting provider"):
         install(io.BytesIO(empty), tmp_path / "geoip")
 
 
@@ -323,6 +326,7 @@ def test_a_file_is_installed_and_shown(tmp_path, run, files):
         (["install", "--source", "nowhere.mmdb"], 1, "nowhere.mmdb"),
         (["install", "--sha256", "0" * 64], 2, "goes with a FILE or a URL"),
         (["install", "--kind", "continent"], 2, "country"),
+        (["install", "--kind", "hosting"], 2, "give a FILE or a URL"),
         (["reload"], 1, "No database is installed"),
     ],
 )
@@ -337,6 +341,19 @@ def test_a_broken_file_is_a_problem_for_status_and_reload(tmp_path, run):
     for command in ("status", "reload"):
         result = run(command)
         assert (result.exit_code, "country.mmdb: The file is cut short" in result.output) == (1, True)
+
+
+def test_a_list_of_hosting_networks_is_shown_and_its_wrong_lines_are_told(tmp_path, run):
+    (tmp_path / "geoip").mkdir()
+    file = tmp_path / "geoip" / "hosting.txt"
+    file.write_text("192.0.2.0/24\n")
+    os.utime(file, (WRITTEN.timestamp(),) * 2)
+    rows = {row["kind"]: row for row in json.loads(run("status", "--json").output)["databases"]}
+    assert (rows["hosting list"]["source"], rows["hosting list"]["built_on"]) == ("hosting.txt", "2026-11-01")
+    assert "Good: hosting.txt" in run("reload").output
+    assert file.stat().st_mtime == WRITTEN.timestamp()
+    file.write_text("192.0.2.0/24\n192.0.2.0/33\n")
+    assert "line 2" in run("status").output
 
 
 def test_reload_makes_running_servers_read_the_files_again(tmp_path, run, files):

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
+from telemetry_server.enrich import hosting
 from telemetry_server.enrich.databases import SLOW, Database
 from telemetry_server.enrich.place import Atlas
 from telemetry_server.keyring import KeyringError, open_keyring
@@ -65,6 +66,9 @@ def geoip(settings: Settings) -> Iterator[Finding]:
             yield warning("GeoIP", problem, "")
     for database in atlas.databases.values():
         yield _age(database)
+    if listed := atlas.hosting_list:
+        entries = f"{listed.networks} networks and {len(listed.operators)} AS numbers"
+        yield ok("GeoIP", f"{hosting.FILENAME}: {entries}, written on {listed.built_on}")
     if not atlas.databases:
         yield warning(
             "GeoIP", "No database: the place of an address is unknown.", "Run: telemetry-server geoip install"
