@@ -10,6 +10,7 @@ import orjson
 from telemetry_server.store.fleet import Row
 
 _SILENCE = 2.5  # intervals without a ping that are worth showing
+_PROVENANCE = {"source", "built_on", "prefix_length", "hosting_source"}
 _MOST_HOLLOW = 12  # marks for missing numbers in a row; more are told as a number
 
 
@@ -83,8 +84,9 @@ def changes(earlier: Row, row: Row) -> tuple[Change, ...]:
 
 
 def facts(row: Row) -> dict[str, Any]:
-    """Facts and place by dotted name."""
-    return dict(_flat("", orjson.loads(row["facts"]) | {"place": orjson.loads(row["place"])}))
+    """Facts and place by dotted name; without what tells where the knowledge of a place is from."""
+    place = {name: value for name, value in orjson.loads(row["place"]).items() if name not in _PROVENANCE}
+    return dict(_flat("", orjson.loads(row["facts"]) | {"place": place}))
 
 
 def _flat(prefix: str, value: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -84,6 +84,7 @@ def _environment() -> jinja2.Environment:
         "inert",
         "short_id",
         "country",
+        "approximate",
         "numbers",
     ):
         environment.filters[name] = getattr(words, name)

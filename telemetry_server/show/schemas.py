@@ -184,8 +184,11 @@ _PROBLEM["properties"]["errors"] = _many(
 
 _NULLABLE_TEXT, _NULLABLE_NUMBER = _nullable(_TEXT), _nullable(_NUMBER)
 _PLACE = _object(
-    **dict.fromkeys(PLACE, _NULLABLE_TEXT) | {"asn": _NULLABLE_NUMBER, "prefix_length": _NULLABLE_NUMBER}
-)
+    **dict.fromkeys(PLACE, _NULLABLE_TEXT)
+    | {"asn": _NULLABLE_NUMBER, "prefix_length": _NULLABLE_NUMBER, "hosting": _nullable(_SWITCH)}
+) | {
+    "description": "Approximate: what a database built_on that day says of a network of prefix_length."
+}
 _INSTALLATION: Schema = {
     "installation_id": _ID,
     "product": _TEXT,
@@ -213,6 +216,8 @@ _DETAIL: Schema = {
     "features": _COUNTERS | {"description": "Uses over the pings that are kept."},
     "fork_count": _COUNT,
     "forks": _many(_FORK) | {"description": "The newest hundred."},
+    "hostname": _NULLABLE_TEXT | {"description": "What the DNS says of client_address; approximate."},
+    "hostname_looked_up_at": _nullable(_MOMENT),
     "parent_id": _nullable(_ID) | {"description": "The identity this copy had before it was forked."},
     "children": _many(_ID),
 }

@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
@@ -86,6 +86,14 @@ def short_id(value: Any) -> str:
 def country(code: str | None) -> str:
     """The English name of an ISO 3166-1 alpha-2 code; other words as they are."""
     return _countries().get(code or "", inert(code or "unknown"))
+
+
+def approximate(place: Mapping[str, Any]) -> str:
+    """How far to believe what is said of a place: "approximate, DB-IP Lite country 2026-11, /24"."""
+    built = str(place["built_on"])[: len("2026-11")] if place["built_on"] else None
+    source = " ".join(filter(None, (place["source"], built)))
+    network = f"/{place['prefix_length']}" if place["prefix_length"] else None
+    return ", ".join(filter(None, ("approximate", source, network)))
 
 
 @cache

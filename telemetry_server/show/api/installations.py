@@ -57,6 +57,8 @@ def _whole(known: fleet.Known) -> dict[str, Any]:
         "features": {row["feature"]: int(row["uses"]) for row in known.features},
         "fork_count": known.fork_count,
         "forks": [_fork(row) for row in known.forks],
+        "hostname": known.row["hostname"],
+        "hostname_looked_up_at": known.row["hostname_looked_up_at"],
         "parent_id": known.parent,
         "children": known.children,
     }

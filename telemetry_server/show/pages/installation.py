@@ -30,7 +30,7 @@ _FEATURES = 25
 CARDS = (
     ("License", "license", ("status", "source", "source_detail", "edition", "key_hint", "expires_at")),
     ("Service", "service", ("version", "build", "environment")),
-    ("Place", "place", ("country", "region", "city", "organisation", "asn", "source", "built_on")),
+    ("Place", "place", ("country", "region", "city", "organisation", "asn", "hosting")),
     ("Operating system", "os", ("name", "version", "type", "kernel")),
     ("Virtualization", "virtualization", ("vm", "container", "cloud")),
     ("Host", "host", ("arch",)),
@@ -53,6 +53,7 @@ async def installation(request: web.Request) -> web.Response:
         "installation.html",
         item=installation_item(known.row),
         known=known,
+        hostname=known.row["hostname"],
         cards=CARDS,
         features=[Bar(inert(row["feature"]), int(row["uses"])) for row in known.features[:_FEATURES]],
         entries=entries(rows[:_PINGS], rows[_PINGS] if more else None, interval),

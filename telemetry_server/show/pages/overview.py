@@ -30,7 +30,7 @@ PARAMETERS = (
 DISTRIBUTIONS = (
     ("version", "Versions"),
     ("license_source", "Sources of licenses"),
-    ("country", "Countries"),
+    ("country", "Countries, approximate"),
     ("os_name", "Operating systems"),
     ("vm", "Virtualization"),
     ("container", "Containers"),

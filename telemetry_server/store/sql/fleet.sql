@@ -101,10 +101,12 @@ ORDER BY 1, 2 IS NULL, 3 DESC, 2;
 SELECT i.installation_id, p.slug AS product, p.ping_interval_seconds, i.first_received_at,
        i.last_received_at, i.last_occurred_at, i.last_sequence, c.came - i.lost AS pings,
        upper(i.received) - 1 - c.came AS missing, i.lost, i.received,
-       abbrev(i.client_address) AS client_address, s.facts, s.place
+       abbrev(i.client_address) AS client_address, s.facts, s.place, h.hostname,
+       h.looked_up_at AS hostname_looked_up_at
 FROM installations AS i
 JOIN products AS p USING (product_id)
 JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
+LEFT JOIN hostnames AS h ON h.address = i.client_address
 CROSS JOIN LATERAL (SELECT sum(upper(r) - lower(r))::bigint AS came FROM unnest(i.received) AS r) AS c
 WHERE i.installation_id = $1;
 
