@@ -26,6 +26,7 @@ from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
 from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.rollup import upkeep
+from telemetry_server.rollup.hostnames import LOOK_UP_HOSTNAMES, look_up_hostnames
 from telemetry_server.rollup.lives import WATCH_DEADLINES, watch_deadlines
 from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
@@ -42,6 +43,7 @@ from telemetry_server.store.writer import GroupWriter
 
 def job_table(settings: Settings) -> tuple[Job, ...]:
     """What runs by itself, once for the whole deployment."""
+    hostnames = Job(LOOK_UP_HOSTNAMES, look_up_hostnames(), every=timedelta(minutes=5))
     return (
         Job("make partitions", upkeep.make_partitions, every=timedelta(hours=1)),
         Job("forget old pings", upkeep.forget_old_pings(load_registry()), every=timedelta(days=1)),
@@ -54,6 +56,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job("forget sessions", upkeep.forget_sessions, every=timedelta(hours=1)),
         Job("forget deliveries", upkeep.forget_deliveries, every=timedelta(days=1)),
         Job(WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
+        *([hostnames] if settings.reverse_dns else []),
     )
 
 

@@ -104,6 +104,9 @@ class Settings:
     address_retention_days: int = _setting(
         90, "Days to keep full client addresses; 0: never stored.", parse=_not_negative
     )
+    reverse_dns: bool = _setting(
+        False, "Look up the hostnames of addresses: asks your DNS resolver for each.", parse=_switch
+    )
     most_waiting_mebibytes: int = _setting(
         64, "Memory for pings that wait to be written, per process.", parse=_positive
     )

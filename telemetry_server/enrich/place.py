@@ -189,13 +189,24 @@ class Atlas:
         return in_use
 
 
+def is_public(address: str) -> bool:
+    """Whether it is an address that others may know something of. Raises ValueError if it is none."""
+    return not _is_local(_plain(address))
+
+
 def _place(databases: Iterable[Database], lists: Hosting, address: Address | str) -> Place:
     """Raises ValueError if `address` isn't one."""
+    address = _plain(address)
+    return UNKNOWN if _is_local(address) else _ask(databases, lists, address)
+
+
+def _plain(address: Address | str) -> Address:
+    """The address itself, out of text or from inside an IPv6 one. Raises ValueError."""
     if isinstance(address, str):
         address = ip_address(address)
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address
-    return UNKNOWN if _is_local(address) else _ask(databases, lists, address)
+    return address
 
 
 def _is_local(address: Address) -> bool:

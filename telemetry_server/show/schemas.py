@@ -186,9 +186,7 @@ _NULLABLE_TEXT, _NULLABLE_NUMBER = _nullable(_TEXT), _nullable(_NUMBER)
 _PLACE = _object(
     **dict.fromkeys(PLACE, _NULLABLE_TEXT)
     | {"asn": _NULLABLE_NUMBER, "prefix_length": _NULLABLE_NUMBER, "hosting": _nullable(_SWITCH)}
-) | {
-    "description": "Approximate: what a database built_on that day says of a network of prefix_length."
-}
+) | {"description": "Approximate: what a database built_on that day says of a network of prefix_length."}
 _INSTALLATION: Schema = {
     "installation_id": _ID,
     "product": _TEXT,
