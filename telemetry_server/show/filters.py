@@ -1,59 +1,78 @@
-"""Which installations are asked for: the same words in the API, in the list and behind every bar."""
+"""Which installations are asked for: the same words in the API, in the list and behind every bar.
+
+Whatever is asked becomes one filter: the language in `filter`, and a parameter for each common term.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.filter_parser import LONGEST_FILTER, parse_filter
+from telemetry_server.check.filters import ATTENTION, FIELDS, Filter, term
+from telemetry_server.model import Life, Verdict
 from telemetry_server.routing import Parameter
 from telemetry_server.show.query import one_of, text
 from telemetry_server.show.ranges import RANGES
-from telemetry_server.store.fleet import HIGHEST, LOWEST, Filters
 
-_FIELDS = load_registry().fields
-STATUSES = _FIELDS["license.status"].values
-SOURCES = _FIELDS["license.source"].values
-ATTENTION = ("missing", "lost", "forked")
-_UUID_DIGITS = 32
+STATUSES = FIELDS["status"].values
+SOURCES = FIELDS["source"].values
+
+FILTER = Parameter(
+    "filter",
+    "Terms that all must hold, e.g. verdict=unknown_key country=DE,FR version>=7.2 last_seen<30d. "
+    + " ".join(f"{field.name}: {field.text}" for field in FIELDS.values()),
+    text() | {"maxLength": LONGEST_FILTER},
+)
+
+_TERMS = {
+    "product": "product",
+    "verdict": "verdict",
+    "license_status": "status",
+    "license_source": "source",
+    "version": "version",
+    "edition": "edition",
+    "environment": "environment",
+    "os_name": "os",
+    "vm": "vm",
+    "container": "container",
+    "cloud": "cloud",
+    "country": "country",
+    "asn": "asn",
+    "life": "life",
+    "attention": "attention",
+}
+"""The field that a parameter asks for."""
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "verdict": tuple(Verdict),
+    "license_status": STATUSES,
+    "license_source": SOURCES,
+    "life": tuple(Life),
+    "attention": ATTENTION,
+}
 
 FILTERS = (
-    Parameter("product", "The product's slug.", text()),
-    Parameter("license_status", "What the copy says of its license.", one_of(*STATUSES)),
-    Parameter(
-        "license_source", "Where it says the license is from; unknown if it doesn't.", one_of(*SOURCES)
+    FILTER,
+    *(
+        Parameter(name, FIELDS[field].text, one_of(*_CHOICES[name]) if name in _CHOICES else text())
+        for name, field in _TERMS.items()
     ),
-    Parameter("version", "The version of the vendor's software, or unknown.", text()),
-    Parameter("country", "ISO 3166-1 alpha-2 code of the address, or unknown.", text()),
-    Parameter("os_name", "The distribution's ID, or unknown.", text()),
-    Parameter("vm", "The hypervisor; none on bare metal, unknown if not told.", text()),
-    Parameter("container", "The container manager; none outside one, unknown if not told.", text()),
-    Parameter("cloud", "The cloud provider; none found, or unknown if not told.", text()),
     Parameter("seen", "Sent a ping within this time.", one_of(*RANGES)),
     Parameter("new", "Sent its first ping within this time.", one_of(*RANGES)),
-    Parameter("attention", "Pings are missing, given up as lost, or forked.", one_of(*ATTENTION)),
     Parameter("q", "How the installation's id begins.", text(r"^[0-9a-fA-F-]{1,36}$")),
 )
 
-_SAME = {"product", "license_status", "license_source", "version", "country", "os_name"}
-_SAME |= {"vm", "container", "cloud", "attention"}
 
-
-def filters_from(asked: Mapping[str, Any], now: datetime) -> Filters:
-    """The filters in `asked`, as read by `read_query`; other names in it are left alone."""
-    lowest, highest = identities(asked.get("q", ""))
-    return Filters(
-        from_id=lowest,
-        to_id=highest,
-        seen_since=RANGES[asked["seen"]].since(now) if "seen" in asked else None,
-        new_since=RANGES[asked["new"]].since(now) if "new" in asked else None,
-        **{name: asked[name] for name in _SAME & asked.keys()},
-    )
-
-
-def identities(prefix: str) -> tuple[UUID, UUID]:
-    """The lowest and the highest identity that begins with `prefix`."""
-    digits = prefix.replace("-", "")[:_UUID_DIGITS]
-    if not digits:
-        return LOWEST, HIGHEST
-    return UUID(digits.ljust(_UUID_DIGITS, "0")), UUID(digits.ljust(_UUID_DIGITS, "f"))
+def filter_from(asked: Mapping[str, Any], now: datetime) -> Filter:
+    """The filter in `asked`, as read by `read_query`; other names in it are left alone. Raises BadFilter."""
+    wanted = parse_filter(asked.get("filter", ""))
+    for name, field in _TERMS.items():
+        if name in asked:
+            wanted += term(field, "=", asked[name])
+    if "seen" in asked:
+        wanted += term("last_seen", ">=", RANGES[asked["seen"]].since(now))
+    if "new" in asked:
+        wanted += term("first_seen", ">=", RANGES[asked["new"]].since(now))
+    if "q" in asked:
+        wanted += term("id", "=", asked["q"])
+    return wanted

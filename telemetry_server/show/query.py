@@ -59,8 +59,9 @@ def _known(declared: Mapping[str, Parameter]) -> str:
 
 def _read(parameter: Parameter, value: str) -> Any:
     schema = parameter.schema
-    if len(value) > LONGEST_VALUE:
-        raise BadRequest(f"{parameter.name} is longer than {LONGEST_VALUE} characters.")
+    longest = schema.get("maxLength", LONGEST_VALUE)
+    if len(value) > longest:
+        raise BadRequest(f"{parameter.name} is longer than {longest} characters.")
     kind = schema.get("format", "enum" if "enum" in schema else schema["type"])
     return _READERS[kind](parameter.name, value, schema)
 

@@ -281,6 +281,7 @@ _PRODUCT = _object(
     name=_TEXT,
     ping_interval_seconds=_COUNT,
     created_at=_MOMENT,
+    simulated=_SWITCH | {"description": "Its fleet was made up by the simulator."},
     product_keys=_many(_TEXT),
     installations=_COUNT,
 )

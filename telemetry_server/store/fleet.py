@@ -4,14 +4,16 @@ Rows are plain dictionaries, named as in `sql/fleet.sql`; `facts`, `place`, `det
 are JSON documents as text, addresses are text.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
 
+from telemetry_server.check.filters import Filter
 from telemetry_server.store.database import Pool
+from telemetry_server.store.filtering import NOW, condition, fill
 from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges, holes, ranges
 from telemetry_server.store.reading import reading
@@ -22,39 +24,12 @@ Row: TypeAlias = dict[str, Any]
 PingKey: TypeAlias = tuple[datetime, UUID, int]
 ChangeKey: TypeAlias = tuple[datetime, UUID, int, str]
 
-LOWEST, HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
+HIGHEST = UUID(int=2**128 - 1)
 ANCIENT, DISTANT = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 LAST_NUMBER = 2**63 - 1
+MOST_COUNTED = 100_000
 NEWEST: PingKey = (DISTANT, HIGHEST, LAST_NUMBER)
 NEWEST_CHANGE: ChangeKey = (*NEWEST, "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """Which installations; None asks for any. In the order of the parameters of the SQL.
-
-    `attention` is missing, lost or forked. `vm`, `container` and `cloud` may be "none" (looked for in
-    vain); what a copy did not tell is "unknown".
-    """
-
-    from_id: UUID = LOWEST
-    to_id: UUID = HIGHEST
-    product: str | None = None
-    seen_since: datetime | None = None
-    new_since: datetime | None = None
-    license_status: str | None = None
-    license_source: str | None = None
-    version: str | None = None
-    country: str | None = None
-    os_name: str | None = None
-    vm: str | None = None
-    container: str | None = None
-    cloud: str | None = None
-    attention: str | None = None
-
-    @property
-    def values(self) -> list[Any]:
-        return [getattr(self, field.name) for field in fields(self)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +51,55 @@ class Known:
 
 
 async def products(pool: Pool) -> list[Row]:
-    """Every product by slug: slug, name, ping_interval_seconds, created_at, product_keys, installations."""
+    """Every product by slug: slug, name, ping_interval_seconds, created_at, simulated, product_keys and
+    how many installations there are.
+    """
     async with reading(pool) as connection:
         return _rows(await connection.fetch(SQL["products_shown"]))
 
 
-async def installations(pool: Pool, filters: Filters, *, below: UUID = HIGHEST, limit: int) -> list[Row]:
+async def product_names(pool: Pool) -> list[Row]:
+    """Every product by slug, without counting anything: slug, name, simulated, product_keys, in_use."""
+    async with reading(pool) as connection:
+        return _rows(await connection.fetch(SQL["product_names"]))
+
+
+async def installations(
+    pool: Pool, wanted: Filter, *, now: datetime, below: UUID = HIGHEST, limit: int
+) -> list[Row]:
     """At most `limit` installations, the newest identity first, below the one given."""
-    async with reading(pool) as connection:
-        return _rows(await connection.fetch(SQL["installations"], *filters.values, below, limit))
+    return _rows(await _fetch_wanted(pool, "installations", wanted, now, below, limit))
 
 
-async def facets(pool: Pool, filters: Filters) -> dict[str, dict[str | None, int]]:
-    """Installations by value, by facet, the most frequent first; None stands for the rare values."""
+async def matching(pool: Pool, wanted: Filter, *, now: datetime) -> int:
+    """How many installations there are; MOST_COUNTED + 1: more than are counted."""
+    most = MOST_COUNTED + 1 if wanted.terms else None
+    [[count]] = await _fetch_wanted(pool, "matching", wanted, now, most)
+    return int(count)
+
+
+async def facets(
+    pool: Pool, wanted: Filter, *, now: datetime, newest: int | None = None
+) -> dict[str, dict[str | None, int]]:
+    """Installations by value, by field, the most frequent first; None stands for the rare values.
+
+    With `newest`, of so many installations only, so that it is quick however large the fleet is.
+    """
     counted: dict[str, dict[str | None, int]] = {}
-    async with reading(pool) as connection:
-        rows = await connection.fetch(SQL["facets"], *filters.values)
-    for facet, value, count in rows:
-        counted.setdefault(facet, {})[value] = count
+    for field, value, count in await _fetch_wanted(pool, "facets", wanted, now, newest):
+        counted.setdefault(field, {})[value] = count
     return counted
+
+
+async def _fetch_wanted(
+    pool: Pool, name: str, wanted: Filter, now: datetime, *arguments: Any
+) -> list[asyncpg.Record]:
+    async with reading(pool) as connection:
+        asked = await condition(connection, wanted, NOW, now=now, first=len(arguments) + 1)
+        rows: list[asyncpg.Record] = await connection.fetch(
+            fill(SQL[name], filter=asked.sql), *arguments, *asked.values
+        )
+    return rows
 
 
 async def installation(pool: Pool, installation_id: UUID) -> Known | None:

@@ -128,6 +128,28 @@ async def test_filters_narrow_each_other(program, fleet):
     assert await all_items(program, "/api/v1/installations?os_name=debian&license_status=licensed") == wanted
 
 
+async def test_a_filter_narrows_what_the_parameters_ask(program, fleet):
+    everything = await all_items(program, "/api/v1/installations?limit=500")
+    wanted = [
+        i
+        for i in everything
+        if i["license"]["status"] == "licensed"
+        and i["os"]["name"] in {"debian", "ubuntu"}
+        and i["service"]["version"] >= "7.1.4"
+    ]
+    asked = quote("os=debian,ubuntu version>=7.1.4")
+    found = await all_items(program, f"/api/v1/installations?license_status=licensed&filter={asked}&limit=3")
+    assert found == wanted
+    assert 0 < len(wanted) < len(everything)
+
+
+async def test_a_filter_may_be_longer_than_another_value(program, fleet):
+    many = quote("id!=" + ",".join(str(identity) for identity in fleet[:40]))
+    assert len(many) > 1000
+    left = await all_items(program, f"/api/v1/installations?filter={many}&limit=500")
+    assert len(left) <= len(fleet) - 40
+
+
 async def test_the_beginning_of_an_id_finds_it(program, fleet):
     one = str(fleet[5])
     for length in (1, 8, 13, 20, 36):
@@ -276,6 +298,9 @@ BAD = (
     ("/api/v1/installations?os_name=%00", "os_name", "text of the form"),
     ("/api/v1/installations?os_name=" + "x" * 257, "os_name", "longer than 256"),
     ("/api/v1/installations?seen=forever", "seen", "24h"),
+    ("/api/v1/installations?filter=contry%3DDE", "contry", "did you mean country?"),
+    ("/api/v1/installations?filter=os%3D%01%22", "At character 5", "quoted whole"),
+    ("/api/v1/installations?filter=" + "x" * 2001, "filter", "longer than 2000"),
     ("/api/v1/pings?since=yesterday", "since", "2026-11-22T10:00:00Z"),
     ("/api/v1/pings?since=2026-11-22T10:00:00", "since", "offset"),
     ("/api/v1/pings?until=0001-01-01T00:00:00%2B14:00", "until", "offset"),

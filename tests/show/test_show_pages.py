@@ -154,11 +154,12 @@ async def test_a_calm_fleet_needs_no_look(person, product):
 async def test_products_are_told_apart(person, fleet):
     other, _ = await person.site.with_database(add_product, "Panel", now=datetime.now(UTC))
     moved = (await person.site.execute("SELECT installation_id FROM installations ORDER BY 1 LIMIT 4"))[0:4]
-    await person.site.execute(
-        "UPDATE installations SET product_id = $1 WHERE installation_id = ANY ($2)",
-        other.id,
-        [r[0] for r in moved],
-    )
+    for table in ("installations", "installation_facts"):
+        await person.site.execute(
+            f"UPDATE {table} SET product_id = $1 WHERE installation_id = ANY ($2)",
+            other.id,
+            [r[0] for r in moved],
+        )
     assert "of 4 known" in (await look(person, "/?product=panel&range=90d")).text
     assert shown_total(await look(person, "/installations?product=panel")) == 4
     options = [option.get("value") for option in (await look(person, "/")).all("option")]
@@ -167,7 +168,7 @@ async def test_products_are_told_apart(person, fleet):
 
 async def test_a_slow_question_costs_its_card_and_not_the_page(person, fleet, connection):
     async with connection.transaction():
-        await connection.execute("LOCK TABLE states IN ACCESS EXCLUSIVE MODE")
+        await connection.execute("LOCK TABLE installation_facts IN ACCESS EXCLUSIVE MODE")
         page = await look(person, "/")
     assert "This takes too long just now" in page.text
     assert "Pings per day" in page.text
@@ -207,6 +208,47 @@ async def test_each_filter_in_use_can_be_taken_out(person, fleet):
     assert "seen within 30 days" in page.text
     assert "/installations?license_status=licensed&seen=30d" in [a.get("href") for a in page.all("a")]
     assert [i["value"] for i in page.all("input") if i.get("name") == "os_name"] == ["debian"]
+
+
+async def test_each_term_of_a_filter_can_be_taken_out(person, fleet):
+    page = await look(person, "/installations?filter=os=debian%20status=licensed,trial%20last_seen%3C30d")
+    assert shown_total(page) > 0
+    assert "os =debian" in page.text
+    assert "status =licensed,trial" in page.text
+    assert "/installations?filter=os%3Ddebian+last_seen%3C30d" in [a.get("href") for a in page.all("a")]
+    assert [i["value"] for i in page.all("input") if i.get("name") == "filter"] == [
+        "os=debian status=licensed,trial last_seen<30d"
+    ]
+    page = await look(person, "/installations?filter=os=debian")
+    assert "/installations" in [
+        a.get("href") for a in page.all("a") if a.get("title") == "Take this filter out"
+    ]
+
+
+async def test_a_filter_that_is_none_is_told_beside_what_was_typed(person, fleet):
+    answer = await person.get("/installations?filter=contry=DE")
+    page = Page(answer.text)
+    assert answer.status == 400
+    assert "there is no field 'contry' (did you mean country?)" in page.text
+    assert [i["value"] for i in page.all("input") if i.get("name") == "filter"] == ["contry=DE"]
+    assert page.all("tbody") == []
+
+
+async def test_the_beginning_of_an_id_in_the_filter_finds_it(person, fleet):
+    answer = await person.get(f"/installations?filter={str(fleet[0])[:13]}")
+    assert (answer.status, answer.headers["Location"]) == (303, f"/installations?q={str(fleet[0])[:13]}")
+
+
+async def test_the_list_suggests_the_values_there_are(person, fleet):
+    page = await look(person, "/installations")
+    suggested = {option.get("value") for option in page.all("option")}
+    assert {"debian", "7.2.1", "DE", "24940", "business", "production", "kvm"} <= suggested
+
+
+async def test_a_count_that_takes_long_stops_at_a_bound(person, fleet, monkeypatch):
+    monkeypatch.setattr("telemetry_server.store.fleet.MOST_COUNTED", 52)
+    page = await look(person, "/installations?filter=verdict!=valid")
+    assert "More than 52 installations match, the newest first" in page.text
 
 
 @pytest.mark.parametrize(("path", "status", "hint"), [

@@ -9,7 +9,7 @@ from telemetry_server import keys
 from telemetry_server.errors import BadRequest, NotFound, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.answers import json_answer, path_with
-from telemetry_server.show.filters import FILTERS, filters_from
+from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.items import installation_item, place
 from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_query
 from telemetry_server.store import fleet
@@ -24,10 +24,11 @@ PARAMETERS = (
 async def list_installations(request: web.Request) -> web.Response:
     """The newest identity first."""
     asked = read_query(request, PARAMETERS)
-    limit = asked["limit"]
+    limit, now = asked["limit"], datetime.now(UTC)
     rows = await fleet.installations(
         request.app[keys.POOL],
-        filters_from(asked, datetime.now(UTC)),
+        filter_from(asked, now),
+        now=now,
         below=asked.get("after", fleet.HIGHEST),
         limit=limit + 1,
     )

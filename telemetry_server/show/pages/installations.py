@@ -1,17 +1,22 @@
 """The list of installations; what is asked for stands in the address, so that it can be shared."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
 from telemetry_server import keys
+from telemetry_server.check.filter_parser import BadFilter
+from telemetry_server.check.filters import FIELDS, Filter
 from telemetry_server.errors import BadRequest, Unavailable
+from telemetry_server.model import Life, Verdict
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show import ranges
 from telemetry_server.show.answers import path_with, see_other
-from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filters_from
+from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filter_from
 from telemetry_server.show.items import installation_item
 from telemetry_server.show.query import IDENTIFIER, read_query
 from telemetry_server.show.render import attributions, page
@@ -25,59 +30,122 @@ PARAMETERS = (
 )
 
 _ROWS = 50
+_NEWEST_FOR_SUGGESTIONS = 10_000
 _NAMES = {
     "license_status": "status",
     "license_source": "source",
     "os_name": "operating system",
     "vm": "virtualization",
+    "asn": "network",
     "seen": "seen within",
     "new": "first seen within",
     "attention": "pings",
     "q": "id",
 }
+_SUGGESTED = {"os_name": "os"} | {
+    name: name for name in ("version", "edition", "environment", "country", "asn", "vm", "container", "cloud")
+}
+_AN_ID = re.compile(r"[0-9a-fA-F-]{4,36}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of rows, how many there are in all (None: it takes too long) and what may be asked further.
+
+    `problem` says what is wrong with the filter.
+    """
+
+    items: list[dict[str, Any]]
+    last: str | None = None
+    total: int | None = None
+    suggestions: Mapping[str, Mapping[str | None, int]] | None = None
+    problem: str | None = None
 
 
 async def installations(request: web.Request) -> web.Response:
     """The newest identity first."""
-    if empty := [name for name, value in request.query.items() if not value]:  # a form sends what it has
+    if empty := [
+        name for name, value in request.query.items() if not value.strip()
+    ]:  # a form sends what it has
         return see_other(path_with(request, **dict.fromkeys(empty)))
+    if _AN_ID.fullmatch(request.query.get("filter", "")):
+        return see_other(path_with(request, filter=None, q=request.query["filter"]))
     asked = read_query(request, PARAMETERS)
-    pool, filters = request.app[keys.POOL], filters_from(asked, datetime.now(UTC))
-    rows = await fleet.installations(pool, filters, below=asked.get("after", fleet.HIGHEST), limit=_ROWS + 1)
-    last = str(rows[_ROWS - 1]["installation_id"]) if len(rows) > _ROWS else None
-    facets = {} if "after" in asked else await _facets(pool, filters)
+    found = await _find(request.app[keys.POOL], asked)
     return page(
         request,
         "installations.html",
-        items=[installation_item(row) for row in rows[:_ROWS]],
-        older=path_with(request, after=last) if last else None,
+        status=400 if found.problem else 200,
+        found=found,
+        most_counted=fleet.MOST_COUNTED,
+        older=path_with(request, after=found.last) if found.last else None,
         newest=path_with(request, after=None) if "after" in asked else None,
-        facets=facets,
-        total=sum(facets["license_status"].values()) if "license_status" in facets else None,
-        chosen=_chosen(request, asked),
+        chosen=[] if found.problem else list(_chosen(request, asked)),
         asked=asked,
-        products=await fleet.products(pool),
-        statuses={status: status for status in STATUSES},
-        sources={source: source for source in SOURCES},
+        products=await fleet.product_names(request.app[keys.POOL]),
+        statuses=_options(STATUSES),
+        sources=_options(SOURCES),
+        verdicts=_options(Verdict),
+        lives=_options(Life),
+        fields=FIELDS.values(),
         ranges={name: one.text for name, one in ranges.RANGES.items()},
         attributions=attributions(request),
     )
 
 
-async def _facets(pool: Pool, filters: fleet.Filters) -> Mapping[str, Mapping[str | None, int]]:
+async def _find(pool: Pool, asked: Mapping[str, Any]) -> Found:
+    now = datetime.now(UTC)
     try:
-        return await fleet.facets(pool, filters)
+        wanted = filter_from(asked, now)
+    except BadFilter as error:
+        return Found([], problem=error.detail)
+    first = "after" not in asked
+    below = asked.get("after", fleet.HIGHEST)
+    rows = await fleet.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
+    last = str(rows[_ROWS - 1]["installation_id"]) if len(rows) > _ROWS else None
+    total = (await _count(pool, wanted, now) if last else len(rows)) if first else None
+    return Found(
+        [installation_item(row) for row in rows[:_ROWS]],
+        last,
+        total,
+        await _suggest(pool, wanted, now) if first else None,
+    )
+
+
+async def _count(pool: Pool, wanted: Filter, now: datetime) -> int | None:
+    try:
+        return await fleet.matching(pool, wanted, now=now)
     except TooSlow:  # the rows are there all the same, without their number
+        return None
+
+
+async def _suggest(pool: Pool, wanted: Filter, now: datetime) -> Mapping[str, Mapping[str | None, int]]:
+    """By parameter, the values that the newest of these installations have."""
+    try:
+        facets = await fleet.facets(pool, wanted, now=now, newest=_NEWEST_FOR_SUGGESTIONS)
+    except TooSlow:
         return {}
+    return {parameter: facets.get(field, {}) for parameter, field in _SUGGESTED.items()}
 
 
-def _chosen(request: web.Request, asked: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _options(values: Any) -> dict[str, str]:
+    return {str(value): str(value).replace("_", " ") for value in values}
+
+
+def _chosen(request: web.Request, asked: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Each filter in use: its name, its value, and the path without it."""
-    return [
-        (_NAMES.get(name, name), _value(name, value), path_with(request, **{name: None}, after=None))
-        for name, value in asked.items()
-        if name != "after"
-    ]
+    for name, value in asked.items():
+        if name == "filter":
+            yield from _chosen_terms(request, filter_from({"filter": value}, datetime.now(UTC)))
+        elif name != "after":
+            yield _NAMES.get(name, name), _value(name, value), path_with(request, **{name: None}, after=None)
+
+
+def _chosen_terms(request: web.Request, wanted: Filter) -> Iterator[tuple[str, str, str]]:
+    for index, term in enumerate(wanted.terms):
+        rest = Filter(wanted.terms[:index] + wanted.terms[index + 1 :])
+        told = str(term).removeprefix(term.field.name)
+        yield term.field.name, told, path_with(request, filter=str(rest) or None, after=None)
 
 
 def _value(name: str, value: Any) -> str:
@@ -93,7 +161,7 @@ ROUTES = (
         Access.PERSON,
         page=True,
         parameters=PARAMETERS,
-        answers={200: "text/html", 303: ""},
+        answers={200: "text/html", 303: "", 400: "text/html"},
         errors=(BadRequest, Unavailable),
     ),
 )

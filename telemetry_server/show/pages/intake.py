@@ -29,7 +29,7 @@ async def intake(request: web.Request) -> web.Response:
         product=product,
         over=over,
         rows=_ROWS,
-        products=await fleet.products(pool),
+        products=await fleet.product_names(pool),
         ranges=ranges.RANGES.values(),
         outcomes=await unless_slow(_outcomes(pool, product, over, now)),
         forks=await unless_slow(store.newest_forks(pool, product, since, _ROWS)),

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from aiohttp import web
 
 from telemetry_server import keys
+from telemetry_server.check.filters import term
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show import charts, ranges, words
@@ -28,14 +29,16 @@ PARAMETERS = (
 )
 
 DISTRIBUTIONS = (
-    ("version", "Versions"),
-    ("license_source", "Sources of licenses"),
-    ("country", "Countries, approximate"),
-    ("os_name", "Operating systems"),
-    ("vm", "Virtualization"),
-    ("container", "Containers"),
-    ("cloud", "Clouds"),
+    ("version", "version", "Versions"),
+    ("source", "license_source", "Sources of licenses"),
+    ("country", "country", "Countries, approximate"),
+    ("os", "os_name", "Operating systems"),
+    ("vm", "vm", "Virtualization"),
+    ("container", "container", "Containers"),
+    ("cloud", "cloud", "Clouds"),
 )
+"""The field, the parameter of the list that asks for it, the heading."""
+
 _BARS = 7
 
 
@@ -50,7 +53,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How the installations spread over the values of a facet; `rest` have rarer values than the bars'."""
+    """How the installations spread over the values of a field; `rest` have rarer values than the bars'."""
 
     title: str
     bars: list[charts.Bar]
@@ -88,8 +91,8 @@ async def overview(request: web.Request) -> web.Response:
     query = read_query(request, PARAMETERS)
     over = ranges.RANGES[query["range"]] if "range" in query else ranges.DEFAULT
     asked = _Asked(request.app[keys.POOL], query.get("product"), over, datetime.now(UTC))
-    products = await fleet.products(asked.pool)
-    if not any(product["installations"] for product in products):
+    products = await fleet.product_names(asked.pool)
+    if not any(product["in_use"] for product in products):
         endpoint = request.app[keys.SETTINGS].base_url
         return page(request, "first_start.html", products=products, endpoint=endpoint)
     totals = await unless_slow(store.totals(asked.pool, asked.product, asked.since))
@@ -105,7 +108,7 @@ async def overview(request: web.Request) -> web.Response:
         pings=pings,
         newcomers=await _newcomers(asked),
         statuses=_statuses(facets) if facets is not None else None,
-        distributions=[_distribution(asked, facet, title, facets) for facet, title in DISTRIBUTIONS],
+        distributions=[_distribution(asked, facets, *one) for one in DISTRIBUTIONS],
         features=await unless_slow(_features(asked)),
         looks=await _looks(asked, totals or {}, suspect),
         attributions=attributions(request),
@@ -121,24 +124,28 @@ async def unless_slow(question: Awaitable[Answer]) -> Answer | None:
 
 
 async def _facets(asked: _Asked) -> _Facets | None:
-    filters = fleet.Filters(product=asked.product, seen_since=asked.since)
-    return await unless_slow(fleet.facets(asked.pool, filters))
+    wanted = term("last_seen", ">=", asked.since)
+    if asked.product is not None:
+        wanted += term("product", "=", asked.product)
+    return await unless_slow(fleet.facets(asked.pool, wanted, now=asked.now))
 
 
 def _statuses(facets: _Facets) -> list[tuple[str, int]]:
     """Every status there is, with its installations."""
-    counted = facets.get("license_status", {})
+    counted = facets.get("status", {})
     return [(status, counted.get(status, 0)) for status in STATUSES]
 
 
-def _distribution(asked: _Asked, facet: str, title: str, facets: _Facets | None) -> Distribution | None:
+def _distribution(
+    asked: _Asked, facets: _Facets | None, field: str, parameter: str, title: str
+) -> Distribution | None:
     if facets is None:
         return None
-    counted = facets.get(facet, {})
+    counted = facets.get(field, {})
     whole = sum(counted.values())
-    name = words.country if facet == "country" else words.inert
+    name = words.country if field == "country" else words.inert
     named = [(value, count) for value, count in counted.items() if value is not None][:_BARS]
-    bars = [charts.Bar(name(value), count, asked.rows(**{facet: value})) for value, count in named]
+    bars = [charts.Bar(name(value), count, asked.rows(**{parameter: value})) for value, count in named]
     return Distribution(title, bars, whole, whole - sum(bar.count for bar in bars))
 
 

@@ -1,98 +1,96 @@
 -- name: products_shown
 -- Every product, with its keys that are good and how many installations it has.
-SELECT p.slug, p.name, p.ping_interval_seconds, p.created_at,
+SELECT p.slug, p.name, p.ping_interval_seconds, p.created_at, p.simulated,
        ARRAY(SELECT k.product_key FROM product_keys AS k
              WHERE k.product_id = p.product_id AND k.revoked_at IS NULL
              ORDER BY k.created_at DESC) AS product_keys,
-       (SELECT count(*) FROM installations AS i WHERE i.product_id = p.product_id) AS installations
+       (SELECT count(*) FROM installation_facts AS f WHERE f.product_id = p.product_id) AS installations
+FROM products AS p
+ORDER BY p.slug;
+
+-- name: product_names
+-- Likewise, but only whether it has any: for the head of a page.
+SELECT p.slug, p.name, p.simulated,
+       ARRAY(SELECT k.product_key FROM product_keys AS k
+             WHERE k.product_id = p.product_id AND k.revoked_at IS NULL
+             ORDER BY k.created_at DESC) AS product_keys,
+       EXISTS (SELECT FROM installations AS i WHERE i.product_id = p.product_id) AS in_use
 FROM products AS p
 ORDER BY p.slug;
 
 -- name: installations
--- A page of installations, the newest identity first, below the identity $15.
--- $1 to $2 is the range of identities asked for; the conditions up to $14 are the same in facets.
--- "none" is what a copy looked for in vain, "unknown" what it did not tell.
--- BETWEEN finds one state just as = does, but = would let the planner expect a single row from the
--- whole join, and sort the fleet instead of walking down the key.
-SELECT i.installation_id, p.slug AS product, i.first_received_at, i.last_received_at, i.last_occurred_at,
+-- A page of installations that the filter wants, the newest identity first, below the identity $1.
+-- What the filter does not ask of installations is not read but for the rows of the page: the planner
+-- leaves out a join that nothing asks for.
+WITH page AS MATERIALIZED (
+    SELECT f.installation_id, f.verdict, f.claim_mismatch, f.source_mismatch, f.judged_at, f.license_id,
+           f.life, f.life_since, f.hosting
+    FROM installation_facts AS f
+    LEFT JOIN installations AS i ON i.installation_id = f.installation_id
+    WHERE f.installation_id < $1 AND TRUE /*:filter*/
+    ORDER BY f.installation_id DESC
+    LIMIT $2
+)
+SELECT f.*, p.slug AS product, p.simulated, i.first_received_at, i.last_received_at, i.last_occurred_at,
        i.last_sequence, c.came - i.lost AS pings, upper(i.received) - 1 - c.came AS missing, i.lost,
        abbrev(i.client_address) AS client_address, s.facts, s.place
-FROM installations AS i
-JOIN products AS p USING (product_id)
-JOIN states AS s ON s.installation_id = i.installation_id AND s.state BETWEEN i.state AND i.state
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN s.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END AS vain
-) AS n
+FROM page AS f
+JOIN installations AS i ON i.installation_id = f.installation_id
+JOIN products AS p ON p.product_id = i.product_id
+JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
 CROSS JOIN LATERAL (SELECT sum(upper(r) - lower(r))::bigint AS came FROM unnest(i.received) AS r) AS c
-WHERE i.installation_id BETWEEN $1 AND $2
-  AND ($3::text IS NULL OR p.slug = $3)
-  AND ($4::timestamptz IS NULL OR i.last_received_at >= $4)
-  AND ($5::timestamptz IS NULL OR i.first_received_at >= $5)
-  AND ($6::text IS NULL OR s.license_status = $6)
-  AND ($7::text IS NULL OR coalesce(s.license_source, 'unknown') = $7)
-  AND ($8::text IS NULL OR coalesce(s.facts #>> '{service,version}', 'unknown') = $8)
-  AND ($9::text IS NULL OR coalesce(s.place ->> 'country', 'unknown') = $9)
-  AND ($10::text IS NULL OR coalesce(s.facts #>> '{os,name}', 'unknown') = $10)
-  AND ($11::text IS NULL OR coalesce(s.facts #>> '{virtualization,vm}', n.vain) = $11)
-  AND ($12::text IS NULL OR coalesce(s.facts #>> '{virtualization,container}', n.vain) = $12)
-  AND ($13::text IS NULL OR coalesce(s.facts #>> '{virtualization,cloud}', n.vain) = $13)
-  AND ($14::text IS NULL
-       OR $14 = 'missing' AND i.received <> int8multirange(int8range(1, upper(i.received)))
-       OR $14 = 'lost' AND i.lost > 0
-       OR $14 = 'forked' AND EXISTS (SELECT FROM forks AS f WHERE f.installation_id = i.installation_id))
-  AND i.installation_id < $15
-ORDER BY i.installation_id DESC
-LIMIT $16;
+ORDER BY f.installation_id DESC;
+
+-- name: matching
+-- How many installations the filter wants, counted up to $1.
+SELECT count(*)
+FROM (
+    SELECT
+    FROM installation_facts AS f
+    LEFT JOIN installations AS i ON i.installation_id = f.installation_id
+    WHERE TRUE /*:filter*/
+    LIMIT $1
+) AS m;
 
 -- name: facets
--- How many installations have which value, facet by facet, the most frequent first. A facet's values
--- after the 50th come as one without a name. The conditions are those of installations.
-WITH combined AS (
-    SELECT s.license_status,
-           coalesce(s.license_source, 'unknown') AS license_source,
-           coalesce(s.facts #>> '{service,version}', 'unknown') AS version,
-           coalesce(s.place ->> 'country', 'unknown') AS country,
-           coalesce(s.facts #>> '{os,name}', 'unknown') AS os_name,
-           coalesce(s.facts #>> '{virtualization,vm}', n.vain) AS vm,
-           coalesce(s.facts #>> '{virtualization,container}', n.vain) AS container,
-           coalesce(s.facts #>> '{virtualization,cloud}', n.vain) AS cloud,
-           count(*) AS installations
-    FROM installations AS i
-    JOIN products AS p USING (product_id)
-    JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN s.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END AS vain
-    ) AS n
-    WHERE i.installation_id BETWEEN $1 AND $2
-      AND ($3::text IS NULL OR p.slug = $3)
-      AND ($4::timestamptz IS NULL OR i.last_received_at >= $4)
-      AND ($5::timestamptz IS NULL OR i.first_received_at >= $5)
-      AND ($6::text IS NULL OR s.license_status = $6)
-      AND ($7::text IS NULL OR coalesce(s.license_source, 'unknown') = $7)
-      AND ($8::text IS NULL OR coalesce(s.facts #>> '{service,version}', 'unknown') = $8)
-      AND ($9::text IS NULL OR coalesce(s.place ->> 'country', 'unknown') = $9)
-      AND ($10::text IS NULL OR coalesce(s.facts #>> '{os,name}', 'unknown') = $10)
-      AND ($11::text IS NULL OR coalesce(s.facts #>> '{virtualization,vm}', n.vain) = $11)
-      AND ($12::text IS NULL OR coalesce(s.facts #>> '{virtualization,container}', n.vain) = $12)
-      AND ($13::text IS NULL OR coalesce(s.facts #>> '{virtualization,cloud}', n.vain) = $13)
-      AND ($14::text IS NULL
-           OR $14 = 'missing' AND i.received <> int8multirange(int8range(1, upper(i.received)))
-           OR $14 = 'lost' AND i.lost > 0
-           OR $14 = 'forked' AND EXISTS (SELECT FROM forks AS f WHERE f.installation_id = i.installation_id))
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+-- How many of the newest $1 installations that the filter wants have which value, field by field, the most
+-- frequent first. A field's values after the 50th come as one without a name.
+WITH wanted AS MATERIALIZED (
+    SELECT f.*
+    FROM installation_facts AS f
+    LEFT JOIN installations AS i ON i.installation_id = f.installation_id
+    WHERE TRUE /*:filter*/
+    ORDER BY f.installation_id DESC
+    LIMIT $1
 ), counted AS (
-    SELECT facet, value, sum(installations) AS installations,
-           row_number() OVER (PARTITION BY facet ORDER BY sum(installations) DESC, value) AS place
-    FROM combined AS c
-    CROSS JOIN LATERAL (VALUES
-        ('license_status', c.license_status), ('license_source', c.license_source), ('version', c.version),
-        ('country', c.country), ('os_name', c.os_name), ('vm', c.vm), ('container', c.container),
-        ('cloud', c.cloud)
-    ) AS f (facet, value)
-    GROUP BY facet, value
+    SELECT CASE
+               WHEN grouping(w.verdict) = 0 THEN 'verdict'
+               WHEN grouping(w.license_status) = 0 THEN 'status'
+               WHEN grouping(w.license_source) = 0 THEN 'source'
+               WHEN grouping(w.version) = 0 THEN 'version'
+               WHEN grouping(w.edition) = 0 THEN 'edition'
+               WHEN grouping(w.environment) = 0 THEN 'environment'
+               WHEN grouping(w.os_name) = 0 THEN 'os'
+               WHEN grouping(w.vm) = 0 THEN 'vm'
+               WHEN grouping(w.container) = 0 THEN 'container'
+               WHEN grouping(w.cloud) = 0 THEN 'cloud'
+               WHEN grouping(w.country) = 0 THEN 'country'
+               WHEN grouping(w.asn) = 0 THEN 'asn'
+               ELSE 'life'
+           END AS field,
+           coalesce(w.verdict, w.license_status, w.license_source, w.version, w.edition, w.environment,
+                    w.os_name, w.vm, w.container, w.cloud, w.country, w.asn, w.life) AS value,
+           count(*) AS installations
+    FROM wanted AS w
+    GROUP BY GROUPING SETS (w.verdict, w.license_status, w.license_source, w.version, w.edition,
+                            w.environment, w.os_name, w.vm, w.container, w.cloud, w.country, w.asn, w.life)
+), placed AS (
+    SELECT field, value, installations,
+           row_number() OVER (PARTITION BY field ORDER BY installations DESC, value) AS place
+    FROM counted
 )
-SELECT facet, CASE WHEN place <= 50 THEN value END AS value, sum(installations)::bigint AS installations
-FROM counted
+SELECT field, CASE WHEN place <= 50 THEN value END AS value, sum(installations)::bigint AS installations
+FROM placed
 GROUP BY 1, 2
 ORDER BY 1, 2 IS NULL, 3 DESC, 2;
 
@@ -153,7 +151,8 @@ LIMIT $3;
 
 -- name: pings
 -- A page of pings received from $1 until before $2, the newest first, below the key $3, $4, $5.
--- BETWEEN: as in installations.
+-- BETWEEN finds one state just as = does, but = would let the planner expect a single row from the
+-- whole join, and sort the pings instead of walking down the key.
 SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, g.received_at, g.occurred_at,
        g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place
 FROM pings AS g

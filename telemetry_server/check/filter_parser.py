@@ -1,0 +1,244 @@
+"""Reads the filter language; an error says what is wrong, where, and what is possible. Pure.
+
+White space, commas and quotation marks in a value stand between quotation marks; there, a backslash stands
+before a quotation mark and before a backslash.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from difflib import get_close_matches
+from typing import ClassVar
+from uuid import UUID
+
+from telemetry_server.check.filters import FIELDS, NONE, UNKNOWN, Field, Filter, Kind, Operator, Term, Value
+from telemetry_server.errors import BadRequest
+
+LONGEST_FILTER = 2_000
+MOST_TERMS = 50
+LONGEST_AGE = timedelta(days=36_500)
+
+
+class BadFilter(BadRequest):
+    """The filter is not one: a term is a field, an operator and a value, like country=DE."""
+
+    code: ClassVar[str] = "bad_filter"
+    exit_code: ClassVar[int] = 2
+
+
+_SPACE = re.compile(r"\s*")
+_NAME = re.compile(r"\w+")
+_OPERATOR = re.compile(r"!=|<=|>=|=|<|>")
+_VALUE = re.compile(r'"((?:[^"\\]|\\["\\])*)"|([^\s,"=!<>][^\s,"]*)')
+_SHOWN = 30
+_IN_NO_VALUE = re.compile("[\0\ud800-\udfff]")
+
+
+def parse_filter(text: str) -> Filter:
+    """The filter that `text` is. Raises BadFilter, and nothing else."""
+    if len(text) > LONGEST_FILTER:
+        raise BadFilter(f"A filter may be {LONGEST_FILTER:,} characters long; this one has {len(text):,}.")
+    if found := _IN_NO_VALUE.search(text):
+        raise _bad(text, found.start(), "this character can be in no value.")
+    terms: list[Term] = []
+    at = _end(_SPACE, text, 0)
+    while at < len(text):
+        if len(terms) == MOST_TERMS:
+            more = "several values of a field fit into one: country=DE,FR."
+            raise _bad(text, at, f"a filter may have {MOST_TERMS} terms; {more}")
+        one, at = _read_term(text, at)
+        terms.append(one)
+        at = _end(_SPACE, text, at)
+    return Filter(tuple(terms))
+
+
+def _read_term(text: str, start: int) -> tuple[Term, int]:
+    field, at = _read_field(text, start)
+    found = _OPERATOR.match(text, at)
+    if found is None:
+        raise _bad(text, start, f"after {field.name} comes {_any_of(field.operators)}, and no white space.")
+    operator = Operator(found[0])
+    if operator not in field.operators:
+        raise _bad(text, start, f"{field.name} is compared with {_any_of(field.operators)}.")
+    texts, at = _read_values(text, found.end())
+    try:
+        return Term(field, operator, _values(field, operator, texts)), at
+    except ValueError as error:
+        raise _bad(text, start, f"{error}.") from None
+
+
+def _read_field(text: str, start: int) -> tuple[Field, int]:
+    found = _NAME.match(text, start)
+    if found is None:
+        raise _bad(text, start, "a term begins with a field, like country=DE.")
+    name = found[0]
+    if field := FIELDS.get(name.lower()):
+        return field, found.end()
+    fields = ", ".join(FIELDS)
+    raise _bad(
+        text, start, f"there is no field {_shown(name)}{_meant(name, FIELDS)}. The fields are {fields}."
+    )
+
+
+def _read_values(text: str, at: int) -> tuple[list[str], int]:
+    texts = []
+    while True:
+        found = _VALUE.match(text, at)
+        if found is None:
+            why = "the quotation mark has no partner" if text[at : at + 1] == '"' else "a value is missing"
+            raise _bad(text, at, f'{why}; what is no plain word is quoted: "a b", with \\" and \\\\ inside.')
+        quoted, bare = found.groups()
+        texts.append(bare if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
+        at = found.end()
+        if text[at : at + 1] != ",":
+            break
+        at += 1
+    if text[at : at + 1] == '"':
+        raise _bad(text, at, "a value is quoted whole or not at all.")
+    if at < len(text) and not text[at].isspace():
+        raise _bad(text, at, "white space stands between terms.")
+    return texts, at
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    found = pattern.match(text, at)
+    return found.end() if found else at
+
+
+def _bad(text: str, at: int, why: str) -> BadFilter:
+    where = f"At character {at + 1}, {_shown(text[at:])}" if at < len(text) else "At the end"
+    return BadFilter(f"{where}: {why}")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+
+
+def _meant(text: str, known: Iterable[str]) -> str:
+    close = get_close_matches(text[:_SHOWN].lower(), known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _any_of(values: Iterable[str]) -> str:
+    *others, last = values
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+# ── values: each reader raises ValueError saying what is wrong and what is possible ─────────
+
+_VERSION = re.compile(r"[vV]?([0-9]{1,15}(?:\.[0-9]{1,15}){0,7})")
+_AGE = re.compile(r"([0-9]{1,6})(min|h|d|w)")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[+-][0-9:]+)?")
+_NETWORK = re.compile(r"(?:AS)?([0-9]{1,10})", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PREFIX = re.compile(r"[0-9a-f][0-9a-f-]{0,35}")
+_UNITS = {
+    "w": timedelta(weeks=1),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "min": timedelta(minutes=1),
+}
+_YEARS = range(1970, 9999)
+
+
+def version_key(version: str) -> tuple[int, ...] | None:
+    """The leading numbers, as version_key in the schema gives them; None where there are none."""
+    found = _VERSION.match(version)
+    return tuple(map(int, found[1].split("."))) if found else None
+
+
+def _values(field: Field, operator: Operator, texts: list[str]) -> tuple[Value, ...]:
+    if len(texts) > 1 and operator not in {Operator.EQUAL, Operator.UNEQUAL}:
+        raise ValueError(f"{operator} takes one value")
+    return tuple(_READERS[field.kind](field, operator, text) for text in texts)
+
+
+def _text(_: Field, __: Operator, text: str) -> str:
+    return text
+
+
+def _choice(field: Field, _: Operator, text: str) -> str:
+    if text.lower() not in field.values:
+        raise ValueError(f"{field.name} is {_any_of(field.values)}{_meant(text, field.values)}")
+    return text.lower()
+
+
+def _version(_: Field, operator: Operator, text: str) -> str:
+    if operator not in {Operator.EQUAL, Operator.UNEQUAL} and version_key(text) is None:
+        raise ValueError(f"{operator} takes a version that begins with a number, like 7.2")
+    return text
+
+
+def _country(_: Field, __: Operator, text: str) -> str:
+    if text.lower() == UNKNOWN:
+        return UNKNOWN
+    if not re.fullmatch("[A-Za-z]{2}", text):
+        raise ValueError(f"a country is two letters, like DE, or {UNKNOWN}")
+    return text.upper()
+
+
+def _network(_: Field, __: Operator, text: str) -> str:
+    if text.lower() == UNKNOWN:
+        return UNKNOWN
+    if not (found := _NETWORK.fullmatch(text)):
+        raise ValueError(f"a network operator is a number, like 64500 or AS64500, or {UNKNOWN}")
+    return str(int(found[1]))
+
+
+def _prefix(_: Field, __: Operator, text: str) -> str:
+    if not _PREFIX.fullmatch(text.lower()):
+        raise ValueError("an id begins with up to 36 of 0 to 9, a to f and hyphens")
+    return text.lower()
+
+
+def _license(_: Field, __: Operator, text: str) -> str:
+    if text.lower() == NONE:
+        return NONE
+    if not _UUID.fullmatch(text.lower()):
+        raise ValueError(f"a license is named by its whole id, or is {NONE}")
+    return str(UUID(text))
+
+
+def _time(field: Field, operator: Operator, text: str) -> Value:
+    if found := _AGE.fullmatch(text):
+        return _age(field, operator, int(found[1]) * _UNITS[found[2]])
+    try:
+        value = date.fromisoformat(text) if _DATE.fullmatch(text) else _moment(text)
+    except (ValueError, OverflowError):
+        value = None
+    if value is None or value.year not in _YEARS:
+        raise ValueError(
+            f"{field.name} is compared with an age, like 30d, 12h or 90min, a date, like 2026-11-22, "
+            "or a time, like 2026-11-22T10:00:00Z"
+        )
+    return value
+
+
+def _age(field: Field, operator: Operator, age: timedelta) -> timedelta:
+    if operator in {Operator.EQUAL, Operator.UNEQUAL}:
+        raise ValueError(f"an age is compared with < or >: {field.name}<30d is less than 30 days ago")
+    if age > LONGEST_AGE:
+        raise ValueError(f"an age may be {LONGEST_AGE.days} days")
+    return age
+
+
+def _moment(text: str) -> datetime | None:
+    """Without an offset, UTC."""
+    if not _MOMENT.fullmatch(text):
+        return None
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+_READERS: dict[Kind, Callable[[Field, Operator, str], Value]] = {
+    Kind.TEXT: _text,
+    Kind.CHOICE: _choice,
+    Kind.FLAG: _choice,
+    Kind.VERSION: _version,
+    Kind.TIME: _time,
+    Kind.COUNTRY: _country,
+    Kind.NETWORK: _network,
+    Kind.PREFIX: _prefix,
+    Kind.LICENSE: _license,
+}

@@ -1,0 +1,230 @@
+"""Filters as SQL: conditions made of the columns declared here, values only as parameters.
+
+A statement that takes a filter has slots, each with something valid in its place: TRUE /*:filter*/.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, ClassVar, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from telemetry_server.check.filter_parser import version_key
+from telemetry_server.check.filters import NONE, UNKNOWN, Filter, Kind, Operator, Term, Value
+from telemetry_server.errors import BadRequest
+from telemetry_server.store.queries import load
+
+SQL = load("filtering")
+
+Columns: TypeAlias = Mapping[str, str]
+
+VERSION_NUMBERS = "version numbers"
+
+NOW: Columns = {
+    "product": "f.product_id",
+    "simulated": "f.product_id",
+    "verdict": "f.verdict",
+    "status": "f.license_status",
+    "source": "f.license_source",
+    "claim_mismatch": "f.claim_mismatch",
+    "source_mismatch": "f.source_mismatch",
+    "license": "f.license_id",
+    "version": "f.version",
+    VERSION_NUMBERS: "f.version_key",
+    "edition": "f.edition",
+    "environment": "f.environment",
+    "os": "f.os_name",
+    "vm": "f.vm",
+    "container": "f.container",
+    "cloud": "f.cloud",
+    "country": "f.country",
+    "asn": "f.asn",
+    "hosting": "f.hosting",
+    "life": "f.life",
+    "first_seen": "f.first_received_at",
+    "last_seen": "i.last_received_at",
+    "attention": "i.received",
+    "id": "f.installation_id",
+}
+"""Of installation_facts AS f and installations AS i."""
+
+_IN_VAIN = "CASE WHEN s.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END"
+
+THEN: Columns = {
+    "product": "d.product_id",
+    "simulated": "d.product_id",
+    "verdict": "d.verdict",
+    "status": "s.license_status",
+    "source": "coalesce(s.license_source, 'unknown')",
+    "claim_mismatch": "d.claim_mismatch",
+    "source_mismatch": "d.source_mismatch",
+    "version": "coalesce(s.facts #>> '{service,version}', 'unknown')",
+    VERSION_NUMBERS: "version_key(s.facts #>> '{service,version}')",
+    "edition": "coalesce(s.facts #>> '{license,edition}', 'unknown')",
+    "environment": "coalesce(s.facts #>> '{service,environment}', 'unknown')",
+    "os": "coalesce(s.facts #>> '{os,name}', 'unknown')",
+    "vm": f"coalesce(s.facts #>> '{{virtualization,vm}}', {_IN_VAIN})",
+    "container": f"coalesce(s.facts #>> '{{virtualization,container}}', {_IN_VAIN})",
+    "cloud": f"coalesce(s.facts #>> '{{virtualization,cloud}}', {_IN_VAIN})",
+    "country": "coalesce(s.place ->> 'country', 'unknown')",
+    "asn": "coalesce(s.place ->> 'asn', 'unknown')",
+    "hosting": "(s.place ->> 'hosting')::boolean",
+    "id": "d.installation_id",
+}
+"""On a day: of installation_days AS d and its states AS s."""
+
+ROLLED_UP: Columns = {"product": "r.product_id", "simulated": "r.product_id", "verdict": "r.verdict"}
+"""Of fleet_days AS r."""
+
+_ATTENTION = {
+    "missing": "i.received <> int8multirange(int8range(1, upper(i.received)))",
+    "lost": "i.lost > 0",
+    "forked": "EXISTS (SELECT FROM forks AS k WHERE k.installation_id = f.installation_id)",
+}
+_MIRRORED = {
+    Operator.LESS: Operator.MORE,
+    Operator.AT_MOST: Operator.AT_LEAST,
+    Operator.MORE: Operator.LESS,
+    Operator.AT_LEAST: Operator.AT_MOST,
+}
+_POSITIVE = {Operator.UNEQUAL: Operator.EQUAL}
+_DAY = timedelta(days=1)
+_SLOT = re.compile(r"\S+ /\*:(\w+)\*/")
+_ID_DIGITS = 32
+
+
+class NotThen(BadRequest):
+    """This is known of the present only, and cannot be asked over time."""
+
+    code: ClassVar[str] = "only_now"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """SQL that is true of the rows wanted, and the values of its parameters."""
+
+    sql: str
+    values: tuple[Any, ...]
+
+
+def fill(statement: str, **slots: str) -> str:
+    """The statement with SQL in its slots."""
+    return _SLOT.sub(lambda found: slots[found[1]], statement)
+
+
+def by_value(columns: Columns, name: str) -> str:
+    """The values of a field as text, to count by."""
+    if name == "product":
+        return "p.slug"
+    return {"hosting": f"coalesce({columns[name]}::text, '{UNKNOWN}')"}.get(name, f"{columns[name]}::text")
+
+
+async def condition(
+    connection: asyncpg.Connection, wanted: Filter, columns: Columns, *, now: datetime, first: int
+) -> Condition:
+    """The condition of a filter on `columns`; its parameters are numbered from `first` on. Raises NotThen.
+
+    Ages count back from `now`.
+    """
+    if unknown := sorted(wanted.fields - columns.keys()):
+        raise NotThen(
+            f"{', '.join(unknown)}: this is known of the present only. Leave from, to and step out."
+        )
+    products = (
+        await connection.fetch(SQL["products_to_filter"]) if wanted.fields & {"product", "simulated"} else []
+    )
+    compiling = _Compiling(columns, products, now, first)
+    return Condition(" AND ".join(map(compiling.term, wanted.terms)) or "TRUE", tuple(compiling.values))
+
+
+@dataclass(slots=True)
+class _Compiling:
+    """One filter on its way to SQL; each method gives a condition and keeps the values it names."""
+
+    columns: Columns
+    products: list[Any]
+    now: datetime
+    first: int
+    values: list[Any] = field(default_factory=list)
+
+    def term(self, term: Term) -> str:
+        holds = self._holds(term)
+        return f"({holds}) IS NOT TRUE" if term.operator is Operator.UNEQUAL else f"({holds})"
+
+    def _holds(self, term: Term) -> str:
+        column = self.columns[term.field.name]
+        match term.field.name, term.field.kind:
+            case (("product" | "simulated"), _):
+                return self._one_of(column, self._product_ids(term), "uuid")
+            case "attention", _:
+                return " OR ".join(_ATTENTION[str(value)] for value in term.values)
+            case _, Kind.FLAG:
+                return self._flag(column, term.values)
+            case _, Kind.LICENSE:
+                return self._license(column, term.values)
+            case _, Kind.TIME:
+                return " OR ".join(self._time(column, term.operator, value) for value in term.values)
+            case _, Kind.PREFIX:
+                return " OR ".join(self._prefix(column, str(value)) for value in term.values)
+            case _, Kind.VERSION if term.operator not in {Operator.EQUAL, Operator.UNEQUAL}:
+                numbers = self._bind(version_key(str(term.values[0])))
+                return f"{self.columns[VERSION_NUMBERS]} {term.operator} {numbers}::bigint[]"
+        return self._one_of(column, term.values, "text")
+
+    def _one_of(self, column: str, values: Any, type_: str) -> str:
+        """With = alone, the rows can come in the order of an index."""
+        if len(values) == 1:
+            return f"{column} = {self._bind(values[0])}::{type_}"
+        return f"{column} = ANY({self._bind(list(values))}::{type_}[])"
+
+    def _flag(self, column: str, values: tuple[Value, ...]) -> str:
+        known = [value == "true" for value in values if value != UNKNOWN]
+        holds = [self._one_of(column, known, "boolean")] if known else []
+        return " OR ".join([*holds, *[f"{column} IS NULL"] * (UNKNOWN in values)])
+
+    def _license(self, column: str, values: tuple[Value, ...]) -> str:
+        ids = [UUID(str(value)) for value in values if value != NONE]
+        holds = [self._one_of(column, ids, "uuid")] if ids else []
+        return " OR ".join([*holds, *[f"{column} IS NULL"] * (NONE in values)])
+
+    def _prefix(self, column: str, prefix: str) -> str:
+        lowest, highest = identities(prefix)
+        return f"{column} BETWEEN {self._bind(lowest)} AND {self._bind(highest)}"
+
+    def _product_ids(self, term: Term) -> list[UUID]:
+        """Of few products at most; named by id, a plan can be made for how many rows they have."""
+        told = "slug" if term.field.name == "product" else "is_simulated"
+        return [row["product_id"] for row in self.products if row[told] in term.values]
+
+    def _time(self, column: str, operator: Operator, value: Value) -> str:
+        match value:
+            case timedelta():
+                return f"{column} {_MIRRORED[operator]} {self._bind(self.now - value)}"
+            case datetime():
+                return f"{column} {_POSITIVE.get(operator, operator)} {self._bind(value)}"
+            case date():
+                return self._day(column, operator, datetime(value.year, value.month, value.day, tzinfo=UTC))
+        raise AssertionError(value)
+
+    def _day(self, column: str, operator: Operator, start: datetime) -> str:
+        match operator:
+            case Operator.LESS | Operator.AT_LEAST:
+                return f"{column} {operator} {self._bind(start)}"
+            case Operator.AT_MOST:
+                return f"{column} < {self._bind(start + _DAY)}"
+            case Operator.MORE:
+                return f"{column} >= {self._bind(start + _DAY)}"
+        return f"({column} >= {self._bind(start)} AND {column} < {self._bind(start + _DAY)})"
+
+    def _bind(self, value: Any) -> str:
+        self.values.append(value)
+        return f"${self.first + len(self.values) - 1}"
+
+
+def identities(prefix: str) -> tuple[UUID, UUID]:
+    """The lowest and the highest identity that begins with `prefix`: hexadecimal digits and hyphens."""
+    digits = prefix.replace("-", "")[:_ID_DIGITS]
+    return UUID(digits.ljust(_ID_DIGITS, "0")), UUID(digits.ljust(_ID_DIGITS, "f"))

@@ -1,0 +1,42 @@
+"""Filters as Hypothesis draws them: every field with every operator, and values of its kind."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from telemetry_server.check.filters import FIELDS, Filter, Kind, Operator, Term
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+AGES = st.builds(timedelta, minutes=st.integers(0, 200_000))
+DAYS = st.dates(date(2024, 1, 1), date(2027, 12, 31))
+MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC))
+UUIDS = st.uuids().map(str)
+NUMBERS = st.lists(st.integers(0, 12), min_size=1, max_size=4).map(lambda parts: ".".join(map(str, parts)))
+
+VALUES = {
+    Kind.TEXT: TEXT,
+    Kind.VERSION: NUMBERS,
+    Kind.TIME: AGES | DAYS | MOMENTS,
+    Kind.COUNTRY: st.sampled_from(["DE", "FR", "ZZ", "unknown"]),
+    Kind.NETWORK: st.integers(0, 9_999_999_999).map(str) | st.just("unknown"),
+    Kind.PREFIX: UUIDS.flatmap(lambda text: st.integers(1, 36).map(lambda length: text[:length])),
+    Kind.LICENSE: UUIDS | st.just("none"),
+}
+EXACT = (Operator.EQUAL, Operator.UNEQUAL)
+
+
+@st.composite
+def terms(draw, values=None):
+    """`values` gives a strategy for fields by name, in place of those of its kind."""
+    field = draw(st.sampled_from(list(FIELDS.values())))
+    operator = draw(st.sampled_from(field.operators))
+    by_kind = st.sampled_from(field.values) if field.values else VALUES[field.kind]
+    strategy = (values or {}).get(field.name, by_kind)
+    if operator in EXACT and field.kind is Kind.TIME:
+        strategy = strategy.filter(lambda value: not isinstance(value, timedelta))
+    most = 3 if operator in EXACT else 1
+    return Term(field, operator, tuple(draw(st.lists(strategy, min_size=1, max_size=most))))
+
+
+def filters(values=None):
+    return st.builds(Filter, st.lists(terms(values), max_size=4).map(tuple))
