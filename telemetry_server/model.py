@@ -229,6 +229,15 @@ class Author:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ShopMessage:
+    """A message of the shop's webhook whose signature holds."""
+
+    id: str
+    type: str
+    data: dict[str, Any]
+
+
 class Ping(msgspec.Struct, gc=False):
     """A ping that passed `check/`, on its way through the pipeline; later steps fill in the last fields.
 

@@ -9,7 +9,6 @@ import base64
 import hmac
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -17,6 +16,7 @@ import orjson
 from aiohttp import web
 
 from telemetry_server.errors import Malformed, NotFound, TooLarge, Unauthenticated, Unprocessable
+from telemetry_server.model import ShopMessage
 from telemetry_server.receive.body import read_body
 
 LARGEST_MESSAGE = 64 * 1024
@@ -24,16 +24,7 @@ TOLERANCE_SECONDS = 300  # as the specification advises: an old message is a rep
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message whose signature holds."""
-
-    id: str
-    type: str
-    data: dict[str, Any]
-
-
-CarryOut: TypeAlias = Callable[[Message, datetime], Awaitable[None]]
+CarryOut: TypeAlias = Callable[[ShopMessage, datetime], Awaitable[None]]
 
 
 class ShopWebhook:
@@ -77,7 +68,7 @@ def verify(secrets: Sequence[bytes], headers: Any, body: bytes, now: datetime) -
     return str(message_id)
 
 
-def _message(message_id: str, body: bytes) -> Message:
+def _message(message_id: str, body: bytes) -> ShopMessage:
     try:
         raw = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -86,4 +77,4 @@ def _message(message_id: str, body: bytes) -> Message:
         raise Unprocessable('A message is a JSON object {"type", "timestamp", "data"}.')
     if not isinstance(raw.get("data"), dict):
         raise Unprocessable("data must be a JSON object.")
-    return Message(message_id, raw["type"], raw["data"])
+    return ShopMessage(message_id, raw["type"], raw["data"])

@@ -10,8 +10,7 @@ import asyncpg
 from telemetry_server.check.licenses import LONGEST_KEY, license_patch
 from telemetry_server.errors import FieldProblem, Unprocessable
 from telemetry_server.keyring import Keyring
-from telemetry_server.model import Author, LicensePatch, LicenseRow, LicenseStatus
-from telemetry_server.receive.webhook import Message
+from telemetry_server.model import Author, LicensePatch, LicenseRow, LicenseStatus, ShopMessage
 from telemetry_server.store.database import Acquire, translated
 from telemetry_server.store.license_changes import keep_licenses
 from telemetry_server.store.licenses import key_hashes
@@ -38,7 +37,7 @@ class Shop:
         self._acquire = acquire
         self._keyring = keyring
 
-    async def carry_out(self, message: Message, now: datetime) -> None:
+    async def carry_out(self, message: ShopMessage, now: datetime) -> None:
         """Does what the message says, unless its id came before. Raises Unprocessable or Unavailable.
 
         A message of another type is none of ours: it is taken and does nothing.
@@ -49,7 +48,7 @@ class Shop:
             if await connection.fetchval(SQL["note_delivery"], message.id, now) is not None:
                 await self._keep(connection, message, now)
 
-    async def _keep(self, connection: asyncpg.Connection, message: Message, now: datetime) -> None:
+    async def _keep(self, connection: asyncpg.Connection, message: ShopMessage, now: datetime) -> None:
         slug, key, patch = _read(message)
         try:
             hashes = await key_hashes(connection, self._keyring, slug)
@@ -66,7 +65,7 @@ async def forget_deliveries(connection: asyncpg.Connection, before: datetime) ->
     return count
 
 
-def _read(message: Message) -> tuple[str, str, LicensePatch]:
+def _read(message: ShopMessage) -> tuple[str, str, LicensePatch]:
     data = dict(message.data)
     slug, key = data.pop("product", None), data.pop("key", None)
     patch, problems = license_patch(data)
