@@ -19,6 +19,7 @@ from telemetry_server.jobs import Chore, Job, Shared, running
 from telemetry_server.keyring import Keyring
 from telemetry_server.middleware import for_browsers, no_such_address, no_such_method, told
 from telemetry_server.receive.body import LARGEST_SENT, unpack
+from telemetry_server.receive.connections import UPLOADS
 from telemetry_server.receive.enroll import Enrolments
 from telemetry_server.receive.limiter import Limiter, refuse_flood
 from telemetry_server.receive.pings import Uploads
@@ -116,6 +117,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     )
 
     app = web.Application(client_max_size=LARGEST_SENT)
+    app[UPLOADS] = uploads
     app[keys.SETTINGS], app[keys.POOL], app[keys.ATLAS] = settings, pool, atlas
     app[keys.KEYRING] = keyring
     app[keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)

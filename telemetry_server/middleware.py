@@ -2,8 +2,8 @@
 
 import asyncio
 import functools
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from aiohttp import web
@@ -37,18 +37,23 @@ _BY_STATUS: dict[int, type[TelemetryError]] = {
 }
 
 
-def told(handler: Handler, leaving: asyncio.Event) -> Handler:
-    """Every error is told as a problem document; what nobody foresaw is logged and told as 500.
+class HasPath(Protocol):
+    """A request of aiohttp's, or an upload that came without one."""
 
-    Once `leaving` is set, every answer asks the client to close the connection. Wraps each handler
-    by itself: aiohttp's own middleware costs an upload three coroutines more.
-    """
+    @property
+    def path(self) -> str: ...
+
+
+Asked = TypeVar("Asked", bound=HasPath)
+Answer = TypeVar("Answer")
+
+
+def told(handler: Handler, leaving: asyncio.Event) -> Handler:
+    """Every error is told; once `leaving` is set, every answer asks the client to close the connection."""
+    caught = caught_for(handler)
 
     async def wrapped(request: web.Request) -> web.StreamResponse:
-        try:
-            response = await handler(request)
-        except Exception as error:  # noqa: BLE001  the last one to catch it
-            response = _tell(error, request)
+        response = await caught(request)
         if leaving.is_set():
             response.force_close()
         return response
@@ -56,14 +61,28 @@ def told(handler: Handler, leaving: asyncio.Event) -> Handler:
     return wrapped
 
 
-def _tell(error: Exception, request: web.Request) -> web.StreamResponse:
+def caught_for(
+    handler: Callable[[Asked], Awaitable[Answer]],
+) -> Callable[[Asked], Awaitable[Answer | web.Response]]:
+    """Every error is told as a problem document; what nobody foresaw is logged and told as 500."""
+
+    async def wrapped(asked: Asked) -> Answer | web.Response:
+        try:
+            return await handler(asked)
+        except Exception as error:  # noqa: BLE001  the last one to catch it
+            return _tell(error, asked.path)
+
+    return wrapped
+
+
+def _tell(error: Exception, path: str) -> web.Response:
     if isinstance(error, TelemetryError) and (error.status < 500 or not isinstance(error, OperatorError)):  # noqa: PLR2004
         return problem(error)
     if isinstance(error, web.HTTPException):
         if error.status < 400:  # noqa: PLR2004  a redirect is no error
             raise error
         return problem(_translate(error))
-    log("handler failed", Severity.ERROR, path=request.path, error=f"{type(error).__name__}: {error}"[:500])
+    log("handler failed", Severity.ERROR, path=path, error=f"{type(error).__name__}: {error}"[:500])
     return problem(TelemetryError("The server made a mistake; it is in its log."))
 
 

@@ -11,11 +11,16 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from telemetry_server.middleware import caught_for
+from telemetry_server.receive.direct import IDLE_SECONDS, Counter, DirectConnection
+from telemetry_server.receive.pings import Uploads
+
 HEADER_SECONDS = 5
-IDLE_SECONDS = 75
 LAME_DUCK_SECONDS = 0.5
 DRAIN_SECONDS = 10
 BACKLOG = 1024
+
+UPLOADS = web.AppKey("uploads", Uploads)
 
 
 class PatientHandler(RequestHandler):
@@ -59,7 +64,10 @@ def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
 
 
 class Door:
-    """An application on a listening socket. `leaving` is the event that the middleware watches."""
+    """An application on a listening socket. `leaving` is the event that the middleware watches.
+
+    Uploads go by the application: what it holds under UPLOADS answers them.
+    """
 
     def __init__(self, app: web.Application, leaving: asyncio.Event) -> None:
         self._runner = web.AppRunner(
@@ -68,6 +76,8 @@ class Door:
         self._listening: asyncio.Server | None = None
         self._socket: socket.socket | None = None
         self._leaving = leaving
+        uploads = app[UPLOADS]
+        self._counter = Counter(uploads, caught_for(uploads.take), self._handler, leaving)
 
     async def open(self, listener: socket.socket) -> None:
         """Answers requests from now on."""
@@ -84,9 +94,13 @@ class Door:
         self._leaving.set()
         await asyncio.sleep(LAME_DUCK_SECONDS)
         await self._take_the_last()
+        await self._counter.close(DRAIN_SECONDS)
         await self._runner.cleanup()
 
-    def _connection(self) -> PatientHandler:
+    def _connection(self) -> DirectConnection:
+        return DirectConnection(self._counter, asyncio.get_running_loop())
+
+    def _handler(self) -> PatientHandler:
         server = self._runner.server
         assert server is not None
         return PatientHandler(

@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+import msgspec
 import orjson
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from telemetry_server.errors import BadRequest, TooManyRequests, Unavailable
 from telemetry_server.middleware import problem
@@ -21,6 +23,14 @@ COME_BACK_SECONDS = (5, 60)  # a fleet must not come back at once
 Write: TypeAlias = Callable[[SignedUpload, int], Awaitable[Written]]
 LookAgain: TypeAlias = Callable[[], Awaitable[None]]
 Count: TypeAlias = Callable[[Arrival, Written], None]
+Headers: TypeAlias = CIMultiDictProxy[str]
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """The answer to an upload: its JSON, and the receipt for the header."""
+
+    body: bytes
+    receipt: str
 
 
 class Uploads:
@@ -47,7 +57,29 @@ class Uploads:
         self._keep_address = keep_address
 
     async def post(self, request: web.Request) -> web.Response:
-        arrival = await self._receive(request)
+        sent = await read_body(request)
+        answer = await self.take(self.arrival(request.path, request.headers, sent, request.remote))
+        if isinstance(answer, web.Response):
+            return answer
+        headers = {"Content-Type": "application/json", RECEIPT: answer.receipt}
+        return web.Response(body=answer.body, headers=headers)
+
+    def arrival(self, path: str, headers: Headers, sent: bytes, peer: str | None) -> Arrival:
+        """What came, from the address `peer`, at the beginning of its way."""
+        return Arrival(
+            path,
+            headers.get(SIGNATURE, ""),
+            sent,
+            headers.get("Content-Encoding"),
+            self._address(headers, peer),
+            datetime.now(UTC),
+        )
+
+    async def take(self, arrival: Arrival) -> Accepted | web.Response:
+        """Runs the steps, commits what passed, and answers; a refusal of what was signed has a receipt too.
+
+        Raises TelemetryError for what was not.
+        """
         try:
             return await self._take(arrival)
         except (BadRequest, TooManyRequests, Unavailable) as error:
@@ -55,7 +87,7 @@ class Uploads:
                 raise
             return _receipted(arrival.sender, arrival.sent, problem(error))
 
-    async def _take(self, arrival: Arrival) -> web.Response:
+    async def _take(self, arrival: Arrival) -> Accepted:
         try:
             self._run(arrival)
         except UnknownSigner:
@@ -69,23 +101,11 @@ class Uploads:
         for step in self._steps:
             step(arrival)
 
-    async def _receive(self, request: web.Request) -> Arrival:
-        headers = request.headers
-        sent = await read_body(request)
-        return Arrival(
-            request.path,
-            headers.get(SIGNATURE, ""),
-            sent,
-            headers.get("Content-Encoding"),
-            self._address(request),
-            datetime.now(UTC),
-        )
-
-    def _address(self, request: web.Request) -> str | None:
+    def _address(self, headers: Headers, peer: str | None) -> str | None:
         if not self._trusted_proxies:
-            return client_address(request.remote, (), ())
-        forwarded = tuple(request.headers.getall("X-Forwarded-For", ()))
-        return client_address(request.remote, forwarded, self._trusted_proxies)
+            return client_address(peer, (), ())
+        forwarded = tuple(headers.getall("X-Forwarded-For", ()))
+        return client_address(peer, forwarded, self._trusted_proxies)
 
     async def _commit(self, arrival: Arrival) -> Written:
         pings = _distinct(arrival.items)
@@ -118,7 +138,7 @@ def _receipted(sender: Sender, sent: bytes, answer: web.Response) -> web.Respons
     return answer
 
 
-def _answer(arrival: Arrival, written: Written) -> web.Response:
+def _answer(arrival: Arrival, written: Written) -> Accepted:
     sender = arrival.known_sender
     answer = orjson.dumps(
         {
@@ -131,8 +151,7 @@ def _answer(arrival: Arrival, written: Written) -> web.Response:
         },
         option=orjson.OPT_UTC_Z,
     )
-    headers = {"Content-Type": "application/json", RECEIPT: receipt(sender.secret, arrival.sent, answer)}
-    return web.Response(body=answer, headers=headers)
+    return Accepted(answer, receipt(sender.secret, arrival.sent, answer))
 
 
 def _results(items: Sequence[Ping | RefusedPing], written: Written) -> list[dict[str, Any]]:

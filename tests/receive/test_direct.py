@@ -1,0 +1,328 @@
+"""Connections that carry uploads: taken directly while they are ordinary, by aiohttp as soon as they are not.
+
+Only aiohttp names itself in a Server header: that tells who answered.
+"""
+
+import asyncio
+import gzip
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from installation import Installation
+
+from telemetry_server.receive import direct
+from telemetry_server.receive.direct import Counter, DirectConnection
+from telemetry_server.receive.pings import Accepted, Uploads
+
+
+@pytest.fixture
+async def installation(server):
+    return await Installation.enrolled(server)
+
+
+class Wire:
+    """A client that writes bytes and reads whole responses."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    def send(self, data):
+        self.writer.write(data)
+
+    async def answer(self):
+        """Status, headers by lower-case name, body."""
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 15)).decode()
+        status, *lines = head.strip().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        body = await self.reader.readexactly(int(headers["content-length"]))
+        return int(status.split()[1]), headers, body
+
+    async def is_closed(self):
+        return await asyncio.wait_for(self.reader.read(1), 15) == b""
+
+
+@asynccontextmanager
+async def connected(url):
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.close()
+
+
+@pytest.fixture
+async def wire(server):
+    async with connected(server.url) as wire:
+        yield wire
+
+
+def request(installation, body=None, *, line="POST /v1/pings HTTP/1.1", sent=None, **headers):
+    body = installation.upload(installation.ping()) if body is None else body
+    named = {"Host": "x", "Telemetry-Signature": installation.sign(body), "Content-Length": len(body)}
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [line, *(f"{name}: {value}" for name, value in named.items() if value is not None), "", ""]
+    return "\r\n".join(lines).encode() + (body if sent is None else sent)
+
+
+def outcome(answer):
+    status, _, body = answer
+    return status, [result["status"] for result in json.loads(body)["results"]]
+
+
+async def test_one_upload_after_the_other_is_answered_on_one_connection(installation, wire):
+    for _ in range(3):
+        body = installation.upload(installation.ping())
+        wire.send(request(installation, body))
+        status, headers, answer = await wire.answer()
+        assert outcome((status, headers, answer)) == (200, ["accepted"])
+        assert headers["telemetry-receipt"] == installation.receipt(body, answer)
+        assert headers["content-type"] == "application/json"
+        assert headers["date"].endswith(" GMT")
+        assert "server" not in headers
+        assert "connection" not in headers
+
+
+@pytest.mark.parametrize("cut", [1, 10, 60, "body", -1])
+async def test_an_upload_may_come_in_pieces(installation, wire, cut):
+    whole = request(installation)
+    cut = whole.index(b"\r\n\r\n") + 4 if cut == "body" else cut
+    wire.send(whole[:cut])
+    await asyncio.sleep(0.02)
+    wire.send(whole[cut:])
+    assert outcome(await wire.answer()) == (200, ["accepted"])
+
+
+async def test_an_upload_that_takes_its_time_is_taken_too(installation, wire):
+    whole = request(installation)
+    wire.send(whole[:-100])
+    await asyncio.sleep(3 * direct.PATIENCE_SECONDS)
+    wire.send(whole[-100:])
+    answer = await wire.answer()
+    assert outcome(answer) == (200, ["accepted"])
+    assert "aiohttp" in answer[1]["server"]
+
+
+UNUSUAL = {
+    "a query": {"line": "POST /v1/pings? HTTP/1.1"},
+    "the whole address": {"line": "POST http://x/v1/pings HTTP/1.1"},
+    "HTTP/1.0": {"line": "POST /v1/pings HTTP/1.0"},
+    "to be closed": {"Connection": "close"},
+    "an upgrade": {"Connection": "upgrade", "Upgrade": "websocket"},
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+async def test_an_unusual_upload_is_left_to_aiohttp(installation, wire, name):
+    wire.send(request(installation, **UNUSUAL[name]))
+    answer = await wire.answer()
+    assert outcome(answer) == (200, ["accepted"])
+    assert "aiohttp" in answer[1]["server"]
+    if name in {"HTTP/1.0", "to be closed"}:
+        assert await wire.is_closed()
+
+
+async def test_gzip_chunks_and_large_uploads_are_taken(installation, wire):
+    body = gzip.compress(installation.upload(installation.ping()))
+    wire.send(request(installation, body, Content_Encoding="gzip"))
+    assert outcome(await wire.answer()) == (200, ["accepted"])
+    body = installation.upload(*(installation.ping() for _ in range(200)))
+    assert len(body) > direct.LARGEST_DIRECT
+    wire.send(request(installation, body))
+    assert outcome(await wire.answer()) == (200, ["accepted"] * 200)
+    body = installation.upload(installation.ping())
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    wire.send(request(installation, body, sent=chunked, Content_Length=None, Transfer_Encoding="chunked"))
+    assert outcome(await wire.answer()) == (200, ["accepted"])
+
+
+async def test_what_comes_before_the_answer_is_answered_in_order(installation, wire):
+    """Pipelining: in one piece, and while the first is being written."""
+    bodies = [installation.upload(installation.ping()) for _ in range(40)]
+    requests = [request(installation, body) for body in bodies]
+    for data in (requests[0], b"".join(requests[1:3]), b"".join(requests[3:])):
+        wire.send(data)
+        await asyncio.sleep(0)
+    for body in bodies:
+        status, headers, answer = await wire.answer()
+        assert outcome((status, headers, answer)) == (200, ["accepted"])
+        assert headers["telemetry-receipt"] == installation.receipt(body, answer)
+
+
+async def test_after_an_upload_any_other_request_may_follow(installation, wire):
+    wire.send(request(installation))
+    assert outcome(await wire.answer()) == (200, ["accepted"])
+    wire.send(b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await wire.answer())[0] == 404
+    wire.send(request(installation))
+    assert outcome(await wire.answer()) == (200, ["accepted"])
+
+
+async def test_an_error_is_a_problem_document_and_the_connection_stays(installation, wire):
+    wire.send(request(installation, Telemetry_Signature="v1"))
+    status, headers, body = await wire.answer()
+    assert (status, headers["content-type"]) == (401, "application/problem+json")
+    assert (headers["www-authenticate"], headers["cache-control"]) == ("Bearer", "no-store")
+    assert json.loads(body)["code"] == "unauthenticated"
+    assert "server" not in headers
+    wire.send(request(installation, b"{"))
+    assert (await wire.answer())[0] == 400
+    wire.send(request(installation))
+    assert outcome(await wire.answer()) == (200, ["accepted"])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content_Length": "1, 1"},
+        {"Content_Length": "-1"},
+        {"Transfer_Encoding": "chunked"},
+        {"Host": None},
+        {"X": "a\rb"},
+        {"X": "a\nContent-Length: 5"},
+        {"X": "a\0b"},
+    ],
+)
+async def test_what_is_not_http_is_refused_and_the_server_goes_on(server, installation, wire, headers):
+    wire.send(request(installation, **headers))
+    assert (await wire.answer())[0] == 400
+    assert await wire.is_closed()
+    assert (await installation.send()).status == 200
+
+
+# ── without a server around it ──────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def counter_at(take, handler=None):
+    """A socket whose connections are taken by `take`; gives the counter and the address."""
+    uploads = Uploads(steps=[], write=None, count=None, look_again=None)
+    counter = Counter(uploads, take, handler, asyncio.Event())
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: DirectConnection(counter, loop), "127.0.0.1", 0)
+    async with server:
+        yield counter, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await counter.close(1)
+
+
+WHOLE = b"POST /v1/pings HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+
+async def accept(_):
+    return Accepted(b"{}", "v1 hmac=0")
+
+
+async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(monkeypatch):
+    monkeypatch.setattr(direct, "IDLE_SECONDS", 0.2)
+    go_on = asyncio.Event()
+
+    async def wait(_):
+        await go_on.wait()
+        return await accept(_)
+
+    async with counter_at(wait) as (counter, url), connected(url) as idle, connected(url) as busy:
+        busy.send(WHOLE)
+        assert await idle.is_closed()
+        await asyncio.sleep(0.5)
+        go_on.set()
+        assert (await busy.answer())[0] == 200
+        assert await busy.is_closed()
+        assert counter.connections == set()
+
+
+async def test_leaving_answers_what_came_and_says_so(monkeypatch):
+    go_on = asyncio.Event()
+
+    async def wait(_):
+        await go_on.wait()
+        return await accept(_)
+
+    async with counter_at(wait) as (counter, url), connected(url) as wire:
+        wire.send(WHOLE)
+        await asyncio.sleep(0.05)
+        counter.leaving.set()
+        closing = asyncio.create_task(counter.close(10))
+        await asyncio.sleep(0.05)
+        go_on.set()
+        status, headers, _ = await wire.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await wire.is_closed()
+        await closing
+
+
+class Taker(asyncio.Protocol):
+    """Stands where aiohttp stands: keeps what it is handed."""
+
+    handed = b""
+
+    def data_received(self, data):
+        self.handed += data
+
+
+async def test_a_client_that_does_not_read_is_not_read_from(monkeypatch):
+    """What waits for one connection in memory is one request, and what the sockets hold."""
+    takers = []
+
+    def handler():
+        takers.append(Taker())
+        return takers[-1]
+
+    async def never(_):
+        await asyncio.sleep(60)
+
+    async with counter_at(never, handler) as (counter, url), connected(url) as wire:
+        wire.send(WHOLE)
+        await asyncio.sleep(0.05)
+        for _ in range(20):
+            wire.send(WHOLE * 10_000)
+        await asyncio.sleep(0.3)
+        [connection] = counter.connections
+        assert 0 < len(connection._came) <= 256 * 1024
+        assert takers == []
+        connection.answering.cancel()
+
+
+@given(st.binary(max_size=80), st.lists(st.integers(0, 150), max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_whatever_comes_is_answered_or_handed_over_byte_for_byte(tail, cuts):
+    asyncio.run(_answered_or_handed_over(WHOLE + tail, sorted(cuts)))
+
+
+async def _answered_or_handed_over(data, cuts):
+    takers, written = [], []
+
+    def handler():
+        takers.append(Taker())
+        return takers[-1]
+
+    class Transport(asyncio.Transport):
+        def write(self, data):
+            written.append(data)
+
+        def set_protocol(self, protocol):
+            pass
+
+        def pause_reading(self):
+            pass
+
+        resume_reading = pause_reading
+
+    counter = Counter(
+        Uploads(steps=[], write=None, count=None, look_again=None), accept, handler, asyncio.Event()
+    )
+    loop = asyncio.get_running_loop()
+    connection = DirectConnection(counter, loop)
+    connection.connection_made(Transport())
+    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        if data[start:end]:
+            (takers[0] if takers else connection).data_received(data[start:end])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if not takers and connection._came:
+        connection._hand_over()
+    handed = takers[0].handed if takers else b""
+    assert WHOLE * len(written) + handed == data
+    connection._idle.cancel()
