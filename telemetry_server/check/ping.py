@@ -1,7 +1,7 @@
 """From decoded JSON to a ping we may keep, or to the reasons why not. Pure."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,6 @@ from msgspec import UNSET
 from telemetry_server.check.explain import FieldFault, explain, has_forbidden_character
 from telemetry_server.check.registry import (
     DIGEST_PATTERN,
-    LARGEST_INTEGER,
     NAME_PATTERN,
     Carrier,
     Field,
@@ -25,7 +24,6 @@ from telemetry_server.model import Ping
 
 _NAME = re.compile(NAME_PATTERN)
 _DIGEST = re.compile(DIGEST_PATTERN)
-_INTEGERS = {int}  # bool is another type
 _REMEMBERED_NAMES = 50_000
 _REMEMBERED_FACTS = 200_000
 _IDENTITY = {"ping_id", "sequence", "occurred_at"}
@@ -48,17 +46,26 @@ class PingReader:
         self._known = {section: {f.name for f in fields} for section, fields in registry.sections().items()}
         self._known[""] |= set(self._known) - {""}
         self._above = {level: _fields_above(registry, level) for level in Level}
-        self._sections = [section for section in registry.sections() if section]
-        self._facts, self._details = _by_retention(registry)
+        self._members_above = {level: _members_of(above) for level, above in self._above.items()}
+        facts, details = _by_retention(registry)
+        self._facts, self._details = _Excerpt(facts, "sdk"), _Excerpt(details)
         self._formats = _fields_with_formats(registry)
         self._good_names: set[str] = set()
         self._sound_facts: set[int] = set()
 
-    def read(self, raw: object, sdk: object = None) -> Ping:
-        """The ping in `raw`, which is changed: fields above its level are taken out first.
+    def keep(self, ping: Any, sdk: object = UNSET) -> Ping | None:
+        """The `ping` that was decoded as `strict_upload_type`, without another look at its JSON.
 
-        `sdk` is what the upload says of its client; it is kept among the facts. Raises Refused.
+        None where only `read` can tell what becomes of it: a field is above its level, or a name or
+        digest is not sound. `sdk` is what the upload says of its client; it is kept among the facts.
         """
+        for member in self._members_above[ping.privacy.level]:
+            if getattr(ping, member) is not UNSET:
+                return None
+        return self._keep(ping, sdk)
+
+    def read(self, raw: object, sdk: object = UNSET) -> Ping:
+        """The ping in `raw`, which is changed: fields above its level are taken out first. Raises Refused."""
         if not isinstance(raw, dict):
             raise Refused(explain(raw, self._registry))
         stripped, unknown = self._strip(raw), self._count_unknown(raw)
@@ -68,7 +75,10 @@ class PingReader:
             raise Refused(explain(raw, self._registry) or [FieldFault.unexplained(str(error))]) from None
         if unknown:
             self._refuse_the_unsound(raw)
-        return self._keep(raw, ping, sdk, unknown, stripped)
+        kept = self._keep(ping, sdk, unknown, stripped)
+        if kept is None:
+            raise Refused(explain(raw, self._registry) or [FieldFault.unexplained("a pattern does not hold")])
+        return kept
 
     def _strip(self, raw: dict[str, Any]) -> int:
         privacy = raw.get("privacy")
@@ -85,7 +95,7 @@ class PingReader:
                 unknown += len(value.keys() - known[name])
         return unknown
 
-    def _are_sound(self, ping: Any, facts: str) -> bool:
+    def _are_sound(self, ping: Any, facts: bytes) -> bool:
         """Whether the patterns of names and digests hold, which the types leave to us.
 
         Facts repeat from ping to ping: those seen before are known to be sound.
@@ -122,31 +132,43 @@ class PingReader:
         if faults:
             raise Refused(faults)
 
-    def _keep(self, raw: Any, ping: Any, sdk: object, unknown: int, stripped: int) -> Ping:
+    def _keep(self, ping: Any, sdk: object, unknown: int = 0, stripped: int = 0) -> Ping | None:
+        """None where a name or a digest is not sound."""
         key_digest, ping.license.key_digest = ping.license.key_digest, None
         counters, usage = None, ping.usage
         if usage is not UNSET and usage.features is not UNSET:
             counters, usage.features = usage.features, UNSET
-        members = _members(ping, self._facts)
-        if sdk:
-            members["sdk"] = sdk
-        facts = msgspec.json.encode(members).decode()
-        sound = self._are_sound(ping, facts) and (key_digest is None or _is_digest(key_digest))
-        if not sound or not (
-            counters is None or (self._are_names(counters) and _are_counts(counters.values()))
+        facts = self._facts.of(ping, sdk)
+        if not (
+            self._are_sound(ping, facts)
+            and (key_digest is None or _is_digest(key_digest))
+            and (counters is None or self._are_names(counters))
         ):
-            self._refuse_the_unsound(raw)
+            return None
         return Ping(
             ping.ping_id,
             ping.sequence,
             utc(ping.occurred_at),
             key_digest,
-            facts,
-            msgspec.json.encode(_members(ping, self._details)).decode(),
+            facts.decode(),
+            self._details.of(ping).decode(),
             None if counters is None else orjson.dumps(counters).decode(),
             unknown,
             stripped,
         )
+
+
+class _Excerpt:
+    """Some members of every ping, and what more is given with it, as one JSON object."""
+
+    def __init__(self, members: list[str], *more: str) -> None:
+        self._members = members
+        fields = [(name, Any, UNSET) for name in (*members, *more)]
+        self._type = msgspec.defstruct("Excerpt", fields, gc=False)
+        self._encode = msgspec.json.Encoder().encode
+
+    def of(self, ping: Any, *more: object) -> bytes:
+        return self._encode(self._type(*[getattr(ping, name) for name in self._members], *more))
 
 
 def _values(ping: Any, formats: Iterable[tuple[str, str, Kind]]) -> Iterator[tuple[Kind, Any]]:
@@ -156,10 +178,6 @@ def _values(ping: Any, formats: Iterable[tuple[str, str, Kind]]) -> Iterator[tup
         value = None if holder is UNSET else getattr(holder, name)
         if value is not None and value is not UNSET:
             yield kind, value
-
-
-def _members(ping: Any, names: Iterable[str]) -> dict[str, Any]:
-    return {name: value for name in names if (value := getattr(ping, name)) is not UNSET}
 
 
 def _by_retention(registry: Registry) -> tuple[list[str], list[str]]:
@@ -195,6 +213,11 @@ def _fields_above(registry: Registry, level: Level) -> tuple[Field, ...]:
     return tuple(field for field in registry.of(Carrier.PING) if not level.allows(field.level))
 
 
+def _members_of(fields: Iterable[Field]) -> tuple[str, ...]:
+    """The members of a ping that the fields lie in."""
+    return tuple(dict.fromkeys(field.section or field.name for field in fields))
+
+
 def _fields_with_formats(registry: Registry) -> tuple[tuple[str, str, Kind], ...]:
     kinds = {Kind.NAME, Kind.DIGEST, Kind.DIGESTS}
     return tuple((f.section, f.name, f.kind) for f in registry.of(Carrier.PING) if f.kind in kinds)
@@ -212,9 +235,3 @@ def _take_out(raw: dict[str, Any], field: Field) -> int:
 
 def _is_digest(value: Any) -> bool:
     return type(value) is str and len(value) == 64 and _DIGEST.match(value) is not None  # noqa: PLR2004
-
-
-def _are_counts(values: Collection[Any]) -> bool:
-    return not values or (
-        _INTEGERS.issuperset(map(type, values)) and min(values) >= 0 and max(values) <= LARGEST_INTEGER
-    )

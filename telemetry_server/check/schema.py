@@ -1,7 +1,7 @@
 """What a ping looks like: msgspec types and JSON Schema, both made from the field registry.
 
-The types leave names and digests to `check.ping`: a pattern per feature name costs more than
-all the rest of the validation, and names repeat from ping to ping.
+The types leave the patterns of names and digests to `check.ping`: a pattern per feature name costs
+more than all the rest of the validation, and names repeat from ping to ping.
 """
 
 from datetime import datetime
@@ -25,21 +25,33 @@ from telemetry_server.check.registry import (
 
 def type_of(carrier: Carrier, registry: Registry) -> type[msgspec.Struct]:
     """A struct that accepts the pings or uploads that the registry allows; unknown fields are ignored."""
+    return _struct(carrier.title(), _members(carrier, registry, strict=False), strict=False)
+
+
+def strict_upload_type(registry: Registry) -> type[msgspec.Struct]:
+    """A struct that accepts a whole upload with its pings, if it has no unknown fields anywhere."""
+    ping = _struct("Ping", _members(Carrier.PING, registry, strict=True), strict=True)
+    pings = ("pings", Annotated[list[ping], Meta(min_length=1, max_length=MOST_PINGS)])  # type: ignore[valid-type]
+    return _struct("Upload", [*_members(Carrier.UPLOAD, registry, strict=True), pings], strict=True)
+
+
+def _members(carrier: Carrier, registry: Registry, *, strict: bool) -> list[tuple[Any, ...]]:
     sections = registry.sections(carrier)
     own = [_member(field) for field in sections.pop("")]
-    nested = [_section_member(name, fields) for name, fields in sections.items()]
-    return _struct(carrier.title(), own + nested)
+    return own + [_section_member(name, fields, strict) for name, fields in sections.items()]
 
 
-def _section_member(name: str, fields: tuple[Field, ...]) -> tuple[Any, ...]:
-    struct = _struct(name.title(), [_member(field) for field in fields])
+def _section_member(name: str, fields: tuple[Field, ...], strict: bool) -> tuple[Any, ...]:
+    struct = _struct(name.title(), [_member(field) for field in fields], strict=strict)
     if any(field.required for field in fields):
         return (name, struct)
     return (name, struct | UnsetType, UNSET)
 
 
-def _struct(name: str, members: list[tuple[Any, ...]]) -> type[msgspec.Struct]:
-    return msgspec.defstruct(name, members, kw_only=True, omit_defaults=True, gc=False)
+def _struct(name: str, members: list[tuple[Any, ...]], *, strict: bool) -> type[msgspec.Struct]:
+    return msgspec.defstruct(
+        name, members, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=strict
+    )
 
 
 def _member(field: Field) -> tuple[Any, ...]:
@@ -63,8 +75,11 @@ def _value_type(field: Field) -> Any:
             return Annotated[datetime, Meta(tz=True)]
         case Kind.UUID:
             return UUID
-        case Kind.COUNTERS | Kind.DIGESTS:
-            return Annotated[dict[str, Any], Meta(max_length=field.max_items)]
+        case Kind.COUNTERS:
+            count = Annotated[int, Meta(ge=field.minimum, le=LARGEST_INTEGER)]
+            return Annotated[dict[str, count], Meta(max_length=field.max_items)]
+        case Kind.DIGESTS:
+            return Annotated[dict[str, str], Meta(max_length=field.max_items)]
 
 
 # ── JSON Schema ─────────────────────────────────────────────────────────────────────────────

@@ -14,6 +14,9 @@ from telemetry_server.check.explain import depth, explain
 from telemetry_server.check.ping import PingReader, Refused, check_characters
 from telemetry_server.check.registry import Carrier, Level, load_registry, parse_registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
+from telemetry_server.check.upload import UploadReader
+from telemetry_server.errors import TelemetryError
+from telemetry_server.model import Arrival
 
 WIRE = Path(__file__).parent.parent / "wire"
 VALID = json.loads((WIRE / "pings_valid.json").read_text())
@@ -193,3 +196,86 @@ def test_anything_at_all_is_a_ping_or_is_refused(value):
 
 def test_depth_counts_containers():
     assert [depth(value) for value in (1, {}, [[]], {"a": {"b": [1]}})] == [0, 1, 2, 3]
+
+
+# ── the two ways of reading an upload ───────────────────────────────────────────────────────
+
+
+UPLOADS = UploadReader(REGISTRY)
+VALID_TEXTS = [text_of(entry) for entry in VALID]
+TEXTS = VALID_TEXTS + [text_of(entry) for entry in INVALID]
+ENVELOPES = [
+    b'{"pings": [%s]}',
+    b'{"sdk": {"name": "x", "version": null}, "upload_id": "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11", "pings": [%s]}',
+    b'{"pings": [%s], "sdk": {}, "sent_at": "2026-11-22T10:00:03.120Z"}',
+    b'{"pings": [1], "pings": [%s], "hobby": {"pings": 1}}',
+]
+
+
+def read_upload(read, body):
+    """Everything that a way of reading finds out, or the error it raises."""
+    arrival = Arrival("/v1/pings", "", body, None, None, None, body)
+    try:
+        return read(arrival), arrival.items, arrival.upload_id, arrival.sent_at
+    except (TelemetryError, RecursionError) as error:
+        return type(error), str(error)
+
+
+def both_ways_agree(body):
+    at_once, thoroughly = (
+        read_upload(UPLOADS._read_at_once, body),
+        read_upload(UPLOADS._read_thoroughly, body),
+    )
+    if at_once[0] is True:
+        assert at_once[1:] == thoroughly[1:]
+    return at_once[0]
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES, ids=range(len(ENVELOPES)))
+@pytest.mark.parametrize("entry", VALID + INVALID, ids=lambda entry: entry["name"])
+def test_a_golden_ping_is_read_alike_at_once_and_thoroughly(entry, envelope):
+    both_ways_agree(envelope % text_of(entry))
+
+
+def test_what_our_clients_send_is_read_at_once():
+    for level in Level:
+        sections = {"usage": None} if level is Level.SYSTEM else {}
+        if level is Level.LICENSE:
+            sections = dict.fromkeys(["os", "host", "virtualization", "runtime", "usage"])
+        ping = orjson.dumps(make_ping(1, privacy={"level": level}, **sections))
+        assert both_ways_agree(ENVELOPES[1] % ping) is True
+        assert both_ways_agree(ENVELOPES[0] % b",".join([ping] * 500)) is True
+
+
+@given(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4), st.sampled_from(ENVELOPES), st.data())
+def test_a_damaged_upload_is_read_alike_at_once_and_thoroughly(texts, envelope, data):
+    """Cuts, doubles and replaces parts of uploads, so that what comes out is often still nearly one."""
+    body = envelope % b",".join(texts)
+    for _ in range(data.draw(st.integers(0, 3))):
+        start = data.draw(st.integers(0, len(body)))
+        end = data.draw(st.integers(start, min(len(body), start + 40)))
+        scraps = st.sampled_from(
+            [b"", body[start:end] * 2, b"null", b"1.0", b"-0", b'"', b"{}", b"\\u0000", b"\xff"]
+        )
+        body = body[:start] + data.draw(scraps | st.binary(max_size=3)) + body[end:]
+    both_ways_agree(body)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(VALID_TEXTS), st.sampled_from(sorted(REGISTRY.fields)), JSON_VALUES)
+def test_an_upload_with_any_value_in_any_field_is_read_alike_at_once_and_thoroughly(text, path, value):
+    ping = json.loads(text)
+    upload = {"pings": [ping]}
+    field = REGISTRY.fields[path]
+    holder = ping if field.carrier is Carrier.PING else upload
+    if field.section:
+        holder = holder.setdefault(field.section, {})
+    if isinstance(holder, dict):
+        holder[field.name] = value
+    both_ways_agree(json.dumps(upload).encode())
