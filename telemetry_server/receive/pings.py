@@ -3,16 +3,27 @@
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
+from uuid import UUID
 
 import msgspec
-import orjson
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 from multidict import CIMultiDictProxy
 
 from telemetry_server.errors import BadRequest, TooManyRequests, Unavailable
 from telemetry_server.middleware import problem
-from telemetry_server.model import Arrival, Ping, RefusedPing, Sender, SignedUpload, Status, Step, Written
+from telemetry_server.model import (
+    Arrival,
+    Ping,
+    Reason,
+    RefusedPing,
+    Sender,
+    SignedUpload,
+    Status,
+    Step,
+    Written,
+)
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import read_body
 from telemetry_server.receive.signature import RECEIPT, SIGNATURE, UnknownSigner, receipt
@@ -31,6 +42,30 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
     body: bytes
     receipt: str
+
+
+class _Result(msgspec.Struct, gc=False):
+    """What the answer says of one ping."""
+
+    ping_id: UUID | str | None
+    sequence: int | None
+    status: Status
+    code: Reason | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+
+
+class _Answer(msgspec.Struct, gc=False):
+    """The members of the answer, in the order they are written."""
+
+    upload_id: UUID | None
+    results: list[_Result]
+    missing: tuple[tuple[int, int], ...]
+    next_ping_seconds: int
+    notices: tuple[()]
+    server_time: datetime
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Uploads:
@@ -140,40 +175,29 @@ def _receipted(sender: Sender, sent: bytes, answer: web.Response) -> web.Respons
 
 def _answer(arrival: Arrival, written: Written) -> Accepted:
     sender = arrival.known_sender
-    answer = orjson.dumps(
-        {
-            "upload_id": arrival.upload_id,
-            "results": _results(arrival.items, written),
-            "missing": written.missing,
-            "next_ping_seconds": sender.product.ping_interval_seconds,
-            "notices": [],
-            "server_time": arrival.received_at,
-        },
-        option=orjson.OPT_UTC_Z,
+    answer = _encode(
+        _Answer(
+            arrival.upload_id,
+            _results(arrival.items, written),
+            written.missing,
+            sender.product.ping_interval_seconds,
+            (),
+            arrival.received_at,
+        )
     )
     return Accepted(answer, receipt(sender.secret, arrival.sent, answer))
 
 
-def _results(items: Sequence[Ping | RefusedPing], written: Written) -> list[dict[str, Any]]:
-    results: list[dict[str, Any]] = []
+def _results(items: Sequence[Ping | RefusedPing], written: Written) -> list[_Result]:
+    results: list[_Result] = []
     told: set[int] = set()
     for item in items:
         if isinstance(item, RefusedPing):
-            results.append(_refusal(item))
+            results.append(_Result(item.ping_id, item.sequence, Status.REJECTED, item.reason, item.detail))
             continue
         status = written.others.get(item.sequence, Status.ACCEPTED)
         if status is Status.ACCEPTED and item.sequence in told:
             status = Status.DUPLICATE
         told.add(item.sequence)
-        results.append({"ping_id": item.ping_id, "sequence": item.sequence, "status": status})
+        results.append(_Result(item.ping_id, item.sequence, status))
     return results
-
-
-def _refusal(item: RefusedPing) -> dict[str, Any]:
-    return {
-        "ping_id": item.ping_id,
-        "sequence": item.sequence,
-        "status": Status.REJECTED,
-        "code": item.reason,
-        "detail": item.detail,
-    }
