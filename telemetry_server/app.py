@@ -14,7 +14,13 @@ from telemetry_server import keys
 from telemetry_server.check.registry import load_registry
 from telemetry_server.check.upload import UploadReader
 from telemetry_server.enrich.place import Atlas
-from telemetry_server.enrich.steps import add_place, hash_license_key, mark_doubtful_time, name_state
+from telemetry_server.enrich.steps import (
+    add_place,
+    add_verdict,
+    hash_license_key,
+    mark_doubtful_time,
+    name_state,
+)
 from telemetry_server.jobs import Chore, Job, Shared, running
 from telemetry_server.keyring import Keyring
 from telemetry_server.middleware import for_browsers, no_such_address, no_such_method, told
@@ -35,6 +41,7 @@ from telemetry_server.show.access import guard
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.store.catalogue import Catalogue
 from telemetry_server.store.database import connect_writer, make_pool
+from telemetry_server.store.license_book import LicenseBook
 from telemetry_server.store.products import keep_parent
 from telemetry_server.store.retention import SHORTEN_ADDRESSES
 from telemetry_server.store.shop import Shop
@@ -76,6 +83,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         lanes=settings.writer_lanes,
         most_bytes=settings.most_waiting_mebibytes * 2**20,
     )
+    book = LicenseBook(partial(connect_writer, dsn), most_bytes=settings.most_waiting_mebibytes * 2**20)
 
     async def look_again() -> None:
         await asyncio.to_thread(keyring.reload)
@@ -92,6 +100,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             hash_license_key(keyring),
             name_state(keyring),
         ],
+        know=book.know,
+        judge=add_verdict(book.find, by_address=settings.address_retention_days > 0),
         write=writer.write,
         count=tally.count,
         look_again=Shared(look_again).run,
@@ -122,7 +132,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[keys.KEYRING] = keyring
     app[keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
     _register(app, app[keys.ROUTES], leaving)
-    app.cleanup_ctx.extend([_owned(pool), _owned(catalogue.opened()), _owned(writer)])
+    app.cleanup_ctx.extend([_owned(pool), _owned(catalogue.opened()), _owned(book), _owned(writer)])
     jobs = job_table(settings) if settings.jobs else ()
     app.cleanup_ctx.append(_owned(tally.kept_to_the_last(pool.acquire)))
     app.cleanup_ctx.append(_owned(running(jobs, chores, pool.acquire)))

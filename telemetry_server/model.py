@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, NewType, TypeAlias
+from enum import Enum, StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Final, NewType, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -172,6 +173,32 @@ class License:
     stale: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a verdict looks at of a license; equal for two that grant the same. Environments in lower case."""
+
+    product_id: ProductId
+    status: LicenseStatus
+    type: LicenseType
+    source: LicenseSource | None
+    seats: int | None
+    seats_used: int
+    overage: Overage
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    free_environments: tuple[str, ...]
+    starts_at: datetime | None
+    expires_at: datetime | None
+
+
+class Unknown(Enum):
+    """Not "there is none", but "nobody asked yet"."""
+
+    YET = "unknown yet"
+
+
+UNKNOWN_YET: Final = Unknown.YET
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerPatch:
     """What somebody says of a customer: UNSET stays as it is, None clears; `custom` does so name by name."""
@@ -242,7 +269,8 @@ class Ping(msgspec.Struct, gc=False):
     """A ping that passed `check/`, on its way through the pipeline; later steps fill in the last fields.
 
     `facts` is a JSON object of what stays the same from ping to ping, `details` one of what does not,
-    `features` one of the counters, or None where the ping has none.
+    `features` one of the counters, or None where the ping has none. `license_status`, `license_source`
+    and `environment` are among the facts too.
     """
 
     ping_id: UUID
@@ -254,6 +282,9 @@ class Ping(msgspec.Struct, gc=False):
     features: str | None
     unknown: int
     stripped: int
+    license_status: str = "unlicensed"
+    license_source: str = "unknown"
+    environment: str = "unknown"
     license_key_hash: bytes | None = None
     time_suspect: bool = False
     state: bytes = b""

@@ -155,6 +155,9 @@ class PingReader:
             None if counters is None else orjson.dumps(counters).decode(),
             unknown,
             stripped,
+            ping.license.status,
+            _told(ping.license, "source"),
+            _told(ping.service, "environment"),
         )
 
 
@@ -169,6 +172,12 @@ class _Excerpt:
 
     def of(self, ping: Any, *more: object) -> bytes:
         return self._encode(self._type(*[getattr(ping, name) for name in self._members], *more))
+
+
+def _told(section: Any, name: str) -> str:
+    """A member of a section that may not be there: the database too says "unknown" of what was not told."""
+    value = None if section is UNSET else getattr(section, name)
+    return "unknown" if value is None or value is UNSET else value
 
 
 def _values(ping: Any, formats: Iterable[tuple[str, str, Kind]]) -> Iterator[tuple[Kind, Any]]:

@@ -1,14 +1,18 @@
 """The steps of the pipeline that add what the server knows. Pure: what they need is handed in."""
 
+from collections.abc import Callable
 from dataclasses import fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
+from uuid import UUID
 
 import orjson
 
 from telemetry_server.enrich.place import UNKNOWN, Atlas, Place
+from telemetry_server.enrich.verdict import Claim, judge
+from telemetry_server.errors import Unavailable
 from telemetry_server.keyring import Keyring
-from telemetry_server.model import Arrival, Ping, Step
+from telemetry_server.model import UNKNOWN_YET, Arrival, Grant, Ping, Step, Unknown
 
 OLDEST = timedelta(days=400)
 NEWEST = timedelta(minutes=10)
@@ -33,13 +37,17 @@ def _as_json(place: Place) -> str:
     return orjson.dumps(known).decode()
 
 
+def is_doubtful(occurred_at: datetime, received_at: datetime) -> bool:
+    """Whether an installation's clock was too far off to be believed."""
+    return not received_at - OLDEST <= occurred_at <= received_at + NEWEST
+
+
 def mark_doubtful_time() -> Step:
     """Pings whose time cannot be right are marked, never refused."""
 
     def step(arrival: Arrival) -> None:
-        earliest, latest = arrival.received_at - OLDEST, arrival.received_at + NEWEST
         for item in arrival.items:
-            if isinstance(item, Ping) and not earliest <= item.occurred_at <= latest:
+            if isinstance(item, Ping) and is_doubtful(item.occurred_at, arrival.received_at):
                 item.time_suspect = True
 
     return step
@@ -67,3 +75,39 @@ def name_state(keyring: Keyring) -> Step:
                 item.state = keyring.state_digest(item.facts.encode(), place, item.license_key_hash or b"")
 
     return step
+
+
+def add_verdict(find: Callable[[bytes], Grant | Unknown | None], *, by_address: bool = True) -> Step:
+    """What the license registry says of each claim, as of now. It never shows in the answer.
+
+    `find` gives what the license of a key hash grants, and by now knows all of this upload. Addresses
+    that are not kept are no evidence: `by_address` is False then.
+    """
+
+    def step(arrival: Arrival) -> None:
+        product_id, now = arrival.known_sender.product.id, arrival.received_at
+        address = arrival.address if by_address else None
+        for item in arrival.items:
+            if isinstance(item, Ping):
+                key = item.license_key_hash
+                grant = None if key is None else find(key)
+                if grant is UNKNOWN_YET:
+                    raise Unavailable
+                judgement = judge(_claim(item, product_id, address, now), grant, now)
+                item.verdict = judgement.verdict
+                item.claim_mismatch = judgement.claim_mismatch
+                item.source_mismatch = judgement.source_mismatch
+
+    return step
+
+
+def _claim(ping: Ping, product_id: UUID, address: str | None, now: datetime) -> Claim:
+    return Claim(
+        product_id=product_id,
+        has_key=ping.license_key_hash is not None,
+        status=ping.license_status,
+        source=ping.license_source,
+        environment=ping.environment,
+        address=address,
+        made_at=now if ping.time_suspect else ping.occurred_at,
+    )

@@ -34,6 +34,7 @@ COME_BACK_SECONDS = (5, 60)  # a fleet must not come back at once
 Write: TypeAlias = Callable[[SignedUpload, int], Awaitable[Written]]
 LookAgain: TypeAlias = Callable[[], Awaitable[None]]
 Count: TypeAlias = Callable[[Arrival, Written], None]
+Know: TypeAlias = Callable[[Arrival], Awaitable[None] | None]
 Headers: TypeAlias = CIMultiDictProxy[str]
 
 
@@ -71,7 +72,8 @@ _encode = msgspec.json.Encoder().encode
 class Uploads:
     """The handler of uploads: `steps` run in order, `write` commits, `count` is told what became of it.
 
-    `look_again` takes up products and master keys that are new.
+    `look_again` takes up products and master keys that are new. `judge` is the last step, and waits until
+    its memory has what it asks for: `know` gives None when it has, else something to wait for.
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class Uploads:
         write: Write,
         count: Count,
         look_again: LookAgain,
+        know: Know,
+        judge: Step,
         trusted_proxies: tuple[Network, ...] = (),
         keep_address: bool = True,
     ) -> None:
@@ -88,6 +92,8 @@ class Uploads:
         self._write = write
         self._count = count
         self._look_again = look_again
+        self._know = know
+        self._judge = judge
         self._trusted_proxies = trusted_proxies
         self._keep_address = keep_address
 
@@ -155,6 +161,9 @@ class Uploads:
             pings,
         )
         try:
+            while (remembered := self._know(arrival)) is not None:
+                await remembered
+            self._judge(arrival)
             return await self._write(upload, len(arrival.body))
         except Unavailable as error:
             error.retry_after = random.randint(*COME_BACK_SECONDS)  # noqa: S311  no secret hangs on it

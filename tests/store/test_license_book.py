@@ -1,0 +1,270 @@
+"""The memory of licenses: one query for all who wait, never too old, never too large, never guessing."""
+
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from telemetry_server.errors import Unavailable
+from telemetry_server.keyring import open_keyring
+from telemetry_server.model import (
+    UNKNOWN_YET,
+    Arrival,
+    Author,
+    LicensePatch,
+    LicenseRow,
+    LicenseStatus,
+    Overage,
+    Ping,
+    RefusedPing,
+)
+from telemetry_server.store.database import connect_writer
+from telemetry_server.store.license_book import LicenseBook
+from telemetry_server.store.license_changes import keep_licenses
+from telemetry_server.store.licenses import key_hashes
+from telemetry_server.store.products import add_product
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+class Gate:
+    """A connection whose queries are counted, wait until they may go on, and fail when told to."""
+
+    def __init__(self, dsn):
+        self.dsn, self.queries, self.fails = dsn, [], False
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def connect(self):
+        self.connection = await connect_writer(self.dsn)
+        return self
+
+    async def fetch(self, sql, hashes):
+        self.queries.append(set(hashes))
+        await self.open.wait()
+        if self.fails:
+            raise asyncpg.ConnectionDoesNotExistError
+        return await self.connection.fetch(sql, hashes)
+
+    def is_closed(self):
+        return self.connection.is_closed()
+
+    def terminate(self):
+        self.connection.terminate()
+
+    async def close(self, timeout=None):
+        await self.connection.close()
+
+
+@pytest.fixture
+def keyring(tmp_path):
+    return open_keyring(tmp_path / "keyring.json")
+
+
+@pytest.fixture
+async def keep(connection, keyring):
+    await add_product(connection, "Billing", now=_now())
+
+    async def keep(*keys, **patch):
+        rows = [LicenseRow(n, key, None, LicensePatch(**patch)) for n, key in enumerate(keys, 1)]
+        hashes = await key_hashes(connection, keyring, "billing")
+        await keep_licenses(connection, hashes, rows, by=Author("a test"), now=_now())
+        return [hashes.own(key) for key in keys]
+
+    return keep
+
+
+@pytest.fixture
+def gate(database):
+    return Gate(database)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+async def book(gate, clock):
+    async with LicenseBook(gate.connect, most_keys=100, clock=clock) as book:
+        yield book
+
+
+def _now():
+    return datetime.now(UTC)
+
+
+def stranger(number=0):
+    return number.to_bytes(32, "big")
+
+
+async def test_a_license_is_found_as_it_was_kept_and_a_stranger_is_known_to_be_one(book, keep):
+    [key] = await keep("KEY", seats=3, overage=Overage.HALF, addresses=("192.0.2.0/24", "2001:db8::1"))
+    assert book.find(key) is UNKNOWN_YET
+    await book.load([key, stranger()])
+    grant = book.find(key)
+    assert (grant.seats, grant.overage, grant.seats_used) == (3, Overage.HALF, 0)
+    assert [str(network) for network in grant.networks] == ["192.0.2.0/24", "2001:db8::1/128"]
+    assert book.find(stranger()) is None
+
+
+async def test_the_key_of_another_products_license_is_found_too(book, keep, connection, keyring):
+    await add_product(connection, "Hosting", now=_now())
+    await keep("KEY")
+    key = keyring.hash_of_key("hosting", "KEY")
+    await book.load([key])
+    assert book.find(key).product_id == await connection.fetchval(
+        "SELECT product_id FROM products WHERE slug = 'billing'"
+    )
+
+
+async def test_equal_licenses_take_their_memory_once(book, keep):
+    one, two = await keep("ONE", "TWO")
+    await book.load([one, two])
+    assert book.find(one) is book.find(two)
+
+
+async def test_all_who_wait_share_one_query(book, gate):
+    gate.open.clear()
+    first = asyncio.create_task(book.load([stranger(0)]))
+    while not gate.queries:
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(book.load([stranger(n), stranger(n + 1)])) for n in range(1, 50)]
+    await asyncio.sleep(0.01)
+    assert gate.queries == [{stranger(0)}]
+    gate.open.set()
+    await asyncio.gather(first, *others)
+    assert gate.queries[1:] == [{stranger(n) for n in range(1, 51)}]
+    assert {book.find(stranger(n)) for n in range(51)} == {None}
+
+
+async def test_what_is_known_is_not_asked_again(book, gate):
+    await book.load([stranger(1)])
+    await book.load([stranger(1), stranger(2)])
+    await book.load([])
+    assert gate.queries == [{stranger(1)}, {stranger(2)}]
+
+
+async def test_nothing_is_older_than_thirty_seconds(book, clock, keep):
+    """Whenever it was asked, and however rarely: a fixed rhythm must not keep anything for longer."""
+    [key] = await keep("KEY")
+    for pause in (1, 5, 11, 13, 23):
+        await book.load([key])
+        born = clock.now
+        while book.find(key) is not UNKNOWN_YET:
+            assert clock.now - born < 25, pause
+            clock.now += pause
+
+
+async def test_a_change_of_the_registry_is_known_within_thirty_seconds(book, clock, keep):
+    [key] = await keep("KEY")
+    await book.load([key])
+    await keep("KEY", status=LicenseStatus.REVOKED)
+    assert book.find(key).status == "active"
+    clock.now += 30
+    await book.load([key])
+    assert book.find(key).status == "revoked"
+
+
+async def test_the_memory_is_bounded(book):
+    await book.load([stranger(n) for n in range(1000)])
+    known = [n for n in range(1000) if book.find(stranger(n)) is not UNKNOWN_YET]
+    assert len(known) <= 100
+    await book.load([stranger(1)])
+    assert book.find(stranger(1)) is None
+
+
+async def test_what_cannot_be_asked_stays_unknown_and_everybody_who_waits_is_told(book, gate):
+    gate.open.clear()
+    waiting = [asyncio.create_task(book.load([stranger(n)])) for n in range(3)]
+    await asyncio.sleep(0.01)
+    gate.fails = True
+    gate.open.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(result) for result in results} == {Unavailable}
+    assert book.find(stranger(0)) is UNKNOWN_YET
+    gate.fails = False
+    await book.load([stranger(0)])
+    assert book.find(stranger(0)) is None
+
+
+async def test_a_database_that_is_away_is_unavailable(short_directory):
+    nowhere = f"postgresql://postgres@/telemetry?host={short_directory}"
+    async with LicenseBook(partial(connect_writer, nowhere)) as book:
+        with pytest.raises(Unavailable):
+            await book.load([stranger(1)])
+        assert book.find(stranger(1)) is UNKNOWN_YET
+
+
+async def test_a_connection_that_dies_is_replaced(database, cluster):
+    name = database.partition("?")[0].rpartition("/")[2]
+    async with LicenseBook(partial(connect_writer, database)) as book:
+        await book.load([stranger(1)])
+        await cluster.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        with suppress(Unavailable):  # where it was not noticed before
+            await book.load([stranger(2)])
+        await book.load([stranger(2)])
+        assert book.find(stranger(2)) is None
+
+
+async def test_who_joined_one_that_gave_up_is_answered_all_the_same(book, gate):
+    gate.open.clear()
+    first = asyncio.create_task(book.load([stranger(1)]))
+    await asyncio.sleep(0.01)
+    leader = asyncio.create_task(book.load([stranger(2)]))
+    await asyncio.sleep(0)
+    joined = asyncio.create_task(book.load([stranger(3)]))
+    await asyncio.sleep(0)
+    leader.cancel()
+    first.cancel()
+    await asyncio.gather(first, leader, return_exceptions=True)
+    gate.open.set()
+    await asyncio.wait_for(joined, 10)
+    assert book.find(stranger(3)) is None
+
+
+# ── for an upload ───────────────────────────────────────────────────────────────────────────
+
+
+def arrival(*keys, size=10):
+    pings = [
+        Ping(uuid4(), n, _now(), None, "{}", "{}", None, 0, 0, license_key_hash=key)
+        for n, key in enumerate(keys, 1)
+    ]
+    refused = RefusedPing(None, None, "malformed", "")
+    return Arrival("", "", b"", None, None, _now(), body=b"x" * size, items=[*pings, refused])
+
+
+async def test_an_upload_waits_only_for_what_is_not_known(book):
+    assert book.know(arrival(None, None)) is None
+    one = arrival(stranger(1), None, stranger(2))
+    await book.know(one)
+    assert book.know(one) is None
+
+
+async def test_no_more_waits_than_memory_allows(gate):
+    gate.open.clear()
+    async with LicenseBook(gate.connect, most_bytes=100) as book:
+        waiting = asyncio.create_task(_wait(book, arrival(stranger(1), size=60)))
+        await asyncio.sleep(0.01)
+        with pytest.raises(Unavailable):
+            await book.know(arrival(stranger(2), size=60))
+        gate.open.set()
+        await waiting
+        await book.know(arrival(stranger(2), size=60))
+
+
+async def _wait(book, upload):
+    await book.know(upload)
