@@ -34,6 +34,7 @@ from telemetry_server.receive.signature import Verifier, refuse_unsigned
 from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.rollup import upkeep
 from telemetry_server.rollup.hostnames import LOOK_UP_HOSTNAMES, look_up_hostnames
+from telemetry_server.rollup.judging import JUDGE_INSTALLATIONS, judge_installations
 from telemetry_server.rollup.lives import WATCH_DEADLINES, watch_deadlines
 from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
@@ -65,6 +66,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job("forget deliveries", upkeep.forget_deliveries, every=timedelta(days=1)),
         Job(WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
         *([hostnames] if settings.reverse_dns else []),
+        Job(JUDGE_INSTALLATIONS, judge_installations, every=timedelta(seconds=20)),
     )
 
 

@@ -191,13 +191,13 @@ class Atlas:
 
 def is_public(address: str) -> bool:
     """Whether it is an address that others may know something of. Raises ValueError if it is none."""
-    return not is_local(_plain(address))
+    return not _is_local(_plain(address))
 
 
 def _place(databases: Iterable[Database], lists: Hosting, address: Address | str) -> Place:
     """Raises ValueError if `address` isn't one."""
     address = _plain(address)
-    return UNKNOWN if is_local(address) else _ask(databases, lists, address)
+    return UNKNOWN if _is_local(address) else _ask(databases, lists, address)
 
 
 def _plain(address: Address | str) -> Address:
@@ -209,8 +209,7 @@ def _plain(address: Address | str) -> Address:
     return address
 
 
-def is_local(address: Address) -> bool:
-    """Whether the address says nothing of where in the world it is: private, loopback, link-local."""
+def _is_local(address: Address) -> bool:
     number = int(address)
     for network, mask in _LOCAL[address.version]:  # noqa: SIM110 - half the time of any()
         if number & mask == network:

@@ -47,7 +47,7 @@ from uuid import UUID
 
 import msgspec
 
-from telemetry_server.enrich.place import is_local
+from telemetry_server.enrich.place import is_public
 from telemetry_server.model import Grant, LicenseStatus, LicenseType, Overage, Verdict
 
 UNKNOWN_SOURCE = "unknown"
@@ -150,7 +150,7 @@ def _is_elsewhere(address: str | None, networks: tuple[IPv4Network | IPv6Network
     if address is None or "/" in address:
         return False
     where = ip_address(address)
-    return not is_local(where) and not any(where in network for network in networks)
+    return is_public(address) and not any(where in network for network in networks)
 
 
 def _contradicted(claim: Claim, grant: Grant, verdict: Verdict) -> bool:

@@ -10,11 +10,11 @@ SQL = load("marks")
 
 
 async def reached(connection: asyncpg.Connection, name: str) -> datetime | None:
-    """Up to when the job has seen the pings; None before its first run."""
+    """Up to when the job has seen what there was; None before its first run."""
     reached_at: datetime | None = await connection.fetchval(SQL["reached"], name)
     return reached_at
 
 
 async def reach(connection: asyncpg.Connection, name: str, reached_at: datetime) -> None:
-    """From now on, it has seen them up to then."""
+    """From now on, it has seen that up to then."""
     await connection.execute(SQL["reach"], name, reached_at)

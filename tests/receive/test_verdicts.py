@@ -114,3 +114,16 @@ async def test_an_address_that_is_never_kept_is_no_evidence(make_server, connect
     await send(installation, ping, "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11")
     [row] = await server.fetch("SELECT verdict, client_address FROM pings")
     assert tuple(row) == ("valid", None)
+
+
+async def test_a_license_is_known_to_the_running_server_soon_after_it_was_imported(server, connection):
+    """The job looks every twenty seconds; run by hand it need not be waited for."""
+    installation = await Installation.enrolled(server)
+    await installation.send(installation.ping(license=license_of(server, "KEY")))
+    assert await server.fetchval("SELECT verdict FROM installation_facts") == "unknown_key"
+    hashes = await key_hashes(connection, open_keyring(server.data / "keyring.json"), server.product_slug)
+    row = LicenseRow(1, "KEY", None, LicensePatch())
+    await keep_licenses(connection, hashes, [row], by=Author("a test"), now=NOW)
+    server.command("run", "judge", "installations")
+    assert await server.fetchval("SELECT verdict FROM installation_facts") == "valid"
+    assert await server.fetchval("SELECT verdict FROM pings") == "unknown_key"

@@ -117,7 +117,7 @@ CREATE TABLE licenses (
 CREATE INDEX licenses_of_customer ON licenses (customer_id);
 CREATE INDEX licenses_of_product ON licenses (product_id, license_id);
 CREATE INDEX licenses_by_order ON licenses (order_reference);
-CREATE INDEX licenses_by_expiry ON licenses (expires_at);
+CREATE INDEX licenses_by_expiry ON licenses (expires_at, license_id);
 CREATE INDEX licenses_by_start ON licenses (starts_at);
 CREATE INDEX licenses_stale ON licenses (license_id) WHERE stale;
 COMMENT ON TABLE licenses IS
@@ -205,7 +205,8 @@ CREATE INDEX installation_facts_by_country ON installation_facts (country, insta
 CREATE INDEX installation_facts_by_asn ON installation_facts (asn, installation_id);
 CREATE INDEX installation_facts_by_version ON installation_facts (version, installation_id);
 CREATE INDEX installation_facts_by_life ON installation_facts (life, installation_id);
-CREATE INDEX installation_facts_by_key ON installation_facts (license_key_hash) WHERE license_key_hash IS NOT NULL;
+CREATE INDEX installation_facts_by_key ON installation_facts (license_key_hash, installation_id)
+    WHERE license_key_hash IS NOT NULL;
 CREATE INDEX installation_facts_by_counted_key ON installation_facts (counted_key_hash) WHERE counted_key_hash IS NOT NULL;
 CREATE INDEX installation_facts_of_license ON installation_facts (license_id) WHERE license_id IS NOT NULL;
 CREATE INDEX installation_facts_due ON installation_facts (due_at);
@@ -219,8 +220,9 @@ COMMENT ON COLUMN installation_facts.vm IS
 COMMENT ON COLUMN installation_facts.verdict IS
     'What the registry says today of the newest claim; pings.verdict is what it said at the time.';
 COMMENT ON COLUMN installation_facts.judge_again IS
-    'Its key, its life or its environment changed: the seats of its license, and of counted_key_hash, the one it '
-    'was counted on before, are to be counted anew. Taken back by the job "judge installations".';
+    'Its key, life, environment or verdict changed: the seats of its license, and of counted_key_hash, the one it '
+    'was counted on before, are to be counted anew, and it is to be judged by what the registry says now. Taken '
+    'back by the job "judge installations".';
 COMMENT ON COLUMN installation_facts.due_at IS
     'When its life may change next. A ping leaves it alone: whoever finds it over looks at last_received_at.';
 
@@ -336,8 +338,8 @@ CREATE TABLE rollup_marks (
     reached_at timestamptz NOT NULL
 );
 COMMENT ON TABLE rollup_marks IS
-    'A row is up to when, by the server''s clock, a job has seen the pings. Written by the roll-up jobs, and by '
-    '"watch deadlines", "shorten addresses" and "erase addresses".';
+    'A row is up to when, by the server''s clock, a job has seen what there was. Written by the roll-up jobs, and by '
+    '"watch deadlines", "judge installations" (licenses that expire), "shorten addresses" and "erase addresses".';
 
 CREATE TABLE days_due (
     product_id uuid NOT NULL,
@@ -487,3 +489,19 @@ JOIN products AS p USING (product_id)
 JOIN states AS s ON s.installation_id = g.installation_id AND s.state = g.state;
 COMMENT ON VIEW v_pings IS
     'Every ping that counts, with the facts of the state it was in as columns. Places are approximate.';
+
+CREATE VIEW v_unknown_keys AS
+SELECT p.slug                                   AS product,
+       encode(f.license_key_hash, 'hex')        AS key_hash,
+       max(s.facts #>> '{license,key_hint}')    AS key_hint,
+       count(*)                                 AS installations,
+       min(i.first_received_at)                 AS first_received_at,
+       max(i.last_received_at)                  AS last_received_at
+FROM installation_facts AS f
+JOIN installations AS i USING (installation_id)
+JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
+JOIN products AS p ON p.product_id = f.product_id
+WHERE f.verdict = 'unknown_key' AND f.license_key_hash IS NOT NULL
+GROUP BY p.slug, f.license_key_hash;
+COMMENT ON VIEW v_unknown_keys IS
+    'Every key that copies use today and no license has. A license that is imported later takes it out.';

@@ -92,4 +92,5 @@ WITH added AS (
 SELECT DISTINCT license_id FROM added;
 
 -- name: mark_stale
-UPDATE licenses SET stale = true WHERE license_id = ANY ($1::uuid[]) AND NOT stale;
+-- Writes those that are stale already too: whoever is judging by them just now sees that something changed.
+UPDATE licenses SET stale = true WHERE license_id = ANY ($1::uuid[]);

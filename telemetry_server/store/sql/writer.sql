@@ -128,7 +128,9 @@ WITH upload AS MATERIALIZED (
            excluded.cloud, excluded.country, excluded.asn, excluded.hosting, excluded.license_key_hash,
            excluded.verdict, excluded.claim_mismatch, excluded.source_mismatch, excluded.judged_at),
         judge_again = f.judge_again OR f.life = 'lost' OR f.environment <> excluded.environment
-                      OR f.license_key_hash IS DISTINCT FROM excluded.license_key_hash,
+                      OR f.license_key_hash IS DISTINCT FROM excluded.license_key_hash
+                      OR (f.verdict, f.claim_mismatch, f.source_mismatch)
+                         <> (excluded.verdict, excluded.claim_mismatch, excluded.source_mismatch),
         life        = CASE f.life WHEN 'late' THEN 'active' WHEN 'lost' THEN 'returned' ELSE f.life END,
         life_since  = CASE WHEN f.life IN ('late', 'lost') THEN excluded.life_since ELSE f.life_since END,
         due_at      = CASE WHEN f.life IN ('late', 'lost') THEN excluded.due_at ELSE f.due_at END

@@ -1,0 +1,168 @@
+"""The job "judge installations": what the registry says today, of every installation it concerns.
+
+Ingest judges each claim by what it remembers of the registry. This job follows what happens without a
+ping: a license changed, expired, or has more copies on it than seats; a copy changed its key, was lost,
+came back, or was judged by a memory half a minute old. First come the installations that changed: the
+seats of their licenses are counted, and where that makes a license exceeded, or no longer, all its
+installations are due. Then come the installations of all licenses that changed or expired.
+
+Each step can be repeated and writes what is there before it takes the mark back that led to it, so the
+job may be killed anywhere. Only a few hundred licenses and a thousand installations are in memory.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from telemetry_server.enrich.steps import is_doubtful
+from telemetry_server.enrich.verdict import Claim, is_exceeded, judge, takes_seat
+from telemetry_server.model import Grant, Life
+from telemetry_server.store import judging, marks
+from telemetry_server.store.judging import Registered, Ruling, Standing
+
+JUDGE_INSTALLATIONS = "judge installations"
+
+_LICENSES = 200
+_INSTALLATIONS = 1000
+
+Granted: TypeAlias = Mapping[bytes, tuple[UUID, Grant]]
+
+
+async def judge_installations(connection: Any, now: datetime) -> str:
+    """Brings every verdict, and the seats in use, up to date with the registry."""
+    run = _Run(connection, now)
+    since = await marks.reached(connection, JUDGE_INSTALLATIONS) or now
+    await run.judge_what_changed()
+    await run.judge_by_stale_licenses()
+    await run.judge_by_expired_licenses(since)
+    await marks.reach(connection, JUDGE_INSTALLATIONS, now)
+    return f"looked at {run.looked_at} installations and wrote what is said of {run.written}"
+
+
+class _Run:
+    """One run of the job; its clock starts at `now`."""
+
+    def __init__(self, connection: Any, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+        self._began = time.monotonic()
+        self.looked_at = 0
+        self.written = 0
+
+    async def judge_what_changed(self) -> None:
+        after = judging.LOWEST
+        while due := await judging.installations_due(self._connection, after, _INSTALLATIONS):
+            after = due[-1].installation_id
+            await self._judge_due(due)
+
+    async def judge_by_stale_licenses(self) -> None:
+        after = judging.LOWEST
+        while stale := await judging.stale_licenses(self._connection, after, _LICENSES):
+            after = stale[-1]
+            await self._judge_by(stale)
+
+    async def judge_by_expired_licenses(self, since: datetime) -> None:
+        after = (since, judging.LOWEST)
+        while expired := await judging.expired_licenses(self._connection, since, self._now, after, _LICENSES):
+            after = expired[-1]
+            await self._judge_by([license_id for _, license_id in expired])
+
+    async def _judge_due(self, due: Sequence[Standing]) -> None:
+        """The seats come first: were they counted after the mark was taken back, a kill would lose them."""
+        owners = await judging.licenses_of_keys(self._connection, _keys(due))
+        licenses = await judging.licenses_to_judge_by(self._connection, set(owners.values()))
+        seats = await self._count(licenses)
+        busy = await self._write_seats(licenses, seats)
+        granted = _granted(licenses, seats)
+        at = self._moment()
+        rulings = [
+            _ruling(each, granted, at, settled=busy.isdisjoint(map(owners.get, _keys([each]))))
+            for each in due
+        ]
+        await self._write(rulings, at)
+
+    async def _judge_by(self, license_ids: Sequence[UUID]) -> None:
+        licenses = await judging.licenses_to_judge_by(self._connection, license_ids)
+        seats = await self._count(licenses)
+        granted = _granted(licenses, seats)
+        after = judging.FIRST_KEY
+        while standing := await judging.installations_on_keys(
+            self._connection, granted, after, _INSTALLATIONS
+        ):
+            last, at = standing[-1], self._moment()
+            assert last.key_hash is not None
+            after = (last.key_hash, last.installation_id)
+            await self._write([_ruling(each, granted, at, settled=False) for each in standing], at)
+        await judging.settle_licenses(self._connection, ((each, seats[each.license_id]) for each in licenses))
+
+    async def _write(self, rulings: Sequence[Ruling], at: datetime) -> None:
+        news = [ruling for ruling in rulings if ruling.settled or ruling.differs]
+        self.looked_at += len(rulings)
+        self.written += await judging.write_judgements(self._connection, news, at)
+
+    async def _count(self, licenses: Iterable[Registered]) -> dict[UUID, int]:
+        """How many installations take a seat of each license: on its key, for its product."""
+        owners = {key_hash: each for each in licenses for key_hash in each.own_keys}
+        seats: dict[UUID, int] = defaultdict(int)
+        for copies in await judging.count_on_keys(self._connection, owners):
+            owner = owners[copies.key_hash]
+            if owner.grant.product_id == copies.product_id and takes_seat(copies.environment, owner.grant):
+                seats[owner.license_id] += copies.count
+        return seats
+
+    async def _write_seats(self, licenses: Iterable[Registered], seats: Mapping[UUID, int]) -> set[UUID]:
+        """Gives the licenses whose seats could not be written: they are being changed just now."""
+        counted = [
+            (
+                each.license_id,
+                used,
+                is_exceeded(each.grant) != is_exceeded(replace(each.grant, seats_used=used)),
+            )
+            for each in licenses
+            if (used := seats[each.license_id]) != each.grant.seats_used
+        ]
+        written = await judging.write_seats(self._connection, counted)
+        return {license_id for license_id, *_ in counted} - written
+
+    def _moment(self) -> datetime:
+        return self._now + timedelta(seconds=time.monotonic() - self._began)
+
+
+def _keys(standing: Iterable[Standing]) -> set[bytes]:
+    """The keys they have, and those they were counted on before."""
+    keys = {key for each in standing for key in (each.key_hash, each.counted_key_hash)}
+    return {key for key in keys if key is not None}
+
+
+def _granted(licenses: Iterable[Registered], seats: Mapping[UUID, int]) -> Granted:
+    """What is granted by key, with the seats as just counted."""
+    return {
+        key_hash: (each.license_id, grant)
+        for each in licenses
+        for grant in (replace(each.grant, seats_used=seats[each.license_id]),)
+        for key_hash in each.keys
+    }
+
+
+def _ruling(standing: Standing, granted: Granted, at: datetime, *, settled: bool) -> Ruling:
+    license_id, grant = granted.get(standing.key_hash or b"", (None, None))
+    return Ruling(standing, judge(_claim(standing), grant, at), license_id, settled)
+
+
+def _claim(standing: Standing) -> Claim:
+    """The newest claim, read as ingest reads it."""
+    made_at, received_at = standing.last_occurred_at, standing.last_received_at
+    return Claim(
+        product_id=standing.product_id,
+        has_key=standing.key_hash is not None,
+        status=standing.license_status,
+        source=standing.license_source,
+        environment=standing.environment,
+        address=standing.client_address,
+        made_at=received_at if is_doubtful(made_at, received_at) else made_at,
+        lost=standing.life == Life.LOST,
+    )

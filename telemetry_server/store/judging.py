@@ -1,0 +1,206 @@
+"""What the job "judge installations" reads and writes: licenses, and installations as they are now.
+
+Licenses are small and stay where they are; installations may be spread over many servers. So no
+statement joins the two, and rows of installations are never locked before they are written: what was
+judged is written where the row is still as it was, and judged again where it is not.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from telemetry_server.enrich.verdict import Judgement
+from telemetry_server.model import Grant, Life, ProductId, Verdict
+from telemetry_server.store.license_book import grant_of
+from telemetry_server.store.queries import load
+
+SQL = load("judging")
+
+LOWEST = UUID(int=0)
+FIRST_KEY: "KeyPlace" = (b"", LOWEST)
+
+KeyPlace: TypeAlias = tuple[bytes, UUID]
+ExpiryPlace: TypeAlias = tuple[datetime, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A license: what it grants, and the hashes of its keys, under its own product's slug and all."""
+
+    license_id: UUID
+    version: str
+    grant: Grant
+    own_keys: frozenset[bytes]
+    keys: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """So many installations that are not lost have that key."""
+
+    key_hash: bytes
+    product_id: ProductId
+    environment: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An installation: its newest claim, and what is said of it now. In the order of the SQL's columns."""
+
+    installation_id: UUID
+    product_id: ProductId
+    key_hash: bytes | None
+    counted_key_hash: bytes | None
+    license_status: str
+    license_source: str
+    environment: str
+    life: Life
+    client_address: str | None
+    last_occurred_at: datetime
+    last_received_at: datetime
+    verdict: Verdict
+    claim_mismatch: bool
+    source_mismatch: bool
+    license_id: UUID | None
+    judged_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What is to be said of an installation; `settled`: the seats its change touched are counted too."""
+
+    standing: Standing
+    judgement: Judgement
+    license_id: UUID | None
+    settled: bool
+
+    @property
+    def differs(self) -> bool:
+        """Whether it says anything new."""
+        was, said = self.standing, self.judgement
+        return (was.verdict, was.claim_mismatch, was.source_mismatch, was.license_id) != (
+            said.verdict,
+            said.claim_mismatch,
+            said.source_mismatch,
+            self.license_id,
+        )
+
+
+# ── licenses ────────────────────────────────────────────────────────────────────────────────
+
+
+async def stale_licenses(connection: asyncpg.Connection, after: UUID, limit: int) -> list[UUID]:
+    """Licenses that changed since their installations were judged."""
+    return [row["license_id"] for row in await connection.fetch(SQL["stale_licenses"], after, limit)]
+
+
+async def expired_licenses(
+    connection: asyncpg.Connection, since: datetime, until: datetime, after: ExpiryPlace, limit: int
+) -> list[ExpiryPlace]:
+    """Licenses that expired after `since` and until `until`, in the order in which they did."""
+    rows = await connection.fetch(SQL["expired_licenses"], since, until, *after, limit)
+    return [(row["expires_at"], row["license_id"]) for row in rows]
+
+
+async def licenses_of_keys(connection: asyncpg.Connection, hashes: Collection[bytes]) -> dict[bytes, UUID]:
+    """Which license has which of these keys."""
+    if not hashes:
+        return {}
+    return dict(await connection.fetch(SQL["licenses_of_keys"], list(hashes)))
+
+
+async def licenses_to_judge_by(
+    connection: asyncpg.Connection, license_ids: Collection[UUID]
+) -> list[Registered]:
+    if not license_ids:
+        return []
+    return [
+        Registered(
+            row["license_id"],
+            row["version"],
+            grant_of(row),
+            frozenset(row["own_keys"]),
+            frozenset(row["keys"]),
+        )
+        for row in await connection.fetch(SQL["licenses_to_judge_by"], list(license_ids))
+    ]
+
+
+async def write_seats(connection: asyncpg.Connection, counted: Sequence[tuple[UUID, int, bool]]) -> set[UUID]:
+    """Of each license its seats, and whether all its installations are to be judged anew.
+
+    Gives those it wrote; the others are being changed just now.
+    """
+    if not counted:
+        return set()
+    rows = await connection.fetch(SQL["count_seats"], *map(list, zip(*counted, strict=True)))
+    return {row["license_id"] for row in rows}
+
+
+async def settle_licenses(connection: asyncpg.Connection, judged: Iterable[tuple[Registered, int]]) -> None:
+    """Writes the seats of licenses, which are stale no more; but not of those that changed meanwhile."""
+    rows = [(each.license_id, each.version, seats) for each, seats in judged]
+    if rows:
+        await connection.execute(SQL["settle_licenses"], *map(list, zip(*rows, strict=True)))
+
+
+# ── installations ───────────────────────────────────────────────────────────────────────────
+
+
+async def count_on_keys(connection: asyncpg.Connection, hashes: Collection[bytes]) -> list[Copies]:
+    if not hashes:
+        return []
+    return [Copies(*row) for row in await connection.fetch(SQL["count_on_keys"], list(hashes))]
+
+
+async def installations_due(connection: asyncpg.Connection, after: UUID, limit: int) -> list[Standing]:
+    """Those that changed, in the order of their ids."""
+    return [Standing(*row) for row in await connection.fetch(SQL["installations_due"], after, limit)]
+
+
+async def installations_on_keys(
+    connection: asyncpg.Connection, hashes: Collection[bytes], after: KeyPlace, limit: int
+) -> list[Standing]:
+    """Those that have one of these keys, key by key."""
+    if not hashes:
+        return []
+    rows = await connection.fetch(SQL["installations_on_keys"], list(hashes), *after, limit)
+    return [Standing(*row) for row in rows]
+
+
+async def write_judgements(connection: asyncpg.Connection, rulings: Sequence[Ruling], at: datetime) -> int:
+    """Writes what is said at that moment; gives of how many. Who changed meanwhile is judged again."""
+    if not rulings:
+        return 0
+    text = orjson.dumps([_row(ruling) for ruling in rulings], default=str).decode()
+    async with connection.transaction():
+        await connection.execute(SQL["plan_by_key"])
+        written = {
+            row["installation_id"] for row in await connection.fetch(SQL["write_judgements"], text, at)
+        }
+    changed = [r.standing.installation_id for r in rulings if r.standing.installation_id not in written]
+    if changed:
+        await connection.execute(SQL["judge_again"], changed)
+    return len(written)
+
+
+def _row(ruling: Ruling) -> dict[str, object]:
+    was, said = ruling.standing, ruling.judgement
+    return {
+        "installation_id": was.installation_id,
+        "seen_judged_at": was.judged_at,
+        "seen_life": was.life,
+        "seen_address": was.client_address,
+        "seen_verdict": was.verdict,
+        "verdict": said.verdict,
+        "claim_mismatch": said.claim_mismatch,
+        "source_mismatch": said.source_mismatch,
+        "license_id": ruling.license_id,
+        "settled": ruling.settled,
+    }

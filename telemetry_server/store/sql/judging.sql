@@ -1,0 +1,131 @@
+-- name: stale_licenses
+SELECT license_id FROM licenses WHERE stale AND license_id > $1 ORDER BY license_id LIMIT $2;
+
+-- name: expired_licenses
+-- Those that expired after the moment $1 and until $2, beyond the key $3, $4.
+SELECT license_id, expires_at
+FROM licenses
+WHERE expires_at > $1 AND expires_at <= $2 AND (expires_at, license_id) > ($3, $4)
+ORDER BY expires_at, license_id
+LIMIT $5;
+
+-- name: licenses_of_keys
+SELECT k.key_hash, k.license_id FROM license_keys AS k WHERE k.key_hash = ANY ($1::bytea[]);
+
+-- name: licenses_to_judge_by
+-- What the licenses grant, the hashes of their keys (under the slug of their own product, and all), and the
+-- version of the row.
+SELECT l.license_id, l.xmin::text AS version, l.product_id, l.status, l.type, l.source, l.seats, l.seats_used,
+       l.overage, l.addresses, l.free_environments, l.starts_at, l.expires_at,
+       ARRAY(SELECT k.key_hash FROM license_keys AS k
+             WHERE k.license_id = l.license_id AND k.product_id = l.product_id) AS own_keys,
+       ARRAY(SELECT k.key_hash FROM license_keys AS k WHERE k.license_id = l.license_id) AS keys
+FROM licenses AS l
+WHERE l.license_id = ANY ($1::uuid[]);
+
+-- name: count_on_keys
+-- How many copies that are not lost have each of these keys, by product and environment.
+SELECT license_key_hash, product_id, environment, count(*) AS copies
+FROM installation_facts
+WHERE license_key_hash IS NOT NULL AND license_key_hash = ANY ($1::bytea[]) AND life <> 'lost'
+GROUP BY license_key_hash, product_id, environment;
+
+-- name: installations_due
+-- Those whose key, life, environment or verdict changed, beyond the installation $1.
+SELECT f.installation_id, f.product_id, f.license_key_hash, f.counted_key_hash, f.license_status,
+       f.license_source, f.environment, f.life, abbrev(i.client_address) AS client_address,
+       i.last_occurred_at, i.last_received_at, f.verdict, f.claim_mismatch, f.source_mismatch, f.license_id,
+       f.judged_at
+FROM installation_facts AS f
+JOIN installations AS i USING (installation_id)
+WHERE f.judge_again AND f.installation_id > $1
+ORDER BY f.installation_id
+LIMIT $2;
+
+-- name: installations_on_keys
+-- Those with one of the keys $1, beyond the key $2 and the installation $3. IS NOT NULL is for the index.
+SELECT f.installation_id, f.product_id, f.license_key_hash, f.counted_key_hash, f.license_status,
+       f.license_source, f.environment, f.life, abbrev(i.client_address) AS client_address,
+       i.last_occurred_at, i.last_received_at, f.verdict, f.claim_mismatch, f.source_mismatch, f.license_id,
+       f.judged_at
+FROM installation_facts AS f
+JOIN installations AS i USING (installation_id)
+WHERE f.license_key_hash IS NOT NULL AND f.license_key_hash = ANY ($1::bytea[])
+  AND (f.license_key_hash, f.installation_id) > ($2, $3)
+ORDER BY f.license_key_hash, f.installation_id
+LIMIT $4;
+
+-- name: plan_by_key
+-- Until the transaction ends: the rows of a list are found and locked one after the other, in its order.
+SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+       set_config('enable_seqscan', 'off', true);
+
+-- name: write_judgements
+-- Writes what is said of installations at the moment $2, where they are still as they were when that was
+-- found out: every write of the writer moves judged_at, the job "watch deadlines" moves the life.
+-- Gives those it wrote. Rows are locked in the order of installation_id, as the writer does.
+WITH judged AS MATERIALIZED (
+    SELECT *
+    FROM jsonb_to_recordset($1::jsonb) AS j (
+        installation_id uuid, seen_judged_at timestamptz, seen_life text, seen_address text,
+        seen_verdict text, verdict text, claim_mismatch boolean, source_mismatch boolean, license_id uuid,
+        settled boolean
+    )
+    ORDER BY installation_id
+), written AS (
+    UPDATE installation_facts AS f SET
+        verdict          = j.verdict,
+        claim_mismatch   = j.claim_mismatch,
+        source_mismatch  = j.source_mismatch,
+        license_id       = j.license_id,
+        judged_at        = $2,
+        counted_key_hash = CASE WHEN j.settled THEN f.license_key_hash ELSE f.counted_key_hash END,
+        judge_again      = f.judge_again AND NOT j.settled
+    FROM judged AS j
+    JOIN installations AS i ON i.installation_id = j.installation_id
+    WHERE f.installation_id = j.installation_id
+      AND f.judged_at = j.seen_judged_at
+      AND f.life = j.seen_life
+      AND abbrev(i.client_address) IS NOT DISTINCT FROM j.seen_address
+    RETURNING f.installation_id, i.last_sequence, j.seen_verdict, j.verdict
+), told AS (
+    INSERT INTO changes (installation_id, changed_at, sequence, field, before, after)
+    SELECT w.installation_id, $2, w.last_sequence, 'verdict', w.seen_verdict, w.verdict
+    FROM written AS w
+    WHERE w.verdict <> w.seen_verdict
+    ON CONFLICT DO NOTHING
+)
+SELECT installation_id FROM written;
+
+-- name: judge_again
+-- What changed while it was judged is judged once more.
+UPDATE installation_facts SET judge_again = true WHERE installation_id = ANY ($1::uuid[]) AND NOT judge_again;
+
+-- name: count_seats
+-- Writes down seats, and with stale that all installations of the license are to be judged anew. Gives the
+-- licenses it wrote: whoever changes one just now is not waited for, and marks it stale anyway.
+WITH free AS (
+    SELECT l.license_id, s.seats_used, s.stale
+    FROM licenses AS l
+    JOIN unnest($1::uuid[], $2::integer[], $3::boolean[]) AS s (license_id, seats_used, stale) USING (license_id)
+    FOR NO KEY UPDATE OF l SKIP LOCKED
+)
+UPDATE licenses AS l SET seats_used = free.seats_used, stale = l.stale OR free.stale
+FROM free
+WHERE l.license_id = free.license_id
+RETURNING l.license_id;
+
+-- name: settle_licenses
+-- Takes the mark back from licenses whose row is still of that version, so that nothing changed while their
+-- installations were judged, and writes down their seats. Whoever changes one just now is not waited for:
+-- it stays stale.
+WITH free AS (
+    SELECT l.license_id, s.seats_used
+    FROM licenses AS l
+    JOIN unnest($1::uuid[], $2::text[], $3::integer[]) AS s (license_id, version, seats_used) USING (license_id)
+    WHERE l.xmin::text = s.version AND (l.stale OR l.seats_used <> s.seats_used)
+    FOR NO KEY UPDATE OF l SKIP LOCKED
+)
+UPDATE licenses AS l SET stale = false, seats_used = free.seats_used
+FROM free
+WHERE l.license_id = free.license_id;
