@@ -40,11 +40,11 @@ from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.access import guard
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
+from telemetry_server.store.addresses import SHORTEN_ADDRESSES
 from telemetry_server.store.catalogue import Catalogue
 from telemetry_server.store.database import connect_writer, make_pool
 from telemetry_server.store.license_book import LicenseBook
 from telemetry_server.store.products import keep_parent
-from telemetry_server.store.retention import SHORTEN_ADDRESSES
 from telemetry_server.store.shop import Shop
 from telemetry_server.store.tally import Tally
 from telemetry_server.store.writer import GroupWriter

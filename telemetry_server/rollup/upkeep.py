@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from telemetry_server.check.registry import Registry
-from telemetry_server.store import access, partitions, retention, shop
+from telemetry_server.store import access, addresses, partitions, retention, shop
 
 QUARANTINE_DAYS = 30
 COUNTS_DAYS = 400
@@ -34,8 +34,12 @@ async def forget_deliveries(connection: Any, now: datetime) -> str:
 
 
 def shorten_addresses(keep_days: int) -> Run:
+    """The addresses that are older become networks; with 0 days, none is left."""
+
     async def run(connection: Any, now: datetime) -> str:
-        changed = await retention.shorten_addresses(connection, now, keep_days)
+        if keep_days == 0:
+            return f"erased {await addresses.erase_addresses(connection, now)} addresses"
+        changed = await addresses.shorten_addresses(connection, now, keep_days)
         return f"shortened {changed} addresses older than {keep_days} days"
 
     return run

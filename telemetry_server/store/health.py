@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import asyncpg
 
 from telemetry_server.errors import MigrationError, Unavailable
+from telemetry_server.store.addresses import retention_problem
 from telemetry_server.store.database import Pool
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.partitions import partition_months, stray_count
@@ -23,23 +24,24 @@ class Check:
     needed: bool = True
 
 
-async def look_at_database(pool: Pool, today: date) -> list[Check]:
+async def look_at_database(pool: Pool, now: datetime) -> list[Check]:
     """Every check that could be made; never raises what makes the database unfit."""
     try:
         async with reading(pool, seconds=2) as connection:
-            return [check async for check in _checks(connection, today)]
+            return [check async for check in _checks(connection, now)]
     except Unavailable as error:
         return [Check("database", ok=False, detail=error.detail)]
 
 
-async def _checks(connection: asyncpg.Connection, today: date) -> AsyncIterator[Check]:
+async def _checks(connection: asyncpg.Connection, now: datetime) -> AsyncIterator[Check]:
     await connection.fetchval("SELECT 1")
     yield Check("database", ok=True, detail="answers")
     migrations = await _migrations(connection)
     yield migrations
     if migrations.ok:
-        yield await _partitions(connection, today)
+        yield await _partitions(connection, now.date())
         yield await _strays(connection)
+        yield await _addresses(connection, now)
 
 
 async def _migrations(connection: asyncpg.Connection) -> Check:
@@ -68,3 +70,11 @@ async def _strays(connection: asyncpg.Connection) -> Check:
         detail = f'{count} pings in no month; run the job "make partitions"'
         return Check("default_partition", ok=False, detail=detail, needed=False)
     return Check("default_partition", ok=True, detail="empty", needed=False)
+
+
+async def _addresses(connection: asyncpg.Connection, now: datetime) -> Check:
+    """A promise that is not kept takes no ping away: it is told, and the server stays ready."""
+    problem = await retention_problem(connection, now)
+    if problem:
+        return Check("address_retention", ok=False, detail=f'{problem}; "doctor" says more', needed=False)
+    return Check("address_retention", ok=True, detail="enforced", needed=False)

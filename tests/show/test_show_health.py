@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 
 async def checks(site):
     answer = await site.client().get("/readyz")
@@ -18,7 +20,7 @@ async def test_a_process_that_answers_says_so_and_which_version_it_is(site):
 async def test_a_server_in_order_is_ready(site):
     status, found = await checks(site)
     assert status == 200
-    assert found.keys() == {"database", "migrations", "partitions", "default_partition"}
+    assert found.keys() == {"database", "migrations", "partitions", "default_partition", "address_retention"}
     assert all(check["ok"] for check in found.values())
 
 
@@ -51,6 +53,39 @@ async def test_a_migration_to_do_or_from_the_future_is_told(site):
     status, found = await checks(site)
     assert (status, found["migrations"]["ok"]) == (503, False)
     assert "telemetry-server migrate" in found["migrations"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("last_run", "detail"),
+    [
+        ("now() - interval '3 days', now() - interval '3 days', NULL", "last came to an end on"),
+        ("now() - interval '3 days', NULL, NULL", "last came to an end never"),
+        ("now(), now() - interval '1 day', 'DeadlockDetected: a secret detail'", "failed"),
+    ],
+)
+async def test_addresses_that_are_kept_too_long_are_told_and_pings_are_taken_all_the_same(
+    site, last_run, detail
+):
+    await site.execute("UPDATE schema_migrations SET applied_at = now() - interval '9 days'")
+    await site.execute(f"INSERT INTO jobs VALUES ('shorten addresses', {last_run})")
+    answer = await site.client().get("/readyz")
+    [check] = [each for each in answer.json["checks"] if each["name"] == "address_retention"]
+    assert (answer.status, answer.json["status"], check["ok"], check["needed"]) == (
+        200,
+        "degraded",
+        False,
+        False,
+    )
+    assert detail in check["detail"]
+    assert "secret" not in answer.text
+
+
+async def test_a_job_that_had_no_time_to_run_yet_is_no_failure(site):
+    assert (await checks(site))[1]["address_retention"]["ok"]
+    await site.execute("UPDATE schema_migrations SET applied_at = now() - interval '3 days'")
+    assert not (await checks(site))[1]["address_retention"]["ok"]
+    await site.execute("INSERT INTO jobs VALUES ('shorten addresses', now(), now(), NULL)")
+    assert (await checks(site))[1]["address_retention"]["ok"]
 
 
 async def test_without_a_database_the_process_answers_but_is_not_ready(open_site, wire):

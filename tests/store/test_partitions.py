@@ -1,6 +1,6 @@
 """The months of pings: the default partition raises an alarm and loses nothing."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from uuid import uuid4
 
 from telemetry_server.rollup import upkeep
@@ -55,20 +55,6 @@ async def test_a_month_is_dropped_when_its_last_day_is_over(connection):
     assert await drop_partitions(connection, date(2026, 3, 8), 400) == []
     assert await drop_partitions(connection, date(2026, 3, 9), 400) == [date(2025, 1, 1)]
     assert date(2025, 1, 1) not in await partition_months(connection)
-
-
-async def test_full_addresses_become_networks_when_they_are_old(connection):
-    now = datetime(2026, 11, 23, tzinfo=UTC)
-    for age, address in [(91, "203.0.113.77"), (91, "2001:db8:1:2::3"), (89, "203.0.113.78")]:
-        moment = now - timedelta(days=age)
-        await connection.execute(INSERT, moment, one := uuid4())
-        await connection.execute(
-            "UPDATE pings SET client_address = $2::text::inet WHERE installation_id = $1", one, address
-        )
-    assert (await upkeep.shorten_addresses(90)(connection, now)).startswith("shortened 2")
-    kept = await connection.fetch("SELECT text(client_address) AS a FROM pings ORDER BY a")
-    assert [row["a"] for row in kept] == ["2001:db8:1::/48", "203.0.113.0/24", "203.0.113.78/32"]
-    assert (await upkeep.shorten_addresses(90)(connection, now)).startswith("shortened 0")
 
 
 async def test_a_state_goes_with_its_last_ping_but_the_present_one_stays(connection):

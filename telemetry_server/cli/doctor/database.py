@@ -11,6 +11,7 @@ from telemetry_server.errors import MigrationError, OperatorError
 from telemetry_server.jobs import Job
 from telemetry_server.settings import Settings
 from telemetry_server.store import vitals
+from telemetry_server.store.addresses import SHORTEN_ADDRESSES, retention_problem
 from telemetry_server.store.database import OLDEST_MAJOR, operator_connection
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.outages import outages
@@ -44,6 +45,7 @@ async def _checks(connection: Any, jobs: Sequence[Job]) -> AsyncIterator[Finding
     yield _strays(await stray_count(connection))
     yield _quarantine(await vitals.quarantined(connection))
     yield _outage(await outages(connection), datetime.now(UTC))
+    yield _addresses(await retention_problem(connection, datetime.now(UTC)))
     for finding in _jobs(jobs, await vitals.last_runs(connection)):
         yield finding
 
@@ -119,6 +121,13 @@ def _outage(known: Sequence[Outage], now: datetime) -> Finding:
             "If no pings come, look at the way to the server: proxy, certificate, DNS.",
         )
     return ok("reports", "no outage goes on")
+
+
+def _addresses(problem: str | None) -> Finding:
+    if problem:
+        found = f"Addresses may be kept longer than was said: {problem}."
+        return failed("address retention", found, f"Run: telemetry-server run {SHORTEN_ADDRESSES}")
+    return ok("address retention", "enforced")
 
 
 def _jobs(jobs: Sequence[Job], runs: dict[str, Any]) -> list[Finding]:

@@ -1,0 +1,83 @@
+"""How long addresses are kept: in full at first, then as networks, or not at all.
+
+Addresses are in installations, pings, forks, lineage, in the timeline (changes, field client_address), and
+name the rows of hostnames. Pings and timeline are read day by day, and only as far as a mark has not come:
+a run that is killed goes on where it was, and a shorter retention reaches all that it is about.
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from telemetry_server.store.hostnames import forget_hostnames
+from telemetry_server.store.marks import reach, reached
+from telemetry_server.store.queries import load
+
+SQL = load("addresses")
+
+SHORTEN_ADDRESSES = "shorten addresses"
+MOST_DAYS_WITHOUT_A_RUN = 2
+
+_ERASE_ADDRESSES = "erase addresses"
+_OVERLAP = timedelta(days=2)
+_DAY = timedelta(days=1)
+_BATCH = 2_000
+_SECONDS = 3_600
+
+
+async def shorten_addresses(connection: asyncpg.Connection, now: datetime, keep_days: int) -> int:
+    """Full addresses older than `keep_days` become their /24 or /48; gives how many rows changed."""
+    until = now - timedelta(days=keep_days)
+    changed = await _day_by_day(connection, SHORTEN_ADDRESSES, "shorten", until)
+    for table in ("installation", "fork", "lineage"):
+        changed += await connection.fetchval(SQL[f"shorten_{table}_addresses"], until, timeout=_SECONDS)
+    await forget_hostnames(connection)
+    return changed
+
+
+async def erase_addresses(connection: asyncpg.Connection, now: datetime) -> int:
+    """No address is left, short or full, of what there is by now; gives how many rows changed."""
+    changed = await _day_by_day(connection, _ERASE_ADDRESSES, "erase", now)
+    changed += await _erase_of_installations(connection)
+    for table in ("fork", "lineage"):
+        changed += await connection.fetchval(SQL[f"erase_{table}_addresses"], timeout=_SECONDS)
+    await forget_hostnames(connection)
+    return changed
+
+
+async def _day_by_day(connection: asyncpg.Connection, mark: str, verb: str, until: datetime) -> int:
+    """Does it to the pings and the timeline between the mark and `until`."""
+    done_until = await reached(connection, mark)
+    first = done_until - _OVERLAP if done_until else await connection.fetchval(SQL["oldest_address"])
+    at, changed = first or until, 0
+    while at < until:
+        end = min(at + _DAY, until)
+        for table in ("ping", "change"):
+            changed += await connection.fetchval(SQL[f"{verb}_{table}_addresses"], at, end, timeout=_SECONDS)
+        await reach(connection, mark, end)
+        at = end
+    return changed
+
+
+async def _erase_of_installations(connection: asyncpg.Connection) -> int:
+    """In batches: the writer waits for these rows."""
+    last: UUID | None = UUID(int=0)
+    erased = 0
+    while last is not None:
+        last, count = await connection.fetchrow(
+            SQL["erase_installation_addresses"], last, _BATCH, timeout=_SECONDS
+        )
+        erased += count
+    return erased
+
+
+async def retention_problem(connection: asyncpg.Connection, now: datetime) -> str | None:
+    """Why addresses may be kept longer than was said; None: they are not."""
+    run = await connection.fetchrow(SQL["last_run"], SHORTEN_ADDRESSES)
+    if run["last_error"]:
+        return f'the job "{SHORTEN_ADDRESSES}" failed'
+    if now - (run["last_finished_at"] or run["made_at"]) > timedelta(days=MOST_DAYS_WITHOUT_A_RUN):
+        when = f"on {run['last_finished_at']:%Y-%m-%d}" if run["last_finished_at"] else "never"
+        return f'the job "{SHORTEN_ADDRESSES}" last came to an end {when}'
+    return None
