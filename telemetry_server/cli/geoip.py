@@ -27,10 +27,10 @@ OLD_AFTER = timedelta(days=60)
 
 @click.group(cls=Group)
 def geoip() -> None:
-    """Country, city and network operator of addresses, and whether that one rents out servers.
+    """Country, city and network operator of addresses.
 
-    The databases are in DIR/geoip, and so is a list of your own, hosting.txt: a network or an AS number
-    on each line.
+    The databases are in DIR/geoip, and so is a list of your own, hosting.txt, of those that rent out
+    servers: a network or an AS number on each line.
     """
 
 
