@@ -31,6 +31,7 @@ _FORBIDDEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
 _DOMAIN = re.compile(r"(\*\.)?[\w-]{1,63}(\.[\w-]{1,63})*")
 _CUSTOM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NUMBER = re.compile(r"[0-9]{1,10}")
 _SPACE_BEFORE_OFFSET = re.compile(r"\s+(?=[+-]\d\d:?\d\d$|Z$)")
 
 
@@ -71,13 +72,14 @@ def email(value: Any) -> str:
 
 def seats(value: Any) -> int:
     """A number from 1 on."""
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdecimal():
-        value = int(value.strip()[:20])
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_SEATS:
+    number = value
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        number = int(value)
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST_SEATS:
         raise ValueError(
             f"{_quoted(value)} is no number from 1 to {MOST_SEATS}; leave it empty for any number"
         )
-    return value
+    return number
 
 
 def moment(value: Any) -> datetime:

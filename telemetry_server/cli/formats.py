@@ -1,6 +1,5 @@
 """Rows as text: NDJSON and CSV."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -8,9 +7,9 @@ from typing import Any, TypeAlias
 
 import orjson
 
-Row: TypeAlias = Mapping[str, Any]
+from telemetry_server.check.rows import FORMULA
 
-_FORMULA = re.compile("^[\\s\ufeff\"']*[=+\\-@|\uff1d\uff0b\uff0d\uff20]|^[\t\r\n\0]")
+Row: TypeAlias = Mapping[str, Any]
 
 
 class Format(StrEnum):
@@ -41,7 +40,7 @@ def cell(value: Any) -> str:
         case None:
             return ""
         case str():
-            return f"'{value}" if _FORMULA.match(value) else value
+            return f"'{value}" if FORMULA.match(value) else value
         case bool():
             return "true" if value else "false"
         case int() | float():
