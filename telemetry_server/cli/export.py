@@ -62,14 +62,15 @@ def export(  # noqa: PLR0917  click calls by name
     written whole or not at all, readable by you alone: it holds personal data. In CSV, text that a
     spreadsheet would run as a formula has a ' in front.
     """
-    with _destination(output) as file:
+    with destination(output) as file:
         wanted = Wanted(What(what), product, since)
         count = asyncio.run(_export(invocation.settings(), wanted, Format(form), file))
     say(f"{count} {what} written" + (f" to {output}" if output else ""))
 
 
 @contextmanager
-def _destination(output: Path | None) -> Iterator[IO[bytes]]:
+def destination(output: Path | None) -> Iterator[IO[bytes]]:
+    """Where the rows go: a file that is there whole or not at all, or standard output."""
     if output is None:
         yield sys.stdout.buffer
         return
@@ -82,10 +83,11 @@ async def _export(settings: Settings, wanted: Wanted, form: Format, file: IO[byt
         if wanted.product is not None:
             await product_by_slug(opened, wanted.product)
         async with rows(opened, wanted) as found:
-            return await _write(found, form, file)
+            return await write_rows(found, form, file)
 
 
-async def _write(found: Rows, form: Format, file: IO[bytes]) -> int:
+async def write_rows(found: Rows, form: Format, file: IO[bytes]) -> int:
+    """Writes them all, with progress; gives how many."""
     line = writer(form, found.nested)
     count = 0
     with progress() as bar:

@@ -92,7 +92,7 @@ async def create_customer(
         draft = draft_of(None, patch)
         await _check(connection, draft)
         await write_customers(connection, [draft], by=by, now=now)
-        return await customer_by_id(connection, UUID(draft.entity_id))
+        return await customer_by_id(connection, draft.uuid)
 
 
 async def change_customer(
@@ -120,10 +120,10 @@ async def write_customers(
 def draft_of(customer: Customer | None, patch: CustomerPatch) -> Draft:
     """The customer as it will be; None: a new one."""
     if customer is None:
-        draft = Draft(Entity.CUSTOMER, str(uuid7()), None, dict.fromkeys(FIELDS) | {"custom": {}})
+        draft = Draft(Entity.CUSTOMER, uuid7(), None, dict.fromkeys(FIELDS) | {"custom": {}})
     else:
         was = {name: getattr(customer, name) for name in FIELDS}
-        draft = Draft(Entity.CUSTOMER, str(customer.customer_id), was, dict(was))
+        draft = Draft(Entity.CUSTOMER, customer.customer_id, was, dict(was))
     draft.fields = patched(draft.fields, patch, FIELDS)
     return draft
 
@@ -151,12 +151,12 @@ async def _check(connection: asyncpg.Connection, draft: Draft) -> None:
         raise CustomerUnnamed
     email = draft.fields["email"]
     same = (await customers_by_email(connection, [email])).get(email) if email else None
-    if same is not None and str(same.customer_id) != draft.entity_id:
+    if same is not None and same.customer_id != draft.uuid:
         raise CustomerExists(f"A customer of the e-mail {email} exists already: {same.customer_id}.")
 
 
 def _row(draft: Draft) -> Fields:
-    return {"customer_id": draft.entity_id, **draft.fields}
+    return {"customer_id": draft.uuid, **draft.fields}
 
 
 def _customer(row: asyncpg.Record) -> Customer:

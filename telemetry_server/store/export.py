@@ -45,18 +45,26 @@ class Rows:
 async def rows(connection: Any, wanted: Wanted) -> AsyncIterator[Rows]:
     """All rows as of now, in no order; good while the block lasts."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        statement = await connection.prepare(SQL[wanted.what])
-        attributes = statement.get_attributes()
-        yield Rows(
-            tuple(attribute.name for attribute in attributes),
-            frozenset(attribute.name for attribute in attributes if attribute.type.name in {"json", "jsonb"}),
-            await _expected(connection, wanted),
-            aiter(
-                statement.cursor(
-                    wanted.product, wanted.since, prefetch=FETCHED_AT_ONCE, timeout=FETCH_SECONDS
-                )
-            ),
-        )
+        expected = await _expected(connection, wanted)
+        yield await _rows(connection, SQL[wanted.what], (wanted.product, wanted.since), expected)
+
+
+@asynccontextmanager
+async def license_rows(connection: Any, product: str) -> AsyncIterator[Rows]:
+    """All licenses of the product of that slug as of now, in no order; good while the block lasts."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        yield await _rows(connection, SQL["licenses"], (product,), None)
+
+
+async def _rows(connection: Any, sql: str, arguments: tuple[Any, ...], expected: int | None) -> Rows:
+    statement = await connection.prepare(sql)
+    attributes = statement.get_attributes()
+    return Rows(
+        tuple(attribute.name for attribute in attributes),
+        frozenset(attribute.name for attribute in attributes if attribute.type.name in {"json", "jsonb"}),
+        expected,
+        aiter(statement.cursor(*arguments, prefetch=FETCHED_AT_ONCE, timeout=FETCH_SECONDS)),
+    )
 
 
 async def _expected(connection: Any, wanted: Wanted) -> int | None:

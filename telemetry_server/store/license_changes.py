@@ -145,15 +145,15 @@ async def _write_keys(
     connection: asyncpg.Connection, plan: Plan, hashes: KeyHashes, keys: Mapping[Identity, str]
 ) -> None:
     """The hashes of new keys, and of those that came before one of the products."""
-    present = [UUID(draft.entity_id) for draft in plan.licenses.values() if draft.was is not None]
+    present = [draft.uuid for draft in plan.licenses.values() if draft.was is not None]
     short = await short_of_keys(connection, present, 1 + len(hashes.others))
     await write_keys(
         connection,
         hashes,
         [
-            (keys[identity], identity, UUID(draft.entity_id))
+            (keys[identity], identity, draft.uuid)
             for identity, draft in plan.licenses.items()
-            if isinstance(identity, bytes) and (draft.was is None or UUID(draft.entity_id) in short)
+            if isinstance(identity, bytes) and (draft.was is None or draft.uuid in short)
         ],
     )
 

@@ -102,7 +102,7 @@ class Plan:
         self._rows: dict[Identity, LicenseRow] = {}
         self._customers_by_email: dict[str, Draft] = {}
         self.licenses: dict[Identity, Draft] = {}
-        self.customers: dict[str, Draft] = {}
+        self.customers: dict[UUID, Draft] = {}
 
     def take(self, row: LicenseRow, identity: Identity) -> Kept:
         """What the row comes to."""
@@ -110,7 +110,7 @@ class Plan:
             draft = self._take(row, identity)
         except Wrong as wrong:
             return Kept(row.line, Outcome.WRONG, None, problems=(wrong.problem,))
-        license_id = UUID(draft.entity_id)
+        license_id = draft.uuid
         if self._rows[identity] is not row or draft.outcome is Outcome.UNCHANGED:
             return Kept(row.line, Outcome.UNCHANGED, license_id)
         return Kept(row.line, draft.outcome, license_id, draft.before(), draft.after())
@@ -132,10 +132,10 @@ class Plan:
         present = self._known.licenses.get(identity)
         if present is not None:
             was = {name: getattr(present, name) for name in FIELDS}
-            return Draft(Entity.LICENSE, str(present.license_id), was, dict(was))
+            return Draft(Entity.LICENSE, present.license_id, was, dict(was))
         if row.key is None:
             raise Wrong("license_id", "no license of this product has this id")
-        return Draft(Entity.LICENSE, str(uuid7()), None, dict(DEFAULTS))
+        return Draft(Entity.LICENSE, uuid7(), None, dict(DEFAULTS))
 
     # ── customers ───────────────────────────────────────────────────────────────────────────
 
@@ -158,10 +158,10 @@ class Plan:
         if not is_named(after):
             raise Wrong("customer_email", "a customer needs an e-mail, a name or a company")
         draft.fields = after
-        self.customers[draft.entity_id] = draft
+        self.customers[draft.uuid] = draft
         if isinstance(patch.email, str):
             self._customers_by_email[patch.email] = draft
-        return UUID(draft.entity_id)
+        return draft.uuid
 
     def _customer_draft(self, patch: CustomerPatch, now: UUID | None) -> Draft:
         """The one the patch is about: of its e-mail; without one, the license's own, or a new one."""
@@ -175,7 +175,7 @@ class Plan:
         return self._known_draft(present)
 
     def _known_draft(self, customer: Customer | None) -> Draft:
-        if customer is not None and (draft := self.customers.get(str(customer.customer_id))) is not None:
+        if customer is not None and (draft := self.customers.get(customer.customer_id)) is not None:
             return draft
         return customer_draft(customer, CustomerPatch())
 
@@ -183,7 +183,7 @@ class Plan:
 def kept_customers(plan: Plan) -> list[KeptCustomer]:
     """The customers that are new or change."""
     return [
-        KeptCustomer(UUID(draft.entity_id), draft.before(), draft.after())
+        KeptCustomer(draft.uuid, draft.before(), draft.after())
         for draft in plan.customers.values()
         if draft.outcome is not Outcome.UNCHANGED
     ]
@@ -199,7 +199,7 @@ def rows_to_add(plan: Plan, keys: Mapping[Identity, str]) -> list[Fields]:
     """The new licenses as rows of the table."""
     return [
         {
-            "license_id": draft.entity_id,
+            "license_id": draft.uuid,
             "key_hash": identity,
             "key_hint": hint_of(keys[identity]),
             **draft.fields,
@@ -212,9 +212,7 @@ def rows_to_add(plan: Plan, keys: Mapping[Identity, str]) -> list[Fields]:
 def rows_to_change(drafts: Sequence[Draft]) -> list[Fields]:
     """The changed licenses as rows of the table."""
     return [
-        {"license_id": draft.entity_id, **draft.fields}
-        for draft in drafts
-        if draft.outcome is Outcome.CHANGED
+        {"license_id": draft.uuid, **draft.fields} for draft in drafts if draft.outcome is Outcome.CHANGED
     ]
 
 

@@ -48,9 +48,15 @@ class Draft:
     """A row of the registry as it will be: `was` are its fields as they are, None where it is new."""
 
     entity: Entity
-    entity_id: str
+    entity_id: UUID | str
     was: Fields | None
     fields: Fields
+
+    @property
+    def uuid(self) -> UUID:
+        """The id of a license or a customer."""
+        assert isinstance(self.entity_id, UUID)
+        return self.entity_id
 
     @property
     def outcome(self) -> Outcome:
@@ -67,7 +73,7 @@ class Draft:
         """The fields that change, as they shall be; of a new row those that hold something."""
         was = self.was
         if was is None:
-            return {name: value for name, value in self.fields.items() if value not in (None, (), {})}
+            return {name: value for name, value in self.fields.items() if value or value == 0}
         return {name: value for name, value in self.fields.items() if was[name] != value}
 
 
@@ -96,7 +102,7 @@ async def record(connection: asyncpg.Connection, drafts: Iterable[Draft], by: Au
         {
             "change_id": uuid7(),
             "entity": draft.entity,
-            "entity_id": draft.entity_id,
+            "entity_id": str(draft.entity_id),
             "before": draft.before(),
             "after": draft.after(),
         }

@@ -23,7 +23,7 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A released version of a product, and the digests of its builds, 64 hex digits each."""
+    """A released version of a product, and its builds as service.build names them, best by digests."""
 
     version: str
     released_on: date | None

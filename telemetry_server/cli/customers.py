@@ -1,0 +1,159 @@
+"""The commands "customer …"."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import click
+
+from telemetry_server.check.licenses import OF_THE_CUSTOMER, customer_patch
+from telemetry_server.cli.invocation import Group, Invocation
+from telemetry_server.cli.output import as_json, print_json, print_table, say
+from telemetry_server.cli.registry import (
+    Command,
+    author,
+    by_whom,
+    given,
+    listed,
+    print_fields,
+    print_history,
+    refuse,
+    shown,
+)
+from telemetry_server.cli.session import ask
+from telemetry_server.model import Customer
+from telemetry_server.store.customers import (
+    LOWEST,
+    change_customer,
+    create_customer,
+    customer_by_id,
+    list_customers,
+)
+from telemetry_server.store.registry import Entity, Outcome, history
+
+
+@click.group(cls=Group)
+def customer() -> None:
+    """Customers, who own licenses.
+
+    What is told of them is personal data.
+    """
+
+
+def with_fields(command: Command) -> Command:
+    """An option for each field of a customer; an empty text clears it."""
+    command = click.option("--custom", multiple=True, metavar="NAME=VALUE", help="A field of your own.")(
+        command
+    )
+    for name in reversed(OF_THE_CUSTOMER):
+        command = click.option(f"--{name.replace('_', '-')}", metavar="TEXT")(command)
+    return command
+
+
+@customer.command()
+@with_fields
+@by_whom
+@as_json
+@click.pass_obj
+def add(
+    invocation: Invocation,
+    /,
+    *,
+    custom: tuple[str, ...],
+    actor: str | None,
+    reason: str | None,
+    as_json: bool,
+    **options: str | None,
+) -> None:
+    """Add a customer: an e-mail, a name or a company at least."""
+    patch, problems = customer_patch(given(options, OF_THE_CUSTOMER, custom))
+    refuse(problems)
+    by = author(actor, reason)
+    made = ask(
+        invocation.settings(),
+        lambda connection: create_customer(connection, patch, by=by, now=datetime.now(UTC)),
+    )
+    _print(made, as_json)
+
+
+@customer.command()
+@click.argument("customer_id", type=click.UUID, metavar="ID")
+@with_fields
+@by_whom
+@as_json
+@click.pass_obj
+def change(
+    invocation: Invocation,
+    /,
+    *,
+    customer_id: UUID,
+    custom: tuple[str, ...],
+    actor: str | None,
+    reason: str | None,
+    as_json: bool,
+    **options: str | None,
+) -> None:
+    """Change what is known of a customer; what no option names stays as it is."""
+    patch, problems = customer_patch(given(options, OF_THE_CUSTOMER, custom))
+    refuse(problems)
+    by = author(actor, reason)
+    outcome, found = ask(
+        invocation.settings(),
+        lambda connection: change_customer(connection, customer_id, patch, by=by, now=datetime.now(UTC)),
+    )
+    _print(found, as_json)
+    if outcome is Outcome.UNCHANGED:
+        say("It was so already.")
+
+
+@customer.command()
+@click.argument("customer_id", type=click.UUID, metavar="ID")
+@as_json
+@click.pass_obj
+def show(invocation: Invocation, customer_id: UUID, as_json: bool) -> None:
+    """Show a customer; "license list --customer-id ID" shows their licenses."""
+    _print(ask(invocation.settings(), lambda connection: customer_by_id(connection, customer_id)), as_json)
+
+
+@customer.command("list")
+@click.option("--email", metavar="TEXT", help="The one of this e-mail only.")
+@listed
+@as_json
+@click.pass_obj
+def list_all(
+    invocation: Invocation, email: str | None, limit: int, after: UUID | None, as_json: bool
+) -> None:
+    """List customers, in the order they came."""
+    found = ask(
+        invocation.settings(),
+        lambda connection: list_customers(connection, email=email, after=after or LOWEST, limit=limit),
+    )
+    if as_json:
+        print_json({"customers": [asdict(each) for each in found]})
+        return
+    columns = ("customer_id", "email", "name", "company", "created_at")
+    print_table(columns, ([shown(getattr(each, column)) for column in columns] for each in found))
+    if len(found) == limit:
+        say(f"There may be more: --after {found[-1].customer_id}")
+
+
+@customer.command("history")
+@click.argument("customer_id", type=click.UUID, metavar="ID")
+@as_json
+@click.pass_obj
+def show_history(invocation: Invocation, customer_id: UUID, as_json: bool) -> None:
+    """Show who changed a customer, when, why and what, the newest change first."""
+
+    async def look(connection: Any) -> Any:
+        await customer_by_id(connection, customer_id)
+        return await history(connection, Entity.CUSTOMER, str(customer_id))
+
+    print_history(ask(invocation.settings(), look), as_json)
+
+
+def _print(found: Customer, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_fields(asdict(found))

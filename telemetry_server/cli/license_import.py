@@ -1,0 +1,313 @@
+"""The command "license import"."""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import click
+from rich.progress import Progress
+
+from telemetry_server.check.license_files import LicenseFile
+from telemetry_server.check.mappings import MappingName
+from telemetry_server.check.rows import RowFormat, RowProblem
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import as_json, print_json, progress, say
+from telemetry_server.cli.registry import author, by_whom, differences
+from telemetry_server.cli.session import connection
+from telemetry_server.model import Author, LicenseRow
+from telemetry_server.settings import Settings
+from telemetry_server.store.belonging import open_keyring_of
+from telemetry_server.store.license_import import MOST_ROWS_IN_A_CHUNK, Chunk, importing
+from telemetry_server.store.license_plan import Batch, Kept
+from telemetry_server.store.licenses import KeyHashes, key_hashes
+from telemetry_server.store.registry import Outcome
+
+MOST_BYTES_IN_A_CHUNK = 8 * 2**20
+MOST_TOLD, MOST_SHOWN = 1_000, 20
+NDJSON_SUFFIXES = {".ndjson", ".jsonl"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command was asked for."""
+
+    product: str
+    form: RowFormat
+    mapping: MappingName | None
+    by: Author
+    dry_run: bool
+    all_or_nothing: bool
+
+
+@dataclass(slots=True)
+class Summary:
+    """What came of a file; of problems and changes the first ones."""
+
+    counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
+    customers: dict[Outcome, int] = field(
+        default_factory=lambda: dict.fromkeys((Outcome.NEW, Outcome.CHANGED), 0)
+    )
+    differing: int = 0
+    problems: list[RowProblem] = field(default_factory=list)
+    changes: list[Kept] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def wrong(self) -> int:
+        return self.counts[Outcome.WRONG]
+
+    def take(self, chunk: Chunk) -> list[RowProblem]:
+        """Counts what came of a chunk; gives its problems, which are counted when they are told."""
+        problems = []
+        for kept in chunk.batch.rows:
+            if kept.outcome is Outcome.WRONG:
+                problems += [RowProblem(kept.line, each.pointer[1:], each.detail) for each in kept.problems]
+                continue
+            self.counts[kept.outcome] += 1
+            if kept.outcome is not Outcome.UNCHANGED and len(self.changes) < MOST_SHOWN:
+                self.changes.append(_naming(kept, chunk.batch))
+        for customer in chunk.batch.customers:
+            self.customers[Outcome.NEW if customer.before is None else Outcome.CHANGED] += 1
+        self.differing += len(chunk.differing)
+        return problems
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **{outcome.value: count for outcome, count in self.counts.items()},
+            "customers": {outcome.value: count for outcome, count in self.customers.items()},
+            "differing_customers": self.differing,
+            "left_out": self.left_out,
+            "problems": [
+                {"line": each.line, "column": each.column, "detail": each.detail} for each in self.problems
+            ],
+            "changes": [
+                {
+                    "line": each.line,
+                    "license_id": each.license_id,
+                    "outcome": each.outcome,
+                    "before": each.before,
+                    "after": each.after,
+                }
+                for each in self.changes
+            ],
+        }
+
+
+def _naming(kept: Kept, batch: Batch) -> Kept:
+    """The change, with the e-mail or name of a customer that it makes: a dry run's id is nobody's."""
+    made = [each for each in batch.customers if each.before is None]
+    customer = next((each.after for each in made if each.customer_id == kept.after.get("customer_id")), None)
+    if customer is None:
+        return kept
+    name = next(customer[field] for field in ("email", "name", "company") if field in customer)
+    return replace(kept, after={**kept.after, "customer_id": f"new: {name}"})
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--product", required=True, metavar="SLUG", help="Whose licenses they are.")
+@click.option("--dry-run", is_flag=True, help="Only show what would change.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([form.value for form in RowFormat]),
+    help="[default: by FILE's name, or else csv]",
+)
+@click.option(
+    "--mapping",
+    type=click.Choice([name.value for name in MappingName]),
+    help="FILE is another system's, with its columns.",
+)
+@click.option(
+    "--all-or-nothing", is_flag=True, help="Check the whole file first, and import only if all is good."
+)
+@by_whom
+@as_json
+@click.pass_obj
+def import_licenses(
+    invocation: Invocation,
+    /,
+    *,
+    file: Path,
+    product: str,
+    dry_run: bool,
+    form: str | None,
+    mapping: str | None,
+    all_or_nothing: bool,
+    actor: str | None,
+    reason: str | None,
+    as_json: bool,
+) -> None:
+    """Import licenses from FILE, CSV or NDJSON, one a line; - is standard input.
+
+    Only the column key is required. Good rows are imported, wrong ones are told with their line, and
+    then the command leaves with 1. Importing a file again changes nothing; an import that was
+    interrupted is finished that way. docs/licenses.md describes the columns.
+    """
+    wanted = Wanted(
+        product,
+        RowFormat(form) if form else _form_of(file),
+        MappingName(mapping) if mapping else None,
+        author(actor, reason),
+        dry_run,
+        all_or_nothing,
+    )
+    with _opened(file, again=all_or_nothing) as (source, size):
+        summary, written = asyncio.run(_import(invocation.settings(), wanted, source, size))
+    if as_json:
+        print_json({"product": product, "dry_run": dry_run, "written": written, **summary.as_json()})
+    else:
+        _print(summary, written)
+    if summary.wrong:
+        raise click.exceptions.Exit(1)
+
+
+def _form_of(file: Path) -> RowFormat:
+    return RowFormat.NDJSON if file.suffix.lower() in NDJSON_SUFFIXES else RowFormat.CSV
+
+
+@contextmanager
+def _opened(file: Path, *, again: bool) -> Iterator[tuple[IO[bytes], int | None]]:
+    """The file and its size; what can be read only once is copied where it has to be read twice."""
+    if str(file) != "-":
+        with file.open("rb") as source:
+            size = file.stat().st_size if source.seekable() else None
+            if size is not None or not again:
+                yield source, size
+                return
+            with _copied(source) as copy:
+                yield copy
+        return
+    if not again:
+        yield sys.stdin.buffer, None
+        return
+    with _copied(sys.stdin.buffer) as copy:
+        yield copy
+
+
+@contextmanager
+def _copied(source: IO[bytes]) -> Iterator[tuple[IO[bytes], int]]:
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(source, copy, 2**20)
+        size = copy.tell()
+        copy.seek(0)
+        yield copy, size
+
+
+async def _import(
+    settings: Settings, wanted: Wanted, source: IO[bytes], size: int | None
+) -> tuple[Summary, bool]:
+    """What came of the file, and whether anything was to be written."""
+    async with connection(settings) as opened:
+        keyring = await open_keyring_of(opened, settings.keyring)
+        hashes = await key_hashes(opened, keyring, wanted.product)
+        with progress() as bar:
+            run = _Run(opened, hashes, wanted, bar, size)
+            if not wanted.dry_run and not wanted.all_or_nothing:
+                return await run.over(source, dry_run=False), True
+            summary = await run.over(source, dry_run=True)
+            if wanted.dry_run or summary.wrong:
+                return summary, False
+            source.seek(0)
+            return await run.over(source, dry_run=False), True
+
+
+class _Run:
+    """Passes over the file."""
+
+    def __init__(
+        self, connection: Any, hashes: KeyHashes, wanted: Wanted, bar: Progress, size: int | None
+    ) -> None:
+        self._connection = connection
+        self._hashes = hashes
+        self._wanted = wanted
+        self._bar = bar
+        self._size = size
+
+    async def over(self, source: IO[bytes], *, dry_run: bool) -> Summary:
+        summary = Summary()
+        counted = _Counted(source)
+        task = self._bar.add_task("checking" if dry_run else "importing", total=self._size)
+        file = LicenseFile(counted, self._wanted.form, self._wanted.mapping)
+        async with importing(self._connection, self._hashes, by=self._wanted.by, dry_run=dry_run) as run:
+            chunks = _chunks(file, counted)
+            upcoming = next(chunks, None)
+            while upcoming is not None:
+                rows, problems = upcoming
+                upcoming, chunk = await asyncio.gather(  # PostgreSQL writes while the next rows are read
+                    asyncio.to_thread(next, chunks, None), run.take(rows, now=datetime.now(UTC))
+                )
+                self._tell(summary, problems + summary.take(chunk))
+                self._bar.update(task, completed=counted.bytes)
+        summary.left_out = file.left_out
+        self._bar.remove_task(task)
+        return summary
+
+    def _tell(self, summary: Summary, problems: list[RowProblem]) -> None:
+        summary.counts[Outcome.WRONG] += len({problem.line for problem in problems})
+        room = MOST_TOLD - len(summary.problems)
+        for problem in sorted(problems, key=lambda each: each.line)[:room]:
+            summary.problems.append(problem)
+            where = f"line {problem.line}" + (f", {problem.column}" if problem.column else "")
+            self._bar.console.print(f"{where}: {problem.detail}", soft_wrap=True)
+
+
+class _Counted:
+    """A file that knows how much of it was read, also where it cannot tell."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self.bytes = 0
+
+    def readline(self, size: int, /) -> bytes:
+        line = self._source.readline(size)
+        self.bytes += len(line)
+        return line
+
+
+def _chunks(file: LicenseFile, counted: _Counted) -> Iterator[tuple[list[LicenseRow], list[RowProblem]]]:
+    """The rows, so many at a time that memory is bounded, and what is wrong among them."""
+    rows: list[LicenseRow] = []
+    problems: list[RowProblem] = []
+    begun = 0
+    for found in file:
+        if isinstance(found, LicenseRow):
+            rows.append(found)
+        else:
+            problems += found
+        if (
+            max(len(rows), len(problems)) >= MOST_ROWS_IN_A_CHUNK
+            or counted.bytes - begun > MOST_BYTES_IN_A_CHUNK
+        ):
+            yield rows, problems
+            rows, problems, begun = [], [], counted.bytes
+    yield rows, problems
+
+
+def _print(summary: Summary, written: bool) -> None:
+    if summary.left_out:
+        say(f"Columns that were left out: {', '.join(summary.left_out)}")
+    if summary.wrong > len({problem.line for problem in summary.problems}):
+        say(f"Of {summary.wrong:,} wrong rows the first were told.")
+    if summary.differing:
+        say(f"{summary.differing:,} rows describe a customer otherwise than an earlier row does: it holds.")
+    if not written:
+        for kept in summary.changes:
+            click.echo(f"line {kept.line}: {kept.outcome}")
+            for line in differences(kept.before, kept.after):
+                click.echo(f"  {line}")
+    click.echo(" · ".join(f"{count:,} {outcome.value}" for outcome, count in summary.counts.items()))
+    new, changed = summary.customers.values()
+    if new or changed:
+        click.echo(f"customers: {new:,} new · {changed:,} changed")
+    if not written:
+        say("Nothing was written.")
+    elif summary.wrong:
+        say("The good rows were imported; mend the wrong ones and import the file again.")

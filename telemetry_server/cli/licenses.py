@@ -1,0 +1,241 @@
+"""The commands "license …" that look and change; license_import and license_export stand beside."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import click
+
+from telemetry_server.check.cells import text
+from telemetry_server.check.licenses import LONGEST_KEY, PARSERS, license_patch
+from telemetry_server.cli.invocation import Group, Invocation
+from telemetry_server.cli.license_export import export_licenses
+from telemetry_server.cli.license_import import import_licenses
+from telemetry_server.cli.output import as_json, print_json, print_table, say
+from telemetry_server.cli.registry import (
+    Command,
+    author,
+    by_whom,
+    differences,
+    from_stdin,
+    given,
+    listed,
+    print_fields,
+    print_history,
+    refuse,
+    shown,
+)
+from telemetry_server.cli.session import ask
+from telemetry_server.model import License, LicenseStatus
+from telemetry_server.store.belonging import open_keyring_of
+from telemetry_server.store.license_changes import change_license, create_license
+from telemetry_server.store.licenses import (
+    LOWEST,
+    LicenseFilter,
+    NoSuchLicense,
+    key_hashes,
+    license_by_id,
+    licenses_by_key_hash,
+    list_licenses,
+)
+from telemetry_server.store.registry import Entity, Outcome, history
+
+FIELDS = (*(name for name in PARSERS if name not in {"key", "license_id", "custom"}), "customer_id")
+"""What options say of a license; --custom is said name by name."""
+
+
+@click.group(cls=Group)
+def license() -> None:  # noqa: A001  the command's name
+    """The license registry: who may run what.
+
+    A key is kept as a keyed hash and its last characters; it cannot be shown again.
+    """
+
+
+license.add_command(import_licenses)
+license.add_command(export_licenses)
+
+
+def with_fields(command: Command) -> Command:
+    """An option for each field of a license; an empty text clears it."""
+    command = click.option("--custom", multiple=True, metavar="NAME=VALUE", help="A field of your own.")(
+        command
+    )
+    for name in reversed(FIELDS):
+        command = click.option(f"--{name.replace('_', '-')}", metavar="TEXT")(command)
+    return command
+
+
+@license.command()
+@click.argument("key")
+@click.option("--product", required=True, metavar="SLUG")
+@with_fields
+@by_whom
+@as_json
+@click.pass_obj
+def add(
+    invocation: Invocation,
+    /,
+    *,
+    key: str,
+    product: str,
+    custom: tuple[str, ...],
+    actor: str | None,
+    reason: str | None,
+    as_json: bool,
+    **options: str | None,
+) -> None:
+    """Add a license of a product for KEY; with - the key is read from standard input.
+
+    docs/licenses.md describes the fields.
+    """
+    patch, problems = license_patch(given(options, FIELDS, custom))
+    refuse(problems)
+    key = _key(from_stdin(key))
+    settings = invocation.settings()
+
+    async def make(connection: Any) -> License:
+        keyring = await open_keyring_of(connection, settings.keyring)
+        hashes = await key_hashes(connection, keyring, product)
+        by = author(actor, reason)
+        return await create_license(connection, hashes, key, patch, by=by, now=datetime.now(UTC))
+
+    _print(ask(settings, make), as_json)
+
+
+@license.command()
+@click.argument("license_id", type=click.UUID, metavar="ID")
+@with_fields
+@by_whom
+@as_json
+@click.pass_obj
+def change(
+    invocation: Invocation,
+    /,
+    *,
+    license_id: UUID,
+    custom: tuple[str, ...],
+    actor: str | None,
+    reason: str | None,
+    as_json: bool,
+    **options: str | None,
+) -> None:
+    """Change a license, e.g. --status suspended; what no option names stays as it is.
+
+    docs/licenses.md describes the fields.
+    """
+    patch, problems = license_patch(given(options, FIELDS, custom))
+    refuse(problems)
+    by = author(actor, reason)
+    kept, found = ask(
+        invocation.settings(),
+        lambda connection: change_license(connection, license_id, patch, by=by, now=datetime.now(UTC)),
+    )
+    if as_json:
+        print_json({"outcome": kept.outcome, **about(found)})
+        return
+    for line in differences(kept.before, kept.after):
+        click.echo(line)
+    if kept.outcome is Outcome.UNCHANGED:
+        say("It was so already.")
+
+
+@license.command()
+@click.argument("license_id", type=click.UUID, required=False, metavar="[ID]")
+@click.option("--product", metavar="SLUG", help="With --key: whose license it is.")
+@click.option("--key", help="Find it by its key; with - that is read from standard input.")
+@as_json
+@click.pass_obj
+def show(
+    invocation: Invocation, license_id: UUID | None, product: str | None, key: str | None, as_json: bool
+) -> None:
+    """Show a license, by its ID or by its product and key."""
+    if (license_id is None) == (key is None) or (key is None) != (product is None):
+        raise click.UsageError("Give an ID, or --product and --key.")
+    settings = invocation.settings()
+    if license_id is not None:
+        wanted = license_id
+        _print(ask(settings, lambda connection: license_by_id(connection, wanted)), as_json)
+        return
+    bare = _key(from_stdin(key or ""))
+
+    async def find(connection: Any) -> License:
+        keyring = await open_keyring_of(connection, settings.keyring)
+        own = (await key_hashes(connection, keyring, product or "")).own(bare)
+        found = await licenses_by_key_hash(connection, [own])
+        if not found:
+            raise NoSuchLicense("No license of this product has this key.")
+        return found[own]
+
+    _print(ask(settings, find), as_json)
+
+
+@license.command("list")
+@click.option("--product", metavar="SLUG", help="Of this product only.")
+@click.option("--status", type=click.Choice([status.value for status in LicenseStatus]))
+@click.option("--customer-id", type=click.UUID, metavar="ID", help="Of this customer only.")
+@click.option("--order-reference", metavar="TEXT", help="Of this order only.")
+@listed
+@as_json
+@click.pass_obj
+def list_all(
+    invocation: Invocation,
+    /,
+    *,
+    product: str | None,
+    status: str | None,
+    customer_id: UUID | None,
+    order_reference: str | None,
+    limit: int,
+    after: UUID | None,
+    as_json: bool,
+) -> None:
+    """List licenses, in the order they came."""
+    wanted = LicenseFilter(product, LicenseStatus(status) if status else None, customer_id, order_reference)
+    found = ask(
+        invocation.settings(),
+        lambda connection: list_licenses(connection, wanted, after=after or LOWEST, limit=limit),
+    )
+    if as_json:
+        print_json({"licenses": [about(each) for each in found]})
+        return
+    columns = ("license_id", "product", "key_hint", "status", "type", "source", "seats", "expires_at")
+    print_table(columns, ([shown(about(each)[column]) for column in columns] for each in found))
+    if len(found) == limit:
+        say(f"There may be more: --after {found[-1].license_id}")
+
+
+@license.command("history")
+@click.argument("license_id", type=click.UUID, metavar="ID")
+@as_json
+@click.pass_obj
+def show_history(invocation: Invocation, license_id: UUID, as_json: bool) -> None:
+    """Show who changed a license, when, why and what, the newest change first."""
+
+    async def look(connection: Any) -> Any:
+        await license_by_id(connection, license_id)
+        return await history(connection, Entity.LICENSE, str(license_id))
+
+    print_history(ask(invocation.settings(), look), as_json)
+
+
+def about(found: License) -> dict[str, Any]:
+    """What is told of a license; not the hash of its key."""
+    return {name: value for name, value in asdict(found).items() if name not in {"key_hash", "product_id"}}
+
+
+def _print(found: License, as_json: bool) -> None:
+    if as_json:
+        print_json(about(found))
+    else:
+        print_fields(about(found))
+
+
+def _key(given_key: str) -> str:
+    try:
+        if bare := text(LONGEST_KEY)(given_key):
+            return bare
+    except ValueError as error:
+        raise click.BadParameter(f"The key {error}.") from None
+    raise click.BadParameter("The key is empty.")

@@ -1,0 +1,145 @@
+"""What the commands about licenses, customers and releases share: who changes, and what is printed."""
+
+import os
+import pwd
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+from telemetry_server.cli.output import print_json, print_table
+from telemetry_server.errors import FieldProblem
+from telemetry_server.model import Author
+from telemetry_server.store.registry import RegistryChange
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+LONGEST_ACTOR, LONGEST_REASON = 200, 1_000
+MOST_LISTED = 1_000
+
+
+def _length(longest: int) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    def check(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+        if text is not None and (not 1 <= len(text.strip()) <= longest or not text.isprintable()):
+            raise click.BadParameter(f"It has 1 to {longest} characters, on one line.")
+        return text and text.strip()
+
+    return check
+
+
+def by_whom(command: Command) -> Command:
+    """The options --actor and --reason, which the history keeps; see `author`."""
+    for option in (
+        click.option("--reason", callback=_length(LONGEST_REASON), help="Why, for the history."),
+        click.option(
+            "--actor", callback=_length(LONGEST_ACTOR), help="Who, for the history. [default: cli:YOU]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def listed(command: Command) -> Command:
+    """The options --limit and --after: a list, page by page."""
+    for option in (
+        click.option("--after", type=click.UUID, metavar="ID", help="Only those that came after this one."),
+        click.option(
+            "--limit",
+            type=click.IntRange(1, MOST_LISTED),
+            default=100,
+            show_default=True,
+            metavar="N",
+            help="At most so many.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def author(actor: str | None, reason: str | None) -> Author:
+    """Who changes the registry: whom the options name, or the user of the operating system."""
+    return Author(actor or f"cli:{_user()}", reason)
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def given(options: Mapping[str, Any], names: Iterable[str], custom: Sequence[str]) -> dict[str, Any]:
+    """The options that were given, as cells of a row; an empty one clears its field."""
+    cells = {name: options[name] for name in names if options.get(name) is not None}
+    for pair in custom:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter("Write it as NAME=VALUE; NAME= removes it.", param_hint="--custom")
+        cells[f"custom.{name}"] = value
+    return cells
+
+
+def refuse(problems: Iterable[FieldProblem]) -> None:
+    """Raises a usage error that names every wrong option."""
+    if told := [f"--{p.pointer[1:].replace('_', '-')}: {p.detail}" for p in problems]:
+        raise click.UsageError("\n".join(told))
+
+
+def from_stdin(text: str) -> str:
+    """What was given, or where that is - the first line of standard input, which nobody else sees."""
+    return sys.stdin.readline().strip() if text == "-" else text
+
+
+def shown(value: Any) -> str:
+    """A value for people."""
+    match value:
+        case None:
+            return "-"
+        case list() | tuple():
+            return " ".join(map(str, value)) or "-"
+        case dict():
+            return " ".join(f"{name}={each}" for name, each in value.items()) or "-"
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S}".removesuffix(" 00:00:00")
+    return str(value)
+
+
+def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[str]:
+    """What changed, a line for each field."""
+    if before is None:
+        return [f"{name}: {shown(value)}" for name, value in after.items()]
+    return [f"{name}: {shown(before[name])} → {shown(value)}" for name, value in after.items()]
+
+
+def print_fields(row: Mapping[str, Any]) -> None:
+    """One thing, a line for each field."""
+    for name, value in row.items():
+        click.echo(f"{name:<18} {shown(value)}")
+
+
+def print_history(changes: Sequence[RegistryChange], as_json: bool) -> None:
+    if as_json:
+        print_json({"changes": [change_as_json(change) for change in changes]})
+        return
+    rows = (
+        (
+            f"{change.changed_at:%Y-%m-%d %H:%M:%S}",
+            change.actor,
+            change.reason,
+            "\n".join(differences(change.before, change.after)),
+        )
+        for change in changes
+    )
+    print_table(("when", "who", "why", "what"), rows)
+
+
+def change_as_json(change: RegistryChange) -> dict[str, Any]:
+    return {
+        "changed_at": change.changed_at,
+        "actor": change.actor,
+        "reason": change.reason,
+        "before": change.before,
+        "after": change.after,
+    }

@@ -1,0 +1,160 @@
+"""The commands "edition …" and "release …"."""
+
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import Any
+
+import click
+
+from telemetry_server.check.cells import text
+from telemetry_server.cli.invocation import Group, Invocation
+from telemetry_server.cli.output import as_json, print_json, print_table
+from telemetry_server.cli.registry import author, by_whom
+from telemetry_server.cli.session import ask
+from telemetry_server.store.products import product_by_slug
+from telemetry_server.store.registry import Outcome
+from telemetry_server.store.releases import (
+    Edition,
+    Release,
+    editions_of,
+    keep_edition,
+    keep_release,
+    releases_of,
+)
+
+
+class Checked(click.ParamType[str]):
+    """A text that one of check's parsers takes."""
+
+    name = "text"
+
+    def __init__(self, parse: Any) -> None:
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            found = str(self._parse(value))
+        except ValueError as error:
+            self.fail(f"It {error}.", param, ctx)
+        return found or self.fail("It is empty.", param, ctx)
+
+
+@click.group(cls=Group)
+def edition() -> None:
+    """Editions of products."""
+
+
+@edition.command("add")
+@click.argument("product")
+@click.argument("edition", type=Checked(text(64)))
+@click.argument("name", type=Checked(text(200)))
+@by_whom
+@as_json
+@click.pass_obj
+def add_edition(
+    invocation: Invocation,
+    /,
+    *,
+    product: str,
+    edition: str,
+    name: str,
+    actor: str | None,
+    reason: str | None,
+    as_json: bool,
+) -> None:
+    """Add an EDITION of PRODUCT, as licenses and pings call it, or give the one there is another NAME."""
+    by = author(actor, reason)
+
+    async def keep(connection: Any) -> Outcome:
+        found = await product_by_slug(connection, product)
+        return await keep_edition(connection, found, Edition(edition, name), by=by, now=datetime.now(UTC))
+
+    _print(ask(invocation.settings(), keep), {"edition": edition, "name": name}, as_json)
+
+
+@edition.command("list")
+@click.argument("product")
+@as_json
+@click.pass_obj
+def list_editions(invocation: Invocation, product: str, as_json: bool) -> None:
+    """List the editions of PRODUCT."""
+
+    async def look(connection: Any) -> list[Edition]:
+        return await editions_of(connection, await product_by_slug(connection, product))
+
+    found = ask(invocation.settings(), look)
+    if as_json:
+        print_json({"editions": [asdict(each) for each in found]})
+    else:
+        print_table(("edition", "name"), ((each.edition, each.name) for each in found))
+
+
+@click.group(cls=Group)
+def release() -> None:
+    """Released versions of products and their builds."""
+
+
+@release.command("add")
+@click.argument("product")
+@click.argument("version", type=Checked(text(64)))
+@click.option("--date", "released_on", type=click.DateTime(["%Y-%m-%d"]), help="When it was released.")
+@click.option(
+    "--build", "builds", type=Checked(text(128)), multiple=True, metavar="BUILD", help="One of its builds."
+)
+@by_whom
+@as_json
+@click.pass_obj
+def add_release(
+    invocation: Invocation,
+    /,
+    *,
+    product: str,
+    version: str,
+    released_on: datetime | None,
+    builds: tuple[str, ...],
+    actor: str | None,
+    reason: str | None,
+    as_json: bool,
+) -> None:
+    """Add a VERSION of PRODUCT, or a date or builds to the one there is.
+
+    A BUILD is named as its copies name it in service.build, best by its SHA-256.
+    """
+    by = author(actor, reason)
+    told = Release(version, _day(released_on), builds)
+
+    async def keep(connection: Any) -> tuple[Outcome, Release]:
+        found = await product_by_slug(connection, product)
+        return await keep_release(connection, found, told, by=by, now=datetime.now(UTC))
+
+    outcome, kept = ask(invocation.settings(), keep)
+    _print(outcome, asdict(kept), as_json)
+
+
+@release.command("list")
+@click.argument("product")
+@as_json
+@click.pass_obj
+def list_releases(invocation: Invocation, product: str, as_json: bool) -> None:
+    """List the releases of PRODUCT, the newest version first."""
+
+    async def look(connection: Any) -> list[Release]:
+        return await releases_of(connection, await product_by_slug(connection, product))
+
+    found = ask(invocation.settings(), look)
+    if as_json:
+        print_json({"releases": [asdict(each) for each in found]})
+    else:
+        rows = ((each.version, each.released_on, "\n".join(each.builds)) for each in found)
+        print_table(("version", "released", "builds"), rows)
+
+
+def _day(moment: datetime | None) -> date | None:
+    return moment and moment.date()
+
+
+def _print(outcome: Outcome, about: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({"outcome": outcome, **about})
+    else:
+        click.echo(outcome.value)

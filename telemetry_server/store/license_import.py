@@ -1,0 +1,166 @@
+"""An import of any number of rows, chunk by chunk: each chunk is a transaction, and memory is bounded.
+
+An import that was interrupted anywhere is finished by importing the same file again: what is there
+already is unchanged. Two rows about one license must say the same, however far apart they stand. What
+rows say of one customer is taken from the first of them, so that they do not take turns at every import.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import blake2b
+from typing import TypeAlias
+
+import asyncpg
+
+from telemetry_server.errors import FieldProblem
+from telemetry_server.model import Author, CustomerPatch, LicenseRow
+from telemetry_server.store.license_changes import keep_licenses
+from telemetry_server.store.license_plan import Batch, Kept, KeptCustomer
+from telemetry_server.store.licenses import KeyHashes
+from telemetry_server.store.queries import load
+from telemetry_server.store.registry import Outcome
+
+SQL = load("license_import")
+
+MOST_ROWS_IN_A_CHUNK = 5_000
+ATTEMPTS = 5
+
+Remembered: TypeAlias = dict[bytes, tuple[int, bytes]]
+"""Of each subject the first line about it, and a digest of what that says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """A row that says of a customer what an earlier one says otherwise; the earlier one was believed."""
+
+    line: int
+    first_line: int
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What became of the rows of a chunk, in their order."""
+
+    batch: Batch
+    differing: list[Differing]
+
+
+class Import:
+    """One pass over a file; use `importing` to make one."""
+
+    def __init__(
+        self, connection: asyncpg.Connection, hashes: KeyHashes, *, by: Author, dry_run: bool
+    ) -> None:
+        self._connection = connection
+        self._hashes = hashes
+        self._by = by
+        self._dry_run = dry_run
+
+    async def take(self, rows: Sequence[LicenseRow], *, now: datetime) -> Chunk:
+        """Keeps the good ones of these rows, all or, where PostgreSQL fails, none of them."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with self._connection.transaction():
+                    return await self._take(rows, now)
+            except asyncpg.DeadlockDetectedError:  # with a job that marks the same licenses as judged
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError
+
+    async def _take(self, rows: Sequence[LicenseRow], now: datetime) -> Chunk:
+        if not rows:
+            return Chunk(Batch([], []), [])
+        subjects = {row.line: self._subject(row) for row in rows}
+        earlier = await self._earlier(rows, subjects)
+        differing: list[Differing] = []
+        fresh = [
+            _without_a_known_customer(row, earlier, differing)
+            for row in rows
+            if earlier[subjects[row.line]][0] == row.line
+        ]
+        batch = await keep_licenses(
+            self._connection, self._hashes, fresh, by=self._by, now=now, dry_run=self._dry_run
+        )
+        kept = {each.line: each for each in batch.rows}
+        for row in rows:
+            if row.line not in kept:
+                line, digest = earlier[subjects[row.line]]
+                kept[row.line] = _repeated(row, line, digest == _digest(row.patch), kept.get(line))
+        await self._forget(subjects[each.line] for each in batch.rows if each.outcome is Outcome.WRONG)
+        customers = [each for each in batch.customers if not self._is_told(each, earlier, rows[0].line)]
+        return Chunk(Batch([kept[row.line] for row in rows], customers), differing)
+
+    async def _earlier(self, rows: Sequence[LicenseRow], subjects: dict[int, bytes]) -> Remembered:
+        """Of each subject of these rows, the first line of the import about it."""
+        told: Remembered = {}
+        for row in rows:
+            told.setdefault(subjects[row.line], (row.line, _digest(row.patch)))
+            if (email := _email(row)) is not None:
+                told.setdefault(_customer_subject(email), (row.line, _digest(row.patch.customer)))
+        columns = (list(told), [line for line, _ in told.values()], [digest for _, digest in told.values()])
+        known = await self._connection.fetch(SQL["remember_rows"], *columns)
+        return told | {subject: (line, digest) for subject, line, digest in known}
+
+    async def _forget(self, subjects: Iterable[bytes]) -> None:
+        """A wrong row says nothing: a later one about the same license is looked at on its own."""
+        if wrong := list(subjects):
+            await self._connection.execute(SQL["forget_rows"], wrong)
+
+    def _subject(self, row: LicenseRow) -> bytes:
+        return self._hashes.own(row.key) if row.key is not None else f"license {row.license_id}".encode()
+
+    def _is_told(self, customer: KeptCustomer, earlier: Remembered, first_line: int) -> bool:
+        """In a dry run a customer that an earlier chunk would have made is still new to this one."""
+        email = customer.after.get("email")
+        if not self._dry_run or customer.before is not None or email is None:
+            return False
+        return earlier[_customer_subject(email)][0] < first_line
+
+
+@asynccontextmanager
+async def importing(
+    connection: asyncpg.Connection, hashes: KeyHashes, *, by: Author, dry_run: bool = False
+) -> AsyncIterator[Import]:
+    """A new pass over a file. The connection is for it alone while the block lasts."""
+    await connection.execute(SQL["remember_import"])
+    await connection.execute(SQL["forget_import"])
+    # Tables that grow by a million rows between two ANALYZEs: every statement is planned as they are.
+    await connection.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', false)")
+    yield Import(connection, hashes, by=by, dry_run=dry_run)
+
+
+def _repeated(row: LicenseRow, line: int, same: bool, first: Kept | None) -> Kept:
+    if same and (first is None or first.outcome is not Outcome.WRONG):
+        return Kept(row.line, Outcome.UNCHANGED, row.license_id)
+    field = "/key" if row.key is not None else "/license_id"
+    detail = f"line {line} is about the same license, and " + ("is wrong too" if same else "says otherwise")
+    return Kept(row.line, Outcome.WRONG, None, problems=(FieldProblem(field, detail),))
+
+
+def _without_a_known_customer(row: LicenseRow, earlier: Remembered, differing: list[Differing]) -> LicenseRow:
+    """The row, only naming its customer where an earlier one describes them."""
+    email = _email(row)
+    if email is None or (first := earlier[_customer_subject(email)])[0] == row.line:
+        return row
+    line, digest = first
+    if digest != _digest(row.patch.customer):
+        differing.append(Differing(row.line, line, email))
+    return replace(row, patch=replace(row.patch, customer=CustomerPatch(email=email)))
+
+
+def _email(row: LicenseRow) -> str | None:
+    match row.patch.customer:
+        case CustomerPatch(email=str() as email):
+            return email
+    return None
+
+
+def _customer_subject(email: str) -> bytes:
+    return b"customer " + blake2b(email.encode(), digest_size=16).digest()
+
+
+def _digest(said: object) -> bytes:
+    return blake2b(repr(said).encode(), digest_size=16).digest()

@@ -1,0 +1,371 @@
+"""The commands of the license registry, as processes on a real database; and the examples of docs/licenses.md."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import stat
+import subprocess
+import time
+
+import asyncpg
+import pytest
+from places import ROOT
+
+HEAD = "key,seats,customer_email\n"
+ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+TIME = re.compile(r"(_at +)\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+
+
+@pytest.fixture
+def registry(operator):
+    """The command, on a database with the product acme-billing."""
+    operator("product", "add", "ACME Billing")
+    return operator
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content, name="licenses.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def import_(registry, path, *options, **more):
+    return registry.json("license", "import", path, "--product", "acme-billing", *options, **more)
+
+
+def counts(summary):
+    return {name: summary[name] for name in ("new", "changed", "unchanged", "wrong") if summary[name]}
+
+
+# ── the documentation ───────────────────────────────────────────────────────────────────────
+
+
+def test_the_examples_of_the_documentation_are_true(registry, tmp_path):
+    page = (ROOT / "docs" / "licenses.md").read_text("utf-8")
+    last = ""
+    for kind, name, block in re.findall(
+        r"^```(csv|console) ?(\S*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE
+    ):
+        if kind == "csv":
+            (tmp_path / name).write_text(block)
+            continue
+        for example in block.removeprefix("$ ").split("\n$ "):
+            command, _, expected = example.partition("\n")
+            words = shlex.split(command.replace(" ID ", f" {last} "))
+            done = registry.start(
+                *words[1:], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ).communicate(timeout=60)
+            last = (re.search(rf"license_id +({ID.pattern})", done[0]) or [last, last])[1]
+            said = TIME.sub(r"\1TIME", ID.sub("ID", "".join(done)))
+            assert sorted(said.splitlines()) == sorted(expected.rstrip("\n").splitlines()), command
+
+
+def test_every_column_is_documented():
+    from telemetry_server.check.licenses import PARSERS
+
+    page = (ROOT / "docs" / "licenses.md").read_text("utf-8")
+    assert [name for name in PARSERS if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("name", ["whmcs", "envato"])
+def test_every_column_of_a_mapping_is_documented(name):
+    from telemetry_server.check.mappings import MAPPINGS, MappingName
+
+    page = (ROOT / "docs" / "licenses.md").read_text("utf-8")
+    columns = set(MAPPINGS[MappingName(name)].columns) - {"license_key"}
+    assert [column for column in columns if f"`{column}`" not in page] == []
+
+
+# ── import ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_wrong_row_leaves_with_1_and_the_good_ones_are_there(registry, file):
+    path = file(HEAD + "A-1,1,\nB-2,x,\nC-3,3,\n")
+    summary = import_(registry, path, exit_code=1)
+    assert counts(summary) == {"new": 2, "wrong": 1}
+    assert summary["problems"] == [
+        {
+            "line": 3,
+            "column": "seats",
+            "detail": "'x' is no number from 1 to 2147483647; leave it empty for any number",
+        }
+    ]
+    assert len(registry.json("license", "list")["licenses"]) == 2
+
+
+def test_all_or_nothing_imports_none_unless_all_are_good(registry, file):
+    wrong, good = HEAD + "A-1,1,\nB-2,x,\n", HEAD + "A-1,1,\nB-2,2,\n"
+    summary = import_(registry, file(wrong), "--all-or-nothing", exit_code=1)
+    assert (summary["written"], counts(summary)) == (False, {"new": 1, "wrong": 1})
+    assert registry.json("license", "list")["licenses"] == []
+    assert counts(import_(registry, file(good), "--all-or-nothing")) == {"new": 2}
+
+
+@pytest.mark.parametrize("options", [(), ("--all-or-nothing",)])
+def test_a_file_may_come_from_a_pipe(registry, options):
+    process = registry.start(
+        *("license", "import", "-", "--product", "acme-billing", "--json", *options),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    said, _ = process.communicate(HEAD + "A-1,1,\n", timeout=60)
+    assert counts(json.loads(said)) == {"new": 1}
+
+
+def test_ndjson_is_known_by_its_name(registry, file):
+    path = file('{"key": "A-1", "domains": ["example.com"], "custom": {"tier": 2}}\n', "licenses.ndjson")
+    assert counts(import_(registry, path)) == {"new": 1}
+    [found] = registry.json("license", "list")["licenses"]
+    assert (found["domains"], found["custom"]) == (["example.com"], {"tier": 2})
+
+
+def test_a_dry_run_tells_the_first_changes_field_by_field(registry, file):
+    import_(registry, file(HEAD + "A-1,1,ann@example.com\n"))
+    summary = import_(registry, file(HEAD + "A-1,2,bob@example.com\nB-2,,\n"), "--dry-run")
+    assert (summary["dry_run"], summary["written"]) == (True, False)
+    changed, new = summary["changes"]
+    assert (changed["line"], changed["outcome"], changed["before"]["seats"], changed["after"]["seats"]) == (
+        2,
+        "changed",
+        1,
+        2,
+    )
+    assert changed["after"]["customer_id"] == "new: bob@example.com"
+    assert (new["line"], new["outcome"], new["before"]) == (3, "new", None)
+    assert summary["customers"] == {"new": 1, "changed": 0}
+    assert registry.json("customer", "list", "--email", "bob@example.com")["customers"] == []
+
+
+def test_what_cannot_be_a_file_of_licenses_is_refused(registry, file):
+    refused = registry.error("license", "import", file("name,kee\na,b\n"), "--product", "acme-billing")
+    assert "did you mean key?" in refused
+    assert "no product 'nothing'" in registry.error("license", "import", file(HEAD), "--product", "nothing")
+
+
+async def test_rows_far_apart_that_say_different_things_are_told(registry, file):
+    """They are in two transactions: 5000 rows are one."""
+    rows = "".join(f"K-{n},1,c{n // 2}@example.com\n" for n in range(6_000))
+    path = file(HEAD + rows + "K-7,2,\nK-8,1,c4@example.com\n")
+    dry = import_(registry, path, "--dry-run", exit_code=1)
+    done = import_(registry, path, exit_code=1)
+    for summary in (dry, done):
+        assert counts(summary) == {"new": 6_000, "unchanged": 1, "wrong": 1}
+        assert summary["customers"] == {"new": 3_000, "changed": 0}
+        assert summary["problems"] == [
+            {"line": 6_002, "column": "key", "detail": "line 9 is about the same license, and says otherwise"}
+        ]
+
+
+async def test_of_two_rows_about_a_customer_the_first_holds(registry, file):
+    content = "key,customer_email,customer_name\n" + "".join(
+        f"K-{n},ann@example.com,{'Ann' if n == 0 else 'Anna'}\n" for n in range(5_500)
+    )
+    first = import_(registry, file(content))
+    again = import_(registry, file(content))
+    assert (first["differing_customers"], again["differing_customers"]) == (5_499, 5_499)
+    assert counts(again) == {"unchanged": 5_500}
+    assert again["customers"] == {"new": 0, "changed": 0}
+    [customer] = registry.json("customer", "list")["customers"]
+    assert customer["name"] == "Ann"
+
+
+async def test_an_import_that_was_killed_is_finished_by_another(registry, file, database):
+    rows = "".join(f"K-{n},1,c{n}@example.com\n" for n in range(40_000))
+    path = file(HEAD + rows)
+    process = registry.start(
+        *("license", "import", path, "--product", "acme-billing"), stderr=subprocess.DEVNULL
+    )
+    connection = await asyncpg.connect(database)
+    try:
+        while not await connection.fetchval("SELECT count(*) FROM licenses"):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        there = await connection.fetchval("SELECT count(*) FROM licenses")
+        assert 0 < there < 40_000
+        left = import_(registry, path)
+        assert counts(left) == {"new": 40_000 - there, "unchanged": there}
+        for table, key in [("licenses", "license_id"), ("customers", "customer_id")]:
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 40_000
+            assert (
+                await connection.fetchval(
+                    f"SELECT count(*) FROM {table} AS t JOIN registry_changes AS c ON c.entity_id = t.{key}::text"
+                )
+                == 40_000
+            )
+    finally:
+        await connection.close()
+
+
+# ── export ──────────────────────────────────────────────────────────────────────────────────
+
+AWKWARD = [
+    {
+        "key": "KEY-ONE-1",
+        "status": "suspended",
+        "type": "not_for_resale",
+        "source": "bundle",
+        "source_detail": "=HYPERLINK(1)",
+        "order_reference": "A,1;2\n3",
+        "edition": '"pro"',
+        "seats": 7,
+        "overage": "1.25x",
+        "customer_email": "ann@example.com",
+        "customer_name": 'Ånn, "the" Lee',
+        "customer_company": "@ACME",
+        "customer_tax_id": "+49 1",
+        "customer_technical_contact": "-ops",
+        "domains": ["example.com", "*.example.org"],
+        "addresses": ["192.0.2.0/24", "2001:db8::1"],
+        "directories": ["/srv/a b", "C:\\x y"],
+        "free_environments": [],
+        "starts_at": "2026-01-01",
+        "expires_at": "2027-01-01T10:00:00.123456Z",
+        "custom": {"tier": 2, "vip": True, "note": "=1"},
+    },
+    {"key": "KEY-TWO-2", "customer_name": "'Bob"},
+    {"key": "3"},
+]
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_an_export_is_imported_again_without_a_change(registry, file, tmp_path, form):
+    import_(registry, file("\n".join(map(json.dumps, AWKWARD)), "awkward.ndjson"))
+    path = tmp_path / f"export.{form}"
+    registry("license", "export", "--product", "acme-billing", "--format", form, "--output", path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "KEY-ONE" not in path.read_text()
+    assert counts(import_(registry, path)) == {"unchanged": 3}
+
+
+def test_an_edited_export_changes_the_licenses_it_names(registry, file, tmp_path):
+    import_(registry, file(HEAD + "A-1,1,ann@example.com\n"))
+    exported = registry("license", "export", "--product", "acme-billing").stdout
+    edited = file(exported.replace('"1"', '"4"').replace("ann@", "bob@"), "edited.csv")
+    assert counts(import_(registry, edited)) == {"changed": 1}
+    [found] = registry.json("license", "list")["licenses"]
+    assert found["seats"] == 4
+    strange = file(ID.sub("00000000-0000-0000-0000-000000000001", exported), "strange.csv")
+    summary = import_(registry, strange, exit_code=1)
+    assert (summary["problems"][0]["line"], summary["problems"][0]["column"]) == (2, "license_id")
+
+
+# ── one by one ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_license_is_added_changed_and_found_with_its_history(registry):
+    added = registry.json(
+        *("license", "add", "ACME-1234-7Q2K", "--product", "acme-billing", "--seats", "2"),
+        *("--customer-email", "ann@example.com", "--custom", "deal=Q4", "--reason", "a gift"),
+    )
+    assert (added["key_hint"], added["seats"], added["custom"]) == ("7Q2K", 2, {"deal": "Q4"})
+    changed = registry.json(
+        *(
+            "license",
+            "change",
+            added["license_id"],
+            "--status",
+            "revoked",
+            "--seats",
+            "",
+            "--custom",
+            "deal=",
+        ),
+        *("--actor", "api:shop", "--reason", "charged back"),
+    )
+    assert (changed["outcome"], changed["status"], changed["seats"]) == ("changed", "revoked", None)
+    found = registry.json("license", "show", "--product", "acme-billing", "--key", "ACME-1234-7Q2K")
+    assert found == registry.json("license", "show", added["license_id"])
+    newest, first = registry.json("license", "history", added["license_id"])["changes"]
+    assert (newest["actor"], newest["reason"]) == ("api:shop", "charged back")
+    assert newest["after"] == {"status": "revoked", "seats": None, "custom": {}}
+    assert re.fullmatch(r"cli:\S+", first["actor"])
+    assert (first["reason"], first["before"]) == ("a gift", None)
+    assert "ACME-1234" not in registry("license", "list").stdout
+
+
+def test_a_key_may_be_kept_from_other_users_of_the_machine(registry):
+    process = registry.start(
+        *("license", "add", "-", "--product", "acme-billing", "--json"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    said, _ = process.communicate("ACME-1234-7Q2K\n", timeout=60)
+    assert json.loads(said)["key_hint"] == "7Q2K"
+
+
+def test_wrong_fields_are_told_by_the_names_of_their_options(registry):
+    nobody = "00000000-0000-0000-0000-000000000001"
+    said = registry.error("license", "change", nobody, "--status", "Revoked", "--seats", "0", exit_code=2)
+    assert "--status: 'Revoked' is none of" in said
+    assert "--seats: '0' is no number" in said
+    assert "NAME=VALUE" in registry.error("license", "change", nobody, "--custom", "x", exit_code=2)
+    assert "no license 0000" in registry.error("license", "change", nobody, "--status", "revoked")
+    assert "Give an ID, or" in registry.error("license", "show", exit_code=2)
+    assert "on one line" in registry.error("license", "change", nobody, "--reason", "a\nb", exit_code=2)
+
+
+def test_a_key_is_added_once(registry):
+    registry("license", "add", "ACME-1234-7Q2K", "--product", "acme-billing")
+    assert "exists already" in registry.error("license", "add", "ACME-1234-7Q2K", "--product", "acme-billing")
+    assert "No license of this product" in registry.error(
+        "license", "show", "--product", "acme-billing", "--key", "ACME-OTHER"
+    )
+    assert "The key is empty" in registry.error(
+        "license", "add", " ", "--product", "acme-billing", exit_code=2
+    )
+
+
+def test_lists_go_on_where_they_ended(registry, file):
+    import_(registry, file(HEAD + "".join(f"K-{n},1,c{n}@example.com\n" for n in range(3))))
+    for what in ("license", "customer"):
+        done = registry(what, "list", "--limit", "2")
+        after = re.search(rf"--after ({ID.pattern})", done.stderr)[1]
+        assert len(registry.json(what, "list", "--after", after)[f"{what}s"]) == 1
+
+
+def test_customers_are_added_changed_and_shown(registry):
+    ann = registry.json("customer", "add", "--email", "Ann@example.com", "--custom", "crm=17")
+    changed = registry.json(
+        "customer", "change", ann["customer_id"], "--company", "ACME", "--reason", "a call"
+    )
+    assert (changed["email"], changed["company"], changed["custom"]) == (
+        "ann@example.com",
+        "ACME",
+        {"crm": "17"},
+    )
+    assert registry.json("customer", "show", ann["customer_id"]) == changed
+    newest, _ = registry.json("customer", "history", ann["customer_id"])["changes"]
+    assert (newest["reason"], newest["after"]) == ("a call", {"company": "ACME"})
+    assert "exists already" in registry.error("customer", "add", "--email", "ann@example.com")
+    assert "needs an e-mail" in registry.error("customer", "add")
+    assert "ACME" in registry("customer", "list").stdout
+
+
+def test_editions_and_releases_are_kept(registry):
+    assert registry("edition", "add", "acme-billing", "pro", "Professional").stdout == "new\n"
+    assert registry("edition", "add", "acme-billing", "pro", "Professional").stdout == "unchanged\n"
+    assert registry.json("edition", "list", "acme-billing") == {
+        "editions": [{"edition": "pro", "name": "Professional"}]
+    }
+    registry("release", "add", "acme-billing", "7.2", "--date", "2026-11-01", "--build", "a" * 64)
+    added = registry.json("release", "add", "acme-billing", "7.2", "--build", "b" * 64)
+    assert (added["outcome"], added["builds"]) == ("changed", ["a" * 64, "b" * 64])
+    assert "2026-11-01" in registry("release", "list", "acme-billing").stdout
+    assert "It is empty" in registry.error("edition", "add", "acme-billing", " ", "x", exit_code=2)
+
+
+def test_who_changes_is_the_user_of_the_operating_system_whatever_the_environment_says(registry):
+    made = registry.json("license", "add", "ACME-1234", "--product", "acme-billing")
+    registry("license", "change", made["license_id"], "--seats", "1", USER="mallory", LOGNAME="mallory")
+    import pwd
+
+    name = pwd.getpwuid(os.getuid()).pw_name
+    changes = registry.json("license", "history", made["license_id"])["changes"]
+    assert {change["actor"] for change in changes} == {f"cli:{name}"}
