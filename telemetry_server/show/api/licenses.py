@@ -11,8 +11,9 @@ from uuid import UUID
 from aiohttp import web
 
 from telemetry_server import keys
-from telemetry_server.check.licenses import LONGEST_KEY, license_patch, license_row
-from telemetry_server.check.rows import Row, RowFormat, RowProblem, read_rows
+from telemetry_server.check.license_files import LicenseFile
+from telemetry_server.check.licenses import LONGEST_KEY, license_patch
+from telemetry_server.check.rows import RowFormat, RowProblem
 from telemetry_server.errors import (
     BadRequest,
     FieldProblem,
@@ -144,12 +145,11 @@ async def import_licenses(request: web.Request) -> web.Response:
 def _rows(body: bytes, form: RowFormat) -> tuple[list[LicenseRow], list[RowProblem]]:
     rows: list[LicenseRow] = []
     problems: list[RowProblem] = []
-    for read in read_rows(io.BytesIO(body), form):
-        parsed = license_row(read.line, read.cells) if isinstance(read, Row) else [read]
-        if isinstance(parsed, LicenseRow):
-            rows.append(parsed)
+    for found in LicenseFile(io.BytesIO(body), form):
+        if isinstance(found, LicenseRow):
+            rows.append(found)
         else:
-            problems += parsed
+            problems += found
     return rows, problems
 
 
