@@ -33,9 +33,13 @@ from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
 from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.rollup import upkeep
+from telemetry_server.rollup.cohorts import roll_up_cohorts
+from telemetry_server.rollup.days import roll_up_days
 from telemetry_server.rollup.hostnames import LOOK_UP_HOSTNAMES, look_up_hostnames
 from telemetry_server.rollup.judging import JUDGE_INSTALLATIONS, judge_installations
 from telemetry_server.rollup.lives import WATCH_DEADLINES, watch_deadlines
+from telemetry_server.rollup.pings import roll_up_pings
+from telemetry_server.rollup.retention import FORGET_OLD_COUNTERS, FORGET_OLD_PINGS
 from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.access import guard
@@ -45,6 +49,7 @@ from telemetry_server.store.catalogue import Catalogue
 from telemetry_server.store.database import connect_writer, make_pool
 from telemetry_server.store.license_book import LicenseBook
 from telemetry_server.store.products import keep_parent
+from telemetry_server.store.rollups import Kind
 from telemetry_server.store.shop import Shop
 from telemetry_server.store.tally import Tally
 from telemetry_server.store.writer import GroupWriter
@@ -52,10 +57,15 @@ from telemetry_server.store.writer import GroupWriter
 
 def job_table(settings: Settings) -> tuple[Job, ...]:
     """What runs by itself, once for the whole deployment."""
+    registry = load_registry().keeping(settings.retention_days)
     hostnames = Job(LOOK_UP_HOSTNAMES, look_up_hostnames(), every=timedelta(minutes=5))
     return (
         Job("make partitions", upkeep.make_partitions, every=timedelta(hours=1)),
-        Job("forget old pings", upkeep.forget_old_pings(load_registry()), every=timedelta(days=1)),
+        Job(Kind.PINGS, roll_up_pings(registry), every=timedelta(minutes=1)),
+        Job(Kind.DAYS, roll_up_days(registry), every=timedelta(minutes=1)),
+        Job(Kind.COHORTS, roll_up_cohorts(registry), every=timedelta(hours=1)),
+        Job(FORGET_OLD_PINGS, upkeep.forget_old_pings(registry), every=timedelta(days=1)),
+        Job(FORGET_OLD_COUNTERS, upkeep.forget_old_counters(registry), every=timedelta(days=1)),
         Job(
             SHORTEN_ADDRESSES,
             upkeep.shorten_addresses(settings.address_retention_days),

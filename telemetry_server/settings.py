@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from telemetry_server.errors import SettingsError
 
@@ -19,6 +19,8 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PREFIX = "TELEMETRY_"
 _DAY = 86_400
+FOREVER = "forever"
+_MOST_DAYS = 36_500
 
 
 def _setting(default: Any, text: str, *, parse: Callable[[str], Any] = str, secret: bool = False) -> Any:
@@ -41,6 +43,32 @@ def _not_negative(text: str) -> int:
     if value < 0:
         raise ValueError("must not be negative")
     return value
+
+
+class Keep(NamedTuple):
+    """How many days a class of fields is kept; None: for ever."""
+
+    name: str
+    days: int | None
+
+    def __str__(self) -> str:
+        return f"{self.name}={FOREVER if self.days is None else self.days}"
+
+
+def _retention(text: str) -> tuple[Keep, ...]:
+    parts = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    kept = tuple(Keep(name.strip(), _days(days.strip())) for name, _, days in parts)
+    if len({keep.name for keep in kept}) < len(kept):
+        raise ValueError("names a class twice")
+    return kept
+
+
+def _days(text: str) -> int | None:
+    if text == FOREVER:
+        return None
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= _MOST_DAYS:
+        raise ValueError(f"must be like ping=400,fact=400,usage={FOREVER}, with 1 to {_MOST_DAYS} days")
+    return int(text)
 
 
 def _switch(text: str) -> bool:
@@ -106,6 +134,11 @@ class Settings:
     )
     reverse_dns: bool = _setting(
         False, "Look up the hostnames of addresses: asks your DNS resolver for each.", parse=_switch
+    )
+    retention_days: tuple[Keep, ...] = _setting(
+        (),
+        "Days to keep a class of fields, where not those in fields.toml: ping=400,fact=400,usage=forever.",
+        parse=_retention,
     )
     most_waiting_mebibytes: int = _setting(
         64, "Memory for pings that wait to be written, per process.", parse=_positive

@@ -31,7 +31,8 @@ def fields_page(registry: Registry) -> str:
     parts += ["## Why\n", *(f"- **{name}**: {text}" for name, text in registry.purposes.items()), ""]
     parts += [
         "## How long\n",
-        *(f"- **{n}**: {r.days} days. {r.then}" for n, r in registry.retention.items()),
+        "Unless the operator keeps a class longer or shorter, or for ever (`TELEMETRY_RETENTION_DAYS`):\n",
+        *(f"- **{name}**: {kept}. {kept.then}" for name, kept in registry.retention.items()),
     ]
     return "\n".join(parts) + "\n"
 

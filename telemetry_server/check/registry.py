@@ -1,11 +1,14 @@
 """The field registry, read once from `fields.toml`: every field a ping may carry."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from importlib import resources
 from typing import Any
+
+from telemetry_server.errors import SettingsError
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 DIGEST_PATTERN = r"^[0-9a-f]{64}$"
@@ -81,10 +84,16 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long a class of fields is kept, and what happens then."""
+    """How long a class of fields is kept, and what happens then; `days` is None where it is kept for ever."""
 
-    days: int
+    days: int | None
     then: str
+
+    def outlasts(self, other: "Retention") -> bool:
+        return other.days is not None and (self.days is None or self.days > other.days)
+
+    def __str__(self) -> str:
+        return "for ever" if self.days is None else f"{self.days} days"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,22 @@ class Registry:
         for field in self.of(carrier):
             grouped.setdefault(field.section, []).append(field)
         return {section: tuple(fields) for section, fields in grouped.items()}
+
+    def keeping(self, days: Iterable[tuple[str, int | None]]) -> "Registry":
+        """The registry with other retentions: (class, days), None for ever. Raises SettingsError."""
+        retention = dict(self.retention)
+        for name, kept in days:
+            if name not in retention:
+                raise SettingsError(
+                    f"TELEMETRY_RETENTION_DAYS: there is no class {name!r}; there are {', '.join(retention)}."
+                )
+            retention[name] = replace(retention[name], days=kept)
+        if retention["ping"].outlasts(retention["fact"]):
+            raise SettingsError(
+                f"TELEMETRY_RETENTION_DAYS: fact ({retention['fact']}) must not be shorter than "
+                f"ping ({retention['ping']}): a ping is read with its facts."
+            )
+        return replace(self, retention=retention)
 
 
 @cache

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from telemetry_server.check.registry import load_registry
 from telemetry_server.cli.failures import told
 from telemetry_server.settings import Settings, read_settings
 
@@ -18,7 +19,9 @@ class Invocation:
     def settings(self, **options: Any) -> Settings:
         """The settings by the command line's `options` and the environment. Raises SettingsError."""
         self.options |= {name: value for name, value in options.items() if value is not None}
-        return read_settings(os.environ, self.options)
+        settings = read_settings(os.environ, self.options)
+        load_registry().keeping(settings.retention_days)
+        return settings
 
 
 def _keep_data(context: click.Context, _: click.Parameter, value: str | None) -> None:

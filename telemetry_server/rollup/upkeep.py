@@ -1,11 +1,20 @@
 """The jobs that keep the promises about time: partitions ahead, nothing kept longer than was said."""
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypeAlias
 
 from telemetry_server.check.registry import Registry
+from telemetry_server.rollup.retention import (
+    FORGET_OLD_COUNTERS,
+    FORGET_OLD_PINGS,
+    first_kept,
+    forget_until,
+    forgotten_until,
+)
 from telemetry_server.store import access, addresses, partitions, retention, shop
+from telemetry_server.store.partitions import INSTALLATION_DAYS, PINGS
+from telemetry_server.store.rollups import Kind, counting
 
 QUARANTINE_DAYS = 30
 COUNTS_DAYS = 400
@@ -46,13 +55,41 @@ def shorten_addresses(keep_days: int) -> Run:
 
 
 def forget_old_pings(registry: Registry) -> Run:
-    """Drops what is over by the field registry: a month goes when its longest-kept field may."""
-    ping_days = max(entry.days for entry in registry.retention.values())
+    """Drops what is over by the field registry: a month goes when the longest-kept of what lies in it may."""
+    ping, usage, fact = (registry.retention[name].days for name in ("ping", "usage", "fact"))
+    kept = {PINGS: ping, INSTALLATION_DAYS: None if ping is None or usage is None else max(ping, usage)}
 
     async def run(connection: Any, now: datetime) -> str:
-        months = await partitions.drop_partitions(connection, now.date(), ping_days)
-        states = await retention.forget_unused_states(connection, now - timedelta(days=ping_days))
-        await retention.forget_counts(connection, now.date() - timedelta(days=COUNTS_DAYS))
-        return f"dropped {len(months)} months and {states} states older than {ping_days} days"
+        today, months, states = now.date(), 0, 0
+        await forget_until(connection, FORGET_OLD_PINGS, first_kept(registry, "ping", today))
+        for parted, days in kept.items():
+            if days is not None:
+                months += len(await partitions.drop_partitions(connection, today, days, parted))
+        if fact is not None:
+            states = await retention.forget_unused_states(connection, now - timedelta(days=fact))
+        await retention.forget_counts(connection, today - timedelta(days=COUNTS_DAYS))
+        return f"dropped {months} months and {states} states"
+
+    return run
+
+
+def forget_old_counters(registry: Registry) -> Run:
+    """Takes the feature counters out of what is kept longer than they are."""
+    keeps_longer = registry.retention["ping"].outlasts(registry.retention["usage"])
+
+    async def run(connection: Any, now: datetime) -> str:
+        if not keeps_longer:
+            return "nothing to do: counters go with their month"
+        until = first_kept(registry, "usage", now.date())
+        day = await forgotten_until(connection, FORGET_OLD_COUNTERS)
+        if day == date.min:
+            day = await retention.oldest_day(connection) or until
+        rows = 0
+        while day < until:
+            async with counting(connection, Kind.PINGS):
+                rows += await retention.forget_counters(connection, day)
+                day += timedelta(days=1)
+                await forget_until(connection, FORGET_OLD_COUNTERS, day)
+        return f"removed the counters of {rows} rows from before {until}"
 
     return run

@@ -24,7 +24,7 @@ async def run_locked(
 
     None where another process holds the lock, or where the last good run began less than `due_after` ago.
     """
-    lock = _lock_number(name)
+    lock = lock_number(name)
     async with acquire() as connection:
         if not await connection.fetchval(SQL["try_lock"], lock):
             return None
@@ -53,6 +53,6 @@ async def _run_noted(
     return done
 
 
-def _lock_number(name: str) -> int:
+def lock_number(name: str) -> int:
     """A lock of its own for each job, apart from that of the migrations."""
     return 7_265_430_000_000 + zlib.crc32(name.encode())

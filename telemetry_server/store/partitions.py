@@ -1,6 +1,9 @@
-"""The monthly partitions of pings: made ahead, emptied into from the default one, dropped when over."""
+"""The monthly partitions: made ahead, emptied into from the default one, dropped when over."""
 
 import re
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import asyncpg
@@ -13,74 +16,123 @@ SQL = load("partitions")
 MONTHS_AHEAD = 3
 # Every writer queues behind a lock that waits: behind a long export, rather fail and try again later.
 _WAIT_A_MOMENT = "SET LOCAL lock_timeout = '1s'"
-_WITHIN = "received_at >= $1 AND received_at < $2"
-_NAME = re.compile(r"pings_(\d{4})_(\d{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """A table in monthly partitions by `column`, which is a day or an instant."""
+
+    table: str
+    column: str
+    by_instant: bool
+
+    def name(self, month: date) -> str:
+        return f"{self.table}_{month:%Y_%m}"
+
+    def bound(self, month: date) -> date | datetime:
+        return datetime(month.year, month.month, 1, tzinfo=UTC) if self.by_instant else month
+
+
+PINGS = Parted("pings", "received_at", by_instant=True)
+INSTALLATION_DAYS = Parted("installation_days", "day", by_instant=False)
+PARTED = (PINGS, INSTALLATION_DAYS)
 
 
 async def make_partitions(connection: asyncpg.Connection, today: date) -> list[date]:
-    """Sees to it that this month and the next three have a partition; gives the months made.
+    """Sees to it that this month and the next three have a partition in every table; gives the months made.
 
-    Rows that landed in the default partition are an alarm, and are moved to their month.
+    Rows that landed in a default partition are an alarm, and are moved to their month.
     """
-    wanted = [_months_after(today, ahead) for ahead in range(MONTHS_AHEAD + 1)]
-    strays = dict(await connection.fetch(SQL["strays"]))
-    for month, count in strays.items():
-        log("pings in the default partition", Severity.ERROR, month=str(month), pings=count)
-    missing = sorted({*wanted, *strays} - set(await partition_months(connection)))
+    wanted = {months_after(today, ahead) for ahead in range(MONTHS_AHEAD + 1)}
+    made: set[date] = set()
+    for parted in PARTED:
+        strays = await _strays(connection, parted)
+        for month, count in strays.items():
+            phrase = f"{parted.table} in the default partition"
+            log(phrase, Severity.ERROR, month=str(month), **{parted.table: count})
+        made.update(await make_months(connection, parted, wanted | strays.keys()))
+    return sorted(made)
+
+
+async def make_months(connection: asyncpg.Connection, parted: Parted, months: Collection[date]) -> list[date]:
+    """Sees to it that these months have a partition; gives those made."""
+    missing = sorted(set(months) - set(await partition_months(connection, parted)))
     for month in missing:
-        await _make(connection, month)
+        await _make(connection, parted, month)
     return missing
 
 
-async def drop_partitions(connection: asyncpg.Connection, today: date, keep_days: int) -> list[date]:
+async def make_months_if_free(
+    connection: asyncpg.Connection, parted: Parted, months: Collection[date]
+) -> None:
+    """Likewise; but behind a long export the default partition takes their rows for the time being."""
+    with suppress(asyncpg.LockNotAvailableError):
+        await make_months(connection, parted, months)
+
+
+async def drop_partitions(
+    connection: asyncpg.Connection, today: date, keep_days: int, parted: Parted = PINGS
+) -> list[date]:
     """Drops the months that ended more than `keep_days` ago; gives them."""
-    months = await partition_months(connection)
-    over = [month for month in months if (today - _months_after(month, 1)).days > keep_days]
+    months = await partition_months(connection, parted)
+    over = [month for month in months if (today - months_after(month, 1)).days > keep_days]
     for month in over:
         async with connection.transaction():
             await connection.execute(_WAIT_A_MOMENT)
-            await connection.execute(f'DROP TABLE "{_name(month)}"')
+            await connection.execute(f'DROP TABLE "{parted.name(month)}"')
     return over
 
 
-async def partition_months(connection: asyncpg.Connection) -> list[date]:
+async def partition_months(connection: asyncpg.Connection, parted: Parted = PINGS) -> list[date]:
     """The first days of the months that have a partition."""
-    matches = [_NAME.fullmatch(row["relname"]) for row in await connection.fetch(SQL["months"])]
+    name = re.compile(rf"{parted.table}_(\d{{4}})_(\d{{2}})")
+    names = await connection.fetch(SQL["months"], parted.table)
+    matches = [name.fullmatch(row["relname"]) for row in names]
     return [date(int(match[1]), int(match[2]), 1) for match in matches if match]
 
 
+async def months_everywhere(connection: asyncpg.Connection) -> list[date]:
+    """The months that have a partition in every table."""
+    months = [set(await partition_months(connection, parted)) for parted in PARTED]
+    return sorted(set.intersection(*months))
+
+
+async def strays(connection: asyncpg.Connection) -> dict[str, int]:
+    """How many rows no month's partition took, by table; any is an alarm."""
+    counted = {parted.table: sum((await _strays(connection, parted)).values()) for parted in PARTED}
+    return {table: count for table, count in counted.items() if count}
+
+
 async def stray_count(connection: asyncpg.Connection) -> int:
-    """How many pings no month's partition took; anything but 0 is an alarm."""
-    return sum(count for _, count in await connection.fetch(SQL["strays"]))
+    """How many those are altogether."""
+    return sum((await strays(connection)).values())
 
 
-async def _make(connection: asyncpg.Connection, month: date) -> None:
+async def _strays(connection: asyncpg.Connection, parted: Parted) -> dict[date, int]:
+    return dict(await connection.fetch(SQL[f"stray_{parted.table}"]))
+
+
+async def _make(connection: asyncpg.Connection, parted: Parted, month: date) -> None:
     """One transaction: a month with rows in the default partition cannot be attached beside them."""
-    start, end = _instant(month), _instant(_months_after(month, 1))
-    name = _name(month)
+    start, end = parted.bound(month), parted.bound(months_after(month, 1))
+    table, name, column = parted.table, parted.name(month), parted.column
     async with connection.transaction():
         await connection.execute(_WAIT_A_MOMENT)
-        await connection.execute("LOCK TABLE pings IN SHARE UPDATE EXCLUSIVE MODE")
-        await connection.execute(f'CREATE TABLE "{name}" (LIKE pings INCLUDING CONSTRAINTS)')
-        await connection.execute("LOCK TABLE pings_default IN ACCESS EXCLUSIVE MODE")
+        await connection.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+        await connection.execute(f'CREATE TABLE "{name}" (LIKE {table} INCLUDING CONSTRAINTS)')
+        await connection.execute(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE")
         await connection.execute(
-            f"WITH moved AS (DELETE FROM pings_default WHERE {_WITHIN} RETURNING *) "  # noqa: S608  a date
+            f"WITH moved AS (DELETE FROM {table}_default "  # noqa: S608  names of ours
+            f"WHERE {column} >= $1 AND {column} < $2 RETURNING *) "
             f'INSERT INTO "{name}" SELECT * FROM moved',
             *(start, end),
         )
         await connection.execute(
-            f"ALTER TABLE pings ATTACH PARTITION \"{name}\" FOR VALUES FROM ('{start}') TO ('{end}')"
+            f"ALTER TABLE {table} ATTACH PARTITION \"{name}\" FOR VALUES FROM ('{start}') TO ('{end}')"
         )
 
 
-def _name(month: date) -> str:
-    return f"pings_{month:%Y_%m}"
-
-
-def _instant(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-def _months_after(day: date, months: int) -> date:
+def months_after(day: date, months: int) -> date:
+    """The first day of the month so many months after that of `day`."""
     index = day.year * 12 + day.month - 1 + months
     return date(index // 12, index % 12 + 1, 1)

@@ -19,6 +19,19 @@ async def forget_unused_states(connection: asyncpg.Connection, before: datetime)
     return removed
 
 
+async def oldest_day(connection: asyncpg.Connection) -> date | None:
+    """The first day of which there may be counters; None where there is no ping."""
+    day: date | None = await connection.fetchval(SQL["oldest_day"])
+    return day
+
+
+async def forget_counters(connection: asyncpg.Connection, day: date) -> int:
+    """Removes the feature counters of the day; gives of how many rows."""
+    rows: int = await connection.fetchval(SQL["forget_counters_of_pings"], day, timeout=3600)
+    rows += await connection.fetchval(SQL["forget_counters_of_days"], day, timeout=3600)
+    return rows
+
+
 async def empty_quarantine(connection: asyncpg.Connection, before: datetime) -> int:
     count: int = await connection.fetchval(SQL["empty_quarantine"], before)
     return count

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 from installation import Installation, make_ping
 
-from telemetry_server.store.job_log import _lock_number
+from telemetry_server.store.job_log import lock_number
 
 
 @pytest.fixture(scope="module")
@@ -388,7 +388,7 @@ def test_a_job_runs_now_and_says_what_it_did(served):
 
 
 async def test_a_job_that_another_process_is_at_is_left_alone(served, postgres):
-    await postgres.execute("SELECT pg_advisory_lock($1)", _lock_number("empty quarantine"))
+    await postgres.execute("SELECT pg_advisory_lock($1)", lock_number("empty quarantine"))
     said = await asyncio.to_thread(served.error, "run", "empty", "quarantine", exit_code=5)
     assert "Another process" in said
 

@@ -33,6 +33,7 @@ SMALL = {
     "cohort_weeks",
     "rollup_marks",
     "days_due",
+    "weeks_due",
     "products",
     "product_keys",
     "keyring_check",

@@ -30,6 +30,13 @@ COMMENT ON FUNCTION facts_by_field IS
     'What a state says, field by field, as the timeline in changes names them; without the boot id, which '
     'changes with every start, and without the source and date of a place.';
 
+CREATE FUNCTION day_of_ping(received_at timestamptz, occurred_at timestamptz, time_suspect boolean)
+RETURNS date
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (CASE WHEN time_suspect THEN received_at ELSE occurred_at END AT TIME ZONE 'UTC')::date;
+COMMENT ON FUNCTION day_of_ping IS
+    'The day (UTC) a ping is counted on: by the installation''s clock, unless that is far off.';
+
 ALTER TABLE products
     ADD COLUMN grace_seconds      integer NOT NULL DEFAULT 86400   CHECK (grace_seconds BETWEEN 0 AND 31536000),
     ADD COLUMN lost_after_seconds integer NOT NULL DEFAULT 2592000 CHECK (lost_after_seconds BETWEEN 60 AND 315360000),
@@ -248,6 +255,7 @@ ALTER TABLE pings
     ADD COLUMN source_mismatch boolean;
 COMMENT ON COLUMN pings.verdict IS
     'What the registry said of the claim when the ping came. NULL: it came before there was a registry.';
+CREATE INDEX pings_suspect ON pings (received_at) WHERE time_suspect;
 
 CREATE TABLE hostnames (
     address      inet        PRIMARY KEY,
@@ -342,13 +350,21 @@ COMMENT ON TABLE rollup_marks IS
     '"watch deadlines", "judge installations" (licenses that expire), "shorten addresses" and "erase addresses".';
 
 CREATE TABLE days_due (
-    product_id uuid NOT NULL,
-    day        date NOT NULL,
+    product_id uuid        NOT NULL,
+    day        date        NOT NULL,
+    due_since  timestamptz NOT NULL,
     PRIMARY KEY (product_id, day)
 );
 COMMENT ON TABLE days_due IS
     'A row is a day of a product whose installation_days changed since fleet_days and feature_days were made '
     'from them. Written by the job "roll up pings", removed by "roll up days".';
+
+CREATE TABLE weeks_due (
+    week date PRIMARY KEY CHECK (extract(isodow FROM week) = 1)
+);
+COMMENT ON TABLE weeks_due IS
+    'A row is a week (its Monday) whose days changed since cohort_weeks was made of it. Written by the job '
+    '"roll up days", removed by "roll up cohorts".';
 
 -- ── what was there before ──────────────────────────────────────────────────────────────────
 

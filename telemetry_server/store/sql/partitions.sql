@@ -1,12 +1,16 @@
 -- name: months
--- The first days of the months that have a partition.
+-- The partitions of the table $1, but for the default one.
 SELECT c.relname
 FROM pg_inherits AS h
 JOIN pg_class AS c ON c.oid = h.inhrelid
-WHERE h.inhparent = 'pings'::regclass AND c.relname <> 'pings_default'
+WHERE h.inhparent = $1::text::regclass AND c.relname <> $1 || '_default'
 ORDER BY c.relname;
 
--- name: strays
+-- name: stray_pings
 -- The months of rows that no partition took, and how many there are.
 SELECT date_trunc('month', received_at AT TIME ZONE 'UTC')::date AS month, count(*) FROM pings_default
+GROUP BY 1 ORDER BY 1;
+
+-- name: stray_installation_days
+SELECT date_trunc('month', day::timestamp)::date AS month, count(*) FROM installation_days_default
 GROUP BY 1 ORDER BY 1;

@@ -22,6 +22,28 @@ WITH done AS (
 )
 SELECT count(*) FROM done;
 
+-- name: oldest_day
+-- The first day of which something is kept.
+SELECT least((SELECT (received_at AT TIME ZONE 'UTC')::date FROM pings ORDER BY received_at LIMIT 1),
+             (SELECT day FROM installation_days ORDER BY day LIMIT 1));
+
+-- name: forget_counters_of_pings
+-- Of the pings received on the day $1; those whose clock was a little ahead may be of the next one.
+WITH done AS (
+    UPDATE pings SET features = NULL, details = details - 'usage'
+    WHERE received_at >= $1::date::timestamp AT TIME ZONE 'UTC' - interval '10 minutes'
+      AND received_at < ($1::date + 1)::timestamp AT TIME ZONE 'UTC' - interval '10 minutes'
+      AND (features IS NOT NULL OR details ? 'usage')
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: forget_counters_of_days
+WITH done AS (
+    UPDATE installation_days SET features = NULL WHERE day = $1 AND features IS NOT NULL RETURNING 1
+)
+SELECT count(*) FROM done;
+
 -- name: empty_quarantine
 WITH done AS (DELETE FROM quarantine WHERE received_at < $1 RETURNING 1) SELECT count(*) FROM done;
 

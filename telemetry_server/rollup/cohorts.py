@@ -1,0 +1,34 @@
+"""The job "roll up cohorts": who of those that came in a week is still heard of, week by week."""
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from telemetry_server.check.registry import Registry
+from telemetry_server.rollup.pings import Run
+from telemetry_server.rollup.retention import open_days
+from telemetry_server.store import rollups
+from telemetry_server.store.rollups import Kind
+
+
+def roll_up_cohorts(registry: Registry) -> Run:
+    async def run(connection: Any, now: datetime) -> str:
+        days = await open_days(connection, registry, now.date())
+        count = await roll_up_due_weeks(connection, days.pings_from, now.date())
+        return f"counted {count} weeks anew"
+
+    return run
+
+
+async def roll_up_due_weeks(connection: Any, first_day: date, today: date) -> int:
+    """Counts the weeks that are due and of which all days are there; gives how many."""
+    first = _first_monday(first_day)
+    weeks = await rollups.due_weeks(connection, today, first)
+    for week in weeks:
+        async with rollups.counting(connection, Kind.COHORTS):
+            await rollups.roll_up_week(connection, week, first)
+    return len(weeks)
+
+
+def _first_monday(day: date) -> date:
+    """The first Monday from `day` on."""
+    return day + timedelta(days=-day.weekday() % 7)

@@ -1,0 +1,37 @@
+"""The job "roll up days": the days of the fleet and of features, counted from those of installations.
+
+A day that changed is counted whole, and replaced, in one transaction. A fleet's present day changes all
+the time: a small one is counted whenever the job runs, a large one when it has waited a while.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from telemetry_server.check.registry import Registry
+from telemetry_server.rollup.pings import Run
+from telemetry_server.rollup.retention import open_days
+from telemetry_server.store import rollups
+from telemetry_server.store.rollups import Kind, Open
+
+LARGE_WAITS = timedelta(minutes=5)
+SMALL = 20_000
+"""Installations that are counted in a second or so."""
+
+
+def roll_up_days(registry: Registry) -> Run:
+    async def run(connection: Any, now: datetime) -> str:
+        days = await open_days(connection, registry, now.date())
+        count = await roll_up_due(connection, days, now - LARGE_WAITS)
+        return f"counted {count} days of products anew"
+
+    return run
+
+
+async def roll_up_due(connection: Any, days: Open, due_before: datetime) -> int:
+    """Counts the days that are due, large ones if due since `due_before`; gives how many."""
+    count = 0
+    for day, products in await rollups.due_days(connection, due_before, SMALL):
+        async with rollups.counting(connection, Kind.DAYS):
+            await rollups.roll_up_day(connection, day, products, days)
+        count += len(products)
+    return count

@@ -1,0 +1,40 @@
+"""How long what is counted from is kept, and thus which days can be counted anew.
+
+A longer retention does not bring back what a shorter one forgot: marks tell what is gone for good.
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from telemetry_server.check.registry import Registry
+from telemetry_server.store.marks import reach, reached
+from telemetry_server.store.rollups import Open
+
+FORGET_OLD_PINGS = "forget old pings"
+FORGET_OLD_COUNTERS = "forget old counters"
+
+
+async def open_days(connection: Any, registry: Registry, today: date) -> Open:
+    """The days whose pings, and whose counters, are all there."""
+    return Open(
+        max(first_kept(registry, "ping", today), await forgotten_until(connection, FORGET_OLD_PINGS)),
+        max(first_kept(registry, "usage", today), await forgotten_until(connection, FORGET_OLD_COUNTERS)),
+    )
+
+
+def first_kept(registry: Registry, name: str, today: date) -> date:
+    """The first day of which the class is kept; `date.min` where it is kept for ever."""
+    days = registry.retention[name].days
+    return date.min if days is None else today - timedelta(days=days)
+
+
+async def forgotten_until(connection: Any, job: str) -> date:
+    """The day until before which the job has forgotten, or was about to."""
+    mark = await reached(connection, job)
+    return mark.astimezone(UTC).date() if mark else date.min
+
+
+async def forget_until(connection: Any, job: str, day: date) -> None:
+    """What is before the day is gone for good, from now on."""
+    if day > await forgotten_until(connection, job):
+        await reach(connection, job, datetime.combine(day, time(), UTC))

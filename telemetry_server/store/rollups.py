@@ -1,0 +1,173 @@
+"""The roll-ups: rows become counts, which are recomputed and replaced, never added to.
+
+    pings → installation_days (→ days_due) → fleet_days, feature_days (→ weeks_due) → cohort_weeks
+
+Each function that writes is called within `counting`: one transaction, beside which nobody else counts of
+the same kind. What it marks as due for the next stage is marked in the same transaction, under the lock of
+the mark's row; what is taken off the list is counted after that: no change is missed, killed or not.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from telemetry_server.store.job_log import lock_number
+from telemetry_server.store.queries import load
+
+SQL = load("rollups")
+
+MOST_VALUES = 5_000
+"""Of a dimension, and of features, in a product's day: the rest is "other"."""
+AHEAD = timedelta(minutes=10)
+"""How far the clock of an installation may be ahead and still be believed: enrich/steps.py."""
+
+_SECONDS = 3_600
+
+
+class Kind(StrEnum):
+    """What is counted."""
+
+    PINGS = "roll up pings"
+    DAYS = "roll up days"
+    COHORTS = "roll up cohorts"
+
+
+class Open(NamedTuple):
+    """The days that can be counted anew: of older ones, the pings or their counters may be gone."""
+
+    pings_from: date
+    counters_from: date
+    until: date = date.max
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Pings received from `since` until before `until`: how many, of how many installations and months."""
+
+    since: datetime
+    until: datetime
+    pings: int
+    installations: int
+    months: Sequence[date]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the roll-ups have come: pings received since the one wait, and days since the other.
+
+    `pings_until` is None where no ping ever came, `days_since` where no day waits.
+    """
+
+    pings_until: datetime | None
+    days_since: datetime | None
+
+
+@asynccontextmanager
+async def counting(connection: asyncpg.Connection, kind: Kind) -> AsyncIterator[None]:
+    """One transaction in which nobody else counts of this kind."""
+    async with connection.transaction():
+        await connection.execute(SQL["begin"], lock_number(f"counting: {kind}"), timeout=_SECONDS)
+        yield
+
+
+# ── pings ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def first_received_at(connection: asyncpg.Connection) -> datetime | None:
+    first: datetime | None = await connection.fetchval(SQL["first_received_at"])
+    return first
+
+
+async def next_slice(
+    connection: asyncpg.Connection, since: datetime, before: datetime, most: int, days: Open
+) -> Slice:
+    """About the first `most` pings received in that time; it ends with that time where there are no more."""
+    row = await connection.fetchrow(
+        SQL["next_slice"], since, before, most, days.pings_from, days.until, timeout=_SECONDS
+    )
+    full = row["pings"] == most
+    until = min(before, row["last_received_at"] + timedelta(microseconds=1)) if full else before
+    return Slice(since, until, row["pings"], row["installations"], row["months"])
+
+
+async def roll_up_pings(
+    connection: asyncpg.Connection, part: Slice, before: datetime, days: Open, now: datetime
+) -> int:
+    """Counts the days anew that pings of the slice are of, from all pings received before `before`.
+
+    Gives how many days of an installation changed.
+    """
+    near_from = await _near_from(connection, part, before, days)
+    changed: int = await connection.fetchval(
+        SQL["roll_up_pings"],
+        *(part.since, part.until, before, near_from),
+        *(days.pings_from, days.until, days.counters_from, now),
+        timeout=_SECONDS,
+    )
+    return changed
+
+
+async def _near_from(connection: asyncpg.Connection, part: Slice, before: datetime, days: Open) -> date:
+    """From which day on it costs less to read all pings that came than the history of each installation.
+
+    Both ways read the heap; a history lies in the partitions of its months. `date.max`: none.
+    """
+    today = part.since.astimezone(UTC).date()
+    day_is = before - (datetime.combine(today, time(), UTC) - AHEAD)
+    month_is = before - datetime.combine(today.replace(day=1), time(), UTC)
+    fleet = max(await connection.fetchval(SQL["fleet_size"]), 1)
+    worthwhile = part.installations * month_is >= fleet * day_is
+    return today if worthwhile and today <= days.until else date.max
+
+
+async def clear_days(connection: asyncpg.Connection, first: date, last: date, now: datetime) -> None:
+    """Removes the installations' days from `first` to `last`, to be counted anew from the pings."""
+    await connection.execute(SQL["clear_days"], first, last, now, timeout=_SECONDS)
+
+
+# ── days ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def due_days(
+    connection: asyncpg.Connection, due_before: datetime, small: int
+) -> list[tuple[date, list[UUID]]]:
+    """The days due with their products; of more than `small` installations only if due since `due_before`."""
+    return [tuple(row) for row in await connection.fetch(SQL["due_days"], due_before, small)]
+
+
+async def roll_up_day(
+    connection: asyncpg.Connection, day: date, products: Sequence[UUID], days: Open
+) -> None:
+    """Counts the day of these products anew, as far as what it is counted from is still there."""
+    await connection.execute(SQL["take_due"], day, products, timeout=_SECONDS)
+    if day < days.pings_from:
+        return
+    await connection.execute(SQL["roll_up_fleet"], day, products, MOST_VALUES, timeout=_SECONDS)
+    if day >= days.counters_from:
+        await connection.execute(SQL["roll_up_features"], day, products, MOST_VALUES, timeout=_SECONDS)
+    await connection.execute(SQL["mark_week"], day)
+
+
+# ── weeks ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def due_weeks(connection: asyncpg.Connection, today: date, first: date) -> list[date]:
+    """The Mondays, from `first` on, of the weeks to be counted anew."""
+    rows = await connection.fetch(SQL["due_weeks"], first, today, timeout=_SECONDS)
+    return [row["week"] for row in rows]
+
+
+async def roll_up_week(connection: asyncpg.Connection, week: date, first: date) -> None:
+    """Counts the cohorts of the week anew; of those before `first`, nothing is left to count."""
+    await connection.execute(SQL["take_due_week"], week, first, timeout=_SECONDS)
+    await connection.execute(SQL["roll_up_week"], week, timeout=_SECONDS)
+
+
+async def progress(connection: asyncpg.Connection) -> Progress:
+    return Progress(*await connection.fetchrow(SQL["progress"], Kind.PINGS))

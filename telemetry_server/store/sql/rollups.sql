@@ -1,0 +1,332 @@
+-- name: begin
+-- First in a transaction: only one at a time counts of the kind $1. Plans are made for these very values, by
+-- hash, sort and probe: what the planner believes of a day that has just begun would let it loop over all.
+SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'force_custom_plan', true),
+       set_config('enable_nestloop', 'off', true), pg_advisory_xact_lock($1);
+
+-- name: first_received_at
+-- When the oldest ping there is was received.
+SELECT received_at FROM pings ORDER BY received_at LIMIT 1;
+
+-- name: next_slice
+-- The first $3 pings received from $1 until before $2, or as many as there are: how many, of how many
+-- installations, when the last of them came, and the months of their days from $4 to $5.
+SELECT count(*) AS pings, count(DISTINCT s.installation_id) AS installations,
+       max(s.received_at) AS last_received_at,
+       coalesce(array_agg(DISTINCT date_trunc('month', s.day::timestamp)::date)
+                FILTER (WHERE s.day BETWEEN $4 AND $5), '{}') AS months
+FROM (
+    SELECT g.received_at, g.installation_id,
+           day_of_ping(g.received_at, g.occurred_at, g.time_suspect) AS day
+    FROM pings AS g
+    WHERE g.received_at >= $1 AND g.received_at < $2
+    ORDER BY g.received_at
+    LIMIT $3
+) AS s;
+
+-- name: fleet_size
+-- About how many installations there are.
+SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'installations'::regclass;
+
+-- name: roll_up_pings
+-- Counts the days of installations anew that pings received from $1 until before $2 are of, each from all of
+-- its pings received before $3; only days from $5 to $6, and counters only from $7 on. Where a row changed,
+-- its product's day is due since $8. Gives how many did.
+--
+-- The pings of near days, from $4 on, are found by reading all that came since; those of far ones in the
+-- history of each installation. A day's last ping is that with the highest number. Who counts more than
+-- 1000 features in a day makes names up: they become one, "other".
+WITH touched AS MATERIALIZED (
+    SELECT DISTINCT g.installation_id, day_of_ping(g.received_at, g.occurred_at, g.time_suspect) AS day
+    FROM pings AS g
+    WHERE g.received_at >= $1 AND g.received_at < $2
+), near AS (
+    SELECT installation_id, day FROM touched WHERE day >= $4::date AND day BETWEEN $5 AND $6
+), far AS (
+    SELECT installation_id, array_agg(day) AS days,
+           min(day)::timestamp AT TIME ZONE 'UTC' - interval '10 minutes' AS since
+    FROM touched
+    WHERE day < $4 AND day BETWEEN $5 AND $6
+    GROUP BY installation_id
+), told AS MATERIALIZED (
+    SELECT n.installation_id, n.day, g.sequence, g.state, g.verdict, g.claim_mismatch, g.source_mismatch,
+           CASE WHEN n.day >= $7 THEN nullif(g.features, '{}') END AS features
+    FROM pings AS g
+    JOIN near AS n ON n.installation_id = g.installation_id
+                  AND n.day = day_of_ping(g.received_at, g.occurred_at, g.time_suspect)
+    WHERE g.received_at >= $4::timestamp AT TIME ZONE 'UTC' - interval '10 minutes' AND g.received_at < $3
+    UNION ALL
+    SELECT f.installation_id, g.day, g.sequence, g.state, g.verdict, g.claim_mismatch, g.source_mismatch,
+           CASE WHEN g.day >= $7 THEN nullif(g.features, '{}') END
+    FROM far AS f
+    CROSS JOIN LATERAL (
+        SELECT h.*, day_of_ping(h.received_at, h.occurred_at, h.time_suspect) AS day
+        FROM pings AS h
+        WHERE h.installation_id = f.installation_id AND h.received_at >= f.since AND h.received_at < $3
+        OFFSET 0 -- a history is read by its index, whatever the planner thinks of it
+    ) AS g
+    WHERE g.day = ANY (f.days)
+), last AS MATERIALIZED (
+    SELECT DISTINCT ON (installation_id, day)
+           *, count(*) OVER (PARTITION BY installation_id, day) AS pings
+    FROM told
+    ORDER BY installation_id, day, sequence DESC
+), used AS MATERIALIZED (
+    SELECT t.installation_id, t.day, f.key AS feature, sum(f.value::numeric) AS uses
+    FROM told AS t
+    JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day AND l.pings > 1
+    CROSS JOIN LATERAL jsonb_each(t.features) AS f
+    GROUP BY t.installation_id, t.day, f.key
+), crowded AS (
+    SELECT installation_id, day, true AS crowded FROM used GROUP BY installation_id, day HAVING count(*) > 1000
+), summed AS (
+    SELECT u.installation_id, u.day,
+           CASE WHEN bool_or(c.crowded) THEN jsonb_build_object('other', sum(u.uses))
+                ELSE jsonb_object_agg(u.feature, u.uses) FILTER (WHERE c.crowded IS NULL) END AS features
+    FROM used AS u
+    LEFT JOIN crowded AS c USING (installation_id, day)
+    GROUP BY u.installation_id, u.day
+), written AS (
+    INSERT INTO installation_days AS d (
+        day, installation_id, product_id, state, verdict, claim_mismatch, source_mismatch, pings, features
+    )
+    SELECT l.day, l.installation_id, p.product_id, l.state,
+           coalesce(l.verdict, (
+               SELECT CASE WHEN s.license_key_hash IS NULL THEN 'no_key' ELSE 'unknown_key' END
+               FROM states AS s
+               WHERE s.installation_id = l.installation_id AND s.state = l.state
+           ), 'no_key'),
+           coalesce(l.claim_mismatch, false), coalesce(l.source_mismatch, false), l.pings,
+           CASE WHEN l.pings = 1 THEN l.features ELSE s.features END
+    FROM last AS l
+    CROSS JOIN LATERAL (
+        SELECT i.product_id FROM installations AS i WHERE i.installation_id = l.installation_id OFFSET 0
+    ) AS p
+    LEFT JOIN summed AS s ON s.installation_id = l.installation_id AND s.day = l.day
+    ORDER BY l.installation_id, l.day
+    ON CONFLICT (day, installation_id) DO UPDATE SET
+        (product_id, state, verdict, claim_mismatch, source_mismatch, pings, features)
+        = (excluded.product_id, excluded.state, excluded.verdict, excluded.claim_mismatch,
+           excluded.source_mismatch, excluded.pings, excluded.features)
+    WHERE (d.product_id, d.state, d.verdict, d.claim_mismatch, d.source_mismatch, d.pings, d.features)
+          IS DISTINCT FROM
+          (excluded.product_id, excluded.state, excluded.verdict, excluded.claim_mismatch,
+           excluded.source_mismatch, excluded.pings, excluded.features)
+    RETURNING product_id, day
+), due AS (
+    INSERT INTO days_due (product_id, day, due_since)
+    SELECT DISTINCT product_id, day, $8::timestamptz FROM written ORDER BY product_id, day
+    ON CONFLICT (product_id, day) DO UPDATE SET due_since = days_due.due_since -- takes the row's lock
+)
+SELECT count(*) FROM written;
+
+-- name: clear_days
+-- Removes what was counted of the days from $1 to $2; they are due since $3.
+WITH gone AS (
+    DELETE FROM installation_days WHERE day BETWEEN $1 AND $2 RETURNING product_id, day
+)
+INSERT INTO days_due (product_id, day, due_since)
+SELECT DISTINCT product_id, day, $3::timestamptz FROM gone ORDER BY product_id, day
+ON CONFLICT (product_id, day) DO UPDATE SET due_since = days_due.due_since;
+
+-- name: due_days
+-- The days due, the newest first, with their products: large ones, where more than $2 installations were
+-- counted, only where they are due since before $1.
+SELECT d.day, array_agg(d.product_id ORDER BY d.product_id) AS products
+FROM days_due AS d
+LEFT JOIN fleet_days AS f ON f.product_id = d.product_id AND f.day = d.day AND f.dimension = 'all'
+                         AND f.value = '' AND f.verdict = ''
+WHERE d.due_since <= $1 OR coalesce(f.installations, 0) <= $2
+GROUP BY d.day
+ORDER BY d.day DESC;
+
+-- name: take_due
+-- The day is due no longer for these products, unless it becomes so again. Waits for those who mark it.
+DELETE FROM days_due WHERE day = $1 AND product_id = ANY ($2::uuid[]);
+
+-- name: roll_up_fleet
+-- Counts the installations and pings of the products $2 on the day $1 anew, by each dimension, with each
+-- verdict and whatever the verdict. Of a dimension's values beyond the $3 most frequent, the rest is "other".
+WITH facts AS (
+    SELECT d.product_id, d.verdict, d.pings,
+           coalesce(s.license_status, 'unknown') AS status,
+           coalesce(s.license_source, 'unknown') AS source,
+           coalesce(s.facts #>> '{service,version}', 'unknown') AS version,
+           coalesce(s.facts #>> '{license,edition}', 'unknown') AS edition,
+           coalesce(s.facts #>> '{service,environment}', 'unknown') AS environment,
+           coalesce(s.facts #>> '{os,name}', 'unknown') AS os,
+           coalesce(s.facts #>> '{virtualization,vm}', n.vain) AS vm,
+           coalesce(s.facts #>> '{virtualization,container}', n.vain) AS container,
+           coalesce(s.facts #>> '{virtualization,cloud}', n.vain) AS cloud,
+           coalesce(s.place ->> 'country', 'unknown') AS country,
+           coalesce(s.place ->> 'asn', 'unknown') AS asn
+    FROM installation_days AS d
+    LEFT JOIN states AS s ON s.installation_id = d.installation_id AND s.state = d.state
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN s.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END AS vain
+    ) AS n
+    WHERE d.day = $1 AND d.product_id = ANY ($2::uuid[])
+), counted AS MATERIALIZED (
+    SELECT product_id, verdict,
+           CASE 0 WHEN grouping(status) THEN 'status' WHEN grouping(source) THEN 'source'
+                  WHEN grouping(version) THEN 'version' WHEN grouping(edition) THEN 'edition'
+                  WHEN grouping(environment) THEN 'environment' WHEN grouping(os) THEN 'os'
+                  WHEN grouping(vm) THEN 'vm' WHEN grouping(container) THEN 'container'
+                  WHEN grouping(cloud) THEN 'cloud' WHEN grouping(country) THEN 'country'
+                  WHEN grouping(asn) THEN 'asn' ELSE 'verdict' END AS dimension,
+           coalesce(status, source, version, edition, environment, os, vm, container, cloud, country, asn,
+                    verdict) AS value,
+           count(*) AS installations, sum(pings) AS pings
+    FROM facts
+    GROUP BY product_id, verdict, GROUPING SETS (
+        (), (status), (source), (version), (edition), (environment), (os), (vm), (container), (cloud),
+        (country), (asn)
+    )
+), ranked AS (
+    SELECT product_id, dimension, value,
+           row_number() OVER (PARTITION BY product_id, dimension ORDER BY sum(installations) DESC, value) AS rank
+    FROM counted
+    GROUP BY product_id, dimension, value
+), named AS (
+    SELECT c.product_id, c.dimension, CASE WHEN r.rank <= $3::bigint THEN c.value ELSE 'other' END AS value,
+           c.verdict, c.installations, c.pings
+    FROM counted AS c
+    JOIN ranked AS r USING (product_id, dimension, value)
+    UNION ALL
+    SELECT product_id, 'all', '', verdict, installations, pings FROM counted WHERE dimension = 'verdict'
+), fresh AS MATERIALIZED (
+    SELECT product_id, dimension, value, coalesce(verdict, '') AS verdict,
+           sum(installations)::bigint AS installations, sum(pings)::bigint AS pings
+    FROM named
+    GROUP BY product_id, dimension, value, GROUPING SETS ((verdict), ())
+), gone AS (
+    DELETE FROM fleet_days AS f
+    WHERE f.day = $1 AND f.product_id = ANY ($2::uuid[])
+      AND NOT EXISTS (SELECT FROM fresh AS n WHERE n.product_id = f.product_id AND n.dimension = f.dimension
+                                               AND n.value = f.value AND n.verdict = f.verdict)
+)
+INSERT INTO fleet_days AS f (product_id, day, dimension, value, verdict, installations, pings)
+SELECT product_id, $1, dimension, value, verdict, installations, pings FROM fresh
+ON CONFLICT (product_id, dimension, value, verdict, day)
+DO UPDATE SET (installations, pings) = (excluded.installations, excluded.pings)
+WHERE (f.installations, f.pings) <> (excluded.installations, excluded.pings);
+
+-- name: roll_up_features
+-- Counts the uses of each feature of the products $2 on the day $1 anew, and the installations that used it.
+-- Of the features beyond the $3 most widespread, the rest is "other".
+WITH counted AS (
+    SELECT d.product_id, f.key AS feature, sum(f.value::numeric) AS uses, count(*) AS installations
+    FROM installation_days AS d
+    CROSS JOIN LATERAL jsonb_each(d.features) AS f
+    WHERE d.day = $1 AND d.product_id = ANY ($2::uuid[]) AND f.value <> '0'
+    GROUP BY d.product_id, f.key
+), ranked AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY product_id ORDER BY installations DESC, uses DESC, feature)
+              > $3::bigint OR feature = 'other' AS rare
+    FROM counted
+), crowded AS (
+    SELECT product_id FROM ranked GROUP BY product_id HAVING count(*) > $3
+), rest AS (
+    -- Who used two of the rare ones is one installation: the day is read again.
+    SELECT d.product_id, 'other' AS feature, sum(f.value::numeric) AS uses,
+           count(DISTINCT d.installation_id) AS installations
+    FROM installation_days AS d
+    JOIN crowded AS c ON c.product_id = d.product_id
+    CROSS JOIN LATERAL jsonb_each(d.features) AS f
+    JOIN ranked AS r ON r.product_id = d.product_id AND r.feature = f.key AND r.rare
+    WHERE d.day = $1 AND f.value <> '0'
+    GROUP BY d.product_id
+), fresh AS MATERIALIZED (
+    SELECT product_id, feature, uses, installations
+    FROM ranked
+    WHERE NOT (rare AND product_id IN (SELECT product_id FROM crowded))
+    UNION ALL
+    SELECT product_id, feature, uses, installations FROM rest
+), gone AS (
+    DELETE FROM feature_days AS f
+    WHERE f.day = $1 AND f.product_id = ANY ($2::uuid[])
+      AND NOT EXISTS (SELECT FROM fresh AS n WHERE n.product_id = f.product_id AND n.feature = f.feature)
+)
+INSERT INTO feature_days AS f (product_id, day, feature, uses, installations)
+SELECT product_id, $1, feature, uses, installations FROM fresh
+ON CONFLICT (product_id, day, feature)
+DO UPDATE SET (uses, installations) = (excluded.uses, excluded.installations)
+WHERE (f.uses, f.installations) <> (excluded.uses, excluded.installations);
+
+-- name: mark_week
+-- The week of the day $1 is due.
+INSERT INTO weeks_due (week) VALUES (date_trunc('week', $1::date::timestamp)::date)
+ON CONFLICT (week) DO UPDATE SET week = excluded.week; -- takes the row's lock
+
+-- name: due_weeks
+-- The weeks due from $1 on: this and the last one, those whose days changed, and those of which the timeline
+-- has other lives than were counted. Times of lives lie in the past, where a schedule was changed.
+WITH told AS (
+    SELECT date_trunc('week', c.changed_at AT TIME ZONE 'UTC')::date AS week,
+           count(DISTINCT c.installation_id) FILTER (WHERE c.after = 'lost') AS lost,
+           count(DISTINCT c.installation_id) FILTER (WHERE c.after = 'returned') AS returned
+    FROM changes AS c
+    JOIN installations AS i USING (installation_id)
+    WHERE c.field = 'life' AND c.after IN ('lost', 'returned')
+      AND c.changed_at >= $1::timestamp AT TIME ZONE 'UTC'
+    GROUP BY 1
+), counted AS (
+    SELECT week, sum(lost) AS lost, sum(returned) AS returned FROM cohort_weeks WHERE week >= $1 GROUP BY week
+)
+SELECT week FROM weeks_due WHERE week >= $1
+UNION
+SELECT w FROM unnest(ARRAY[date_trunc('week', $2::date::timestamp)::date,
+                           date_trunc('week', $2::date::timestamp)::date - 7]) AS w WHERE w >= $1
+UNION
+SELECT week FROM told FULL JOIN counted USING (week)
+WHERE (coalesce(told.lost, 0), coalesce(told.returned, 0))
+      <> (coalesce(counted.lost, 0), coalesce(counted.returned, 0))
+ORDER BY 1;
+
+-- name: take_due_week
+-- The week is due no longer, unless it becomes so again; nor are those before $2, which nobody counts any more.
+DELETE FROM weeks_due WHERE week = $1 OR week < $2;
+
+-- name: roll_up_week
+-- Counts, of the installations of each cohort, who was heard of, was lost and came back in the week $1 anew.
+-- The first ping is received in the cohort's own week, even if it tells of a day before.
+WITH heard AS (
+    SELECT DISTINCT installation_id FROM installation_days WHERE day >= $1::date AND day < $1 + 7
+), lives AS (
+    SELECT installation_id, bool_or(after = 'lost') AS lost, bool_or(after = 'returned') AS returned
+    FROM changes
+    WHERE field = 'life' AND after IN ('lost', 'returned')
+      AND changed_at >= $1::timestamp AT TIME ZONE 'UTC' AND changed_at < ($1 + 7)::timestamp AT TIME ZONE 'UTC'
+    GROUP BY installation_id
+), fresh AS MATERIALIZED (
+    SELECT i.product_id, i.cohort,
+           count(*) FILTER (WHERE i.cohort = $1 OR h.installation_id IS NOT NULL) AS active,
+           count(*) FILTER (WHERE l.lost) AS lost,
+           count(*) FILTER (WHERE l.returned) AS returned
+    FROM (
+        SELECT installation_id, product_id,
+               date_trunc('week', first_received_at AT TIME ZONE 'UTC')::date AS cohort
+        FROM installations
+        WHERE first_received_at < ($1 + 7)::timestamp AT TIME ZONE 'UTC'
+    ) AS i
+    LEFT JOIN heard AS h USING (installation_id)
+    LEFT JOIN lives AS l USING (installation_id)
+    WHERE i.cohort = $1 OR h.installation_id IS NOT NULL OR l.lost OR l.returned
+    GROUP BY i.product_id, i.cohort
+), gone AS (
+    DELETE FROM cohort_weeks AS c
+    WHERE c.week = $1
+      AND NOT EXISTS (SELECT FROM fresh AS n WHERE n.product_id = c.product_id AND n.cohort = c.cohort)
+)
+INSERT INTO cohort_weeks AS c (product_id, cohort, week, active, lost, returned)
+SELECT product_id, cohort, $1, active, lost, returned FROM fresh
+ON CONFLICT (product_id, cohort, week)
+DO UPDATE SET (active, lost, returned) = (excluded.active, excluded.lost, excluded.returned)
+WHERE (c.active, c.lost, c.returned) <> (excluded.active, excluded.lost, excluded.returned);
+
+-- name: progress
+-- Up to when, by the server's clock, pings are counted (before the first run: when the first was received),
+-- and since when days wait to be counted.
+SELECT coalesce((SELECT reached_at FROM rollup_marks WHERE name = $1),
+                (SELECT received_at FROM pings ORDER BY received_at LIMIT 1)) AS pings_until,
+       (SELECT min(due_since) FROM days_due) AS days_since;
