@@ -32,7 +32,7 @@ from telemetry_server.receive.pings import Uploads
 from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
 from telemetry_server.receive.webhook import ShopWebhook
-from telemetry_server.rollup import upkeep
+from telemetry_server.rollup import outages, upkeep
 from telemetry_server.rollup.cohorts import roll_up_cohorts
 from telemetry_server.rollup.days import roll_up_days
 from telemetry_server.rollup.hostnames import LOOK_UP_HOSTNAMES, look_up_hostnames
@@ -135,6 +135,11 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         Chore("read master keys", _in_thread(keyring.reload), every=timedelta(seconds=5)),
         Chore("read products", catalogue.refresh, every=timedelta(seconds=5)),
         Chore("write down counts", _with_connection(pool, tally.write_down), every=timedelta(seconds=5)),
+        Chore(
+            "say that it serves",
+            _with_connection(pool, outages.say_that_it_serves),
+            every=timedelta(minutes=1),
+        ),
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
     )
 

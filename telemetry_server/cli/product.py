@@ -89,8 +89,8 @@ def change(invocation: Invocation, /, slug: str, as_json: bool, **times: int | N
     """Change the schedule by which copies of a product are new, active, late and lost.
 
     TIME is a length of time: 90s, 15m, 36h, 30d, 2w, or a number of seconds. What is not given stays.
-    A running server looks at all copies again, a hundred thousand every ten seconds; they learn of
-    another interval with their next ping.
+    A running server looks at all copies again, up to a hundred thousand a run; they learn of another
+    interval with their next ping.
     """
     if all(time is None for time in times.values()):
         raise click.UsageError(f"Give at least one of {', '.join(name for name, *_ in SCHEDULE)}.")

@@ -29,7 +29,7 @@ from telemetry_server.enrich.records import MAX_ASN
 FILENAME = "hosting.txt"
 LARGEST_BYTES = 64 << 20
 
-_PROBLEMS_TOLD = 5
+_PROBLEMS_TOLD, _LONGEST_TOLD = 5, 200
 _AS_NUMBER = re.compile(r"(?:AS)?([0-9]{1,10})", re.ASCII | re.IGNORECASE)
 
 _Network: TypeAlias = IPv4Network | IPv6Network
@@ -124,7 +124,7 @@ def _entries(text: str) -> tuple[list[_Network], set[int]]:
             elif entry:
                 networks.append(ip_network(entry))
         except ValueError as problem:
-            problems.append(f"line {number}: {problem}")
+            problems.append(f"line {number}: {str(problem)[:_LONGEST_TOLD]}")
     if problems:
         raise UnusableDatabase(_told(problems))
     if not networks and not operators:

@@ -15,7 +15,6 @@ from telemetry_server.logs import Severity, log
 from telemetry_server.model import Life
 from telemetry_server.rollup.outages import note_outages
 from telemetry_server.store import lives as store
-from telemetry_server.store import marks
 from telemetry_server.store.lives import BEFORE_ALL, Copy, Settled
 from telemetry_server.store.products import all_products
 
@@ -31,11 +30,9 @@ _Schedules: TypeAlias = Mapping[UUID, Schedule]
 
 
 async def watch_deadlines(connection: Any, now: datetime) -> str:
-    watched_until = await marks.reached(connection, WATCH_DEADLINES)
-    outages = await note_outages(connection, watched_until, now)
+    outages = await note_outages(connection, now)
     changed = await _reschedule(connection, outages, now)
     changed += await _watch(connection, await _schedules(connection, outages), now)
-    await marks.reach(connection, WATCH_DEADLINES, now)
     return f"{changed} lives changed"
 
 
@@ -84,9 +81,9 @@ def _found(copy: Copy, schedule: Schedule | None, now: datetime) -> Settled | No
     first, last = copy.first_received_at, copy.last_received_at
     if schedule is None or last is None:
         return None
-    was = copy.life, copy.life_since, first, last
-    steps = lives(*was, schedule=schedule, now=now)
-    found = next_life(*was, schedule=schedule, now=now)
+    steps = lives(copy.life, copy.life_since, first, last, schedule=schedule, now=now)
+    life, since = steps[-1] if steps else (copy.life, copy.life_since)
+    found = next_life(life, since, first, last, schedule=schedule, now=now)
     if steps and found.life in {Life.LATE, Life.LOST}:
         found = NextLife(found.life, found.since, min(found.due_at, now + SECOND_LOOK))
     return Settled(copy, found, steps)

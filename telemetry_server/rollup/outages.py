@@ -1,17 +1,20 @@
 """Times in which silence says nothing against a copy, because nobody could be heard.
 
-The server was away where this job did not run and no ping came. And it was not to be reached, whatever
-was broken in front of it, where several copies should have called and nobody at all was heard. After
-an outage copies come back as their patience has it, so as much time again is theirs, 6 hours at most.
+The server was away where no process of it said that it serves and no ping came. And it was not to be
+reached, whatever was broken in front of it, where several copies should have called and nobody at all
+was heard. After an outage copies come back as their patience has it, so as much time again is theirs,
+6 hours at most.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from telemetry_server.enrich.lives import Outage, apart
 from telemetry_server.logs import Severity, log
+from telemetry_server.store import marks
 from telemetry_server.store import outages as store
 
+SERVING = "serving"
 QUIET = timedelta(minutes=5)
 """A shorter silence of everybody is none: a restart, an upgrade."""
 FEWEST = 5
@@ -22,32 +25,39 @@ PATIENCE = timedelta(hours=6)
 """The longest pause a client makes before it tries again (docs/protocol.md)."""
 
 
-async def note_outages(connection: Any, watched_until: datetime | None, now: datetime) -> tuple[Outage, ...]:
-    """Writes down what is new; gives all there were, in order and apart.
-
-    `watched_until` is when somebody last looked. Where an outage is found only now, those that were
-    found late or lost in it are due for another look.
-    """
-    known = await store.outages(connection)
-    beginnings = {began_at for began_at, _ in known}
-    for began_at, ended_at in await _found(connection, watched_until, now):
-        await store.note_outage(connection, (began_at, ended_at + min(ended_at - began_at, PATIENCE)))
-        if began_at not in beginnings:
-            log("nobody could be heard", Severity.WARNING, since=began_at.isoformat())
-            await store.look_again(connection, began_at, now)
-    return apart(await store.outages(connection))
+async def say_that_it_serves(connection: Any) -> None:
+    """The chore of every server process, the jobs of which may run elsewhere, or seldom."""
+    await note_absence(connection, datetime.now(UTC))
 
 
-async def _found(connection: Any, watched_until: datetime | None, now: datetime) -> list[Outage]:
-    found = []
-    if watched_until is not None and now - watched_until > QUIET:
-        found = await quiet_times(connection, watched_until, now)
+async def note_absence(connection: Any, now: datetime) -> None:
+    """The server is here now; where it was not for longer than QUIET, that was an outage."""
+    served_until = await marks.reached(connection, SERVING)
+    if served_until is not None and now - served_until > QUIET:
+        for outage in await quiet_times(connection, served_until, now):
+            await _note(connection, outage, now)
+    await marks.reach(connection, SERVING, now)
+
+
+async def note_outages(connection: Any, now: datetime) -> tuple[Outage, ...]:
+    """Writes down what is new; gives all there were, in order and apart."""
+    await note_absence(connection, now)
     last = await store.last_ping(connection, now)
     if last is not None and now - last > QUIET:
         overdue = await store.awaited(connection, last, now - QUIET, FEWEST)
         if overdue >= FEWEST:
-            found.append((last, min(now, last + LONGEST)))
-    return found
+            await _note(connection, (last, min(now, last + LONGEST)), now)
+    return apart(await store.outages(connection))
+
+
+async def _note(connection: Any, outage: Outage, now: datetime) -> None:
+    """Where it is found only now, those that were found late or lost in it are due for another look."""
+    began_at, ended_at = outage
+    async with connection.transaction():
+        if began_at not in {began for began, _ in await store.outages(connection)}:
+            log("nobody could be heard", Severity.WARNING, since=began_at.isoformat())
+            await store.look_again(connection, began_at, now)
+        await store.note_outage(connection, (began_at, ended_at + min(ended_at - began_at, PATIENCE)))
 
 
 async def quiet_times(connection: Any, since: datetime, until: datetime) -> list[Outage]:

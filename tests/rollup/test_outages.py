@@ -59,7 +59,7 @@ async def test_a_short_stop_is_no_outage(fleet, start):
     assert await fleet.outages() == []
 
 
-async def test_while_pings_come_the_server_is_there_even_if_this_job_is_not(fleet, start):
+async def test_while_pings_come_the_server_is_there_even_if_it_does_not_say_so(fleet, start):
     one, other = uuid4(), uuid4()
     await fleet.ping(one, start)
     await fleet.watch(start)
@@ -77,6 +77,24 @@ async def test_pings_before_the_first_look_after_an_outage_do_not_hide_it(fleet,
     await fleet.ping(other, start + 3 * HOUR)
     await fleet.watch(start + 3 * HOUR + MINUTE)
     assert await fleet.outages() == [(start + MINUTE, start + 3 * HOUR + 15 * MINUTE)]
+    assert await lives([one]) == {"new"}
+
+
+async def test_a_server_whose_jobs_run_seldom_is_there_all_the_same(fleet, start, lives):
+    """A server says that it serves, whoever does the jobs, be it a person now and then."""
+    one = uuid4()
+    await fleet.ping(one, start)
+    for minutes in range(181):
+        await outages.note_absence(fleet.connection, start + minutes * MINUTE)
+    await fleet.watch(start + 3 * HOUR)
+    assert (await fleet.outages(), await fleet.life(one)) == ([], ("late", start + 2 * HOUR))
+
+
+async def test_a_job_that_somebody_runs_while_the_server_is_away_is_no_server(fleet, start, lives):
+    one = uuid4()
+    await fleet.ping(one, start)
+    for hour in range(6):
+        await fleet.watch(start + hour * HOUR)
     assert await lives([one]) == {"new"}
 
 

@@ -19,7 +19,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 def no_outages(monkeypatch):
     """These tests look rarely, which is no outage here; test_outages.py has those."""
 
-    async def none(connection, watched_until, now):
+    async def none(connection, now):
         return ()
 
     monkeypatch.setattr(job, "note_outages", none)

@@ -346,8 +346,9 @@ CREATE TABLE rollup_marks (
     reached_at timestamptz NOT NULL
 );
 COMMENT ON TABLE rollup_marks IS
-    'A row is up to when, by the server''s clock, a job has seen what there was. Written by the roll-up jobs, and by '
-    '"watch deadlines", "judge installations" (licenses that expire), "shorten addresses" and "erase addresses".';
+    'A row is up to when, by the server''s clock, a job has seen what there was. Written by the roll-up jobs, '
+    '"judge installations" (licenses that expire), "shorten addresses" and "erase addresses"; "serving" by every '
+    'server process: up to when there was one.';
 
 CREATE TABLE days_due (
     product_id uuid        NOT NULL,
