@@ -16,7 +16,7 @@
     └── OperatorError                         something the person at the command line can mend
         ├── SettingsError                     a setting is wrong or unknown
         ├── MigrationError                    the database is not one this version can use
-        └── KeyringError, DatabaseUnreachable, ProductExists, NoSuchProduct, BadSlug, EmbeddedError …
+        └── KeyringError, DatabaseUnreachable, ProductExists, NoSuchProduct, LicenseExists, WrongFile …
             stand where they are raised
 
 The class docstring is the message unless a better one is given; `status` and `code` are the

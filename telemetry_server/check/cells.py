@@ -64,7 +64,7 @@ def one_of(values: type[StrEnum]) -> Parse:
 
 def email(value: Any) -> str:
     """An e-mail in small letters: they are the same to everybody who delivers them."""
-    bare = text(254)(value).lower()
+    bare = text(254)(_text(value).lower())
     if not _EMAIL.fullmatch(bare):
         raise ValueError(f"{_quoted(bare)} is no e-mail")
     return bare
@@ -135,7 +135,7 @@ def paths(cell: str) -> list[str]:
 
 def domain(value: Any) -> str:
     """A name in small letters, which may begin with *."""
-    bare = text(253)(value).lower().rstrip(".")
+    bare = text(253)(_text(value).lower().rstrip("."))
     if not _DOMAIN.fullmatch(bare):
         raise ValueError(f"{_quoted(bare)} is no domain such as example.com or *.example.com")
     return bare

@@ -256,7 +256,7 @@ class _Run:
         for problem in sorted(problems, key=lambda each: each.line)[:room]:
             summary.problems.append(problem)
             where = f"line {problem.line}" + (f", {problem.column}" if problem.column else "")
-            self._bar.console.print(f"{where}: {problem.detail}", soft_wrap=True)
+            self._bar.console.print(f"{where}: {problem.detail}", soft_wrap=True, emoji=False)
 
 
 class _Counted:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import click
+from msgspec import UNSET
 
 from telemetry_server.check.cells import text
 from telemetry_server.check.licenses import LONGEST_KEY, PARSERS, license_patch
@@ -138,7 +139,7 @@ def change(
     for line in differences(kept.before, kept.after):
         click.echo(line)
     if kept.outcome is Outcome.UNCHANGED:
-        say("It was so already.")
+        say("It was so already." if patch.customer is UNSET else "The license itself was so already.")
 
 
 @license.command()

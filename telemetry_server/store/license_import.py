@@ -5,7 +5,7 @@ already is unchanged. Two rows about one license must say the same, however far 
 rows say of one customer is taken from the first of them, so that they do not take turns at every import.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -89,7 +89,8 @@ class Import:
             if row.line not in kept:
                 line, digest = earlier[subjects[row.line]]
                 kept[row.line] = _repeated(row, line, digest == _digest(row.patch), kept.get(line))
-        await self._forget(subjects[each.line] for each in batch.rows if each.outcome is Outcome.WRONG)
+        wrong = {each.line for each in batch.rows if each.outcome is Outcome.WRONG}
+        await self._forget([subject for subject, (line, _) in earlier.items() if line in wrong])
         customers = [each for each in batch.customers if not self._is_told(each, earlier, rows[0].line)]
         return Chunk(Batch([kept[row.line] for row in rows], customers), differing)
 
@@ -104,10 +105,10 @@ class Import:
         known = await self._connection.fetch(SQL["remember_rows"], *columns)
         return told | {subject: (line, digest) for subject, line, digest in known}
 
-    async def _forget(self, subjects: Iterable[bytes]) -> None:
-        """A wrong row says nothing: a later one about the same license is looked at on its own."""
-        if wrong := list(subjects):
-            await self._connection.execute(SQL["forget_rows"], wrong)
+    async def _forget(self, subjects: list[bytes]) -> None:
+        """A wrong row says nothing: a later one about the same license or customer is the first of them."""
+        if subjects:
+            await self._connection.execute(SQL["forget_rows"], subjects)
 
     def _subject(self, row: LicenseRow) -> bytes:
         return self._hashes.own(row.key) if row.key is not None else f"license {row.license_id}".encode()

@@ -274,6 +274,7 @@ def test_empty_customer_columns_say_that_there_is_no_customer():
         ({"expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at", "is no date"),
         ({"expires_at": "0001-01-01"}, "expires_at", "years"),
         ({"customer_email": "ann"}, "customer_email", "no e-mail"),
+        ({"customer_email": "İ" * 240 + "@example.com"}, "customer_email", "492 characters"),
         ({"customer_email": "ann@a, bob@b"}, "customer_email", "no e-mail"),
         ({"customer_name": "x" * 257}, "customer_name", "257 characters"),
         ({"customer_name": "a\0b"}, "customer_name", "control character"),

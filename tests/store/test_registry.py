@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from places import ROOT
 
+from telemetry_server.check.licenses import license_row
 from telemetry_server.keyring import license_key_digest, open_keyring
 from telemetry_server.model import (
     UNSET,
@@ -286,6 +287,36 @@ async def test_a_license_of_another_product_is_not_found_by_its_id(connection, h
     assert refused.rows[0].outcome is Outcome.WRONG
     taken = await keep_licenses(connection, hashes, rows, by=MARIA, now=NOW)
     assert taken.rows[0].outcome is Outcome.CHANGED
+
+
+async def test_the_longest_and_the_strangest_that_is_let_through_can_be_kept(connection, hashes):
+    wide = "\U0001f511"
+    cells = {
+        "key": wide * 512,
+        "source_detail": wide * 256,
+        "order_reference": wide * 256,
+        "edition": wide * 64,
+        "seats": str(2**31 - 1),
+        "customer_email": f"{wide * 248}@a.bcd",
+        "customer_name": wide * 256,
+        "customer_company": "\"\\'",
+        "customer_tax_id": wide * 64,
+        "customer_technical_contact": "a\nb\tc",
+        "domains": [f"{n}.{'ä' * 60}.example" for n in range(100)],
+        "addresses": ["0.0.0.0/0", "::/0", "::ffff:192.0.2.1", "192.0.2.1/31", "255.255.255.255"],
+        "directories": [f"/{wide * 1000}{n}" for n in range(20)],
+        "free_environments": [wide * 64],
+        "starts_at": "1970-01-01",
+        "expires_at": "9999-12-31T23:59:59.999999Z",
+        "custom": {f"{'n' * 62}{n:02}": wide * 1000 for n in range(46)}
+        | {"int": 2**53 - 1, "float": 0.1, "tiny": 5e-324, "no": False},
+    }
+    row = license_row(1, cells)
+    assert isinstance(row, LicenseRow), row
+    for outcome in (Outcome.NEW, Outcome.UNCHANGED):
+        batch = await keep_licenses(connection, hashes, [row], by=MARIA, now=NOW)
+        assert batch.rows[0].outcome is outcome
+        assert batch.customers == [] or outcome is Outcome.NEW
 
 
 # ── customers ───────────────────────────────────────────────────────────────────────────────

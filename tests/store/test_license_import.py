@@ -1,0 +1,91 @@
+"""An import in chunks: what one of them remembers of another, and what happens beside jobs."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from telemetry_server.keyring import open_keyring
+from telemetry_server.model import Author, CustomerPatch, LicensePatch, LicenseRow
+from telemetry_server.store.customers import list_customers
+from telemetry_server.store.license_import import importing
+from telemetry_server.store.licenses import LicenseFilter, key_hashes, licenses_by_key_hash, list_licenses
+from telemetry_server.store.products import add_product
+from telemetry_server.store.registry import Outcome
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+BY = Author("cli:maria")
+BACKWARDS = {"starts_at": NOW, "expires_at": NOW - timedelta(days=1)}
+
+
+@pytest.fixture
+async def hashes(connection, tmp_path):
+    await add_product(connection, "ACME Billing", now=NOW)
+    return await key_hashes(connection, open_keyring(tmp_path / "keyring.json"), "acme-billing")
+
+
+def row(line, key="KEY-1", **patch):
+    return LicenseRow(line, key, None, LicensePatch(**patch))
+
+
+async def outcomes(connection, hashes, *chunks, **options):
+    """What became of the rows of each chunk."""
+    found = []
+    async with importing(connection, hashes, by=BY, **options) as run:
+        for chunk in chunks:
+            kept = (await run.take(chunk, now=NOW)).batch.rows
+            found.append([each.outcome for each in kept])
+    return found
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_chunks_know_of_each_other(connection, hashes, dry_run):
+    found = await outcomes(
+        connection, hashes, [row(2, seats=1)], [row(3, seats=1), row(4, seats=2)], dry_run=dry_run
+    )
+    assert found == [[Outcome.NEW], [Outcome.UNCHANGED, Outcome.WRONG]]
+
+
+async def test_a_wrong_row_holds_nobody_back(connection, hashes):
+    ann, anna = (CustomerPatch(email="ann@example.com", name=name) for name in ("Ann", "Anna"))
+    found = await outcomes(
+        connection,
+        hashes,
+        [row(2, customer=ann, **BACKWARDS), row(3, customer=ann, **BACKWARDS)],
+        [row(4, customer=anna)],
+    )
+    assert found == [[Outcome.WRONG, Outcome.WRONG], [Outcome.NEW]]
+    assert [customer.name for customer in await list_customers(connection)] == ["Anna"]
+
+
+async def test_an_import_that_fails_leaves_nothing_of_its_chunk(connection, hashes):
+    """A name that no check would let through: the chunk fails in the database, and can be sent again."""
+    async with importing(connection, hashes, by=BY) as run:
+        with pytest.raises(asyncpg.DataError):
+            await run.take([row(2), row(3, "KEY-2", edition="a\0b")], now=NOW)
+        assert await list_licenses(connection, LicenseFilter()) == []
+        chunk = await run.take([row(2), row(3, "KEY-2", edition="ab")], now=NOW)
+    assert [kept.outcome for kept in chunk.batch.rows] == [Outcome.NEW, Outcome.NEW]
+
+
+async def test_a_deadlock_with_a_job_is_tried_again(connection, database, hashes):
+    """The job marks the second license, then the first; the import goes the other way round."""
+    rows = [row(2, "KEY-1"), row(3, "KEY-2")]
+    await outcomes(connection, hashes, rows)
+    by_hash = await licenses_by_key_hash(connection, [hashes.own("KEY-1"), hashes.own("KEY-2")])
+    first, second = (by_hash[hashes.own(each)] for each in ("KEY-1", "KEY-2"))
+    job = await asyncpg.connect(database)
+    mark = "UPDATE licenses SET stale = false WHERE license_id = $1"
+    try:
+        async with job.transaction():
+            await job.execute(mark, second.license_id)
+            changed = [row(2, "KEY-1", seats=1), row(3, "KEY-2", seats=1)]
+            importer = asyncio.ensure_future(outcomes(connection, hashes, changed))
+            while not await job.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+            await job.execute(mark, first.license_id)
+        assert await importer == [[Outcome.CHANGED, Outcome.CHANGED]]
+    finally:
+        await job.close()
+    assert {each.seats for each in await list_licenses(connection, LicenseFilter())} == {1}
