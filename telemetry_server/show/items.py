@@ -18,6 +18,7 @@ PLACE = tuple(field.name for field in dataclasses.fields(Place))
 _IDENTITY = {"ping_id", "sequence", "occurred_at"}
 _NEVER_SHOWN = {Kind.DIGEST}  # the license key's digest is replaced by a keyed hash before it is stored
 _KEPT_IN_FACTS = "fact"
+_JUDGED = ("verdict", "claim_mismatch", "source_mismatch")
 
 
 def installation_item(row: Row) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def installation_item(row: Row) -> dict[str, Any]:
         "missing": row["missing"],
         "lost": row["lost"],
         "client_address": row["client_address"],
+        **{name: row[name] for name in (*_JUDGED, "judged_at", "license_id", "life", "life_since")},
         **sections(orjson.loads(row["facts"]), fact_fields()),
         "place": place(row["place"]),
     }
@@ -48,6 +50,7 @@ def ping_item(row: Row) -> dict[str, Any]:
         "occurred_at": row["occurred_at"],
         "time_suspect": row["time_suspect"],
         "client_address": row["client_address"],
+        **{name: row[name] for name in _JUDGED},
         **sections(details, detail_fields()),
         **sections(orjson.loads(row["facts"]), fact_fields()),
         "place": place(row["place"]),

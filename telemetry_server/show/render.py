@@ -15,6 +15,7 @@ from telemetry_server.show import words
 from telemetry_server.show.charts import stack
 from telemetry_server.show.health import version
 from telemetry_server.show.static_files import static_path
+from telemetry_server.show.verdicts import verdict
 from telemetry_server.show.viewer import VIEWER
 
 _HEADINGS = {
@@ -88,4 +89,5 @@ def _environment() -> jinja2.Environment:
         "numbers",
     ):
         environment.filters[name] = getattr(words, name)
+    environment.filters["verdict"] = verdict
     return environment

@@ -8,7 +8,16 @@ from typing import Any
 
 from telemetry_server.check.registry import LARGEST_INTEGER, Field, Registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
-from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Overage, Reason, Status
+from telemetry_server.model import (
+    LicenseSource,
+    LicenseStatus,
+    LicenseType,
+    Life,
+    Overage,
+    Reason,
+    Status,
+    Verdict,
+)
 from telemetry_server.show.items import PLACE, detail_fields, fact_fields
 from telemetry_server.store.registry import Outcome
 from telemetry_server.store.shop import STATUS_AFTER
@@ -187,6 +196,7 @@ _PLACE = _object(
     **dict.fromkeys(PLACE, _NULLABLE_TEXT)
     | {"asn": _NULLABLE_NUMBER, "prefix_length": _NULLABLE_NUMBER, "hosting": _nullable(_SWITCH)}
 ) | {"description": "Approximate: what a database built_on that day says of a network of prefix_length."}
+_VERDICT: Schema = {"enum": [verdict.value for verdict in Verdict]}
 _INSTALLATION: Schema = {
     "installation_id": _ID,
     "product": _TEXT,
@@ -198,6 +208,13 @@ _INSTALLATION: Schema = {
     "missing": _COUNT | {"description": "Numbers below the highest that have not come yet."},
     "lost": _COUNT | {"description": "Numbers that were given up."},
     "client_address": _NULLABLE_TEXT,
+    "verdict": _VERDICT | {"description": "What the registry says of the claim today."},
+    "claim_mismatch": _SWITCH | {"description": "license.status contradicts the verdict."},
+    "source_mismatch": _SWITCH | {"description": "license.source is another one than the registry's."},
+    "judged_at": _MOMENT | {"description": "When that was found out."},
+    "license_id": _nullable(_ID) | {"description": "The license that has its key."},
+    "life": {"enum": [life.value for life in Life]},
+    "life_since": _MOMENT,
 }
 _FORK = _object(
     sequence=_SEQUENCE,
@@ -228,6 +245,10 @@ _PING: Schema = {
     "occurred_at": _MOMENT,
     "time_suspect": _SWITCH,
     "client_address": _NULLABLE_TEXT,
+    "verdict": _nullable(_VERDICT)
+    | {"description": "What the registry said of the claim when the ping came; null: there was none then."},
+    "claim_mismatch": _nullable(_SWITCH),
+    "source_mismatch": _nullable(_SWITCH),
 }
 _CHANGE = _object(
     installation_id=_ID,

@@ -34,9 +34,13 @@ NEWEST_CHANGE: ChangeKey = (*NEWEST, "")
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All there is to one installation: its row, its features, its forks and its relatives."""
+    """All there is to one installation: its row, its license, its features, its forks and its relatives.
+
+    `license` is None too while an installation that changed waits for the job that finds its license.
+    """
 
     row: Row
+    license: Row | None
     received: Ranges
     features: list[Row]
     forks: list[Row]
@@ -109,8 +113,11 @@ async def installation(pool: Pool, installation_id: UUID) -> Known | None:
         if row is None:
             return None
         lineage = await connection.fetch(SQL["lineage_of"], installation_id)
+        license_id = None if row["judge_again"] else row["license_id"]
+        license_ = await connection.fetchrow(SQL["license_shown"], license_id)
         return Known(
             row=dict(row),
+            license=license_ and dict(license_),
             received=ranges(row["received"]),
             features=_rows(await connection.fetch(SQL["features_of"], installation_id)),
             forks=_rows(await connection.fetch(SQL["forks_of"], installation_id)),

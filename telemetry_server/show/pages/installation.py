@@ -15,6 +15,7 @@ from telemetry_server.show.history import entries
 from telemetry_server.show.items import installation_item
 from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_query
 from telemetry_server.show.render import attributions, page
+from telemetry_server.show.verdicts import rests_on
 from telemetry_server.show.words import inert
 from telemetry_server.store import fleet
 
@@ -54,6 +55,7 @@ async def installation(request: web.Request) -> web.Response:
         item=installation_item(known.row),
         known=known,
         hostname=known.row["hostname"],
+        rests_on=rests_on(known.row, known.license),
         cards=CARDS,
         features=[Bar(inert(row["feature"]), int(row["uses"])) for row in known.features[:_FEATURES]],
         entries=entries(rows[:_PINGS], rows[_PINGS] if more else None, interval),

@@ -100,13 +100,24 @@ SELECT i.installation_id, p.slug AS product, p.ping_interval_seconds, i.first_re
        i.last_received_at, i.last_occurred_at, i.last_sequence, c.came - i.lost AS pings,
        upper(i.received) - 1 - c.came AS missing, i.lost, i.received,
        abbrev(i.client_address) AS client_address, s.facts, s.place, h.hostname,
-       h.looked_up_at AS hostname_looked_up_at
+       h.looked_up_at AS hostname_looked_up_at, f.license_status, f.license_source, f.verdict,
+       f.claim_mismatch, f.source_mismatch, f.judged_at, f.judge_again, f.license_id, f.life,
+       f.life_since
 FROM installations AS i
-JOIN products AS p USING (product_id)
+JOIN installation_facts AS f USING (installation_id)
+JOIN products AS p ON p.product_id = i.product_id
 JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
 LEFT JOIN hostnames AS h ON h.address = i.client_address
 CROSS JOIN LATERAL (SELECT sum(upper(r) - lower(r))::bigint AS came FROM unnest(i.received) AS r) AS c
 WHERE i.installation_id = $1;
+
+-- name: license_shown
+-- What a verdict rests on.
+SELECT l.license_id, p.slug AS product, l.key_hint, l.status, l.type, l.source, l.seats, l.seats_used,
+       l.overage, l.starts_at, l.expires_at, l.stale
+FROM licenses AS l
+JOIN products AS p USING (product_id)
+WHERE l.license_id = $1;
 
 -- name: forks_of
 -- The newest pings of an installation whose numbers were taken.
@@ -154,7 +165,8 @@ LIMIT $3;
 -- BETWEEN finds one state just as = does, but = would let the planner expect a single row from the
 -- whole join, and sort the pings instead of walking down the key.
 SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, g.received_at, g.occurred_at,
-       g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place
+       g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place,
+       g.verdict, g.claim_mismatch, g.source_mismatch
 FROM pings AS g
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id)
@@ -167,7 +179,8 @@ LIMIT $6;
 -- name: pings_of_installation
 -- The same of one installation, $7.
 SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, g.received_at, g.occurred_at,
-       g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place
+       g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place,
+       g.verdict, g.claim_mismatch, g.source_mismatch
 FROM pings AS g
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id)

@@ -1,0 +1,79 @@
+"""What the registry says of an installation, in words that accuse nobody, and what that rests on. Pure."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from telemetry_server.model import Overage, Verdict
+from telemetry_server.show.words import plural
+from telemetry_server.store.fleet import Row
+
+_License = Mapping[str, Any]
+
+_WITHOUT_LICENSE = {
+    Verdict.NO_KEY: "This copy names no license key.",
+    Verdict.UNKNOWN_KEY: "No license has the key this copy names. It may not have been imported yet.",
+}
+
+
+def verdict(value: str) -> str:
+    """A verdict as people read it: unknown key."""
+    return value.replace("_", " ")
+
+
+def rests_on(row: Row, license_: Row | None) -> list[str]:
+    """In sentences: what today's verdict rests on, and what in the claim differs from the registry.
+
+    `license_` is the license of its key as it is now, None where that has yet to be found out. Where it
+    changed since the verdict, so says the last sentence.
+    """
+    return [_reason(Verdict(row["verdict"]), license_), *_differences(row, license_), *_news(license_)]
+
+
+def _reason(given: Verdict, license_: _License | None) -> str:
+    if given in _WITHOUT_LICENSE:
+        return _WITHOUT_LICENSE[given]
+    if license_ is None:
+        return "Its license has not been looked up yet."
+    return _BY_LICENSE[given](license_)
+
+
+def _differences(row: Row, license_: _License | None) -> Iterator[str]:
+    if row["claim_mismatch"]:
+        yield f"The copy itself says “{row['license_status']}”, which does not go with that."
+    if row["source_mismatch"]:
+        known = f"“{license_['source']}”" if license_ and license_["source"] else "otherwise"
+        source = row["license_source"]
+        yield f"The license came from “{source}” by the copy's word, {known} by the registry's."
+
+
+def _news(license_: _License | None) -> Iterator[str]:
+    if license_ and license_["stale"]:
+        yield "The license has just changed; its installations are being looked at again."
+
+
+def _expired(license_: _License) -> str:
+    ended: datetime | None = license_["expires_at"]
+    return f"The license expired on {ended:%Y-%m-%d}." if ended else "The license had expired."
+
+
+def _over_seats(license_: _License) -> str:
+    if license_["seats"] is None:
+        return "More copies were on the license than it had seats."
+    used, seats = plural(license_["seats_used"], "copy", "copies"), plural(license_["seats"], "seat")
+    allowed = (
+        "" if license_["overage"] == Overage.NONE else f", up to {license_['overage']} of which are allowed"
+    )
+    return f"On the license: {used}. It has {seats}{allowed}."
+
+
+_BY_LICENSE: Mapping[Verdict, Callable[[_License], str]] = {
+    Verdict.WRONG_PRODUCT: lambda license_: f"The key is that of a license for {license_['product']}.",
+    Verdict.REVOKED: lambda _: "The license was revoked or refunded.",
+    Verdict.SUSPENDED: lambda _: "The license is suspended.",
+    Verdict.EXPIRED: _expired,
+    Verdict.WRONG_PLACE: lambda _: "The license is for certain networks, and the last address was in none.",
+    Verdict.OVER_SEATS: _over_seats,
+    Verdict.TRIAL: lambda _: "The license is a trial.",
+    Verdict.VALID: lambda _: "The license is good.",
+}
