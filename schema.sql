@@ -297,6 +297,7 @@ CREATE INDEX installation_facts_by_version ON installation_facts (version, insta
 CREATE INDEX installation_facts_by_life ON installation_facts (life, installation_id);
 CREATE INDEX installation_facts_by_key ON installation_facts (license_key_hash, installation_id)
     WHERE license_key_hash IS NOT NULL;
+CREATE INDEX installation_facts_by_first_ping ON installation_facts (first_received_at);
 CREATE INDEX installation_facts_by_counted_key ON installation_facts (counted_key_hash) WHERE counted_key_hash IS NOT NULL;
 CREATE INDEX installation_facts_of_license ON installation_facts (license_id) WHERE license_id IS NOT NULL;
 CREATE INDEX installation_facts_due ON installation_facts (due_at);
@@ -469,7 +470,7 @@ CREATE TABLE fleet_days (
     verdict         text   NOT NULL,
     installations   bigint NOT NULL CHECK (installations > 0),
     pings           bigint NOT NULL CHECK (pings > 0),
-    PRIMARY KEY (product_id, dimension, value, verdict, day)
+    PRIMARY KEY (product_id, dimension, verdict, day, value)
 );
 CREATE INDEX fleet_days_of_day ON fleet_days (product_id, day);
 COMMENT ON TABLE fleet_days IS

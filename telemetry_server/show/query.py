@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from telemetry_server.errors import BadRequest
 from telemetry_server.routing import Parameter
 
 LONGEST_VALUE = 256
+_YEARS = range(1970, 9999)
 
 
 def integer(minimum: int, maximum: int, *, default: int | None = None) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def text(pattern: str = r"^[^\u0000]*$") -> dict[str, Any]:
 
 IDENTIFIER = {"type": "string", "format": "uuid"}
 MOMENT = {"type": "string", "format": "date-time"}
+DAY = {"type": "string", "format": "date"}
 
 
 def read_query(request: web.Request, parameters: Sequence[Parameter]) -> dict[str, Any]:
@@ -86,6 +88,16 @@ def _in_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+def _as_day(name: str, value: str, _: Mapping[str, Any]) -> date:
+    try:
+        day = date.fromisoformat(value) if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value) else None
+    except ValueError:
+        day = None
+    if day is None or day.year not in _YEARS:
+        raise BadRequest(f"{name} must be a day, like 2026-11-22.")
+    return day
+
+
 def _as_integer(name: str, value: str, schema: Mapping[str, Any]) -> int:
     lowest, highest = schema["minimum"], schema["maximum"]
     if not re.fullmatch(r"-?[0-9]{1,19}", value, re.ASCII) or not lowest <= int(value) <= highest:
@@ -108,6 +120,7 @@ def _as_text(name: str, value: str, schema: Mapping[str, Any]) -> str:
 _READERS: Mapping[str, Callable[[str, str, Mapping[str, Any]], Any]] = {
     "uuid": _as_uuid,
     "date-time": _as_moment,
+    "date": _as_day,
     "integer": _as_integer,
     "enum": _as_one_of,
     "string": _as_text,

@@ -30,6 +30,7 @@ _COUNT: Schema = {"type": "integer", "minimum": 0}
 _SWITCH: Schema = {"type": "boolean"}
 _ID: Schema = {"type": "string", "format": "uuid"}
 _MOMENT: Schema = {"type": "string", "format": "date-time"}
+_DAY: Schema = {"type": "string", "format": "date"}
 _COUNTERS: Schema = {"type": "object", "additionalProperties": _COUNT}
 _SEQUENCE: Schema = {"type": "integer", "minimum": 1, "maximum": LARGEST_INTEGER}
 
@@ -105,6 +106,9 @@ def _fleet(registry: Registry) -> dict[str, Schema]:
         "Change": _CHANGE,
         "Changes": _page_of("Change"),
         "Products": _page_of("Product"),
+        "FleetCounts": _FLEET_COUNTS,
+        "FeatureCounts": _FEATURE_COUNTS,
+        "Cohorts": _COHORTS,
     }
 
 
@@ -305,4 +309,46 @@ _PRODUCT = _object(
     simulated=_SWITCH | {"description": "Its fleet was made up by the simulator."},
     product_keys=_many(_TEXT),
     installations=_COUNT,
+)
+_COUNTED_UNTIL = _nullable(_MOMENT) | {
+    "description": "Pings received until then are counted; null: no roll-up ran yet."
+}
+_IN_A_STEP = "Heard of on that day of the step which had the most: at least so many in the step."
+_FLEET_COUNTS = _object(
+    by=_TEXT,
+    step=_nullable(_TEXT) | {"description": "null: now."},
+    items=_many(
+        _object(
+            day=_nullable(_DAY) | {"description": "The first day of the step; null: now."},
+            value=_nullable(_TEXT) | {"description": "null: values too rare to be named; empty: by all."},
+            installations=_COUNT | {"description": f"All of them now. Over time: {_IN_A_STEP}"},
+            pings=_nullable(_COUNT) | {"description": "In the step; null: now."},
+        )
+    ),
+    counted_until=_COUNTED_UNTIL,
+)
+_FEATURE_COUNTS = _object(
+    step=_TEXT,
+    items=_many(
+        _object(
+            day=_nullable(_DAY) | {"description": "The first day of the step; null: in total."},
+            feature=_TEXT,
+            uses=_COUNT,
+            installations=_COUNT | {"description": _IN_A_STEP},
+        )
+    ),
+    counted_until=_COUNTED_UNTIL,
+)
+_COHORTS = _object(
+    items=_many(
+        _object(
+            cohort=_DAY | {"description": "Monday of the week of the first ping."},
+            week=_DAY | {"description": "Its Monday."},
+            active=_COUNT
+            | {"description": "Of the cohort, heard of in that week; in the first, the new ones."},
+            lost=_COUNT,
+            returned=_COUNT,
+        )
+    ),
+    counted_until=_COUNTED_UNTIL,
 )

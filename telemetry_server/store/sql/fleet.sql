@@ -92,7 +92,7 @@ WITH wanted AS MATERIALIZED (
 SELECT field, CASE WHEN place <= 50 THEN value END AS value, sum(installations)::bigint AS installations
 FROM placed
 GROUP BY 1, 2
-ORDER BY 1, 2 IS NULL, 3 DESC, 2;
+ORDER BY 1, bool_or(place > 50), 3 DESC, 2;
 
 -- name: installation
 -- One installation in its present state.

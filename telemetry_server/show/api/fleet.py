@@ -1,0 +1,140 @@
+"""GET /api/v1/fleet, /features and /cohorts: the fleet in numbers, now and over time."""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.errors import BadRequest, Unavailable
+from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.show.answers import json_answer
+from telemetry_server.show.filters import FILTERS, filter_from
+from telemetry_server.show.query import DAY, integer, one_of, read_query, text
+from telemetry_server.store import counting
+from telemetry_server.store.counting import Counted, Question, Span, Step
+
+LONGEST_SPAN = timedelta(days=1_100)
+MOST_ITEMS = 20_000
+_USUAL_SPAN = timedelta(days=29)
+_OVER_TIME = {"from", "to", "step"}
+
+_STEPS = (Step.DAY, Step.WEEK, Step.MONTH)
+_DAYS_OF = {Step.DAY: 1, Step.WEEK: 7, Step.MONTH: 28, Step.TOTAL: LONGEST_SPAN.days}
+_FROM = Parameter("from", "The first day, UTC; 30 days unless given.", DAY)
+_TO = Parameter("to", "The last day, UTC; today unless given.", DAY)
+_PRODUCT = Parameter("product", "The product's slug.", text())
+
+FLEET = (
+    Parameter("by", "Count by this.", {**one_of(*counting.DIMENSIONS), "default": counting.ALL}),
+    *FILTERS,
+    _FROM,
+    _TO,
+    Parameter("step", "Count over time, by this. Without from, to and step: now.", one_of(*_STEPS)),
+    Parameter("limit", "The most frequent values; all others come as null.", integer(1, 500, default=50)),
+)
+FEATURES = (
+    _PRODUCT,
+    Parameter("feature", "Only this one.", text()),
+    _FROM,
+    _TO,
+    Parameter("step", "Over time, by this, or in total.", {**one_of(*Step), "default": Step.TOTAL}),
+    Parameter("limit", "The features most used.", integer(1, 500, default=50)),
+)
+COHORTS = (
+    _PRODUCT,
+    Parameter("from", "The first day of the first cohort; a year unless given.", DAY),
+    Parameter("to", "The last day, UTC; today unless given.", DAY),
+)
+
+
+async def fleet(request: web.Request) -> web.Response:
+    """How many installations there are of each value, now, or were heard of on each day."""
+    asked, now = read_query(request, FLEET), datetime.now(UTC)
+    question = Question(asked["by"], filter_from(asked, now), now, asked["limit"])
+    pool = request.app[keys.POOL]
+    if not asked.keys() & _OVER_TIME:
+        counted, step = await counting.present(pool, question), None
+    else:
+        span = _span(asked, now, Step(asked.get("step", Step.DAY)))
+        counted, step = await counting.over_time(pool, question, span), span.step
+    return json_answer({"by": question.by, "step": step, **_shown(counted)})
+
+
+async def features(request: web.Request) -> web.Response:
+    """The most used come first; in steps, day by day."""
+    asked = read_query(request, FEATURES)
+    span = _span(asked, datetime.now(UTC), Step(asked["step"]))
+    counted = await counting.features(
+        request.app[keys.POOL],
+        span,
+        product=asked.get("product"),
+        feature=asked.get("feature"),
+        limit=asked["limit"],
+    )
+    return json_answer({"step": span.step, **_shown(counted)})
+
+
+async def cohorts(request: web.Request) -> web.Response:
+    """The oldest cohort first, week by week."""
+    asked = read_query(request, COHORTS)
+    first, last = _days(asked, datetime.now(UTC), timedelta(days=364))
+    counted = await counting.cohorts(request.app[keys.POOL], first, last, product=asked.get("product"))
+    return json_answer(_shown(counted))
+
+
+def _span(asked: Mapping[str, Any], now: datetime, step: Step) -> Span:
+    first, last = _days(asked, now, _USUAL_SPAN)
+    items = ((last - first).days // _DAYS_OF[step] + 1) * asked["limit"]
+    if items > MOST_ITEMS:
+        raise BadRequest(f"That may be {items:,} items; ask for fewer days, larger steps or a lower limit.")
+    return Span(first, last, step)
+
+
+def _days(asked: Mapping[str, Any], now: datetime, usual: timedelta) -> tuple[date, date]:
+    last = asked.get("to", now.date())
+    first = asked.get("from", last - usual)
+    if first > last:
+        raise BadRequest("from must not be later than to.")
+    if last - first > LONGEST_SPAN:
+        raise BadRequest(f"from and to may be {LONGEST_SPAN.days:,} days apart.")
+    return first, last
+
+
+def _shown(counted: Counted) -> dict[str, Any]:
+    return {"items": counted.rows, "counted_until": counted.until}
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/v1/fleet",
+        fleet,
+        "Count installations, now or over time",
+        Access.PERSON,
+        parameters=FLEET,
+        answers={200: "FleetCounts"},
+        errors=(BadRequest, Unavailable),
+    ),
+    Route(
+        "GET",
+        "/api/v1/features",
+        features,
+        "Count uses of features",
+        Access.PERSON,
+        parameters=FEATURES,
+        answers={200: "FeatureCounts"},
+        errors=(BadRequest, Unavailable),
+    ),
+    Route(
+        "GET",
+        "/api/v1/cohorts",
+        cohorts,
+        "Follow the installations of each week",
+        Access.PERSON,
+        parameters=COHORTS,
+        answers={200: "Cohorts"},
+        errors=(BadRequest, Unavailable),
+    ),
+)

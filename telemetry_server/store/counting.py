@@ -1,0 +1,158 @@
+"""The fleet in numbers: by any dimension, now and over time; features; cohorts. Reads only.
+
+What is over is counted from roll-ups. A value of None stands for the values too rare to be named.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+import asyncpg
+
+from telemetry_server.check.filters import FIELDS, Filter, term
+from telemetry_server.store.database import Pool
+from telemetry_server.store.filtering import (
+    NOW,
+    ROLLED_UP,
+    THEN,
+    Condition,
+    NotThen,
+    by_value,
+    condition,
+    fill,
+)
+from telemetry_server.store.fleet import Row
+from telemetry_server.store.queries import load
+from telemetry_server.store.reading import TooSlow, reading
+
+SQL = load("counting")
+
+ALL = "all"
+_NEVER_COUNTED_BY = {"license", "first_seen", "last_seen", "attention", "id", "simulated"}
+DIMENSIONS = (ALL, *(name for name in FIELDS if name not in _NEVER_COUNTED_BY))
+"""What the fleet is counted by: fields of the filter language, or not at all."""
+
+ROLLED_DIMENSIONS = {
+    *(ALL, "verdict", "status", "source", "version", "edition", "os", "vm", "container", "cloud"),
+    *("country", "asn"),
+}
+"""Those of fleet_days, by the same names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Counted by what, of the installations that a filter wants, and how many values are named."""
+
+    by: str
+    wanted: Filter
+    now: datetime
+    values: int
+
+
+class Step(StrEnum):
+    """How finely time is cut; TOTAL: not at all."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From a day to a day, both inside, in steps."""
+
+    first: date
+    last: date
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Rows, and up to when the pings are in them; None: no roll-up ran yet."""
+
+    rows: list[Row]
+    until: datetime | None
+
+
+async def present(pool: Pool, question: Question) -> Counted:
+    """Installations by value: value, installations; day and pings are None. Raises TooSlow."""
+    column = "''" if question.by == ALL else by_value(NOW, question.by)
+    how = "Ask for one product, or filter by verdict, country, asn, version or life."
+    async with _narrowed(how), reading(pool) as connection:
+        asked = await condition(connection, question.wanted, NOW, now=question.now, first=2)
+        rows = await _fetch(connection, "present", column, asked, question.values)
+    return Counted(rows, question.now)
+
+
+async def over_time(pool: Pool, question: Question, span: Span) -> Counted:
+    """day, value, installations, pings: of each step the pings, and the installations of the day with most.
+
+    Filters of nothing but product and verdict are answered from the roll-up of each day; others from the
+    installations of each day, as long as that takes. Raises NotThen and TooSlow.
+    """
+    rolled_up = question.by in {*ROLLED_DIMENSIONS, "product"} and question.wanted.fields <= ROLLED_UP.keys()
+    how = "Ask for fewer days, or filter by nothing but product and verdict."
+    async with _narrowed(how), reading(pool) as connection:
+        rows = await (_rolled_up if rolled_up else _day_by_day)(connection, question, span)
+        return Counted(rows, await connection.fetchval(SQL["counted_until"], False))
+
+
+async def features(
+    pool: Pool, span: Span, *, product: str | None = None, feature: str | None = None, limit: int
+) -> Counted:
+    """The features most used: day (None: in total), feature, uses, installations of the day with most."""
+    async with reading(pool) as connection:
+        rows = await connection.fetch(
+            SQL["features"], limit, span.first, span.last, span.step, product, feature
+        )
+        until = await connection.fetchval(SQL["counted_until"], False)
+    return Counted([dict(row) for row in rows], until)
+
+
+async def cohorts(pool: Pool, first: date, last: date, *, product: str | None = None) -> Counted:
+    """Of each week of first pings (cohort) in each week: active, lost, returned. Weeks are their Mondays."""
+    async with reading(pool) as connection:
+        rows = await connection.fetch(SQL["cohorts"], first, last, product)
+        return Counted([dict(row) for row in rows], await connection.fetchval(SQL["counted_until"], True))
+
+
+async def _rolled_up(connection: asyncpg.Connection, question: Question, span: Span) -> list[Row]:
+    """The products are always named: the key of fleet_days begins with them."""
+    by_verdict = question.by == "verdict"
+    columns = {**ROLLED_UP, "verdict": "r.value"} if by_verdict else ROLLED_UP
+    named = question.wanted + term("simulated", "=", "true", "false")
+    asked = await condition(connection, named, columns, now=question.now, first=6)
+    of_verdicts = "verdict" in named.fields and not by_verdict
+    asked = Condition(f"{asked.sql} AND r.verdict {'<>' if of_verdicts else '='} ''", asked.values)
+    column, dimension = ("p.slug", ALL) if question.by == "product" else ("r.value", question.by)
+    rest = (question.values, span.first, span.last, span.step, dimension)
+    return await _fetch(connection, "rolled_up", column, asked, *rest)
+
+
+async def _day_by_day(connection: asyncpg.Connection, question: Question, span: Span) -> list[Row]:
+    if question.by not in {ALL, *THEN}:
+        raise NotThen(f"{question.by} is known of the present only. Leave from, to and step out.")
+    asked = await condition(connection, question.wanted, THEN, now=question.now, first=5)
+    column = "''" if question.by == ALL else by_value(THEN, question.by)
+    rest = (question.values, span.first, span.last, span.step)
+    return await _fetch(connection, "day_by_day", column, asked, *rest)
+
+
+async def _fetch(
+    connection: asyncpg.Connection, name: str, column: str, asked: Condition, *arguments: Any
+) -> list[Row]:
+    statement = fill(SQL[name], by=column, filter=asked.sql)
+    return [dict(row) for row in await connection.fetch(statement, *arguments, *asked.values)]
+
+
+@asynccontextmanager
+async def _narrowed(how: str) -> AsyncIterator[None]:
+    """Says how to ask for less."""
+    try:
+        yield
+    except TooSlow as error:
+        raise TooSlow(f"This takes longer than the server allows. {how}") from error

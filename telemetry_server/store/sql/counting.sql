@@ -1,0 +1,103 @@
+-- name: present
+-- How many installations the filter wants now, by value, the most frequent first. The values after the
+-- first $1 come as one without a name.
+WITH counted AS (
+    SELECT f.verdict /*:by*/ AS value, count(*) AS installations
+    FROM installation_facts AS f
+    LEFT JOIN installations AS i ON i.installation_id = f.installation_id
+    LEFT JOIN products AS p ON p.product_id = f.product_id
+    WHERE TRUE /*:filter*/
+    GROUP BY 1
+), placed AS (
+    SELECT value, installations, row_number() OVER (ORDER BY installations DESC, value) AS place FROM counted
+)
+SELECT NULL::date AS day, CASE WHEN place <= $1 THEN value END AS value,
+       sum(installations)::bigint AS installations, NULL::bigint AS pings
+FROM placed
+GROUP BY 2
+ORDER BY bool_or(place > $1), 3 DESC, 2;
+
+-- name: rolled_up
+-- The dimension $5 of fleet_days from the day $2 to the day $3, in steps of a day, a week or a month ($4): of
+-- each value the pings of the step, and the installations of that day of it which had the most. The values
+-- after the $1 most frequent ones come as one without a name.
+WITH days AS MATERIALIZED (
+    SELECT r.day, r.value /*:by*/ AS value, sum(r.installations) AS installations, sum(r.pings) AS pings
+    FROM fleet_days AS r
+    JOIN products AS p ON p.product_id = r.product_id
+    WHERE r.dimension = $5 AND r.day BETWEEN $2 AND $3 AND TRUE /*:filter*/
+    GROUP BY 1, 2
+), placed AS (
+    SELECT value, row_number() OVER (ORDER BY sum(installations) DESC, value) AS place FROM days GROUP BY value
+), named AS (
+    SELECT d.day, CASE WHEN l.place <= $1 THEN d.value END AS value, sum(d.installations) AS installations,
+           sum(d.pings) AS pings
+    FROM days AS d
+    JOIN placed AS l USING (value)
+    GROUP BY 1, 2
+)
+SELECT date_trunc($4, day::timestamp)::date AS day, value, max(installations)::bigint AS installations,
+       sum(pings)::bigint AS pings
+FROM named
+GROUP BY 1, 2
+ORDER BY 1, named.value IS NULL, 3 DESC, 2;
+
+-- name: day_by_day
+-- The same for what no roll-up holds, from the installations of each day as they were then.
+WITH days AS MATERIALIZED (
+    SELECT d.day, d.verdict /*:by*/ AS value, count(*) AS installations, sum(d.pings) AS pings
+    FROM installation_days AS d
+    LEFT JOIN states AS s ON s.installation_id = d.installation_id AND s.state = d.state
+    LEFT JOIN products AS p ON p.product_id = d.product_id
+    WHERE d.day BETWEEN $2 AND $3 AND TRUE /*:filter*/
+    GROUP BY 1, 2
+), placed AS (
+    SELECT value, row_number() OVER (ORDER BY sum(installations) DESC, value) AS place FROM days GROUP BY value
+), named AS (
+    SELECT d.day, CASE WHEN l.place <= $1 THEN d.value END AS value, sum(d.installations) AS installations,
+           sum(d.pings) AS pings
+    FROM days AS d
+    JOIN placed AS l USING (value)
+    GROUP BY 1, 2
+)
+SELECT date_trunc($4, day::timestamp)::date AS day, value, max(installations)::bigint AS installations,
+       sum(pings)::bigint AS pings
+FROM named
+GROUP BY 1, 2
+ORDER BY 1, named.value IS NULL, 3 DESC, 2;
+
+-- name: features
+-- The $1 features most used from the day $2 to the day $3, in steps of $4 or in total: their uses, and the
+-- installations of that day which had the most. Of the product $5 or all, only the feature $6 or any. One copy
+-- may claim any number of uses: they are counted as far as a bigint goes.
+WITH days AS MATERIALIZED (
+    SELECT r.day, r.feature, sum(r.uses) AS uses, sum(r.installations) AS installations
+    FROM feature_days AS r
+    JOIN products AS p ON p.product_id = r.product_id
+    WHERE r.day BETWEEN $2 AND $3 AND ($5::text IS NULL OR p.slug = $5) AND ($6::text IS NULL OR r.feature = $6)
+    GROUP BY 1, 2
+), placed AS (
+    SELECT feature, row_number() OVER (ORDER BY sum(uses) DESC, feature) AS place FROM days GROUP BY feature
+)
+SELECT CASE WHEN $4::text <> 'total' THEN date_trunc($4, d.day::timestamp)::date END AS day, d.feature,
+       least(sum(d.uses), 9223372036854775807)::bigint AS uses, max(d.installations)::bigint AS installations
+FROM days AS d
+JOIN placed AS l USING (feature)
+WHERE l.place <= $1
+GROUP BY 1, 2
+ORDER BY 1, 3 DESC, 2;
+
+-- name: cohorts
+-- By week of the first ping, from the week of $1 to that of $2, how many were heard of, were lost and came
+-- back in each week. Of the product $3 or all.
+SELECT c.cohort, c.week, sum(c.active)::bigint AS active, sum(c.lost)::bigint AS lost,
+       sum(c.returned)::bigint AS returned
+FROM cohort_weeks AS c
+JOIN products AS p ON p.product_id = c.product_id
+WHERE c.cohort BETWEEN date_trunc('week', $1::timestamp)::date AND $2 AND ($3::text IS NULL OR p.slug = $3)
+GROUP BY 1, 2
+ORDER BY 1, 2;
+
+-- name: counted_until
+-- Up to when the roll-ups have seen the pings; of cohorts, which are made more rarely, only where $1 says so.
+SELECT min(reached_at) FROM rollup_marks WHERE $1 OR name NOT LIKE '%cohort%';
