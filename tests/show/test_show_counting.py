@@ -6,6 +6,9 @@ from urllib.parse import quote
 
 import pytest
 
+from telemetry_server.check.registry import load_registry
+from telemetry_server.rollup.days import roll_up_days
+from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.store import counting
 from telemetry_server.store.products import add_product
 
@@ -210,6 +213,20 @@ async def test_what_is_not_rolled_up_is_counted_from_the_installations_of_each_d
     document = await counted(program, f"/api/v1/fleet?from={_ago(0)}&filter={asked}")
     wanted = [r for r in days if r["day"] == TODAY and r["claim_mismatch"] and r["version"] >= "7.2"]
     assert by_value(document) == ({"": len(wanted)} if wanted else {})
+
+
+@pytest.mark.parametrize("by", ["all", "verdict", "version", "country", "vm", "environment"])
+@pytest.mark.parametrize("step", ["day", "week"])
+async def test_roll_ups_and_the_rows_they_are_made_of_give_the_same(program, fleet, by, step):
+    now = datetime.now(UTC)
+    for job in (roll_up_pings, roll_up_days):
+        await program.site.with_database(job(load_registry()), now)
+    asked = f"/api/v1/fleet?by={by}&step={step}&from={_ago(30)}&limit=200"
+    rolled_up = await counted(program, asked)
+    from_rows = await counted(program, f"{asked}&filter=id!=00000000")
+    assert rolled_up == from_rows
+    assert len(rolled_up["items"]) > 4
+    assert rolled_up["counted_until"]
 
 
 def _ago(days):
