@@ -311,7 +311,10 @@ async def _answered_or_handed_over(data, cuts):
         resume_reading = pause_reading
 
     counter = Counter(
-        Uploads(steps=[], know=None, judge=None, write=None, count=None, look_again=None), accept, handler, asyncio.Event()
+        Uploads(steps=[], know=None, judge=None, write=None, count=None, look_again=None),
+        accept,
+        handler,
+        asyncio.Event(),
     )
     loop = asyncio.get_running_loop()
     connection = DirectConnection(counter, loop)

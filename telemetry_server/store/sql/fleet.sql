@@ -96,7 +96,7 @@ ORDER BY 1, bool_or(place > 50), 3 DESC, 2;
 
 -- name: installation
 -- One installation in its present state.
-SELECT i.installation_id, p.slug AS product, p.ping_interval_seconds, i.first_received_at,
+SELECT i.installation_id, p.slug AS product, p.simulated, p.ping_interval_seconds, i.first_received_at,
        i.last_received_at, i.last_occurred_at, i.last_sequence, c.came - i.lost AS pings,
        upper(i.received) - 1 - c.came AS missing, i.lost, i.received,
        abbrev(i.client_address) AS client_address, s.facts, s.place, h.hostname,
