@@ -8,5 +8,7 @@
     investigate/  6  counts become suspicions
     show/         7  people look: pages, API, sign-in
 
+    simulate/        beside rollup/: a fleet that does not exist, for demonstrations and measuring
+
 `app.py` wires them; `cli/` is the command `telemetry-server`; `fields.toml` says what is collected.
 """

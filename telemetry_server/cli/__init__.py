@@ -30,6 +30,7 @@ COMMANDS = {
     "export": ("export:export", "Write every ping, or every installation, as NDJSON or CSV."),
     "geoip": ("geoip:geoip", "Country, city and network operator of addresses."),
     "run": ("run:run", "Run a background JOB now, e.g.: telemetry-server run make partitions"),
+    "simulate": ("simulate:simulate", "Make up a product with a fleet, to look at and to measure with."),
     "doctor": ("doctor:doctor", "Check everything, and say what to do."),
     "config": ("config:config", "The settings in force."),
     "keyring": ("keyring:keyring", "The master keys, which live outside the database."),

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 
 import asyncpg
 
+from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log
 from telemetry_server.store.queries import load
 
@@ -16,6 +17,8 @@ SQL = load("partitions")
 MONTHS_AHEAD = 3
 # Every writer queues behind a lock that waits: behind a long export, rather fail and try again later.
 _WAIT_A_MOMENT = "SET LOCAL lock_timeout = '1s'"
+_ATTEMPTS = 600
+_BOUNDS = "within_the_month"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +111,68 @@ async def stray_count(connection: asyncpg.Connection) -> int:
     return sum((await strays(connection)).values())
 
 
+async def fill_first(connection: asyncpg.Connection, month: date) -> str:
+    """A table for pings of a month without a partition; gives its name. `attach` it when it is full.
+
+    Nobody sees it before, and it has no index yet: that is made faster from all its rows at once.
+    """
+    name, start, end = PINGS.name(month), PINGS.bound(month), PINGS.bound(months_after(month, 1))
+    await connection.execute(
+        f'CREATE TABLE "{name}" (LIKE pings INCLUDING CONSTRAINTS, CONSTRAINT {_BOUNDS}'
+        f" CHECK (received_at IS NOT NULL AND received_at >= '{start}' AND received_at < '{end}'))"
+    )
+    return name
+
+
+async def attach(connection: asyncpg.Connection, month: date) -> None:
+    """Makes the table of `fill_first` the month's partition. Call it in a transaction.
+
+    Waits for whoever reads pings, for minutes if need be, and has others wait for a second at most.
+    Raises Unavailable.
+    """
+    name = PINGS.name(month)
+    await connection.execute(
+        f'ALTER TABLE "{name}" ADD PRIMARY KEY (received_at, installation_id, sequence)', timeout=3600
+    )
+    await connection.execute(f'CREATE INDEX ON "{name}" (installation_id, sequence)', timeout=3600)
+    for _ in range(_ATTEMPTS):
+        with suppress(asyncpg.LockNotAvailableError):
+            async with connection.transaction():
+                await connection.execute(_WAIT_A_MOMENT)
+                await _attach(connection, PINGS, month)
+                await connection.execute(f'ALTER TABLE "{name}" DROP CONSTRAINT {_BOUNDS}')
+            return
+    raise Unavailable(f"Somebody reads the pings all the time; the month {month:%Y-%m} could not be added.")
+
+
 async def _strays(connection: asyncpg.Connection, parted: Parted) -> dict[date, int]:
     return dict(await connection.fetch(SQL[f"stray_{parted.table}"]))
 
 
 async def _make(connection: asyncpg.Connection, parted: Parted, month: date) -> None:
     """One transaction: a month with rows in the default partition cannot be attached beside them."""
-    start, end = parted.bound(month), parted.bound(months_after(month, 1))
-    table, name, column = parted.table, parted.name(month), parted.column
     async with connection.transaction():
         await connection.execute(_WAIT_A_MOMENT)
-        await connection.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
-        await connection.execute(f'CREATE TABLE "{name}" (LIKE {table} INCLUDING CONSTRAINTS)')
-        await connection.execute(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE")
+        await connection.execute(f"LOCK TABLE {parted.table} IN SHARE UPDATE EXCLUSIVE MODE")
         await connection.execute(
-            f"WITH moved AS (DELETE FROM {table}_default "  # noqa: S608  names of ours
-            f"WHERE {column} >= $1 AND {column} < $2 RETURNING *) "
-            f'INSERT INTO "{name}" SELECT * FROM moved',
-            *(start, end),
+            f'CREATE TABLE "{parted.name(month)}" (LIKE {parted.table} INCLUDING CONSTRAINTS)'
         )
-        await connection.execute(
-            f"ALTER TABLE {table} ATTACH PARTITION \"{name}\" FOR VALUES FROM ('{start}') TO ('{end}')"
-        )
+        await _attach(connection, parted, month)
+
+
+async def _attach(connection: asyncpg.Connection, parted: Parted, month: date) -> None:
+    start, end = parted.bound(month), parted.bound(months_after(month, 1))
+    table, name, column = parted.table, parted.name(month), parted.column
+    await connection.execute(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE")
+    await connection.execute(
+        f"WITH moved AS (DELETE FROM {table}_default "  # noqa: S608  names of ours
+        f"WHERE {column} >= $1 AND {column} < $2 RETURNING *) "
+        f'INSERT INTO "{name}" SELECT * FROM moved',
+        *(start, end),
+    )
+    await connection.execute(
+        f"ALTER TABLE {table} ATTACH PARTITION \"{name}\" FOR VALUES FROM ('{start}') TO ('{end}')"
+    )
 
 
 def months_after(day: date, months: int) -> date:

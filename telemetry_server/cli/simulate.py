@@ -1,0 +1,112 @@
+"""The command "simulate"."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.progress import TaskID
+
+from telemetry_server.cli.export import Moment
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import as_json, print_json, print_table, progress, say
+from telemetry_server.cli.session import connection
+from telemetry_server.settings import Settings
+from telemetry_server.simulate.making import Made, Order, Progress, make_fleet
+from telemetry_server.store.belonging import open_keyring_of
+from telemetry_server.store.embedded.dumps import whole
+
+PINGS_EACH = 30
+MOST_INSTALLATIONS, MOST_DAYS, LARGEST_SEED = 10_000_000, 400, 2**31 - 1
+
+
+@click.command()
+@click.option("--product", required=True, metavar="NAME", help="The name of the product to make.")
+@click.option(
+    "--installations", type=click.IntRange(50, MOST_INSTALLATIONS), default=1_000, show_default=True
+)
+@click.option("--days", type=click.IntRange(7, MOST_DAYS), default=90, show_default=True)
+@click.option("--pings", type=int, metavar="TOTAL", help="About so many. [default: 30 of each installation]")
+@click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=1, show_default=True)
+@click.option("--until", type=Moment(), metavar="TIME", help="When it ends. [default: the last full hour]")
+@click.option("--truth", type=click.Path(dir_okay=False, path_type=Path), help="Write what was planted here.")
+@click.option("--replace", is_flag=True, help="Remove the simulated product of that name before.")
+@as_json
+@click.pass_obj
+def simulate(
+    invocation: Invocation,
+    /,
+    *,
+    product: str,
+    installations: int,
+    pings: int | None,
+    until: datetime | None,
+    truth: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Make up a product with a fleet, to look at and to measure with.
+
+    Nothing of it is real: no customer, no key, no address. Pages and API mark it as simulated. The same
+    seed, size and time make the same fleet. A product that is not simulated is never touched.
+    """
+    end = until or datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    total = PINGS_EACH * installations if pings is None else pings
+    order = Order(name=product, installations=installations, pings=total, end=end, **options)
+    say(f"SIMULATED: all of “{product}” is made up. No customer, no key, no address of it is real.")
+    made = asyncio.run(_make(invocation.settings(), order))
+    if truth is not None:
+        _write(truth, order, made)
+    if as_json:
+        print_json(_about(order, made))
+    else:
+        print_table(("", ""), _about(order, made).items())
+
+
+async def _make(settings: Settings, order: Order) -> Made:
+    async with connection(settings) as opened:
+        keyring = await open_keyring_of(opened, settings.keyring)
+        with _told() as report:
+            return await make_fleet(opened, keyring, order, report)
+
+
+@contextmanager
+def _told() -> Iterator[Progress]:
+    with progress() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(step: str, done: int, whole: int) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(step, total=whole)
+            bar.update(tasks[step], advance=done)
+
+        yield report
+
+
+def _about(order: Order, made: Made) -> dict[str, Any]:
+    return {
+        "product": made.product.slug,
+        "simulated": True,
+        "seed": order.seed,
+        "begins_at": made.begins_at,
+        "ends_at": made.ends_at,
+        "ping_interval_seconds": made.product.ping_interval_seconds,
+        "installations": made.installations,
+        "pings": made.pings,
+        "customers": made.customers,
+        "licenses": made.licenses,
+        "planted": {kind: len(where) for kind, where in made.planted.items()},
+        "duplicates": made.duplicates,
+        "forked_pings": made.forked,
+    }
+
+
+def _write(file: Path, order: Order, made: Made) -> None:
+    """The ground truth: a whole file or none, readable by its owner alone."""
+    document = _about(order, made) | {"planted": made.planted}
+    with whole(file) as part:
+        part.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))

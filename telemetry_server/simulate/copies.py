@@ -1,0 +1,280 @@
+"""What a copy says of itself, and what happens to it."""
+
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeAlias
+
+import orjson
+
+from telemetry_server.model import Verdict
+from telemetry_server.simulate.deals import Deal, Story, planned, too_many_from
+from telemetry_server.simulate.dice import Weighted
+from telemetry_server.simulate.terms import Terms, moment
+from telemetry_server.simulate.world import COUNTRIES, Network, countries, networks
+
+USAGE_PROFILES = 150
+NOTICE = "2018-04-17"
+
+_LEVEL = Weighted((("usage", 86), ("system", 9), ("license", 5)))
+_PACE = Weighted((("fast", 12), ("now and then", 48), ("never", 40)))
+_ABOVE_LICENSE = ("host", "os", "runtime", "virtualization")
+_AT_HOME = 0.85
+_REBOOTS, _MOVES, _SYSTEM_UPGRADES = 0.3, 0.05, 0.03
+_GOOD = {Verdict.VALID, Verdict.TRIAL, Verdict.OVER_SEATS}
+
+Facts: TypeAlias = dict[str, Any]
+Event: TypeAlias = tuple[int, Callable[[], str]]
+
+
+class Judged(NamedTuple):
+    """What the registry says of a claim."""
+
+    verdict: Verdict
+    claim_mismatch: bool
+    source_mismatch: bool
+
+
+class State(NamedTuple):
+    """What stays the same from ping to ping."""
+
+    facts: Facts
+    facts_json: bytes
+    network: Network
+    key_hash: bytes | None
+    digest: bytes
+
+
+class Copy:
+    """A copy as it is at a moment; what `events` gives changes it, and tells the reason of the ping after."""
+
+    def __init__(self, deal: Deal, index: int, terms: Terms) -> None:
+        self.deal, self.terms, self.planned = deal, terms, planned(terms.seed, deal, index, terms.over)
+        self.id, self.dice = self.planned.id, self.planned.dice
+        self.key = terms.key_of(deal)
+        self.over_at = too_many_from(terms.seed, deal, terms.over)
+        dice = self.dice
+        country = deal.country if deal.stays or dice.chance(_AT_HOME) else dice.pick(countries())
+        self.network = dice.pick(networks()[country])
+        self.address = self.network.address(dice)
+        self.system, *self.later_systems = dice.pick(self.network.systems)
+        self.runs_on = self._runs_on()
+        self.release = self._first_release(self.planned.first)
+        self.level = dice.pick(_LEVEL)
+        self.profile = dice.number(0, USAGE_PROFILES) if self.level == "usage" else None
+        self.boot = 0
+        self._machine = self._digest(f"machine {index}")
+        self._board = self._digest(f"board {index}")
+
+    # ── what it is ──────────────────────────────────────────────────────────────────────────
+
+    def state(self, at: int) -> State:
+        facts = self._facts(at)
+        facts_json = orjson.dumps(facts)
+        key_hash = self.terms.hash_of_key(self.key) if self._has_key(at) else None
+        digest = self.terms.name_state(facts_json, self.network.place.encode(), key_hash or b"")
+        return State(facts, facts_json, self.network, key_hash, digest)
+
+    def judged(self, at: int) -> Judged:
+        """What the registry says at that time."""
+        verdict = _verdict(self.deal, self.over_at, at) if self._has_key(at) else Verdict.NO_KEY
+        known = verdict not in {Verdict.NO_KEY, Verdict.UNKNOWN_KEY}
+        return Judged(
+            verdict,
+            claim_mismatch=self._status(at) == "licensed" and verdict not in _GOOD,
+            source_mismatch=known and self._source(at) != self.deal.source,
+        )
+
+    def _facts(self, at: int) -> Facts:
+        """As the server keeps them, in its order: what is null is left out."""
+        vm, container = self.runs_on
+        runs_on = {"vm": vm, "container": container, "cloud": self.network.cloud}
+        runtime, runtime_version = self.system.runtime
+        release = self.terms.releases[self.release]
+        arch = "arm64" if self.system.name == "amzn" else "amd64"
+        facts: Facts = {
+            "boot_id": self._digest(f"boot {self.boot}")[:32],
+            "host": {"arch": arch, "fingerprint": {"machine_id": self._machine, "board": self._board}},
+            "license": self._license(at),
+            "os": {
+                "type": self.system.type,
+                "name": self.system.name,
+                "version": self.system.version,
+                "kernel": self.system.kernel,
+            },
+            "privacy": {"notice_version": NOTICE, "level": self.level},
+            "runtime": {"name": runtime, "version": runtime_version},
+            "service": {
+                "version": release.version,
+                "build": release.build,
+                "environment": self.planned.environment,
+            },
+            "virtualization": {name: value for name, value in runs_on.items() if value is not None},
+            "sdk": {"name": "license-telemetry-php", "version": "1.0.0"},
+        }
+        if self.level == "license":
+            for section in _ABOVE_LICENSE:
+                del facts[section]
+        return facts
+
+    def _license(self, at: int) -> Facts:
+        deal = self.deal
+        told = {"status": self._status(at)}
+        if self._has_key(at):
+            told |= {"key_hint": self.key[-4:]}
+        if (source := self._source(at)) is not None:
+            told |= {"source": source}
+        if source == deal.source and deal.source_detail:
+            told |= {"source_detail": deal.source_detail}
+        if self._has_key(at):
+            told |= {"edition": deal.edition}
+            if deal.expires_at:
+                told |= {"expires_at": f"{moment(deal.expires_at):%Y-%m-%dT%H:%M:%SZ}"}
+        return told
+
+    def _status(self, at: int) -> str:
+        """What the copy says of its license."""
+        story, over_at = self.deal.story, self.deal.expires_at or self.deal.changed_at
+        happened = over_at is not None and at >= over_at
+        match story:
+            case Story.UNLICENSED:
+                return "unlicensed"
+            case Story.TRIAL:
+                return "trial"
+            case Story.CONVERTED:
+                return "licensed" if happened else "trial"
+            case Story.LAPSED_TRIAL:
+                return "expired" if happened else "trial"
+            case Story.RAN_OUT:
+                return "expired" if happened else "licensed"
+        return "licensed"
+
+    def _has_key(self, at: int) -> bool:
+        if self.deal.story is Story.CONVERTED:
+            return self._status(at) == "licensed"
+        return self.deal.story is not Story.UNLICENSED
+
+    def _source(self, at: int) -> str | None:
+        if self.deal.story is Story.UNLICENSED:
+            return None
+        return self.deal.claimed_source if self._has_key(at) else "trial"
+
+    # ── what happens to it ──────────────────────────────────────────────────────────────────
+
+    def events(self) -> list[Event]:
+        """Everything that changes what it says or what is said of it, in order; each once only."""
+        return sorted([*self._upgrades(), *self._accidents(), *self._deal_events()], key=itemgetter(0))
+
+    def _upgrades(self) -> Iterator[Event]:
+        pace = self.dice.pick(_PACE)
+        if pace == "never":
+            return
+        step = self.terms.over.length // 20 if pace == "fast" else self.terms.over.length // 6
+        for number in range(self.release + 1, len(self.terms.releases)):
+            if pace == "fast" or self.dice.chance(0.2):
+                released_at = self.terms.releases[number].released_at
+                yield max(released_at, self.planned.first) + self.dice.exponential(step), self._to(number)
+
+    def _to(self, number: int) -> Callable[[], str]:
+        def upgrade() -> str:
+            if number > self.release:
+                self.release, self.boot = number, self.boot + 1
+            return "start"
+
+        return upgrade
+
+    def _accidents(self) -> Iterator[Event]:
+        dice, first, gone = self.dice, self.planned.first, self.planned.gone
+        if dice.chance(_REBOOTS):
+            yield dice.number(first, gone), self._reboot
+        if self.later_systems and dice.chance(_SYSTEM_UPGRADES):
+            yield dice.number(first, gone), self._upgrade_system
+        if not self.deal.stays and dice.chance(_MOVES):
+            yield dice.number(first, gone), self._move
+
+    def _deal_events(self) -> Iterator[Event]:
+        deal = self.deal
+        told_by_copy = deal.story in {Story.CONVERTED, Story.LAPSED_TRIAL, Story.RAN_OUT}
+        for at in (deal.expires_at, deal.changed_at, self.over_at):
+            if at is not None:
+                yield at, lambda: "license" if told_by_copy else "heartbeat"
+
+    def _reboot(self) -> str:
+        self.boot += 1
+        return "start"
+
+    def _upgrade_system(self) -> str:
+        self.system, self.boot = self.later_systems.pop(0), self.boot + 1
+        return "start"
+
+    def _move(self) -> str:
+        """To another network, mostly of the same country; the machine is the same, virtually."""
+        home = self.network.country if self.dice.chance(_AT_HOME) else self.dice.one_of(COUNTRIES)
+        self.network = self.dice.pick(networks()[home])
+        self.address = self.network.address(self.dice)
+        self.runs_on, self.boot = self._runs_on(), self.boot + 1
+        return "start"
+
+    # ── where it begins ─────────────────────────────────────────────────────────────────────
+
+    def _runs_on(self) -> tuple[str | None, str | None]:
+        vm, container = self.dice.pick(self.network.runs_on)
+        return (vm, None) if self.system.type == "windows" else (vm, container)
+
+    def _first_release(self, at: int) -> int:
+        """The newest there was, or with luck an older one."""
+        newest = sum(release.released_at <= at for release in self.terms.releases) - 1
+        return max(0, newest - min(self.dice.exponential(0.6), 5))
+
+    def _digest(self, what: str) -> str:
+        told = f"{self.terms.seed} {self.deal.number} {what}"
+        return blake2b(told.encode(), digest_size=32).hexdigest()
+
+
+def _verdict(deal: Deal, over_at: int | None, at: int) -> Verdict:
+    """What the registry says of the deal's key at that time."""
+    happened = deal.changed_at is not None and at >= deal.changed_at
+    expired = deal.expires_at is not None and at >= deal.expires_at
+    match deal.story:
+        case Story.UNKNOWN_KEY:
+            return Verdict.UNKNOWN_KEY
+        case Story.WRONG_PLACE:
+            return Verdict.WRONG_PLACE
+        case Story.REVOKED if happened:
+            return Verdict.REVOKED
+        case Story.SUSPENDED if happened:
+            return Verdict.SUSPENDED
+        case Story.OVER_SEATS if over_at is not None and at >= over_at:
+            return Verdict.OVER_SEATS
+    if expired:
+        return Verdict.EXPIRED
+    return Verdict.TRIAL if deal.type == "trial" else Verdict.VALID
+
+
+def differences(before: State, after: State) -> Iterator[tuple[str, str | None, str | None]]:
+    """The facts that differ: field, before, after; named as facts_by_field of the schema does."""
+    for section, told in after.facts.items():
+        if isinstance(told, dict) and told != before.facts[section]:
+            yield from _differences(f"{section}.", before.facts[section], told)
+    if before.network is not after.network:
+        one, other = (orjson.loads(state.network.place) for state in (before, after))
+        yield from _differences("place.", one, other)
+    if before.key_hash != after.key_hash:
+        yield "license.key", _hex(before.key_hash), _hex(after.key_hash)
+
+
+def _differences(prefix: str, before: Facts, after: Facts) -> Iterator[tuple[str, str | None, str | None]]:
+    for name in sorted(before.keys() | after.keys()):
+        one, other = _text(before.get(name)), _text(after.get(name))
+        if one != other:
+            yield prefix + name, one, other
+
+
+def _hex(digest: bytes | None) -> str | None:
+    return None if digest is None else digest.hex()
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if value is None else str(value)

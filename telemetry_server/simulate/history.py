@@ -1,0 +1,240 @@
+"""A copy from its first ping to its last, as rows: what it was, what changed, what is known of it now."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
+
+from telemetry_server.model import Life
+from telemetry_server.simulate.copies import Copy, Judged, State, differences
+from telemetry_server.simulate.lives import Outcome, Silence, Step, life_of
+from telemetry_server.simulate.runs import Clock, Quirk, Run, quirk_of, received_numbers, runs
+from telemetry_server.simulate.terms import Terms, moment
+from telemetry_server.simulate.world import DAY
+from telemetry_server.store import simulated_rows as rows
+from telemetry_server.store.ranges import multirange
+
+LONGEST_VALUE = 256
+_SLOWEST_UPLOAD = 20_000
+_YEARS_BEHIND = (10, 25)
+
+Change: TypeAlias = tuple[str, str | None, str | None]
+
+
+class Piece(NamedTuple):
+    """Pings that differ in nothing but number and time, and when the first and the last of them came."""
+
+    run: Run
+    heard_from: int
+    heard_to: int
+    state: State
+    judged: Judged
+    address: str
+    reason: str
+
+    @property
+    def last(self) -> int:
+        return self.run.first + self.run.pings - 1
+
+    @property
+    def upload_ends_with(self) -> int:
+        """The number of the last ping in the upload that brought the first."""
+        return self.run.first + (self.run.pings if self.run.delivered is not None else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All of one copy; `number` is its own in the fleet."""
+
+    number: int
+    copy: Copy
+    quirk: Quirk
+    clock: Clock
+    lag: int
+    clock_off: int
+    runs: Sequence[Run]
+    pieces: Sequence[Piece]
+    outcome: Outcome
+
+    @property
+    def pings(self) -> int:
+        return sum(run.pings for run in self.runs)
+
+    @property
+    def life(self) -> Life:
+        return self.outcome.steps[-1].life if self.outcome.steps else Life.NEW
+
+    @property
+    def has_returned(self) -> bool:
+        return any(step.life is Life.RETURNED for step in self.outcome.steps)
+
+
+def history(copy: Copy, number: int) -> History:
+    terms, dice = copy.terms, copy.dice
+    quirk = quirk_of(copy.deal.story, dice)
+    clock = Clock(terms.interval, terms.jitter, dice.number(0, terms.jitter))
+    lag = dice.number(200, _SLOWEST_UPLOAD)
+    behind = dice.number(*_YEARS_BEHIND) * 365 * DAY if quirk is Quirk.WRONG_CLOCK else 0
+    parts = runs(quirk, copy.planned, terms, clock, dice)
+    pieces = list(_pieces(copy, parts, clock))
+    outcome = life_of(pieces[0].heard_from, list(_silences(pieces, terms)), terms)
+    return History(number, copy, quirk, clock, lag, -behind, parts, pieces, outcome)
+
+
+def _pieces(copy: Copy, parts: Sequence[Run], clock: Clock) -> Iterator[Piece]:
+    """The runs, cut where something happens."""
+    events = deque(copy.events())
+    reason = "start"
+    for run in parts:
+        rest = run
+        while rest.pings:
+            at = clock.received(rest, rest.first)
+            while events and events[0][0] <= at:
+                _, happen = events.popleft()
+                reason = happen()
+            piece = rest._replace(pings=clock.before(rest, events[0][0]) if events else rest.pings)
+            heard_to = clock.received(piece, piece.first + piece.pings - 1)
+            yield Piece(piece, at, heard_to, copy.state(at), copy.judged(at), copy.address, reason)
+            reason = "heartbeat"
+            begins = rest.begins + piece.pings * clock.interval
+            rest = Run(rest.first + piece.pings, rest.pings - piece.pings, begins, rest.delivered)
+
+
+def _silences(pieces: Sequence[Piece], terms: Terms) -> Iterator[Silence]:
+    for one, other in pairwise(pieces):
+        if other.heard_from - one.heard_to > terms.late_after:
+            yield Silence(one.heard_to, other.heard_from, one.last, other.upload_ends_with)
+    yield Silence(pieces[-1].heard_to, None, pieces[-1].last, 0)
+
+
+# ── as rows ─────────────────────────────────────────────────────────────────────────────────
+
+
+def stretches(of: History) -> Iterator[rows.Stretch]:
+    for piece in of.pieces:
+        yield rows.Stretch(
+            copy=of.number,
+            installation_id=of.copy.id,
+            first_number=piece.run.first,
+            last_number=piece.last,
+            begins_ms=piece.run.begins,
+            delivered_ms=piece.run.delivered,
+            heard_from_ms=piece.heard_from,
+            heard_to_ms=piece.heard_to,
+            phase_ms=of.clock.phase,
+            lag_ms=of.lag,
+            clock_off_ms=of.clock_off,
+            client_address=piece.address,
+            state=piece.state.digest,
+            reason=piece.reason,
+            profile=of.copy.profile,
+            **piece.judged._asdict(),
+        )
+
+
+def states(of: History) -> Iterator[rows.State]:
+    seen: set[bytes] = set()
+    for piece in of.pieces:
+        state = piece.state
+        if state.digest not in seen:
+            seen.add(state.digest)
+            claim = state.facts["license"]
+            yield rows.State(
+                *(of.copy.id, state.digest, moment(piece.heard_from), claim["status"], claim.get("source")),
+                *(state.key_hash, state.facts_json.decode(), state.network.place),
+            )
+
+
+def changes(of: History) -> Iterator[rows.Change]:
+    """As the writer notes them, and the job that watches deadlines."""
+    for one, other in pairwise(of.pieces):
+        at = moment(other.heard_from)
+        for field, before, after in _changed(one, other):
+            yield rows.Change(of.copy.id, at, other.run.first, field, _cut(before), _cut(after))
+    before = Life.NEW
+    for step in of.outcome.steps:
+        number = step.number if step.number is not None else _number_at(of, step)
+        yield rows.Change(of.copy.id, moment(step.at), number, "life", before, step.life)
+        before = step.life
+
+
+def _changed(one: Piece, other: Piece) -> Iterator[Change]:
+    if one.state.digest != other.state.digest:
+        yield from differences(one.state, other.state)
+    if one.address != other.address:
+        yield "client_address", one.address, other.address
+    if one.judged.verdict != other.judged.verdict:
+        yield "verdict", one.judged.verdict, other.judged.verdict
+
+
+def _cut(value: str | None) -> str | None:
+    return value and value[:LONGEST_VALUE]
+
+
+def _number_at(of: History, step: Step) -> int:
+    """The number of the last ping before the step."""
+    piece = [piece for piece in of.pieces if piece.heard_from <= step.at][-1]
+    return piece.run.first + max(of.clock.before(piece.run, step.at), 1) - 1
+
+
+def installation(of: History) -> rows.Installation:
+    first, last = of.pieces[0], of.pieces[-1]
+    numbers = received_numbers(list(of.runs))
+    begin, end = numbers[-1]
+    before = [*numbers[:-1], *([(begin, end - 1)] if end - 1 > begin else [])]
+    pieces = [piece for piece in of.pieces if piece.run.first < last.last]
+    return rows.Installation(
+        installation_id=of.copy.id,
+        product_id=of.copy.terms.product_id,
+        received=multirange(numbers),
+        received_before=multirange(before),
+        first_received_at=moment(first.heard_from),
+        last_received_at=moment(last.heard_to),
+        last_sequence=last.last,
+        last_occurred_at=moment(of.clock.made(last.run, last.last) - of.lag + of.clock_off),
+        client_address=last.address,
+        state=last.state.digest,
+        state_before=pieces[-1].state.digest if pieces else None,
+    )
+
+
+def present(of: History) -> rows.Present:
+    """What the writer and the jobs would have noted by the end."""
+    copy, last, steps = of.copy, of.pieces[-1], of.outcome.steps
+    facts, network = last.state.facts, last.state.network
+    claim, service, known = facts["license"], facts["service"], facts.get("virtualization")
+    vain = "unknown" if known is None else "none"
+    virtual = {name: value or vain for name, value in (known or {}).items()}
+    version = tuple(int(part) for part in service["version"].split("."))
+    verdict, claim_mismatch, source_mismatch = last.judged
+    has_license = last.state.key_hash is not None and copy.deal.has_license
+    return rows.Present(
+        installation_id=copy.id,
+        product_id=copy.terms.product_id,
+        first_received_at=moment(of.pieces[0].heard_from),
+        license_status=claim["status"],
+        license_source=claim.get("source", "unknown"),
+        edition=claim.get("edition", "unknown"),
+        version=service["version"],
+        version_key=version,
+        environment=service["environment"],
+        os_name=facts["os"]["name"] if "os" in facts else "unknown",
+        vm=virtual.get("vm", vain),
+        container=virtual.get("container", vain),
+        cloud=virtual.get("cloud", vain),
+        country=network.country,
+        asn=str(network.asn),
+        hosting=network.kind != "telecom",
+        license_key_hash=last.state.key_hash,
+        license_id=copy.deal.license_id if has_license else None,
+        verdict=verdict,
+        claim_mismatch=claim_mismatch,
+        source_mismatch=source_mismatch,
+        judged_at=moment(last.heard_from),
+        judge_again=False,
+        counted_key_hash=last.state.key_hash,
+        life=of.life,
+        life_since=moment(steps[-1].at if steps else of.pieces[0].heard_from),
+        due_at=moment(of.outcome.due_at),
+    )

@@ -1,0 +1,61 @@
+"""New, active, late, lost, returned: what a copy's silences made of it, by the product's schedule."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from telemetry_server.model import Life
+from telemetry_server.simulate.terms import Terms
+
+NEVER = 253_370_764_800_000
+"""The year 9999: only a ping helps."""
+
+
+class Silence(NamedTuple):
+    """From the last ping until the next, or until None: it lasts. With the numbers of both pings."""
+
+    since: int
+    until: int | None
+    last: int
+    next: int
+
+
+class Step(NamedTuple):
+    """What a copy became, when, and the ping that did it or the last one before; None: to be looked up."""
+
+    life: Life
+    at: int
+    number: int | None
+
+
+class Outcome(NamedTuple):
+    """The steps a copy took after it was new, and when the next one is due."""
+
+    steps: Sequence[Step]
+    due_at: int
+
+
+def life_of(first: int, silences: Sequence[Silence], terms: Terms) -> Outcome:
+    """The steps by the end; `silences` are all that were longer than a copy may be silent, and the last."""
+    steps: list[Step] = []
+    now = Step(Life.NEW, first, None)
+    for silence in silences:
+        until = terms.over.end if silence.until is None else silence.until
+        for step in _in_silence(now, silence, terms):
+            if step.at > until:
+                if silence.until is None:
+                    return Outcome(steps, step.at)
+                break
+            steps.append(now := step)
+        if silence.until is not None and now.life in {Life.LATE, Life.LOST}:
+            back = Life.ACTIVE if now.life is Life.LATE else Life.RETURNED
+            steps.append(now := Step(back, silence.until, silence.next))
+    return Outcome(steps, NEVER)
+
+
+def _in_silence(now: Step, silence: Silence, terms: Terms) -> Iterator[Step]:
+    """What would follow if the silence lasted for ever."""
+    late_at, lost_at = silence.since + terms.late_after, silence.since + terms.lost_after
+    if now.life in {Life.NEW, Life.RETURNED} and now.at + terms.new_for < late_at:
+        yield Step(Life.ACTIVE, now.at + terms.new_for, None)
+    yield Step(Life.LATE, late_at, silence.last)
+    yield Step(Life.LOST, lost_at, silence.last)

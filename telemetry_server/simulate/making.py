@@ -1,0 +1,188 @@
+"""A made-up fleet, from an order to the database and the ground truth."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b, sha256
+from typing import Any, Protocol
+from uuid import UUID, uuid5
+
+from telemetry_server.errors import OperatorError
+from telemetry_server.keyring import Keyring
+from telemetry_server.model import Product, ProductId, Slug
+from telemetry_server.simulate.deals import Timespan
+from telemetry_server.simulate.fleet import Batch, Fleet, interval_for
+from telemetry_server.simulate.registry import HashOfKey
+from telemetry_server.simulate.terms import Terms, milliseconds, moment
+from telemetry_server.simulate.world import DAY, releases
+from telemetry_server.store import simulated as store
+from telemetry_server.store.products import slug_of
+from telemetry_server.store.simulated_rows import Installation
+
+_SIMULATED = UUID("6f1d4c0e-8a55-4d0b-9d2f-51a0f1ee7a11")
+_LONGEST_NEW, _LONGEST_LOST = 7 * DAY, 30 * DAY
+
+
+class AlreadyThere(OperatorError):
+    """There is a simulated product of that name already; --replace makes it anew."""
+
+    code = "already_simulated"
+
+
+class Progress(Protocol):
+    """Is told that so much more of a step is done; `whole` is what the step comes to."""
+
+    def __call__(self, step: str, done: int, whole: int) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is wanted: about so many pings in the time that ends at `end`."""
+
+    name: str
+    installations: int
+    pings: int
+    days: int
+    seed: int
+    end: datetime
+    replace: bool = False
+
+    @property
+    def over(self) -> Timespan:
+        return Timespan(milliseconds(self.end - timedelta(days=self.days)), milliseconds(self.end))
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What came of it."""
+
+    product: Product
+    installations: int
+    pings: int
+    licenses: int
+    customers: int
+    begins_at: datetime
+    ends_at: datetime
+    planted: dict[str, list[Any]]
+    duplicates: int
+    forked: int
+
+
+async def make_fleet(connection: Any, keyring: Keyring, order: Order, progress: Progress) -> Made:
+    """Makes the product and its fleet, or nothing.
+
+    Raises AlreadyThere, NotSimulated, FleetBeingMade, TooFewPings or BadSlug.
+    """
+    terms, product = _terms(keyring, order)
+    async with connection.transaction():
+        await _clear(connection, product, order)
+        others = await store.other_products(connection, product.id)
+        elsewhere: dict[UUID, HashOfKey] = {
+            other: hash_of_key(keyring, slug) for other, slug in others.items()
+        }
+        fleet = Fleet(terms, product.slug, order.installations, elsewhere)
+        await store.make_room(connection)
+        await _write(connection, fleet.batches(), order.installations, progress)
+        await store.make_pings(
+            connection,
+            *(terms.over.begin, terms.over.end),
+            interval_ms=terms.interval,
+            jitter_ms=terms.jitter,
+            seed=terms.seed,
+            made=lambda count: progress("pings", count, fleet.pings),
+        )
+        for outcome, days in (("duplicate", fleet.truth.duplicates), ("forked", fleet.truth.forked)):
+            await store.count_outcome(connection, product.id, outcome, days)
+        await store.finish(connection, moment(terms.over.begin))
+    return _made(order, product, fleet)
+
+
+async def _clear(connection: Any, product: Product, order: Order) -> None:
+    is_new = await store.claim(connection, product)
+    if not is_new and not order.replace:
+        raise AlreadyThere(f"There is a simulated product {product.slug} already; --replace makes it anew.")
+    if not is_new:
+        await store.remove_fleet(connection, product.id)
+
+
+async def _write(connection: Any, batches: Iterator[Batch], whole: int, progress: Progress) -> None:
+    """While one batch is written, a thread makes the next."""
+    batch = next(batches, None)
+    while batch is not None:
+        following, _ = await asyncio.gather(
+            asyncio.to_thread(next, batches, None), store.copy_in(connection, batch)
+        )
+        progress("installations", len(batch.get(Installation, ())), whole)
+        batch = following
+
+
+def _terms(keyring: Keyring, order: Order) -> tuple[Terms, Product]:
+    over, slug = order.over, slug_of(order.name)
+    seed = _seed_of(slug, order.seed)
+    interval = interval_for(seed, over, order.installations, order.pings)
+    lost_after = max(min(_LONGEST_LOST, over.length // 3), 4 * interval)
+    new_for = min(_LONGEST_NEW, over.length // 10)
+    product = Product(
+        id=_product_id(slug),
+        slug=Slug(slug),
+        name=order.name,
+        ping_interval_seconds=interval // 1000,
+        created_at=moment(over.begin),
+        grace_seconds=interval // 1000,
+        lost_after_seconds=lost_after // 1000,
+        new_for_seconds=new_for // 1000,
+        simulated=True,
+    )
+    return (
+        Terms(
+            seed=seed,
+            product_id=product.id,
+            keys=f"{slug}-{order.seed}",
+            over=over,
+            interval=interval,
+            grace=interval,
+            lost_after=product.lost_after_seconds * 1000,
+            new_for=product.new_for_seconds * 1000,
+            releases=releases(over.begin, over.end),
+            hash_of_key=hash_of_key(keyring, slug),
+            name_state=keyring.state_digest,
+        ),
+        product,
+    )
+
+
+def hash_of_key(keyring: Keyring, slug: str) -> HashOfKey:
+    """What is kept of a license key in pings of the product of that slug."""
+
+    def hashed(key: str) -> bytes:
+        return keyring.license_key_hash(sha256(f"license\n{slug}\n{key}".encode()).hexdigest())
+
+    return hashed
+
+
+def _seed_of(slug: str, seed: int) -> int:
+    """Two products of one seed have nothing in common; as PostgreSQL needs it, no more than 63 bits."""
+    digest = blake2b(f"{slug} {seed}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def _product_id(slug: str) -> ProductId:
+    """The same for every fleet of that name, so that the same order makes the same rows."""
+    return ProductId(uuid5(_SIMULATED, slug))
+
+
+def _made(order: Order, product: Product, fleet: Fleet) -> Made:
+    truth = fleet.truth
+    return Made(
+        product=product,
+        installations=order.installations,
+        pings=fleet.pings,
+        licenses=fleet.licenses,
+        customers=fleet.customers,
+        begins_at=moment(order.over.begin),
+        ends_at=order.end,
+        planted=truth.planted,
+        duplicates=truth.duplicates.total(),
+        forked=truth.forked.total(),
+    )

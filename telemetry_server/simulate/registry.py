@@ -1,0 +1,98 @@
+"""The license registry behind a fleet: customers, licenses, the hashes of their keys, what changed."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from telemetry_server.simulate.deals import Deal, Story, customer_of
+from telemetry_server.simulate.dice import Dice
+from telemetry_server.simulate.terms import Terms, moment
+from telemetry_server.simulate.world import DAY
+from telemetry_server.store import simulated_rows as rows
+
+ACTOR, REASON = "simulate", "made up"
+_CUSTOMER, _CHANGE = 6, 7
+_DAYS_OF_OLDEST_CUSTOMER = 900
+
+HashOfKey = Callable[[str], bytes]
+
+
+def customer(number: int, slug: str, terms: Terms) -> rows.Customer:
+    at = _customer_since(number, terms)
+    return rows.Customer(
+        customer_id=customer_id(number, terms),
+        email=f"customer-{number}@{slug}.example",
+        name=f"Example Customer {number}",
+        company=f"Example Company {number}" if number % 5 else None,
+        custom=_json({"simulated": slug}),
+        created_at=moment(at),
+        updated_at=moment(at),
+    )
+
+
+def customer_id(number: int, terms: Terms) -> UUID:
+    return Dice(terms.seed, _CUSTOMER, number).uuid7(_customer_since(number, terms))
+
+
+def _customer_since(number: int, terms: Terms) -> int:
+    return terms.over.begin - (1 + number % _DAYS_OF_OLDEST_CUSTOMER) * DAY
+
+
+def license_row(deal: Deal, seats_used: int, slug: str, terms: Terms) -> rows.License:
+    changed_at = deal.changed_at if _status(deal) != "active" and deal.changed_at else deal.starts_at
+    return rows.License(
+        license_id=deal.license_id,
+        product_id=terms.product_id,
+        customer_id=customer_id(customer_of(terms.seed, deal.number), terms),
+        key_hash=terms.hash_of_key(terms.key_of(deal)),
+        key_hint=terms.key_of(deal)[-4:],
+        status=_status(deal),
+        type=deal.type,
+        source=deal.source,
+        source_detail=deal.source_detail,
+        order_reference=f"SIM-{deal.number:06d}",
+        edition=deal.edition,
+        seats=deal.seats,
+        addresses=deal.addresses,
+        starts_at=moment(deal.starts_at),
+        expires_at=moment(deal.expires_at) if deal.expires_at else None,
+        custom=_json({"simulated": slug}),
+        created_at=moment(deal.starts_at),
+        updated_at=moment(changed_at),
+        seats_used=seats_used,
+        stale=False,
+    )
+
+
+def license_keys(deal: Deal, terms: Terms, elsewhere: Mapping[UUID, HashOfKey]) -> Iterator[rows.LicenseKey]:
+    """The hash of the key under this product, and under each other one, so that a stray key is known."""
+    yield rows.LicenseKey(terms.hash_of_key(terms.key_of(deal)), deal.license_id, terms.product_id)
+    for product_id, hash_of_key in elsewhere.items():
+        yield rows.LicenseKey(hash_of_key(terms.key_of(deal)), deal.license_id, product_id)
+
+
+def registry_changes(deal: Deal, terms: Terms) -> Iterator[rows.RegistryChange]:
+    made = {"status": "active", "type": deal.type, "seats": deal.seats, "edition": deal.edition}
+    yield _change(deal, terms, deal.starts_at, None, made)
+    if _status(deal) != "active" and deal.changed_at:
+        yield _change(deal, terms, deal.changed_at, {"status": "active"}, {"status": _status(deal)})
+
+
+def _change(
+    deal: Deal, terms: Terms, at: int, before: dict[str, Any] | None, after: dict[str, Any]
+) -> rows.RegistryChange:
+    change_id = Dice(terms.seed, _CHANGE, deal.number).uuid7(at)
+    told = _json(before) if before is not None else None
+    return rows.RegistryChange(
+        *(change_id, moment(at), "license", str(deal.license_id), ACTOR, REASON, told, _json(after))
+    )
+
+
+def _status(deal: Deal) -> str:
+    return {Story.REVOKED: "revoked", Story.SUSPENDED: "suspended"}.get(deal.story, "active")
+
+
+def _json(document: dict[str, Any]) -> str:
+    return orjson.dumps(document).decode()

@@ -1,0 +1,150 @@
+"""When a copy reports, and when it is silent: its pings in runs of equal steps."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from telemetry_server.simulate.deals import Planned, Story
+from telemetry_server.simulate.dice import Dice, Weighted
+from telemetry_server.simulate.terms import Terms
+
+Numbers: TypeAlias = tuple[tuple[int, int], ...]
+
+STRIDE = 7_919_013
+"""The jitter of the n-th ping is (phase + n * STRIDE) modulo the largest jitter; store/sql knows it too."""
+
+_FEWEST_PINGS = 8
+_LONGEST_HOLE = 4
+
+
+class Quirk(StrEnum):
+    """What is peculiar about how a copy reports."""
+
+    NONE = "none"
+    FLAKY = "flaky"
+    BUFFERED = "delivered_late"
+    GAPPY = "gaps"
+    RETURNED = "returned"
+    RETRYING = "duplicates"
+    WRONG_CLOCK = "wrong_clock"
+
+
+_QUIRKS = Weighted(
+    (
+        (Quirk.NONE, 80),
+        (Quirk.FLAKY, 6),
+        (Quirk.BUFFERED, 4),
+        (Quirk.GAPPY, 3.5),
+        (Quirk.RETURNED, 2),
+        (Quirk.RETRYING, 4),
+        (Quirk.WRONG_CLOCK, 0.5),
+    )
+)
+
+
+class Run(NamedTuple):
+    """Pings numbered from `first` on; the first is due at `begins`. With `delivered`, all came then."""
+
+    first: int
+    pings: int
+    begins: int
+    delivered: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """When the pings of one copy come."""
+
+    interval: int
+    jitter: int
+    phase: int
+
+    def received(self, run: Run, number: int) -> int:
+        """When the ping of that number in the run came."""
+        if run.delivered is not None:
+            return run.delivered
+        return self.made(run, number)
+
+    def made(self, run: Run, number: int) -> int:
+        due = run.begins + (number - run.first) * self.interval
+        return due + (self.phase + number * STRIDE) % self.jitter
+
+    def before(self, run: Run, moment: int) -> int:
+        """How many pings of the run come before `moment`."""
+        if run.delivered is not None:
+            return run.pings if run.delivered < moment else 0
+        due = min(max(-(-(moment - run.begins) // self.interval), 0), run.pings)
+        if due and self.received(run, run.first + due - 1) >= moment:
+            due -= 1
+        return due
+
+
+def quirk_of(story: Story, dice: Dice) -> Quirk:
+    """Copies with something else to tell have none, so that each thing planted stands alone."""
+    return dice.pick(_QUIRKS) if story in {Story.HONEST, Story.UNLICENSED} else Quirk.NONE
+
+
+def runs(quirk: Quirk, planned: Planned, terms: Terms, clock: Clock, dice: Dice) -> list[Run]:
+    """The runs of a copy, the first at its first ping, which always is; the last ends before it is gone."""
+    whole = Run(1, _fitting(planned.first, planned.gone, terms), planned.first)
+    if whole.pings < _FEWEST_PINGS:
+        return [whole]
+    match quirk:
+        case Quirk.GAPPY:
+            return _with_hole(whole, dice, terms)
+        case Quirk.BUFFERED:
+            return _with_late_delivery(whole, dice, clock)
+        case Quirk.FLAKY:
+            silence = terms.late_after + dice.number(1, 4) * terms.interval
+            return _with_silence(whole, silence, planned.gone, dice, terms)
+        case Quirk.RETURNED:
+            silence = terms.lost_after + terms.jitter + dice.number(1, 3) * terms.interval
+            return _with_silence(whole, silence, planned.gone, dice, terms)
+        case Quirk.NONE | Quirk.RETRYING | Quirk.WRONG_CLOCK:
+            return [whole]
+
+
+def received_numbers(parts: list[Run]) -> Numbers:
+    """The numbers of the runs, as half-open ranges that do not touch."""
+    ranges: list[tuple[int, int]] = []
+    for run in parts:
+        begin, end = run.first, run.first + run.pings
+        if ranges and ranges[-1][1] == begin:
+            begin, _ = ranges.pop()
+        ranges.append((begin, end))
+    return tuple(ranges)
+
+
+def _fitting(first: int, gone: int, terms: Terms) -> int:
+    """How many pings fit in before `gone`, at least one."""
+    return max(1, (gone - first - terms.jitter - 1) // terms.interval + 1)
+
+
+def _with_hole(whole: Run, dice: Dice, terms: Terms) -> list[Run]:
+    before = dice.number(2, whole.pings - _LONGEST_HOLE - 1)
+    lost = dice.number(1, _LONGEST_HOLE + 1)
+    after = before + lost
+    return [
+        whole._replace(pings=before),
+        Run(whole.first + after, whole.pings - after, whole.begins + after * terms.interval),
+    ]
+
+
+def _with_late_delivery(whole: Run, dice: Dice, clock: Clock) -> list[Run]:
+    """Some pings wait in the outbox, and come in one upload with the next."""
+    before, kept = dice.number(1, whole.pings - _LONGEST_HOLE - 1), dice.number(2, _LONGEST_HOLE + 1)
+    after = before + kept
+    begins = [whole.begins + number * clock.interval for number in (0, before, after)]
+    rest = Run(whole.first + after, whole.pings - after, begins[2])
+    waited = Run(whole.first + before, kept, begins[1], delivered=clock.received(rest, rest.first))
+    return [whole._replace(pings=before), waited, rest]
+
+
+def _with_silence(whole: Run, silence: int, gone: int, dice: Dice, terms: Terms) -> list[Run]:
+    """Off for a while, without pings, hence without a gap in the numbers."""
+    latest = (gone - whole.begins - silence - 2 * terms.interval) // terms.interval
+    if latest < 2:  # noqa: PLR2004  one ping before the silence, one after
+        return [whole]
+    before = dice.number(1, min(latest, whole.pings))
+    begins = whole.begins + (before - 1) * terms.interval + silence
+    return [whole._replace(pings=before), Run(whole.first + before, _fitting(begins, gone, terms), begins)]

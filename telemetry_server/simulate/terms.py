@@ -1,0 +1,53 @@
+"""What all copies of a fleet have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from telemetry_server.simulate.deals import Deal, Timespan
+from telemetry_server.simulate.world import Release
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """All lengths of time are in milliseconds.
+
+    `seed` is of this product alone, `keys` the middle of its license keys. `hash_of_key` gives what is kept
+    of a license key, `name_state` what stands for a state, as at ingest.
+    """
+
+    seed: int
+    product_id: UUID
+    keys: str
+    over: Timespan
+    interval: int
+    grace: int
+    lost_after: int
+    new_for: int
+    releases: tuple[Release, ...]
+    hash_of_key: Callable[[str], bytes]
+    name_state: Callable[[bytes, bytes, bytes], bytes]
+
+    def key_of(self, deal: Deal) -> str:
+        """The license key of the copies of a deal; NIL-… is in no registry."""
+        return f"{'SIM' if deal.has_license else 'NIL'}-{self.keys}-{deal.number:06d}"
+
+    @property
+    def jitter(self) -> int:
+        """A ping comes up to this much later than its interval would have it."""
+        return self.interval * 8 // 100
+
+    @property
+    def late_after(self) -> int:
+        return self.interval + self.grace
+
+
+def moment(milliseconds: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def milliseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

@@ -1,0 +1,186 @@
+"""A made-up fleet: its rows in by COPY, its pings made where they stay, and all of it out again.
+
+Everything happens in the caller's transaction: a fleet is there whole or not at all. Months that are not
+there yet are filled first, indexed then, and attached last, which is quick: whoever sends or reads pings
+waits for that moment only.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from telemetry_server.errors import OperatorError
+from telemetry_server.model import Life, Product, ProductId, Verdict
+from telemetry_server.store.partitions import attach, fill_first, partition_months
+from telemetry_server.store.queries import load
+from telemetry_server.store.simulated_rows import TABLES, Row
+
+SQL = load("simulated")
+
+USAGES = 16
+"""How many kinds of usage a profile has on a day of the week."""
+
+_HOURS_SECONDS = 6 * 3600
+_ROWS_AT_ONCE = 2_000
+_DAY_MS = 86_400_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MEMORY = "SET LOCAL maintenance_work_mem = '256MB'"
+_REMOVED = (
+    *("pings", "states", "changes", "forks", "installation_days", "lineage", "quarantine", "facts"),
+    *("installations", "fleet_days", "feature_days", "cohort_weeks", "days_due", "ingest_counts"),
+    *("registry_changes", "license_keys", "licenses", "customers", "editions", "releases"),
+)
+
+Batch: TypeAlias = Mapping[type[Row], Sequence[Row]]
+
+
+class NotSimulated(OperatorError):
+    """This product is a real one and stays as it is; give the simulated one another name."""
+
+    code = "not_simulated"
+
+
+class FleetBeingMade(OperatorError):
+    """Another process is making a fleet just now; nothing was done."""
+
+    code, exit_code = "busy", 5
+
+
+async def claim(connection: asyncpg.Connection, product: Product) -> bool:
+    """Makes the product, or makes it over; gives whether it is new. Raises NotSimulated or FleetBeingMade."""
+    if not await connection.fetchval(SQL["try_lock"]):
+        raise FleetBeingMade
+    is_new: bool | None = await connection.fetchval(
+        SQL["claim_product"],
+        *(product.id, product.slug, product.name, product.ping_interval_seconds, product.created_at),
+        *(product.grace_seconds, product.lost_after_seconds, product.new_for_seconds),
+    )
+    if is_new is None:
+        raise NotSimulated(f"The product {product.slug} is a real one; give the simulated one another name.")
+    return is_new
+
+
+async def remove_fleet(connection: asyncpg.Connection, product_id: ProductId) -> None:
+    """Removes all rows of the product but its own, and those of customers made for it."""
+    for what in _REMOVED:
+        await connection.execute(SQL[f"remove_{what}"], product_id, timeout=_HOURS_SECONDS)
+
+
+async def make_room(connection: asyncpg.Connection) -> None:
+    """The temporary tables from which pings and forks are made; they go with the transaction."""
+    for what in ("stretches", "usage", "rivals"):
+        await connection.execute(SQL[f"temporary_{what}"])
+
+
+async def other_products(connection: asyncpg.Connection, product_id: ProductId) -> dict[ProductId, str]:
+    """The slugs of all other products, by id."""
+    rows = await connection.fetch(SQL["other_products"], product_id)
+    return {ProductId(UUID(bytes=row["product_id"].bytes)): row["slug"] for row in rows}
+
+
+async def copy_in(connection: asyncpg.Connection, batch: Batch) -> None:
+    """Writes rows that are not there yet, table by table."""
+    for kind, table in TABLES.items():
+        if rows := batch.get(kind):
+            await connection.copy_to_table(
+                table, source=_lines(rows), columns=rows[0]._fields, timeout=_HOURS_SECONDS
+            )
+
+
+async def make_pings(
+    connection: asyncpg.Connection,
+    begin_ms: int,
+    end_ms: int,
+    *,
+    interval_ms: int,
+    jitter_ms: int,
+    seed: int,
+    made: Callable[[int], object],
+) -> None:
+    """Makes the pings of all stretches that come in that time, and tells `made` day by day how many."""
+    await connection.execute(_MEMORY)
+    await connection.execute(SQL["analyze_stretches"])
+    days = list(_days(begin_ms, end_ms))
+    fresh = sorted({_month(begin) for begin, _ in days} - set(await partition_months(connection)))
+    tables = {month: await fill_first(connection, month) for month in fresh}
+    for begin, end in days:
+        into = f'INSERT INTO "{tables.get(_month(begin), "pings")}"'
+        done = await connection.execute(
+            SQL["make_pings"].replace("INSERT INTO pings", into, 1),
+            *(begin, end, interval_ms, jitter_ms, seed, USAGES),
+            timeout=_HOURS_SECONDS,
+        )
+        made(int(done.split()[-1]))
+    for month in fresh:
+        await attach(connection, month)
+
+
+async def count_outcome(
+    connection: asyncpg.Connection, product_id: ProductId, outcome: str, days: Mapping[date, int]
+) -> None:
+    """How many pings had that outcome, by day."""
+    counts = [(day, product_id, outcome, count) for day, count in days.items()]
+    await connection.executemany(SQL["count_outcome"], counts)
+
+
+async def finish(connection: asyncpg.Connection, begin: datetime) -> None:
+    """Forks beside their pings, statistics for the planner; the roll-ups are to look back to `begin`."""
+    await connection.execute(SQL["make_forks"], timeout=_HOURS_SECONDS)
+    await connection.execute(SQL["look_back"], begin)
+    for table in ("installations", "installation_facts", "states", "changes", "licenses", "license_keys"):
+        await connection.execute(f"ANALYZE {table}", timeout=_HOURS_SECONDS)
+    await connection.execute("ANALYZE pings", timeout=_HOURS_SECONDS)
+
+
+def _days(begin_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
+    """The parts of that time that lie in one day (UTC) each."""
+    while begin_ms < end_ms:
+        midnight = (begin_ms // _DAY_MS + 1) * _DAY_MS
+        yield begin_ms, min(midnight, end_ms)
+        begin_ms = midnight
+
+
+def _month(moment_ms: int) -> date:
+    return (_EPOCH + timedelta(milliseconds=moment_ms)).date().replace(day=1)
+
+
+# ── COPY's text format ──────────────────────────────────────────────────────────────────────
+
+
+async def _lines(rows: Sequence[Row]) -> AsyncIterator[bytes]:
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        yield "".join(map(_line, rows[first : first + _ROWS_AT_ONCE])).encode()
+
+
+def _line(row: Row) -> str:
+    return "\t".join([_AS_TEXT[type(value)](value) for value in row]) + "\n"
+
+
+def _text(value: str) -> str:
+    if "\\" in value or "\t" in value or "\n" in value or "\r" in value:
+        return value.translate(_ESCAPES)
+    return value
+
+
+def _array(values: Sequence[object]) -> str:
+    """Of numbers, or of words that need no quotes within quotes."""
+    return "{" + ",".join(f'"{value}"' for value in values) + "}"
+
+
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_AS_TEXT: Mapping[type, Callable[[Any], str]] = {
+    type(None): lambda _: r"\N",
+    str: _text,
+    int: str,
+    bool: lambda value: "t" if value else "f",
+    bytes: lambda value: r"\\x" + value.hex(),
+    UUID: lambda value: f"{value.int:032x}",
+    datetime: datetime.isoformat,
+    date: date.isoformat,
+    tuple: _array,
+    Verdict: str,
+    Life: str,
+}

@@ -1,0 +1,205 @@
+-- name: temporary_stretches
+-- A row is a part of a simulated copy's life in which its pings differ in nothing but number and time.
+-- Times are milliseconds since 1970.
+CREATE TEMPORARY TABLE stretches (
+    copy            bigint  NOT NULL,
+    installation_id uuid    NOT NULL,
+    first_number    bigint  NOT NULL,
+    last_number     bigint  NOT NULL,
+    begins_ms       bigint  NOT NULL,
+    delivered_ms    bigint,
+    heard_from_ms   bigint  NOT NULL,
+    heard_to_ms     bigint  NOT NULL,
+    phase_ms        bigint  NOT NULL,
+    lag_ms          bigint  NOT NULL,
+    clock_off_ms    bigint  NOT NULL,
+    client_address  inet    NOT NULL,
+    state           bytea   NOT NULL,
+    reason          text    NOT NULL,
+    profile         integer,
+    verdict         text    NOT NULL,
+    claim_mismatch  boolean NOT NULL,
+    source_mismatch boolean NOT NULL
+) ON COMMIT DROP;
+
+-- name: temporary_usage
+-- A row is what a ping of that profile, on that day of the week, may say of the features used.
+CREATE TEMPORARY TABLE usage (
+    usage_number integer PRIMARY KEY,
+    features     jsonb   NOT NULL
+) ON COMMIT DROP;
+
+-- name: temporary_rivals
+-- A row is a ping of a second copy under a number that the first copy's ping has.
+CREATE TEMPORARY TABLE rivals (
+    installation_id uuid        NOT NULL,
+    sequence        bigint      NOT NULL,
+    ping_id         uuid        NOT NULL,
+    received_at     timestamptz NOT NULL,
+    occurred_at     timestamptz NOT NULL,
+    client_address  inet        NOT NULL,
+    facts           jsonb       NOT NULL,
+    details         jsonb       NOT NULL,
+    place           jsonb       NOT NULL
+) ON COMMIT DROP;
+
+-- name: analyze_stretches
+ANALYZE stretches;
+
+-- name: make_pings
+-- The pings of the stretches that come from $1 until before $2; $3 is the interval, $4 the largest jitter,
+-- $5 the seed, $6 how many kinds of usage a profile has on a day of the week.
+-- The n-th ping comes (phase + n * 7919013) modulo the jitter after it is due: simulate/runs.py says the same.
+-- Ids begin with the time (RFC 9562); the rest of them is a hash of the copy and the number.
+WITH asked AS MATERIALIZED (
+    SELECT $1::bigint AS from_ms, $2::bigint AS to_ms, $3::bigint AS interval_ms, $4::bigint AS jitter_ms,
+           $5::bigint AS seed, $6::integer AS kinds
+)
+INSERT INTO pings (
+    received_at, installation_id, sequence, ping_id, occurred_at, time_suspect, client_address, state,
+    details, features, verdict, claim_mismatch, source_mismatch
+)
+SELECT to_timestamp(t.received / 1000.0), s.installation_id, n,
+       (lpad(to_hex((t.made - s.lag_ms) << 16 | 28672 | (h.hash & 4095)), 16, '0')
+        || to_hex((h.hash >> 2 & 4611686018427387903) | (-9223372036854775808)))::uuid,
+       to_timestamp(t.told / 1000.0), s.clock_off_ms <> 0, s.client_address, s.state,
+       CASE WHEN s.profile IS NULL THEN jsonb_build_object('reason', r.reason)
+            ELSE jsonb_build_object('reason', r.reason, 'usage', jsonb_build_object('since', to_timestamp(
+                (t.told - CASE n WHEN 1 THEN 60000 ELSE a.interval_ms END) / 1000.0)))
+       END,
+       u.features, s.verdict, s.claim_mismatch, s.source_mismatch
+FROM asked AS a
+CROSS JOIN stretches AS s
+CROSS JOIN LATERAL generate_series(
+    CASE WHEN s.delivered_ms IS NULL THEN greatest(
+        s.first_number, s.first_number + (a.from_ms - a.jitter_ms - s.begins_ms) / a.interval_ms
+    ) ELSE s.first_number END,
+    CASE WHEN s.delivered_ms IS NULL THEN least(
+        s.last_number, s.first_number + (a.to_ms - s.begins_ms) / a.interval_ms
+    ) ELSE s.last_number END
+) AS n
+CROSS JOIN LATERAL (
+    SELECT s.begins_ms + (n - s.first_number) * a.interval_ms
+           + (s.phase_ms + n * 7919013) % a.jitter_ms AS made
+) AS m
+CROSS JOIN LATERAL (
+    SELECT m.made, coalesce(s.delivered_ms, m.made) AS received, m.made - s.lag_ms + s.clock_off_ms AS told
+) AS t
+CROSS JOIN LATERAL (SELECT hashint8extended(s.copy << 24 | n, a.seed) AS hash) AS h
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN n = s.first_number THEN s.reason ELSE 'heartbeat' END AS reason
+) AS r
+LEFT JOIN usage AS u
+  ON u.usage_number = (s.profile * 7 + (t.made / 86400000 + 3) % 7) * a.kinds + abs(h.hash % a.kinds)
+WHERE s.heard_to_ms >= a.from_ms AND s.heard_from_ms < a.to_ms
+  AND t.received >= a.from_ms AND t.received < a.to_ms;
+
+-- name: make_forks
+-- The rivals, each beside the ping that is stored under its number.
+INSERT INTO forks (
+    installation_id, sequence, ping_id, stored_ping_id, received_at, occurred_at, client_address, facts,
+    details, place
+)
+SELECT r.installation_id, r.sequence, r.ping_id, g.ping_id, r.received_at, r.occurred_at, r.client_address,
+       r.facts, r.details, r.place
+FROM rivals AS r
+JOIN pings AS g USING (installation_id, sequence);
+
+-- name: claim_product
+-- The simulated product of that slug, made or made over, and whether it is new; nothing comes back where the product is a real one.
+INSERT INTO products (
+    product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
+    new_for_seconds, simulated
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true)
+ON CONFLICT (slug) DO UPDATE SET
+    name                  = excluded.name,
+    ping_interval_seconds = excluded.ping_interval_seconds,
+    created_at            = excluded.created_at,
+    grace_seconds         = excluded.grace_seconds,
+    lost_after_seconds    = excluded.lost_after_seconds,
+    new_for_seconds       = excluded.new_for_seconds
+WHERE products.simulated
+RETURNING xmax = 0 AS is_new;
+
+-- name: count_outcome
+INSERT INTO ingest_counts (day, product_id, outcome, count) VALUES ($1, $2, $3, $4);
+
+-- name: look_back
+-- The roll-ups see the pings from $1 on once more.
+UPDATE rollup_marks SET reached_at = least(reached_at, $1) WHERE name LIKE 'roll up %';
+
+-- name: other_products
+SELECT product_id, slug FROM products WHERE product_id <> $1 ORDER BY slug;
+
+-- name: try_lock
+-- Two fleets made at once would want the same months. Until the transaction ends.
+SELECT pg_try_advisory_xact_lock(7265430000003);
+
+-- name: remove_pings
+DELETE FROM pings AS g USING installations AS i
+WHERE i.installation_id = g.installation_id AND i.product_id = $1;
+
+-- name: remove_states
+DELETE FROM states AS s USING installations AS i
+WHERE i.installation_id = s.installation_id AND i.product_id = $1;
+
+-- name: remove_changes
+DELETE FROM changes AS c USING installations AS i
+WHERE i.installation_id = c.installation_id AND i.product_id = $1;
+
+-- name: remove_forks
+DELETE FROM forks AS f USING installations AS i
+WHERE i.installation_id = f.installation_id AND i.product_id = $1;
+
+-- name: remove_installation_days
+DELETE FROM installation_days WHERE product_id = $1;
+
+-- name: remove_lineage
+DELETE FROM lineage WHERE product_id = $1;
+
+-- name: remove_quarantine
+DELETE FROM quarantine WHERE product_id = $1;
+
+-- name: remove_facts
+DELETE FROM installation_facts WHERE product_id = $1;
+
+-- name: remove_installations
+DELETE FROM installations WHERE product_id = $1;
+
+-- name: remove_fleet_days
+DELETE FROM fleet_days WHERE product_id = $1;
+
+-- name: remove_feature_days
+DELETE FROM feature_days WHERE product_id = $1;
+
+-- name: remove_cohort_weeks
+DELETE FROM cohort_weeks WHERE product_id = $1;
+
+-- name: remove_days_due
+DELETE FROM days_due WHERE product_id = $1;
+
+-- name: remove_ingest_counts
+DELETE FROM ingest_counts WHERE product_id = $1;
+
+-- name: remove_registry_changes
+DELETE FROM registry_changes AS c USING licenses AS l
+WHERE c.entity = 'license' AND c.entity_id = l.license_id::text AND l.product_id = $1;
+
+-- name: remove_license_keys
+DELETE FROM license_keys AS k USING licenses AS l WHERE l.license_id = k.license_id AND l.product_id = $1;
+
+-- name: remove_licenses
+DELETE FROM licenses WHERE product_id = $1;
+
+-- name: remove_customers
+-- Those that were made for the product $1 and bought nothing else since.
+DELETE FROM customers AS c
+WHERE c.custom ->> 'simulated' = (SELECT p.slug FROM products AS p WHERE p.product_id = $1)
+  AND NOT EXISTS (SELECT FROM licenses AS l WHERE l.customer_id = c.customer_id);
+
+-- name: remove_editions
+DELETE FROM editions WHERE product_id = $1;
+
+-- name: remove_releases
+DELETE FROM releases WHERE product_id = $1;

@@ -1,0 +1,47 @@
+"""The command "simulate": loud, repeatable, and careful with what is real."""
+
+import json
+import stat
+
+UNTIL = "2026-11-24T10:00:00Z"
+SMALL = ("--installations", "60", "--pings", "720", "--until", UNTIL)
+
+
+def rows(operator):
+    told = operator("export", "pings").stdout.splitlines()
+    return {line for line in told if line}
+
+
+def test_a_fleet_is_made_and_said_to_be_made_up(operator, tmp_path):
+    truth = tmp_path / "truth.json"
+    done = operator("simulate", "--product", "Demo Suite", *SMALL, "--truth", truth, "--json")
+    made = json.loads(done.stdout)
+    assert "SIMULATED: all of “Demo Suite” is made up." in done.stderr
+    assert (made["product"], made["simulated"], made["installations"]) == ("demo-suite", True, 60)
+    assert len(rows(operator)) == made["pings"]
+    told = json.loads(truth.read_text())
+    assert {kind: len(where) for kind, where in told["planted"].items()} == made["planted"]
+    assert told | {"planted": made["planted"]} == made
+    assert stat.S_IMODE(truth.stat().st_mode) == 0o600
+    assert "60" in operator("simulate", "--product", "Demo Suite", *SMALL, "--replace").stdout
+
+
+def test_two_processes_make_the_same_rows_of_one_order(operator):
+    order = ("simulate", "--product", "Demo Suite", "--seed", "5", *SMALL, "--replace")
+    operator(*order, PYTHONHASHSEED="1")
+    once = rows(operator)
+    operator(*order, PYTHONHASHSEED="2")
+    assert rows(operator) == once
+
+
+def test_what_cannot_be_made_is_told_in_a_sentence(operator):
+    operator("product", "add", "Billing")
+    assert "is a real one" in operator.error("simulate", "--product", "Billing", *SMALL).splitlines()[-1]
+    operator("simulate", "--product", "Demo Suite", *SMALL)
+    assert "--replace makes it anew" in operator.error("simulate", "--product", "Demo Suite", *SMALL)
+    assert "No slug can be made" in operator.error("simulate", "--product", "…", *SMALL)
+    assert "not in the range" in operator.error(
+        "simulate", "--product", "x", "--installations", "1", exit_code=2
+    )
+    too_few = ("--installations", "100", "--pings", "200")
+    assert "at least 10" in operator.error("simulate", "--product", "x", *too_few)

@@ -1,0 +1,65 @@
+"""Whatever shows the numbers of a made-up fleet says so."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from telemetry_server.keyring import open_keyring
+from telemetry_server.routing import Access
+from telemetry_server.show.routes import ROUTES
+from telemetry_server.simulate.making import Order, make_fleet
+from telemetry_server.store.products import add_product
+
+PAGES = [route for route in ROUTES if route.page and route.access is Access.PERSON and route.method == "GET"]
+BADGE = 'class="badge simulated"'
+
+
+@pytest.fixture
+async def simulated(site, tmp_path):
+    """A site with a simulated product and its fleet."""
+    order = Order(
+        "Demo Suite", installations=60, pings=720, days=30, seed=1, end=datetime.now(UTC) - timedelta(hours=1)
+    )
+
+    async def make(connection):
+        await make_fleet(connection, open_keyring(tmp_path / "keyring.json"), order, lambda *_: None)
+
+    await site.with_database(make)
+    return site
+
+
+async def path_of(site, route):
+    """The page's path, with an installation that is there in it."""
+    [row] = await site.execute("SELECT installation_id FROM installations ORDER BY installation_id LIMIT 1")
+    return route.path.replace("{installation_id}", str(row["installation_id"]))
+
+
+@pytest.mark.parametrize("route", PAGES, ids=lambda route: route.path)
+async def test_every_page_says_that_what_it_shows_is_simulated(simulated, route):
+    person = await simulated.person()
+    answer = await person.get(await path_of(simulated, route))
+    assert answer.status == 200
+    assert BADGE in answer.text
+
+
+@pytest.mark.parametrize("route", PAGES, ids=lambda route: route.path)
+async def test_no_page_says_so_of_real_numbers(site, fleet, route):
+    answer = await (await site.person()).get(await path_of(site, route))
+    assert BADGE not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/installations", "/intake"])
+async def test_among_several_products_the_simulated_ones_are_named(simulated, path):
+    await simulated.with_database(add_product, "Billing", now=datetime.now(UTC))
+    person = await simulated.person()
+    everything = (await person.get(path)).text
+    assert "Among others, these are made up: Demo Suite." in everything
+    assert "Demo Suite (simulated)</option>" in everything
+    assert "All of this is made up." in (await person.get(f"{path}?product=demo-suite")).text
+    assert BADGE not in (await person.get(f"{path}?product=billing")).text.split("<table")[0]
+
+
+async def test_the_api_says_which_products_are_simulated(simulated):
+    await simulated.with_database(add_product, "Billing", now=datetime.now(UTC))
+    items = (await (await simulated.program()).get("/api/v1/products")).json["items"]
+    assert {item["slug"]: item["simulated"] for item in items} == {"billing": False, "demo-suite": True}
