@@ -75,7 +75,8 @@ async def test_a_deadlock_with_a_job_is_tried_again(connection, database, hashes
     await outcomes(connection, hashes, rows)
     by_hash = await licenses_by_key_hash(connection, [hashes.own("KEY-1"), hashes.own("KEY-2")])
     first, second = (by_hash[hashes.own(each)] for each in ("KEY-1", "KEY-2"))
-    job = await asyncpg.connect(database)
+    job = await asyncpg.connect(database, server_settings={"deadlock_timeout": "60s"})
+    await connection.execute("SET deadlock_timeout = '3s'")  # so that it is the import that gives way
     mark = "UPDATE licenses SET stale = false WHERE license_id = $1"
     try:
         async with job.transaction():
