@@ -223,7 +223,8 @@ CREATE TABLE installations (
     last_occurred_at  timestamptz    NOT NULL,
     client_address    inet,
     state             bytea          NOT NULL CHECK (length(state) = 16),
-    state_before      bytea
+    state_before      bytea,
+    address_moved     boolean        NOT NULL DEFAULT false
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE installations IS
     'A row is an installed copy: the numbers of the pings it sent, and which of its states the newest of '
@@ -237,6 +238,8 @@ COMMENT ON COLUMN installations.received_before IS
     'row''s lock, which of the upload''s pings are new. state_before does the same for the state.';
 COMMENT ON COLUMN installations.lost IS
     'Numbers in received that never came: the oldest of more than 64 holes is closed and counted here.';
+COMMENT ON COLUMN installations.address_moved IS
+    'The last upload came from another address than the one before; tells the writer so, as received_before does.';
 CREATE INDEX installations_of_product ON installations (product_id, installation_id);
 
 CREATE TABLE states (
@@ -287,7 +290,9 @@ CREATE TABLE installation_facts (
     counted_key_hash  bytea       CHECK (length(counted_key_hash) = 32),
     life              text        NOT NULL CHECK (life IN ('new', 'active', 'late', 'lost', 'returned')),
     life_since        timestamptz NOT NULL,
-    due_at            timestamptz NOT NULL
+    due_at            timestamptz NOT NULL,
+    sequence          bigint      NOT NULL DEFAULT 0,
+    state             bytea
 );
 CREATE INDEX installation_facts_of_product ON installation_facts (product_id, installation_id);
 CREATE INDEX installation_facts_by_verdict ON installation_facts (verdict, installation_id);
@@ -314,6 +319,9 @@ COMMENT ON COLUMN installation_facts.judge_again IS
     'Its key, life, environment or verdict changed: the seats of its license, and of counted_key_hash, the one it '
     'was counted on before, are to be counted anew, and it is to be judged by what the registry says now. Taken '
     'back by the job "judge installations".';
+COMMENT ON COLUMN installation_facts.sequence IS
+    'The newest ping whose news this row and changes tell, and in state the state it was in. An installation '
+    'that is in another state has news that were not noted: the job "catch up" notes them.';
 COMMENT ON COLUMN installation_facts.due_at IS
     'When its life may change next. A ping leaves it alone: whoever finds it over looks at last_received_at.';
 

@@ -73,6 +73,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         ),
         Job("empty quarantine", upkeep.empty_quarantine, every=timedelta(days=1)),
         Job("forget sessions", upkeep.forget_sessions, every=timedelta(hours=1)),
+        Job("catch up", upkeep.catch_up, every=timedelta(minutes=10)),
         Job("forget deliveries", upkeep.forget_deliveries, every=timedelta(days=1)),
         Job(WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
         *([hostnames] if settings.reverse_dns else []),

@@ -12,7 +12,7 @@ from telemetry_server.rollup.retention import (
     forget_until,
     forgotten_until,
 )
-from telemetry_server.store import access, addresses, partitions, retention, shop
+from telemetry_server.store import access, addresses, news, partitions, retention, shop
 from telemetry_server.store.partitions import INSTALLATION_DAYS, PINGS
 from telemetry_server.store.rollups import Kind, counting
 
@@ -35,6 +35,10 @@ async def empty_quarantine(connection: Any, now: datetime) -> str:
 
 async def forget_sessions(connection: Any, now: datetime) -> str:
     return f"removed {await access.forget_sessions(connection, now)} sessions and sign-in links"
+
+
+async def catch_up(connection: Any, _: datetime) -> str:
+    return f"noted the news of {await news.catch_up(connection)} installations"
 
 
 async def forget_deliveries(connection: Any, now: datetime) -> str:

@@ -22,6 +22,8 @@ import orjson
 from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Ping, SignedUpload, Status, Written
+from telemetry_server.store.database import AWAY
+from telemetry_server.store.news import note_news
 from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
 
@@ -200,10 +202,21 @@ class _Lane:
             if (error.sqlstate or "")[:2] not in _POISON:
                 raise
             return await self._halve(uploads, error)
+        if news := {row["installation_id"] for row in rows if row["sequence"] is row["received"] is None}:
+            await self._note(news)
+            rows = [row for row in rows if row["sequence"] is not None or row["received"] is not None]
         if not rows:
             self._states.remember(uploads)
             return [_ALL_ACCEPTED] * len(uploads)
         return await self._tell_apart(uploads, rows)
+
+    async def _note(self, news: set[UUID]) -> None:
+        """The pings are committed: what goes wrong here costs no ping, and the job "catch up" mends it."""
+        assert self._connection is not None
+        try:
+            await note_news(self._connection, sorted(news))
+        except (*AWAY, asyncpg.PostgresError) as error:
+            log("news not noted", Severity.ERROR, error=f"{type(error).__name__}: {error}"[:500])
 
     def _parameters(self, uploads: Sequence[SignedUpload]) -> tuple[str, str]:
         """The parameters of write_group: the uploads, and their pings, as JSON."""

@@ -177,6 +177,10 @@ COMMENT ON TABLE webhook_deliveries IS
 
 -- ── the fleet as it is now ─────────────────────────────────────────────────────────────────
 
+ALTER TABLE installations ADD COLUMN address_moved boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN installations.address_moved IS
+    'The last upload came from another address than the one before; tells the writer so, as received_before does.';
+
 CREATE TABLE installation_facts (
     installation_id   uuid        PRIMARY KEY,
     product_id        uuid        NOT NULL,
@@ -204,7 +208,9 @@ CREATE TABLE installation_facts (
     counted_key_hash  bytea       CHECK (length(counted_key_hash) = 32),
     life              text        NOT NULL CHECK (life IN ('new', 'active', 'late', 'lost', 'returned')),
     life_since        timestamptz NOT NULL,
-    due_at            timestamptz NOT NULL
+    due_at            timestamptz NOT NULL,
+    sequence          bigint      NOT NULL DEFAULT 0,
+    state             bytea
 );
 CREATE INDEX installation_facts_of_product ON installation_facts (product_id, installation_id);
 CREATE INDEX installation_facts_by_verdict ON installation_facts (verdict, installation_id);
@@ -231,6 +237,9 @@ COMMENT ON COLUMN installation_facts.judge_again IS
     'Its key, life, environment or verdict changed: the seats of its license, and of counted_key_hash, the one it '
     'was counted on before, are to be counted anew, and it is to be judged by what the registry says now. Taken '
     'back by the job "judge installations".';
+COMMENT ON COLUMN installation_facts.sequence IS
+    'The newest ping whose news this row and changes tell, and in state the state it was in. An installation '
+    'that is in another state has news that were not noted: the job "catch up" notes them.';
 COMMENT ON COLUMN installation_facts.due_at IS
     'When its life may change next. A ping leaves it alone: whoever finds it over looks at last_received_at.';
 
@@ -373,7 +382,7 @@ COMMENT ON TABLE weeks_due IS
 INSERT INTO installation_facts (
     installation_id, product_id, first_received_at, license_status, license_source, edition, version,
     version_key, environment, os_name, vm, container, cloud, country, asn, license_key_hash, verdict,
-    claim_mismatch, source_mismatch, judged_at, life, life_since, due_at
+    claim_mismatch, source_mismatch, judged_at, life, life_since, due_at, sequence, state
 )
 SELECT i.installation_id, i.product_id, i.first_received_at, s.license_status,
        coalesce(s.license_source, 'unknown'), coalesce(s.facts #>> '{license,edition}', 'unknown'),
@@ -384,7 +393,7 @@ SELECT i.installation_id, i.product_id, i.first_received_at, s.license_status,
        coalesce(s.facts #>> '{virtualization,cloud}', n.vain), coalesce(s.place ->> 'country', 'unknown'),
        coalesce(s.place ->> 'asn', 'unknown'), s.license_key_hash,
        CASE WHEN s.license_key_hash IS NULL THEN 'no_key' ELSE 'unknown_key' END, false, false,
-       i.last_received_at, 'active', i.first_received_at, i.last_received_at
+       i.last_received_at, 'active', i.first_received_at, i.last_received_at, i.last_sequence, i.state
 FROM installations AS i
 JOIN states AS s USING (installation_id, state)
 CROSS JOIN LATERAL (

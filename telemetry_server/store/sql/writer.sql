@@ -2,10 +2,9 @@
 -- Writes a group of uploads, at most one of each installation, exactly once.
 --
 -- The upsert takes each installation's row lock and tells what had been received before; only what is
--- new under that lock becomes a row of pings, and a row of states where the state changed. Where the
--- newest ping brought something new, the installation's present facts and the timeline follow.
--- Gives one row for each ping that was not new (its sequence), and one for each installation with holes
--- (its numbers, no sequence).
+-- new under that lock becomes a row of pings, and a row of states where the state changed.
+-- Gives one row for each ping that was not new (its sequence), one for each installation with holes (its
+-- numbers, no sequence), and one for each that brought news, for note_news (neither).
 -- Rows are locked in the order of installation_id, so that two groups never wait for each other.
 -- Both parameters are arrays of JSON objects: the driver takes one JSON text for a fraction of what an
 -- array for each column costs it. The facts of a ping are null where its state is known to be written.
@@ -43,11 +42,12 @@ WITH upload AS MATERIALIZED (
                                 THEN excluded.last_occurred_at ELSE i.last_occurred_at END,
         client_address   = CASE WHEN excluded.last_sequence > i.last_sequence
                                 THEN excluded.client_address ELSE i.client_address END,
+        address_moved    = coalesce(NOT excluded.client_address <<= i.client_address, false),
         state            = CASE WHEN excluded.last_sequence > i.last_sequence
                                 THEN excluded.state ELSE i.state END,
         state_before     = i.state
     WHERE NOT i.received @> excluded.received
-    RETURNING i.installation_id, i.received, i.received_before, i.state_before
+    RETURNING i.installation_id, i.received, i.received_before, i.state_before, i.address_moved
 ), fresh AS (
     INSERT INTO pings (
         received_at, installation_id, sequence, ping_id, occurred_at, time_suspect, client_address, state,
@@ -73,114 +73,6 @@ WITH upload AS MATERIALIZED (
     JOIN upload AS u USING (installation_id)
     WHERE p.state IS DISTINCT FROM k.state_before AND p.facts IS NOT NULL
     ON CONFLICT DO NOTHING
-), newest AS MATERIALIZED (
-    -- The uploads whose last ping is the newest of its installation, beside what was known before.
-    SELECT u.installation_id, u.product_id, u.received_at, u.client_address, u.place, u.last_sequence,
-           p.state, p.license_key_hash, p.facts, p.verdict, p.claim_mismatch, p.source_mismatch,
-           k.state_before, f.verdict AS verdict_before, f.life AS life_before,
-           CASE WHEN NOT u.client_address <<= o.client_address THEN o.client_address END AS address_before,
-           f.installation_id IS NULL
-           OR p.state <> k.state_before
-           OR (p.verdict, p.claim_mismatch, p.source_mismatch)
-              <> (f.verdict, f.claim_mismatch, f.source_mismatch)
-           OR f.life IN ('late', 'lost') AS news
-    FROM now_known AS k
-    JOIN upload AS u USING (installation_id)
-    JOIN ping AS p ON p.installation_id = u.installation_id AND p.sequence = u.last_sequence
-    LEFT JOIN installations AS o ON o.installation_id = u.installation_id
-    LEFT JOIN installation_facts AS f ON f.installation_id = u.installation_id
-    WHERE u.last_sequence >= coalesce(upper(k.received_before), 1)
-), present AS (
-    INSERT INTO installation_facts AS f (
-        installation_id, product_id, first_received_at, license_status, license_source, edition, version,
-        version_key, environment, os_name, vm, container, cloud, country, asn, hosting, license_key_hash,
-        verdict, claim_mismatch, source_mismatch, judged_at, life, life_since, due_at
-    )
-    SELECT n.installation_id, n.product_id, n.received_at, s.facts #>> '{license,status}',
-           coalesce(s.facts #>> '{license,source}', 'unknown'),
-           coalesce(s.facts #>> '{license,edition}', 'unknown'),
-           coalesce(s.facts #>> '{service,version}', 'unknown'), version_key(s.facts #>> '{service,version}'),
-           coalesce(s.facts #>> '{service,environment}', 'unknown'),
-           coalesce(s.facts #>> '{os,name}', 'unknown'),
-           coalesce(s.facts #>> '{virtualization,vm}', s.vain),
-           coalesce(s.facts #>> '{virtualization,container}', s.vain),
-           coalesce(s.facts #>> '{virtualization,cloud}', s.vain),
-           coalesce(n.place ->> 'country', 'unknown'), coalesce(n.place ->> 'asn', 'unknown'),
-           (n.place ->> 'hosting')::boolean, n.license_key_hash, n.verdict, n.claim_mismatch,
-           n.source_mismatch, n.received_at, 'new', n.received_at,
-           n.received_at
-           + make_interval(secs => least(r.new_for_seconds, r.ping_interval_seconds + r.grace_seconds))
-    FROM newest AS n
-    JOIN products AS r USING (product_id)
-    CROSS JOIN LATERAL (
-        SELECT c.facts, CASE WHEN c.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END AS vain
-        FROM (SELECT coalesce(n.facts, (SELECT t.facts FROM states AS t
-                                        WHERE t.installation_id = n.installation_id AND t.state = n.state))
-              AS facts) AS c
-    ) AS s
-    WHERE n.news
-    ORDER BY n.installation_id
-    ON CONFLICT (installation_id) DO UPDATE SET
-        (license_status, license_source, edition, version, version_key, environment, os_name, vm, container,
-         cloud, country, asn, hosting, license_key_hash, verdict, claim_mismatch, source_mismatch, judged_at)
-        = (excluded.license_status, excluded.license_source, excluded.edition, excluded.version,
-           excluded.version_key, excluded.environment, excluded.os_name, excluded.vm, excluded.container,
-           excluded.cloud, excluded.country, excluded.asn, excluded.hosting, excluded.license_key_hash,
-           excluded.verdict, excluded.claim_mismatch, excluded.source_mismatch, excluded.judged_at),
-        judge_again = f.judge_again OR f.life = 'lost' OR f.environment <> excluded.environment
-                      OR f.license_key_hash IS DISTINCT FROM excluded.license_key_hash
-                      OR (f.verdict, f.claim_mismatch, f.source_mismatch)
-                         <> (excluded.verdict, excluded.claim_mismatch, excluded.source_mismatch),
-        life        = CASE f.life WHEN 'late' THEN 'active' WHEN 'lost' THEN 'returned' ELSE f.life END,
-        life_since  = CASE WHEN f.life IN ('late', 'lost') THEN excluded.life_since ELSE f.life_since END,
-        due_at      = CASE WHEN f.life IN ('late', 'lost') THEN excluded.due_at ELSE f.due_at END
-), moved AS (
-    -- The new pings whose state is another than that of the one before; late ones are left to history.
-    SELECT m.*
-    FROM (
-        SELECT n.installation_id, n.sequence, n.state,
-               lag(n.state, 1, k.state_before) OVER (PARTITION BY n.installation_id ORDER BY n.sequence)
-                   AS state_before
-        FROM fresh AS n
-        JOIN now_known AS k USING (installation_id)
-        WHERE n.sequence >= coalesce(upper(k.received_before), 1)
-    ) AS m
-    WHERE m.state <> m.state_before
-), told AS (
-    -- Facts of states that only this group knows; the others are in states.
-    SELECT DISTINCT ON (p.installation_id, p.state)
-           p.installation_id, p.state, p.facts, u.place, p.license_key_hash
-    FROM ping AS p
-    JOIN upload AS u USING (installation_id)
-    WHERE p.facts IS NOT NULL AND EXISTS (SELECT FROM moved)
-), timeline AS (
-    INSERT INTO changes (installation_id, changed_at, sequence, field, before, after)
-    SELECT m.installation_id, u.received_at, m.sequence, d.field, left(d.before, 256), left(d.after, 256)
-    FROM moved AS m
-    JOIN upload AS u USING (installation_id)
-    LEFT JOIN states AS sb ON sb.installation_id = m.installation_id AND sb.state = m.state_before
-    LEFT JOIN told AS tb ON tb.installation_id = m.installation_id AND tb.state = m.state_before
-    LEFT JOIN states AS sa ON sa.installation_id = m.installation_id AND sa.state = m.state
-    LEFT JOIN told AS ta ON ta.installation_id = m.installation_id AND ta.state = m.state
-    CROSS JOIN LATERAL (
-        SELECT field, b.value AS before, a.value AS after
-        FROM facts_by_field(coalesce(sb.facts, tb.facts), coalesce(sb.place, tb.place),
-                            coalesce(sb.license_key_hash, tb.license_key_hash)) AS b
-        FULL JOIN facts_by_field(coalesce(sa.facts, ta.facts), coalesce(sa.place, ta.place),
-                                 coalesce(sa.license_key_hash, ta.license_key_hash)) AS a USING (field)
-        WHERE b.value IS DISTINCT FROM a.value
-    ) AS d
-    UNION ALL
-    SELECT n.installation_id, n.received_at, n.last_sequence, c.field, c.before, c.after
-    FROM newest AS n
-    CROSS JOIN LATERAL (VALUES
-        ('client_address', abbrev(n.address_before), abbrev(n.client_address)),
-        ('verdict', CASE WHEN n.verdict <> n.verdict_before THEN n.verdict_before END, n.verdict),
-        ('life', CASE WHEN n.life_before IN ('late', 'lost') THEN n.life_before END,
-                 CASE n.life_before WHEN 'late' THEN 'active' ELSE 'returned' END)
-    ) AS c (field, before, after)
-    WHERE c.before IS NOT NULL
-    ON CONFLICT DO NOTHING
 )
 SELECT p.installation_id, p.sequence, NULL::int8multirange AS received
 FROM ping AS p
@@ -189,7 +81,17 @@ WHERE f.installation_id IS NULL
 UNION ALL
 SELECT s.installation_id, NULL, s.received
 FROM now_known AS s
-WHERE s.received <> int8multirange(int8range(1, upper(s.received)));
+WHERE s.received <> int8multirange(int8range(1, upper(s.received)))
+UNION ALL
+SELECT k.installation_id, NULL, NULL
+FROM now_known AS k
+JOIN ping AS p USING (installation_id)
+LEFT JOIN installation_facts AS f USING (installation_id)
+WHERE p.sequence >= coalesce(upper(k.received_before), 1)
+  AND (k.address_moved
+       OR p.state IS DISTINCT FROM f.state
+       OR (p.verdict, p.claim_mismatch, p.source_mismatch) <> (f.verdict, f.claim_mismatch, f.source_mismatch)
+       OR f.life IN ('late', 'lost'));
 
 -- name: look_up_stored
 -- For pings whose numbers had come before: which ping has the number, in which table.

@@ -1,0 +1,108 @@
+-- name: note_news
+-- Brings installation_facts and changes up to the newest ping of each installation of $1.
+--
+-- Reads what is committed and nothing else, so it may be repeated, by anybody, at any time: the same ping
+-- always makes the same rows. Walks from the ping that was noted last to the newest; pings that came late
+-- are left to history.
+WITH known AS MATERIALIZED (
+    SELECT i.installation_id, i.product_id, i.first_received_at, i.last_sequence,
+           coalesce(f.sequence, 0) AS noted, f.state, f.verdict, f.life
+    FROM installations AS i
+    LEFT JOIN installation_facts AS f USING (installation_id)
+    WHERE i.installation_id = ANY ($1::uuid[])
+), walked AS MATERIALIZED (
+    SELECT g.installation_id, g.sequence, g.received_at, g.state, g.client_address, g.verdict,
+           g.claim_mismatch, g.source_mismatch,
+           lag(g.state, 1, k.state) OVER along AS state_before,
+           lag(g.client_address) OVER along AS address_before
+    FROM known AS k
+    JOIN pings AS g ON g.installation_id = k.installation_id
+                   AND g.sequence BETWEEN k.noted AND k.last_sequence
+    WINDOW along AS (PARTITION BY g.installation_id ORDER BY g.sequence)
+), newest AS MATERIALIZED (
+    SELECT w.installation_id, w.sequence, w.received_at, w.state, w.verdict, w.claim_mismatch,
+           w.source_mismatch, k.product_id, k.first_received_at, s.facts, s.place, s.license_key_hash,
+           CASE WHEN s.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END AS vain,
+           k.verdict AS verdict_before, k.life AS life_before
+    FROM known AS k
+    JOIN walked AS w ON w.installation_id = k.installation_id AND w.sequence = k.last_sequence
+    JOIN states AS s ON s.installation_id = w.installation_id AND s.state = w.state
+), present AS (
+    INSERT INTO installation_facts AS f (
+        installation_id, product_id, first_received_at, license_status, license_source, edition, version,
+        version_key, environment, os_name, vm, container, cloud, country, asn, hosting, license_key_hash,
+        verdict, claim_mismatch, source_mismatch, judged_at, life, life_since, due_at, sequence, state
+    )
+    SELECT n.installation_id, n.product_id, n.first_received_at, n.facts #>> '{license,status}',
+           coalesce(n.facts #>> '{license,source}', 'unknown'),
+           coalesce(n.facts #>> '{license,edition}', 'unknown'),
+           coalesce(n.facts #>> '{service,version}', 'unknown'), version_key(n.facts #>> '{service,version}'),
+           coalesce(n.facts #>> '{service,environment}', 'unknown'),
+           coalesce(n.facts #>> '{os,name}', 'unknown'),
+           coalesce(n.facts #>> '{virtualization,vm}', n.vain),
+           coalesce(n.facts #>> '{virtualization,container}', n.vain),
+           coalesce(n.facts #>> '{virtualization,cloud}', n.vain),
+           coalesce(n.place ->> 'country', 'unknown'), coalesce(n.place ->> 'asn', 'unknown'),
+           (n.place ->> 'hosting')::boolean, n.license_key_hash,
+           coalesce(n.verdict, CASE WHEN n.license_key_hash IS NULL THEN 'no_key' ELSE 'unknown_key' END),
+           coalesce(n.claim_mismatch, false), coalesce(n.source_mismatch, false), n.received_at, 'new',
+           CASE WHEN n.life_before IS NULL THEN n.first_received_at ELSE n.received_at END,
+           n.received_at
+           + make_interval(secs => least(r.new_for_seconds, r.ping_interval_seconds + r.grace_seconds)),
+           n.sequence, n.state
+    FROM newest AS n
+    JOIN products AS r USING (product_id)
+    ORDER BY n.installation_id
+    ON CONFLICT (installation_id) DO UPDATE SET
+        (license_status, license_source, edition, version, version_key, environment, os_name, vm, container,
+         cloud, country, asn, hosting, license_key_hash, verdict, claim_mismatch, source_mismatch, judged_at,
+         sequence, state)
+        = (excluded.license_status, excluded.license_source, excluded.edition, excluded.version,
+           excluded.version_key, excluded.environment, excluded.os_name, excluded.vm, excluded.container,
+           excluded.cloud, excluded.country, excluded.asn, excluded.hosting, excluded.license_key_hash,
+           excluded.verdict, excluded.claim_mismatch, excluded.source_mismatch, excluded.judged_at,
+           excluded.sequence, excluded.state),
+        judge_again = f.judge_again OR f.life = 'lost' OR f.environment <> excluded.environment
+                      OR f.license_key_hash IS DISTINCT FROM excluded.license_key_hash
+                      OR (f.verdict, f.claim_mismatch, f.source_mismatch)
+                         <> (excluded.verdict, excluded.claim_mismatch, excluded.source_mismatch),
+        life        = CASE f.life WHEN 'late' THEN 'active' WHEN 'lost' THEN 'returned' ELSE f.life END,
+        life_since  = CASE WHEN f.life IN ('late', 'lost') THEN excluded.life_since ELSE f.life_since END,
+        due_at      = CASE WHEN f.life IN ('late', 'lost') THEN excluded.due_at ELSE f.due_at END
+    WHERE excluded.sequence >= f.sequence
+)
+INSERT INTO changes (installation_id, changed_at, sequence, field, before, after)
+SELECT w.installation_id, w.received_at, w.sequence, d.field, left(d.before, 256), left(d.after, 256)
+FROM walked AS w
+JOIN states AS b ON b.installation_id = w.installation_id AND b.state = w.state_before
+JOIN states AS a ON a.installation_id = w.installation_id AND a.state = w.state
+CROSS JOIN LATERAL (
+    SELECT field, f.value AS before, t.value AS after
+    FROM facts_by_field(b.facts, b.place, b.license_key_hash) AS f
+    FULL JOIN facts_by_field(a.facts, a.place, a.license_key_hash) AS t USING (field)
+    WHERE f.value IS DISTINCT FROM t.value
+) AS d
+WHERE w.state <> w.state_before
+UNION ALL
+SELECT w.installation_id, w.received_at, w.sequence, 'client_address', abbrev(w.address_before),
+       abbrev(w.client_address)
+FROM walked AS w
+WHERE NOT w.client_address <<= w.address_before AND NOT w.address_before <<= w.client_address
+UNION ALL
+SELECT n.installation_id, n.received_at, n.sequence, c.field, c.before, c.after
+FROM newest AS n
+CROSS JOIN LATERAL (VALUES
+    ('verdict', CASE WHEN n.verdict <> n.verdict_before THEN n.verdict_before END, n.verdict),
+    ('life', CASE WHEN n.life_before IN ('late', 'lost') THEN n.life_before END,
+             CASE n.life_before WHEN 'late' THEN 'active' ELSE 'returned' END)
+) AS c (field, before, after)
+WHERE c.before IS NOT NULL
+ON CONFLICT DO NOTHING;
+
+-- name: fallen_behind
+-- Installations whose news were not noted: the server was killed right after it had committed them.
+SELECT i.installation_id
+FROM installations AS i
+LEFT JOIN installation_facts AS f USING (installation_id)
+WHERE f.installation_id IS NULL OR f.state <> i.state
+LIMIT $1;
