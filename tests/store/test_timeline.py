@@ -4,11 +4,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID, uuid4
 
+import asyncpg
 import msgspec
 import pytest
 
 from telemetry_server.model import Ping, SignedUpload, Verdict
+from telemetry_server.store import writer as writer_module
 from telemetry_server.store.database import connect_writer
+from telemetry_server.store.news import catch_up, note_news
 from telemetry_server.store.products import add_product
 from telemetry_server.store.writer import GroupWriter
 
@@ -209,3 +212,38 @@ async def test_a_state_taken_up_again_needs_no_facts_from_the_wire(send, present
         (2, "service.version", "7.2.1", "7.3.0"),
         (3, "service.version", "7.3.0", "7.2.1"),
     ]
+
+
+async def test_news_that_could_not_be_noted_cost_no_ping_and_are_noted_later(
+    send, present, changes, connection, monkeypatch
+):
+    """As when the server is killed between the commit and the note, or PostgreSQL refuses the note."""
+    one, other = uuid4(), uuid4()
+    await send(one, ping(1))
+
+    async def refused(*_):
+        raise asyncpg.DeadlockDetectedError("made up")
+
+    monkeypatch.setattr(writer_module, "note_news", refused)
+    await send(one, ping(2, state=b"2", facts=facts("7.3.0")))
+    await send(one, ping(3, state=b"3", facts=facts("7.4.0")))
+    await send(other, ping(1))
+    assert await connection.fetchval("SELECT count(*) FROM pings") == 4
+    assert (await changes(one), await present(other)) == ([], None)
+    assert await catch_up(connection) == 2
+    assert await changes(one) == [
+        (2, "service.version", "7.2.1", "7.3.0"),
+        (3, "service.version", "7.3.0", "7.4.0"),
+    ]
+    assert ((await present(one))["version"], (await present(other))["life"]) == ("7.4.0", "new")
+    assert await catch_up(connection) == 0
+
+
+async def test_noting_twice_notes_once(send, present, changes, connection):
+    one = uuid4()
+    await send(one, ping(1))
+    await send(one, ping(2, state=b"2", facts=facts("7.3.0")), address="198.51.100.9")
+    before, told = await present(one), await changes(one)
+    await connection.execute("UPDATE installation_facts SET sequence = 0, state = NULL")
+    await note_news(connection, [one])
+    assert (await present(one), await changes(one)) == (before, told)
