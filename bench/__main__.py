@@ -13,7 +13,7 @@ from bench.report import Report
 from bench.sdk import measure_sdk
 from bench.servers import bare_aiohttp, free_port, make_places, telemetry_server, wrk
 from bench.spent import spent
-from bench.storage import copy_rate, size_per_ping
+from bench.storage import copy_rate, key_order, size_per_ping
 
 FLEET = 20_000
 ROUNDS = 3
@@ -37,8 +37,8 @@ def main():
     report.finish()
 
 
-def database(data):
-    return f"postgresql://telemetry@/telemetry?host={data}/run"
+def database(data, role="telemetry"):
+    return f"postgresql://{role}@/telemetry?host={data}/run"
 
 
 def query(data, sql):
@@ -130,6 +130,7 @@ def measure_batches(report, data, fleet):
             copies.append(asyncio.run(copy_rate(database(data), BATCH)))
         report.batches(statistics.median(rates), statistics.median(copies), BATCH)
         report.size(*asyncio.run(size_per_ping(database(data))))
+        report.keys(asyncio.run(key_order(database(data), database(data, "postgres"), BATCH)))
 
 
 if __name__ == "__main__":

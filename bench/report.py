@@ -63,6 +63,12 @@ class Report:
         self.add(f"on disk, of {pings:,} pings with their indexes", f"{ping_bytes:,.0f} bytes a ping")
         self.add("on disk, an installation with its states", f"{installation_bytes:,.0f} bytes")
 
+    def keys(self, measured):
+        for key, rate, wal in measured:
+            self.add(
+                f"raw COPY, PRIMARY KEY ({key})", f"{rate:,.0f} rows a second, {wal:,.0f} bytes of WAL a row"
+            )
+
     def sdk(self, microseconds, milliseconds, mebibytes):
         self.add("SDK: feature(), median", f"{microseconds:.2f} µs", "< 3 µs", microseconds < 3)
         self.add("SDK: import", f"{milliseconds:.1f} ms", "< 20 ms", milliseconds < 20)
