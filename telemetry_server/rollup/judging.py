@@ -3,11 +3,13 @@
 Ingest judges each claim by what it remembers of the registry. This job follows what happens without a
 ping: a license changed, expired, or has more copies on it than seats; a copy changed its key, was lost,
 came back, or was judged by a memory half a minute old. First come the installations that changed: the
-seats of their licenses are counted, and where that makes a license exceeded, or no longer, all its
-installations are due. Then come the installations of all licenses that changed or expired.
+seats of their licenses are counted, and where that makes a license exceeded, or no longer, the license
+is stale, as is one that expired. Then come the installations of stale licenses.
 
 Each step can be repeated and writes what is there before it takes the mark back that led to it, so the
 job may be killed anywhere. Only a few hundred licenses and a thousand installations are in memory.
+Neither half works for longer than 20 seconds, and what changed last comes first: a license that is
+revoked while a million are imported has its installations judged within a minute all the same.
 """
 
 import time
@@ -26,20 +28,22 @@ from telemetry_server.store.judging import Registered, Ruling, Standing
 
 JUDGE_INSTALLATIONS = "judge installations"
 
+SHARE = timedelta(seconds=20)
+"""How long a run works at installations that changed, and again at licenses that did."""
+
 _LICENSES = 200
+_EXPIRED = 5000
 _INSTALLATIONS = 1000
 
 Granted: TypeAlias = Mapping[bytes, tuple[UUID, Grant]]
 
 
 async def judge_installations(connection: Any, now: datetime) -> str:
-    """Brings every verdict, and the seats in use, up to date with the registry."""
+    """Brings verdicts, and the seats in use, up to date with the registry."""
     run = _Run(connection, now)
-    since = await marks.reached(connection, JUDGE_INSTALLATIONS) or now
     await run.judge_what_changed()
+    await run.mark_what_expired()
     await run.judge_by_stale_licenses()
-    await run.judge_by_expired_licenses(since)
-    await marks.reach(connection, JUDGE_INSTALLATIONS, now)
     return f"looked at {run.looked_at} installations and wrote what is said of {run.written}"
 
 
@@ -54,22 +58,30 @@ class _Run:
         self.written = 0
 
     async def judge_what_changed(self) -> None:
-        after = judging.LOWEST
+        after, until = judging.LOWEST, self._moment() + SHARE
         while due := await judging.installations_due(self._connection, after, _INSTALLATIONS):
             after = due[-1].installation_id
             await self._judge_due(due)
+            if self._moment() >= until:
+                return
+
+    async def mark_what_expired(self) -> None:
+        """What expired since the last run; once more where some were being changed just then."""
+        since = await marks.reached(self._connection, JUDGE_INSTALLATIONS) or self._now
+        after, all_marked = (since, judging.LOWEST), True
+        while expired := await judging.expired_licenses(self._connection, since, self._now, after, _EXPIRED):
+            after = expired[-1]
+            all_marked &= await judging.mark_expired(self._connection, [each for _, each in expired])
+        if all_marked:
+            await marks.reach(self._connection, JUDGE_INSTALLATIONS, self._now)
 
     async def judge_by_stale_licenses(self) -> None:
-        after = judging.LOWEST
-        while stale := await judging.stale_licenses(self._connection, after, _LICENSES):
-            after = stale[-1]
-            await self._judge_by(stale)
-
-    async def judge_by_expired_licenses(self, since: datetime) -> None:
-        after = (since, judging.LOWEST)
-        while expired := await judging.expired_licenses(self._connection, since, self._now, after, _LICENSES):
-            after = expired[-1]
-            await self._judge_by([license_id for _, license_id in expired])
+        before, until = judging.LAST_CHANGE, self._moment() + SHARE
+        while stale := await judging.stale_licenses(self._connection, before, _LICENSES):
+            before = stale[-1]
+            await self._judge_by([license_id for _, license_id in stale])
+            if self._moment() >= until:
+                return
 
     async def _judge_due(self, due: Sequence[Standing]) -> None:
         """The seats come first: were they counted after the mark was taken back, a kill would lose them."""

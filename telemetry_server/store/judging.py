@@ -7,7 +7,7 @@ judged is written where the row is still as it was, and judged again where it is
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -23,9 +23,10 @@ SQL = load("judging")
 
 LOWEST = UUID(int=0)
 FIRST_KEY: "KeyPlace" = (b"", LOWEST)
+LAST_CHANGE: "LicensePlace" = (datetime(9999, 1, 1, tzinfo=UTC), LOWEST)
 
 KeyPlace: TypeAlias = tuple[bytes, UUID]
-ExpiryPlace: TypeAlias = tuple[datetime, UUID]
+LicensePlace: TypeAlias = tuple[datetime, UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +96,26 @@ class Ruling:
 # ── licenses ────────────────────────────────────────────────────────────────────────────────
 
 
-async def stale_licenses(connection: asyncpg.Connection, after: UUID, limit: int) -> list[UUID]:
-    """Licenses that changed since their installations were judged."""
-    return [row["license_id"] for row in await connection.fetch(SQL["stale_licenses"], after, limit)]
+async def stale_licenses(
+    connection: asyncpg.Connection, before: LicensePlace, limit: int
+) -> list[LicensePlace]:
+    """Licenses that changed since their installations were judged, those that changed last first."""
+    rows = await connection.fetch(SQL["stale_licenses"], *before, limit)
+    return [(row["updated_at"], row["license_id"]) for row in rows]
 
 
 async def expired_licenses(
-    connection: asyncpg.Connection, since: datetime, until: datetime, after: ExpiryPlace, limit: int
-) -> list[ExpiryPlace]:
+    connection: asyncpg.Connection, since: datetime, until: datetime, after: LicensePlace, limit: int
+) -> list[LicensePlace]:
     """Licenses that expired after `since` and until `until`, in the order in which they did."""
     rows = await connection.fetch(SQL["expired_licenses"], since, until, *after, limit)
     return [(row["expires_at"], row["license_id"]) for row in rows]
+
+
+async def mark_expired(connection: asyncpg.Connection, license_ids: Sequence[UUID]) -> bool:
+    """Marks licenses stale; False where one of them is being changed just now, and may not be."""
+    stale: int = await connection.fetchval(SQL["mark_expired"], license_ids)
+    return stale == len(license_ids)
 
 
 async def licenses_of_keys(connection: asyncpg.Connection, hashes: Collection[bytes]) -> dict[bytes, UUID]:

@@ -39,6 +39,7 @@ async def fleet(database, connection, tmp_path, products):
 def small_batches(monkeypatch):
     """Batches so small that every test needs several."""
     monkeypatch.setattr(job, "_LICENSES", 2)
+    monkeypatch.setattr(job, "_EXPIRED", 2)
     monkeypatch.setattr(job, "_INSTALLATIONS", 3)
 
 
@@ -137,6 +138,45 @@ async def test_a_license_expires_without_anybody_touching_it(fleet, small_batche
     await fleet.copy("KEY0", of=copies[0], verdict=Verdict.EXPIRED)
     await fleet.judge()
     assert not (await fleet.row(copies[1]))["claim_mismatch"]
+
+
+async def test_what_changed_last_is_judged_first_and_a_long_queue_by_and_by(fleet, monkeypatch):
+    monkeypatch.setattr(job, "_LICENSES", 2)
+    monkeypatch.setattr(job, "_INSTALLATIONS", 3)
+    monkeypatch.setattr(job, "SHARE", timedelta(0))
+    copies = [await fleet.copy(f"KEY{number}") for number in range(7)]
+    while await fleet.connection.fetchval("SELECT bool_or(judge_again) FROM installation_facts"):
+        await fleet.judge()
+    for number in range(7):
+        await fleet.license(f"KEY{number}")
+    await fleet.judge()
+    assert await fleet.verdicts() == {"unknown_key": 5, "valid": 2}
+    assert await fleet.verdict(copies[6]) == "valid"
+    await fleet.license("KEY0", status=LicenseStatus.REVOKED)
+    await fleet.judge()
+    assert await fleet.verdict(copies[0]) == "revoked"
+    for _ in range(2):
+        await fleet.judge()
+    assert await fleet.verdicts() == {"valid": 6, "revoked": 1}
+
+
+async def test_a_license_that_expires_while_somebody_changes_it_is_seen_the_next_time(fleet, database):
+    await fleet.license(expires_at=fleet.now + HOUR)
+    one = await fleet.copy()
+    await fleet.judge()
+    fleet.passed += HOUR
+    changing = await asyncpg.connect(database)
+    try:
+        transaction = changing.transaction()
+        await transaction.start()
+        await changing.execute("UPDATE licenses SET seats = 5")
+        await asyncio.wait_for(fleet.judge(), 20)
+        await transaction.rollback()
+    finally:
+        await changing.close()
+    assert await fleet.verdict(one) == "valid"
+    await fleet.judge()
+    assert await fleet.verdict(one) == "expired"
 
 
 async def test_expiries_while_no_job_ran_are_made_up_for(fleet):

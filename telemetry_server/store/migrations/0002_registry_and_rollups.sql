@@ -126,7 +126,7 @@ CREATE INDEX licenses_of_product ON licenses (product_id, license_id);
 CREATE INDEX licenses_by_order ON licenses (order_reference);
 CREATE INDEX licenses_by_expiry ON licenses (expires_at, license_id);
 CREATE INDEX licenses_by_start ON licenses (starts_at);
-CREATE INDEX licenses_stale ON licenses (license_id) WHERE stale;
+CREATE INDEX licenses_stale ON licenses (updated_at, license_id) WHERE stale;
 COMMENT ON TABLE licenses IS
     'A row is a license of the registry; the key itself is not here. Written by imports, the API, the shop''s '
     'webhook and "telemetry-server license". Kept for ever: a license that ends is revoked, not removed.';

@@ -1,5 +1,10 @@
 -- name: stale_licenses
-SELECT license_id FROM licenses WHERE stale AND license_id > $1 ORDER BY license_id LIMIT $2;
+-- Those that changed last first, beyond the key $1, $2: one change among a million need not wait for them.
+SELECT license_id, updated_at
+FROM licenses
+WHERE stale AND (updated_at, license_id) < ($1, $2)
+ORDER BY updated_at DESC, license_id DESC
+LIMIT $3;
 
 -- name: expired_licenses
 -- Those that expired after the moment $1 and until $2, beyond the key $3, $4.
@@ -8,6 +13,15 @@ FROM licenses
 WHERE expires_at > $1 AND expires_at <= $2 AND (expires_at, license_id) > ($3, $4)
 ORDER BY expires_at, license_id
 LIMIT $5;
+
+-- name: mark_expired
+-- Gives how many of them are stale now. Whoever changes one just now is not waited for.
+WITH free AS MATERIALIZED (
+    SELECT license_id, stale FROM licenses WHERE license_id = ANY ($1::uuid[]) FOR NO KEY UPDATE SKIP LOCKED
+), marked AS (
+    UPDATE licenses AS l SET stale = true FROM free WHERE l.license_id = free.license_id AND NOT free.stale
+)
+SELECT count(*) FROM free;
 
 -- name: licenses_of_keys
 SELECT k.key_hash, k.license_id FROM license_keys AS k WHERE k.key_hash = ANY ($1::bytea[]);
