@@ -1,5 +1,6 @@
 """The verdict: its order, when it is silent rather than wrong, and what it never depends on."""
 
+import re
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import ROOT
 
 from telemetry_server.check.registry import load_registry
 from telemetry_server.enrich.verdict import Claim, judge
@@ -90,6 +92,11 @@ def test_the_table_in_the_module_names_every_verdict_in_its_order():
     lines = [line.split() for line in table.splitlines() if line.startswith("    ")]
     assert [line[0] for line in lines] == [*CAUSES, "valid"]
     assert {*CAUSES, "valid"} == set(Verdict)
+
+
+def test_the_page_for_people_has_the_same_table():
+    text = (ROOT / "docs" / "verdicts.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [*CAUSES, "valid"]
 
 
 @pytest.mark.parametrize("present", list(product([False, True], repeat=len(CAUSES))))
