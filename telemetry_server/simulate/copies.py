@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
+from ipaddress import ip_network
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from telemetry_server.model import Verdict
-from telemetry_server.simulate.deals import Deal, Story, planned, too_many_from
+from telemetry_server.enrich.verdict import UNKNOWN_SOURCE, Claim, Judgement, judge
+from telemetry_server.model import Grant, LicenseSource, Overage
+from telemetry_server.simulate.deals import FREE_ENVIRONMENTS, Deal, Story, planned, too_many_from
 from telemetry_server.simulate.dice import Weighted
 from telemetry_server.simulate.terms import Terms, moment
 from telemetry_server.simulate.world import COUNTRIES, Network, countries, networks
@@ -21,18 +23,9 @@ _PACE = Weighted((("fast", 12), ("now and then", 48), ("never", 40)))
 _ABOVE_LICENSE = ("host", "os", "runtime", "virtualization")
 _AT_HOME = 0.85
 _REBOOTS, _MOVES, _SYSTEM_UPGRADES = 0.3, 0.05, 0.03
-_GOOD = {Verdict.VALID, Verdict.TRIAL, Verdict.OVER_SEATS}
 
 Facts: TypeAlias = dict[str, Any]
 Event: TypeAlias = tuple[int, Callable[[], str]]
-
-
-class Judged(NamedTuple):
-    """What the registry says of a claim."""
-
-    verdict: Verdict
-    claim_mismatch: bool
-    source_mismatch: bool
 
 
 class State(NamedTuple):
@@ -75,14 +68,36 @@ class Copy:
         digest = self.terms.name_state(facts_json, self.network.place.encode(), key_hash or b"")
         return State(facts, facts_json, self.network, key_hash, digest)
 
-    def judged(self, at: int) -> Judged:
+    def judged(self, at: int) -> Judgement:
         """What the registry says at that time."""
-        verdict = _verdict(self.deal, self.over_at, at) if self._has_key(at) else Verdict.NO_KEY
-        known = verdict not in {Verdict.NO_KEY, Verdict.UNKNOWN_KEY}
-        return Judged(
-            verdict,
-            claim_mismatch=self._status(at) == "licensed" and verdict not in _GOOD,
-            source_mismatch=known and self._source(at) != self.deal.source,
+        claim = Claim(
+            product_id=self.terms.product_id,
+            has_key=self._has_key(at),
+            status=self._status(at),
+            source=self._source(at) or UNKNOWN_SOURCE,
+            environment=self.planned.environment,
+            address=self.address,
+            made_at=moment(at),
+        )
+        grant = self._grant(at) if claim.has_key and self.deal.has_license else None
+        return judge(claim, grant, moment(at))
+
+    def _grant(self, at: int) -> Grant:
+        """The license as it is at that time."""
+        deal = self.deal
+        too_many = self.over_at is not None and at >= self.over_at
+        return Grant(
+            product_id=self.terms.product_id,
+            status=deal.status_at(at),
+            type=deal.type,
+            source=LicenseSource(deal.source),
+            seats=deal.seats,
+            seats_used=deal.seats + too_many,
+            overage=Overage.NONE,
+            networks=tuple(ip_network(network) for network in deal.addresses),
+            free_environments=FREE_ENVIRONMENTS,
+            starts_at=moment(deal.starts_at),
+            expires_at=None if deal.expires_at is None else moment(deal.expires_at),
         )
 
     def _facts(self, at: int) -> Facts:
@@ -229,26 +244,6 @@ class Copy:
     def _digest(self, what: str) -> str:
         told = f"{self.terms.seed} {self.deal.number} {what}"
         return blake2b(told.encode(), digest_size=32).hexdigest()
-
-
-def _verdict(deal: Deal, over_at: int | None, at: int) -> Verdict:
-    """What the registry says of the deal's key at that time."""
-    happened = deal.changed_at is not None and at >= deal.changed_at
-    expired = deal.expires_at is not None and at >= deal.expires_at
-    match deal.story:
-        case Story.UNKNOWN_KEY:
-            return Verdict.UNKNOWN_KEY
-        case Story.WRONG_PLACE:
-            return Verdict.WRONG_PLACE
-        case Story.REVOKED if happened:
-            return Verdict.REVOKED
-        case Story.SUSPENDED if happened:
-            return Verdict.SUSPENDED
-        case Story.OVER_SEATS if over_at is not None and at >= over_at:
-            return Verdict.OVER_SEATS
-    if expired:
-        return Verdict.EXPIRED
-    return Verdict.TRIAL if deal.type == "trial" else Verdict.VALID
 
 
 def differences(before: State, after: State) -> Iterator[tuple[str, str | None, str | None]]:

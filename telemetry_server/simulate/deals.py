@@ -10,6 +10,7 @@ from itertools import count
 from typing import NamedTuple
 from uuid import UUID
 
+from telemetry_server.model import LicenseStatus, LicenseType
 from telemetry_server.simulate.dice import Dice, Weighted
 from telemetry_server.simulate.world import DAY, EDITIONS, SOURCES, countries, networks
 
@@ -62,10 +63,11 @@ _SEATS = Weighted(((1, 62), (2, 12), (3, 8), (5, 9), (10, 6), (25, 2.4), (100, 0
 _EDITION = Weighted(zip(EDITIONS, (38, 42, 20), strict=True))
 _SOURCE = Weighted(zip(SOURCES, (46, 22, 20, 9, 3), strict=True))
 _ENVIRONMENT = Weighted((("production", 86), ("staging", 9), ("development", 5)))
-FREE_ENVIRONMENTS = frozenset({"development", "staging"})
+FREE_ENVIRONMENTS = ("development", "staging")
 WITHOUT_LICENSE = frozenset({Story.UNLICENSED, Story.UNKNOWN_KEY})
 _COME_AND_GO = frozenset({Story.HONEST, Story.TRIAL, Story.UNLICENSED, Story.UNUSED})
 _TRIALS = frozenset({Story.TRIAL, Story.LAPSED_TRIAL})
+_BECAME = {Story.REVOKED: LicenseStatus.REVOKED, Story.SUSPENDED: LicenseStatus.SUSPENDED}
 _EARLY, _LATEST = 0.28, 0.98
 _NEW_CUSTOMERS = 0.75
 _MOST_COPIES_TOO_MANY, _MOST_COPIES_OF_A_STRAY_KEY = 60, 40
@@ -138,10 +140,15 @@ class Deal:
         return self.story not in _COME_AND_GO
 
     @property
-    def type(self) -> str:
+    def type(self) -> LicenseType:
         if self.story in _TRIALS:
-            return "trial"
-        return "subscription" if self.expires_at else "purchased"
+            return LicenseType.TRIAL
+        return LicenseType.SUBSCRIPTION if self.expires_at else LicenseType.PURCHASED
+
+    def status_at(self, moment: int) -> LicenseStatus:
+        if self.changed_at is None or moment < self.changed_at:
+            return LicenseStatus.ACTIVE
+        return _BECAME.get(self.story, LicenseStatus.ACTIVE)
 
 
 def deals(seed: int, over: Timespan) -> Iterator[Deal]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
+from telemetry_server.enrich.verdict import Judgement
 from telemetry_server.model import Life
-from telemetry_server.simulate.copies import Copy, Judged, State, differences
+from telemetry_server.simulate.copies import Copy, State, differences
 from telemetry_server.simulate.lives import Outcome, Silence, Step, life_of
 from telemetry_server.simulate.runs import Clock, Quirk, Run, quirk_of, received_numbers, runs
 from telemetry_server.simulate.terms import Terms, moment
@@ -29,7 +30,7 @@ class Piece(NamedTuple):
     heard_from: int
     heard_to: int
     state: State
-    judged: Judged
+    judged: Judgement
     address: str
     reason: str
 
@@ -129,7 +130,9 @@ def stretches(of: History) -> Iterator[rows.Stretch]:
             state=piece.state.digest,
             reason=piece.reason,
             profile=of.copy.profile,
-            **piece.judged._asdict(),
+            verdict=piece.judged.verdict,
+            claim_mismatch=piece.judged.claim_mismatch,
+            source_mismatch=piece.judged.source_mismatch,
         )
 
 
@@ -207,7 +210,6 @@ def present(of: History) -> rows.Present:
     vain = "unknown" if known is None else "none"
     virtual = {name: value or vain for name, value in (known or {}).items()}
     version = tuple(int(part) for part in service["version"].split("."))
-    verdict, claim_mismatch, source_mismatch = last.judged
     has_license = last.state.key_hash is not None and copy.deal.has_license
     return rows.Present(
         installation_id=copy.id,
@@ -228,9 +230,9 @@ def present(of: History) -> rows.Present:
         hosting=network.kind != "telecom",
         license_key_hash=last.state.key_hash,
         license_id=copy.deal.license_id if has_license else None,
-        verdict=verdict,
-        claim_mismatch=claim_mismatch,
-        source_mismatch=source_mismatch,
+        verdict=last.judged.verdict,
+        claim_mismatch=last.judged.claim_mismatch,
+        source_mismatch=last.judged.source_mismatch,
         judged_at=moment(last.heard_from),
         judge_again=False,
         counted_key_hash=last.state.key_hash,

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import blake2b, sha256
+from functools import partial
+from hashlib import blake2b
 from typing import Any, Protocol
 from uuid import UUID, uuid5
 
@@ -79,7 +80,7 @@ async def make_fleet(connection: Any, keyring: Keyring, order: Order, progress: 
         await _clear(connection, product, order)
         others = await store.other_products(connection, product.id)
         elsewhere: dict[UUID, HashOfKey] = {
-            other: hash_of_key(keyring, slug) for other, slug in others.items()
+            other: partial(keyring.hash_of_key, slug) for other, slug in others.items()
         }
         fleet = Fleet(terms, product.slug, order.installations, elsewhere)
         await store.make_room(connection)
@@ -145,20 +146,11 @@ def _terms(keyring: Keyring, order: Order) -> tuple[Terms, Product]:
             lost_after=product.lost_after_seconds * 1000,
             new_for=product.new_for_seconds * 1000,
             releases=releases(over.begin, over.end),
-            hash_of_key=hash_of_key(keyring, slug),
+            hash_of_key=partial(keyring.hash_of_key, slug),
             name_state=keyring.state_digest,
         ),
         product,
     )
-
-
-def hash_of_key(keyring: Keyring, slug: str) -> HashOfKey:
-    """What is kept of a license key in pings of the product of that slug."""
-
-    def hashed(key: str) -> bytes:
-        return keyring.license_key_hash(sha256(f"license\n{slug}\n{key}".encode()).hexdigest())
-
-    return hashed
 
 
 def _seed_of(slug: str, seed: int) -> int:

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import orjson
 
-from telemetry_server.simulate.deals import Deal, Story, customer_of
+from telemetry_server.model import LicenseStatus
+from telemetry_server.simulate.deals import Deal, customer_of
 from telemetry_server.simulate.dice import Dice
 from telemetry_server.simulate.terms import Terms, moment
 from telemetry_server.simulate.world import DAY
@@ -41,14 +42,15 @@ def _customer_since(number: int, terms: Terms) -> int:
 
 
 def license_row(deal: Deal, seats_used: int, slug: str, terms: Terms) -> rows.License:
-    changed_at = deal.changed_at if _status(deal) != "active" and deal.changed_at else deal.starts_at
+    status = deal.status_at(terms.over.end)
+    changed_at = deal.starts_at if status is LicenseStatus.ACTIVE else deal.changed_at or deal.starts_at
     return rows.License(
         license_id=deal.license_id,
         product_id=terms.product_id,
         customer_id=customer_id(customer_of(terms.seed, deal.number), terms),
         key_hash=terms.hash_of_key(terms.key_of(deal)),
         key_hint=terms.key_of(deal)[-4:],
-        status=_status(deal),
+        status=status,
         type=deal.type,
         source=deal.source,
         source_detail=deal.source_detail,
@@ -76,8 +78,9 @@ def license_keys(deal: Deal, terms: Terms, elsewhere: Mapping[UUID, HashOfKey]) 
 def registry_changes(deal: Deal, terms: Terms) -> Iterator[rows.RegistryChange]:
     made = {"status": "active", "type": deal.type, "seats": deal.seats, "edition": deal.edition}
     yield _change(deal, terms, deal.starts_at, None, made)
-    if _status(deal) != "active" and deal.changed_at:
-        yield _change(deal, terms, deal.changed_at, {"status": "active"}, {"status": _status(deal)})
+    status = deal.status_at(terms.over.end)
+    if status is not LicenseStatus.ACTIVE and deal.changed_at:
+        yield _change(deal, terms, deal.changed_at, {"status": "active"}, {"status": status})
 
 
 def _change(
@@ -88,10 +91,6 @@ def _change(
     return rows.RegistryChange(
         *(change_id, moment(at), "license", str(deal.license_id), ACTOR, REASON, told, _json(after))
     )
-
-
-def _status(deal: Deal) -> str:
-    return {Story.REVOKED: "revoked", Story.SUSPENDED: "suspended"}.get(deal.story, "active")
 
 
 def _json(document: dict[str, Any]) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
+from telemetry_server.model import ProductId
 from telemetry_server.simulate.deals import Deal, Timespan
 from telemetry_server.simulate.world import Release
 
@@ -20,7 +20,7 @@ class Terms:
     """
 
     seed: int
-    product_id: UUID
+    product_id: ProductId
     keys: str
     over: Timespan
     interval: int

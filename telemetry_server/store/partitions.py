@@ -19,6 +19,7 @@ MONTHS_AHEAD = 3
 _WAIT_A_MOMENT = "SET LOCAL lock_timeout = '1s'"
 _ATTEMPTS = 600
 _BOUNDS = "within_the_month"
+_HOUR_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,12 @@ async def stray_count(connection: asyncpg.Connection) -> int:
     return sum((await strays(connection)).values())
 
 
+async def _strays(connection: asyncpg.Connection, parted: Parted) -> dict[date, int]:
+    return dict(await connection.fetch(SQL[f"stray_{parted.table}"]))
+
+
 async def fill_first(connection: asyncpg.Connection, month: date) -> str:
-    """A table for pings of a month without a partition; gives its name. `attach` it when it is full.
+    """A table for the pings of a month that has no partition yet; gives its name. `attach` it when full.
 
     Nobody sees it before, and it has no index yet: that is made faster from all its rows at once.
     """
@@ -131,10 +136,11 @@ async def attach(connection: asyncpg.Connection, month: date) -> None:
     Raises Unavailable.
     """
     name = PINGS.name(month)
-    await connection.execute(
-        f'ALTER TABLE "{name}" ADD PRIMARY KEY (received_at, installation_id, sequence)', timeout=3600
-    )
-    await connection.execute(f'CREATE INDEX ON "{name}" (installation_id, sequence)', timeout=3600)
+    for [definition] in await connection.fetch(SQL["keys_of_pings"]):
+        await connection.execute(f'ALTER TABLE "{name}" ADD {definition}', timeout=_HOUR_SECONDS)
+    for [definition] in await connection.fetch(SQL["indexes_of_pings"]):
+        _, using, columns = definition.partition(" USING ")
+        await connection.execute(f'CREATE INDEX ON "{name}"{using}{columns}', timeout=_HOUR_SECONDS)
     for _ in range(_ATTEMPTS):
         with suppress(asyncpg.LockNotAvailableError):
             async with connection.transaction():
@@ -145,18 +151,13 @@ async def attach(connection: asyncpg.Connection, month: date) -> None:
     raise Unavailable(f"Somebody reads the pings all the time; the month {month:%Y-%m} could not be added.")
 
 
-async def _strays(connection: asyncpg.Connection, parted: Parted) -> dict[date, int]:
-    return dict(await connection.fetch(SQL[f"stray_{parted.table}"]))
-
-
 async def _make(connection: asyncpg.Connection, parted: Parted, month: date) -> None:
     """One transaction: a month with rows in the default partition cannot be attached beside them."""
+    table, name = parted.table, parted.name(month)
     async with connection.transaction():
         await connection.execute(_WAIT_A_MOMENT)
-        await connection.execute(f"LOCK TABLE {parted.table} IN SHARE UPDATE EXCLUSIVE MODE")
-        await connection.execute(
-            f'CREATE TABLE "{parted.name(month)}" (LIKE {parted.table} INCLUDING CONSTRAINTS)'
-        )
+        await connection.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+        await connection.execute(f'CREATE TABLE "{name}" (LIKE {table} INCLUDING CONSTRAINTS)')
         await _attach(connection, parted, month)
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from telemetry_server.errors import OperatorError
-from telemetry_server.model import Life, Product, ProductId, Verdict
+from telemetry_server.model import LicenseStatus, LicenseType, Life, Product, ProductId, Verdict
 from telemetry_server.store.partitions import attach, fill_first, partition_months
 from telemetry_server.store.queries import load
 from telemetry_server.store.simulated_rows import TABLES, Row
@@ -183,4 +183,6 @@ _AS_TEXT: Mapping[type, Callable[[Any], str]] = {
     tuple: _array,
     Verdict: str,
     Life: str,
+    LicenseStatus: str,
+    LicenseType: str,
 }

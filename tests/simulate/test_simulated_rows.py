@@ -2,15 +2,20 @@
 
 from itertools import islice
 
+import asyncpg
 import orjson
 from orders import ORDER
 from places import ROOT
 
 from telemetry_server.check.ping import PingReader
 from telemetry_server.check.registry import load_registry
+from telemetry_server.enrich.lives import Schedule, lives
+from telemetry_server.model import Life
+from telemetry_server.rollup.judging import judge_installations
+from telemetry_server.rollup.lives import watch_deadlines
 from telemetry_server.simulate.copies import Copy
 from telemetry_server.simulate.deals import Story, deal, deals
-from telemetry_server.simulate.making import _terms, hash_of_key
+from telemetry_server.simulate.making import _terms
 
 IDENTITY = {
     "ping_id": "019ab6ef-f2a0-7c44-8d53-1b6a0f4e7c90",
@@ -278,8 +283,8 @@ async def test_a_documented_key_has_the_hash_it_has_at_ingest(fleet, look):
         for row in await look("SELECT key_hash, slug FROM license_keys JOIN products USING (product_id)")
     }
     for slug in ("demo-suite", "billing"):
-        assert known[hash_of_key(fleet.keyring, slug)("SIM-demo-suite-7-000000")] == slug
-    assert hash_of_key(fleet.keyring, "demo-suite")("NIL-demo-suite-7-000007") not in known
+        assert known[fleet.keyring.hash_of_key(slug, "SIM-demo-suite-7-000000")] == slug
+    assert fleet.keyring.hash_of_key("demo-suite", "NIL-demo-suite-7-000007") not in known
 
 
 async def test_nothing_points_at_anybody(look):
@@ -317,3 +322,57 @@ async def test_no_month_is_unlike_the_others_afterwards(look):
 
 def test_each_story_is_told_by_a_small_fleet_already():
     assert {one.story for one in islice(deals(1, ORDER.over), len(Story))} == set(Story)
+
+
+async def test_the_jobs_find_everything_as_they_would_have_left_it(fleet):
+    """Judged anew, and watched at the very end, nothing changes."""
+    connection = await asyncpg.connect(fleet.dsn)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        now = fleet.made.ends_at
+        await connection.execute("UPDATE installation_facts SET judge_again = true")
+        await connection.execute("UPDATE licenses SET stale = true")
+        queries = (
+            "SELECT * FROM changes ORDER BY installation_id, changed_at, sequence, field",
+            "SELECT license_id, seats_used FROM licenses ORDER BY license_id",
+            """SELECT installation_id, verdict, claim_mismatch, source_mismatch, license_id, counted_key_hash, life, life_since, due_at
+               FROM installation_facts ORDER BY installation_id""",
+        )
+        before = [await connection.fetch(query) for query in queries]
+        await judge_installations(connection, now)
+        await watch_deadlines(connection, now)
+        assert [await connection.fetch(query) for query in queries] == before
+        assert await connection.fetch("SELECT FROM installation_facts WHERE judge_again") == []
+    finally:
+        await transaction.rollback()
+        await connection.close()
+
+
+async def test_lives_are_those_of_the_schedule_ping_by_ping(fleet, look):
+    """By the pure function that the job and the writer go by, over the pings as they came."""
+    schedule, told = Schedule.of(fleet.made.product), {}
+    for row in await look("SELECT * FROM changes WHERE field = 'life' ORDER BY installation_id, changed_at"):
+        told.setdefault(row["installation_id"], []).append(
+            (row["changed_at"], row["before"], row["after"], row["sequence"])
+        )
+    uploads = await look("""
+        SELECT installation_id, array_agg(received_at ORDER BY received_at) AS moments, array_agg(last ORDER BY received_at) AS numbers
+        FROM (SELECT installation_id, received_at, max(sequence) AS last FROM pings GROUP BY 1, 2) AS upload GROUP BY 1
+    """)
+    for installation_id, moments, numbers in uploads:
+        assert steps_of(moments, numbers, schedule, fleet.made.ends_at) == told.get(installation_id, [])
+
+
+def steps_of(moments, numbers, schedule, end):
+    life, since, found = Life.NEW, moments[0], []
+    for moment, number, until in zip(moments, numbers, [*moments[1:], end], strict=True):
+        if life in {Life.LATE, Life.LOST}:
+            back = Life.ACTIVE if life is Life.LATE else Life.RETURNED
+            found.append((moment, life, back, number))
+            life, since = back, moment
+        for step in lives(life, since, moments[0], moment, schedule=schedule, now=until):
+            if step.since < until or until == end:
+                found.append((step.since, life, step.life, number))
+                life, since = step
+    return found

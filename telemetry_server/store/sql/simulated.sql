@@ -126,8 +126,8 @@ RETURNING xmax = 0 AS is_new;
 INSERT INTO ingest_counts (day, product_id, outcome, count) VALUES ($1, $2, $3, $4);
 
 -- name: look_back
--- The roll-ups see the pings from $1 on once more.
-UPDATE rollup_marks SET reached_at = least(reached_at, $1) WHERE name LIKE 'roll up %';
+-- The roll-ups see the pings from $1 on once more; what they count anew has them count the rest.
+UPDATE rollup_marks SET reached_at = least(reached_at, $1) WHERE name = 'roll up pings';
 
 -- name: other_products
 SELECT product_id, slug FROM products WHERE product_id <> $1 ORDER BY slug;
