@@ -75,6 +75,7 @@ class LicenseBook:
         self._young: dict[bytes, Grant | None] = {}
         self._old: dict[bytes, Grant | None] = {}
         self._young_until = 0.0
+        self._empty_until = 0.0
         self._next: _Round | None = None
         self._asking = asyncio.Lock()
 
@@ -88,7 +89,10 @@ class LicenseBook:
 
     def find(self, key_hash: bytes) -> Grant | Unknown | None:
         """What the license of the key grants; None: no license has it; UNKNOWN_YET: `load` it first."""
-        if self._clock() >= self._young_until:
+        now = self._clock()
+        if now < self._empty_until:
+            return None
+        if now >= self._young_until:
             self._age()
         found = self._young.get(key_hash, UNKNOWN_YET)
         return self._old.get(key_hash, UNKNOWN_YET) if found is UNKNOWN_YET else found
@@ -154,7 +158,11 @@ class LicenseBook:
             this.over.set()
 
     async def _look_up(self, hashes: list[bytes]) -> None:
-        found = {row["key_hash"]: grant_of(row) for row in await self._rows(hashes)}
+        asked_at, rows = self._clock(), await self._rows(hashes)
+        if [row["key_hash"] for row in rows] == [None]:  # there is no license at all: nothing to ask for
+            self._empty_until = asked_at + _GENERATION_SECONDS
+            return
+        found = {row["key_hash"]: grant_of(row) for row in rows}
         for key_hash in hashes:
             if len(self._young) >= self._most_young:
                 self._age()

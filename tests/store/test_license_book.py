@@ -95,7 +95,8 @@ def clock():
 
 
 @pytest.fixture
-async def book(gate, clock):
+async def book(gate, clock, keep):
+    await keep("SOME-KEY-0000")  # without any license the book asks for none
     async with LicenseBook(gate.connect, most_keys=100, clock=clock) as book:
         yield book
 
@@ -268,3 +269,15 @@ async def test_no_more_waits_than_memory_allows(gate):
 
 async def _wait(book, upload):
     await book.know(upload)
+
+
+async def test_while_there_is_no_license_at_all_nobody_is_asked_for_long(gate, clock, keep):
+    async with LicenseBook(gate.connect, clock=clock) as book:
+        assert book.find(stranger()) is UNKNOWN_YET
+        await book.load([stranger()])
+        assert [book.find(stranger(n)) for n in range(3)] == [None] * 3
+        [key] = await keep("KEY")
+        clock.now += 13
+        assert book.find(key) is UNKNOWN_YET
+        await book.load([key])
+        assert book.find(key).status == "active"
