@@ -255,7 +255,8 @@ async def test_an_upload_waits_only_for_what_is_not_known(book):
     assert book.know(one) is None
 
 
-async def test_no_more_waits_than_memory_allows(gate):
+async def test_no_more_waits_than_memory_allows(gate, keep):
+    await keep("SOME-KEY-0000")
     gate.open.clear()
     async with LicenseBook(gate.connect, most_bytes=100) as book:
         waiting = asyncio.create_task(_wait(book, arrival(stranger(1), size=60)))
