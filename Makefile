@@ -1,6 +1,7 @@
 # make run    the server, with a PostgreSQL of its own, on http://127.0.0.1:8080
 # make test   every test · make check  what CI runs: style, types, directions, tests
 # make bench  ratios measured in one run, written to bench/RESULTS.md
+# make bench-scale  a million installations, made up: half an hour or more, and 40 GB in TMPDIR
 # make fields what is written from telemetry_server/fields.toml
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ LISTEN ?= 127.0.0.1:8080
 # PostgreSQL runs as another user when we are root, and that user has to reach its data.
 DATA   ?= $(shell [ "$$(id -u)" != 0 ] || runuser -u nobody -- test -x . && echo data || echo /var/lib/license-telemetry)
 
-.PHONY: run test check lint bench fields clean
+.PHONY: run test check lint bench bench-scale fields clean
 
 run: $(VENV)/run
 	@$(BIN)/telemetry-server serve --data "$(DATA)" --listen "$(LISTEN)" --product "My product" || [ $$? = 130 ]
@@ -32,6 +33,10 @@ lint: $(VENV)/check
 bench: $(VENV)/test
 	deploy/install-tools wrk
 	$(BIN)/python -m bench
+
+bench-scale: $(VENV)/test
+	deploy/install-tools wrk
+	$(BIN)/python -m bench.scale $(ARGS)
 
 fields: $(VENV)/test
 	UPDATE=1 $(BIN)/python -m pytest -q tests/house/test_published_fields.py

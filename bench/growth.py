@@ -1,0 +1,154 @@
+"""What was measured at size, as text: tables, whether what was aimed at was reached, what dominates."""
+
+import math
+
+from rich.console import Console
+from rich.markdown import Markdown
+
+from bench import results
+from bench.beside import median_ratio
+from bench.questions import AIM_DAY_SECONDS, AIM_EXPORT_ROWS, AIM_INGEST, AIM_MS
+
+GIB = 2**30
+
+
+def show(measured):
+    Console().print(Markdown(text("", measured)))
+
+
+def text(command, measured):
+    """The section of RESULTS.md; the last of `measured` is the largest."""
+    largest = measured[-1]
+    head = (
+        f"## At size\n\n`{command}`\n\n{results.machine()}\n\nThe fleet is made up (`telemetry-server simulate`). "
+        "Client, server and PostgreSQL (the embedded one, with its own settings) share the cores. One connection "
+        "asks, one question after the other, 40 times each with different values, after three times that do not "
+        "count."
+    )
+    parts = [
+        head,
+        aims(largest),
+        f"### Growth\n\n{curve(measured)}\n\n{dominant(measured)}",
+        f"### Each question, at {largest.installations:,} installations\n\n{questions(largest)}",
+        f"### Exports, at {largest.installations:,} installations\n\n{exports(largest)}",
+        f"### On disk, at {largest.installations:,} installations\n\n{disk(largest)}",
+    ]
+    return "\n\n".join(parts)
+
+
+def aims(found):
+    worst = max(there(found), key=lambda asked: asked.p95)
+    slow = [asked for asked in there(found) if not asked.p95 < AIM_MS or asked.refused]
+    day = sum(found.day_seconds.values())
+    rate = min(filter(None, found.rows_a_second.values()), default=math.nan)
+    ratio = median_ratio(found.ingest)
+    pairs = ", ".join(f"{beside:,.0f} of {alone:,.0f}" for alone, beside in found.ingest)
+    rows = [
+        (
+            "slowest question, p95",
+            f"{worst.p95:.0f} ms ({worst.name}); {len(slow)} of {len(there(found))} miss the aim",
+            f"< {AIM_MS} ms",
+            not slow,
+        ),
+        (
+            f"roll-up of a day of {found.pings_of_day:,} pings",
+            f"{day:.1f} s (" + ", ".join(f"{job} {s:.1f}" for job, s in found.day_seconds.items()) + ")",
+            f"< {AIM_DAY_SECONDS} s",
+            bool(found.day_seconds) and day < AIM_DAY_SECONDS,
+        ),
+        (
+            "slowest export",
+            f"{rate:,.0f} rows a second",
+            f"> {AIM_EXPORT_ROWS:,}",
+            rate > AIM_EXPORT_ROWS,
+        ),
+        (
+            "ingest beside roll-ups, of ingest alone",
+            f"{ratio:.2f} [{pairs} a second; the roll-ups ran {found.roll_ups_beside} times]",
+            f"≥ {AIM_INGEST}",
+            ratio >= AIM_INGEST,
+        ),
+    ]
+    return table(
+        ("measured", "figure", "aim", "reached"), [(*row[:3], "yes" if row[3] else "no") for row in rows]
+    )
+
+
+def curve(measured):
+    """A column for each size."""
+    heads = ("", *(f"{found.installations:,}" for found in measured))
+    lines = [
+        ("pings", *(f"{found.pings:,}" for found in measured)),
+        ("load of the machine before", *(f"{found.load_before:.1f}" for found in measured)),
+        ("simulate, s", *(f"{found.simulate_seconds:.0f}" for found in measured)),
+        ("on disk, GiB", *(f"{sum(found.bytes_by_table.values()) / GIB:.1f}" for found in measured)),
+        ("roll-up of all days, s", *(f"{sum(found.roll_up_seconds.values()):.0f}" for found in measured)),
+        ("roll-up of a day, s", *(f"{sum(found.day_seconds.values()):.1f}" for found in measured)),
+        ("ingest beside roll-ups, of alone", *(f"{median_ratio(found.ingest):.2f}" for found in measured)),
+    ]
+    slowest = sorted(there(measured[-1]), key=lambda asked: -asked.p95)[:8]
+    for asked in slowest:
+        each = [next(other for other in found.asked if other.name == asked.name) for found in measured]
+        lines.append((f"{asked.name}, p95 ms", *(f"{other.p95:.0f}" for other in each)))
+    return table(heads, lines)
+
+
+def dominant(measured):
+    """In words: what is slowest, what grows most, what fills the disk."""
+    small, large = measured[0], measured[-1]
+    worst = max(there(large), key=lambda asked: asked.p95)
+    biggest, size = next(iter(large.bytes_by_table.items()))
+    said = [
+        f"Slowest is “{worst.name}” with {worst.p95:.0f} ms.",
+        f"{size / sum(large.bytes_by_table.values()):.0%} of the disk is {biggest}.",
+    ]
+    if large.roll_up_seconds:
+        job, seconds = max(large.roll_up_seconds.items(), key=lambda item: item[1])
+        said.append(f"Of the roll-up of all days, “{job}” takes {seconds:.0f} s.")
+    before = {asked.name: asked for asked in there(small)}
+    grown = [(asked.p95 / before[asked.name].p95, asked) for asked in there(large) if asked.name in before]
+    if large is not small and grown:
+        times = large.installations / small.installations
+        factor, asked = max(grown, key=lambda pair: pair[0])
+        flat = sum(factor < 2 for factor, _ in grown)
+        said.append(
+            f"From {small.installations:,} to {large.installations:,} installations (×{times:.0f}), “{asked.name}” grows "
+            f"most: ×{factor:.1f} (n^{math.log(factor) / math.log(times):.2f}); {flat} of {len(grown)} questions less "
+            "than ×2."
+        )
+    return " ".join(said)
+
+
+def questions(found):
+    rows = []
+    for asked in found.asked:
+        if not asked.is_there:
+            rows.append((asked.name, "not there", "", ""))
+            continue
+        refused = ", ".join(f"{count} × {status}" for status, count in asked.refused.items())
+        rows.append((asked.name, f"{asked.p50:.1f}", f"{asked.p95:.1f}", refused))
+    return table(("question", "p50 ms", "p95 ms", "refused"), rows)
+
+
+def exports(found):
+    rows = [(name, f"{rate:,.0f}" if rate else "not there") for name, rate in found.rows_a_second.items()]
+    return table(("export", "rows a second"), rows)
+
+
+def disk(found):
+    whole = sum(found.bytes_by_table.values())
+    rows = [
+        (name, f"{size / GIB:.2f}", f"{size / whole:.0%}")
+        for name, size in found.bytes_by_table.items()
+        if size > whole / 1000
+    ]
+    return table(("table, with its indexes", "GiB", "share"), rows)
+
+
+def there(found):
+    return [asked for asked in found.asked if asked.milliseconds]
+
+
+def table(heads, rows):
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

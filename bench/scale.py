@@ -1,0 +1,257 @@
+"""make bench-scale: a made-up fleet of a million, its roll-ups, all that is asked of it, exports, ingest.
+
+    python -m bench.scale --installations 1000000 --pings 30000000
+
+Made three times, a tenth, three tenths and the whole, so that the growth can be seen; the last one needs
+40 GB in TMPDIR.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import asyncpg
+
+from bench import growth, results
+from bench.asking import Program, ask, stream
+from bench.beside import ingest_beside_roll_ups
+from bench.questions import EXPORTS, QUESTIONS, ROLL_UPS, STREAMS
+from bench.servers import free_port, make_places, telemetry_server
+
+PRODUCT, SLUG, DAYS = "Made up", "made-up", 90
+SHARES = (0.1, 0.3, 1)
+_NO_SUCH_JOB = "There is no job"
+
+
+@dataclass
+class Measured:
+    """What was measured on a fleet of one size."""
+
+    installations: int
+    pings: int = 0
+    simulate_seconds: float = 0
+    bytes_by_table: dict = field(default_factory=dict)
+    roll_up_seconds: dict = field(default_factory=dict)
+    day_seconds: dict = field(default_factory=dict)
+    pings_of_day: int = 0
+    asked: list = field(default_factory=list)
+    rows_a_second: dict = field(default_factory=dict)
+    load_before: float = 0
+    ingest: list = field(default_factory=list)
+    roll_ups_beside: int = 0
+
+
+def main():
+    options = arguments()
+    os.environ["TELEMETRY_JOBS"] = "false"  # nothing runs by itself: each job has its turn
+    measured = []
+    for installations in options.sizes:
+        pings = options.pings * installations // options.installations
+        with tempfile.TemporaryDirectory(prefix="bench-") as home:
+            Path(home).chmod(0o755)
+            measured.append(measure(Path(home, "data"), installations, pings))
+        command = f"python -m bench.scale --installations {options.installations} --pings {options.pings}"
+        results.write("scale", growth.text(command, measured))
+    growth.show(measured)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Measures at size; writes its section of bench/RESULTS.md.")
+    parser.add_argument("--installations", type=int, default=1_000_000)
+    parser.add_argument("--pings", type=int, default=30_000_000)
+    parser.add_argument("--sizes", help="other sizes than a tenth, three tenths and the whole, by comma")
+    options = parser.parse_args()
+    sizes = options.sizes.split(",") if options.sizes else [options.installations * share for share in SHARES]
+    options.sizes = [int(size) for size in sizes]
+    return options
+
+
+def measure(data, installations, pings):
+    make_places(data / "geoip")
+    port, found = free_port(), Measured(installations, load_before=os.getloadavg()[0])
+    with telemetry_server(data, port, 1):
+        with told(f"simulate {installations:,} installations") as watch:
+            made = json.loads(
+                run(data, "simulate", "--product", PRODUCT, *size(installations, pings), "--json")
+            )
+        found.simulate_seconds, found.pings = watch.seconds, made["pings"]
+        roll_up(data, found, datetime.fromisoformat(made["ends_at"]))
+        found.bytes_by_table = sizes(data)
+        look(data, port, found)
+    found.ingest, found.roll_ups_beside = ingest_beside_roll_ups(data, dsn(data))
+    return found
+
+
+def size(installations, pings):
+    return "--installations", str(installations), "--pings", str(pings), "--days", str(DAYS)
+
+
+# ── roll-ups ────────────────────────────────────────────────────────────────────────────────
+
+
+def roll_up(data, found, ends_at):
+    """All the days, as after an upgrade; then the last day once more, as every day."""
+    sql(data, "VACUUM (ANALYZE)")
+    found.roll_up_seconds = run_roll_ups(data)
+    sql(data, "VACUUM (ANALYZE)")
+    begin = ends_at - timedelta(days=1)
+    [[found.pings_of_day]] = sql(data, "SELECT count(*) FROM pings WHERE received_at >= $1", begin)
+    sql(data, "UPDATE rollup_marks SET reached_at = $1 WHERE name = 'roll up pings'", begin)
+    found.day_seconds = run_roll_ups(data)
+
+
+def run_roll_ups(data):
+    """Seconds by job; a day that changed just now does not wait until it is worth the while."""
+    seconds = {}
+    for job in ROLL_UPS:
+        sql(data, "UPDATE days_due SET due_since = due_since - interval '1 hour'")
+        with told(job) as watch:
+            is_there = run(data, "run", job) is not None
+        if is_there:
+            seconds[job] = watch.seconds
+    return seconds
+
+
+# ── questions and exports ───────────────────────────────────────────────────────────────────
+
+
+def look(data, port, found):
+    values = asyncio.run(values_of(dsn(data)))
+    program = Program(port, run(data, "token", "create", "--role", "admin").strip())
+    with told(f"{len(QUESTIONS)} questions"):
+        found.asked = [ask(program, question, values) for question in QUESTIONS]
+    for name, wanted in EXPORTS:
+        found.rows_a_second[name] = export(data, [part.format_map(first(values)) for part in wanted])
+    for question in STREAMS:
+        found.rows_a_second[question.name] = stream(program, question, values)
+
+
+def export(data, wanted):
+    """Rows a second of the command, its start included; the rows go nowhere."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        command(data, "export", *wanted),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return int(done.stderr.split()[-3]) / (time.perf_counter() - started)
+
+
+def first(values):
+    return {name: many[0] for name, many in values.items() if many}
+
+
+async def values_of(address):
+    """What the braces of questions are filled in with: many of each, so that no two requests are alike."""
+    connection = await asyncpg.connect(address)
+    try:
+        found = {
+            name: [str(row[0]) for row in await connection.fetch(query)] for name, query in VALUES.items()
+        }
+        last = await connection.fetchval("SELECT max(received_at) FROM pings")
+    finally:
+        await connection.close()
+    days = [(last - timedelta(days=number)) for number in range(60)]
+    return found | {
+        "product": [SLUG],
+        "range": ["24h", "7d", "30d", "90d"],
+        "step": ["day", "week", "month"],
+        "limit": [str(number) for number in range(20, 60)],
+        "moment": [moment.isoformat().replace("+00:00", "Z") for moment in days],
+        "day_90": [f"{moment - timedelta(days=89):%Y-%m-%d}" for moment in days[:7]],
+        "last_day": [f"{last:%Y-%m-%d}"],
+        "last_day_begins": [(last - timedelta(days=1)).isoformat()],
+        "bad_verdict": ["unknown_key", "expired", "revoked", "over_seats"],
+        "changed_field": ["service.version", "verdict", "life", "place.country"],
+    }
+
+
+_OF_FACTS = "SELECT {0} FROM installation_facts GROUP BY 1 ORDER BY count(*) {1}, 1 LIMIT 50"
+VALUES = {
+    "installation": "SELECT installation_id FROM installation_facts ORDER BY md5(installation_id::text) LIMIT 100",
+    "license": "SELECT license_id FROM licenses ORDER BY md5(license_id::text) LIMIT 100",
+    "customer": "SELECT customer_id FROM customers ORDER BY md5(customer_id::text) LIMIT 100",
+    "common_country": "SELECT country FROM installation_facts GROUP BY 1 ORDER BY count(*) DESC LIMIT 4",
+    "country": _OF_FACTS.format("country", "DESC"),
+    "rare_asn": _OF_FACTS.format("asn", "ASC"),
+    "version": "SELECT DISTINCT version FROM installation_facts WHERE version LIKE '7.%' ORDER BY 1",
+    "feature": "SELECT DISTINCT feature FROM feature_days ORDER BY 1 LIMIT 50",
+}
+
+
+# ── the server's command and its database ───────────────────────────────────────────────────
+
+
+def command(data, *words):
+    return [sys.executable, "-m", "telemetry_server", *words, "--data", str(data)]
+
+
+def run(data, *words):
+    """What the command printed; None where it says that there is no such job."""
+    done = subprocess.run(command(data, *words), capture_output=True, text=True, check=False)
+    if _NO_SUCH_JOB in done.stderr:
+        print(f"not there: {' '.join(words)}", flush=True)
+        return None
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}: {done.stderr}")
+    return done.stdout
+
+
+def dsn(data):
+    return f"postgresql://telemetry@/telemetry?host={data}/run"
+
+
+def sql(data, statement, *values):
+    async def ask():
+        connection = await asyncpg.connect(dsn(data))
+        try:
+            return await connection.fetch(statement, *values, timeout=3600)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def sizes(data):
+    """Bytes by table, indexes and partitions included, the largest first."""
+    rows = sql(
+        data,
+        """
+        SELECT coalesce(parent.relname, c.relname) AS name, sum(pg_total_relation_size(c.oid))::bigint AS bytes
+        FROM pg_class AS c
+        LEFT JOIN pg_inherits AS h ON h.inhrelid = c.oid
+        LEFT JOIN pg_class AS parent ON parent.oid = h.inhparent
+        WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+        GROUP BY 1 ORDER BY 2 DESC
+        """,
+    )
+    return {row["name"]: row["bytes"] for row in rows}
+
+
+class Watch:
+    """How long a block took."""
+
+    seconds = 0.0
+
+
+@contextmanager
+def told(what):
+    watch, started = Watch(), time.perf_counter()
+    yield watch
+    watch.seconds = time.perf_counter() - started
+    print(f"{what}: {watch.seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
