@@ -465,7 +465,7 @@ CREATE INDEX installation_days_history ON installation_days (installation_id, da
 COMMENT ON TABLE installation_days IS
     'A row is an installation on a day (UTC, by its own clock unless that is far off): its last state and '
     'verdict of the day, its pings, what its counters add up to. Written by the job "roll up pings", which '
-    'replaces it. A partition is a month; dropped when the retention of pings is over.';
+    'replaces it. A partition is a month; dropped when the retention of pings, and of counters, is over.';
 
 CREATE TABLE installation_days_default PARTITION OF installation_days DEFAULT;
 COMMENT ON TABLE installation_days_default IS 'As pings_default.';

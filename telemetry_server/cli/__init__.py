@@ -31,6 +31,7 @@ COMMANDS = {
     "geoip": ("geoip:geoip", "Country, city and network operator of addresses."),
     "run": ("run:run", "Run a background JOB now, e.g.: telemetry-server run make partitions"),
     "simulate": ("simulate:simulate", "Make up a product with a fleet, to look at and to measure with."),
+    "rollup": ("rollup:rollup", "The counts made of the pings."),
     "doctor": ("doctor:doctor", "Check everything, and say what to do."),
     "config": ("config:config", "The settings in force."),
     "keyring": ("keyring:keyring", "The master keys, which live outside the database."),

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from telemetry_server.check.registry import load_registry
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
 from telemetry_server.settings import PREFIX, Settings
@@ -28,12 +29,15 @@ def show(invocation: Invocation, as_json: bool) -> None:
     """Show every setting, its value and where that comes from; secrets are left out."""
     settings = invocation.settings()
     rows = [_row(field, settings, invocation.options) for field in dataclasses.fields(Settings)]
+    retention = load_registry().keeping(settings.retention_days).retention
     if as_json:
-        print_json({"settings": rows, "database": _database(settings)})
+        days = {name: kept.days for name, kept in retention.items()}
+        print_json({"settings": rows, "retention": days, "database": _database(settings)})
         return
     columns = ("setting", "value", "from", "meaning")
     print_table(columns, ([row["name"], row["value"], row["source"], row["text"]] for row in rows))
-    click.echo(f"\ndatabase: {_database(settings)}")
+    click.echo(f"\nretention: {', '.join(f'{name} {kept}' for name, kept in retention.items())}")
+    click.echo(f"database: {_database(settings)}")
 
 
 def _row(field: Any, settings: Settings, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ before the slice's end; those received later, of whatever day they are, are in a
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from telemetry_server.check.registry import Registry
 from telemetry_server.rollup.retention import open_days
@@ -26,15 +26,26 @@ Run: TypeAlias = Callable[[Any, datetime], Awaitable[str]]
 def roll_up_pings(registry: Registry, slice_pings: int = SLICE_PINGS) -> Run:
     async def run(connection: Any, now: datetime) -> str:
         days = await open_days(connection, registry, now.date())
-        since = await _first(connection, now)
+        mark = await _first_mark(connection)
+        since = now if mark is None else _before(mark, now)
         pings = changed = 0
-        while since < now:
+        while mark is not None and since < now:
             part = await next_slice(connection, since, now, slice_pings, days)
-            changed += await _roll_up(connection, part, days, now)
-            pings, since = pings + part.pings, part.until
+            rolled_up = await _roll_up(connection, part, days, now, mark)
+            mark = rolled_up.mark
+            since = _before(mark, now) if rolled_up.moved else part.until
+            changed, pings = changed + rolled_up.changed, pings + part.pings
         return f"looked at {pings} pings, counted {changed} days of installations anew"
 
     return run
+
+
+class _RolledUp(NamedTuple):
+    """Where the mark is now, and whether it was another than expected, so that nothing was counted."""
+
+    mark: datetime
+    moved: bool
+    changed: int
 
 
 async def next_slice(connection: Any, since: datetime, before: datetime, most: int, days: Open) -> Slice:
@@ -44,19 +55,30 @@ async def next_slice(connection: Any, since: datetime, before: datetime, most: i
     return part
 
 
-async def _first(connection: Any, now: datetime) -> datetime:
-    """From when on to take pings; also where the clock was ahead when the mark was set."""
-    mark = await reached(connection, Kind.PINGS)
-    if mark is None:
-        return await rollups.first_received_at(connection) or now
+async def _first_mark(connection: Any) -> datetime | None:
+    """The mark; before the first run it is set where the oldest ping is. None: there are no pings."""
+    if mark := await reached(connection, Kind.PINGS):
+        return mark
+    if first := await rollups.first_received_at(connection):
+        await reach(connection, Kind.PINGS, first)
+    return first
+
+
+def _before(mark: datetime, now: datetime) -> datetime:
+    """From when on to take pings. The mark is in the future where the clock was ahead when it was set."""
     return min(mark, now) - OVERLAP
 
 
-async def _roll_up(connection: Any, part: Slice, days: Open, now: datetime) -> int:
-    """What the last run saw beyond the slice counts too: no number shrinks while a run catches up."""
+async def _roll_up(connection: Any, part: Slice, days: Open, now: datetime, mark: datetime) -> _RolledUp:
+    """Counts a slice, and all beyond it that was counted before: no number shrinks while a run catches up.
+
+    Whoever adds pings of the past moves the mark back to them: then this goes on from there.
+    """
     async with rollups.counting(connection, Kind.PINGS):
-        mark = await reached(connection, Kind.PINGS) or part.until
+        found = await rollups.lock_mark(connection)
+        if found != mark:
+            return _RolledUp(found, moved=True, changed=0)
         before = max(part.until, min(mark, now))
         changed = await rollups.roll_up_pings(connection, part, before, days, now)
         await reach(connection, Kind.PINGS, before)
-    return changed
+    return _RolledUp(before, moved=False, changed=changed)

@@ -36,8 +36,8 @@ DIMENSIONS = (ALL, *(name for name in FIELDS if name not in _NEVER_COUNTED_BY))
 """What the fleet is counted by: fields of the filter language, or not at all."""
 
 ROLLED_DIMENSIONS = {
-    *(ALL, "verdict", "status", "source", "version", "edition", "os", "vm", "container", "cloud"),
-    *("country", "asn"),
+    *(ALL, "verdict", "status", "source", "version", "edition", "environment", "os", "vm", "container"),
+    *("cloud", "country", "asn"),
 }
 """Those of fleet_days, by the same names."""
 

@@ -10,8 +10,10 @@ from telemetry_server.errors import MigrationError, Unavailable
 from telemetry_server.store.addresses import retention_problem
 from telemetry_server.store.database import Pool
 from telemetry_server.store.migrate import pending_migrations
-from telemetry_server.store.partitions import partition_months, stray_count
+from telemetry_server.store.partitions import months_everywhere, strays
 from telemetry_server.store.reading import reading
+from telemetry_server.store.rollups import progress
+from telemetry_server.store.vitals import failing_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ async def _checks(connection: asyncpg.Connection, now: datetime) -> AsyncIterato
         yield await _partitions(connection, now.date())
         yield await _strays(connection)
         yield await _addresses(connection, now)
+        yield await _rollups(connection, now)
+        yield await _jobs(connection, now)
 
 
 async def _migrations(connection: asyncpg.Connection) -> Check:
@@ -57,7 +61,7 @@ async def _migrations(connection: asyncpg.Connection) -> Check:
 async def _partitions(connection: asyncpg.Connection, today: date) -> Check:
     this_month = today.replace(day=1)
     next_month = date(today.year + today.month // 12, today.month % 12 + 1, 1)
-    lacking = {this_month, next_month} - set(await partition_months(connection))
+    lacking = {this_month, next_month} - set(await months_everywhere(connection))
     if lacking:
         months = ", ".join(f"{month:%Y-%m}" for month in sorted(lacking))
         detail = f'none for {months}; run the job "make partitions"'
@@ -66,8 +70,9 @@ async def _partitions(connection: asyncpg.Connection, today: date) -> Check:
 
 
 async def _strays(connection: asyncpg.Connection) -> Check:
-    if count := await stray_count(connection):
-        detail = f'{count} pings in no month; run the job "make partitions"'
+    if counts := await strays(connection):
+        found = ", ".join(f"{count} {table} in no month" for table, count in counts.items())
+        detail = f'{found}; run the job "make partitions"'
         return Check("default_partition", ok=False, detail=detail, needed=False)
     return Check("default_partition", ok=True, detail="empty", needed=False)
 
@@ -78,3 +83,15 @@ async def _addresses(connection: asyncpg.Connection, now: datetime) -> Check:
     if problem:
         return Check("address_retention", ok=False, detail=f'{problem}; "doctor" says more', needed=False)
     return Check("address_retention", ok=True, detail="enforced", needed=False)
+
+
+async def _rollups(connection: asyncpg.Connection, now: datetime) -> Check:
+    counted = await progress(connection)
+    return Check("roll_ups", ok=not counted.is_late(now), detail=str(counted), needed=False)
+
+
+async def _jobs(connection: asyncpg.Connection, now: datetime) -> Check:
+    """What they failed of is for "doctor" and the log: anybody may read this."""
+    if failing := await failing_jobs(connection, now):
+        return Check("jobs", ok=False, detail=f"failed: {', '.join(failing)}", needed=False)
+    return Check("jobs", ok=True, detail="none failed", needed=False)

@@ -17,6 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
+from telemetry_server.enrich.steps import NEWEST, OLDEST
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.queries import load
 
@@ -24,8 +25,10 @@ SQL = load("rollups")
 
 MOST_VALUES = 5_000
 """Of a dimension, and of features, in a product's day: the rest is "other"."""
-AHEAD = timedelta(minutes=10)
-"""How far the clock of an installation may be ahead and still be believed: enrich/steps.py."""
+AHEAD, BEHIND = NEWEST, OLDEST
+"""How far the clock of an installation may be off and still tell the day."""
+
+MOST_BEHIND = timedelta(minutes=15)
 
 _SECONDS = 3_600
 
@@ -67,6 +70,17 @@ class Progress:
     pings_until: datetime | None
     days_since: datetime | None
 
+    def is_late(self, now: datetime) -> bool:
+        """Whether a server whose jobs run would have counted more by now."""
+        waits_since = min(self.pings_until or now, self.days_since or now)
+        return now - waits_since > MOST_BEHIND
+
+    def __str__(self) -> str:
+        if self.pings_until is None:
+            return "no ping came yet"
+        pings = f"pings received until {self.pings_until:%Y-%m-%d %H:%M} UTC are counted"
+        return pings + (f", days wait since {self.days_since:%Y-%m-%d %H:%M} UTC" if self.days_since else "")
+
 
 @asynccontextmanager
 async def counting(connection: asyncpg.Connection, kind: Kind) -> AsyncIterator[None]:
@@ -82,6 +96,12 @@ async def counting(connection: asyncpg.Connection, kind: Kind) -> AsyncIterator[
 async def first_received_at(connection: asyncpg.Connection) -> datetime | None:
     first: datetime | None = await connection.fetchval(SQL["first_received_at"])
     return first
+
+
+async def lock_mark(connection: asyncpg.Connection) -> datetime:
+    """Up to when pings are counted; nobody moves it until the transaction ends."""
+    mark: datetime = await connection.fetchval(SQL["lock_mark"], Kind.PINGS, timeout=_SECONDS)
+    return mark
 
 
 async def next_slice(

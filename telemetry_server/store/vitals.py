@@ -1,12 +1,15 @@
 """What PostgreSQL says of itself and of our tables, for "doctor"."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from telemetry_server.store.job_log import SQL as JOB_LOG
 from telemetry_server.store.queries import load
 
 SQL = load("vitals")
+
+_MOST_SELDOM = timedelta(days=2)
+"""A job that fails is tried again sooner."""
 
 
 async def durability(connection: Any) -> dict[str, str]:
@@ -29,3 +32,9 @@ async def quarantined(connection: Any) -> int:
 async def last_runs(connection: Any) -> dict[str, Any]:
     """Each job's row by its name: last_started_at, last_finished_at, last_error."""
     return {row["name"]: row for row in await connection.fetch(JOB_LOG["all_jobs"])}
+
+
+async def failing_jobs(connection: Any, now: datetime) -> list[str]:
+    """The names of the jobs whose last run failed. One that is not there any more is soon forgotten."""
+    rows = await connection.fetch(JOB_LOG["failing_jobs"], now - _MOST_SELDOM)
+    return [row["name"] for row in rows]

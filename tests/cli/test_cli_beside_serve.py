@@ -18,6 +18,8 @@ import asyncpg
 import pytest
 from installation import Installation, make_ping
 
+from telemetry_server.check.registry import load_registry
+from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.store.job_log import lock_number
 
 
@@ -391,6 +393,19 @@ async def test_a_job_that_another_process_is_at_is_left_alone(served, postgres):
     await postgres.execute("SELECT pg_advisory_lock($1)", lock_number("empty quarantine"))
     said = await asyncio.to_thread(served.error, "run", "empty", "quarantine", exit_code=5)
     assert "Another process" in said
+
+
+async def test_days_are_counted_anew_beside_a_running_server(served, postgres, two_pings):
+    await roll_up_pings(load_registry())(postgres, datetime.now(UTC))
+    count = "SELECT pings FROM installation_days WHERE installation_id = $1"
+    assert await postgres.fetchval(count, uuid.UUID(two_pings.id)) == 2
+    await postgres.execute("UPDATE installation_days SET pings = 77")
+    today = datetime.now(UTC).date()
+    days = {"from": str(today - timedelta(days=40)), "to": str(today)}
+    asked = "rollup", "rebuild", "--from", days["from"], "--to", days["to"]
+    assert served.json(*asked) == days
+    assert served(*asked).stdout == f"counted the days from {days['from']} to {days['to']} anew\n"
+    assert await postgres.fetchval(count, uuid.UUID(two_pings.id)) == 2
 
 
 def checks(report):

@@ -69,6 +69,48 @@ def test_secrets_are_left_out_of_the_settings(operator):
     assert "telemetry-server db psql" in shown
 
 
+FOR_EVER = {"TELEMETRY_RETENTION_DAYS": "fact=500,usage=forever"}
+
+
+def test_how_long_what_is_kept_is_shown(operator):
+    shown = operator.json("config", "show", **FOR_EVER)
+    assert shown["retention"] == {"ping": 400, "fact": 500, "usage": None}
+    [setting] = [each for each in shown["settings"] if each["name"] == "TELEMETRY_RETENTION_DAYS"]
+    assert setting["value"] == "fact=500,usage=forever"
+    assert (
+        "retention: ping 400 days, fact 500 days, usage for ever"
+        in operator("config", "show", **FOR_EVER).stdout
+    )
+    found = details(operator.json("doctor", exit_code=1, **FOR_EVER), "retention")
+    assert found == ["ping 400 days, fact 500 days, usage for ever"]
+
+
+def test_what_cannot_be_kept_is_told_by_any_command(operator):
+    for wrong, said in (("ping=x", "must be like ping=400"), ("pings=3", "there are ping, fact, usage")):
+        assert said in operator.error("product", "list", exit_code=2, TELEMETRY_RETENTION_DAYS=wrong)
+
+
+async def test_doctor_tells_how_far_the_roll_ups_are_behind(operator, connection):
+    assert details(operator.json("doctor", exit_code=1), "roll-ups") == ["no ping came yet"]
+    await connection.execute("INSERT INTO rollup_marks VALUES ('roll up pings', '2026-11-01T10:00:00Z')")
+    report = operator.json("doctor", exit_code=1)
+    [found] = [each for each in report["checks"] if each["check"] == "roll-ups"]
+    assert found["outcome"] == "warning"
+    assert found["detail"] == "pings received until 2026-11-01 10:00 UTC are counted."
+    assert "telemetry-server run roll up pings" in found["advice"]
+
+
+def test_there_is_nothing_to_rebuild_before_something_was_counted(operator):
+    rebuild = "rollup", "rebuild", "--from", "2026-11-01"
+    assert "Nothing is counted yet" in operator.error(*rebuild, "--to", "2026-11-02")
+    assert "--to is before --from" in operator.error(*rebuild, "--to", "2026-10-31", exit_code=2)
+    assert "does not match the format" in operator.error(*rebuild, "--to", "soon", exit_code=2)
+
+
+def details(report, check):
+    return [each["detail"] for each in report["checks"] if each["check"] == check]
+
+
 def test_a_dump_goes_from_one_database_to_another(operator, empty_operator, tmp_path):
     operator("product", "add", "Billing")
     operator("db", "export", tmp_path / "all.dump")

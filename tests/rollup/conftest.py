@@ -6,10 +6,12 @@ from functools import partial
 from uuid import uuid4
 
 import pytest
+from story import NOON, Story
 
 from telemetry_server.model import Ping, SignedUpload
 from telemetry_server.rollup.lives import watch_deadlines
 from telemetry_server.store.database import connect_writer
+from telemetry_server.store.partitions import make_partitions
 from telemetry_server.store.products import add_product
 from telemetry_server.store.writer import GroupWriter
 
@@ -87,3 +89,11 @@ async def fleet(database, connection):
 def start():
     """Where time begins: far enough back, and on the hour."""
     return START
+
+
+@pytest.fixture
+async def story(database, connection):
+    products = [(await add_product(connection, name, now=NOON))[0].id for name in ("Billing", "Panel")]
+    await make_partitions(connection, NOON.date())
+    async with GroupWriter(partial(connect_writer, database)) as writer:
+        yield Story(connection, writer, products)

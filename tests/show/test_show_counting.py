@@ -124,7 +124,7 @@ async def rolled_up(site, product):
             rows,
         )
     )
-    await site.execute("INSERT INTO rollup_marks VALUES ('pings', '2026-11-12T01:02:03Z')")
+    await site.execute("INSERT INTO rollup_marks VALUES ('roll up pings', '2026-11-12T01:02:03Z')")
     return rows
 
 

@@ -20,7 +20,10 @@ async def test_a_process_that_answers_says_so_and_which_version_it_is(site):
 async def test_a_server_in_order_is_ready(site):
     status, found = await checks(site)
     assert status == 200
-    assert found.keys() == {"database", "migrations", "partitions", "default_partition", "address_retention"}
+    assert found.keys() == {
+        *("database", "migrations", "partitions", "default_partition", "address_retention"),
+        *("roll_ups", "jobs"),
+    }
     assert all(check["ok"] for check in found.values())
 
 
@@ -86,6 +89,41 @@ async def test_a_job_that_had_no_time_to_run_yet_is_no_failure(site):
     assert not (await checks(site))[1]["address_retention"]["ok"]
     await site.execute("INSERT INTO jobs VALUES ('shorten addresses', now(), now(), NULL)")
     assert (await checks(site))[1]["address_retention"]["ok"]
+
+
+async def test_roll_ups_that_are_behind_are_told_and_pings_are_taken_all_the_same(site):
+    await site.execute("INSERT INTO rollup_marks VALUES ('roll up pings', now() - interval '10 minutes')")
+    assert (await checks(site))[1]["roll_ups"]["ok"]
+    await site.execute("UPDATE rollup_marks SET reached_at = '2026-11-22T10:00:00Z'")
+    status, found = await checks(site)
+    assert (status, found["roll_ups"]["ok"], found["roll_ups"]["needed"]) == (200, False, False)
+    assert found["roll_ups"]["detail"] == "pings received until 2026-11-22 10:00 UTC are counted"
+    await site.execute("UPDATE rollup_marks SET reached_at = now()")
+    await site.execute(
+        "INSERT INTO days_due VALUES (gen_random_uuid(), '2026-11-22', '2026-11-22T11:00:00Z')"
+    )
+    status, found = await checks(site)
+    assert (status, found["roll_ups"]["ok"]) == (200, False)
+    assert found["roll_ups"]["detail"].endswith(", days wait since 2026-11-22 11:00 UTC")
+
+
+async def test_a_job_that_fails_is_named_and_what_it_failed_of_is_not(site):
+    await site.execute("INSERT INTO jobs VALUES ('roll up days', now(), NULL, 'ValueError: a secret detail')")
+    await site.execute("INSERT INTO jobs VALUES ('was renamed', now() - interval '9 days', NULL, 'no luck')")
+    answer = await site.client().get("/readyz")
+    [check] = [each for each in answer.json["checks"] if each["name"] == "jobs"]
+    assert (answer.status, answer.json["status"], check["ok"]) == (200, "degraded", False)
+    assert check["detail"] == "failed: roll up days"
+    assert "secret" not in answer.text
+
+
+async def test_a_row_of_a_day_in_the_default_partition_is_told(site):
+    await site.execute(
+        "INSERT INTO installation_days VALUES ('2031-01-01', gen_random_uuid(), gen_random_uuid(), 'x', 'valid', false, false, 1, NULL)"
+    )
+    assert (await checks(site))[1]["default_partition"]["detail"].startswith(
+        "1 installation_days in no month"
+    )
 
 
 async def test_without_a_database_the_process_answers_but_is_not_ready(open_site, wire):

@@ -1,7 +1,7 @@
 """The command "doctor": everything that can be checked, in one table.
 
 findings   what a check gives
-here       the data directory, the keyring, the disk, GeoIP, the software, the running server
+here       the data directory, the keyring, retention, the disk, GeoIP, the software, the running server
 database   PostgreSQL, its tables, the jobs
 """
 
@@ -31,6 +31,7 @@ def doctor(invocation: Invocation, listen: str | None, as_json: bool) -> None:
     findings = [
         here.data_directory(settings),
         here.keyring(settings),
+        here.retention(settings),
         here.disk(settings),
         *asyncio.run(database.look(settings, job_table(settings))),
         *here.geoip(settings),

@@ -1,6 +1,6 @@
 """The checks of PostgreSQL, of its tables, and of the jobs that keep them in order."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,12 +10,12 @@ from telemetry_server.enrich.lives import Outage
 from telemetry_server.errors import MigrationError, OperatorError
 from telemetry_server.jobs import Job
 from telemetry_server.settings import Settings
-from telemetry_server.store import vitals
+from telemetry_server.store import rollups, vitals
 from telemetry_server.store.addresses import SHORTEN_ADDRESSES, retention_problem
 from telemetry_server.store.database import OLDEST_MAJOR, operator_connection
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.outages import outages
-from telemetry_server.store.partitions import MONTHS_AHEAD, partition_months, stray_count
+from telemetry_server.store.partitions import MONTHS_AHEAD, months_everywhere, strays
 
 MAKE_PARTITIONS = "Run: telemetry-server run make partitions"
 CLOCKS_DIFFER = timedelta(seconds=5)
@@ -41,11 +41,12 @@ async def _checks(connection: Any, jobs: Sequence[Job]) -> AsyncIterator[Finding
     yield migrations
     if migrations.advice:
         return
-    yield _partitions(await partition_months(connection))
-    yield _strays(await stray_count(connection))
+    yield _partitions(await months_everywhere(connection))
+    yield _strays(await strays(connection))
     yield _quarantine(await vitals.quarantined(connection))
     yield _outage(await outages(connection), datetime.now(UTC))
     yield _addresses(await retention_problem(connection, datetime.now(UTC)))
+    yield _rollups(await rollups.progress(connection), datetime.now(UTC))
     for finding in _jobs(jobs, await vitals.last_runs(connection)):
         yield finding
 
@@ -96,9 +97,10 @@ def _partitions(months: Sequence[Any]) -> Finding:
     return ok("partitions", found)
 
 
-def _strays(count: int) -> Finding:
-    if count:
-        return failed("default partition", f"{count} pings are in no month's partition.", MAKE_PARTITIONS)
+def _strays(counts: Mapping[str, int]) -> Finding:
+    if counts:
+        found = " and ".join(f"{count} {table}" for table, count in counts.items())
+        return failed("default partition", f"{found} are in no month's partition.", MAKE_PARTITIONS)
     return ok("default partition", "empty")
 
 
@@ -128,6 +130,13 @@ def _addresses(problem: str | None) -> Finding:
         found = f"Addresses may be kept longer than was said: {problem}."
         return failed("address retention", found, f"Run: telemetry-server run {SHORTEN_ADDRESSES}")
     return ok("address retention", "enforced")
+
+
+def _rollups(progress: rollups.Progress, now: datetime) -> Finding:
+    if progress.is_late(now):
+        advice = f"A running server goes on; to do it now, run: telemetry-server run {rollups.Kind.PINGS}"
+        return warning("roll-ups", f"{progress}.", advice)
+    return ok("roll-ups", str(progress))
 
 
 def _jobs(jobs: Sequence[Job], runs: dict[str, Any]) -> list[Finding]:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
+from telemetry_server.check.registry import load_registry
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
 from telemetry_server.enrich import hosting
 from telemetry_server.enrich.databases import SLOW, Database
@@ -31,6 +32,12 @@ def data_directory(settings: Settings) -> Finding:
     if path.stat().st_mode & OTHERS_WRITE:
         return failed(name, f"Other users may write to {path}.", f"Run: chmod go-w {path}")
     return ok(name, str(path))
+
+
+def retention(settings: Settings) -> Finding:
+    """How long is kept what: for ever is a decision, and as such to be seen."""
+    kept = load_registry().keeping(settings.retention_days).retention
+    return ok("retention", ", ".join(f"{name} {how_long}" for name, how_long in kept.items()))
 
 
 def keyring(settings: Settings) -> Finding:

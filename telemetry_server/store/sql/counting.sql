@@ -99,5 +99,11 @@ GROUP BY 1, 2
 ORDER BY 1, 2;
 
 -- name: counted_until
--- Up to when the roll-ups have seen the pings; of cohorts, which are made more rarely, only where $1 says so.
-SELECT min(reached_at) FROM rollup_marks WHERE $1 OR name NOT LIKE '%cohort%';
+-- Up to when pings are in the counts of days; in those of weeks, which are made more rarely, where $1 says so.
+-- Where a day waits to be counted, pings since the run before the one that found it changed are not in it.
+SELECT least(
+    (SELECT reached_at FROM rollup_marks WHERE name = 'roll up pings'),
+    (SELECT min(due_since) - interval '1 minute' FROM days_due),
+    (SELECT last_started_at FROM jobs WHERE name = 'roll up cohorts' AND $1)
+)
+WHERE EXISTS (SELECT FROM rollup_marks WHERE name = 'roll up pings');

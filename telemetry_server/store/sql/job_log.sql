@@ -20,3 +20,7 @@ WHERE name = $1;
 
 -- name: all_jobs
 SELECT name, last_started_at, last_finished_at, last_error FROM jobs ORDER BY name;
+
+-- name: failing_jobs
+-- The jobs whose last run, begun since $1, failed.
+SELECT name FROM jobs WHERE last_error IS NOT NULL AND last_started_at >= $1 ORDER BY name;

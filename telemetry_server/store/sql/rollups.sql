@@ -8,6 +8,9 @@ SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'forc
 -- When the oldest ping there is was received.
 SELECT received_at FROM pings ORDER BY received_at LIMIT 1;
 
+-- name: lock_mark
+SELECT reached_at FROM rollup_marks WHERE name = $1 FOR UPDATE;
+
 -- name: next_slice
 -- The first $3 pings received from $1 until before $2, or as many as there are: how many, of how many
 -- installations, when the last of them came, and the months of their days from $4 to $5.

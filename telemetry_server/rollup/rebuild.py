@@ -1,0 +1,67 @@
+"""Counts a range of days anew from the pings, whatever was counted: the command "rollup rebuild".
+
+A month at a time, each in one transaction: a run that is killed leaves every month as it was, or done.
+"""
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from telemetry_server.check.registry import Registry
+from telemetry_server.errors import OperatorError
+from telemetry_server.rollup.cohorts import roll_up_due_weeks
+from telemetry_server.rollup.days import roll_up_due
+from telemetry_server.rollup.pings import SLICE_PINGS
+from telemetry_server.rollup.retention import open_days
+from telemetry_server.store import partitions, rollups
+from telemetry_server.store.marks import reached
+from telemetry_server.store.rollups import AHEAD, BEHIND, Kind, Open
+
+_DAY = timedelta(days=1)
+
+
+async def rebuild(
+    connection: Any, registry: Registry, first: date, last: date, now: datetime
+) -> AsyncGenerator[float, None]:
+    """Counts the days from `first` to `last` anew; gives again and again how much is done, up to 1.
+
+    Raises OperatorError where their pings are not all there, or not counted for the first time yet.
+    """
+    days = await open_days(connection, registry, now.date())
+    if first < days.pings_from:
+        raise OperatorError(f"The pings of before {days.pings_from} are gone: there is nothing to count.")
+    oldest = await rollups.first_received_at(connection)
+    if oldest is None or await reached(connection, Kind.PINGS) is None:
+        raise OperatorError("Nothing is counted yet. Run: telemetry-server run roll up pings")
+    months = list(_months(max(first, (oldest - BEHIND).date()), last))
+    for number, (since, until) in enumerate(months):
+        part = days._replace(pings_from=since, until=until)
+        async with aclosing(_rebuild_month(connection, part, now)) as parts:
+            async for done in parts:
+                yield (number + done) / len(months)
+        await roll_up_due(connection, days, now)
+    await roll_up_due_weeks(connection, days.pings_from, now.date())
+
+
+async def _rebuild_month(connection: Any, days: Open, now: datetime) -> AsyncGenerator[float, None]:
+    """Takes all days of the month away, and walks through the pings they may have been told by."""
+    month = days.pings_from.replace(day=1)
+    await partitions.make_months_if_free(connection, partitions.INSTALLATION_DAYS, [month])
+    async with rollups.counting(connection, Kind.PINGS):
+        end = await reached(connection, Kind.PINGS) or now
+        await rollups.clear_days(connection, days.pings_from, days.until, now)
+        since = begin = datetime.combine(days.pings_from, time(), UTC) - AHEAD
+        while since < end:
+            part = await rollups.next_slice(connection, since, end, SLICE_PINGS, days)
+            await rollups.roll_up_pings(connection, part, part.until, days, now)
+            since = part.until
+            yield (since - begin) / (end - begin)
+
+
+def _months(first: date, last: date) -> Iterator[tuple[date, date]]:
+    """The range, month by month: first and last day."""
+    while first <= last:
+        end = min(last, partitions.months_after(first, 1) - _DAY)
+        yield first, end
+        first = end + _DAY
