@@ -54,14 +54,15 @@ def product() -> None:
     """
 
 
-def _name(_: click.Context, __: click.Parameter, name: str) -> str:
+def name_of(_: click.Context, __: click.Parameter, name: str) -> str:
+    """The callback of a parameter that names a product."""
     if not 1 <= len(name.strip()) <= LONGEST_NAME or "\0" in name:
         raise click.BadParameter(f"A name has 1 to {LONGEST_NAME} characters.")
     return name.strip()
 
 
 @product.command()
-@click.argument("name", callback=_name)
+@click.argument("name", callback=name_of)
 @click.option("--slug", help="Its name in URLs and on the wire. [default: made from NAME]")
 @schedule(defaults=True)
 @as_json

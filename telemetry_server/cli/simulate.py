@@ -14,6 +14,7 @@ from rich.progress import TaskID
 from telemetry_server.cli.export import Moment
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, progress, say
+from telemetry_server.cli.product import name_of
 from telemetry_server.cli.session import connection
 from telemetry_server.settings import Settings
 from telemetry_server.simulate.making import Made, Order, Progress, make_fleet
@@ -25,7 +26,7 @@ MOST_INSTALLATIONS, MOST_DAYS, LARGEST_SEED = 10_000_000, 400, 2**31 - 1
 
 
 @click.command()
-@click.option("--product", required=True, metavar="NAME", help="The name of the product to make.")
+@click.option("--product", required=True, metavar="NAME", callback=name_of, help="The product to make.")
 @click.option(
     "--installations", type=click.IntRange(50, MOST_INSTALLATIONS), default=1_000, show_default=True
 )

@@ -75,6 +75,7 @@ class Fleet:
         self.truth = Truth()
         self.pings = self.licenses = self.customers = 0
         self._firsts, self._deals, self._indexes = array("q"), array("l"), array("l")
+        self._left_out: set[int] = set()
         self._count_copies(installations)
         self._seats_used = array("l", bytes(array("l").itemsize * (max(self._deals) + 1)))
 
@@ -96,6 +97,8 @@ class Fleet:
                 self._firsts.extend(self._plan(each, index).first for index in range(each.size))
                 self._deals.extend([each.number] * each.size)
                 self._indexes.extend(range(each.size))
+            else:
+                self._left_out.add(each.number)
 
     def _deal(self, number: int) -> Deal:
         return deal(self.terms.seed, number, self.terms.over)
@@ -141,7 +144,7 @@ class Fleet:
         for each in map(self._deal, numbers):
             if customer_of(self.terms.seed, each.number) == each.number:
                 batch[rows.Customer].append(customer(each.number, self.slug, self.terms))
-            if each.has_license:
+            if each.has_license and each.number not in self._left_out:
                 self._add_license(batch, each)
         self.customers += len(batch[rows.Customer])
         self.licenses += len(batch[rows.License])
