@@ -86,7 +86,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
 
     Each resource is born and dies in `cleanup_ctx`. Once `leaving` is set, clients are asked to go.
     """
-    pool = make_pool(dsn)
+    pool, job_pool = make_pool(dsn), make_pool(dsn, size=8)
     catalogue = Catalogue(pool)
     atlas = Atlas(settings.geoip)
     tally = Tally()
@@ -150,10 +150,12 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[keys.KEYRING] = keyring
     app[keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
     _register(app, app[keys.ROUTES], leaving)
-    app.cleanup_ctx.extend([_owned(pool), _owned(catalogue.opened()), _owned(book), _owned(writer)])
+    app.cleanup_ctx.extend(
+        [_owned(pool), _owned(job_pool), _owned(catalogue.opened()), _owned(book), _owned(writer)]
+    )
     jobs = job_table(settings) if settings.jobs else ()
     app.cleanup_ctx.append(_owned(tally.kept_to_the_last(pool.acquire)))
-    app.cleanup_ctx.append(_owned(running(jobs, chores, pool.acquire)))
+    app.cleanup_ctx.append(_owned(running(jobs, chores, job_pool.acquire)))
     return app
 
 

@@ -20,7 +20,7 @@ Nobody is accused on bad evidence:
   verdict means "early".
 - An address that is not known, was shortened, or is private says nothing of the place: never wrong_place.
 - Seats: `none` allows seats, `1.25x`, `1.5x` and `2x` that many times the seats, `any` any number. A copy
-  that takes no seat, because its environment is free or because it is lost, is never over_seats.
+  that takes no seat, because its environment is free or because it stopped reporting, is never over_seats.
 
 Beside the verdict stand two facts. They are no verdicts and change none.
 
@@ -84,7 +84,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 
     `status`, `source` and `environment` are its own words, "unknown" where it has none. `address` is None
     where it is not known, and ends in a prefix length where it was shortened. `made_at` is when the copy
-    said so; `lost`: it has not been heard of for long.
+    said so; `silent`: it stopped reporting, as an old server does that was replaced.
     """
 
     product_id: UUID
@@ -94,7 +94,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     environment: str
     address: str | None
     made_at: datetime
-    lost: bool = False
+    silent: bool = False
 
 
 class Judgement(msgspec.Struct, frozen=True, gc=False):
@@ -141,7 +141,7 @@ def _verdict(claim: Claim, grant: Grant | None, now: datetime) -> Verdict:
         return Verdict.EXPIRED
     if grant.networks and _is_elsewhere(claim.address, grant.networks):
         return Verdict.WRONG_PLACE
-    if is_exceeded(grant) and not claim.lost and takes_seat(claim.environment, grant):
+    if is_exceeded(grant) and not claim.silent and takes_seat(claim.environment, grant):
         return Verdict.OVER_SEATS
     return Verdict.TRIAL if grant.type is LicenseType.TRIAL else Verdict.VALID
 

@@ -176,5 +176,5 @@ def _claim(standing: Standing) -> Claim:
         environment=standing.environment,
         address=standing.client_address,
         made_at=received_at if is_doubtful(made_at, received_at) else made_at,
-        lost=standing.life == Life.LOST,
+        silent=standing.life in {Life.LATE, Life.LOST},
     )

@@ -71,6 +71,7 @@ def forget_old_pings(registry: Registry) -> Run:
                 months += len(await partitions.drop_partitions(connection, today, days, parted))
         if fact is not None:
             states = await retention.forget_unused_states(connection, now - timedelta(days=fact))
+            await retention.forget_changes(connection, now - timedelta(days=fact))
         await retention.forget_counts(connection, today - timedelta(days=COUNTS_DAYS))
         return f"dropped {months} months and {states} states"
 

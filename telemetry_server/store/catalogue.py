@@ -34,7 +34,7 @@ class Catalogue:
 
     async def refresh(self) -> None:
         """Reads the products anew; a job does so every few seconds."""
-        async with translated(), self._pool.acquire() as connection:
+        async with translated(), self._pool.acquire(timeout=5) as connection:
             self._by_slug = {product.slug: product for product in await all_products(connection)}
         self._read = True
 
@@ -51,7 +51,7 @@ class Catalogue:
         asked_at, product = self._by_key.get(key, (-_KEY_IS_GOOD_FOR_SECONDS, None))
         if now - asked_at < _KEY_IS_GOOD_FOR_SECONDS and product is not None:
             return product
-        async with translated(), self._pool.acquire() as connection:
+        async with translated(), self._pool.acquire(timeout=5) as connection:
             product = await product_by_key(connection, key)
         if product is not None:
             self._by_slug.setdefault(product.slug, product)

@@ -76,7 +76,7 @@ async def operator_connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 def make_pool(dsn: str, *, size: int = 4) -> asyncpg.Pool:
-    """The connections that pages, API and jobs share; an async context manager.
+    """Connections that many share; an async context manager. Jobs, which hold theirs long, have a pool apart.
 
     Opens none before one is needed. Call it where the event loop runs.
     """

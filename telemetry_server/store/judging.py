@@ -42,7 +42,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """So many installations that are not lost have that key."""
+    """So many installations that go on reporting have that key."""
 
     key_hash: bytes
     product_id: ProductId

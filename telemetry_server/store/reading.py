@@ -26,7 +26,7 @@ async def reading(pool: Pool, seconds: float = SECONDS) -> AsyncIterator[asyncpg
     """
     async with translated():
         try:
-            async with pool.acquire() as connection, connection.transaction(readonly=True):
+            async with pool.acquire(timeout=seconds) as connection, connection.transaction(readonly=True):
                 await connection.execute(
                     # The filters a question leaves out are NULL: only a plan made for these very values
                     # knows which conditions are none.

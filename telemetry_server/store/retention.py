@@ -32,6 +32,12 @@ async def forget_counters(connection: asyncpg.Connection, day: date) -> int:
     return rows
 
 
+async def forget_changes(connection: asyncpg.Connection, before: datetime) -> int:
+    """Removes what the timeline tells of facts noted before then; verdicts and lives stay."""
+    count: int = await connection.fetchval(SQL["forget_changes"], before, timeout=3600)
+    return count
+
+
 async def empty_quarantine(connection: asyncpg.Connection, before: datetime) -> int:
     count: int = await connection.fetchval(SQL["empty_quarantine"], before)
     return count

@@ -32,6 +32,8 @@ SQL = load("writer")
 MOST_PINGS_IN_A_GROUP = 1000
 MOST_HOLES = 64
 WRITE_TIMEOUT_SECONDS = 10
+NOTE_TIMEOUT_SECONDS = 3
+LONGEST_WAIT_SECONDS = 60  # the roll-ups count on pings that are committed minutes after they came
 _REPORT_SECONDS = 5
 _MOST_STATES = 200_000
 _REMEMBER_STATES_SECONDS = 3600
@@ -44,6 +46,7 @@ class _Waiting(msgspec.Struct, gc=False):
     upload: SignedUpload
     size: int
     fate: asyncio.Future[Written]
+    since: float
 
 
 class _States:
@@ -103,7 +106,8 @@ class GroupWriter:
         """
         if self._closing or self._bytes + size > self._most_bytes:
             raise Unavailable("The server holds all the pings it can.")
-        waiting = _Waiting(upload, size, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(upload, size, loop.create_future(), loop.time())
         self._bytes += size
         self._queue.append(waiting)
         self._arrived.set()
@@ -134,6 +138,9 @@ class GroupWriter:
             waiting = self._queue.popleft()
             if waiting.fate.cancelled():
                 continue
+            if asyncio.get_running_loop().time() - waiting.since > LONGEST_WAIT_SECONDS:
+                waiting.fate.set_exception(Unavailable("PostgreSQL is too slow to take the pings."))
+                continue
             if waiting.upload.installation_id in seen:
                 later.append(waiting)
                 continue
@@ -151,15 +158,19 @@ class _Lane:
         self._connect = connect
         self._states = states
         self._report_at, self._failed_pings = 0.0, 0
+        self._news: set[UUID] = set()
         self._connection: asyncpg.Connection | None = None
 
     async def write(self, group: list[_Waiting]) -> None:
+        self._news.clear()
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
                 written = await self._write_group([waiting.upload for waiting in group])
         except Exception as error:  # noqa: BLE001  whatever went wrong, every caller must be told
             await self._give_up(group, error)
             return
+        if self._news:
+            await self._note_news()
         for waiting, fate in zip(group, written, strict=True):
             if not waiting.fate.done():
                 waiting.fate.set_result(fate)
@@ -203,20 +214,23 @@ class _Lane:
                 raise
             return await self._halve(uploads, error)
         if news := {row["installation_id"] for row in rows if row["sequence"] is row["received"] is None}:
-            await self._note(news)
+            self._news |= news
             rows = [row for row in rows if row["sequence"] is not None or row["received"] is not None]
         if not rows:
             self._states.remember(uploads)
             return [_ALL_ACCEPTED] * len(uploads)
         return await self._tell_apart(uploads, rows)
 
-    async def _note(self, news: set[UUID]) -> None:
+    async def _note_news(self) -> None:
         """The pings are committed: what goes wrong here costs no ping, and the job "catch up" mends it."""
         assert self._connection is not None
         try:
-            await note_news(self._connection, sorted(news))
+            async with asyncio.timeout(NOTE_TIMEOUT_SECONDS):
+                await note_news(self._connection, sorted(self._news))
         except (*AWAY, asyncpg.PostgresError) as error:
             log("news not noted", Severity.ERROR, error=f"{type(error).__name__}: {error}"[:500])
+            if not isinstance(error, asyncpg.PostgresError):
+                self._connection.terminate()  # it may be in any state; the next group opens another
 
     def _parameters(self, uploads: Sequence[SignedUpload]) -> tuple[str, str]:
         """The parameters of write_group: the uploads, and their pings, as JSON."""

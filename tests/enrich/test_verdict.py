@@ -163,7 +163,7 @@ def test_over_seats_begins_above_what_the_strategy_allows(overage, seats, most):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"environment": "staging"}, {"environment": "Development"}, {"lost": True}]
+    "changes", [{"environment": "staging"}, {"environment": "Development"}, {"silent": True}]
 )
 def test_a_copy_that_takes_no_seat_is_not_over_them(changes):
     assert verdict(claim(**changes), grant(seats_used=9)) == "valid"
@@ -246,7 +246,7 @@ CLAIMS = st.builds(
     environment=st.sampled_from(["production", "staging", "unknown", ""]),
     address=ADDRESSES,
     made_at=MOMENTS,
-    lost=st.booleans(),
+    silent=st.booleans(),
 )
 GRANTS = st.builds(
     Grant,

@@ -91,14 +91,18 @@ async def test_a_copy_that_comes_back_is_active_or_returned_and_has_its_deadline
     ]
 
 
-async def test_seats_are_to_be_counted_again_when_a_copy_is_lost_and_not_before(fleet, start):
-    one = uuid4()
+async def test_seats_are_to_be_counted_again_when_a_copy_stops_reporting(fleet, start):
+    """A late copy takes no seat: an old server that was replaced must not make the new one over its seats."""
+    one, asked = uuid4(), "SELECT judge_again FROM installation_facts"
     await fleet.ping(one, start)
     await fleet.execute("UPDATE installation_facts SET judge_again = false")
+    await fleet.watch(start + HOUR)
+    assert not await fleet.connection.fetchval(asked)
     await fleet.watch(start + 3 * DAY)
-    assert not await fleet.connection.fetchval("SELECT judge_again FROM installation_facts")
+    assert await fleet.connection.fetchval(asked)
+    await fleet.execute("UPDATE installation_facts SET judge_again = false")
     await fleet.watch(start + 31 * DAY)
-    assert await fleet.connection.fetchval("SELECT judge_again FROM installation_facts")
+    assert not await fleet.connection.fetchval(asked)
 
 
 async def test_what_is_late_or_lost_is_looked_at_once_more_for_a_ping_that_crossed(fleet, start):

@@ -9,10 +9,12 @@ import msgspec
 import pytest
 
 from telemetry_server.model import Ping, SignedUpload, Verdict
+from telemetry_server.store import news as news_module
 from telemetry_server.store import writer as writer_module
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.news import catch_up, note_news
 from telemetry_server.store.products import add_product
+from telemetry_server.store.retention import forget_changes
 from telemetry_server.store.writer import GroupWriter
 
 NOW = datetime.now(UTC)
@@ -188,7 +190,7 @@ async def test_another_verdict_is_told_and_kept_with_the_ping(send, present, cha
 
 
 @pytest.mark.parametrize(
-    ("life", "then", "judged"), [("late", "active", False), ("lost", "returned", True), ("new", "new", False)]
+    ("life", "then", "judged"), [("late", "active", True), ("lost", "returned", True), ("new", "new", False)]
 )
 async def test_a_ping_brings_an_installation_back(send, present, changes, connection, life, then, judged):
     one = uuid4()
@@ -247,3 +249,27 @@ async def test_noting_twice_notes_once(send, present, changes, connection):
     await connection.execute("UPDATE installation_facts SET sequence = 0, state = NULL")
     await note_news(connection, [one])
     assert (await present(one), await changes(one)) == (before, told)
+
+
+async def test_a_copy_whose_news_cannot_be_noted_holds_up_nobody(send, present, connection, monkeypatch):
+    ids = sorted(uuid4() for _ in range(5))
+    for one in ids:
+        await send(one, ping(1))
+    await connection.execute("DELETE FROM installation_facts")
+
+    async def noted(connection, installations):
+        if ids[1] in installations:
+            raise asyncpg.InvalidTextRepresentationError("made up")
+        await note_news(connection, installations)
+
+    monkeypatch.setattr(news_module, "note_news", noted)
+    assert await catch_up(connection) == 4
+    assert [await present(one) is not None for one in ids] == [True, False, True, True, True]
+
+
+async def test_facts_in_the_timeline_are_kept_as_long_as_facts_are(send, changes, connection):
+    one = uuid4()
+    await send(one, ping(1))
+    await send(one, ping(2, state=b"2", facts=facts("7.3.0"), verdict=Verdict.EXPIRED))
+    assert await forget_changes(connection, datetime.now(UTC)) == 1
+    assert await changes(one) == [(2, "verdict", "valid", "expired")]

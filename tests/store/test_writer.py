@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.model import Ping, SignedUpload, Status
+from telemetry_server.store import writer as writer_module
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.writer import GroupWriter
 
@@ -295,3 +296,13 @@ async def test_any_order_split_and_repetition_gives_the_same_rows(writer, connec
     assert [row["sequence"] for row in await rows(connection, one)] == numbers
     accepted = sum(len(pings) - len(fate.others) for pings, fate in zip(uploads, fates, strict=True))
     assert accepted == 40
+
+
+async def test_pings_that_waited_too_long_are_refused_rather_than_committed_late(database, monkeypatch):
+    """The roll-ups look back a few minutes: what is committed with an older time would never be counted."""
+    monkeypatch.setattr(writer_module, "LONGEST_WAIT_SECONDS", -1)
+    async with GroupWriter(partial(connect_writer, database)) as writer:
+        with pytest.raises(Unavailable):
+            await writer.write(upload(uuid4(), ping(1)), 100)
+        monkeypatch.setattr(writer_module, "LONGEST_WAIT_SECONDS", 60)
+        assert (await writer.write(upload(uuid4(), ping(1)), 100)).others == {}

@@ -2,7 +2,7 @@
 
 CREATE FUNCTION version_key(version text) RETURNS bigint[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
-RETURN string_to_array((regexp_match(version, '^[vV]?(\d{1,15}(?:\.\d{1,15}){0,7})'))[1], '.')::bigint[];
+RETURN string_to_array((regexp_match(version, '^[vV]?([0-9]{1,15}(?:\.[0-9]{1,15}){0,7})'))[1], '.')::bigint[];
 COMMENT ON FUNCTION version_key IS
     'The leading numbers of a version, which compare as people expect: 7.10 after 7.9. NULL where there are none.';
 
@@ -257,7 +257,7 @@ CREATE INDEX changes_by_time ON changes (changed_at);
 COMMENT ON TABLE changes IS
     'A row is a fact of an installation that changed, and when the server learned it: by the ping of that '
     'number, or, for verdict and life, after it. Written by the writer and the jobs "judge installations" and '
-    '"watch deadlines". Kept as its installation; addresses as long as addresses are.';
+    '"watch deadlines". Kept as long as facts are, verdict and life as the installation; addresses as long as addresses are.';
 
 ALTER TABLE pings
     ADD COLUMN verdict         text,

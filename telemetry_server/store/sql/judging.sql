@@ -38,10 +38,10 @@ FROM licenses AS l
 WHERE l.license_id = ANY ($1::uuid[]);
 
 -- name: count_on_keys
--- How many copies that are not lost have each of these keys, by product and environment.
+-- How many copies that go on reporting have each of these keys, by product and environment.
 SELECT license_key_hash, product_id, environment, count(*) AS copies
 FROM installation_facts
-WHERE license_key_hash IS NOT NULL AND license_key_hash = ANY ($1::bytea[]) AND life <> 'lost'
+WHERE license_key_hash IS NOT NULL AND license_key_hash = ANY ($1::bytea[]) AND life NOT IN ('late', 'lost')
 GROUP BY license_key_hash, product_id, environment;
 
 -- name: installations_due

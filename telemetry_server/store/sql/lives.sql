@@ -42,7 +42,7 @@ WITH settled AS MATERIALIZED (
         life        = n.life,
         life_since  = n.life_since,
         due_at      = n.due_at,
-        judge_again = f.judge_again OR (n.life = 'lost') <> (n.seen_life = 'lost')
+        judge_again = f.judge_again OR (n.life IN ('late', 'lost')) <> (n.seen_life IN ('late', 'lost'))
     FROM settled AS n
     JOIN locked USING (installation_id)
     WHERE f.installation_id = n.installation_id

@@ -2,8 +2,8 @@
 -- Brings installation_facts and changes up to the newest ping of each installation of $1.
 --
 -- Reads what is committed and nothing else, so it may be repeated, by anybody, at any time: the same ping
--- always makes the same rows. Walks from the ping that was noted last to the newest; pings that came late
--- are left to history.
+-- always makes the same rows. Walks from the ping that was noted last to the newest, over ten thousand at
+-- most; pings that came late are left to history.
 WITH known AS MATERIALIZED (
     SELECT i.installation_id, i.product_id, i.first_received_at, i.last_sequence,
            coalesce(f.sequence, 0) AS noted, f.state, f.verdict, f.life
@@ -17,7 +17,7 @@ WITH known AS MATERIALIZED (
            lag(g.client_address) OVER along AS address_before
     FROM known AS k
     JOIN pings AS g ON g.installation_id = k.installation_id
-                   AND g.sequence BETWEEN k.noted AND k.last_sequence
+                   AND g.sequence BETWEEN greatest(k.noted, k.last_sequence - 10000) AND k.last_sequence
     WINDOW along AS (PARTITION BY g.installation_id ORDER BY g.sequence)
 ), newest AS MATERIALIZED (
     SELECT w.installation_id, w.sequence, w.received_at, w.state, w.verdict, w.claim_mismatch,
@@ -62,7 +62,7 @@ WITH known AS MATERIALIZED (
            excluded.cloud, excluded.country, excluded.asn, excluded.hosting, excluded.license_key_hash,
            excluded.verdict, excluded.claim_mismatch, excluded.source_mismatch, excluded.judged_at,
            excluded.sequence, excluded.state),
-        judge_again = f.judge_again OR f.life = 'lost' OR f.environment <> excluded.environment
+        judge_again = f.judge_again OR f.life IN ('late', 'lost') OR f.environment <> excluded.environment
                       OR f.license_key_hash IS DISTINCT FROM excluded.license_key_hash
                       OR (f.verdict, f.claim_mismatch, f.source_mismatch)
                          <> (excluded.verdict, excluded.claim_mismatch, excluded.source_mismatch),
@@ -104,5 +104,6 @@ ON CONFLICT DO NOTHING;
 SELECT i.installation_id
 FROM installations AS i
 LEFT JOIN installation_facts AS f USING (installation_id)
-WHERE f.installation_id IS NULL OR f.state <> i.state
-LIMIT $1;
+WHERE i.installation_id > $1 AND (f.installation_id IS NULL OR f.state <> i.state)
+ORDER BY i.installation_id
+LIMIT $2;

@@ -44,6 +44,13 @@ WITH done AS (
 )
 SELECT count(*) FROM done;
 
+-- name: forget_changes
+-- Verdicts and lives are the server's own words, not facts of the copy.
+WITH done AS (
+    DELETE FROM changes WHERE changed_at < $1 AND field NOT IN ('verdict', 'life') RETURNING 1
+)
+SELECT count(*) FROM done;
+
 -- name: empty_quarantine
 WITH done AS (DELETE FROM quarantine WHERE received_at < $1 RETURNING 1) SELECT count(*) FROM done;
 
