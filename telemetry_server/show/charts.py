@@ -1,6 +1,6 @@
 """Where the marks of a chart go, in percent of its width and pixels of its height. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -15,7 +15,10 @@ _MOST_LABELS = 6
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `label` stands below it where there is room for one; a `minor` one gives way first."""
+    """One column. `label` stands below it where there is room for one; a `minor` one gives way first.
+
+    Of an `open` one, more will be counted.
+    """
 
     starts_at: datetime
     value: int
@@ -25,6 +28,7 @@ class Column:
     height: float
     label: str | None
     minor: bool
+    open: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,14 @@ class Bar:
     href: str | None = None
 
 
-def columns(values: Iterable[tuple[datetime, int]], over: Range, *, height: int = 160) -> Columns:
-    """The chart of `values`, one for each step of the range."""
+def columns(
+    values: Iterable[tuple[datetime, int]],
+    over: Range,
+    *,
+    height: int = 160,
+    still_open: Collection[datetime] = (),
+) -> Columns:
+    """The chart of `values`, one for each step of the range; the last one is open, and those `still_open`."""
     values = list(values)
     lines = _round_lines(max((value for _, value in values), default=0))
     top = lines[-1]
@@ -82,6 +92,7 @@ def columns(values: Iterable[tuple[datetime, int]], over: Range, *, height: int 
             height=round(height * value / top, 1),
             label=_label(starts_at, over) if from_end % every == 0 else None,
             minor=from_end // every % 2 == 1,
+            open=from_end == 0 or starts_at in still_open,
         )
         for position, (starts_at, value) in enumerate(values)
         for from_end in [len(values) - 1 - position]

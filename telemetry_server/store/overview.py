@@ -1,8 +1,9 @@
-"""What people ask about the fleet as a whole. Reads only; roll-ups may answer some of it later.
+"""What people ask about the fleet as a whole. Reads only; of days, from roll-ups.
 
 `product` is a slug, or None for all. Each question may raise TooSlow.
 """
 
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,17 @@ from telemetry_server.store.reading import reading
 
 SQL = load("overview")
 
-MOST_PINGS_FOR_FEATURES = 20_000
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Up to when pings are counted by their day (None: never yet), and which days wait to be."""
+
+    pings_until: datetime | None
+    waiting: frozenset[date]
+
+    def is_open(self, day: date) -> bool:
+        """Whether more may be counted of the day, even if no ping comes."""
+        return self.pings_until is None or day >= self.pings_until.date() or day in self.waiting
 
 
 async def totals(pool: Pool, product: str | None, since: datetime) -> Row:
@@ -30,17 +41,33 @@ async def new_over_time(
     return {row["starts_at"]: row["installations"] for row in rows}
 
 
-async def pings_over_time(
-    pool: Pool, product: str | None, since: datetime, step: timedelta
-) -> dict[datetime, tuple[int, int]]:
-    """Pings, and those among them whose clock was far off, by the start of each step that has any."""
-    rows = await _fetch(pool, "pings_over_time", product, since, step)
-    return {row["starts_at"]: (row["pings"], row["suspect"]) for row in rows}
+async def pings_by_hour(pool: Pool, product: str | None, since: datetime) -> dict[datetime, int]:
+    """Pings received in each hour that has any, by its start."""
+    rows = await _fetch(pool, "pings_by_hour", product, since)
+    return {row["starts_at"]: row["pings"] for row in rows}
 
 
-async def top_features(pool: Pool, product: str | None, since: datetime) -> list[Row]:
-    """The ten features most used in the newest pings: feature, uses, installations; pings (looked at)."""
-    return await _fetch(pool, "top_features", product, since, MOST_PINGS_FOR_FEATURES)
+async def pings_by_day(pool: Pool, product: str | None, since: date) -> dict[date, int]:
+    """Pings of each day that has any: of its own clock's day, unless that is far off."""
+    return {row["day"]: row["pings"] for row in await _fetch(pool, "pings_by_day", product, since)}
+
+
+async def counted(pool: Pool, product: str | None, since: date) -> Counted:
+    """How far the counts of those days have come."""
+    [row] = await _fetch(pool, "counted", product, since)
+    return Counted(row["pings_until"], frozenset(row["waiting"]))
+
+
+async def suspect_pings(pool: Pool, product: str | None, since: datetime) -> int:
+    """Pings whose clock was far off."""
+    [row] = await _fetch(pool, "suspect_pings", product, since)
+    count: int = row["count"]
+    return count
+
+
+async def top_features(pool: Pool, product: str | None, since: date) -> list[Row]:
+    """The ten features most used since that day: feature, uses."""
+    return await _fetch(pool, "top_features", product, since)
 
 
 async def forks_counted(pool: Pool, product: str | None, since: datetime) -> Row:

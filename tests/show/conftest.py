@@ -12,10 +12,13 @@ import pytest
 from demo_fleet import DemoFleet
 
 from telemetry_server.app import create_app
+from telemetry_server.check.registry import load_registry
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Role
 from telemetry_server.receive import connections
 from telemetry_server.receive.connections import Door, bind
+from telemetry_server.rollup.days import roll_up_days
+from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.settings import Settings
 from telemetry_server.store.access import create_sign_in_link, create_token
 from telemetry_server.store.partitions import make_partitions
@@ -183,3 +186,11 @@ async def fleet(site, product):
         day = datetime.fromtimestamp(datetime.now(UTC).timestamp() - days * 86400, UTC).date()
         await site.with_database(make_partitions, day)
     return await DemoFleet(site.dsn, {product.slug: product.id}, installations=60, days=35).settle()
+
+
+@pytest.fixture
+async def counted_fleet(site, fleet):
+    """The same, after the roll-ups."""
+    for job in (roll_up_pings, roll_up_days):
+        await site.with_database(job(load_registry()), datetime.now(UTC))
+    return fleet

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -110,7 +110,7 @@ def _linked_numbers(html):
     ]
 
 
-async def test_the_charts_count_every_ping_and_every_newcomer(person, fleet):
+async def test_the_charts_count_every_ping_and_every_newcomer(person, counted_fleet):
     page = (await person.get("/?range=90d")).text
     pings = (await person.site.execute("SELECT count(*) FROM pings"))[0]["count"]
     known = (await person.site.execute("SELECT count(*) FROM installations"))[0]["count"]
@@ -175,12 +175,48 @@ async def test_a_slow_question_costs_its_card_and_not_the_page(person, fleet, co
     assert "Top features" in page.text
 
 
-async def test_features_add_up_over_the_pings_they_are_from(person, fleet):
+async def test_features_add_up_over_the_pings_they_are_from(person, counted_fleet):
     page = await look(person, "/?range=90d")
     [row] = await person.site.execute(
         "SELECT sum(f.value::bigint)::bigint AS uses FROM pings, jsonb_each_text(features) AS f WHERE f.key = 'api.call'"
     )
     assert f"api.call {row['uses']:,}" in page.text
+
+
+async def test_days_that_are_still_being_counted_are_marked(person, counted_fleet):
+    def open_days(html):
+        return re.findall(r'class="column open">\s*<title>[^<]*, (\d{4}-\d\d-\d\d) so far</title>', html)
+
+    now = datetime.now(UTC)
+    today, earlier = now.date(), now.date() - timedelta(days=9)
+    assert set(open_days((await person.get("/")).text)) == {str(today)}
+    await person.site.execute("INSERT INTO days_due SELECT product_id, $1, now() FROM products", earlier)
+    assert str(earlier) in open_days((await person.get("/")).text)
+    await person.site.execute("UPDATE rollup_marks SET reached_at = $1", now - timedelta(days=3))
+    html = (await person.get("/")).text
+    assert {str(today - timedelta(days=days)) for days in (0, 1, 2, 3, 9)} <= set(open_days(html))
+    assert "Counted are pings received until" in html
+
+
+async def test_before_the_first_roll_up_the_page_says_that_it_is_being_made(person, product):
+    await _one_ping(person.site)
+    page = await look(person, "/")
+    assert page.text.count("The first pings are being counted") == 2
+
+
+@pytest.mark.parametrize("asked", ["", "&product=billing-suite", "&product=panel"])
+async def test_clocks_far_off_are_counted_by_when_they_were_received(person, fleet, asked):
+    await person.site.with_database(add_product, "Panel", now=datetime.now(UTC))
+    await person.site.execute(
+        "UPDATE pings SET time_suspect = true WHERE received_at < now() - interval '20 days'"
+    )
+    await person.site.execute("UPDATE pings SET time_suspect = true WHERE sequence = 1")
+    since = datetime.combine(datetime.now(UTC).date() - timedelta(days=6), time(), UTC)
+    [row] = await person.site.execute(
+        "SELECT count(*) FROM pings WHERE time_suspect AND received_at >= $1", since
+    )
+    told = f"{row['count']} pings with a clock far off"
+    assert (told in (await look(person, f"/?range=7d{asked}")).text) == (asked != "&product=panel")
 
 
 # ── the list ────────────────────────────────────────────────────────────────────────────────

@@ -19,6 +19,7 @@ from telemetry_server.store import fleet
 from telemetry_server.store import overview as store
 from telemetry_server.store.database import Pool
 from telemetry_server.store.reading import TooSlow
+from telemetry_server.store.rollups import MOST_BEHIND
 
 Answer = TypeVar("Answer")
 _Facets: TypeAlias = Mapping[str, Mapping[str | None, int]]
@@ -62,15 +63,6 @@ class Distribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
-    """The features most used in so many pings; `cut` where there were more pings than were looked at."""
-
-    bars: list[charts.Bar]
-    pings: int
-    cut: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """What one overview is about."""
 
@@ -97,7 +89,7 @@ async def overview(request: web.Request) -> web.Response:
         return page(request, "first_start.html", products=products, endpoint=endpoint)
     totals = await unless_slow(store.totals(asked.pool, asked.product, asked.since))
     facets = await _facets(asked)
-    suspect, pings = await _pings(asked)
+    counted = await unless_slow(store.counted(asked.pool, asked.product, asked.since.date()))
     return page(
         request,
         "overview.html",
@@ -105,12 +97,13 @@ async def overview(request: web.Request) -> web.Response:
         products=products,
         ranges=ranges.RANGES.values(),
         totals=totals,
-        pings=pings,
+        pings=await _pings(asked, counted),
+        behind=_behind(asked, counted),
         newcomers=await _newcomers(asked),
         statuses=_statuses(facets) if facets is not None else None,
         distributions=[_distribution(asked, facets, *one) for one in DISTRIBUTIONS],
         features=await unless_slow(_features(asked)),
-        looks=await _looks(asked, totals or {}, suspect),
+        looks=await _looks(asked, totals or {}),
         attributions=attributions(request),
     )
 
@@ -149,24 +142,38 @@ def _distribution(
     return Distribution(title, bars, whole, whole - sum(bar.count for bar in bars))
 
 
-async def _features(asked: _Asked) -> Features | tuple[()]:
-    rows = await store.top_features(asked.pool, asked.product, asked.since)
-    if not rows:
-        return ()
-    bars = [charts.Bar(words.inert(row["feature"]), int(row["uses"])) for row in rows]
-    pings = rows[0]["pings"]
-    return Features(bars, pings, cut=pings == store.MOST_PINGS_FOR_FEATURES)
+async def _features(asked: _Asked) -> list[charts.Bar]:
+    rows = await store.top_features(asked.pool, asked.product, asked.since.date())
+    return [charts.Bar(words.inert(row["feature"]), int(row["uses"])) for row in rows]
 
 
-async def _pings(asked: _Asked) -> tuple[int, charts.Columns | None]:
-    """Pings with a clock far off, and the chart of all."""
-    counted = await unless_slow(
-        store.pings_over_time(asked.pool, asked.product, asked.since, asked.over.step)
+async def _pings(asked: _Asked, counted: store.Counted | None) -> charts.Columns | None:
+    return await unless_slow(_pings_by_hour(asked) if asked.over.hourly else _pings_by_day(asked, counted))
+
+
+async def _pings_by_hour(asked: _Asked) -> charts.Columns:
+    pings = await store.pings_by_hour(asked.pool, asked.product, asked.since)
+    return charts.columns(
+        [(start, pings.get(start, 0)) for start in asked.over.starts(asked.now)], asked.over
     )
+
+
+async def _pings_by_day(asked: _Asked, counted: store.Counted | None) -> charts.Columns:
+    pings = await store.pings_by_day(asked.pool, asked.product, asked.since.date())
+    values = [(start, pings.get(start.date(), 0)) for start in asked.over.starts(asked.now)]
+    still = {start for start, _ in values if counted is not None and counted.is_open(start.date())}
+    return charts.columns(values, asked.over, still_open=still)
+
+
+def _behind(asked: _Asked, counted: store.Counted | None) -> str | None:
+    """What is to be said of counts by day that lack more than the last minutes."""
     if counted is None:
-        return 0, None
-    values = [(start, counted.get(start, (0, 0))[0]) for start in asked.over.starts(asked.now)]
-    return sum(suspect for _, suspect in counted.values()), charts.columns(values, asked.over)
+        return None
+    if counted.pings_until is None:
+        return "The first pings are being counted: a minute or two."
+    if asked.now - counted.pings_until > MOST_BEHIND:
+        return f"Counted are pings received until {words.stamp(counted.pings_until)}."
+    return None
 
 
 async def _newcomers(asked: _Asked) -> charts.Columns | None:
@@ -177,14 +184,15 @@ async def _newcomers(asked: _Asked) -> charts.Columns | None:
     return charts.columns(values, asked.over)
 
 
-async def _looks(asked: _Asked, totals: Mapping[str, Any], suspect: int) -> list[Look] | None:
-    return await unless_slow(_collect_looks(asked, totals, suspect))
+async def _looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look] | None:
+    return await unless_slow(_collect_looks(asked, totals))
 
 
-async def _collect_looks(asked: _Asked, totals: Mapping[str, Any], suspect: int) -> list[Look]:
+async def _collect_looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look]:
     """What is there to be looked at, the gravest first."""
     forks = await store.forks_counted(asked.pool, asked.product, asked.since)
     quarantined = await store.quarantine_counted(asked.pool, asked.product)
+    suspect = await store.suspect_pings(asked.pool, asked.product, asked.since)
     today = await _outcomes_today(asked)
     intake = link("/intake", product=asked.product, range=asked.over.name)
     looks = (

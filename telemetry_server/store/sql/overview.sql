@@ -27,10 +27,9 @@ WHERE i.first_received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
 GROUP BY 1
 ORDER BY 1;
 
--- name: pings_over_time
--- Pings received since $2, in steps of $3, and how many of them had a clock far off.
-SELECT date_bin($3::interval, g.received_at, $2) AS starts_at, count(*) AS pings,
-       count(*) FILTER (WHERE g.time_suspect) AS suspect
+-- name: pings_by_hour
+-- Pings received since $2, by the hour.
+SELECT date_bin('1 hour', g.received_at, $2) AS starts_at, count(*) AS pings
 FROM pings AS g
 WHERE g.received_at >= $2
   AND ($1::text IS NULL OR EXISTS (
@@ -40,27 +39,41 @@ WHERE g.received_at >= $2
 GROUP BY 1
 ORDER BY 1;
 
+-- name: pings_by_day
+-- Pings since the day $2, by their day.
+SELECT r.day, sum(r.pings)::bigint AS pings
+FROM fleet_days AS r
+JOIN products AS p USING (product_id)
+WHERE r.dimension = 'all' AND r.value = '' AND r.verdict = '' AND r.day >= $2
+  AND ($1::text IS NULL OR p.slug = $1)
+GROUP BY r.day
+ORDER BY r.day;
+
+-- name: suspect_pings
+-- How many pings received since $2 had a clock far off.
+SELECT count(*)
+FROM pings AS g
+JOIN installations AS i USING (installation_id)
+JOIN products AS p USING (product_id)
+WHERE g.time_suspect AND g.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1);
+
 -- name: top_features
--- What the newest $3 pings with counters since $2 used most: uses, and installations that used it.
--- pings is how many there were, the same in each row.
-WITH newest AS MATERIALIZED (
-    SELECT g.installation_id, g.features
-    FROM pings AS g
-    WHERE g.received_at >= $2 AND g.features IS NOT NULL
-      AND ($1::text IS NULL OR EXISTS (
-          SELECT FROM installations AS i
-          JOIN products AS p USING (product_id)
-          WHERE i.installation_id = g.installation_id AND p.slug = $1))
-    ORDER BY g.received_at DESC
-    LIMIT $3
-)
-SELECT f.key AS feature, sum(f.value::numeric) AS uses, count(DISTINCT n.installation_id) AS installations,
-       (SELECT count(*) FROM newest) AS pings
-FROM newest AS n
-CROSS JOIN LATERAL jsonb_each_text(n.features) AS f
-GROUP BY f.key
-ORDER BY uses DESC, f.key
+-- What was used most since the day $2.
+SELECT f.feature, sum(f.uses) AS uses
+FROM feature_days AS f
+JOIN products AS p USING (product_id)
+WHERE f.day >= $2 AND ($1::text IS NULL OR p.slug = $1)
+GROUP BY f.feature
+ORDER BY uses DESC, f.feature
 LIMIT 10;
+
+-- name: counted
+-- Up to when pings are counted by their day (NULL: never yet), and the days since $2 that wait to be.
+SELECT (SELECT reached_at FROM rollup_marks WHERE name = 'roll up pings') AS pings_until,
+       ARRAY(SELECT DISTINCT d.day
+             FROM days_due AS d
+             JOIN products AS p USING (product_id)
+             WHERE d.day >= $2 AND ($1::text IS NULL OR p.slug = $1)) AS waiting;
 
 -- name: forks_counted
 -- Pings since $2 whose numbers were taken, and of how many installations.
