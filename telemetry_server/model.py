@@ -258,11 +258,12 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class ShopMessage:
-    """A message of the shop's webhook whose signature holds."""
+    """A message of the shop's webhook whose signature holds; `happened_at` is by the shop's clock."""
 
     id: str
     type: str
     data: dict[str, Any]
+    happened_at: datetime
 
 
 class Ping(msgspec.Struct, gc=False):

@@ -46,7 +46,7 @@ class ShopWebhook:
             raise TooLarge(f"A message may take {LARGEST_MESSAGE} bytes.")
         now = datetime.now(UTC)
         message_id = verify(self._secrets, request.headers, body, now)
-        await self._carry_out(_message(message_id, body), now)
+        await self._carry_out(_message(message_id, body, now), now)
         return web.Response(status=204)
 
 
@@ -68,7 +68,7 @@ def verify(secrets: Sequence[bytes], headers: Any, body: bytes, now: datetime) -
     return str(message_id)
 
 
-def _message(message_id: str, body: bytes) -> ShopMessage:
+def _message(message_id: str, body: bytes, now: datetime) -> ShopMessage:
     try:
         raw = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -77,4 +77,15 @@ def _message(message_id: str, body: bytes) -> ShopMessage:
         raise Unprocessable('A message is a JSON object {"type", "timestamp", "data"}.')
     if not isinstance(raw.get("data"), dict):
         raise Unprocessable("data must be a JSON object.")
-    return ShopMessage(message_id, raw["type"], raw["data"])
+    return ShopMessage(message_id, raw["type"], raw["data"], _happened_at(raw.get("timestamp"), now))
+
+
+def _happened_at(told: Any, now: datetime) -> datetime:
+    """When it happened; without a word on that, now. Nothing happens in the future."""
+    if told is None:
+        return now
+    try:
+        moment = datetime.fromisoformat(told)
+        return min(moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC), now)
+    except (TypeError, ValueError, OverflowError):
+        raise Unprocessable("timestamp must be a time such as 2026-11-22T10:00:00Z.") from None

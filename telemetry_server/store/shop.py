@@ -16,6 +16,7 @@ from telemetry_server.store.license_changes import keep_licenses
 from telemetry_server.store.licenses import key_hashes
 from telemetry_server.store.products import NoSuchProduct
 from telemetry_server.store.queries import load
+from telemetry_server.store.registry import lock
 
 SQL = load("shop")
 
@@ -38,18 +39,29 @@ class Shop:
         self._keyring = keyring
 
     async def carry_out(self, message: ShopMessage, now: datetime) -> None:
-        """Does what the message says, unless its id came before. Raises Unprocessable or Unavailable.
+        """Does what the message says, unless it came before, or a later one about the same license did.
+
+        Raises Unprocessable or Unavailable.
 
         A message of another type is none of ours: it is taken and does nothing.
         """
         if message.type not in STATUS_AFTER:
             return
-        async with translated(), self._acquire() as connection, connection.transaction():
-            if await connection.fetchval(SQL["note_delivery"], message.id, now) is not None:
-                await self._keep(connection, message, now)
-
-    async def _keep(self, connection: asyncpg.Connection, message: ShopMessage, now: datetime) -> None:
         slug, key, patch = _read(message)
+        async with translated(), self._acquire() as connection, connection.transaction():
+            await lock(connection)
+            noted = (message.id, now, self._keyring.hash_of_key(slug, key), message.happened_at)
+            if await connection.fetchval(SQL["note_delivery"], *noted) is not None:
+                await self._keep(connection, message, (slug, key, patch), now)
+
+    async def _keep(
+        self,
+        connection: asyncpg.Connection,
+        message: ShopMessage,
+        said: tuple[str, str, LicensePatch],
+        now: datetime,
+    ) -> None:
+        slug, key, patch = said
         try:
             hashes = await key_hashes(connection, self._keyring, slug)
         except NoSuchProduct as error:

@@ -60,10 +60,10 @@ async def tell(shop):
     product, _ = await shop.with_database(add_product, "Billing", now=datetime.now(UTC))
     client = shop.client()
 
-    async def tell(kind, message_id="msg_1", *, at=None, secret=BYTES, **data):
-        body = json.dumps(
-            {"type": kind, "timestamp": "now", "data": {"product": product.slug} | data}
-        ).encode()
+    async def tell(kind, message_id="msg_1", *, at=None, secret=BYTES, happened=None, **data):
+        happened = happened or datetime.now(UTC).isoformat()
+        told = {"type": kind, "timestamp": happened, "data": {"product": product.slug} | data}
+        body = json.dumps(told).encode()
         return await client.request(
             "POST", "/webhooks/shop", data=body, headers=headers(body, message_id, at, secret)
         )
@@ -90,6 +90,22 @@ async def test_a_refund_ends_it_and_a_repeated_message_does_nothing(shop, tell):
     assert (await tell("license.created", "msg_1", key="SHOP-0001", status="active")).status == 204
     [made] = await licenses(shop)
     assert made["status"] == "refunded"
+
+
+async def test_a_message_that_comes_after_a_later_one_does_nothing(shop, tell):
+    """A shop tries again what was refused for a moment, and meanwhile goes on."""
+    await tell("license.created", "msg_1", key="SHOP-0001", happened="2026-11-22T10:00:00Z")
+    await tell("license.reinstated", "msg_3", key="SHOP-0001", happened="2026-11-22T12:00:00Z")
+    late = await tell("license.suspended", "msg_2", key=" SHOP-0001", happened="2026-11-22T11:00:00Z")
+    assert late.status == 204
+    assert [one["status"] for one in await licenses(shop)] == ["active"]
+    await tell("license.suspended", "msg_4", key="SHOP-0001", happened="2026-11-22T13:00:00Z")
+    assert [one["status"] for one in await licenses(shop)] == ["suspended"]
+
+
+@pytest.mark.parametrize("happened", ["yesterday", "99999-01-01", "0001-01-01T00:00:00+23:59"])
+async def test_a_time_that_is_none_is_refused(shop, tell, happened):
+    assert (await tell("license.created", key="SHOP-0001", happened=happened)).status == 422
 
 
 async def test_the_same_message_many_times_at_once_is_carried_out_once(shop, tell):

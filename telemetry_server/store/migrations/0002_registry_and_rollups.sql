@@ -169,11 +169,14 @@ COMMENT ON TABLE registry_changes IS
 
 CREATE TABLE webhook_deliveries (
     webhook_id  text        PRIMARY KEY CHECK (length(webhook_id) BETWEEN 1 AND 256),
-    received_at timestamptz NOT NULL
+    received_at timestamptz NOT NULL,
+    key_hash    bytea       NOT NULL CHECK (length(key_hash) = 32),
+    happened_at timestamptz NOT NULL
 );
+CREATE INDEX webhook_deliveries_of_key ON webhook_deliveries (key_hash, happened_at);
 COMMENT ON TABLE webhook_deliveries IS
-    'A row is a message of the shop that was carried out, so that a repeated one is not. Written by the '
-    'webhook. Kept 30 days by the job "forget deliveries".';
+    'A row is a message of the shop that was carried out: a repeated one is not, nor one about the same '
+    'license that happened before it. Written by the webhook. Kept 30 days by the job "forget deliveries".';
 
 -- ── the fleet as it is now ─────────────────────────────────────────────────────────────────
 
