@@ -14,8 +14,10 @@ import asyncpg
 
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import LicenseStatus, LicenseType, Life, Product, ProductId, Verdict
+from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.partitions import attach, fill_first, partition_months
 from telemetry_server.store.queries import load
+from telemetry_server.store.rollups import Kind
 from telemetry_server.store.simulated_rows import TABLES, Row
 
 SQL = load("simulated")
@@ -127,12 +129,16 @@ async def count_outcome(
 
 
 async def finish(connection: asyncpg.Connection, begin: datetime) -> None:
-    """Forks beside their pings, statistics for the planner; the roll-ups are to look back to `begin`."""
+    """Forks beside their pings, statistics for the planner; the roll-ups are to look back to `begin`.
+
+    Waits for a roll-up that is at it, which would move its mark on.
+    """
     await connection.execute(SQL["make_forks"], timeout=_HOURS_SECONDS)
-    await connection.execute(SQL["look_back"], begin)
     for table in ("installations", "installation_facts", "states", "changes", "licenses", "license_keys"):
         await connection.execute(f"ANALYZE {table}", timeout=_HOURS_SECONDS)
     await connection.execute("ANALYZE pings", timeout=_HOURS_SECONDS)
+    await connection.execute(SQL["keep_out"], lock_number(Kind.PINGS), timeout=_HOURS_SECONDS)
+    await connection.execute(SQL["look_back"], Kind.PINGS, begin)
 
 
 def _days(begin_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:

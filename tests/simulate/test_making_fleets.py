@@ -1,5 +1,6 @@
 """Making a fleet: repeatable, whole or not at all, and never over a real product."""
 
+import asyncio
 from dataclasses import replace
 
 import asyncpg
@@ -9,7 +10,9 @@ from orders import END, ORDER, hashes
 from telemetry_server.simulate import making
 from telemetry_server.simulate.fleet import TooFewPings
 from telemetry_server.simulate.making import AlreadyThere
+from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.products import add_product, product_by_slug
+from telemetry_server.store.rollups import Kind
 from telemetry_server.store.simulated import FleetBeingMade, NotSimulated, remove_fleet
 
 SMALL = replace(ORDER, installations=120, pings=1_500)
@@ -119,3 +122,18 @@ async def test_progress_is_told_to_the_end(connection, make):
     made = await make(connection, SMALL, progress)
     for step, whole in (("installations", 120), ("pings", made.pings)):
         assert sum(done for done, _ in told[step]) == whole == told[step][0][1]
+
+
+async def test_a_fleet_waits_for_the_roll_up_that_is_at_it(connection, database, make):
+    """Whoever is half way through the pings would move the mark on, beyond those of the fleet."""
+    rolling_up = await asyncpg.connect(database)
+    await rolling_up.fetchval("SELECT pg_advisory_lock($1)", lock_number(Kind.PINGS))
+    making = asyncio.ensure_future(make(connection, SMALL))
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    while not await rolling_up.fetchval(waiting):
+        assert not making.done()
+        await asyncio.sleep(0.05)
+    await rolling_up.execute("INSERT INTO rollup_marks VALUES ($1, $2)", Kind.PINGS, END)
+    await rolling_up.close()
+    made = await making
+    assert await connection.fetchval("SELECT reached_at FROM rollup_marks") == made.begins_at

@@ -126,8 +126,12 @@ RETURNING xmax = 0 AS is_new;
 INSERT INTO ingest_counts (day, product_id, outcome, count) VALUES ($1, $2, $3, $4);
 
 -- name: look_back
--- The roll-ups see the pings from $1 on once more; what they count anew has them count the rest.
-UPDATE rollup_marks SET reached_at = least(reached_at, $1) WHERE name = 'roll up pings';
+-- The roll-up $1 sees the pings from $2 on once more; what it counts anew has the others count the rest.
+UPDATE rollup_marks SET reached_at = least(reached_at, $2) WHERE name = $1;
+
+-- name: keep_out
+-- Waits for the job of that lock, and keeps it from starting until the transaction ends.
+SELECT pg_advisory_xact_lock($1);
 
 -- name: other_products
 SELECT product_id, slug FROM products WHERE product_id <> $1 ORDER BY slug;
