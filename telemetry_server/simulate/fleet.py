@@ -135,7 +135,7 @@ class Fleet:
             batch[rows.Rival].append(rival)
             self.truth.forked[rival.received_at.date()] += 1
         self.pings += told.pings
-        if told.life is not Life.LOST and told.copy.planned.is_counted:
+        if told.life not in {Life.LATE, Life.LOST} and told.copy.planned.is_counted:
             self._seats_used[deal.number] += 1
         self.truth.tell_of_copy(told)
 

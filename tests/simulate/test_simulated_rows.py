@@ -142,7 +142,7 @@ async def test_present_facts_are_those_the_writer_would_have_noted(look):
     assert wrong == []
     [hosting] = await look("""
         SELECT count(*) FILTER (WHERE f.hosting <> (s.place ->> 'hosting')::boolean) AS wrong, count(*) AS whole
-        FROM installation_facts AS f JOIN installations AS i USING (installation_id) JOIN states AS s USING (installation_id, state)
+        FROM installation_facts AS f JOIN installations AS i USING (installation_id) JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
     """)
     assert (hosting["wrong"], hosting["whole"]) == (0, 900)
 
@@ -252,7 +252,7 @@ async def test_seats_are_counted_as_the_registry_counts_them(look):
         FROM licenses AS l
         LEFT JOIN license_keys AS k USING (license_id)
         LEFT JOIN installation_facts AS f
-          ON f.license_key_hash = k.key_hash AND f.life <> 'lost' AND f.environment <> ALL (l.free_environments)
+          ON f.license_key_hash = k.key_hash AND f.life NOT IN ('late', 'lost') AND f.environment <> ALL (l.free_environments)
         WHERE l.product_id = k.product_id
         GROUP BY l.license_id
         HAVING l.seats_used <> count(f.installation_id)
