@@ -521,7 +521,8 @@ CREATE TABLE rollup_marks (
 );
 COMMENT ON TABLE rollup_marks IS
     'A row is up to when, by the server''s clock, a job has seen what there was. Written by the roll-up jobs, '
-    '"judge installations" (licenses that expire), "shorten addresses" and "erase addresses"; "serving" by every '
+    '"judge installations" (licenses that expire), "shorten addresses", "erase addresses", "forget old pings" and '
+    '"forget old counters" (what is before it is gone for good); "serving" by every '
     'server process: up to when there was one.';
 
 CREATE TABLE days_due (

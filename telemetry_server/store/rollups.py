@@ -171,7 +171,7 @@ async def roll_up_day(
     await connection.execute(SQL["roll_up_fleet"], day, products, MOST_VALUES, timeout=_SECONDS)
     if day >= days.counters_from:
         await connection.execute(SQL["roll_up_features"], day, products, MOST_VALUES, timeout=_SECONDS)
-    await connection.execute(SQL["mark_week"], day)
+    await connection.execute(SQL["mark_week"], day, timeout=_SECONDS)
 
 
 # ── weeks ───────────────────────────────────────────────────────────────────────────────────
