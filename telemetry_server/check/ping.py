@@ -1,7 +1,8 @@
 """From decoded JSON to a ping we may keep, or to the reasons why not. Pure."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -103,19 +104,27 @@ class PingReader:
         seen = hash(facts)
         if seen in self._sound_facts:
             return True
-        if not all(self._holds(kind, value) for kind, value in _values(ping, self._formats)):
+        names: list[str] = []
+        digests: list[str] = []
+        for section, members in self._formats.items():
+            if (holder := getattr(ping, section)) is not UNSET:
+                for name, kind in members:
+                    value = getattr(holder, name)
+                    if value is None or value is UNSET:
+                        continue
+                    if kind is Kind.NAME:
+                        names.append(value)
+                    elif kind is Kind.DIGEST:
+                        digests.append(value)
+                    else:
+                        names += value
+                        digests += value.values()
+        if not (self._are_names(names) and all(map(_is_digest, digests))):
             return False
         if len(self._sound_facts) >= _REMEMBERED_FACTS:
             self._sound_facts.clear()
         self._sound_facts.add(seen)
         return True
-
-    def _holds(self, kind: Kind, value: Any) -> bool:
-        if kind is Kind.NAME:
-            return self._are_names((value,))
-        if kind is Kind.DIGEST:
-            return _is_digest(value)
-        return self._are_names(value) and all(map(_is_digest, value.values()))
 
     def _are_names(self, names: Iterable[str]) -> bool:
         """Names repeat from ping to ping: the pattern is run once for each, the memory is bounded."""
@@ -180,15 +189,6 @@ def _told(section: Any, name: str) -> str:
     return "unknown" if value is None or value is UNSET else value
 
 
-def _values(ping: Any, formats: Iterable[tuple[str, str, Kind]]) -> Iterator[tuple[Kind, Any]]:
-    """What the ping has of the members named, each with its kind."""
-    for section, name, kind in formats:
-        holder = getattr(ping, section)
-        value = None if holder is UNSET else getattr(holder, name)
-        if value is not None and value is not UNSET:
-            yield kind, value
-
-
 def _by_retention(registry: Registry) -> tuple[list[str], list[str]]:
     """The members of a ping that are facts, and the others. A section must be all of one class."""
     facts: list[str] = []
@@ -227,9 +227,14 @@ def _members_of(fields: Iterable[Field]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(field.section or field.name for field in fields))
 
 
-def _fields_with_formats(registry: Registry) -> tuple[tuple[str, str, Kind], ...]:
+def _fields_with_formats(registry: Registry) -> dict[str, list[tuple[str, Kind]]]:
+    """The names and kinds of the members that have a pattern, by section."""
     kinds = {Kind.NAME, Kind.DIGEST, Kind.DIGESTS}
-    return tuple((f.section, f.name, f.kind) for f in registry.of(Carrier.PING) if f.kind in kinds)
+    formats: dict[str, list[tuple[str, Kind]]] = defaultdict(list)
+    for field in registry.of(Carrier.PING):
+        if field.kind in kinds:
+            formats[field.section].append((field.name, field.kind))
+    return formats
 
 
 def _take_out(raw: dict[str, Any], field: Field) -> int:

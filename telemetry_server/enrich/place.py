@@ -5,12 +5,15 @@ a network it speaks of. Without a database every place is unknown, and everythin
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
-from functools import lru_cache, partial
-from ipaddress import IPv6Address, ip_address, ip_network
+from functools import cached_property, lru_cache, partial
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
+from socket import AF_INET, inet_pton
 from typing import TypeVar
+
+import orjson
 
 from telemetry_server.enrich import hosting
 from telemetry_server.enrich.databases import (
@@ -30,7 +33,7 @@ REMEMBERED = 32_768
 """Addresses whose place is kept in memory: a few megabytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """What is known of an address's place; None is unknown.
 
@@ -63,6 +66,12 @@ class Place:
             return None
         built = f" {self.built_on:%Y-%m}" if self.built_on else ""
         return f"{self.source}{built}, /{self.prefix_length}, approximate"
+
+    @cached_property
+    def document(self) -> str:
+        """What is known, as a JSON object. Equal places of one database are one object: it is made once."""
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return orjson.dumps(known).decode()
 
 
 UNKNOWN = Place()
@@ -203,10 +212,18 @@ def _place(databases: Iterable[Database], lists: Hosting, address: Address | str
 def _plain(address: Address | str) -> Address:
     """The address itself, out of text or from inside an IPv6 one. Raises ValueError."""
     if isinstance(address, str):
-        address = ip_address(address)
+        address = _parsed(address)
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or address
     return address
+
+
+def _parsed(address: str) -> Address:
+    """As ip_address, whose own parser takes four times as long over most addresses. Raises ValueError."""
+    try:
+        return IPv4Address(inet_pton(AF_INET, address))
+    except (OSError, UnicodeEncodeError):
+        return ip_address(address)
 
 
 def _is_local(address: Address) -> bool:

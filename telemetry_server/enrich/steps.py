@@ -1,14 +1,11 @@
 """The steps of the pipeline that add what the server knows. Pure: what they need is handed in."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
-import orjson
-
-from telemetry_server.enrich.place import UNKNOWN, Atlas, Place
+from telemetry_server.enrich.place import UNKNOWN, Atlas
 from telemetry_server.enrich.verdict import Claim, judge
 from telemetry_server.errors import Unavailable
 from telemetry_server.keyring import Keyring
@@ -23,18 +20,9 @@ def add_place(atlas: Atlas) -> Step:
 
     def step(arrival: Arrival) -> None:
         place = atlas.place(arrival.address) if arrival.address else UNKNOWN
-        arrival.place = _as_json(place)
+        arrival.place = place.document
 
     return step
-
-
-@lru_cache(32_768)
-def _as_json(place: Place) -> str:
-    """What is known of the place, as a JSON object."""
-    known = {
-        field.name: value for field in fields(place) if (value := getattr(place, field.name)) is not None
-    }
-    return orjson.dumps(known).decode()
 
 
 def is_doubtful(occurred_at: datetime, received_at: datetime) -> bool:

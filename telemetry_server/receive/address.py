@@ -1,14 +1,14 @@
 """Whose address a request came from. Only configured proxies are believed, read from the right."""
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from socket import AF_INET, inet_pton
 
 from telemetry_server.settings import Network
 
 
-@lru_cache(maxsize=50_000)
-def client_address(peer: str | None, forwarded: tuple[str, ...], trusted: tuple[Network, ...]) -> str | None:
+def client_address(peer: str | None, forwarded: Sequence[str], trusted: tuple[Network, ...]) -> str | None:
     """The address of the client, in its canonical form; None where there is none (a Unix socket).
 
     `peer` is the address the connection came from, `forwarded` the values of X-Forwarded-For in the
@@ -38,9 +38,16 @@ def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
     return any(parsed.version == network.version and parsed in network for network in trusted)
 
 
-@lru_cache(maxsize=50_000)
 def _canonical(text: str) -> str | None:
     """IPv4-mapped IPv6 as IPv4, without zone, port or brackets; None for what is no address."""
+    try:
+        inet_pton(AF_INET, text)  # takes the canonical form of IPv4 only, in a tenth of the time
+    except (OSError, ValueError):
+        return _thoroughly_canonical(text)
+    return text
+
+
+def _thoroughly_canonical(text: str) -> str | None:
     try:
         address = ipaddress.ip_address(_without_port(text).partition("%")[0])
     except ValueError:

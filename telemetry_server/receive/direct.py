@@ -1,25 +1,25 @@
 """Uploads that arrive whole, answered without what aiohttp puts around a request.
 
 For each request aiohttp makes a task, a request, a stream and a response, and asks the router: of what
-an upload cost the server, that was the largest part. So connections begin here. What is HTTP is still
-for aiohttp's parser to say; an ordinary upload that has arrived whole is answered with one write. At
-the first sign of anything else (another address, bytes that are no HTTP, a slow, large, chunked or
+an upload cost the server, that was the largest part. So connections begin here, and an upload of the
+one shape that leaves no doubt of where it ends (HTTP/1.1, plain header lines, each name once, a
+Content-Length, the body whole and nothing behind it) is answered with one write. At the first sign of
+anything else (another address, another way to frame or encode, bytes that are no HTTP, a slow, large or
 pipelined upload, a client or a server that wants to leave) the connection becomes aiohttp's for good,
 with the bytes as they came, as if it had been aiohttp's from the start.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage
-from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from telemetry_server.model import Arrival
@@ -30,8 +30,16 @@ IDLE_SECONDS = 75
 PATIENCE_SECONDS = 0.1  # a head and its body often come one after the other
 LARGEST_DIRECT = 64 * 1024
 
+PATH = "/v1/pings"
 _BEGINNING = b"POST /v1/pings HTTP/1.1\r\n"
 _END_OF_HEAD = b"\r\n\r\n"
+_HEAD = re.compile(
+    _BEGINNING.replace(b".", rb"\.")
+    + rb"([A-Za-z0-9-]+: [!-~][ -~]*(?:\r\n[A-Za-z0-9-]+: [!-~][ -~]*)*)\r\n\r\n"
+)
+# Say where a request ends, or what is to follow.
+_FRAMES = {"transfer-encoding", "upgrade", "expect", "te", "trailer"}
+_MOST_DIGITS = 7
 
 Take: TypeAlias = Callable[[Arrival], Awaitable[Accepted | web.Response]]
 
@@ -62,7 +70,7 @@ class Counter:
 class DirectConnection(BaseProtocol):
     """A connection for as long as nothing but whole uploads comes over it, one after the other."""
 
-    __slots__ = ("_came", "_counter", "_idle", "_idle_since", "_late", "_message", "_peer", "answering")
+    __slots__ = ("_came", "_counter", "_idle", "_idle_since", "_late", "_peer", "answering")
 
     def __init__(self, counter: Counter, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -70,7 +78,6 @@ class DirectConnection(BaseProtocol):
         self._counter = counter
         self._peer: str | None = None
         self._came = b""  # what came of the next request
-        self._message: tuple[RawRequestMessage, StreamReader] | None = None
         self._late: asyncio.TimerHandle | None = None
         self._idle_since = loop.time()
         self._idle = loop.call_later(IDLE_SECONDS, self._close_if_idle)
@@ -86,16 +93,19 @@ class DirectConnection(BaseProtocol):
         self._forget()
 
     def data_received(self, data: bytes) -> None:
-        self._came = self._came + data if self._came else data
+        came = self._came = self._came + data if self._came else data
         if self.answering is not None:
             self._pause_transport_reading()  # pipelined: what is in memory stays bounded
-        elif self._may_be_an_upload() and self._parse(data):
-            self._answer_if_whole()
-        else:
+        elif not self._may_be_an_upload():
             self._hand_over()
-
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """What aiohttp's stream asks for with each body taken from it; so little never made it pause."""
+        elif _END_OF_HEAD not in came:
+            self._wait_a_little()
+        elif (head := _read_head(came)) is None or head.ends < len(came):
+            self._hand_over()
+        elif head.ends > len(came):
+            self._wait_a_little()
+        else:
+            self._take(head, came[head.body :])
 
     def close(self) -> None:
         if self.transport is not None:
@@ -104,43 +114,22 @@ class DirectConnection(BaseProtocol):
     # ── what came ───────────────────────────────────────────────────────────────────────────
 
     def _may_be_an_upload(self) -> bool:
+        """Whether it begins like one, of a client that reads its answers, and the server stays."""
         begins = self._came.startswith(_BEGINNING) or _BEGINNING.startswith(self._came)
-        return begins and len(self._came) <= LARGEST_DIRECT and not self._counter.leaving.is_set()
+        stays = not self.writing_paused and not self._counter.leaving.is_set()
+        return begins and len(self._came) <= LARGEST_DIRECT and stays
 
-    def _parse(self, data: bytes) -> bool:
-        """Whether what came so far is, or may become, one request of HTTP."""
-        if self._parser is None:
-            self._parser = HttpRequestParser(self, self._loop, LARGEST_DIRECT, auto_decompress=False)
-        try:
-            messages, _, _ = self._parser.feed_data(data)
-        except HttpProcessingError:
-            return False
-        if messages:
-            self._message, *others = messages
-            return not others
-        return True
+    def _wait_a_little(self) -> None:
+        if self._late is None:
+            self._late = self._loop.call_later(PATIENCE_SECONDS, self._hand_over)
 
-    def _answer_if_whole(self) -> None:
-        if self._message is None or not self._message[1].is_eof():
-            if self._late is None:
-                self._late = self._loop.call_later(PATIENCE_SECONDS, self._hand_over)
-            return
+    def _take(self, head: "_Head", body: bytes) -> None:
         if self._late is not None:
             self._late.cancel()
             self._late = None
-        message, payload = self._message
-        body = payload.read_nowait()
-        if not self._is_ordinary(message, body):
-            self._hand_over()
-            return
-        self._came, self._message = b"", None
-        arrival = self._counter.uploads.arrival(message.path, message.headers, body, self._peer)
+        self._came = b""
+        arrival = self._counter.uploads.arrival(PATH, head.headers, body, self._peer)
         self.answering = self._loop.create_task(self._answer(arrival))
-
-    def _is_ordinary(self, message: RawRequestMessage, body: bytes) -> bool:
-        """Whether all that came is this upload, sent plainly, by a client that reads and stays."""
-        plain = self._came.find(_END_OF_HEAD) + len(_END_OF_HEAD) + len(body) == len(self._came)
-        return plain and not message.should_close and not message.upgrade and not self.writing_paused
 
     # ── answering ───────────────────────────────────────────────────────────────────────────
 
@@ -183,10 +172,36 @@ class DirectConnection(BaseProtocol):
 
     def _forget(self) -> None:
         self._counter.connections.discard(self)
-        self._parser = None  # knows this connection: a circle
         self._idle.cancel()
         if self._late is not None:
             self._late.cancel()
+
+
+class _Head(NamedTuple):
+    """What stands before the body: headers by lower-case name, and where the body is."""
+
+    headers: dict[str, str]
+    body: int
+    ends: int
+
+
+def _read_head(came: bytes) -> _Head | None:
+    """None where the head is not of the one shape that needs no parser."""
+    head = _HEAD.match(came)
+    if head is None:
+        return None
+    lines = head[1].decode().split("\r\n")
+    headers = {name.lower(): value.rstrip() for name, _, value in [line.partition(": ") for line in lines]}
+    length = headers.get("content-length", "")
+    plain = (
+        len(headers) == len(lines)
+        and "host" in headers
+        and headers.get("connection", "keep-alive").lower() == "keep-alive"
+        and _FRAMES.isdisjoint(headers)
+        and length.isdigit()
+        and len(length) <= _MOST_DIGITS
+    )
+    return _Head(headers, head.end(), head.end() + int(length)) if plain else None
 
 
 def _on_the_wire(answer: Accepted | web.Response, *, leaving: bool) -> bytes:

@@ -1,7 +1,7 @@
 """POST /v1/pings: an upload comes in, runs through the pipeline, is committed, and is answered."""
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -9,7 +9,6 @@ from uuid import UUID
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
-from multidict import CIMultiDictProxy
 
 from telemetry_server.errors import BadRequest, TooManyRequests, Unavailable
 from telemetry_server.middleware import problem
@@ -35,7 +34,6 @@ Write: TypeAlias = Callable[[SignedUpload, int], Awaitable[Written]]
 LookAgain: TypeAlias = Callable[[], Awaitable[None]]
 Count: TypeAlias = Callable[[Arrival, Written], None]
 Know: TypeAlias = Callable[[Arrival], Awaitable[None] | None]
-Headers: TypeAlias = CIMultiDictProxy[str]
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -99,20 +97,24 @@ class Uploads:
 
     async def post(self, request: web.Request) -> web.Response:
         sent = await read_body(request)
-        answer = await self.take(self.arrival(request.path, request.headers, sent, request.remote))
+        headers = {name.lower(): ", ".join(request.headers.getall(name)) for name in request.headers}
+        arrival = self.arrival(request.path, headers, sent, request.remote)
+        answer = await self.take(arrival)
         if isinstance(answer, web.Response):
             return answer
-        headers = {"Content-Type": "application/json", RECEIPT: answer.receipt}
-        return web.Response(body=answer.body, headers=headers)
+        return web.Response(
+            body=answer.body, headers={"Content-Type": "application/json", RECEIPT: answer.receipt}
+        )
 
-    def arrival(self, path: str, headers: Headers, sent: bytes, peer: str | None) -> Arrival:
-        """What came, from the address `peer`, at the beginning of its way."""
+    def arrival(self, path: str, headers: Mapping[str, str], sent: bytes, peer: str | None) -> Arrival:
+        """What came, from the address `peer`, at the beginning of its way. Headers by lower-case name."""
+        forwarded = headers.get("x-forwarded-for")
         return Arrival(
             path,
             headers.get(SIGNATURE, ""),
             sent,
-            headers.get("Content-Encoding"),
-            self._address(headers, peer),
+            headers.get("content-encoding"),
+            client_address(peer, (forwarded,) if forwarded else (), self._trusted_proxies),
             datetime.now(UTC),
         )
 
@@ -141,12 +143,6 @@ class Uploads:
     def _run(self, arrival: Arrival) -> None:
         for step in self._steps:
             step(arrival)
-
-    def _address(self, headers: Headers, peer: str | None) -> str | None:
-        if not self._trusted_proxies:
-            return client_address(peer, (), ())
-        forwarded = tuple(headers.getall("X-Forwarded-For", ()))
-        return client_address(peer, forwarded, self._trusted_proxies)
 
     async def _commit(self, arrival: Arrival) -> Written:
         pings = _distinct(arrival.items)

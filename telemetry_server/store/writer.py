@@ -31,6 +31,7 @@ SQL = load("writer")
 
 MOST_PINGS_IN_A_GROUP = 1000
 MOST_HOLES = 64
+TOLD_AT_ONCE = 16
 WRITE_TIMEOUT_SECONDS = 10
 NOTE_TIMEOUT_SECONDS = 3
 LONGEST_WAIT_SECONDS = 60  # the roll-ups count on pings that are committed minutes after they came
@@ -160,6 +161,7 @@ class _Lane:
         self._report_at, self._failed_pings = 0.0, 0
         self._news: set[UUID] = set()
         self._connection: asyncpg.Connection | None = None
+        self._telling: asyncio.Task[None] | None = None
 
     async def write(self, group: list[_Waiting]) -> None:
         self._news.clear()
@@ -171,11 +173,13 @@ class _Lane:
             return
         if self._news:
             await self._note_news()
-        for waiting, fate in zip(group, written, strict=True):
-            if not waiting.fate.done():
-                waiting.fate.set_result(fate)
+        if self._telling is not None:
+            await self._telling
+        self._telling = asyncio.create_task(_tell(group, written))
 
     async def close(self) -> None:
+        if self._telling is not None:
+            await self._telling
         if self._connection is not None:
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
                 await self._connection.close(timeout=2)
@@ -339,6 +343,19 @@ class _Lane:
 
 
 _ALL_ACCEPTED = Written()
+
+
+async def _tell(group: list[_Waiting], written: list[Written]) -> None:
+    """Tells each caller its upload's fate, a few at a time.
+
+    All at once, all clients would answer with their next upload at once: PostgreSQL would wait for this
+    process, then this process for PostgreSQL. So, while some are told, others already wait in the next group.
+    """
+    for number, (waiting, fate) in enumerate(zip(group, written, strict=True), 1):
+        if not waiting.fate.done():
+            waiting.fate.set_result(fate)
+        if number % TOLD_AT_ONCE == 0:
+            await asyncio.sleep(0)
 
 
 def _json(rows: list[dict[str, Any]]) -> str:
