@@ -35,6 +35,7 @@ from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.rollup import outages, upkeep
 from telemetry_server.rollup.cohorts import roll_up_cohorts
 from telemetry_server.rollup.days import roll_up_days
+from telemetry_server.rollup.fleet_now import count_the_fleet
 from telemetry_server.rollup.hostnames import LOOK_UP_HOSTNAMES, look_up_hostnames
 from telemetry_server.rollup.judging import JUDGE_INSTALLATIONS, judge_installations
 from telemetry_server.rollup.lives import WATCH_DEADLINES, watch_deadlines
@@ -63,6 +64,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job("make partitions", upkeep.make_partitions, every=timedelta(hours=1)),
         Job(Kind.PINGS, roll_up_pings(registry), every=timedelta(minutes=1)),
         Job(Kind.DAYS, roll_up_days(registry), every=timedelta(minutes=1)),
+        Job(Kind.NOW, count_the_fleet(), every=timedelta(minutes=1)),
         Job(Kind.COHORTS, roll_up_cohorts(registry), every=timedelta(hours=1)),
         Job(FORGET_OLD_PINGS, upkeep.forget_old_pings(registry), every=timedelta(days=1)),
         Job(FORGET_OLD_COUNTERS, upkeep.forget_old_counters(registry), every=timedelta(days=1)),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from telemetry_server.show.ranges import Range
+from telemetry_server.check.ranges import Range
 
 Percent: TypeAlias = float
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from telemetry_server.check.filter_parser import LONGEST_FILTER, parse_filter
 from telemetry_server.check.filters import ATTENTION, FIELDS, Filter, term
+from telemetry_server.check.ranges import RANGES
 from telemetry_server.model import Life, Verdict
 from telemetry_server.routing import Parameter
 from telemetry_server.show.query import one_of, text
-from telemetry_server.show.ranges import RANGES
 
 STATUSES = FIELDS["status"].values
 SOURCES = FIELDS["source"].values

@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from telemetry_server.check.filters import FIELDS, Filter, term
+from telemetry_server.store import fleet_now
 from telemetry_server.store.database import Pool
 from telemetry_server.store.filtering import (
     NOW,
@@ -79,10 +80,18 @@ class Counted:
 
 
 async def present(pool: Pool, question: Question) -> Counted:
-    """Installations by value: value, installations; day and pings are None. Raises TooSlow."""
+    """Installations by value: value, installations; day and pings are None. Raises TooSlow.
+
+    Of a large fleet as a whole, or of a product, what was counted last; else counted now.
+    """
     column = "''" if question.by == ALL else by_value(NOW, question.by)
     how = "Ask for one product, or filter by verdict, country, asn, version or life."
     async with _narrowed(how), reading(pool) as connection:
+        counted_at = await fleet_now.counted_at(connection)
+        if counted_at is not None and question.wanted.fields <= fleet_now.COLUMNS.keys():
+            asked = await condition(connection, question.wanted, fleet_now.COLUMNS, now=question.now, first=3)
+            rows = await fleet_now.by_value(connection, question.by, asked, question.values)
+            return Counted(rows, counted_at)
         asked = await condition(connection, question.wanted, NOW, now=question.now, first=2)
         rows = await _fetch(connection, "present", column, asked, question.values)
     return Counted(rows, question.now)

@@ -27,7 +27,7 @@ ChangeKey: TypeAlias = tuple[datetime, UUID, int, str]
 HIGHEST = UUID(int=2**128 - 1)
 ANCIENT, DISTANT = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 LAST_NUMBER = 2**63 - 1
-MOST_COUNTED = 100_000
+MOST_COUNTED = 10_000
 NEWEST: PingKey = (DISTANT, HIGHEST, LAST_NUMBER)
 NEWEST_CHANGE: ChangeKey = (*NEWEST, "")
 
@@ -77,8 +77,7 @@ async def installations(
 
 async def matching(pool: Pool, wanted: Filter, *, now: datetime) -> int:
     """How many installations there are; MOST_COUNTED + 1: more than are counted."""
-    most = MOST_COUNTED + 1 if wanted.terms else None
-    [[count]] = await _fetch_wanted(pool, "matching", wanted, now, most)
+    [[count]] = await _fetch_wanted(pool, "matching", wanted, now, MOST_COUNTED + 1)
     return int(count)
 
 

@@ -1,12 +1,16 @@
-"""What people ask about the fleet as a whole. Reads only; of days, from roll-ups.
+"""What people ask about the fleet as a whole. Reads only; of days, from roll-ups; of a large fleet as it is
+now, from what was counted last.
 
 `product` is a slug, or None for all. Each question may raise TooSlow.
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
+from telemetry_server.check.filters import term
+from telemetry_server.check.ranges import Range, depth
+from telemetry_server.store import fleet, fleet_now
 from telemetry_server.store.database import Pool
 from telemetry_server.store.fleet import Row
 from telemetry_server.store.queries import load
@@ -27,24 +31,49 @@ class Counted:
         return self.pings_until is None or day >= self.pings_until.date() or day in self.waiting
 
 
-async def totals(pool: Pool, product: str | None, since: datetime) -> Row:
+async def counted_at(pool: Pool) -> datetime | None:
+    """When the fleet was counted, where it is large; None where it is counted when somebody asks."""
+    async with reading(pool) as connection:
+        return await fleet_now.counted_at(connection)
+
+
+async def totals(pool: Pool, product: str | None, over: Range, now: datetime) -> Row:
     """known, seen, new, with_missing, with_lost (installations); missing, lost (pings)."""
-    [row] = await _fetch(pool, "totals", product, since)
-    return row
+    async with reading(pool) as connection:
+        if await fleet_now.counted_at(connection):
+            return await fleet_now.totals(connection, product, depth(over))
+        return dict(await connection.fetchrow(SQL["totals"], product, over.since(now)))
 
 
-async def new_over_time(
-    pool: Pool, product: str | None, since: datetime, step: timedelta
-) -> dict[datetime, int]:
+async def facets(
+    pool: Pool, product: str | None, over: Range, now: datetime
+) -> dict[str, dict[str | None, int]]:
+    """Of the installations seen, how many have each value, by field; None stands for the rare values."""
+    async with reading(pool) as connection:
+        if await fleet_now.counted_at(connection):
+            return await fleet_now.facets(connection, product, depth(over))
+    wanted = term("last_seen", ">=", over.since(now))
+    if product is not None:
+        wanted += term("product", "=", product)
+    return await fleet.facets(pool, wanted, now=now)
+
+
+async def new_over_time(pool: Pool, product: str | None, over: Range, now: datetime) -> dict[datetime, int]:
     """New installations by the start of each step that has any."""
-    rows = await _fetch(pool, "new_over_time", product, since, step)
-    return {row["starts_at"]: row["installations"] for row in rows}
+    async with reading(pool) as connection:
+        if not over.hourly and await fleet_now.counted_at(connection):
+            return await fleet_now.new_by_day(connection, product, over.since(now).date())
+        rows = await connection.fetch(SQL["new_over_time"], product, over.since(now), over.step)
+        return {row["starts_at"]: row["installations"] for row in rows}
 
 
 async def pings_by_hour(pool: Pool, product: str | None, since: datetime) -> dict[datetime, int]:
-    """Pings received in each hour that has any, by its start."""
-    rows = await _fetch(pool, "pings_by_hour", product, since)
-    return {row["starts_at"]: row["pings"] for row in rows}
+    """Pings received in each hour that has any, by its start, a full hour."""
+    async with reading(pool) as connection:
+        if await fleet_now.counted_at(connection):
+            return await fleet_now.pings_by_hour(connection, product, since)
+        rows = await connection.fetch(SQL["pings_by_hour"], product, since)
+        return {row["starts_at"]: row["pings"] for row in rows}
 
 
 async def pings_by_day(pool: Pool, product: str | None, since: date) -> dict[date, int]:

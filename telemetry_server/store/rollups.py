@@ -39,6 +39,7 @@ class Kind(StrEnum):
     PINGS = "roll up pings"
     DAYS = "roll up days"
     COHORTS = "roll up cohorts"
+    NOW = "count the fleet"
 
 
 class Open(NamedTuple):

@@ -32,8 +32,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MEMORY = "SET LOCAL maintenance_work_mem = '256MB'"
 _REMOVED = (
     *("pings", "states", "changes", "forks", "installation_days", "lineage", "quarantine", "facts"),
-    *("installations", "fleet_days", "feature_days", "cohort_weeks", "days_due", "ingest_counts"),
-    *("registry_changes", "license_keys", "licenses", "customers", "editions", "releases"),
+    *("installations", "fleet_days", "fleet_now", "feature_days", "cohort_weeks", "days_due"),
+    *("ingest_counts", "registry_changes", "license_keys", "licenses", "customers", "editions", "releases"),
 )
 
 Batch: TypeAlias = Mapping[type[Row], Sequence[Row]]

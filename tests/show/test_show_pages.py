@@ -285,6 +285,7 @@ async def test_a_count_that_takes_long_stops_at_a_bound(person, fleet, monkeypat
     monkeypatch.setattr("telemetry_server.store.fleet.MOST_COUNTED", 52)
     page = await look(person, "/installations?filter=verdict!=valid")
     assert "More than 52 installations match, the newest first" in page.text
+    assert "More than 52 installations, the newest first" in (await look(person, "/installations")).text
 
 
 @pytest.mark.parametrize(("path", "status", "hint"), [

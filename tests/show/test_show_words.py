@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import MultiDict
 
+from telemetry_server.check.ranges import RANGES
 from telemetry_server.errors import BadRequest
 from telemetry_server.routing import Parameter
 from telemetry_server.show import charts, history, words
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import IDENTIFIER, MOMENT, integer, one_of, read_query, text
-from telemetry_server.show.ranges import RANGES
 from telemetry_server.store.filtering import identities
 
 NOW = datetime(2026, 11, 22, 10, 17, 3, tzinfo=UTC)

@@ -29,6 +29,7 @@ SMALL = {
     "hostnames",
     "outages",
     "fleet_days",
+    "fleet_now",
     "feature_days",
     "cohort_weeks",
     "rollup_marks",

@@ -9,12 +9,12 @@ from typing import Any
 from aiohttp import web
 
 from telemetry_server import keys
+from telemetry_server.check import ranges
 from telemetry_server.check.filter_parser import BadFilter
 from telemetry_server.check.filters import FIELDS, Filter
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.model import Life, Verdict
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show import ranges
 from telemetry_server.show.answers import path_with, see_other
 from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filter_from
 from telemetry_server.show.items import installation_item

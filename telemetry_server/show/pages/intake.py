@@ -5,9 +5,10 @@ from datetime import UTC, date, datetime
 from aiohttp import web
 
 from telemetry_server import keys
+from telemetry_server.check import ranges
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Route
-from telemetry_server.show import charts, ranges
+from telemetry_server.show import charts
 from telemetry_server.show.pages.overview import PARAMETERS, unless_slow
 from telemetry_server.show.query import read_query
 from telemetry_server.show.render import page

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias, TypeVar
 from aiohttp import web
 
 from telemetry_server import keys
-from telemetry_server.check.filters import term
+from telemetry_server.check import ranges
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show import charts, ranges, words
+from telemetry_server.show import charts, words
 from telemetry_server.show.filters import STATUSES
 from telemetry_server.show.query import one_of, read_query, text
 from telemetry_server.show.render import attributions, link, page
@@ -87,8 +87,8 @@ async def overview(request: web.Request) -> web.Response:
     if not any(product["in_use"] for product in products):
         endpoint = request.app[keys.SETTINGS].base_url
         return page(request, "first_start.html", products=products, endpoint=endpoint)
-    totals = await unless_slow(store.totals(asked.pool, asked.product, asked.since))
-    facets = await _facets(asked)
+    totals = await unless_slow(store.totals(asked.pool, asked.product, asked.over, asked.now))
+    facets = await unless_slow(store.facets(asked.pool, asked.product, asked.over, asked.now))
     counted = await unless_slow(store.counted(asked.pool, asked.product, asked.since.date()))
     return page(
         request,
@@ -97,6 +97,7 @@ async def overview(request: web.Request) -> web.Response:
         products=products,
         ranges=ranges.RANGES.values(),
         totals=totals,
+        counted_at=await store.counted_at(asked.pool),
         pings=await _pings(asked, counted),
         behind=_behind(asked, counted),
         newcomers=await _newcomers(asked),
@@ -114,13 +115,6 @@ async def unless_slow(question: Awaitable[Answer]) -> Answer | None:
         return await question
     except TooSlow:
         return None
-
-
-async def _facets(asked: _Asked) -> _Facets | None:
-    wanted = term("last_seen", ">=", asked.since)
-    if asked.product is not None:
-        wanted += term("product", "=", asked.product)
-    return await unless_slow(fleet.facets(asked.pool, wanted, now=asked.now))
 
 
 def _statuses(facets: _Facets) -> list[tuple[str, int]]:
@@ -177,7 +171,7 @@ def _behind(asked: _Asked, counted: store.Counted | None) -> str | None:
 
 
 async def _newcomers(asked: _Asked) -> charts.Columns | None:
-    counted = await unless_slow(store.new_over_time(asked.pool, asked.product, asked.since, asked.over.step))
+    counted = await unless_slow(store.new_over_time(asked.pool, asked.product, asked.over, asked.now))
     if counted is None:
         return None
     values = [(start, counted.get(start, 0)) for start in asked.over.starts(asked.now)]

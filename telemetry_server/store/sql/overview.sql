@@ -20,10 +20,10 @@ WHERE $1::text IS NULL OR p.slug = $1;
 
 -- name: new_over_time
 -- New installations since $2, in steps of $3.
-SELECT date_bin($3::interval, i.first_received_at, $2) AS starts_at, count(*) AS installations
-FROM installations AS i
+SELECT date_bin($3::interval, f.first_received_at, $2) AS starts_at, count(*) AS installations
+FROM installation_facts AS f
 JOIN products AS p USING (product_id)
-WHERE i.first_received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
+WHERE f.first_received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
 GROUP BY 1
 ORDER BY 1;
 

@@ -1,8 +1,10 @@
 -- name: begin
 -- First in a transaction: only one at a time counts of the kind $1. Plans are made for these very values, by
--- hash, sort and probe: what the planner believes of a day that has just begun would let it loop over all.
+-- hash and probe: what the planner believes of a day that has just begun would let it loop over all, and merge
+-- by the few values of a dimension what has thousands.
 SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'force_custom_plan', true),
-       set_config('enable_nestloop', 'off', true), pg_advisory_xact_lock($1);
+       set_config('enable_nestloop', 'off', true),
+       set_config('enable_mergejoin', 'off', true), pg_advisory_xact_lock($1);
 
 -- name: first_received_at
 -- When the oldest ping there is was received.

@@ -174,6 +174,9 @@ DELETE FROM installations WHERE product_id = $1;
 -- name: remove_fleet_days
 DELETE FROM fleet_days WHERE product_id = $1;
 
+-- name: remove_fleet_now
+DELETE FROM fleet_now WHERE product_id = $1;
+
 -- name: remove_feature_days
 DELETE FROM feature_days WHERE product_id = $1;
 

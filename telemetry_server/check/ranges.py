@@ -40,6 +40,12 @@ RANGES = {
     )
 }
 DEFAULT = RANGES["30d"]
+LONGEST_FIRST = tuple(sorted(RANGES.values(), key=lambda one: one.step * one.steps, reverse=True))
+
+
+def depth(over: Range) -> int:
+    """In how many ranges at least lies what lies in `over`: each lies in all that are longer."""
+    return LONGEST_FIRST.index(over) + 1
 
 
 def daily(over: Range) -> Range:

@@ -1,0 +1,30 @@
+"""The job "count the fleet": what a large fleet is now, for those who look at it as a whole."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from telemetry_server.check.ranges import LONGEST_FIRST
+from telemetry_server.rollup.pings import Run
+from telemetry_server.store import fleet_now, rollups
+from telemetry_server.store.rollups import Kind
+
+LARGE_WAITS = timedelta(minutes=5)
+SMALL = 20_000
+"""Installations that are counted in some milliseconds, whenever somebody asks."""
+
+
+def count_the_fleet(small: int = SMALL) -> Run:
+    async def run(connection: Any, now: datetime) -> str:
+        if not await fleet_now.is_large(connection, small):
+            async with rollups.counting(connection, Kind.NOW):
+                await fleet_now.forget(connection)
+            return "the fleet is small and counted when somebody asks"
+        counted_at = await fleet_now.counted_at(connection)
+        if counted_at is not None and now - LARGE_WAITS < counted_at <= now:
+            return f"counted at {counted_at:%H:%M} UTC"
+        async with rollups.counting(connection, Kind.NOW):
+            begins = [over.since(now) for over in LONGEST_FIRST]
+            await fleet_now.count(connection, begins, begins[-1], now)
+        return "counted the fleet anew"
+
+    return run
