@@ -1,7 +1,8 @@
 # make run    the server, with a PostgreSQL of its own, on http://127.0.0.1:8080
 # make test   every test · make check  what CI runs: style, types, directions, tests
 # make bench  ratios measured in one run, written to bench/RESULTS.md
-# make bench-scale  a million installations, made up: half an hour or more, and 40 GB in TMPDIR
+# make bench-scale  a million installations, made up: an hour, and 40 GB in TMPDIR; one size at a time with
+#             ARGS="--sizes 300000 --notes FILE"
 # make fields what is written from telemetry_server/fields.toml
 
 PYTHON ?= python3

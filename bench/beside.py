@@ -1,74 +1,101 @@
-"""Ingest while roll-ups run without a pause, against ingest while nothing else runs."""
+"""Ingest while the roll-ups do in each minute what is a minute's work, against ingest while nothing else runs.
+
+Windows of ingest alone and beside take turns: three of each make a minute. Beside, "roll up pings" counts what
+came in the window before, and each of the other jobs runs once in the minute; a running server counts a large
+day, and a large fleet, every five minutes, and cohorts every hour.
+"""
 
 import asyncio
-import statistics
 import threading
+import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
-
-import asyncpg
 
 from bench.__main__ import query, send, settle
 from bench.fleet import Fleet
-from bench.questions import ROLL_UPS
 from bench.servers import free_port, telemetry_server
 from telemetry_server.app import job_table
 from telemetry_server.jobs import run_job
 from telemetry_server.settings import read_settings
+from telemetry_server.store.database import connect
 
 MEMBERS = 20_000
-ROUNDS = 3
-SECONDS = 8
+SECONDS = 20
+MOST_A_SECOND = 12_000
 CONNECTIONS = 64
+MINUTE = (
+    ("roll up pings",),
+    ("roll up pings", "roll up days"),
+    ("roll up pings", "roll up cohorts", "count the fleet"),
+)
+EVERY_JOB = ("roll up pings", "roll up days", "roll up cohorts", "count the fleet")
 
 
 def ingest_beside_roll_ups(data, dsn):
-    """Pairs of rates, alone and beside: [(alone, beside)], and how often the roll-ups ran meanwhile."""
-    port, pairs, runs = free_port(), [], 0
+    """Pairs of rates, alone and beside: [(alone, beside)], and the seconds each job took beside, in all."""
+    port, pairs, seconds = free_port(), [], {}
     with telemetry_server(data, port, 1):
         [product] = query(data, "SELECT slug, product_id FROM products WHERE NOT simulated")
         fleet = Fleet(product["slug"], product["product_id"], data, MEMBERS)
         send(port, CONNECTIONS, 30, fleet.singles(MEMBERS), data)
-        for _ in range(ROUNDS):
+        RollUps(data, dsn, EVERY_JOB).run()
+        for jobs in MINUTE:
             alone = _rate(port, fleet, data)
-            with RollUps(data, dsn) as beside:
-                rate = _rate(port, fleet, data)
+            with RollUps(data, dsn, jobs) as beside:
+                rate = _rate(port, fleet, data, beside.start)
             pairs.append((alone, rate))
-            runs += beside.runs
-    return pairs, runs
+            for job, took in beside.seconds.items():
+                seconds[job] = seconds.get(job, 0) + took
+            RollUps(data, dsn, EVERY_JOB).run()
+    return pairs, seconds
 
 
-def _rate(port, fleet, data):
+def _rate(port, fleet, data, begin=lambda: None):
     settle(fleet, data)
-    load = send(port, CONNECTIONS, SECONDS, fleet.singles(SECONDS * 20_000), data)
+    requests = fleet.singles(SECONDS * MOST_A_SECOND)
+    begin()
+    load = send(port, CONNECTIONS, SECONDS, requests, data)
     assert load.refused == 0, f"{load.refused} refused"
     return load.rate
 
 
 class RollUps:
-    """Runs the roll-ups one after the other, again and again, in a thread of their own."""
+    """Runs jobs, each once, one after the other, in a thread of their own."""
 
-    def __init__(self, data, dsn):
-        self.dsn, self.runs, self._stop = dsn, 0, False
+    def __init__(self, data, dsn, names):
+        self.dsn, self.seconds = dsn, {}
         settings = read_settings({}, {"data": str(data)})
-        self._jobs = [job for job in job_table(settings) if job.name in ROLL_UPS]
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._repeat()))
+        self._jobs = [job for job in job_table(settings) if job.name in names]
+        self._thread = threading.Thread(target=self.run)
 
     def __enter__(self):
-        self._thread.start()
         return self
 
     def __exit__(self, *_):
-        self._stop = True
         self._thread.join()
 
-    async def _repeat(self):
-        async with asyncpg.create_pool(self.dsn, min_size=1, max_size=1, command_timeout=600) as pool:
-            while not self._stop and self._jobs:
-                for job in self._jobs:
-                    await pool.execute("UPDATE days_due SET due_since = $1", datetime(2020, 1, 1, tzinfo=UTC))
-                    await run_job(job, pool.acquire)
-                self.runs += 1
+    def start(self):
+        self._thread.start()
+
+    def run(self):
+        asyncio.run(self._run())
+
+    async def _run(self):
+        connection = await connect(self.dsn)
+        try:
+            for job in self._jobs:
+                # What waits until it is worth the while has waited long enough.
+                await connection.execute(
+                    "UPDATE days_due SET due_since = $1", datetime(2020, 1, 1, tzinfo=UTC)
+                )
+                await connection.execute("DELETE FROM rollup_marks WHERE name = 'count the fleet'")
+                started = time.perf_counter()
+                await run_job(job, lambda: nullcontext(connection))
+                self.seconds[job.name] = time.perf_counter() - started
+        finally:
+            await connection.close()
 
 
-def median_ratio(pairs):
-    return statistics.median(beside / alone for alone, beside in pairs)
+def ratio(pairs):
+    """Of all that was received beside, to all that was received alone."""
+    return sum(beside for _, beside in pairs) / sum(alone for alone, _ in pairs)

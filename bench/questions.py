@@ -11,7 +11,9 @@ AIM_EXPORT_ROWS = 200_000
 AIM_DAY_SECONDS = 20
 AIM_INGEST = 0.8
 
-ROLL_UPS = ("roll up pings", "roll up days", "roll up cohorts")
+ROLL_UPS = ("roll up pings", "roll up days", "roll up cohorts", "count the fleet")
+OF_A_DAY = ("roll up pings", "roll up days")
+"""Those of them that count a day; the others count weeks, and the present."""
 DIMENSIONS = ("all", "verdict", "status", "source", "version", "edition", "os", "vm", "container", "cloud")
 DIMENSIONS += ("country", "asn")
 

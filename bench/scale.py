@@ -15,17 +15,19 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock
 from pathlib import Path
 
 import asyncpg
 
 from bench import growth, results
-from bench.asking import Program, ask, stream
+from bench.asking import Asked, Program, ask, stream
 from bench.beside import ingest_beside_roll_ups
 from bench.questions import EXPORTS, QUESTIONS, ROLL_UPS, STREAMS
 from bench.servers import free_port, make_places, telemetry_server
+from telemetry_server.store.rollups import AHEAD
 
 PRODUCT, SLUG, DAYS = "Made up", "made-up", 90
 SHARES = (0.1, 0.3, 1)
@@ -47,18 +49,22 @@ class Measured:
     rows_a_second: dict = field(default_factory=dict)
     load_before: float = 0
     ingest: list = field(default_factory=list)
-    roll_ups_beside: int = 0
+    roll_ups_beside: dict = field(default_factory=dict)
 
 
 def main():
     options = arguments()
     os.environ["TELEMETRY_JOBS"] = "false"  # nothing runs by itself: each job has its turn
-    measured = []
+    measured = noted(options.notes)
     for installations in options.sizes:
         pings = options.pings * installations // options.installations
         with tempfile.TemporaryDirectory(prefix="bench-") as home:
             Path(home).chmod(0o755)
-            measured.append(measure(Path(home, "data"), installations, pings))
+            fresh = measure(Path(home, "data"), installations, pings)
+        others = [found for found in measured if found.installations != installations]
+        measured = sorted([*others, fresh], key=lambda found: found.installations)
+        if options.notes:
+            options.notes.write_text(json.dumps([asdict(found) for found in measured]), "utf-8")
         command = f"python -m bench.scale --installations {options.installations} --pings {options.pings}"
         results.write("scale", growth.text(command, measured))
     growth.show(measured)
@@ -68,11 +74,24 @@ def arguments():
     parser = argparse.ArgumentParser(description="Measures at size; writes its section of bench/RESULTS.md.")
     parser.add_argument("--installations", type=int, default=1_000_000)
     parser.add_argument("--pings", type=int, default=30_000_000)
-    parser.add_argument("--sizes", help="other sizes than a tenth, three tenths and the whole, by comma")
+    parser.add_argument(
+        "--sizes", help="other sizes than a tenth, three tenths and the whole, by comma; or one of them"
+    )
+    parser.add_argument(
+        "--notes", type=Path, help="a file to keep sizes in, so that they can be measured one by one"
+    )
     options = parser.parse_args()
     sizes = options.sizes.split(",") if options.sizes else [options.installations * share for share in SHARES]
     options.sizes = [int(size) for size in sizes]
     return options
+
+
+def noted(notes):
+    """What was measured before, if it was kept."""
+    if notes is None or not notes.exists():
+        return []
+    kept = json.loads(notes.read_text("utf-8"))
+    return [Measured(**one | {"asked": [Asked(**asked) for asked in one["asked"]]}) for one in kept]
 
 
 def measure(data, installations, pings):
@@ -87,7 +106,8 @@ def measure(data, installations, pings):
         roll_up(data, found, datetime.fromisoformat(made["ends_at"]))
         found.bytes_by_table = sizes(data)
         look(data, port, found)
-    found.ingest, found.roll_ups_beside = ingest_beside_roll_ups(data, dsn(data))
+    with told("ingest alone and beside the roll-ups"):
+        found.ingest, found.roll_ups_beside = ingest_beside_roll_ups(data, dsn(data))
     return found
 
 
@@ -99,14 +119,18 @@ def size(installations, pings):
 
 
 def roll_up(data, found, ends_at):
-    """All the days, as after an upgrade; then the last day once more, as every day."""
+    """All the days, as after an upgrade; then the last whole day once more, of which nothing is counted yet."""
     sql(data, "VACUUM (ANALYZE)")
     found.roll_up_seconds = run_roll_ups(data)
-    sql(data, "VACUUM (ANALYZE)")
-    begin = ends_at - timedelta(days=1)
-    [[found.pings_of_day]] = sql(data, "SELECT count(*) FROM pings WHERE received_at >= $1", begin)
+    day = (ends_at - timedelta(days=1)).date()
+    for table in ("installation_days", "fleet_days", "feature_days"):
+        sql(data, f"DELETE FROM {table} WHERE day = $1", day)
+    begin = datetime.combine(day, clock(), UTC) - AHEAD
     sql(data, "UPDATE rollup_marks SET reached_at = $1 WHERE name = 'roll up pings'", begin)
+    sql(data, "VACUUM (ANALYZE)")
     found.day_seconds = run_roll_ups(data)
+    [[found.pings_of_day]] = sql(data, "SELECT sum(pings)::bigint FROM installation_days WHERE day = $1", day)
+    sql(data, "VACUUM (ANALYZE)")
 
 
 def run_roll_ups(data):
@@ -114,6 +138,10 @@ def run_roll_ups(data):
     seconds = {}
     for job in ROLL_UPS:
         sql(data, "UPDATE days_due SET due_since = due_since - interval '1 hour'")
+        sql(
+            data,
+            "UPDATE rollup_marks SET reached_at = reached_at - interval '1 hour' WHERE name = 'count the fleet'",
+        )
         with told(job) as watch:
             is_there = run(data, "run", job) is not None
         if is_there:
