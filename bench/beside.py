@@ -2,7 +2,8 @@
 
 Windows of ingest alone and beside take turns: three of each make a minute. Beside, "roll up pings" counts what
 came in the window before, and each of the other jobs runs once in the minute; a running server counts a large
-day, and a large fleet, every five minutes, and cohorts every hour.
+day, and a large fleet, every five minutes, and cohorts every hour. So many copies send that each has a few pings in
+the day, as real ones do: a day of a copy is counted from all of its pings, whenever one comes.
 """
 
 import asyncio
@@ -19,9 +20,9 @@ from telemetry_server.jobs import run_job
 from telemetry_server.settings import read_settings
 from telemetry_server.store.database import connect
 
-MEMBERS = 20_000
+MEMBERS = 150_000
 SECONDS = 20
-MOST_A_SECOND = 12_000
+ENOUGH = 1.5
 CONNECTIONS = 64
 MINUTE = (
     ("roll up pings",),
@@ -37,12 +38,13 @@ def ingest_beside_roll_ups(data, dsn):
     with telemetry_server(data, port, 1):
         [product] = query(data, "SELECT slug, product_id FROM products WHERE NOT simulated")
         fleet = Fleet(product["slug"], product["product_id"], data, MEMBERS)
-        send(port, CONNECTIONS, 30, fleet.singles(MEMBERS), data)
+        enrolled = send(port, CONNECTIONS, 30, fleet.singles(MEMBERS), data)
+        count = int(enrolled.rate * ENOUGH * SECONDS)
         RollUps(data, dsn, EVERY_JOB).run()
         for jobs in MINUTE:
-            alone = _rate(port, fleet, data)
+            alone = _rate(port, fleet, data, count)
             with RollUps(data, dsn, jobs) as beside:
-                rate = _rate(port, fleet, data, beside.start)
+                rate = _rate(port, fleet, data, count, beside.start)
             pairs.append((alone, rate))
             for job, took in beside.seconds.items():
                 seconds[job] = seconds.get(job, 0) + took
@@ -50,9 +52,9 @@ def ingest_beside_roll_ups(data, dsn):
     return pairs, seconds
 
 
-def _rate(port, fleet, data, begin=lambda: None):
+def _rate(port, fleet, data, count, begin=lambda: None):
     settle(fleet, data)
-    requests = fleet.singles(SECONDS * MOST_A_SECOND)
+    requests = fleet.singles(count)
     begin()
     load = send(port, CONNECTIONS, SECONDS, requests, data)
     assert load.refused == 0, f"{load.refused} refused"

@@ -125,7 +125,6 @@ CREATE INDEX licenses_of_customer ON licenses (customer_id);
 CREATE INDEX licenses_of_product ON licenses (product_id, license_id);
 CREATE INDEX licenses_by_order ON licenses (order_reference);
 CREATE INDEX licenses_by_expiry ON licenses (expires_at, license_id);
-CREATE INDEX licenses_by_start ON licenses (starts_at);
 CREATE INDEX licenses_stale ON licenses (updated_at, license_id) WHERE stale;
 COMMENT ON TABLE licenses IS
     'A row is a license of the registry; the key itself is not here. Written by imports, the API, the shop''s '
@@ -224,7 +223,6 @@ CREATE INDEX installation_facts_by_life ON installation_facts (life, installatio
 CREATE INDEX installation_facts_by_key ON installation_facts (license_key_hash, installation_id)
     WHERE license_key_hash IS NOT NULL;
 CREATE INDEX installation_facts_by_first_ping ON installation_facts (first_received_at);
-CREATE INDEX installation_facts_by_counted_key ON installation_facts (counted_key_hash) WHERE counted_key_hash IS NOT NULL;
 CREATE INDEX installation_facts_of_license ON installation_facts (license_id) WHERE license_id IS NOT NULL;
 CREATE INDEX installation_facts_due ON installation_facts (due_at);
 CREATE INDEX installation_facts_to_judge ON installation_facts (installation_id) WHERE judge_again;
