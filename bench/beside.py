@@ -58,6 +58,8 @@ def _rate(port, fleet, data, count, begin=lambda: None):
     begin()
     load = send(port, CONNECTIONS, SECONDS, requests, data)
     assert load.refused == 0, f"{load.refused} refused"
+    sent = int(load.rate * SECONDS) % MEMBERS
+    fleet.members = fleet.members[sent:] + fleet.members[:sent]  # next time, others have their turn
     return load.rate
 
 
