@@ -48,6 +48,7 @@ from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.store.addresses import SHORTEN_ADDRESSES
 from telemetry_server.store.catalogue import Catalogue
 from telemetry_server.store.database import connect_writer, make_pool
+from telemetry_server.store.export import Exports
 from telemetry_server.store.license_book import LicenseBook
 from telemetry_server.store.products import keep_parent
 from telemetry_server.store.rollups import Kind
@@ -148,6 +149,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
 
     app = web.Application(client_max_size=LARGEST_SENT)
     app[UPLOADS] = uploads
+    app[keys.EXPORTS] = Exports(dsn)
     app[keys.SETTINGS], app[keys.POOL], app[keys.ATLAS] = settings, pool, atlas
     app[keys.KEYRING] = keyring
     app[keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)

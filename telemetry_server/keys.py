@@ -7,9 +7,11 @@ from telemetry_server.keyring import Keyring
 from telemetry_server.routing import Route
 from telemetry_server.settings import Settings
 from telemetry_server.store.database import Pool
+from telemetry_server.store.export import Exports
 
 SETTINGS = web.AppKey("settings", Settings)
 POOL = web.AppKey("pool", Pool)
+EXPORTS = web.AppKey("exports", Exports)
 KEYRING = web.AppKey("keyring", Keyring)
 ATLAS = web.AppKey("atlas", Atlas)
 ROUTES = web.AppKey("routes", tuple[Route, ...])

@@ -136,6 +136,9 @@ class Filter:
         return frozenset(term.field.name for term in self.terms)
 
 
+EVERYTHING = Filter()
+
+
 def term(name: str, operator: str, *values: Value) -> Filter:
     """A filter of one term whose values are known to be good."""
     return Filter((Term(FIELDS[name], Operator(operator), values),))

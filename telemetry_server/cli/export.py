@@ -10,16 +10,15 @@ from typing import IO, Any
 
 import click
 
-from telemetry_server.cli.formats import Format, head, writer
+from telemetry_server.check.filter_parser import parse_filter
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import progress, say
 from telemetry_server.cli.session import connection
 from telemetry_server.settings import Settings
 from telemetry_server.store.embedded.dumps import whole
-from telemetry_server.store.export import Rows, Wanted, What, rows
+from telemetry_server.store.export import ALL, Form, Wanted, What, expected
+from telemetry_server.store.export import export as export_to
 from telemetry_server.store.products import product_by_slug
-
-REPORT_EVERY = 1_000
 
 
 class Moment(click.ParamType[datetime]):
@@ -37,35 +36,39 @@ class Moment(click.ParamType[datetime]):
 
 @click.command()
 @click.argument("what", type=click.Choice([what.value for what in What]))
+@click.option(
+    "--filter", "asked", metavar="FILTER", default="", help="E.g. 'verdict=unknown_key country=DE'."
+)
 @click.option("--product", metavar="SLUG", help="Of this product only.")
 @click.option("--since", type=Moment(), metavar="TIME", help="Received since then only, e.g. 2026-11-22.")
+@click.option("--columns", metavar="NAMES", default="", help=f"These only, by comma; {ALL}: with documents.")
 @click.option(
     "--format",
     "form",
-    type=click.Choice([form.value for form in Format]),
+    type=click.Choice([form.value for form in Form]),
     default="ndjson",
     show_default=True,
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: standard output]")
 @click.pass_obj
-def export(  # noqa: PLR0917  click calls by name
-    invocation: Invocation,
-    what: str,
-    product: str | None,
-    since: datetime | None,
-    form: str,
-    output: Path | None,
-) -> None:
-    """Write every ping, or every installation, as NDJSON or CSV.
+def export(invocation: Invocation, /, what: str, form: str, output: Path | None, **asked: Any) -> None:
+    """Write installations, pings or counts as NDJSON, CSV or Parquet.
 
     The rows are those of one moment, in no particular order, with the facts as columns. A FILE is
     written whole or not at all, readable by you alone: it holds personal data. In CSV, text that a
     spreadsheet would run as a formula has a ' in front.
     """
+    wanted = Wanted(
+        What(what),
+        Form(form),
+        parse_filter(asked["asked"]),
+        asked["product"],
+        asked["since"],
+        tuple(name.strip() for name in asked["columns"].split(",") if name.strip()),
+    )
     with destination(output) as file:
-        wanted = Wanted(What(what), product, since)
-        count = asyncio.run(_export(invocation.settings(), wanted, Format(form), file))
-    say(f"{count} {what} written" + (f" to {output}" if output else ""))
+        count = asyncio.run(_export(invocation.settings(), wanted, file))
+    say(f"{count} {what.replace('-', ' ')} written" + (f" to {output}" if output else ""))
 
 
 @contextmanager
@@ -78,25 +81,17 @@ def destination(output: Path | None) -> Iterator[IO[bytes]]:
         yield file
 
 
-async def _export(settings: Settings, wanted: Wanted, form: Format, file: IO[bytes]) -> int:
+async def _export(settings: Settings, wanted: Wanted, file: IO[bytes]) -> int:
     async with connection(settings) as opened:
         if wanted.product is not None:
             await product_by_slug(opened, wanted.product)
-        async with rows(opened, wanted) as found:
-            return await write_rows(found, form, file)
+        with progress() as bar:
+            task = bar.add_task("exporting", total=await expected(opened, wanted))
 
+            async def write(piece: bytes) -> None:
+                file.write(piece)
+                bar.advance(task, piece.count(b"\n"))  # about as many rows
 
-async def write_rows(found: Rows, form: Format, file: IO[bytes]) -> int:
-    """Writes them all, with progress; gives how many."""
-    line = writer(form, found.nested)
-    count = 0
-    with progress() as bar:
-        task = bar.add_task("exporting", total=found.expected)
-        file.write(head(form, found.columns))
-        async for row in found.each:
-            file.write(line(row))
-            count += 1
-            if count % REPORT_EVERY == 0:
-                bar.update(task, completed=count)
-    file.flush()
+            count = await export_to(opened, wanted, write, now=datetime.now(UTC))
+        file.flush()
     return count

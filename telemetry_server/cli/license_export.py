@@ -9,14 +9,16 @@ from typing import IO, Any
 import click
 
 from telemetry_server.check.cells import NONE
-from telemetry_server.cli.export import destination, write_rows
-from telemetry_server.cli.formats import Format
+from telemetry_server.cli.export import destination
+from telemetry_server.cli.formats import Format, head, writer
 from telemetry_server.cli.invocation import Invocation
-from telemetry_server.cli.output import say
+from telemetry_server.cli.output import progress, say
 from telemetry_server.cli.session import connection
 from telemetry_server.settings import Settings
-from telemetry_server.store.export import license_rows
+from telemetry_server.store.license_export import Rows, license_rows
 from telemetry_server.store.products import product_by_slug
+
+REPORT_EVERY = 1_000
 
 
 @click.command("export")
@@ -47,7 +49,23 @@ async def _export(settings: Settings, product: str, form: Format, file: IO[bytes
         await product_by_slug(opened, product)
         async with license_rows(opened, product) as found:
             flat = replace(found, each=_flat(found.each)) if form is Format.CSV else found
-            return await write_rows(flat, form, file)
+            return await _write(flat, form, file)
+
+
+async def _write(found: Rows, form: Format, file: IO[bytes]) -> int:
+    """Writes them all, with progress; gives how many."""
+    line = writer(form, found.nested)
+    count = 0
+    with progress() as bar:
+        task = bar.add_task("exporting", total=None)
+        file.write(head(form, found.columns))
+        async for row in found.each:
+            file.write(line(row))
+            count += 1
+            if count % REPORT_EVERY == 0:
+                bar.update(task, completed=count)
+    file.flush()
+    return count
 
 
 async def _flat(rows: AsyncIterator[Any]) -> AsyncIterator[Mapping[str, Any]]:

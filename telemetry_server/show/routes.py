@@ -4,6 +4,7 @@ from telemetry_server.routing import Route
 from telemetry_server.show import health, openapi, sign_in, static_files
 from telemetry_server.show.api import changes as api_changes
 from telemetry_server.show.api import customers as api_customers
+from telemetry_server.show.api import export as api_export
 from telemetry_server.show.api import fleet as api_fleet
 from telemetry_server.show.api import installations as api_installations
 from telemetry_server.show.api import licenses as api_licenses
@@ -21,6 +22,7 @@ ROUTES: tuple[Route, ...] = (
     *api_pings.ROUTES,
     *api_changes.ROUTES,
     *api_fleet.ROUTES,
+    *api_export.ROUTES,
     *api_licenses.ROUTES,
     *api_customers.ROUTES,
     *api_products.ROUTES,

@@ -1,74 +1,222 @@
-"""Whole tables, row by row: a cursor on the server, however many there are."""
+"""What there is as files: CSV, NDJSON and Parquet, streamed as PostgreSQL makes it, however much it is.
 
-from collections.abc import AsyncIterator
+Each file holds the rows of one moment, in no order. PostgreSQL writes the lines itself; nothing is held in
+memory but what is on its way.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
 
+import asyncpg
+
+from telemetry_server.check.filters import EVERYTHING, Filter
+from telemetry_server.errors import BadRequest, TooManyRequests
+from telemetry_server.store import parquet
+from telemetry_server.store.database import connect, translated
+from telemetry_server.store.filtering import NOW, condition, fill
 from telemetry_server.store.queries import load
 
 SQL = load("export")
 
-FETCHED_AT_ONCE = 1_000
-FETCH_SECONDS = 3_600
+Sink: TypeAlias = Callable[[bytes], Awaitable[None]]
+
+ALL = "all"
+_DOCUMENTS = {"facts", "place"}
+_SECONDS = 3_600
+_MOST_AT_ONCE = 2
+_COME_BACK_SECONDS = 30
 
 
 class What(StrEnum):
-    """What can be exported."""
+    """What can be exported: a view each."""
 
-    PINGS = "pings"
     INSTALLATIONS = "installations"
+    PINGS = "pings"
+    CHANGES = "changes"
+    INSTALLATION_DAYS = "installation-days"
+    FLEET_DAYS = "fleet-days"
+    FEATURE_DAYS = "feature-days"
+    COHORT_WEEKS = "cohort-weeks"
+
+
+OF_INSTALLATIONS = {What.INSTALLATIONS, What.PINGS, What.CHANGES, What.INSTALLATION_DAYS}
+"""Those that a filter finds the rows of."""
+
+
+_EXPECTED = {What.INSTALLATIONS: "expected_installations", What.PINGS: "expected_pings"}
+
+
+class Form(StrEnum):
+    """The forms an export may have."""
+
+    NDJSON = "ndjson"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class NoSuchColumn(BadRequest):
+    """There is no such column to export."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class NothingToFilter(BadRequest):
+    """A filter finds installations; this export has none. Name a product instead."""
+
+    exit_code: ClassVar[int] = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which rows: of one product or of all, received since then or ever."""
+    """Which rows: of installations that the filter wants, of one product or all, since then or ever.
+
+    `columns`: none for all but documents whose content is in the other columns, or "all".
+    """
 
     what: What
+    form: Form = Form.NDJSON
+    filter: Filter = EVERYTHING
     product: str | None = None
     since: datetime | None = None
+    columns: tuple[str, ...] = ()
+
+
+async def export(connection: asyncpg.Connection, wanted: Wanted, sink: Sink, *, now: datetime) -> int:
+    """Hands the file to `sink`, piece by piece, and gives how many rows it has.
+
+    What cannot be done is raised before the first piece: NoSuchColumn, NothingToFilter, ParquetMissing. The
+    connection is for exports alone; where the file breaks off, it is gone.
+    """
+    if wanted.form is Form.PARQUET:
+        parquet.demand()
+    await connection.execute(SQL["begin"])
+    rows, values = await _rows(connection, wanted, now)
+    columns = await _columns(connection, rows, wanted)
+    copying = _Copying(connection, _lines(rows, columns, wanted.form), values)
+    match wanted.form:
+        case Form.CSV:
+            return await copying.csv(sink)
+        case Form.PARQUET:
+            return await parquet.write(copying.csv, columns, sink)
+    return await copying.plain(sink)
+
+
+async def expected(connection: asyncpg.Connection, wanted: Wanted) -> int | None:
+    """A guess at how many rows there are; None where there is none."""
+    if wanted.what not in _EXPECTED or wanted.product or wanted.filter.terms:
+        return None
+    statement = await connection.prepare(SQL[_EXPECTED[wanted.what]])
+    [explained] = await statement.explain(wanted.since)
+    return int(explained["Plan"]["Plan Rows"])
+
+
+class Exports:
+    """Connections for those who export over HTTP: their own, for an export takes long, and few at a time."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._open = 0
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """Raises TooManyRequests, or Unavailable where PostgreSQL is away."""
+        if self._open == _MOST_AT_ONCE:
+            raise TooManyRequests(
+                f"{_MOST_AT_ONCE} exports are running; wait for one to end.", retry_after=_COME_BACK_SECONDS
+            )
+        self._open += 1
+        try:
+            async with translated():
+                connection = await connect(self._dsn)
+                try:
+                    yield connection
+                finally:
+                    await connection.close(timeout=5)
+        finally:
+            self._open -= 1
+
+
+# ── rows ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _rows(connection: asyncpg.Connection, wanted: Wanted, now: datetime) -> tuple[str, tuple[Any, ...]]:
+    """The rows as a query, and its values."""
+    name = wanted.what.replace("-", "_")
+    values: tuple[Any, ...] = (wanted.product, wanted.since)
+    if not wanted.filter.terms:
+        return fill(_within(name), wanted="TRUE"), values
+    if wanted.what not in OF_INSTALLATIONS:
+        raise NothingToFilter(
+            f"A filter finds installations, and {wanted.what} has none. Name a product instead."
+        )
+    asked = await condition(connection, wanted.filter, NOW, now=now, first=len(values) + 1)
+    installations = fill(_within("wanted"), filter=asked.sql)
+    return fill(_within(name), wanted=f"v.installation_id IN ({installations})"), values + asked.values
+
+
+def _within(name: str) -> str:
+    return SQL[name].removesuffix(";")
+
+
+async def _columns(connection: asyncpg.Connection, rows: str, wanted: Wanted) -> dict[str, str]:
+    """The types of the columns to write, by name. Raises NoSuchColumn."""
+    statement = await connection.prepare(rows)
+    known = {attribute.name: attribute.type.name for attribute in statement.get_attributes()}
+    if not wanted.columns:
+        return {name: type_ for name, type_ in known.items() if name not in _DOCUMENTS}
+    if wanted.columns == (ALL,):
+        return known
+    if unknown := [name for name in wanted.columns if name not in known]:
+        raise NoSuchColumn(f"{wanted.what} has no column {unknown[0]!r:.40}; it has {', '.join(known)}.")
+    return {name: known[name] for name in wanted.columns}
+
+
+# ── lines ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _lines(rows: str, columns: dict[str, str], form: Form) -> str:
+    """The query whose text is the file's: so flat that each of PostgreSQL's processes makes whole lines."""
+    if form is Form.NDJSON:
+        chosen = ", ".join(f'r."{name}"' for name in columns)
+        return f"SELECT row_to_json(r)::text FROM (SELECT {chosen} FROM ({rows}) AS r) AS r"  # noqa: S608
+    cells = ", ".join(_cell(name, type_, form) for name, type_ in columns.items())
+    return f"SELECT {cells} FROM ({rows}) AS r"  # noqa: S608  columns of our views
+
+
+def _cell(name: str, type_: str, form: Form) -> str:
+    if type_ == "text" and form is Form.CSV:
+        return f'spreadsheet_text(r."{name}") AS "{name}"'
+    return f'r."{name}"' + (f'::text AS "{name}"' if type_ == "bool" else "")
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """`nested` are the columns whose values are JSON text; `expected` is a guess at the count, or None."""
+class _Copying:
+    """A query as COPY writes it. COPY takes no parameters: PostgreSQL itself quotes the values into it."""
 
-    columns: tuple[str, ...]
-    nested: frozenset[str]
-    expected: int | None
-    each: AsyncIterator[Any]
+    connection: asyncpg.Connection
+    query: str
+    values: tuple[Any, ...]
 
+    async def csv(self, sink: Sink) -> int:
+        """Nothing at all is an empty cell; an empty text is quoted."""
+        return await self._copy(sink, format="csv", header=True)
 
-@asynccontextmanager
-async def rows(connection: Any, wanted: Wanted) -> AsyncIterator[Rows]:
-    """All rows as of now, in no order; good while the block lasts."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        expected = await _expected(connection, wanted)
-        yield await _rows(connection, SQL[wanted.what], (wanted.product, wanted.since), expected)
+    async def plain(self, sink: Sink) -> int:
+        """One column as it is: JSON has neither of these characters, so that nothing is quoted."""
+        return await self._copy(sink, format="csv", delimiter="\x01", quote="\x02")
 
-
-@asynccontextmanager
-async def license_rows(connection: Any, product: str) -> AsyncIterator[Rows]:
-    """All licenses of the product of that slug as of now, in no order; good while the block lasts."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        yield await _rows(connection, SQL["licenses"], (product,), None)
-
-
-async def _rows(connection: Any, sql: str, arguments: tuple[Any, ...], expected: int | None) -> Rows:
-    statement = await connection.prepare(sql)
-    attributes = statement.get_attributes()
-    return Rows(
-        tuple(attribute.name for attribute in attributes),
-        frozenset(attribute.name for attribute in attributes if attribute.type.name in {"json", "jsonb"}),
-        expected,
-        aiter(statement.cursor(*arguments, prefetch=FETCHED_AT_ONCE, timeout=FETCH_SECONDS)),
-    )
-
-
-async def _expected(connection: Any, wanted: Wanted) -> int | None:
-    if wanted.product is not None:
-        return None
-    [explained] = await (await connection.prepare(SQL[f"expected_{wanted.what}"])).explain(wanted.since)
-    return int(explained["Plan"]["Plan Rows"])
+    async def _copy(self, sink: Sink, **options: Any) -> int:
+        """Where the sink gives up on the last piece, the driver would wait for an end that has been."""
+        status = ""
+        try:
+            status = await self.connection.copy_from_query(
+                self.query, *self.values, output=sink, timeout=_SECONDS, **options
+            )
+        finally:
+            if not status:
+                self.connection.terminate()
+        return int(status.rpartition(" ")[2])

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
+import pyarrow.parquet
 import pytest
 from installation import Installation, make_ping
 
@@ -305,7 +306,7 @@ def of(installation, lines):
 
 
 def test_pings_are_exported_as_json_lines(served, product, two_pings):
-    rows = of(two_pings, served("export", "pings", "--product", product).stdout)
+    rows = of(two_pings, served("export", "pings", "--product", product, "--columns", "all").stdout)
     assert [row["sequence"] for row in rows] == [1, 2]
     assert {row["product"] for row in rows} == {product}
     assert of(two_pings, served("export", "pings", "--product", "example").stdout) == []
@@ -318,7 +319,8 @@ def test_pings_are_exported_as_json_lines(served, product, two_pings):
 def test_a_csv_export_runs_no_formula(served, product, two_pings, tmp_path):
     file = tmp_path / "installations.csv"
     file.write_text("old")
-    done = served("export", "installations", "--product", product, "--format", "csv", "--output", file)
+    asked = ("--product", product, "--columns", "all", "--format", "csv", "--output", file)
+    done = served("export", "installations", *asked)
     assert done.stdout == ""
     assert "installations written to" in done.stderr
     assert mode(file) == 0o600
@@ -328,6 +330,24 @@ def test_a_csv_export_runs_no_formula(served, product, two_pings, tmp_path):
     assert row["pings"] == "2"
     assert row["os_name"] == ""
     assert json.loads(row["facts"])["license"]["source"] == "marketplace"
+
+
+def test_an_export_is_filtered_and_has_the_columns_asked_for(served, product, two_pings):
+    asked = ("export", "installations", "--product", product, "--columns", "installation_id,pings")
+    found = of(two_pings, served(*asked, "--filter", "version!=unknown last_seen<3d").stdout)
+    assert found == [{"installation_id": two_pings.id, "pings": 2}]
+    assert served(*asked, "--filter", "last_seen>3d").stdout == ""
+    assert "did you mean country?" in served.error(*asked, "--filter", "contry=DE", exit_code=2)
+    said = served.error("export", "pings", "--columns", "colour", exit_code=2)
+    assert "pings has no column 'colour'; it has received_at" in said
+
+
+def test_an_export_as_parquet_is_a_whole_file(served, product, two_pings, tmp_path):
+    file = tmp_path / "pings.parquet"
+    served("export", "pings", "--product", product, "--format", "parquet", "--output", file)
+    rows = pyarrow.parquet.read_table(file).to_pylist()
+    assert {row["sequence"] for row in rows if row["installation_id"] == two_pings.id} == {1, 2}
+    assert mode(file) == 0o600
 
 
 def test_an_export_begins_where_it_is_told_to(served, two_pings):

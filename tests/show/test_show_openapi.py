@@ -105,6 +105,8 @@ async def test_real_answers_are_as_declared(site, contract, fleet):
         (program, "/api/v1/fleet?by=life&step=week", "/api/v1/fleet"),
         (program, "/api/v1/features", "/api/v1/features"),
         (program, "/api/v1/cohorts", "/api/v1/cohorts"),
+        (program, "/api/v1/export/pings?format=csv", "/api/v1/export/{what}"),
+        (program, "/api/v1/export/nothing", "/api/v1/export/{what}"),
         (program, "/api/v1/installations?limit=0", "/api/v1/installations"),
         (program, f"/api/v1/installations/{one.__class__(int=1)}", "/api/v1/installations/{installation_id}"),
         (stranger, "/api/v1/pings", "/api/v1/pings"),

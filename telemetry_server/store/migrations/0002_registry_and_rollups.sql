@@ -30,6 +30,26 @@ COMMENT ON FUNCTION facts_by_field IS
     'What a state says, field by field, as the timeline in changes names them; without the boot id, which '
     'changes with every start, and without the source and date of a place.';
 
+CREATE FUNCTION numbers_in(received int8multirange) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
+RETURN (SELECT sum(upper(r) - lower(r)) FROM unnest(received) AS r)::bigint;
+COMMENT ON FUNCTION numbers_in IS
+    'How many numbers there are. A subquery in its place would keep a view from being read in parallel.';
+
+CREATE FUNCTION spreadsheet_text(value text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    -- Almost everything begins with a letter or a digit, and needs no pattern to tell.
+    WHEN value COLLATE "C" >= 'a' AND value COLLATE "C" < '{'
+      OR value COLLATE "C" >= '0' AND value COLLATE "C" < ':'
+      OR value COLLATE "C" >= 'A' AND value COLLATE "C" < '[' THEN value
+    WHEN value ~ ('^[\s\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"'']*'
+                  || '[=+\-@|\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]') THEN '''' || value
+    ELSE value
+END;
+COMMENT ON FUNCTION spreadsheet_text IS
+    'A text as a cell of CSV: what a spreadsheet would run as a formula gets a '' in front.';
+
 CREATE FUNCTION day_of_ping(received_at timestamptz, occurred_at timestamptz, time_suspect boolean)
 RETURNS date
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -432,27 +452,27 @@ SELECT i.installation_id,
        upper(i.received) - 1 - n.came           AS missing,
        i.lost,
        i.client_address,
-       s.license_status,
-       s.license_source,
+       f.license_status,
+       nullif(f.license_source, 'unknown')      AS license_source,
        s.facts #>> '{license,source_detail}'    AS license_source_detail,
        s.facts #>> '{license,key_hint}'         AS license_key_hint,
-       s.facts #>> '{license,edition}'          AS license_edition,
-       s.facts #>> '{service,version}'          AS service_version,
-       s.facts #>> '{service,environment}'      AS service_environment,
+       nullif(f.edition, 'unknown')             AS license_edition,
+       nullif(f.version, 'unknown')             AS service_version,
+       nullif(f.environment, 'unknown')         AS service_environment,
        s.facts #>> '{os,type}'                  AS os_type,
-       s.facts #>> '{os,name}'                  AS os_name,
+       nullif(f.os_name, 'unknown')             AS os_name,
        s.facts #>> '{os,version}'               AS os_version,
        s.facts #>> '{os,kernel}'                AS os_kernel,
        s.facts #>> '{host,arch}'                AS host_arch,
-       s.facts #>> '{virtualization,vm}'        AS virtualization_vm,
-       s.facts #>> '{virtualization,container}' AS virtualization_container,
-       s.facts #>> '{virtualization,cloud}'     AS virtualization_cloud,
+       CASE WHEN f.vm NOT IN ('none', 'unknown') THEN f.vm END AS virtualization_vm,
+       CASE WHEN f.container NOT IN ('none', 'unknown') THEN f.container END AS virtualization_container,
+       CASE WHEN f.cloud NOT IN ('none', 'unknown') THEN f.cloud END AS virtualization_cloud,
        s.facts #>> '{runtime,name}'             AS runtime_name,
        s.facts #>> '{runtime,version}'          AS runtime_version,
        s.facts #>> '{privacy,level}'            AS privacy_level,
        s.facts #>> '{privacy,notice_version}'   AS privacy_notice_version,
-       s.place ->> 'country'                    AS country,
-       (s.place ->> 'asn')::bigint              AS asn,
+       nullif(f.country, 'unknown')             AS country,
+       nullif(f.asn, 'unknown')::bigint         AS asn,
        s.place ->> 'organisation'               AS organisation,
        s.facts,
        s.place,
@@ -474,11 +494,13 @@ SELECT i.installation_id,
        h.hostname
 FROM installations AS i
 JOIN products AS p USING (product_id)
-JOIN states AS s USING (installation_id, state)
 JOIN installation_facts AS f USING (installation_id)
+LEFT JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
 LEFT JOIN hostnames AS h ON h.address = i.client_address
 CROSS JOIN LATERAL (
-    SELECT sum(upper(r) - lower(r))::bigint AS came FROM unnest(i.received) AS r
+    SELECT CASE WHEN i.received = int8multirange(int8range(lower(i.received), upper(i.received)))
+                THEN upper(i.received) - lower(i.received)
+                ELSE numbers_in(i.received) END AS came
 ) AS n;
 COMMENT ON VIEW v_installations IS
     'Every installation in its present state, with the facts as columns. Places and hostnames are approximate.';
@@ -528,7 +550,8 @@ SELECT g.received_at,
        (s.place ->> 'built_on')::date           AS place_built_on,
        (s.place ->> 'prefix_length')::integer   AS place_prefix_length,
        (s.place ->> 'hosting')::boolean         AS hosting,
-       s.place ->> 'hosting_source'             AS hosting_source
+       s.place ->> 'hosting_source'             AS hosting_source,
+       p.simulated
 FROM pings AS g
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id)
@@ -551,3 +574,114 @@ WHERE f.verdict = 'unknown_key' AND f.license_key_hash IS NOT NULL
 GROUP BY p.slug, f.license_key_hash;
 COMMENT ON VIEW v_unknown_keys IS
     'Every key that copies use today and no license has. A license that is imported later takes it out.';
+
+COMMENT ON COLUMN v_installations.last_occurred_at IS 'When the newest ping was made, by the installation''s clock.';
+COMMENT ON COLUMN v_installations.last_sequence IS 'The highest number of a ping that came.';
+COMMENT ON COLUMN v_installations.pings IS 'Pings that came, each counted once.';
+COMMENT ON COLUMN v_installations.missing IS 'Numbers below the highest that have not come yet.';
+COMMENT ON COLUMN v_installations.lost IS 'Numbers that were given up.';
+COMMENT ON COLUMN v_installations.license_status IS 'What the copy says of its license.';
+COMMENT ON COLUMN v_installations.facts IS 'Everything the copy said of itself, by section and field as in fields.md.';
+COMMENT ON COLUMN v_installations.place IS 'What is known of the place of its address.';
+COMMENT ON COLUMN v_installations.verdict IS 'What the license registry says today.';
+COMMENT ON COLUMN v_installations.life IS 'new, active, late, lost or returned, by the schedule of its product.';
+COMMENT ON COLUMN v_installations.place_prefix_length IS 'How wide the network is that the place is known of.';
+COMMENT ON COLUMN v_pings.occurred_at IS 'When it was made, by the installation''s clock.';
+COMMENT ON COLUMN v_pings.time_suspect IS 'That clock was far off.';
+COMMENT ON COLUMN v_pings.reason IS 'Why it was sent: start, heartbeat, license …';
+COMMENT ON COLUMN v_pings.features IS 'How often each feature was used since the ping before.';
+COMMENT ON COLUMN v_pings.details IS 'What does not stay the same from ping to ping.';
+COMMENT ON COLUMN v_pings.facts IS 'Everything the copy said of itself, by section and field as in fields.md.';
+COMMENT ON COLUMN v_pings.verdict IS 'What the license registry said when it came.';
+COMMENT ON COLUMN v_unknown_keys.key_hash IS 'What stands for the key, as in the timeline under license.key.';
+
+CREATE VIEW v_changes AS
+SELECT c.installation_id,
+       p.slug                                   AS product,
+       p.simulated,
+       c.changed_at,
+       c.sequence,
+       c.field,
+       c.before,
+       c.after
+FROM changes AS c
+JOIN installations AS i USING (installation_id)
+JOIN products AS p USING (product_id);
+COMMENT ON VIEW v_changes IS 'Every fact of an installation that changed, and when the server learned it.';
+COMMENT ON COLUMN v_changes.sequence IS 'The ping that told it; of a verdict or a life, the last before.';
+COMMENT ON COLUMN v_changes.field IS 'As in fields.md, e.g. service.version; or verdict, or life.';
+
+CREATE VIEW v_installation_days AS
+SELECT d.day,
+       d.installation_id,
+       p.slug                                   AS product,
+       p.simulated,
+       d.verdict,
+       d.claim_mismatch,
+       d.source_mismatch,
+       d.pings,
+       d.features,
+       s.license_status,
+       s.license_source,
+       s.facts #>> '{license,edition}'          AS license_edition,
+       s.facts #>> '{service,version}'          AS service_version,
+       s.facts #>> '{service,environment}'      AS service_environment,
+       s.facts #>> '{os,name}'                  AS os_name,
+       s.facts #>> '{virtualization,vm}'        AS virtualization_vm,
+       s.facts #>> '{virtualization,container}' AS virtualization_container,
+       s.facts #>> '{virtualization,cloud}'     AS virtualization_cloud,
+       s.place ->> 'country'                    AS country,
+       (s.place ->> 'asn')::bigint              AS asn
+FROM installation_days AS d
+JOIN products AS p USING (product_id)
+LEFT JOIN states AS s ON s.installation_id = d.installation_id AND s.state = d.state;
+COMMENT ON VIEW v_installation_days IS
+    'Every installation on every day (UTC) that it sent a ping, as the last one of the day told.';
+COMMENT ON COLUMN v_installation_days.features IS 'How often each feature was used on the day.';
+
+CREATE VIEW v_fleet_days AS
+SELECT d.day,
+       p.slug                                   AS product,
+       p.simulated,
+       d.dimension,
+       d.value,
+       d.verdict,
+       d.installations,
+       d.pings
+FROM fleet_days AS d
+JOIN products AS p USING (product_id);
+COMMENT ON VIEW v_fleet_days IS
+    'How many installations of a product sent a ping on a day (UTC), by value of a dimension and by verdict. '
+    'Name one dimension and one verdict: each installation is counted in all of them.';
+COMMENT ON COLUMN v_fleet_days.dimension IS
+    'all, verdict, status, source, version, edition, environment, os, vm, container, cloud, country or asn.';
+COMMENT ON COLUMN v_fleet_days.value IS 'Empty for the dimension all. other: the values too rare to be named.';
+COMMENT ON COLUMN v_fleet_days.verdict IS 'Empty: whatever the verdict.';
+
+CREATE VIEW v_feature_days AS
+SELECT d.day,
+       p.slug                                   AS product,
+       p.simulated,
+       d.feature,
+       d.uses,
+       d.installations
+FROM feature_days AS d
+JOIN products AS p USING (product_id);
+COMMENT ON VIEW v_feature_days IS 'How often a feature was used on a day (UTC), and on how many installations.';
+COMMENT ON COLUMN v_feature_days.feature IS 'other: the features too rare to be named.';
+
+CREATE VIEW v_cohort_weeks AS
+SELECT c.cohort,
+       c.week,
+       p.slug                                   AS product,
+       p.simulated,
+       c.active,
+       c.lost,
+       c.returned
+FROM cohort_weeks AS c
+JOIN products AS p USING (product_id);
+COMMENT ON VIEW v_cohort_weeks IS
+    'Of the installations first heard of in one week, how many were heard of, lost and back in another.';
+COMMENT ON COLUMN v_cohort_weeks.cohort IS 'Monday of the week of the first ping (UTC).';
+COMMENT ON COLUMN v_cohort_weeks.week IS 'Monday of the week that is counted (UTC).';
+COMMENT ON COLUMN v_cohort_weeks.active IS 'Heard of in that week; in the cohort''s own, all that were new.';

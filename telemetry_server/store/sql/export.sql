@@ -1,32 +1,61 @@
--- name: pings
--- Every ping that counts, of one product or all, since a moment or ever.
-SELECT * FROM v_pings
-WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR received_at >= $2);
+-- name: begin
+-- First on the connection of an export: rows are made ready by all the processes that PostgreSQL has for a
+-- question. It takes as long as whoever takes the rows does.
+SELECT set_config('default_transaction_read_only', 'on', false), set_config('parallel_setup_cost', '0', false),
+       set_config('parallel_tuple_cost', '0', false), set_config('work_mem', '32MB', false),
+       set_config('statement_timeout', '1h', false), set_config('TimeZone', 'UTC', false),
+       set_config('DateStyle', 'ISO', false);
+
+-- name: wanted
+-- The installations that the filter wants; stands within the others.
+SELECT f.installation_id
+FROM installation_facts AS f
+LEFT JOIN installations AS i ON i.installation_id = f.installation_id
+WHERE TRUE /*:filter*/;
 
 -- name: installations
 -- Every installation in its present state, of one product or all, heard of since a moment or ever.
-SELECT * FROM v_installations
-WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR last_received_at >= $2);
+SELECT * FROM v_installations AS v
+WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR last_received_at >= $2)
+  AND TRUE /*:wanted*/;
 
--- name: expected_pings
--- Explained only: for the joins of the views the planner guesses far too low.
-SELECT FROM pings WHERE ($1::timestamptz IS NULL OR received_at >= $1);
+-- name: pings
+-- Every ping that counts, of one product or all, received since a moment or ever.
+SELECT * FROM v_pings AS v
+WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR received_at >= $2)
+  AND TRUE /*:wanted*/;
+
+-- name: changes
+-- Every fact that changed, of one product or all, noted since a moment or ever.
+SELECT * FROM v_changes AS v
+WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR changed_at >= $2)
+  AND TRUE /*:wanted*/;
+
+-- name: installation_days
+-- Every day of an installation, of one product or all, since the day of a moment or ever.
+SELECT * FROM v_installation_days AS v
+WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR day >= ($2 AT TIME ZONE 'UTC')::date)
+  AND TRUE /*:wanted*/;
+
+-- name: fleet_days
+-- Every count of the fleet, likewise.
+SELECT * FROM v_fleet_days
+WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR day >= ($2 AT TIME ZONE 'UTC')::date);
+
+-- name: feature_days
+-- Every count of a feature, likewise.
+SELECT * FROM v_feature_days
+WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR day >= ($2 AT TIME ZONE 'UTC')::date);
+
+-- name: cohort_weeks
+-- Every week of a cohort, likewise.
+SELECT * FROM v_cohort_weeks
+WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR week >= ($2 AT TIME ZONE 'UTC')::date);
 
 -- name: expected_installations
--- Explained only, likewise.
+-- Explained only: for the joins of the views the planner guesses far too low.
 SELECT FROM installations WHERE ($1::timestamptz IS NULL OR last_received_at >= $1);
 
--- name: licenses
--- Every license of a product, in the columns that an import takes, and those that tell of it. The key is
--- not in it: license_id says which license a row is.
-SELECT l.license_id, p.slug AS product, l.key_hint, l.status, l.type, l.source, l.source_detail,
-       l.order_reference, l.edition, l.seats, l.overage,
-       l.customer_id, c.email AS customer_email, c.name AS customer_name, c.company AS customer_company,
-       c.tax_id AS customer_tax_id, c.technical_contact AS customer_technical_contact,
-       l.domains, ARRAY(SELECT abbrev(a) FROM unnest(l.addresses) WITH ORDINALITY AS n (a, n) ORDER BY n) AS addresses,
-       l.directories, l.free_environments, l.starts_at, l.expires_at, nullif(l.custom, '{}') AS custom,
-       l.seats_used, l.created_at, l.updated_at
-FROM licenses AS l
-JOIN products AS p USING (product_id)
-LEFT JOIN customers AS c USING (customer_id)
-WHERE p.slug = $1;
+-- name: expected_pings
+-- Explained only, likewise.
+SELECT FROM pings WHERE ($1::timestamptz IS NULL OR received_at >= $1);

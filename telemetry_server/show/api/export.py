@@ -1,0 +1,128 @@
+"""GET /api/v1/export/…: files, streamed as fast as they are taken, in bounded memory.
+
+What cannot be done is told before the first byte. A file that breaks off later lacks the last chunk of its
+transfer: no client takes it for whole.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from telemetry_server import keys
+from telemetry_server.errors import BadRequest, NotFound, TooManyRequests, Unavailable
+from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.show.filters import FILTERS, filter_from
+from telemetry_server.show.query import MOMENT, one_of, read_query, text
+from telemetry_server.store.export import Form, Wanted, What, export
+from telemetry_server.store.parquet import ParquetMissing
+
+STALLED_SECONDS = 60.0
+_MEDIA_TYPES = {
+    Form.NDJSON: "application/x-ndjson",
+    Form.CSV: "text/csv; charset=utf-8; header=present",
+    Form.PARQUET: "application/vnd.apache.parquet",
+}
+_LONGEST_LIST = 2_000
+
+PARAMETERS = (
+    Parameter("format", "What kind of file.", {**one_of(*Form), "default": Form.NDJSON}),
+    *FILTERS,
+    Parameter("since", "Received since then.", MOMENT),
+    Parameter(
+        "columns",
+        "These only, by comma; all: also the documents facts and place, which are left out otherwise.",
+        text() | {"maxLength": _LONGEST_LIST},
+    ),
+)
+
+
+class Download:
+    """A file on its way to whoever asked for it; begins with its first piece."""
+
+    def __init__(self, request: web.Request, name: str, media_type: str) -> None:
+        self._request = request
+        self._headers = {
+            "Content-Type": media_type,
+            "Content-Disposition": f'attachment; filename="{name}"',
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+        self._response: web.StreamResponse | None = None
+
+    async def write(self, piece: bytes) -> None:
+        """Returns when there is room for more. Raises TimeoutError when nothing is taken any more."""
+        response = await self._begun()
+        async with asyncio.timeout(STALLED_SECONDS):
+            await response.write(piece)
+
+    async def end(self) -> web.StreamResponse:
+        response = await self._begun()
+        await response.write_eof()
+        return response
+
+    def break_off(self) -> None:
+        """Where it has begun, nobody may take what was sent for the whole."""
+        if self._response is not None and self._request.transport is not None:
+            self._request.transport.abort()
+
+    async def _begun(self) -> web.StreamResponse:
+        if self._response is None:
+            self._response = web.StreamResponse(headers=self._headers)
+            await self._response.prepare(self._request)
+        return self._response
+
+
+async def download(request: web.Request) -> web.StreamResponse:
+    """Rows of one moment, in no order."""
+    asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
+    what = _what(request.match_info["what"])
+    wanted = _wanted(what, asked, now)
+    file = Download(request, f"{what}-{now:%Y-%m-%d}.{wanted.form}", _MEDIA_TYPES[wanted.form])
+    done = False
+    try:
+        async with request.app[keys.EXPORTS].connection() as connection:
+            await export(connection, wanted, file.write, now=now)
+        done = True
+    finally:
+        if not done:
+            file.break_off()
+    return await file.end()
+
+
+def _what(name: str) -> What:
+    if name not in {what.value for what in What}:
+        raise NotFound(f"There is nothing of that name to export; there are {', '.join(What)}.")
+    return What(name)
+
+
+def _wanted(what: What, asked: Mapping[str, Any], now: datetime) -> Wanted:
+    """A product is no filter where that is all that is asked: counts have products, too."""
+    others = {name: value for name, value in asked.items() if name != "product"}
+    return Wanted(
+        what,
+        Form(asked["format"]),
+        filter_from(others, now),
+        asked.get("product"),
+        asked.get("since"),
+        tuple(name for name in asked.get("columns", "").split(",") if name),
+    )
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/api/v1/export/{what}",
+        download,
+        "Export as a file",
+        Access.PERSON,
+        parameters=(
+            Parameter("what", "What is exported.", one_of(*What), where="path", required=True),
+            *PARAMETERS,
+        ),
+        answers={200: "application/octet-stream"},
+        errors=(BadRequest, NotFound, TooManyRequests, ParquetMissing, Unavailable),
+    ),
+)

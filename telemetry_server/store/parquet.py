@@ -1,0 +1,150 @@
+"""CSV as PostgreSQL writes it becomes Parquet, a row group at a time. Needs the extra `parquet`: pyarrow."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.util import find_spec
+from typing import Any, BinaryIO, ClassVar, TypeAlias
+
+from telemetry_server.errors import TelemetryError
+
+Sink: TypeAlias = Callable[[bytes], Awaitable[None]]
+
+_ROW_GROUP_BYTES = 16 * 2**20
+"""Of CSV, about."""
+
+
+class ParquetMissing(TelemetryError):
+    """Parquet needs pyarrow. Install it: pip install "license-telemetry-server[parquet]"."""
+
+    status: ClassVar[int] = 501
+    code: ClassVar[str] = "parquet_missing"
+
+
+class _BrokenOff(Exception):
+    """The CSV ended before all of it was there; who wrote it says why."""
+
+
+def demand() -> None:
+    """Raises ParquetMissing."""
+    if find_spec("pyarrow") is None:
+        raise ParquetMissing
+
+
+async def write(csv: Callable[[Sink], Awaitable[int]], columns: Mapping[str, str], sink: Sink) -> int:
+    """Has `csv` write to the one end of a pipe, and a thread make Parquet of it at the other.
+
+    `columns` are PostgreSQL's types by name. Gives what `csv` gives; raises what went wrong first.
+    """
+    loop = asyncio.get_running_loop()
+    source, pipe = _pipe()
+    whole: list[int] = []
+
+    async def copy() -> int:
+        try:
+            whole.append(await csv(lambda piece: asyncio.to_thread(_put, pipe, piece)))
+        finally:
+            await asyncio.to_thread(pipe.close)
+        return whole[0]
+
+    def hand_on(piece: bytes) -> None:
+        asyncio.run_coroutine_threadsafe(_await(sink(piece)), loop).result()
+
+    converting = asyncio.to_thread(_convert, source, columns, hand_on, lambda: bool(whole))
+    copied, converted = await asyncio.gather(copy(), converting, return_exceptions=True)
+    if isinstance(converted, BaseException) and not isinstance(converted, _BrokenOff):
+        raise converted
+    if isinstance(copied, BaseException):
+        raise copied
+    return copied
+
+
+def _pipe() -> tuple[BinaryIO, BinaryIO]:
+    read, write = os.pipe()
+    return os.fdopen(read, "rb"), os.fdopen(write, "wb", buffering=0)
+
+
+def _put(pipe: BinaryIO, piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[pipe.write(rest) :]
+
+
+async def _await(waiting: Awaitable[None]) -> None:
+    await waiting
+
+
+def _convert(
+    source: BinaryIO, columns: Mapping[str, str], hand_on: Callable[[bytes], None], whole: Callable[[], bool]
+) -> None:
+    import pyarrow.csv  # noqa: PLC0415  an extra
+    import pyarrow.parquet  # noqa: PLC0415
+
+    options = {
+        "read_options": pyarrow.csv.ReadOptions(block_size=_ROW_GROUP_BYTES),
+        "parse_options": pyarrow.csv.ParseOptions(newlines_in_values=True),
+        "convert_options": pyarrow.csv.ConvertOptions(
+            column_types=_types(columns),
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    }
+    file, done = _File(hand_on), False
+    with source, pyarrow.csv.open_csv(source, **options) as reader:
+        writer = pyarrow.parquet.ParquetWriter(file, reader.schema, compression="zstd")
+        try:
+            for batch in reader:
+                writer.write_batch(batch)
+            done = whole()
+        finally:
+            if not done:
+                file.give_up()  # or closing would make a good file of what there is
+            writer.close()
+    if not done:
+        raise _BrokenOff
+
+
+def _types(columns: Mapping[str, str]) -> dict[str, Any]:
+    import pyarrow as pa  # noqa: PLC0415
+
+    types = {
+        "bool": pa.bool_(),
+        "timestamptz": pa.timestamp("us", tz="UTC"),
+        "date": pa.date32(),
+        "int4": pa.int32(),
+        "int8": pa.int64(),
+        "numeric": pa.decimal128(38),
+    }
+    return {name: types.get(type_, pa.string()) for name, type_ in columns.items()}
+
+
+class _File:
+    """As much of a file as a writer needs that only goes on."""
+
+    def __init__(self, hand_on: Callable[[bytes], None]) -> None:
+        self._hand_on = hand_on
+        self._at = 0
+        self.closed = False
+
+    def write(self, piece: Any) -> int:
+        data = bytes(piece)
+        self._hand_on(data)
+        self._at += len(data)
+        return len(data)
+
+    def give_up(self) -> None:
+        """From now on, nothing is handed on."""
+        self._hand_on = lambda _: None
+
+    def tell(self) -> int:
+        return self._at
+
+    def flush(self) -> None:
+        """Everything is handed on at once."""
+
+    def close(self) -> None:
+        self.closed = True
+
+    def writable(self) -> bool:
+        return True
