@@ -56,8 +56,8 @@ class Copy:
         self.level = dice.pick(_LEVEL)
         self.profile = dice.number(0, USAGE_PROFILES) if self.level == "usage" else None
         self.boot = 0
-        self._machine = self._digest(f"machine {index}")
-        self._board = self._digest(f"board {index}")
+        self._index = index
+        self._machine, self._board = self._digest("machine"), self._digest("board")
 
     # ── what it is ──────────────────────────────────────────────────────────────────────────
 
@@ -106,7 +106,7 @@ class Copy:
         runs_on = {"vm": vm, "container": container, "cloud": self.network.cloud}
         runtime, runtime_version = self.system.runtime
         release = self.terms.releases[self.release]
-        arch = "arm64" if self.system.name == "amzn" else "amd64"
+        arch = "arm64" if self.system.kernel.endswith("aarch64") else "amd64"
         facts: Facts = {
             "boot_id": self._digest(f"boot {self.boot}")[:32],
             "host": {"arch": arch, "fingerprint": {"machine_id": self._machine, "board": self._board}},
@@ -192,8 +192,7 @@ class Copy:
 
     def _to(self, number: int) -> Callable[[], str]:
         def upgrade() -> str:
-            if number > self.release:
-                self.release, self.boot = number, self.boot + 1
+            self.release = max(self.release, number)
             return "start"
 
         return upgrade
@@ -242,7 +241,7 @@ class Copy:
         return max(0, newest - min(self.dice.exponential(0.6), 5))
 
     def _digest(self, what: str) -> str:
-        told = f"{self.terms.seed} {self.deal.number} {what}"
+        told = f"{self.terms.seed} {self.deal.number} {self._index} {what}"
         return blake2b(told.encode(), digest_size=32).hexdigest()
 
 
