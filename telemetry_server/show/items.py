@@ -25,6 +25,7 @@ def installation_item(row: Row) -> dict[str, Any]:
     return {
         "installation_id": row["installation_id"],
         "product": row["product"],
+        "simulated": row["simulated"],
         "first_received_at": row["first_received_at"],
         "last_received_at": row["last_received_at"],
         "last_occurred_at": row["last_occurred_at"],
@@ -46,6 +47,7 @@ def ping_item(row: Row) -> dict[str, Any]:
         "sequence": row["sequence"],
         "installation_id": row["installation_id"],
         "product": row["product"],
+        "simulated": row["simulated"],
         "received_at": row["received_at"],
         "occurred_at": row["occurred_at"],
         "time_suspect": row["time_suspect"],

@@ -28,6 +28,7 @@ _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "integer"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _SWITCH: Schema = {"type": "boolean"}
+_SIMULATED: Schema = _SWITCH | {"description": "The product's fleet was made up by the simulator."}
 _ID: Schema = {"type": "string", "format": "uuid"}
 _MOMENT: Schema = {"type": "string", "format": "date-time"}
 _DAY: Schema = {"type": "string", "format": "date"}
@@ -204,6 +205,7 @@ _VERDICT: Schema = {"enum": [verdict.value for verdict in Verdict]}
 _INSTALLATION: Schema = {
     "installation_id": _ID,
     "product": _TEXT,
+    "simulated": _SIMULATED,
     "first_received_at": _MOMENT,
     "last_received_at": _MOMENT,
     "last_occurred_at": _MOMENT,
@@ -245,6 +247,7 @@ _PING: Schema = {
     "sequence": _SEQUENCE,
     "installation_id": _ID,
     "product": _TEXT,
+    "simulated": _SIMULATED,
     "received_at": _MOMENT,
     "occurred_at": _MOMENT,
     "time_suspect": _SWITCH,
@@ -306,13 +309,14 @@ _PRODUCT = _object(
     name=_TEXT,
     ping_interval_seconds=_COUNT,
     created_at=_MOMENT,
-    simulated=_SWITCH | {"description": "Its fleet was made up by the simulator."},
+    simulated=_SIMULATED,
     product_keys=_many(_TEXT),
     installations=_COUNT,
 )
 _COUNTED_UNTIL = _nullable(_MOMENT) | {
     "description": "Pings received until then are counted; null: no roll-up ran yet."
 }
+_SIMULATED_IN = _many(_TEXT) | {"description": "The slugs of the products counted here that are made up."}
 _IN_A_STEP = "Heard of on that day of the step which had the most: at least so many in the step."
 _FLEET_COUNTS = _object(
     by=_TEXT,
@@ -326,6 +330,7 @@ _FLEET_COUNTS = _object(
         )
     ),
     counted_until=_COUNTED_UNTIL,
+    simulated=_SIMULATED_IN,
 )
 _FEATURE_COUNTS = _object(
     step=_TEXT,
@@ -338,6 +343,7 @@ _FEATURE_COUNTS = _object(
         )
     ),
     counted_until=_COUNTED_UNTIL,
+    simulated=_SIMULATED_IN,
 )
 _COHORTS = _object(
     items=_many(
@@ -351,4 +357,5 @@ _COHORTS = _object(
         )
     ),
     counted_until=_COUNTED_UNTIL,
+    simulated=_SIMULATED_IN,
 )

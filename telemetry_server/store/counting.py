@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from telemetry_server.check.filters import FIELDS, Filter, term
+from telemetry_server.check.filters import EVERYTHING, FIELDS, Filter, term
 from telemetry_server.store import fleet_now
 from telemetry_server.store.database import Pool
 from telemetry_server.store.filtering import (
@@ -24,6 +24,7 @@ from telemetry_server.store.filtering import (
     by_value,
     condition,
     fill,
+    simulated,
 )
 from telemetry_server.store.fleet import Row
 from telemetry_server.store.queries import load
@@ -73,10 +74,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Rows, and up to when the pings are in them; None: no roll-up ran yet."""
+    """Rows; up to when pings are in them (None: no roll-up ran yet); which products of them are made up."""
 
     rows: list[Row]
     until: datetime | None
+    simulated: list[str]
 
 
 async def present(pool: Pool, question: Question) -> Counted:
@@ -91,10 +93,10 @@ async def present(pool: Pool, question: Question) -> Counted:
         if counted_at is not None and question.wanted.fields <= fleet_now.COLUMNS.keys():
             asked = await condition(connection, question.wanted, fleet_now.COLUMNS, now=question.now, first=3)
             rows = await fleet_now.by_value(connection, question.by, asked, question.values)
-            return Counted(rows, counted_at)
+            return Counted(rows, counted_at, await simulated(connection, question.wanted))
         asked = await condition(connection, question.wanted, NOW, now=question.now, first=2)
         rows = await _fetch(connection, "present", column, asked, question.values)
-    return Counted(rows, question.now)
+        return Counted(rows, question.now, await simulated(connection, question.wanted))
 
 
 async def over_time(pool: Pool, question: Question, span: Span) -> Counted:
@@ -107,7 +109,8 @@ async def over_time(pool: Pool, question: Question, span: Span) -> Counted:
     how = "Ask for fewer days, or filter by nothing but product and verdict."
     async with _narrowed(how), reading(pool) as connection:
         rows = await (_rolled_up if rolled_up else _day_by_day)(connection, question, span)
-        return Counted(rows, await connection.fetchval(SQL["counted_until"], False))
+        until = await connection.fetchval(SQL["counted_until"], False)
+        return Counted(rows, until, await simulated(connection, question.wanted))
 
 
 async def features(
@@ -119,14 +122,19 @@ async def features(
             SQL["features"], limit, span.first, span.last, span.step, product, feature
         )
         until = await connection.fetchval(SQL["counted_until"], False)
-    return Counted([dict(row) for row in rows], until)
+        return Counted([dict(row) for row in rows], until, await simulated(connection, _of(product)))
 
 
 async def cohorts(pool: Pool, first: date, last: date, *, product: str | None = None) -> Counted:
     """Of each week of first pings (cohort) in each week: active, lost, returned. Weeks are their Mondays."""
     async with reading(pool) as connection:
         rows = await connection.fetch(SQL["cohorts"], first, last, product)
-        return Counted([dict(row) for row in rows], await connection.fetchval(SQL["counted_until"], True))
+        until = await connection.fetchval(SQL["counted_until"], True)
+        return Counted([dict(row) for row in rows], until, await simulated(connection, _of(product)))
+
+
+def _of(product: str | None) -> Filter:
+    return EVERYTHING if product is None else term("product", "=", product)
 
 
 async def _rolled_up(connection: asyncpg.Connection, question: Question, span: Span) -> list[Row]:

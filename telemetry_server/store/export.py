@@ -43,10 +43,16 @@ class What(StrEnum):
     COHORT_WEEKS = "cohort-weeks"
 
 
-OF_INSTALLATIONS = {What.INSTALLATIONS, What.PINGS, What.CHANGES, What.INSTALLATION_DAYS}
-"""Those that a filter finds the rows of."""
-
-
+_STATEMENTS = {
+    What.INSTALLATIONS: "installations",
+    What.PINGS: "pings",
+    What.CHANGES: "changes",
+    What.INSTALLATION_DAYS: "installation_days",
+    What.FLEET_DAYS: "fleet_days",
+    What.FEATURE_DAYS: "feature_days",
+    What.COHORT_WEEKS: "cohort_weeks",
+}
+_COUNTS = {What.FLEET_DAYS, What.FEATURE_DAYS, What.COHORT_WEEKS}
 _EXPECTED = {What.INSTALLATIONS: "expected_installations", What.PINGS: "expected_pings"}
 
 
@@ -145,11 +151,11 @@ class Exports:
 
 async def _rows(connection: asyncpg.Connection, wanted: Wanted, now: datetime) -> tuple[str, tuple[Any, ...]]:
     """The rows as a query, and its values."""
-    name = wanted.what.replace("-", "_")
+    name = _STATEMENTS[wanted.what]
     values: tuple[Any, ...] = (wanted.product, wanted.since)
     if not wanted.filter.terms:
         return fill(_within(name), wanted="TRUE"), values
-    if wanted.what not in OF_INSTALLATIONS:
+    if wanted.what in _COUNTS:
         raise NothingToFilter(
             f"A filter finds installations, and {wanted.what} has none. Name a product instead."
         )

@@ -91,6 +91,7 @@ _MIRRORED = {
     Operator.AT_LEAST: Operator.AT_MOST,
 }
 _POSITIVE = {Operator.UNEQUAL: Operator.EQUAL}
+_TOLD_OF_PRODUCTS = {"product": "slug", "simulated": "is_simulated"}
 _DAY = timedelta(days=1)
 _SLOT = re.compile(r"\S+ /\*:(\w+)\*/")
 _ID_DIGITS = 32
@@ -138,6 +139,22 @@ async def condition(
     )
     compiling = _Compiling(columns, products, now, first)
     return Condition(" AND ".join(map(compiling.term, wanted.terms)) or "TRUE", tuple(compiling.values))
+
+
+async def simulated(connection: asyncpg.Connection, wanted: Filter) -> list[str]:
+    """The slugs of the made-up products that a filter lets in."""
+    products = await connection.fetch(SQL["products_to_filter"])
+    terms = [term for term in wanted.terms if term.field.name in _TOLD_OF_PRODUCTS]
+    return sorted(
+        row["slug"]
+        for row in products
+        if row["is_simulated"] == "true" and all(_lets_in(term, row) for term in terms)
+    )
+
+
+def _lets_in(term: Term, product: asyncpg.Record) -> bool:
+    told = product[_TOLD_OF_PRODUCTS[term.field.name]] in term.values
+    return told is not (term.operator is Operator.UNEQUAL)
 
 
 @dataclass(slots=True)
@@ -196,7 +213,7 @@ class _Compiling:
 
     def _product_ids(self, term: Term) -> list[UUID]:
         """Of few products at most; named by id, a plan can be made for how many rows they have."""
-        told = "slug" if term.field.name == "product" else "is_simulated"
+        told = _TOLD_OF_PRODUCTS[term.field.name]
         return [row["product_id"] for row in self.products if row[told] in term.values]
 
     def _time(self, column: str, operator: Operator, value: Value) -> str:

@@ -63,3 +63,33 @@ async def test_the_api_says_which_products_are_simulated(simulated):
     await simulated.with_database(add_product, "Billing", now=datetime.now(UTC))
     items = (await (await simulated.program()).get("/api/v1/products")).json["items"]
     assert {item["slug"]: item["simulated"] for item in items} == {"billing": False, "demo-suite": True}
+
+
+@pytest.mark.parametrize("what", ["installations", "pings"])
+async def test_every_item_says_whether_it_is_simulated(simulated, fleet, what):
+    items = (await (await simulated.program()).get(f"/api/v1/{what}?limit=500")).json["items"]
+    said = {(item["product"], item["simulated"]) for item in items}
+    assert said == {("demo-suite", True), ("billing-suite", False)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "made_up"),
+    [
+        ("fleet?by=country", ["demo-suite"]),
+        ("fleet?step=day", ["demo-suite"]),
+        ("fleet?step=day&filter=country%3DDE", ["demo-suite"]),
+        ("fleet?product=demo-suite", ["demo-suite"]),
+        ("fleet?product=billing", []),
+        ("fleet?filter=product!%3Ddemo-suite", []),
+        ("fleet?filter=simulated%3Dfalse", []),
+        ("fleet?filter=simulated!%3Dfalse+product%3Dbilling,demo-suite", ["demo-suite"]),
+        ("features", ["demo-suite"]),
+        ("features?product=billing", []),
+        ("cohorts", ["demo-suite"]),
+        ("cohorts?product=billing", []),
+    ],
+)
+async def test_counts_say_which_products_in_them_are_simulated(simulated, asked, made_up):
+    await simulated.with_database(add_product, "Billing", now=datetime.now(UTC))
+    document = (await (await simulated.program()).get(f"/api/v1/{asked}")).json
+    assert document["simulated"] == made_up

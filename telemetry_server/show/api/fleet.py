@@ -103,7 +103,7 @@ def _days(asked: Mapping[str, Any], now: datetime, usual: timedelta) -> tuple[da
 
 
 def _shown(counted: Counted) -> dict[str, Any]:
-    return {"items": counted.rows, "counted_until": counted.until}
+    return {"items": counted.rows, "counted_until": counted.until, "simulated": counted.simulated}
 
 
 ROUTES = (

@@ -164,7 +164,7 @@ LIMIT $3;
 -- A page of pings received from $1 until before $2, the newest first, below the key $3, $4, $5.
 -- BETWEEN finds one state just as = does, but = would let the planner expect a single row from the
 -- whole join, and sort the pings instead of walking down the key.
-SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, g.received_at, g.occurred_at,
+SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, p.simulated, g.received_at, g.occurred_at,
        g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place,
        g.verdict, g.claim_mismatch, g.source_mismatch
 FROM pings AS g
@@ -178,7 +178,7 @@ LIMIT $6;
 
 -- name: pings_of_installation
 -- The same of one installation, $7.
-SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, g.received_at, g.occurred_at,
+SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, p.simulated, g.received_at, g.occurred_at,
        g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place,
        g.verdict, g.claim_mismatch, g.source_mismatch
 FROM pings AS g
