@@ -645,7 +645,11 @@ COMMENT ON TABLE schema_migrations IS
     'A row is a migration that ran, with the SHA-256 of its file: a file that changed since is refused. '
     'Written by "telemetry-server migrate". Kept for ever.';
 
--- ── for people with psql ───────────────────────────────────────────────────────────────────
+-- ── for people with psql, Grafana, Metabase: docs/reporting.md ─────────────────────────────
+--
+-- What others build on. A view only gains columns, at its end, and those that it has keep their names, types and
+-- meanings; what has to mean something else is a new view beside it, as in v2_pings. Each says in the column
+-- simulated whether its product was made up. The roles of "db reader" read these views and nothing else.
 
 CREATE VIEW v_installations AS
 SELECT i.installation_id,
@@ -771,13 +775,14 @@ SELECT p.slug                                   AS product,
        max(s.facts #>> '{license,key_hint}')    AS key_hint,
        count(*)                                 AS installations,
        min(i.first_received_at)                 AS first_received_at,
-       max(i.last_received_at)                  AS last_received_at
+       max(i.last_received_at)                  AS last_received_at,
+       p.simulated
 FROM installation_facts AS f
 JOIN installations AS i USING (installation_id)
 JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
 JOIN products AS p ON p.product_id = f.product_id
 WHERE f.verdict = 'unknown_key' AND f.license_key_hash IS NOT NULL
-GROUP BY p.slug, f.license_key_hash;
+GROUP BY p.slug, p.simulated, f.license_key_hash;
 COMMENT ON VIEW v_unknown_keys IS
     'Every key that copies use today and no license has. A license that is imported later takes it out.';
 

@@ -35,7 +35,7 @@ COMMANDS = {
     "doctor": ("doctor:doctor", "Check everything, and say what to do."),
     "config": ("config:config", "The settings in force."),
     "keyring": ("keyring:keyring", "The master keys, which live outside the database."),
-    "db": ("db:db", "The database as a whole: dump, restore, upgrade, psql."),
+    "db": ("db:db", "The database as a whole: dump, restore, upgrade, psql, roles that read."),
 }
 """Each command's object, and its line in the help, which thus needs no import."""
 

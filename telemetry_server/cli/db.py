@@ -11,6 +11,7 @@ import click
 
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import progress, say
+from telemetry_server.cli.reader import reader
 from telemetry_server.cli.session import database
 from telemetry_server.errors import OperatorError
 from telemetry_server.settings import Settings
@@ -25,7 +26,10 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group(cls=Group)
 def db() -> None:
-    """The database as a whole: dump, restore, upgrade, psql."""
+    """The database as a whole: dump, restore, upgrade, psql, roles that read."""
+
+
+db.add_command(reader)
 
 
 @db.command("export")

@@ -559,3 +559,32 @@ def test_a_dump_is_loaded_into_another_data_directory(served, two_pings, place):
 
 def test_an_upgrade_is_refused_while_the_server_runs(served):
     assert "stop it first" in served.error("db", "upgrade", exit_code=4)
+
+
+async def test_a_reader_is_made_in_the_embedded_postgres_and_gets_in_with_its_password(served, product):
+    made = served.json("db", "reader", "grafana")
+    assert made["name"] == "grafana"
+    assert "v_installations" in made["views"]
+    reader = await asyncpg.connect(made["url"], password=made["password"])
+    assert await reader.fetchval("SELECT count(*) FROM v_installations") >= 0
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await reader.fetch("TABLE licenses")
+    await reader.close()
+    for wrong in ("wrong", made["password"] + "x"):
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(made["url"], password=wrong)
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):  # there is nothing for it there
+        await asyncpg.connect(made["url"].replace("/telemetry?", "/postgres?"), password=made["password"])
+    again = served("db", "reader", "grafana")
+    assert "Password" not in again.stdout
+    assert f"psql '{made['url']}'" in again.stdout
+    shown = served("db", "reader", "grafana", "--new-password")
+    assert made["password"] not in shown.stdout
+    assert "cannot be shown again" in shown.stderr
+    assert "no role grafana any more" in served("db", "reader", "grafana", "--drop").stderr
+    assert "There is no role grafana" in served.error("db", "reader", "grafana", "--drop")
+
+
+def test_no_reader_takes_the_place_of_another_role(served):
+    for taken in ("telemetry", "postgres"):
+        assert "Choose another name" in served.error("db", "reader", taken)

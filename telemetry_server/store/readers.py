@@ -1,0 +1,123 @@
+"""Roles of PostgreSQL that read the views v_* and nothing else: for Grafana, Metabase and psql."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+
+from telemetry_server.errors import OperatorError
+from telemetry_server.store.queries import load
+
+SQL = load("readers")
+
+_NAME = re.compile(r"(?!pg_|(?:public|none)$)[a-z][a-z0-9_]{0,62}")
+_ITERATIONS = 4_096
+"""What PostgreSQL itself uses; a password as random as ours needs no more."""
+
+
+class NotAReader(OperatorError):
+    """There is a role of that name that is no reader."""
+
+    code = "not_a_reader"
+
+
+class MayNotMakeReaders(OperatorError):
+    """The server's account may not make roles in this PostgreSQL."""
+
+    code = "may_not_make_readers"
+
+
+class ReadsMore(OperatorError):
+    """Everybody may read tables in this database, and so would a reader."""
+
+    code = "reads_more"
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A role, its password where it has a new one, and the views it reads."""
+
+    name: str
+    password: str | None
+    views: tuple[str, ...]
+
+
+async def make_reader(connection: asyncpg.Connection, name: str, *, new_password: bool = False) -> Reader:
+    """Makes the role `name`, or lets the one that is there read the views of now: all of it or nothing.
+
+    A new one has a password; one that is there keeps its own unless there is to be a `new_password`. Raises
+    NotAReader, MayNotMakeReaders with the SQL for somebody who may, and ReadsMore.
+    """
+    there = await _is_there(connection, name)
+    change = ("reader_password" if new_password else None) if there else "reader_made"
+    password = secrets.token_urlsafe(24) if change else None
+
+    async def statements(kept: str) -> list[str]:
+        asked = await connection.fetch(SQL[change], name, kept) if change else []
+        return [statement for [statement] in (*asked, *await connection.fetch(SQL["reader_rights"], name))]
+
+    async with _told(await statements("a good password")), connection.transaction():
+        for statement in await statements(_kept(password or "")):
+            await connection.execute(statement)
+        return Reader(name, password, await _views(connection, name))
+
+
+async def drop_reader(connection: asyncpg.Connection, name: str) -> None:
+    """Takes the role away, and what it may read. Raises NotAReader and MayNotMakeReaders."""
+    if not await _is_there(connection, name):
+        raise NotAReader(f"There is no role {name}.")
+    statements = [statement for [statement] in await connection.fetch(SQL["reader_dropped"], name)]
+    async with _told(statements), connection.transaction():
+        for statement in statements:
+            await connection.execute(statement)
+
+
+async def _is_there(connection: asyncpg.Connection, name: str) -> bool:
+    """Whether there is such a reader. Raises NotAReader where it is or would be something else."""
+    if not _NAME.fullmatch(name):
+        raise NotAReader(
+            f"{name!r:.80} is no good name: take small letters, digits and _, a letter first; "
+            "not pg_…, public or none."
+        )
+    reader = await connection.fetchval(SQL["reader_known"], name)
+    if reader is False:
+        raise NotAReader(f"There is a role {name} that this command did not make. Choose another name.")
+    return reader is True
+
+
+@asynccontextmanager
+async def _told(by_hand: list[str]) -> AsyncIterator[None]:
+    """Says what somebody may run who is allowed to."""
+    try:
+        yield
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise MayNotMakeReaders(
+            f"PostgreSQL refuses: {error}. Have somebody who may run this in psql, on this database:\n\n"
+            + "".join(f"{statement};\n" for statement in by_hand)
+        ) from error
+
+
+async def _views(connection: asyncpg.Connection, name: str) -> tuple[str, ...]:
+    """The views that the role reads. Raises ReadsMore."""
+    reads = await connection.fetch(SQL["reader_reads"], name)
+    if more := [row["name"] for row in reads if not row["view"]]:
+        raise ReadsMore(
+            f"{name} could read or write {', '.join(more[:3])}{' …' if more[3:] else ''}, by a right that it "
+            "did not get here, such as one of everybody. Take that away (REVOKE … FROM PUBLIC), try again."
+        )
+    return tuple(row["name"] for row in reads)
+
+
+def _kept(password: str) -> str:
+    """What PostgreSQL keeps of a password (RFC 5803): so the password is in no statement and in no log."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ITERATIONS)
+    client, server = (hmac.digest(salted, word, "sha256") for word in (b"Client Key", b"Server Key"))
+    parts = (b64encode(part).decode() for part in (salt, hashlib.sha256(client).digest(), server))
+    return "SCRAM-SHA-256${}:{}${}:{}".format(_ITERATIONS, *parts)

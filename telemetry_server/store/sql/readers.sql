@@ -1,0 +1,50 @@
+-- name: reader_known
+-- Whether the role $1 is a reader; no row: there is no such role. Its comment tells.
+SELECT coalesce(shobj_description(oid, 'pg_authid') LIKE 'A reader of telemetry-server%', false) AS reader
+FROM pg_roles
+WHERE rolname = $1;
+
+-- name: reader_made
+-- The statements that make the reader $1 with the password $2, in their order. Their own settings are there
+-- against mistakes; what keeps a reader from everything else is that it has no right to it.
+SELECT unnest(ARRAY[
+    format('CREATE ROLE %I LOGIN CONNECTION LIMIT 10 PASSWORD %L', $1::text, $2::text),
+    format('COMMENT ON ROLE %I IS %L', $1, 'A reader of telemetry-server: reads the views v_*, and nothing else.'),
+    format('ALTER ROLE %I SET default_transaction_read_only = on', $1),
+    format('ALTER ROLE %I SET statement_timeout = %L', $1, '60s'),
+    format('ALTER ROLE %I SET idle_in_transaction_session_timeout = %L', $1, '60s'),
+    format('ALTER ROLE %I SET timezone = %L', $1, 'UTC')
+]);
+
+-- name: reader_password
+-- The statement that gives the reader $1 the password $2.
+SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text);
+
+-- name: reader_rights
+-- The statements that let the reader $1 read every view v_* that there is, in their order.
+SELECT unnest(ARRAY[
+    format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', $1::text),
+    format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), $1),
+    format('GRANT USAGE ON SCHEMA public TO %I', $1),
+    format('GRANT SELECT ON %s TO %I', string_agg(format('%I', viewname), ', ' ORDER BY viewname), $1)
+])
+FROM pg_views
+WHERE schemaname = 'public' AND viewname LIKE 'v\_%';
+
+-- name: reader_dropped
+-- The statements that take away the reader $1, in their order.
+SELECT unnest(ARRAY[
+    format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', $1::text),
+    format('REVOKE ALL ON SCHEMA public FROM %I', $1),
+    format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), $1),
+    format('DROP ROLE %I', $1)
+]);
+
+-- name: reader_reads
+-- All that the role $1 may read or write, and whether that is a view v_*.
+SELECT c.relname AS name, c.relkind = 'v' AND c.relname LIKE 'v\_%' AS view
+FROM pg_class AS c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND (has_any_column_privilege($1::text, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
+       OR has_table_privilege($1, c.oid, 'DELETE, TRUNCATE, TRIGGER'))
+ORDER BY c.relname;

@@ -1,0 +1,183 @@
+"""Roles that read the views and nothing else, on a real PostgreSQL."""
+
+import uuid
+
+import asyncpg
+import pytest
+
+from telemetry_server.store.migrate import migrate
+from telemetry_server.store.readers import MayNotMakeReaders, NotAReader, ReadsMore, drop_reader, make_reader
+
+VIEWS = {
+    *("v_installations", "v_pings", "v_unknown_keys", "v_changes"),
+    *("v_installation_days", "v_fleet_days", "v_feature_days", "v_cohort_weeks"),
+}
+
+
+@pytest.fixture
+async def name(cluster, connection):
+    """Of a role that is nobody's yet, and gone afterwards."""
+    name = f"r_{uuid.uuid4().hex[:12]}"
+    yield name
+    if await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name):
+        await connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+@pytest.fixture
+def connect_as(database):
+    async def connect(role):
+        return await asyncpg.connect(database.replace("postgres@", f"{role}@"))
+
+    return connect
+
+
+async def relations(connection):
+    rows = await connection.fetch(
+        "SELECT oid::regclass::text AS name FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace = 'public'::regnamespace"
+    )
+    return {row["name"] for row in rows}
+
+
+async def password_of(connection, name):
+    return await connection.fetchval("SELECT rolpassword FROM pg_authid WHERE rolname = $1", name)
+
+
+async def test_a_reader_reads_each_view_and_nothing_else(connection, name, connect_as):
+    made = await make_reader(connection, name)
+    assert set(made.views) == VIEWS
+    there = await relations(connection)
+    assert there > VIEWS | {"licenses", "tokens", "keyring_check", "states"}
+    reader = await connect_as(name)
+    for relation in sorted(there):
+        if relation in VIEWS:
+            await reader.fetch(f"SELECT * FROM {relation}")
+        else:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await reader.fetch(f"SELECT 1 FROM {relation}")
+    await reader.execute("SET default_transaction_read_only = off")
+    for statement in (
+        "DELETE FROM products",
+        "INSERT INTO v_fleet_days DEFAULT VALUES",
+        "CREATE TABLE mine ()",
+        "CREATE ROLE another",
+        "SELECT rolpassword FROM pg_authid",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+    ):
+        with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.ObjectNotInPrerequisiteStateError)):
+            await reader.execute(statement)
+    await reader.close()
+
+
+async def test_a_reader_cannot_hold_the_server_up(connection, name, connect_as):
+    await make_reader(connection, name)
+    reader = await connect_as(name)
+    shown = [
+        await reader.fetchval(f"SHOW {setting}")
+        for setting in ("default_transaction_read_only", "statement_timeout", "timezone")
+    ]
+    assert shown == ["on", "1min", "UTC"]
+    await reader.close()
+    limits = "SELECT rolconnlimit, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls FROM pg_roles WHERE rolname = $1"
+    assert tuple(await connection.fetchrow(limits, name)) == (10, False, False, False, False)
+
+
+async def test_a_reader_that_is_there_keeps_its_password_and_gets_the_new_views(connection, name, connect_as):
+    first = await make_reader(connection, name)
+    kept = await password_of(connection, name)
+    assert first.password
+    assert first.password not in kept
+    await connection.execute("CREATE VIEW v_later AS SELECT 1 AS one")
+    await connection.execute(f"GRANT SELECT ON products TO {name}")  # by somebody in a hurry
+    again = await make_reader(connection, name)
+    assert (again.password, await password_of(connection, name)) == (None, kept)
+    assert set(again.views) == VIEWS | {"v_later"}
+    reader = await connect_as(name)
+    assert await reader.fetchval("SELECT one FROM v_later") == 1
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await reader.fetch("TABLE products")
+    await reader.close()
+
+
+async def test_a_reader_gets_a_new_password_where_it_is_wanted(connection, name):
+    first = await make_reader(connection, name)
+    kept = await password_of(connection, name)
+    second = await make_reader(connection, name, new_password=True)
+    assert second.password not in {None, first.password}
+    assert await password_of(connection, name) != kept
+
+
+@pytest.mark.parametrize(
+    "bad", ["Grafana", "pg_reader", "public", "none", "a b", 'a"; DROP TABLE pings', "", "ü", "a" * 64]
+)
+async def test_a_bad_name_is_told(connection, bad):
+    with pytest.raises(NotAReader, match="no good name: take small letters"):
+        await make_reader(connection, bad)
+
+
+async def test_a_role_of_somebody_elses_is_left_alone(connection, name):
+    await connection.execute(f"CREATE ROLE {name} LOGIN CREATEDB")
+    for taken in (name, "postgres"):
+        with pytest.raises(NotAReader, match="Choose another name"):
+            await make_reader(connection, taken, new_password=True)
+        with pytest.raises(NotAReader, match="Choose another name"):
+            await drop_reader(connection, taken)
+    assert await password_of(connection, name) is None
+
+
+async def test_where_everybody_reads_a_table_no_reader_is_made(connection, name):
+    await connection.execute("GRANT SELECT ON licenses TO PUBLIC")
+    await connection.execute("GRANT UPDATE (label) ON tokens TO PUBLIC")
+    with pytest.raises(ReadsMore, match=r"could read or write licenses, tokens, by a right .*REVOKE"):
+        await make_reader(connection, name)
+    assert await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = $1", name) == 0
+
+
+@pytest.fixture
+async def owner(cluster, connection):
+    """Makes databases that belong to a role with the attributes asked for, and have our schema."""
+    role, database = f"o_{uuid.uuid4().hex[:12]}", f"owned_{uuid.uuid4().hex[:12]}"
+    opened = []
+
+    async def make(attributes):
+        await connection.execute(f"CREATE ROLE {role} LOGIN {attributes}")
+        await connection.execute(f"CREATE DATABASE {database} OWNER {role}")
+        dsn = cluster.dsn(database)
+        own, superuser = (
+            await asyncpg.connect(dsn.replace("postgres@", f"{role}@")),
+            await asyncpg.connect(dsn),
+        )
+        opened.extend((own, superuser))
+        await migrate(own)
+        return own, superuser
+
+    yield make
+    for each in opened:
+        await each.close()
+    await connection.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+    await connection.execute(f"DROP ROLE IF EXISTS {role}")
+
+
+async def test_an_account_that_may_make_roles_is_enough(owner, connection, name):
+    own, _ = await owner("CREATEROLE")
+    assert set((await make_reader(own, name)).views) == VIEWS
+    assert set((await make_reader(own, name, new_password=True)).views) == VIEWS
+    await drop_reader(own, name)
+    assert await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = $1", name) == 0
+    with pytest.raises(NotAReader, match=f"There is no role {name}"):
+        await drop_reader(own, name)
+
+
+async def test_an_account_that_may_not_make_roles_is_told_the_sql_to_run(owner, connection, name):
+    own, superuser = await owner("")
+    with pytest.raises(MayNotMakeReaders, match="permission denied to create role") as told:
+        await make_reader(own, name)
+    said, _, statements = told.value.detail.partition("\n\n")
+    assert "Have somebody who may run this in psql" in said
+    await superuser.execute(statements)
+    made = await make_reader(own, name)  # from now on it may say what the role reads
+    assert (made.password, set(made.views)) == (None, VIEWS)
+    with pytest.raises(MayNotMakeReaders, match=f"ALTER ROLE {name} PASSWORD 'a good password';"):
+        await make_reader(own, name, new_password=True)
+    with pytest.raises(MayNotMakeReaders, match=f"DROP ROLE {name};"):
+        await drop_reader(own, name)
+    await drop_reader(superuser, name)
