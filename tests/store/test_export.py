@@ -328,6 +328,17 @@ async def test_no_file_is_left_open(connection, products):
 # ── the guard against formulas ──────────────────────────────────────────────────────────────
 
 
+async def test_no_column_but_of_guarded_text_can_hold_a_formula(connection):
+    """Documents begin with a brace; the others are numbers, moments and the like."""
+    types = await connection.fetch(
+        "SELECT DISTINCT a.atttypid::regtype::text AS type FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relkind = 'v' AND c.relname LIKE 'v\\_%' AND a.attnum > 0"
+    )
+    assert {row["type"] for row in types} == {
+        *("text", "uuid", "inet", "boolean", "integer", "bigint", "numeric"),
+        *("date", "timestamp with time zone", "jsonb"),
+    }
+
+
 async def test_the_guard_in_sql_is_the_guard_in_python(connection):
     texts = [
         *HOSTILE,
