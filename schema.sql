@@ -49,10 +49,10 @@ COMMENT ON FUNCTION numbers_in IS
 CREATE FUNCTION spreadsheet_text(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    -- Almost everything begins with a letter or a digit, and needs no pattern to tell.
-    WHEN value COLLATE "C" >= 'a' AND value COLLATE "C" < '{'
-      OR value COLLATE "C" >= '0' AND value COLLATE "C" < ':'
-      OR value COLLATE "C" >= 'A' AND value COLLATE "C" < '[' THEN value
+    -- Almost everything is empty, or begins with a letter or a digit, and needs no pattern to tell.
+    WHEN value IS NULL
+      OR value COLLATE "C" >= 'A' AND value COLLATE "C" < '{'
+      OR value COLLATE "C" >= '0' AND value COLLATE "C" < ':' THEN value
     WHEN value ~ ('^[\s\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"'']*'
                   || '[=+\-@|\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]') THEN '''' || value
     ELSE value

@@ -113,15 +113,19 @@ QUESTIONS = (
 EXPORTS = (
     ("installations, csv, command", ("installations", "--format", "csv")),
     ("installations, ndjson, command", ("installations", "--format", "ndjson")),
+    ("installations, parquet, command", ("installations", "--format", "parquet")),
     ("pings of a day, csv, command", ("pings", "--format", "csv", "--since", "{last_day_begins}")),
     ("pings of a day, ndjson, command", ("pings", "--format", "ndjson", "--since", "{last_day_begins}")),
 )
 """Arguments of "telemetry-server export"."""
 
 STREAMS = (
-    Question("installations, csv, API", "/api/v1/installations", {"format": "csv", **P}),
-    Question("installations, ndjson, API", "/api/v1/installations", {"format": "ndjson", **P}),
-    Question("installations, parquet, API", "/api/v1/installations", {"format": "parquet", **P}),
-    Question("licenses, csv, API", "/api/v1/licenses", {"format": "csv", **P}),
+    Question("installations, csv, API", "/api/v1/export/installations", {"format": "csv", **P}),
+    Question("installations, ndjson, API", "/api/v1/export/installations", {"format": "ndjson", **P}),
+    Question(
+        "installations, five columns, csv, API",
+        "/api/v1/export/installations",
+        {"format": "csv", "columns": "installation_id,verdict,country,service_version,life", **P},
+    ),
 )
-"""Exports over HTTP; the rows are counted by lines, those of parquet not at all."""
+"""Exports over HTTP; the rows are counted by lines."""
