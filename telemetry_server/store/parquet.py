@@ -21,10 +21,6 @@ class ParquetMissing(TelemetryError):
     code: ClassVar[str] = "parquet_missing"
 
 
-class _BrokenOff(Exception):
-    """The CSV ended before all of it was there; who wrote it says why."""
-
-
 def demand() -> None:
     """Raises ParquetMissing."""
     if find_spec("pyarrow") is None:
@@ -34,29 +30,29 @@ def demand() -> None:
 async def write(csv: Callable[[Sink], Awaitable[int]], columns: Mapping[str, str], sink: Sink) -> int:
     """Has `csv` write to the one end of a pipe, and a thread make Parquet of it at the other.
 
-    `columns` are PostgreSQL's types by name. Gives what `csv` gives; raises what went wrong first.
+    `columns` are PostgreSQL's types by name. Gives what `csv` gives; raises what went wrong first: where one
+    end gives up, the other fails, too.
     """
     loop = asyncio.get_running_loop()
     source, pipe = _pipe()
     whole: list[int] = []
 
-    async def copy() -> int:
+    async def copy() -> None:
         try:
             whole.append(await csv(lambda piece: asyncio.to_thread(_put, pipe, piece)))
         finally:
             await asyncio.to_thread(pipe.close)
-        return whole[0]
 
     def hand_on(piece: bytes) -> None:
         asyncio.run_coroutine_threadsafe(_await(sink(piece)), loop).result()
 
     converting = asyncio.to_thread(_convert, source, columns, hand_on, lambda: bool(whole))
     copied, converted = await asyncio.gather(copy(), converting, return_exceptions=True)
-    if isinstance(converted, BaseException) and not isinstance(converted, _BrokenOff):
-        raise converted
-    if isinstance(copied, BaseException):
-        raise copied
-    return copied
+    by_turns = (converted, copied) if isinstance(copied, BrokenPipeError) else (copied, converted)
+    for failed in by_turns:
+        if isinstance(failed, BaseException):
+            raise failed
+    return whole[0]
 
 
 def _pipe() -> tuple[BinaryIO, BinaryIO]:
@@ -101,8 +97,6 @@ def _convert(
             if not done:
                 file.give_up()  # or closing would make a good file of what there is
             writer.close()
-    if not done:
-        raise _BrokenOff
 
 
 def _types(columns: Mapping[str, str]) -> dict[str, Any]:

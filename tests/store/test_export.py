@@ -302,6 +302,23 @@ async def test_what_postgres_cannot_finish_is_raised_and_makes_no_good_file(
         assert not b"".join(pieces).endswith(b"PAR1")
 
 
+@pytest.mark.parametrize("head", [b"", b"name\n", b'name\n"half of a ro'])
+async def test_parquet_tells_why_its_rows_broke_off_wherever_they_did(head):
+    pieces = []
+
+    async def csv_of_little(sink):
+        if head:
+            await sink(head)
+        raise asyncpg.QueryCanceledError
+
+    async def keep(piece):
+        pieces.append(piece)
+
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await parquet.write(csv_of_little, {"name": "text"}, keep)
+    assert not b"".join(pieces).endswith(b"PAR1") or pieces == [b"PAR1"]  # that is how one begins, too
+
+
 async def test_parquet_is_written_in_bounded_row_groups(connection, products, monkeypatch):
     monkeypatch.setattr(parquet, "_ROW_GROUP_BYTES", 2**18)
     await many(connection, products)
