@@ -87,28 +87,34 @@ def send(port, connections, seconds, requests, data):
 
 
 def measure_singles(report, data, fleet):
-    ours, bare = {}, {}
+    """Two windows of each server: in the first, most uploads are their installation's first since its start."""
+    first, ours, bare = {}, {}, {}
     for round_number in range(ROUNDS):
         for workers, connections, _ in SHAPES:
-            port = free_port()
-            settle_with_server = telemetry_server(data, port, workers)
-            with settle_with_server:
-                settle(fleet, data)
-                requests = fleet.singles(SECONDS * 20_000)
-                before = query(data, "SELECT count(*) FROM pings")[0][0]
-                load = send(port, connections, SECONDS, requests, data)
-                stored = query(data, "SELECT count(*) FROM pings")[0][0] - before
-                assert load.refused == 0, f"{load.refused} refused"
-                assert stored >= load.rate * SECONDS * 0.98, "acknowledged pings are missing"
-                ours.setdefault((workers, connections), []).append(load)
+            shape, port = (workers, connections), free_port()
+            with telemetry_server(data, port, workers):
+                first.setdefault(shape, []).append(_window(data, fleet, port, connections))
+                ours.setdefault(shape, []).append(_window(data, fleet, port, connections))
             port = free_port()
             with bare_aiohttp(port, workers):
-                bare.setdefault((workers, connections), []).append(
-                    wrk(port, connections, SECONDS, data.parent / "requests")
-                )
+                wrk(port, connections, 1, data.parent / "requests")
+                bare.setdefault(shape, []).append(wrk(port, connections, SECONDS, data.parent / "requests"))
             print(f"round {round_number + 1}: {workers} workers, {connections} connections", file=sys.stderr)
     for workers, connections, target in SHAPES:
-        report.ratio(workers, connections, ours[workers, connections], bare[workers, connections], target)
+        shape = workers, connections
+        report.ratio(workers, connections, ours[shape], bare[shape], target)
+        report.first(workers, connections, first[shape], bare[shape])
+
+
+def _window(data, fleet, port, connections):
+    settle(fleet, data)
+    requests = fleet.singles(SECONDS * 16_000)
+    before = query(data, "SELECT count(*) FROM pings")[0][0]
+    load = send(port, connections, SECONDS, requests, data)
+    stored = query(data, "SELECT count(*) FROM pings")[0][0] - before
+    assert load.refused == 0, f"{load.refused} refused"
+    assert stored >= load.rate * SECONDS * 0.98, "acknowledged pings are missing"
+    return load
 
 
 def measure_latency(report, data, fleet):

@@ -20,7 +20,7 @@ from telemetry_server.jobs import run_job
 from telemetry_server.settings import read_settings
 from telemetry_server.store.database import connect
 
-MEMBERS = 150_000
+MEMBERS = 400_000
 SECONDS = 20
 ENOUGH = 1.5
 CONNECTIONS = 64
@@ -38,7 +38,7 @@ def ingest_beside_roll_ups(data, dsn):
     with telemetry_server(data, port, 1):
         [product] = query(data, "SELECT slug, product_id FROM products WHERE NOT simulated")
         fleet = Fleet(product["slug"], product["product_id"], data, MEMBERS)
-        enrolled = send(port, CONNECTIONS, 30, fleet.singles(MEMBERS), data)
+        enrolled = send(port, CONNECTIONS, MEMBERS // 5_000, fleet.singles(MEMBERS), data)
         count = int(enrolled.rate * ENOUGH * SECONDS)
         RollUps(data, dsn, EVERY_JOB).run()
         for jobs in MINUTE:

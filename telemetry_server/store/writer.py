@@ -29,7 +29,7 @@ from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
 
 SQL = load("writer")
 
-MOST_PINGS_IN_A_GROUP = 1000
+MOST_PINGS_IN_A_GROUP = 500
 MOST_HOLES = 64
 TOLD_AT_ONCE = 16
 WRITE_TIMEOUT_SECONDS = 10
