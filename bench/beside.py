@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from bench.__main__ import query, send, settle
 from bench.fleet import Fleet
+from bench.questions import ROLL_UPS
 from bench.servers import free_port, telemetry_server
 from telemetry_server.app import job_table
 from telemetry_server.jobs import run_job
@@ -29,7 +30,6 @@ MINUTE = (
     ("roll up pings", "roll up days"),
     ("roll up pings", "roll up cohorts", "count the fleet"),
 )
-EVERY_JOB = ("roll up pings", "roll up days", "roll up cohorts", "count the fleet")
 
 
 def ingest_beside_roll_ups(data, dsn):
@@ -40,7 +40,7 @@ def ingest_beside_roll_ups(data, dsn):
         fleet = Fleet(product["slug"], product["product_id"], data, MEMBERS)
         enrolled = send(port, CONNECTIONS, MEMBERS // 5_000, fleet.singles(MEMBERS), data)
         count = int(enrolled.rate * ENOUGH * SECONDS)
-        RollUps(data, dsn, EVERY_JOB).run()
+        RollUps(data, dsn, ROLL_UPS).run()
         for jobs in MINUTE:
             alone = _rate(port, fleet, data, count)
             with RollUps(data, dsn, jobs) as beside:
@@ -48,7 +48,7 @@ def ingest_beside_roll_ups(data, dsn):
             pairs.append((alone, rate))
             for job, took in beside.seconds.items():
                 seconds[job] = seconds.get(job, 0) + took
-            RollUps(data, dsn, EVERY_JOB).run()
+            RollUps(data, dsn, ROLL_UPS).run()
     return pairs, seconds
 
 

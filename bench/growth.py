@@ -37,15 +37,15 @@ def text(command, measured):
 
 
 def aims(found):
-    worst = max(there(found), key=lambda asked: asked.p95)
-    slow = [asked for asked in there(found) if not asked.p95 < AIM_MS or asked.refused]
+    worst = max(found.asked, key=lambda asked: asked.p95)
+    slow = [asked for asked in found.asked if not asked.p95 < AIM_MS or asked.refused]
     day = of_a_day(found)
-    rate = min(filter(None, found.rows_a_second.values()), default=math.nan)
+    rate = min(found.rows_a_second.values())
     pairs = ", ".join(f"{beside:,.0f} of {alone:,.0f}" for alone, beside in found.ingest)
     rows = [
         (
             "slowest question, p95",
-            f"{worst.p95:.0f} ms ({worst.name}); {len(slow)} of {len(there(found))} miss the aim",
+            f"{worst.p95:.0f} ms ({worst.name}); {len(slow)} of {len(found.asked)} miss the aim",
             f"< {AIM_MS} ms",
             not slow,
         ),
@@ -91,7 +91,7 @@ def curve(measured):
         ("roll-up of a day, s", *(f"{of_a_day(found):.1f}" for found in measured)),
         ("ingest beside roll-ups, of alone", *(f"{ratio(found.ingest):.2f}" for found in measured)),
     ]
-    slowest = sorted(there(measured[-1]), key=lambda asked: -asked.p95)[:8]
+    slowest = sorted(measured[-1].asked, key=lambda asked: -asked.p95)[:8]
     for asked in slowest:
         each = [next(other for other in found.asked if other.name == asked.name) for found in measured]
         lines.append((f"{asked.name}, p95 ms", *(f"{other.p95:.0f}" for other in each)))
@@ -101,7 +101,7 @@ def curve(measured):
 def dominant(measured):
     """In words: what is slowest, what grows most, what fills the disk."""
     small, large = measured[0], measured[-1]
-    worst = max(there(large), key=lambda asked: asked.p95)
+    worst = max(large.asked, key=lambda asked: asked.p95)
     biggest, size = next(iter(large.bytes_by_table.items()))
     said = [
         f"Slowest is “{worst.name}” with {worst.p95:.0f} ms.",
@@ -110,8 +110,8 @@ def dominant(measured):
     if large.roll_up_seconds:
         job, seconds = max(large.roll_up_seconds.items(), key=lambda item: item[1])
         said.append(f"Of the roll-up of all days, “{job}” takes {seconds:.0f} s.")
-    before = {asked.name: asked for asked in there(small)}
-    grown = [(asked.p95 / before[asked.name].p95, asked) for asked in there(large) if asked.name in before]
+    before = {asked.name: asked for asked in small.asked}
+    grown = [(asked.p95 / before[asked.name].p95, asked) for asked in large.asked if asked.name in before]
     if large is not small and grown:
         times = large.installations / small.installations
         factor, asked = max(grown, key=lambda pair: pair[0])
@@ -127,16 +127,13 @@ def dominant(measured):
 def questions(found):
     rows = []
     for asked in found.asked:
-        if not asked.is_there:
-            rows.append((asked.name, "not there", "", ""))
-            continue
         refused = ", ".join(f"{count} × {status}" for status, count in asked.refused.items())
         rows.append((asked.name, f"{asked.p50:.1f}", f"{asked.p95:.1f}", refused))
     return table(("question", "p50 ms", "p95 ms", "refused"), rows)
 
 
 def exports(found):
-    rows = [(name, f"{rate:,.0f}" if rate else "not there") for name, rate in found.rows_a_second.items()]
+    rows = [(name, f"{rate:,.0f}") for name, rate in found.rows_a_second.items()]
     return table(("export", "rows a second"), rows)
 
 
@@ -148,10 +145,6 @@ def disk(found):
         if size > whole / 1000
     ]
     return table(("table, with its indexes", "GiB", "share"), rows)
-
-
-def there(found):
-    return [asked for asked in found.asked if asked.milliseconds]
 
 
 def table(heads, rows):

@@ -6,6 +6,8 @@ another value: an installation, a country, a day … (see `bench/scale.py`, `val
 
 from dataclasses import dataclass, field
 
+from telemetry_server.store.counting import ROLLED_DIMENSIONS
+
 AIM_MS = 150
 AIM_EXPORT_ROWS = 200_000
 AIM_DAY_SECONDS = 20
@@ -14,8 +16,7 @@ AIM_INGEST = 0.8
 ROLL_UPS = ("roll up pings", "roll up days", "roll up cohorts", "count the fleet")
 OF_A_DAY = ("roll up pings", "roll up days")
 """Those of them that count a day; the others count weeks, and the present."""
-DIMENSIONS = ("all", "verdict", "status", "source", "version", "edition", "os", "vm", "container", "cloud")
-DIMENSIONS += ("country", "asn")
+DIMENSIONS = sorted(ROLLED_DIMENSIONS)
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,6 @@ QUESTIONS = (
         {**LAST_90, "step": "day", "feature": "{feature}", **P},
     ),
     Question("API: cohorts", "/api/v1/cohorts", {"from": "{day_90}", **P}),
-    Question("page: fleet", "/fleet", {"by": "country", **P}),
-    Question("page: features", "/features", P),
-    Question("page: cohorts", "/cohorts", P),
-    Question("page: licenses", "/licenses", P),
     Question("API: licenses", "/api/v1/licenses", {"after": "{license}", **P}),
     Question(
         "API: licenses of a status", "/api/v1/licenses", {"status": "revoked", "after": "{license}", **P}

@@ -51,6 +51,7 @@ class PingReader:
         facts, details = _by_retention(registry)
         self._facts, self._details = _Excerpt(facts, "sdk"), _Excerpt(details)
         self._formats = _fields_with_formats(registry)
+        assert self._formats.keys() <= set(facts), "facts that were seen before are known to be sound"
         self._good_names: set[str] = set()
         self._sound_facts: set[int] = set()
 

@@ -29,6 +29,7 @@ from telemetry_server.receive.signature import RECEIPT
 IDLE_SECONDS = 75
 PATIENCE_SECONDS = 0.1  # a head and its body often come one after the other
 LARGEST_DIRECT = 64 * 1024
+LARGEST_HEAD = 8 * 1024
 
 PATH = "/v1/pings"
 _BEGINNING = b"POST /v1/pings HTTP/1.1\r\n"
@@ -40,6 +41,7 @@ _HEAD = re.compile(
 # Say where a request ends, or what is to follow.
 _FRAMES = {"transfer-encoding", "upgrade", "expect", "te", "trailer"}
 _MOST_DIGITS = 7
+_MOST_LINES = 64
 
 Take: TypeAlias = Callable[[Arrival], Awaitable[Accepted | web.Response]]
 
@@ -98,7 +100,7 @@ class DirectConnection(BaseProtocol):
             self._pause_transport_reading()  # pipelined: what is in memory stays bounded
         elif not self._may_be_an_upload():
             self._hand_over()
-        elif _END_OF_HEAD not in came:
+        elif came.find(_END_OF_HEAD, 0, LARGEST_HEAD) < 0 and len(came) < LARGEST_HEAD:
             self._wait_a_little()
         elif (head := _read_head(came)) is None or head.ends < len(came):
             self._hand_over()
@@ -187,10 +189,12 @@ class _Head(NamedTuple):
 
 def _read_head(came: bytes) -> _Head | None:
     """None where the head is not of the one shape that needs no parser."""
-    head = _HEAD.match(came)
+    head = _HEAD.match(came, 0, LARGEST_HEAD)
     if head is None:
         return None
     lines = head[1].decode().split("\r\n")
+    if len(lines) > _MOST_LINES:
+        return None
     headers = {name.lower(): value.rstrip() for name, _, value in [line.partition(": ") for line in lines]}
     length = headers.get("content-length", "")
     plain = (

@@ -32,6 +32,7 @@ SQL = load("writer")
 MOST_PINGS_IN_A_GROUP = 500
 MOST_HOLES = 64
 TOLD_AT_ONCE = 16
+WORTH_ANOTHER_LANE = 64
 WRITE_TIMEOUT_SECONDS = 10
 NOTE_TIMEOUT_SECONDS = 3
 LONGEST_WAIT_SECONDS = 60  # the roll-ups count on pings that are committed minutes after they came
@@ -81,6 +82,8 @@ class GroupWriter:
         self._most_bytes = most_bytes
         self._queue: deque[_Waiting] = deque()
         self._bytes = 0
+        self._pings = 0  # in the queue
+        self._busy = 0  # lanes
         self._arrived = asyncio.Event()
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,6 +113,7 @@ class GroupWriter:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(upload, size, loop.create_future(), loop.time())
         self._bytes += size
+        self._pings += len(upload.pings)
         self._queue.append(waiting)
         self._arrived.set()
         try:
@@ -121,35 +125,47 @@ class GroupWriter:
 
     async def _lane(self) -> None:
         writing = _Lane(self._connect, self._states)
-        while group := await self._next_group():
-            await writing.write(group)
+        while await self._enough_waits():
+            self._busy += 1
+            await asyncio.sleep(0)  # whoever is ready to join the group does so now: fewer, larger commits
+            if group := self._gather():
+                await writing.write(group)
+            self._busy -= 1
         await writing.close()
 
-    async def _next_group(self) -> list[_Waiting]:
-        """What waits, at most one upload of each installation; empty only when the writer closes."""
-        while not self._queue:
+    async def _enough_waits(self) -> bool:
+        """Waits until there is a group for one more lane; False when the writer closes and nothing waits.
+
+        Beside a lane that writes, another one begins only with many pings: few are cheaper in its next group.
+        """
+        while not self._queue or (self._busy and self._pings < WORTH_ANOTHER_LANE and not self._closing):
             if self._closing:
-                return []
+                return False
             self._arrived.clear()
             await self._arrived.wait()
-        await asyncio.sleep(0)  # whoever is ready to join the group does so now: fewer, larger commits
+        return True
+
+    def _gather(self) -> list[_Waiting]:
+        """What waits, at most one upload of each installation, and so many pings at most."""
         group, later, pings = [], [], 0
         seen: set[UUID] = set()
+        now = asyncio.get_running_loop().time()
         while self._queue and pings < MOST_PINGS_IN_A_GROUP:
             waiting = self._queue.popleft()
-            if waiting.fate.cancelled():
-                continue
-            if asyncio.get_running_loop().time() - waiting.since > LONGEST_WAIT_SECONDS:
-                waiting.fate.set_exception(Unavailable("PostgreSQL is too slow to take the pings."))
-                continue
             if waiting.upload.installation_id in seen:
                 later.append(waiting)
+                continue
+            self._pings -= len(waiting.upload.pings)
+            if waiting.fate.cancelled():
+                continue
+            if now - waiting.since > LONGEST_WAIT_SECONDS:
+                waiting.fate.set_exception(Unavailable("PostgreSQL is too slow to take the pings."))
                 continue
             seen.add(waiting.upload.installation_id)
             group.append(waiting)
             pings += len(waiting.upload.pings)
         self._queue.extendleft(reversed(later))
-        return group or await self._next_group()
+        return group
 
 
 class _Lane:

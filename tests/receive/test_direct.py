@@ -115,6 +115,12 @@ UNUSUAL = {
 }
 
 
+UNUSUAL["many headers"] = {f"X{number}": number for number in range(65)}
+UNUSUAL["a large header"] = {"X": "x" * 8_050}
+UNUSUAL["a header twice"] = {"X": "1\r\nX: 2"}
+UNUSUAL["a header without a value"] = {"X": ""}
+
+
 @pytest.mark.parametrize("name", UNUSUAL)
 async def test_an_unusual_upload_is_left_to_aiohttp(installation, wire, name):
     wire.send(request(installation, **UNUSUAL[name]))

@@ -274,7 +274,7 @@ async def test_a_path_with_spaces_and_signs_works(made: Path) -> None:
 
 
 def test_shared_memory_is_modest_on_a_small_machine() -> None:
-    assert [shared_buffers_mb(gib * 2**30 // 4) for gib in (0, 1, 2, 100)] == [16, 32, 64, 256]
+    assert [shared_buffers_mb(gib * 2**30 // 4) for gib in (0, 1, 2, 100)] == [16, 32, 64, 1024]
 
 
 async def test_the_log_is_put_aside_when_it_has_grown(made: Path) -> None:

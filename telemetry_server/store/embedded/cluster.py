@@ -192,8 +192,8 @@ class Cluster:
 
 
 def shared_buffers_mb(memory: int) -> int:
-    """An eighth of the memory, within 16 and 256 MB."""
-    return max(16, min(256, memory // 8 // 2**20))
+    """An eighth of the memory, within 16 MB and 1 GB."""
+    return max(16, min(1024, memory // 8 // 2**20))
 
 
 def memory_bytes() -> int:
