@@ -75,6 +75,14 @@ async def test_what_cannot_be_exported_is_told_before_the_first_byte(program, pr
     assert hint in answer.json["detail"]
 
 
+async def test_by_http_1_0_nothing_is_exported_since_a_cut_file_would_look_whole(site, product):
+    headers = {"Authorization": f"Bearer {await site.token()}"}
+    async with aiohttp.ClientSession(version=aiohttp.HttpVersion10, headers=headers) as old:
+        async with old.get(site.url + "/api/v1/export/pings") as answer:
+            assert answer.status == 400
+            assert "proxy_http_version 1.1" in (await answer.json(content_type=None))["detail"]
+
+
 async def test_without_pyarrow_it_is_told_what_to_install(program, product, monkeypatch):
     monkeypatch.setattr(parquet, "find_spec", lambda name: None)
     answer = await program.get("/api/v1/export/pings?format=parquet")

@@ -1,7 +1,7 @@
 """GET /api/v1/export/…: files, streamed as fast as they are taken, in bounded memory.
 
 What cannot be done is told before the first byte. A file that breaks off later lacks the last chunk of its
-transfer: no client takes it for whole.
+transfer: no client takes it for whole. HTTP/1.0 has no chunks, and so gets no file.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from telemetry_server import keys
 from telemetry_server.errors import BadRequest, NotFound, TooManyRequests, Unavailable
@@ -77,6 +77,10 @@ class Download:
 
 async def download(request: web.Request) -> web.StreamResponse:
     """Rows of one moment, in no order."""
+    if request.version < HttpVersion11:
+        raise BadRequest(
+            "Ask by HTTP/1.1 (behind nginx: proxy_http_version 1.1): before, a cut file looks whole."
+        )
     asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
     what = _what(request.match_info["what"])
     wanted = _wanted(what, asked, now)
