@@ -69,13 +69,22 @@ async def make_reader(connection: asyncpg.Connection, name: str, *, new_password
 
 
 async def drop_reader(connection: asyncpg.Connection, name: str) -> None:
-    """Takes the role away, and what it may read. Raises NotAReader and MayNotMakeReaders."""
+    """Takes the role away, and what it made. Raises NotAReader and MayNotMakeReaders.
+
+    Whatever keeps the role, it reads nothing any more, as far as the account may see to that.
+    """
     if not await _is_there(connection, name):
         raise NotAReader(f"There is no role {name}.")
-    statements = [statement for [statement] in await connection.fetch(SQL["reader_dropped"], name)]
-    async with _told(statements), connection.transaction():
-        for statement in statements:
+    shut_out, dropped = [
+        [statement for [statement] in await connection.fetch(SQL[query], name)]
+        for query in ("reader_shut_out", "reader_dropped")
+    ]
+    async with _told([*shut_out, *dropped]):
+        for statement in shut_out:
             await connection.execute(statement)
+        async with connection.transaction():
+            for statement in dropped:
+                await connection.execute(statement)
 
 
 async def _is_there(connection: asyncpg.Connection, name: str) -> bool:
@@ -96,7 +105,7 @@ async def _told(by_hand: list[str]) -> AsyncIterator[None]:
     """Says what somebody may run who is allowed to."""
     try:
         yield
-    except asyncpg.InsufficientPrivilegeError as error:
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.DependentObjectsStillExistError) as error:
         raise MayNotMakeReaders(
             f"PostgreSQL refuses: {error}. Have somebody who may run this in psql, on this database:\n\n"
             + "".join(f"{statement};\n" for statement in by_hand)

@@ -176,8 +176,31 @@ async def test_an_account_that_may_not_make_roles_is_told_the_sql_to_run(owner, 
     await superuser.execute(statements)
     made = await make_reader(own, name)  # from now on it may say what the role reads
     assert (made.password, set(made.views)) == (None, VIEWS)
-    with pytest.raises(MayNotMakeReaders, match=f"ALTER ROLE {name} PASSWORD 'a good password';"):
+    with pytest.raises(MayNotMakeReaders, match=f"ALTER ROLE {name} LOGIN PASSWORD 'a good password';"):
         await make_reader(own, name, new_password=True)
     with pytest.raises(MayNotMakeReaders, match=f"DROP ROLE {name};"):
         await drop_reader(own, name)
     await drop_reader(superuser, name)
+
+
+async def test_a_reader_goes_with_what_it_made_and_with_what_it_runs(cluster, owner, connection, name):
+    own, _ = await owner("CREATEROLE")
+    await make_reader(own, name)
+    database = await own.fetchval("SELECT current_database()")
+    reader = await asyncpg.connect(cluster.dsn(database).replace("postgres@", f"{name}@"))
+    await reader.execute("SET default_transaction_read_only = off")
+    await reader.execute("SELECT lo_create(0); CREATE TEMPORARY TABLE mine ()")
+    await drop_reader(own, name)
+    assert await connection.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = $1", name) == 0
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.InterfaceError)):
+        await reader.fetch("TABLE v_fleet_days")
+
+
+async def test_a_reader_that_something_keeps_reads_nothing_any_more(owner, connection, name):
+    own, superuser = await owner("CREATEROLE")
+    await make_reader(own, name)
+    await connection.execute(f"CREATE TABLE kept (); ALTER TABLE kept OWNER TO {name}")  # in another database
+    with pytest.raises(MayNotMakeReaders, match=rf"(?s)cannot be dropped.*DROP OWNED BY {name};"):
+        await drop_reader(own, name)
+    role = "SELECT rolcanlogin, has_table_privilege(rolname, 'v_fleet_days', 'SELECT') FROM pg_roles WHERE rolname = $1"
+    assert tuple(await superuser.fetchrow(role, name)) == (False, False)

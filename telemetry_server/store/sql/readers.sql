@@ -17,8 +17,8 @@ SELECT unnest(ARRAY[
 ]);
 
 -- name: reader_password
--- The statement that gives the reader $1 the password $2.
-SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text);
+-- The statement that gives the reader $1 the password $2; one that was shut out may come back.
+SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text);
 
 -- name: reader_rights
 -- The statements that let the reader $1 read every view v_* that there is, in their order.
@@ -31,12 +31,22 @@ SELECT unnest(ARRAY[
 FROM pg_views
 WHERE schemaname = 'public' AND viewname LIKE 'v\_%';
 
--- name: reader_dropped
--- The statements that take away the reader $1, in their order.
+-- name: reader_shut_out
+-- The statements after which the reader $1 reads nothing any more, in their order.
 SELECT unnest(ARRAY[
     format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', $1::text),
     format('REVOKE ALL ON SCHEMA public FROM %I', $1),
     format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), $1),
+    format('ALTER ROLE %I NOLOGIN', $1)
+]);
+
+-- name: reader_dropped
+-- The statements that take away the reader $1, what it runs and what it made, in their order. A large object or
+-- something temporary anybody may make; only who belongs to the role may take it away.
+SELECT unnest(ARRAY[
+    format('GRANT %I TO CURRENT_USER', $1::text),
+    format('SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %L', $1),
+    format('DROP OWNED BY %I', $1),
     format('DROP ROLE %I', $1)
 ]);
 
