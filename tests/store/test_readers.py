@@ -73,9 +73,9 @@ async def test_a_reader_cannot_hold_the_server_up(connection, name, connect_as):
     reader = await connect_as(name)
     shown = [
         await reader.fetchval(f"SHOW {setting}")
-        for setting in ("default_transaction_read_only", "statement_timeout", "timezone")
+        for setting in ("default_transaction_read_only", "statement_timeout", "timezone", "search_path")
     ]
-    assert shown == ["on", "1min", "UTC"]
+    assert shown == ["on", "1min", "UTC", "pg_catalog, public"]
     await reader.close()
     limits = "SELECT rolconnlimit, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls FROM pg_roles WHERE rolname = $1"
     assert tuple(await connection.fetchrow(limits, name)) == (10, False, False, False, False)
@@ -122,6 +122,14 @@ async def test_a_role_of_somebody_elses_is_left_alone(connection, name):
         with pytest.raises(NotAReader, match="Choose another name"):
             await drop_reader(connection, taken)
     assert await password_of(connection, name) is None
+
+
+async def test_where_everybody_makes_things_in_public_no_reader_is_made(connection, name):
+    await connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")  # as before PostgreSQL 15
+    with pytest.raises(ReadsMore, match=r"could read or write schema public, by a right .*REVOKE"):
+        await make_reader(connection, name)
+    await connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    await make_reader(connection, name)
 
 
 async def test_where_everybody_reads_a_table_no_reader_is_made(connection, name):

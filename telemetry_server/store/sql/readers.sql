@@ -13,7 +13,8 @@ SELECT unnest(ARRAY[
     format('ALTER ROLE %I SET default_transaction_read_only = on', $1),
     format('ALTER ROLE %I SET statement_timeout = %L', $1, '60s'),
     format('ALTER ROLE %I SET idle_in_transaction_session_timeout = %L', $1, '60s'),
-    format('ALTER ROLE %I SET timezone = %L', $1, 'UTC')
+    format('ALTER ROLE %I SET timezone = %L', $1, 'UTC'),
+    format('ALTER ROLE %I SET search_path = pg_catalog, public', $1)
 ]);
 
 -- name: reader_password
@@ -51,10 +52,14 @@ SELECT unnest(ARRAY[
 ]);
 
 -- name: reader_reads
--- All that the role $1 may read or write, and whether that is a view v_*.
+-- All that the role $1 may read or write, and whether that is a view v_*. Who may make a function in public may put
+-- it where another's question finds it.
 SELECT c.relname AS name, c.relkind = 'v' AND c.relname LIKE 'v\_%' AS view
 FROM pg_class AS c
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND (has_any_column_privilege($1::text, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
        OR has_table_privilege($1, c.oid, 'DELETE, TRUNCATE, TRIGGER'))
-ORDER BY c.relname;
+UNION ALL
+SELECT 'schema public', false
+WHERE has_schema_privilege($1, 'public', 'CREATE')
+ORDER BY name;
