@@ -62,7 +62,10 @@ async def make_reader(connection: asyncpg.Connection, name: str, *, new_password
         asked = await connection.fetch(SQL[change], name, kept) if change else []
         return [statement for [statement] in (*asked, *await connection.fetch(SQL["reader_rights"], name))]
 
-    async with _told(await statements("a good password")), connection.transaction():
+    by_hand = [f"{statement};" for statement in await statements("")]
+    if change:
+        by_hand.append(rf"\password {name}")  # psql asks for it: it is in no file and in no log
+    async with _told(by_hand), connection.transaction():
         for statement in await statements(_kept(password or "")):
             await connection.execute(statement)
         return Reader(name, password, await _views(connection, name))
@@ -79,7 +82,7 @@ async def drop_reader(connection: asyncpg.Connection, name: str) -> None:
         [statement for [statement] in await connection.fetch(SQL[query], name)]
         for query in ("reader_shut_out", "reader_dropped")
     ]
-    async with _told([*shut_out, *dropped]):
+    async with _told([f"{statement};" for statement in (*shut_out, *dropped)]):
         for statement in shut_out:
             await connection.execute(statement)
         async with connection.transaction():
@@ -108,7 +111,7 @@ async def _told(by_hand: list[str]) -> AsyncIterator[None]:
     except (asyncpg.InsufficientPrivilegeError, asyncpg.DependentObjectsStillExistError) as error:
         raise MayNotMakeReaders(
             f"PostgreSQL refuses: {error}. Have somebody who may run this in psql, on this database:\n\n"
-            + "".join(f"{statement};\n" for statement in by_hand)
+            + "\n".join(by_hand)
         ) from error
 
 

@@ -5,10 +5,10 @@ FROM pg_roles
 WHERE rolname = $1;
 
 -- name: reader_made
--- The statements that make the reader $1 with the password $2, in their order. Their own settings are there
+-- The statements that make the reader $1 with the password $2, or without one, in their order. Their own settings are there
 -- against mistakes; what keeps a reader from everything else is that it has no right to it.
 SELECT unnest(ARRAY[
-    format('CREATE ROLE %I LOGIN CONNECTION LIMIT 10 PASSWORD %L', $1::text, $2::text),
+    format('CREATE ROLE %I LOGIN CONNECTION LIMIT 10', $1::text) || coalesce(' PASSWORD ' || quote_literal(nullif($2::text, '')), ''),
     format('COMMENT ON ROLE %I IS %L', $1, 'A reader of telemetry-server: reads the views v_*, and nothing else.'),
     format('ALTER ROLE %I SET default_transaction_read_only = on', $1),
     format('ALTER ROLE %I SET statement_timeout = %L', $1, '60s'),
@@ -19,7 +19,7 @@ SELECT unnest(ARRAY[
 
 -- name: reader_password
 -- The statement that gives the reader $1 the password $2; one that was shut out may come back.
-SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text);
+SELECT format('ALTER ROLE %I LOGIN', $1::text) || coalesce(' PASSWORD ' || quote_literal(nullif($2::text, '')), '');
 
 -- name: reader_rights
 -- The statements that let the reader $1 read every view v_* that there is, in their order.
