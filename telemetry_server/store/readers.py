@@ -1,4 +1,4 @@
-"""Roles of PostgreSQL that read the views v_* and nothing else: for Grafana, Metabase and psql."""
+"""Roles of PostgreSQL that read our views v_* and nothing else: for Grafana, Metabase and psql."""
 
 import hashlib
 import hmac
@@ -15,6 +15,12 @@ from telemetry_server.errors import OperatorError
 from telemetry_server.store.queries import load
 
 SQL = load("readers")
+
+VIEWS = (
+    *("v_installations", "v_pings", "v_unknown_keys", "v_changes"),
+    *("v_installation_days", "v_fleet_days", "v_feature_days", "v_cohort_weeks"),
+)
+"""What a reader reads: our own views. One that somebody made beside them may show anything."""
 
 _NAME = re.compile(r"(?!pg_|(?:public|none)$)[a-z][a-z0-9_]{0,62}")
 _ITERATIONS = 4_096
@@ -49,7 +55,7 @@ class Reader:
 
 
 async def make_reader(connection: asyncpg.Connection, name: str, *, new_password: bool = False) -> Reader:
-    """Makes the role `name`, or lets the one that is there read the views of now: all of it or nothing.
+    """Makes the role `name`, or lets the one that is there read our VIEWS: all of it or nothing.
 
     A new one has a password; one that is there keeps its own unless there is to be a `new_password`. Raises
     NotAReader, MayNotMakeReaders with the SQL for somebody who may, and ReadsMore.
@@ -60,7 +66,9 @@ async def make_reader(connection: asyncpg.Connection, name: str, *, new_password
 
     async def statements(kept: str) -> list[str]:
         asked = await connection.fetch(SQL[change], name, kept) if change else []
-        return [statement for [statement] in (*asked, *await connection.fetch(SQL["reader_rights"], name))]
+        return [
+            statement for [statement] in (*asked, *await connection.fetch(SQL["reader_rights"], name, VIEWS))
+        ]
 
     by_hand = [f"{statement};" for statement in await statements("")]
     if change:
@@ -117,7 +125,7 @@ async def _told(by_hand: list[str]) -> AsyncIterator[None]:
 
 async def _views(connection: asyncpg.Connection, name: str) -> tuple[str, ...]:
     """The views that the role reads. Raises ReadsMore."""
-    reads = await connection.fetch(SQL["reader_reads"], name)
+    reads = await connection.fetch(SQL["reader_reads"], name, VIEWS)
     if more := [row["name"] for row in reads if not row["view"]]:
         raise ReadsMore(
             f"{name} could read or write {', '.join(more[:3])}{' …' if more[3:] else ''}, by a right that it "

@@ -22,15 +22,13 @@ SELECT unnest(ARRAY[
 SELECT format('ALTER ROLE %I LOGIN', $1::text) || coalesce(' PASSWORD ' || quote_literal(nullif($2::text, '')), '');
 
 -- name: reader_rights
--- The statements that let the reader $1 read every view v_* that there is, in their order.
+-- The statements that let the reader $1 read the views $2, in their order.
 SELECT unnest(ARRAY[
     format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', $1::text),
     format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), $1),
     format('GRANT USAGE ON SCHEMA public TO %I', $1),
-    format('GRANT SELECT ON %s TO %I', string_agg(format('%I', viewname), ', ' ORDER BY viewname), $1)
-])
-FROM pg_views
-WHERE schemaname = 'public' AND viewname LIKE 'v\_%';
+    format('GRANT SELECT ON %s TO %I', (SELECT string_agg(format('public.%I', v), ', ') FROM unnest($2::text[]) AS v), $1)
+]);
 
 -- name: reader_shut_out
 -- The statements after which the reader $1 reads nothing any more, in their order.
@@ -52,9 +50,9 @@ SELECT unnest(ARRAY[
 ]);
 
 -- name: reader_reads
--- All that the role $1 may read or write, and whether that is a view v_*. Who may make a function in public may put
+-- All that the role $1 may read or write, and whether that is of the views $2. Who may make a function in public may put
 -- it where another's question finds it.
-SELECT c.relname AS name, c.relkind = 'v' AND c.relname LIKE 'v\_%' AS view
+SELECT c.relname AS name, c.relkind = 'v' AND c.relname = ANY($2::text[]) AS view
 FROM pg_class AS c
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
   AND (has_any_column_privilege($1::text, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
