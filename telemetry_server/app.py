@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -54,6 +54,7 @@ from telemetry_server.store.products import keep_parent
 from telemetry_server.store.rollups import Kind
 from telemetry_server.store.shop import Shop
 from telemetry_server.store.tally import Tally
+from telemetry_server.store.vitals import Schedule
 from telemetry_server.store.writer import GroupWriter
 
 
@@ -150,6 +151,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app = web.Application(client_max_size=LARGEST_SENT)
     app[UPLOADS] = uploads
     app[keys.EXPORTS] = Exports(dsn)
+    table = job_table(settings)
+    app[keys.SCHEDULE] = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
     app[keys.SETTINGS], app[keys.POOL], app[keys.ATLAS] = settings, pool, atlas
     app[keys.KEYRING] = keyring
     app[keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
@@ -157,7 +160,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app.cleanup_ctx.extend(
         [_owned(pool), _owned(job_pool), _owned(catalogue.opened()), _owned(book), _owned(writer)]
     )
-    jobs = job_table(settings) if settings.jobs else ()
+    jobs = table if settings.jobs else ()
     app.cleanup_ctx.append(_owned(tally.kept_to_the_last(pool.acquire)))
     app.cleanup_ctx.append(_owned(running(jobs, chores, job_pool.acquire)))
     return app

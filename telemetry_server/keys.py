@@ -8,10 +8,12 @@ from telemetry_server.routing import Route
 from telemetry_server.settings import Settings
 from telemetry_server.store.database import Pool
 from telemetry_server.store.export import Exports
+from telemetry_server.store.vitals import Schedule
 
 SETTINGS = web.AppKey("settings", Settings)
 POOL = web.AppKey("pool", Pool)
 EXPORTS = web.AppKey("exports", Exports)
+SCHEDULE = web.AppKey("schedule", Schedule)
 KEYRING = web.AppKey("keyring", Keyring)
 ATLAS = web.AppKey("atlas", Atlas)
 ROUTES = web.AppKey("routes", tuple[Route, ...])

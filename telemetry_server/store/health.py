@@ -13,7 +13,7 @@ from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.partitions import months_everywhere, strays
 from telemetry_server.store.reading import reading
 from telemetry_server.store.rollups import progress
-from telemetry_server.store.vitals import failing_jobs
+from telemetry_server.store.vitals import Schedule, failing_jobs, late_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,16 @@ class Check:
     needed: bool = True
 
 
-async def look_at_database(pool: Pool, now: datetime) -> list[Check]:
+async def look_at_database(pool: Pool, schedule: Schedule, now: datetime) -> list[Check]:
     """Every check that could be made; never raises what makes the database unfit."""
     try:
         async with reading(pool, seconds=2) as connection:
-            return [check async for check in _checks(connection, now)]
+            return [check async for check in _checks(connection, schedule, now)]
     except Unavailable as error:
         return [Check("database", ok=False, detail=error.detail)]
 
 
-async def _checks(connection: asyncpg.Connection, now: datetime) -> AsyncIterator[Check]:
+async def _checks(connection: asyncpg.Connection, schedule: Schedule, now: datetime) -> AsyncIterator[Check]:
     await connection.fetchval("SELECT 1")
     yield Check("database", ok=True, detail="answers")
     migrations = await _migrations(connection)
@@ -45,7 +45,7 @@ async def _checks(connection: asyncpg.Connection, now: datetime) -> AsyncIterato
         yield await _strays(connection)
         yield await _addresses(connection, now)
         yield await _rollups(connection, now)
-        yield await _jobs(connection, now)
+        yield await _jobs(connection, schedule, now)
 
 
 async def _migrations(connection: asyncpg.Connection) -> Check:
@@ -90,8 +90,12 @@ async def _rollups(connection: asyncpg.Connection, now: datetime) -> Check:
     return Check("roll_ups", ok=not counted.is_late(now), detail=str(counted), needed=False)
 
 
-async def _jobs(connection: asyncpg.Connection, now: datetime) -> Check:
+async def _jobs(connection: asyncpg.Connection, schedule: Schedule, now: datetime) -> Check:
     """What they failed of is for "doctor" and the log: anybody may read this."""
-    if failing := await failing_jobs(connection, now):
-        return Check("jobs", ok=False, detail=f"failed: {', '.join(failing)}", needed=False)
-    return Check("jobs", ok=True, detail="none failed", needed=False)
+    found = {
+        "failed": await failing_jobs(connection, now),
+        "late": await late_jobs(connection, schedule, now),
+    }
+    if told := [f"{how}: {', '.join(names)}" for how, names in found.items() if names]:
+        return Check("jobs", ok=False, detail="; ".join(told), needed=False)
+    return Check("jobs", ok=True, detail="none failed or late", needed=False)

@@ -1,5 +1,7 @@
 """What PostgreSQL says of itself and of our tables, for "doctor"."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +12,15 @@ SQL = load("vitals")
 
 _MOST_SELDOM = timedelta(days=2)
 """A job that fails is tried again sooner."""
+_GRACE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How often each job is due, and since when this process could have seen it run."""
+
+    every: Mapping[str, timedelta]
+    since: datetime
 
 
 async def durability(connection: Any) -> dict[str, str]:
@@ -38,3 +49,16 @@ async def failing_jobs(connection: Any, now: datetime) -> list[str]:
     """The names of the jobs whose last run failed. One that is not there any more is soon forgotten."""
     rows = await connection.fetch(JOB_LOG["failing_jobs"], now - _MOST_SELDOM)
     return [row["name"] for row in rows]
+
+
+async def late_jobs(connection: Any, schedule: Schedule, now: datetime) -> list[str]:
+    """The names of the jobs whose last good run ended more than about three times their interval ago.
+
+    Whoever may connect may hold a job's advisory lock; then it does not run, and nothing else tells.
+    """
+    ended = {name: row["last_finished_at"] for name, row in (await last_runs(connection)).items()}
+    return [
+        name
+        for name, every in schedule.every.items()
+        if now - max(schedule.since, ended.get(name) or schedule.since) > 3 * every + _GRACE
+    ]

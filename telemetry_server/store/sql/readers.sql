@@ -5,10 +5,11 @@ FROM pg_roles
 WHERE rolname = $1;
 
 -- name: reader_made
--- The statements that make the reader $1 with the password $2, or without one, in their order. Their own settings are there
--- against mistakes; what keeps a reader from everything else is that it has no right to it.
+-- The statements that make the reader $1 with the password $2, or without one, in their order. Their own settings
+-- are there against mistakes; what keeps a reader from everything else is that it has no right to it.
 SELECT unnest(ARRAY[
-    format('CREATE ROLE %I LOGIN CONNECTION LIMIT 10', $1::text) || coalesce(' PASSWORD ' || quote_literal(nullif($2::text, '')), ''),
+    format('CREATE ROLE %I LOGIN CONNECTION LIMIT 10', $1::text)
+        || coalesce(' PASSWORD ' || quote_literal(nullif($2::text, '')), ''),
     format('COMMENT ON ROLE %I IS %L', $1, 'A reader of telemetry-server: reads the views v_*, and nothing else.'),
     format('ALTER ROLE %I SET default_transaction_read_only = on', $1),
     format('ALTER ROLE %I SET statement_timeout = %L', $1, '60s'),
@@ -27,7 +28,8 @@ SELECT unnest(ARRAY[
     format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', $1::text),
     format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), $1),
     format('GRANT USAGE ON SCHEMA public TO %I', $1),
-    format('GRANT SELECT ON %s TO %I', (SELECT string_agg(format('public.%I', v), ', ') FROM unnest($2::text[]) AS v), $1)
+    format('GRANT SELECT ON %s TO %I',
+        (SELECT string_agg(format('public.%I', v), ', ') FROM unnest($2::text[]) AS v), $1)
 ]);
 
 -- name: reader_shut_out
@@ -50,8 +52,8 @@ SELECT unnest(ARRAY[
 ]);
 
 -- name: reader_reads
--- All that the role $1 may read or write, and whether that is of the views $2. Who may make a function in public may put
--- it where another's question finds it.
+-- All that the role $1 may read or write, and whether that is of the views $2. Who may make a function in public may
+-- put it where another's question finds it.
 SELECT c.relname AS name, c.relkind = 'v' AND c.relname = ANY($2::text[]) AS view
 FROM pg_class AS c
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
