@@ -6,7 +6,6 @@ from difflib import get_close_matches
 from telemetry_server.check.licenses import CUSTOM, KEY, LICENSE_ID, PARSERS, license_row
 from telemetry_server.check.mappings import MAPPINGS, MappingName, WrongCell, left_out, mapped, our_columns
 from telemetry_server.check.rows import (
-    FORMULA,
     NAMELESS,
     Cells,
     Readable,
@@ -15,6 +14,7 @@ from telemetry_server.check.rows import (
     RowProblem,
     WrongFile,
     read_rows,
+    unguarded,
 )
 from telemetry_server.model import LicenseRow
 
@@ -55,7 +55,7 @@ class LicenseFile:
         if LICENSE_ID in cells:
             cells = {name: cell for name, cell in cells.items() if name not in TOLD_BY_EXPORTS}
             if self._form is RowFormat.CSV:
-                cells = {name: _as_exported(cell) for name, cell in cells.items()}
+                cells = {name: unguarded(cell) for name, cell in cells.items()}
         return license_row(row.line, cells)
 
     def _look_at(self, cells: Cells) -> None:
@@ -72,11 +72,6 @@ class LicenseFile:
             raise WrongFile(f"There is no column {_with_advice(unknown)}; docs/licenses.md describes them.")
         if (KEY in columns) == (LICENSE_ID in columns):
             raise WrongFile("The head must name key, or in an edited export license_id, and not both.")
-
-
-def _as_exported(cell: str) -> str:
-    """A cell of our own CSV without the ' that keeps a spreadsheet from running it."""
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
 
 
 def _is_known(name: str) -> bool:

@@ -56,8 +56,19 @@ class Row:
     cells: Cells
 
 
-FORMULA = re.compile("^[\\s\ufeff\"']*[=+\\-@|\uff1d\uff0b\uff0d\uff20]|^[\t\r\n\0]")
-"""What a spreadsheet would run; our own CSV has a ' in front of it."""
+_RUN = "(?=[\\s\ufeff\"']*[=+\\-@|\uff1d\uff0b\uff0d\uff20])"
+_FORMULA = re.compile(f"(^|;){_RUN}|^(?=[\t\r\n\0])")
+_GUARDED = re.compile(f"(^|;)'{_RUN}|^'(?=[\t\r\n\0])")
+
+
+def guarded(text: str) -> str:
+    """With a ' in front of what a spreadsheet would run; after a ; too, where many a one begins another cell."""
+    return _FORMULA.sub(r"\1'", text)
+
+
+def unguarded(text: str) -> str:
+    """What `guarded` made this of."""
+    return _GUARDED.sub(r"\1", text)
 
 
 class Readable(Protocol):

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from telemetry_server.check.rows import FORMULA
+from telemetry_server.check.rows import guarded
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def cell(value: Any) -> str:
         case None:
             return ""
         case str():
-            return f"'{value}" if FORMULA.match(value) else value
+            return guarded(value)
         case bool():
             return "true" if value else "false"
         case int() | float():

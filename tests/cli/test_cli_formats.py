@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from telemetry_server.check.rows import unguarded
 from telemetry_server.cli.formats import Format, cell, head, writer
 
 STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20", "|")
@@ -43,6 +44,22 @@ def test_other_text_stays_as_it_is(text):
 @given(st.text())
 def test_no_text_begins_a_formula(text):
     assert not cell(text).lstrip(' "\ufeff').startswith(STARTS_A_FORMULA)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("a;=1", "a;'=1"), ("a;\t+1;b", "a;'\t+1;b"), ("=1;;@x", "'=1;;'@x"), ("a;b=1", "a;b=1")],
+)
+def test_text_that_lists_split_by_semicolons_would_run_is_guarded_within(text, told):
+    assert cell(text) == told
+
+
+@given(st.text(st.sampled_from("a;=+-@|'\" ")))
+def test_no_text_hides_a_formula_after_a_semicolon_and_each_reads_back(text):
+    assert not any(
+        part.lstrip(' \t\n"').startswith(("=", "+", "-", "@", "|")) for part in cell(text).split(";")
+    )
+    assert unguarded(cell(text)) == text
 
 
 def test_values_have_one_form_each():

@@ -41,14 +41,16 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
     -- Almost everything is empty, or begins with a letter or a digit, and needs no pattern to tell.
     WHEN value IS NULL
-      OR value COLLATE "C" >= 'A' AND value COLLATE "C" < '{'
-      OR value COLLATE "C" >= '0' AND value COLLATE "C" < ':' THEN value
-    WHEN value ~ ('^[\s\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"'']*'
-                  || '[=+\-@|\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]') THEN '''' || value
-    ELSE value
+      OR (value COLLATE "C" >= 'A' AND value COLLATE "C" < '{'
+          OR value COLLATE "C" >= '0' AND value COLLATE "C" < ':') AND strpos(value, ';') = 0 THEN value
+    ELSE regexp_replace(
+        value,
+        '(^|;)(?=[\s\u001c-\u001f\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"'']*'
+        || '[=+\-@|\uff1d\uff0b\uff0d\uff20])|^(?=[\t\r\n])', '\1''', 'g')
 END;
 COMMENT ON FUNCTION spreadsheet_text IS
-    'A text as a cell of CSV: what a spreadsheet would run as a formula gets a '' in front.';
+    'A text as a cell of CSV: what a spreadsheet would run as a formula gets a '' in front, after a ; too, '
+    'where many a spreadsheet begins another cell.';
 
 CREATE FUNCTION day_of_ping(received_at timestamptz, occurred_at timestamptz, time_suspect boolean)
 RETURNS date
