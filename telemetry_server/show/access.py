@@ -81,7 +81,7 @@ async def find_viewer(request: web.Request) -> Viewer | None:
     if "Authorization" in request.headers:
         scheme, _, token = request.headers["Authorization"].partition(" ")
         found = await find_token(pool, token.strip(), now) if scheme.lower() == "bearer" else None
-        return Viewer(found[0], None, found[1]) if found else None
+        return Viewer(found[0], None, found[1], found[2]) if found else None
     secret = request.cookies.get(cookie_name(request.app[keys.SETTINGS]))
     role = await find_session(pool, secret, now) if secret else None
     return Viewer(role, secret) if role else None

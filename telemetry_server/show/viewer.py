@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from hashlib import sha256
+from uuid import UUID
 
 from aiohttp import web
 
@@ -15,11 +16,19 @@ class Viewer:
     role: Role
     session: str | None
     label: str = "browser"
+    token_id: UUID | None = None
 
     @property
     def actor(self) -> str:
         """Who it was, for the history of the registry."""
         return f"api:{self.label}"
+
+    @property
+    def who(self) -> str:
+        """Who it is, for the log: the token's id, or how the digest of the session begins."""
+        if self.token_id is not None:
+            return f"token {self.token_id}"
+        return f"browser {sha256((self.session or '').encode()).hexdigest()[:12]}"
 
     @property
     def csrf_token(self) -> str:

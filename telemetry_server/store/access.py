@@ -70,8 +70,8 @@ async def revoke_token(database: Database, token_id: UUID) -> bool:
         return await database.fetchval(SQL["revoke_token"], token_id) is not None
 
 
-async def find_token(database: Database, token: str, now: datetime) -> tuple[Role, str] | None:
-    """The role and the label of `token`; None when it is unknown, revoked or ran out."""
+async def find_token(database: Database, token: str, now: datetime) -> tuple[Role, str, UUID] | None:
+    """The role, the label and the id of `token`; None when it is unknown, revoked or ran out."""
     if not token.startswith(TOKEN_PREFIX):
         return None
     async with translated():
@@ -80,7 +80,7 @@ async def find_token(database: Database, token: str, now: datetime) -> tuple[Rol
             return None
         if row["last_used_on"] != now.date():
             await database.execute(SQL["note_token_use"], row["token_id"], now.date())
-    return Role(row["role"]), row["label"]
+    return Role(row["role"]), row["label"], row["token_id"]
 
 
 # ── sign-in links ───────────────────────────────────────────────────────────────────────────

@@ -121,20 +121,24 @@ async def expected(connection: asyncpg.Connection, wanted: Wanted) -> int | None
 
 
 class Exports:
-    """Connections for those who export over HTTP: their own, for an export takes long, and few at a time."""
+    """Connections for those who export over HTTP: their own, for an export takes long; few at a time, one each."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._open = 0
+        self._open: set[str] = set()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+    async def connection(self, who: str) -> AsyncIterator[asyncpg.Connection]:
         """Raises TooManyRequests, or Unavailable where PostgreSQL is away."""
-        if self._open == _MOST_AT_ONCE:
+        if who in self._open:
+            raise TooManyRequests(
+                "An export of yours is running; wait for it to end.", retry_after=_COME_BACK_SECONDS
+            )
+        if len(self._open) == _MOST_AT_ONCE:
             raise TooManyRequests(
                 f"{_MOST_AT_ONCE} exports are running; wait for one to end.", retry_after=_COME_BACK_SECONDS
             )
-        self._open += 1
+        self._open.add(who)
         try:
             async with translated():
                 connection = await connect(self._dsn)
@@ -143,7 +147,7 @@ class Exports:
                 finally:
                     await connection.close(timeout=5)
         finally:
-            self._open -= 1
+            self._open.remove(who)
 
 
 # ── rows ────────────────────────────────────────────────────────────────────────────────────

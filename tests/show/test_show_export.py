@@ -7,9 +7,11 @@ import json
 from urllib.parse import quote
 
 import aiohttp
+import asyncpg
 import pyarrow.parquet
 import pytest
 
+from telemetry_server import keys
 from telemetry_server.show.api import export
 from telemetry_server.store import parquet
 
@@ -150,6 +152,26 @@ async def test_whoever_goes_away_ends_the_export(program, large):
     await gone(program.site)
 
 
+async def test_whoever_goes_away_before_the_first_row_ends_the_export(program, large):
+    """PostgreSQL waits for a lock, as it may search for long."""
+    holder = await asyncpg.connect(program.site.dsn)
+    async with holder.transaction():
+        await holder.execute("LOCK TABLE fleet_days")
+        with pytest.raises(TimeoutError):
+            await program.session.get(
+                program.site.url + "/api/v1/export/fleet-days", timeout=aiohttp.ClientTimeout(total=1)
+            )
+        for _ in range(150):
+            waiting = await program.site.execute("SELECT FROM pg_locks WHERE NOT granted")
+            if not waiting and not program.site.app[keys.EXPORTS]._open:
+                break
+            await asyncio.sleep(0.1)
+        else:
+            pytest.fail("the export goes on")
+    await holder.close()
+    assert (await program.get("/api/v1/export/fleet-days?product=nothing")).status == 200
+
+
 async def gone(site):
     for _ in range(100):
         if not await copying(site):
@@ -159,8 +181,11 @@ async def gone(site):
 
 
 async def test_only_a_few_export_at_a_time(program, large):
-    running = [await begun(program, "/api/v1/export/fleet-days") for _ in range(2)]
+    running = [await begun(program, "/api/v1/export/fleet-days")]
     refused = await program.get("/api/v1/export/fleet-days")
+    assert (refused.status, refused.json["detail"][:19]) == (429, "An export of yours ")
+    running.append(await begun(await program.site.program(), "/api/v1/export/fleet-days"))
+    refused = await (await program.site.program()).get("/api/v1/export/fleet-days")
     assert (refused.status, refused.headers["Retry-After"]) == (429, "30")
     for answer in running:
         answer.close()

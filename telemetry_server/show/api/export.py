@@ -5,7 +5,8 @@ transfer: no client takes it for whole. HTTP/1.0 has no chunks, and so gets no f
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,10 +17,12 @@ from telemetry_server.errors import BadRequest, NotFound, TooManyRequests, Unava
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import MOMENT, one_of, read_query, text
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.export import Form, Wanted, What, export
 from telemetry_server.store.parquet import ParquetMissing
 
 STALLED_SECONDS = 60.0
+_LOOK_SECONDS = 1.0
 _MEDIA_TYPES = {
     Form.NDJSON: "application/x-ndjson",
     Form.CSV: "text/csv; charset=utf-8; header=present",
@@ -87,13 +90,36 @@ async def download(request: web.Request) -> web.StreamResponse:
     file = Download(request, f"{what}-{now:%Y-%m-%d}.{wanted.form}", _MEDIA_TYPES[wanted.form])
     done = False
     try:
-        async with request.app[keys.EXPORTS].connection() as connection:
+        async with (
+            _while_there(request),
+            request.app[keys.EXPORTS].connection(request[VIEWER].who) as connection,
+        ):
             await export(connection, wanted, file.write, now=now)
         done = True
     finally:
         if not done:
             file.break_off()
     return await file.end()
+
+
+@asynccontextmanager
+async def _while_there(request: web.Request) -> AsyncIterator[None]:
+    """Ends the block with TimeoutError soon after the client left, be it before the first row."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+
+        def look() -> None:
+            nonlocal next_look
+            if request.transport is None or request.transport.is_closing():
+                limit.reschedule(loop.time())
+            else:
+                next_look = loop.call_later(_LOOK_SECONDS, look)
+
+        next_look = loop.call_later(_LOOK_SECONDS, look)
+        try:
+            yield
+        finally:
+            next_look.cancel()
 
 
 def _what(name: str) -> What:
