@@ -62,7 +62,7 @@ _GUARDED = re.compile(f"(^|;)'{_RUN}|^'(?=[\t\r\n\0])")
 
 
 def guarded(text: str) -> str:
-    """With a ' in front of what a spreadsheet would run; after a ; too, where many a one begins another cell."""
+    """With a ' in front of what a spreadsheet would run; after a ; too, there lists may be split."""
     return _FORMULA.sub(r"\1'", text)
 
 

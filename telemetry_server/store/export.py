@@ -121,7 +121,7 @@ async def expected(connection: asyncpg.Connection, wanted: Wanted) -> int | None
 
 
 class Exports:
-    """Connections for those who export over HTTP: their own, for an export takes long; few at a time, one each."""
+    """Connections for those who export over HTTP: their own, for that takes long; few at a time, one each."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn

@@ -77,12 +77,26 @@ async def test_what_cannot_be_exported_is_told_before_the_first_byte(program, pr
     assert hint in answer.json["detail"]
 
 
+async def test_an_export_leaves_a_trace_of_who_took_what(program, product, capsys):
+    [token] = await program.site.execute("SELECT token_id FROM tokens")
+    answer = await program.get("/api/v1/export/installations?format=csv&filter=country%3DDE")
+    assert answer.status == 200
+    [line] = [json.loads(each) for each in capsys.readouterr().err.splitlines() if '"exported"' in each]
+    told = {name: line[name] for name in ("what", "format", "filter", "rows", "by")}
+    assert told == {
+        **{"what": "installations", "format": "csv", "filter": "country=DE"},
+        **{"rows": 0, "by": f"token {token['token_id']}"},
+    }
+
+
 async def test_by_http_1_0_nothing_is_exported_since_a_cut_file_would_look_whole(site, product):
     headers = {"Authorization": f"Bearer {await site.token()}"}
-    async with aiohttp.ClientSession(version=aiohttp.HttpVersion10, headers=headers) as old:
-        async with old.get(site.url + "/api/v1/export/pings") as answer:
-            assert answer.status == 400
-            assert "proxy_http_version 1.1" in (await answer.json(content_type=None))["detail"]
+    async with (
+        aiohttp.ClientSession(version=aiohttp.HttpVersion10, headers=headers) as old,
+        old.get(site.url + "/api/v1/export/pings") as answer,
+    ):
+        assert answer.status == 400
+        assert "proxy_http_version 1.1" in (await answer.json(content_type=None))["detail"]
 
 
 async def test_without_pyarrow_it_is_told_what_to_install(program, product, monkeypatch):

@@ -14,6 +14,7 @@ from aiohttp import HttpVersion11, web
 
 from telemetry_server import keys
 from telemetry_server.errors import BadRequest, NotFound, TooManyRequests, Unavailable
+from telemetry_server.logs import log
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import MOMENT, one_of, read_query, text
@@ -71,6 +72,10 @@ class Download:
         if self._response is not None and self._request.transport is not None:
             self._request.transport.abort()
 
+    @property
+    def has_begun(self) -> bool:
+        return self._response is not None
+
     async def _begun(self) -> web.StreamResponse:
         if self._response is None:
             self._response = web.StreamResponse(headers=self._headers)
@@ -88,17 +93,18 @@ async def download(request: web.Request) -> web.StreamResponse:
     what = _what(request.match_info["what"])
     wanted = _wanted(what, asked, now)
     file = Download(request, f"{what}-{now:%Y-%m-%d}.{wanted.form}", _MEDIA_TYPES[wanted.form])
-    done = False
+    rows = None
     try:
         async with (
             _while_there(request),
             request.app[keys.EXPORTS].connection(request[VIEWER].who) as connection,
         ):
-            await export(connection, wanted, file.write, now=now)
-        done = True
+            rows = await export(connection, wanted, file.write, now=now)
     finally:
-        if not done:
+        if rows is None:
             file.break_off()
+        if rows is not None or file.has_begun:
+            _note(request, what, asked, rows)
     return await file.end()
 
 
@@ -120,6 +126,11 @@ async def _while_there(request: web.Request) -> AsyncIterator[None]:
             yield
         finally:
             next_look.cancel()
+
+
+def _note(request: web.Request, what: What, asked: Mapping[str, Any], rows: int | None) -> None:
+    """Leaves a trace of personal data that went out; `rows` is None where the file broke off."""
+    log("exported", what=what, **asked, rows=rows, by=request[VIEWER].who)
 
 
 def _what(name: str) -> What:
