@@ -23,8 +23,9 @@ from telemetry_server.settings import Settings
 def run(invocation: Invocation, job: tuple[str, ...], wants_list: bool, as_json: bool) -> None:
     """Run a background JOB now, e.g.: telemetry-server run make partitions
 
-    It runs whether it is due or not. A running server does all of them by itself. Exits with 5 where
-    another process is at it.
+    It runs whether its time has come or not; "roll up days" and "count the fleet" still leave what is large
+    until 5 minutes have passed. A running server does all of them by itself. Exits with 5 where another
+    process is at it.
     """
     settings = invocation.settings()
     if wants_list or not job:

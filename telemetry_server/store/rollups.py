@@ -76,6 +76,14 @@ class Progress:
         waits_since = min(self.pings_until or now, self.days_since or now)
         return now - waits_since > MOST_BEHIND
 
+    @property
+    def behind(self) -> Kind:
+        """The job whose work has waited longest."""
+        days = self.days_since is not None and (
+            self.pings_until is None or self.days_since < self.pings_until
+        )
+        return Kind.DAYS if days else Kind.PINGS
+
     def __str__(self) -> str:
         if self.pings_until is None:
             return "no ping came yet"

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from uuid import uuid4
 
 import pytest
 
@@ -99,6 +100,15 @@ async def test_doctor_tells_how_far_the_roll_ups_are_behind(operator, connection
     assert found["outcome"] == "warning"
     assert found["detail"] == "pings received until 2026-11-01 10:00 UTC are counted."
     assert "telemetry-server run roll up pings" in found["advice"]
+    await connection.execute("UPDATE rollup_marks SET reached_at = now() WHERE name = 'roll up pings'")
+    await connection.execute(
+        "INSERT INTO days_due (product_id, day, due_since) VALUES ($1, '2026-11-01', '2026-11-01T11:00:00Z')",
+        uuid4(),
+    )
+    report = operator.json("doctor", exit_code=1)
+    [found] = [each for each in report["checks"] if each["check"] == "roll-ups"]
+    assert found["detail"].endswith("days wait since 2026-11-01 11:00 UTC.")
+    assert "telemetry-server run roll up days" in found["advice"]
 
 
 def test_there_is_nothing_to_rebuild_before_something_was_counted(operator):

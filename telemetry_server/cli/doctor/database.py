@@ -134,7 +134,7 @@ def _addresses(problem: str | None) -> Finding:
 
 def _rollups(progress: rollups.Progress, now: datetime) -> Finding:
     if progress.is_late(now):
-        advice = f"A running server goes on; to do it now, run: telemetry-server run {rollups.Kind.PINGS}"
+        advice = f"A running server goes on; to do it now, run: telemetry-server run {progress.behind}"
         return warning("roll-ups", f"{progress}.", advice)
     return ok("roll-ups", str(progress))
 
