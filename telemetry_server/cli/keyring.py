@@ -38,7 +38,7 @@ def show(invocation: Invocation, as_json: bool) -> None:
 def rotate(invocation: Invocation, as_json: bool) -> None:
     """Add a master key for copies that enrol from now on; the old ones go on working.
 
-    Running servers take it up when they meet it for the first time, at the latest at their next start.
+    Running servers read it within seconds.
     """
     path = _existing(invocation.settings()).path
     owner = path.stat()
