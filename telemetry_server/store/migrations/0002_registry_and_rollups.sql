@@ -111,7 +111,7 @@ CREATE TABLE customers (
 CREATE UNIQUE INDEX customers_email_is_unique ON customers (lower(email));
 COMMENT ON TABLE customers IS
     'A row is a party that owns licenses: the personal data of this database. Written by imports, the API, '
-    'the shop''s webhook and "telemetry-server customer". Kept until erased.';
+    'the shop''s webhook and "telemetry-server customer". Nothing removes it yet.';
 
 CREATE TABLE licenses (
     license_id        uuid        PRIMARY KEY,
@@ -158,7 +158,7 @@ COMMENT ON COLUMN licenses.seats IS
 COMMENT ON COLUMN licenses.addresses IS
     'Networks the installations must report from; empty: anywhere. domains and directories are recorded for people.';
 COMMENT ON COLUMN licenses.seats_used IS
-    'Installations on it that are not lost and not in a free environment. Counted by the job "judge installations".';
+    'Installations on it that are neither late nor lost, and not in a free environment. Counted by the job "judge installations".';
 COMMENT ON COLUMN licenses.stale IS
     'It changed since its installations were judged. Set with every change, taken back by the job "judge installations".';
 
@@ -251,7 +251,8 @@ CREATE INDEX installation_facts_to_judge ON installation_facts (installation_id)
 COMMENT ON TABLE installation_facts IS
     'A row is what an installation is now, as people filter and count it; what changes with every ping is in '
     'installations. Written by the writer when a state, a verdict or a life changes, by the job "judge '
-    'installations" (verdict as of today) and by the job "watch deadlines" (life). Kept as its installation.';
+    'installations" (verdict as of today), by the job "watch deadlines" (life) and by the job "catch up" (news '
+    'that the writer could not note). Kept as its installation.';
 COMMENT ON COLUMN installation_facts.vm IS
     'Here and in container and cloud: "none" was looked for in vain. Everywhere: "unknown" was not told.';
 COMMENT ON COLUMN installation_facts.verdict IS
@@ -279,8 +280,8 @@ CREATE INDEX changes_by_field ON changes (field, changed_at);
 CREATE INDEX changes_by_time ON changes (changed_at);
 COMMENT ON TABLE changes IS
     'A row is a fact of an installation that changed, and when the server learned it: by the ping of that '
-    'number, or, for verdict and life, after it. Written by the writer and the jobs "judge installations" and '
-    '"watch deadlines". Kept as long as facts are, verdict and life as the installation; addresses as long as addresses are.';
+    'number, or, for verdict and life, after it. Written by the writer and the jobs "judge installations", '
+    '"watch deadlines" and "catch up". Kept as long as facts are, verdict and life as the installation; addresses as long as addresses are.';
 
 ALTER TABLE pings
     ADD COLUMN verdict         text,
