@@ -2,7 +2,7 @@
 
     receive/      1  bytes come in: handlers, limits, whose address it is, signatures
     check/        2  is it a ping, and may we keep it?
-    enrich/       3  what more do we know: place
+    enrich/       3  what more do we know: place, verdict, life
     store/        4  PostgreSQL: writer, queries, migrations, the embedded server
     rollup/       5  rows become counts; retention
     investigate/  6  counts become suspicions
