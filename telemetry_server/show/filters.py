@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from telemetry_server.check.filter_parser import LONGEST_FILTER, parse_filter
-from telemetry_server.check.filters import ATTENTION, FIELDS, Filter, term
+from telemetry_server.check.filters import FIELDS, Filter, term
 from telemetry_server.check.ranges import RANGES
-from telemetry_server.model import Life, Verdict
 from telemetry_server.routing import Parameter
 from telemetry_server.show.query import one_of, text
 
@@ -43,18 +42,10 @@ _TERMS = {
 }
 """The field that a parameter asks for."""
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "verdict": tuple(Verdict),
-    "license_status": STATUSES,
-    "license_source": SOURCES,
-    "life": tuple(Life),
-    "attention": ATTENTION,
-}
-
 FILTERS = (
     FILTER,
     *(
-        Parameter(name, FIELDS[field].text, one_of(*_CHOICES[name]) if name in _CHOICES else text())
+        Parameter(name, FIELDS[field].text, one_of(*values) if (values := FIELDS[field].values) else text())
         for name, field in _TERMS.items()
     ),
     Parameter("seen", "Sent a ping within this time.", one_of(*RANGES)),
