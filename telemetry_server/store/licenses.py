@@ -108,10 +108,6 @@ async def licenses_by_key_hash(
     return {each.key_hash: each for each in map(_license, rows)}
 
 
-async def licenses_by_order(connection: asyncpg.Connection, order_reference: str) -> list[License]:
-    return [_license(row) for row in await connection.fetch(SQL["licenses_by_order"], order_reference)]
-
-
 async def list_licenses(
     connection: asyncpg.Connection, wanted: LicenseFilter, *, after: UUID = LOWEST, limit: int = 100
 ) -> list[License]:

@@ -10,13 +10,6 @@ FROM licenses AS l
 JOIN products AS p USING (product_id)
 WHERE l.key_hash = ANY ($1::bytea[]);
 
--- name: licenses_by_order
-SELECT l.*, p.slug AS product
-FROM licenses AS l
-JOIN products AS p USING (product_id)
-WHERE l.order_reference = $1
-ORDER BY l.license_id;
-
 -- name: licenses_listed
 -- In the order they came; NULL asks for any.
 SELECT l.*, p.slug AS product
