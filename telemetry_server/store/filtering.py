@@ -12,8 +12,8 @@ from uuid import UUID
 
 import asyncpg
 
-from telemetry_server.check.filter_parser import version_key
-from telemetry_server.check.filters import NONE, UNKNOWN, Filter, Kind, Operator, Term, Value
+from telemetry_server.check.filter_parser import BadFilter, version_key
+from telemetry_server.check.filters import NONE, UNKNOWN, Filter, Kind, Operator, Term, Value, printed
 from telemetry_server.errors import BadRequest
 from telemetry_server.store.queries import load
 
@@ -95,6 +95,7 @@ _TOLD_OF_PRODUCTS = {"product": "slug", "simulated": "is_simulated"}
 _DAY = timedelta(days=1)
 _SLOT = re.compile(r"\S+ /\*:(\w+)\*/")
 _ID_DIGITS = 32
+_MOST_NAMED = 20
 
 
 class NotThen(BadRequest):
@@ -126,9 +127,9 @@ def by_value(columns: Columns, name: str) -> str:
 async def condition(
     connection: asyncpg.Connection, wanted: Filter, columns: Columns, *, now: datetime, first: int
 ) -> Condition:
-    """The condition of a filter on `columns`; its parameters are numbered from `first` on. Raises NotThen.
+    """The condition of a filter on `columns`; its parameters are numbered from `first` on.
 
-    Ages count back from `now`.
+    Ages count back from `now`. Raises NotThen, and BadFilter for a product that is not there.
     """
     if unknown := sorted(wanted.fields - columns.keys()):
         raise NotThen(
@@ -214,6 +215,8 @@ class _Compiling:
     def _product_ids(self, term: Term) -> list[UUID]:
         """Of few products at most; named by id, a plan can be made for how many rows they have."""
         told = _TOLD_OF_PRODUCTS[term.field.name]
+        if term.field.name == "product":
+            _refuse_unknown(term, sorted(row["slug"] for row in self.products))
         return [row["product_id"] for row in self.products if row[told] in term.values]
 
     def _time(self, column: str, operator: Operator, value: Value) -> str:
@@ -239,6 +242,14 @@ class _Compiling:
     def _bind(self, value: Any) -> str:
         self.values.append(value)
         return f"${self.first + len(self.values) - 1}"
+
+
+def _refuse_unknown(term: Term, slugs: list[str]) -> None:
+    """A misspelt product would look like one that nobody runs."""
+    if unknown := sorted({str(value) for value in term.values} - set(slugs)):
+        there = f"The products are {', '.join(slugs[:_MOST_NAMED])}" if slugs else "There is none yet"
+        more = f" and {len(slugs) - _MOST_NAMED:,} more" if len(slugs) > _MOST_NAMED else ""
+        raise BadFilter(f"There is no product {', '.join(map(printed, unknown))}. {there}{more}.")
 
 
 def identities(prefix: str) -> tuple[UUID, UUID]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from telemetry_server.check.filter_parser import BadFilter
 from telemetry_server.check.filters import term
 from telemetry_server.check.ranges import Range, depth
 from telemetry_server.store import fleet, fleet_now
@@ -55,7 +56,10 @@ async def facets(
     wanted = term("last_seen", ">=", over.since(now))
     if product is not None:
         wanted += term("product", "=", product)
-    return await fleet.facets(pool, wanted, now=now)
+    try:
+        return await fleet.facets(pool, wanted, now=now)
+    except BadFilter:  # no such product: there is nothing, as in every other number of the page
+        return {}
 
 
 async def new_over_time(pool: Pool, product: str | None, over: Range, now: datetime) -> dict[datetime, int]:

@@ -72,7 +72,22 @@ async def test_without_a_dimension_all_are_counted(program, fleet):
     everything = (await counted(program, "/api/v1/installations?limit=500"))["items"]
     assert by_value(await counted(program, "/api/v1/fleet")) == {"": len(everything)}
     assert by_value(await counted(program, "/api/v1/fleet?by=product")) == {"billing-suite": len(everything)}
-    assert (await counted(program, "/api/v1/fleet?product=nothing"))["items"] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "fleet?product=bling",
+        "fleet?filter=product!%3Dbling",
+        "fleet?step=day&product=bling",
+        "installations?product=bling",
+        "installations?filter=product%3Dbilling-suite,bling",
+    ],
+)
+async def test_a_product_that_is_not_there_is_an_error_that_names_those_that_are(program, fleet, path):
+    answer = await program.get(f"/api/v1/{path}")
+    assert (answer.status, answer.json["code"]) == (400, "bad_filter")
+    assert answer.json["detail"] == "There is no product bling. The products are billing-suite."
 
 
 async def test_what_a_filter_wants_is_counted_as_the_list_shows_it(program, fleet):

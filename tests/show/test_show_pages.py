@@ -270,6 +270,14 @@ async def test_a_filter_that_is_none_is_told_beside_what_was_typed(person, fleet
     assert page.all("tbody") == []
 
 
+async def test_a_product_that_is_not_there_is_told_and_breaks_no_page(person, fleet):
+    for asked in ("product=bling", "filter=product=bling"):
+        answer = await person.get(f"/installations?{asked}")
+        assert answer.status == 400
+        assert "There is no product bling. The products are billing-suite." in answer.text
+    assert (await person.get("/?product=bling")).status == 200
+
+
 async def test_the_beginning_of_an_id_in_the_filter_finds_it(person, fleet):
     answer = await person.get(f"/installations?filter={str(fleet[0])[:13]}")
     assert (answer.status, answer.headers["Location"]) == (303, f"/installations?q={str(fleet[0])[:13]}")

@@ -95,13 +95,13 @@ async def installations(request: web.Request) -> web.Response:
 
 async def _find(pool: Pool, asked: Mapping[str, Any]) -> Found:
     now = datetime.now(UTC)
-    try:
-        wanted = filter_from(asked, now)
-    except BadFilter as error:
-        return Found([], problem=error.detail)
     first = "after" not in asked
     below = asked.get("after", fleet.HIGHEST)
-    rows = await fleet.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
+    try:
+        wanted = filter_from(asked, now)
+        rows = await fleet.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
+    except BadFilter as error:
+        return Found([], problem=error.detail)
     last = str(rows[_ROWS - 1]["installation_id"]) if len(rows) > _ROWS else None
     total = (await _count(pool, wanted, now) if last else len(rows)) if first else None
     return Found(
