@@ -149,6 +149,7 @@ class License:
     license_id: UUID
     product_id: ProductId
     product: Slug
+    simulated: bool
     customer_id: UUID | None
     key_hash: bytes
     key_hint: str

@@ -259,6 +259,8 @@ _PING: Schema = {
 }
 _CHANGE = _object(
     installation_id=_ID,
+    product=_TEXT,
+    simulated=_SIMULATED,
     changed_at=_MOMENT | {"description": "When the server learned it."},
     sequence=_SEQUENCE | {"description": "The ping that told it; of a verdict or a life, the last before."},
     field=_TEXT | {"description": "As in the installation, e.g. service.version; or verdict, or life."},
@@ -295,6 +297,7 @@ _LICENSE = _object(
     license_id=_ID,
     product_id=_ID,
     product=_TEXT,
+    simulated=_SIMULATED,
     key_hint=_TEXT | {"description": "The last characters of the key; the key itself is nowhere."},
     **_LICENSE_FIELDS,
     seats_used=_COUNT,

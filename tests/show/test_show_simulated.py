@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from telemetry_server.keyring import open_keyring
+from telemetry_server.model import Role
 from telemetry_server.routing import Access
 from telemetry_server.show.routes import ROUTES
 from telemetry_server.simulate.making import Order, make_fleet
@@ -65,11 +66,25 @@ async def test_the_api_says_which_products_are_simulated(simulated):
     assert {item["slug"]: item["simulated"] for item in items} == {"billing": False, "demo-suite": True}
 
 
-@pytest.mark.parametrize("what", ["installations", "pings"])
+@pytest.mark.parametrize("what", ["installations", "pings", "changes"])
 async def test_every_item_says_whether_it_is_simulated(simulated, fleet, what):
     items = (await (await simulated.program()).get(f"/api/v1/{what}?limit=500")).json["items"]
     said = {(item["product"], item["simulated"]) for item in items}
     assert said == {("demo-suite", True), ("billing-suite", False)}
+
+
+async def test_every_license_says_whether_it_is_simulated(simulated, fleet):
+    """The fleet has no license: the first one made is of a real product."""
+    program = await simulated.program(Role.ADMIN)
+    made = await program.request(
+        "POST", "/api/v1/licenses", json={"product": "billing-suite", "key": "A-KEY-OF-OURS"}
+    )
+    assert (made.status, made.json["simulated"]) == (201, False)
+    items = (await program.get("/api/v1/licenses?limit=500")).json["items"]
+    assert {(item["product"], item["simulated"]) for item in items} == {
+        ("demo-suite", True),
+        ("billing-suite", False),
+    }
 
 
 @pytest.mark.parametrize(

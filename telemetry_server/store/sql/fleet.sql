@@ -194,20 +194,34 @@ LIMIT $6;
 -- name: changes
 -- A page of what changed from $1 until before $2, of the field $8 or of any, the newest first, below the
 -- key $3, $4, $5, $6.
-SELECT c.installation_id, c.changed_at, c.sequence, c.field, c.before, c.after
-FROM changes AS c
-WHERE c.changed_at >= $1 AND c.changed_at < $2 AND c.changed_at <= $3
-  AND (c.changed_at, c.installation_id, c.sequence, c.field) < ($3, $4, $5, $6)
-  AND ($8::text IS NULL OR c.field = $8)
-ORDER BY c.changed_at DESC, c.installation_id DESC, c.sequence DESC, c.field DESC
-LIMIT $7;
+WITH page AS MATERIALIZED (
+    SELECT c.installation_id, c.changed_at, c.sequence, c.field, c.before, c.after
+    FROM changes AS c
+    WHERE c.changed_at >= $1 AND c.changed_at < $2 AND c.changed_at <= $3
+      AND (c.changed_at, c.installation_id, c.sequence, c.field) < ($3, $4, $5, $6)
+      AND ($8::text IS NULL OR c.field = $8)
+    ORDER BY c.changed_at DESC, c.installation_id DESC, c.sequence DESC, c.field DESC
+    LIMIT $7
+)
+SELECT c.installation_id, p.slug AS product, p.simulated, c.changed_at, c.sequence, c.field, c.before, c.after
+FROM page AS c
+JOIN installations AS i USING (installation_id)
+JOIN products AS p USING (product_id)
+ORDER BY c.changed_at DESC, c.installation_id DESC, c.sequence DESC, c.field DESC;
 
 -- name: changes_of_installation
 -- Likewise, of the installation $9.
-SELECT c.installation_id, c.changed_at, c.sequence, c.field, c.before, c.after
-FROM changes AS c
-WHERE c.installation_id = $9 AND c.changed_at >= $1 AND c.changed_at < $2
-  AND (c.changed_at, c.installation_id, c.sequence, c.field) < ($3, $4, $5, $6)
-  AND ($8::text IS NULL OR c.field = $8)
-ORDER BY c.changed_at DESC, c.sequence DESC, c.field DESC
-LIMIT $7;
+WITH page AS MATERIALIZED (
+    SELECT c.installation_id, c.changed_at, c.sequence, c.field, c.before, c.after
+    FROM changes AS c
+    WHERE c.installation_id = $9 AND c.changed_at >= $1 AND c.changed_at < $2
+      AND (c.changed_at, c.installation_id, c.sequence, c.field) < ($3, $4, $5, $6)
+      AND ($8::text IS NULL OR c.field = $8)
+    ORDER BY c.changed_at DESC, c.sequence DESC, c.field DESC
+    LIMIT $7
+)
+SELECT c.installation_id, p.slug AS product, p.simulated, c.changed_at, c.sequence, c.field, c.before, c.after
+FROM page AS c
+JOIN installations AS i USING (installation_id)
+JOIN products AS p USING (product_id)
+ORDER BY c.changed_at DESC, c.installation_id DESC, c.sequence DESC, c.field DESC;

@@ -1,18 +1,18 @@
 -- name: licenses_by_id
-SELECT l.*, p.slug AS product
+SELECT l.*, p.slug AS product, p.simulated
 FROM licenses AS l
 JOIN products AS p USING (product_id)
 WHERE l.license_id = ANY ($1::uuid[]);
 
 -- name: licenses_by_key_hash
-SELECT l.*, p.slug AS product
+SELECT l.*, p.slug AS product, p.simulated
 FROM licenses AS l
 JOIN products AS p USING (product_id)
 WHERE l.key_hash = ANY ($1::bytea[]);
 
 -- name: licenses_listed
 -- In the order they came; NULL asks for any.
-SELECT l.*, p.slug AS product
+SELECT l.*, p.slug AS product, p.simulated
 FROM licenses AS l
 JOIN products AS p USING (product_id)
 WHERE l.license_id > $1
