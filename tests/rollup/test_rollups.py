@@ -19,7 +19,7 @@ from telemetry_server.rollup.cohorts import roll_up_cohorts
 from telemetry_server.rollup.days import roll_up_days
 from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.rollup.rebuild import rebuild
-from telemetry_server.store import rollups
+from telemetry_server.store import counting, rollups
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.partitions import make_partitions, stray_count
 
@@ -434,6 +434,13 @@ async def test_what_waits_is_told(story):
     assert await rollups.progress(story.connection) == rollups.Progress(NOON + MINUTE, NOON + MINUTE)
     await roll_up_days(REGISTRY)(story.connection, NOON + MINUTE)
     assert await rollups.progress(story.connection) == rollups.Progress(NOON + MINUTE, None)
+
+
+async def test_the_dimensions_that_are_rolled_up_are_those_that_are_asked_for(story):
+    await story.send(UUID(int=1), NOON, Told(1, NOON))
+    await story.roll_up(NOON + MINUTE)
+    written = await story.connection.fetch("SELECT DISTINCT dimension FROM fleet_days")
+    assert {row["dimension"] for row in written} == counting.ROLLED_DIMENSIONS
 
 
 # ── counting anew by hand ───────────────────────────────────────────────────────────────────
