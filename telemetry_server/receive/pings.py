@@ -146,7 +146,7 @@ class Uploads:
         return _answer(arrival, written)
 
     async def _next_turn(self) -> None:
-        """Large uploads take milliseconds each: between two of them, the writer and all others have a turn."""
+        """Large uploads take milliseconds each: between two of them, everybody else has a turn."""
         async with self._turn:
             await asyncio.sleep(0)
 

@@ -84,8 +84,11 @@ async def test_an_export_leaves_a_trace_of_who_took_what(program, product, capsy
     [line] = [json.loads(each) for each in capsys.readouterr().err.splitlines() if '"exported"' in each]
     told = {name: line[name] for name in ("what", "format", "filter", "rows", "by")}
     assert told == {
-        **{"what": "installations", "format": "csv", "filter": "country=DE"},
-        **{"rows": 0, "by": f"token {token['token_id']}"},
+        "what": "installations",
+        "format": "csv",
+        "filter": "country=DE",
+        "rows": 0,
+        "by": f"token {token['token_id']}",
     }
 
 
