@@ -5,7 +5,7 @@ import json
 import random
 import re
 from datetime import UTC, date, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -299,7 +299,8 @@ def test_every_field_has_a_column():
 def test_a_statement_holds_declared_columns_and_parameters_only(wanted):
     class Products:
         async def fetch(self, _):
-            return []
+            named = {value for term in wanted.terms if term.field.name == "product" for value in term.values}
+            return [{"product_id": uuid4(), "slug": slug, "is_simulated": "false"} for slug in named]
 
     asked = asyncio.run(condition(Products(), wanted, NOW, now=AT, first=3))
     bare = asked.sql
