@@ -112,6 +112,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 async def _while_there(request: web.Request) -> AsyncIterator[None]:
     """Ends the block with TimeoutError soon after the client left, be it before the first row."""
     loop = asyncio.get_running_loop()
+    next_look: asyncio.TimerHandle
     async with asyncio.timeout(None) as limit:
 
         def look() -> None:
