@@ -17,12 +17,12 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
-import orjson
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Ping, SignedUpload, Status, Written
 from telemetry_server.store.database import AWAY
+from telemetry_server.store.group_rows import as_json, ping_row, upload_row
 from telemetry_server.store.news import note_news
 from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
@@ -256,11 +256,11 @@ class _Lane:
         """The parameters of write_group: the uploads, and their pings, as JSON."""
         written = self._states.written
         pings = [
-            _ping_row(upload, ping, written.get(upload.installation_id))
+            ping_row(upload, ping, written.get(upload.installation_id))
             for upload in uploads
             for ping in upload.pings
         ]
-        return _json([_upload_row(upload) for upload in uploads]), _json(pings)
+        return as_json([upload_row(upload) for upload in uploads]), as_json(pings)
 
     async def _halve(self, uploads: Sequence[SignedUpload], error: asyncpg.PostgresError) -> list[Written]:
         if len(uploads) > 1:
@@ -372,48 +372,6 @@ async def _tell(group: list[_Waiting], written: list[Written]) -> None:
             waiting.fate.set_result(fate)
         if number % TOLD_AT_ONCE == 0:
             await asyncio.sleep(0)
-
-
-def _json(rows: list[dict[str, Any]]) -> str:
-    return orjson.dumps(rows, default=str).decode()  # the driver's UUIDs are a class of their own
-
-
-def _upload_row(upload: SignedUpload) -> dict[str, Any]:
-    return {
-        "installation_id": upload.installation_id,
-        "product_id": upload.product_id,
-        "received_at": upload.received_at,
-        "client_address": upload.client_address,
-        "place": orjson.Fragment(upload.place),
-        "numbers": _numbers(upload.pings),
-        "last_sequence": upload.pings[-1].sequence,
-    }
-
-
-def _ping_row(upload: SignedUpload, ping: Ping, written_state: bytes | None) -> dict[str, Any]:
-    return {
-        "installation_id": upload.installation_id,
-        "sequence": ping.sequence,
-        "ping_id": ping.ping_id,
-        "occurred_at": ping.occurred_at,
-        "time_suspect": ping.time_suspect,
-        "state": ping.state.hex(),
-        "license_key_hash": ping.license_key_hash and ping.license_key_hash.hex(),
-        "facts": None if ping.state == written_state else orjson.Fragment(ping.facts),
-        "details": orjson.Fragment(ping.details),
-        "features": ping.features and orjson.Fragment(ping.features),
-        "verdict": ping.verdict,
-        "claim_mismatch": ping.claim_mismatch,
-        "source_mismatch": ping.source_mismatch,
-    }
-
-
-def _numbers(pings: Sequence[Ping]) -> str:
-    """The sequence numbers of rising `pings` as a multirange."""
-    first, last = pings[0].sequence, pings[-1].sequence
-    if last - first == len(pings) - 1:
-        return f"{{[{first},{last + 1})}}"
-    return multirange([(ping.sequence, ping.sequence + 1) for ping in pings])
 
 
 def _fork(upload: SignedUpload, ping: Ping, stored_ping_id: UUID) -> tuple[Any, ...]:

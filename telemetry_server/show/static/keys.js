@@ -31,7 +31,7 @@ const actions = { "/": find, "?": showHelp, j: () => moveRow(1), k: () => moveRo
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (event.target.closest("input, select, textarea, dialog")) {
+  if (event.target.closest("input, select, textarea, dialog[open]")) {
     if (event.key === "Escape" && event.target.matches("[data-find]")) event.target.blur();
     return;
   }
