@@ -20,7 +20,7 @@ run: $(VENV)/run
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 	@programs=$$(ls -d /usr/lib/postgresql/15/bin 2>/dev/null) || { echo "PostgreSQL 15 is not here: its tests did not run"; exit 0; }; \
-	    $(BIN)/python -m pytest -n 2 --dist loadgroup --postgres "$$programs" $(or $(ARGS),tests/store tests/receive tests/faults tests/rollup tests/show/test_show_counting.py tests/show/test_show_large_fleet.py tests/show/test_show_export.py --ignore tests/store/test_embedded.py)
+	    $(BIN)/python -m pytest -n 2 --dist loadgroup --postgres "$$programs" $(or $(ARGS),tests/store tests/receive tests/faults --ignore tests/store/test_embedded.py)
 
 check: lint test
 
