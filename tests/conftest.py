@@ -54,7 +54,9 @@ class Cluster:
             self.run(
                 "initdb", "-D", self.pgdata, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"
             )
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.home} -c max_connections=60 -c jit=off"
+        options = (
+            f"-c listen_addresses='' -c unix_socket_directories={self.home} -c max_connections=60 -c jit=off"
+        )
         self.run(
             "pg_ctl", "-D", self.pgdata, "-l", self.home / "log", "-o", options, "-w", "-t", "60", "start"
         )
