@@ -4,6 +4,8 @@ import secrets
 import time
 from uuid import UUID
 
+LOWEST, HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
+
 
 def uuid7() -> UUID:
     """A UUID whose first bits are the time (RFC 9562)."""

@@ -32,7 +32,6 @@ from telemetry_server.model import License, LicenseStatus
 from telemetry_server.store.belonging import open_keyring_of
 from telemetry_server.store.license_changes import change_license, create_license
 from telemetry_server.store.licenses import (
-    LOWEST,
     LicenseFilter,
     NoSuchLicense,
     key_hashes,
@@ -41,6 +40,7 @@ from telemetry_server.store.licenses import (
     list_licenses,
 )
 from telemetry_server.store.registry import Entity, Outcome, history
+from telemetry_server.uuid7 import LOWEST
 
 FIELDS = (*(name for name in PARSERS if name not in {"key", "license_id", "custom"}), "customer_id")
 """What options say of a license; --custom is said name by name."""

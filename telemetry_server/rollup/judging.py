@@ -25,6 +25,7 @@ from telemetry_server.enrich.verdict import Claim, is_exceeded, judge, takes_sea
 from telemetry_server.model import Grant, Life
 from telemetry_server.store import judging, marks
 from telemetry_server.store.judging import Registered, Ruling, Standing
+from telemetry_server.uuid7 import LOWEST
 
 JUDGE_INSTALLATIONS = "judge installations"
 
@@ -58,7 +59,7 @@ class _Run:
         self.written = 0
 
     async def judge_what_changed(self) -> None:
-        after, until = judging.LOWEST, self._moment() + SHARE
+        after, until = LOWEST, self._moment() + SHARE
         while due := await judging.installations_due(self._connection, after, _INSTALLATIONS):
             after = due[-1].installation_id
             await self._judge_due(due)
@@ -68,7 +69,7 @@ class _Run:
     async def mark_what_expired(self) -> None:
         """What expired since the last run; once more where some were being changed just then."""
         since = await marks.reached(self._connection, JUDGE_INSTALLATIONS) or self._now
-        after, all_marked = (since, judging.LOWEST), True
+        after, all_marked = (since, LOWEST), True
         while expired := await judging.expired_licenses(self._connection, since, self._now, after, _EXPIRED):
             after = expired[-1]
             all_marked &= await judging.mark_expired(self._connection, [each for _, each in expired])

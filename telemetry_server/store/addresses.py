@@ -13,6 +13,7 @@ import asyncpg
 from telemetry_server.store.hostnames import forget_hostnames
 from telemetry_server.store.marks import reach, reached
 from telemetry_server.store.queries import load
+from telemetry_server.uuid7 import LOWEST
 
 SQL = load("addresses")
 
@@ -62,7 +63,7 @@ async def _day_by_day(connection: asyncpg.Connection, mark: str, verb: str, unti
 
 async def _erase_of_installations(connection: asyncpg.Connection) -> int:
     """In batches: the writer waits for these rows."""
-    last: UUID | None = UUID(int=0)
+    last: UUID | None = LOWEST
     erased = 0
     while last is not None:
         last, count = await connection.fetchrow(

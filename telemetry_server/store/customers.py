@@ -15,11 +15,10 @@ from telemetry_server.model import Author, Customer, CustomerPatch
 from telemetry_server.store import registry
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry import Draft, Entity, Fields, Outcome, as_json
-from telemetry_server.uuid7 import uuid7
+from telemetry_server.uuid7 import LOWEST, uuid7
 
 SQL = load("customers")
 
-LOWEST = UUID(int=0)
 FIELDS = tuple(field.name for field in fields(CustomerPatch))
 
 

@@ -17,6 +17,7 @@ from telemetry_server.store.filtering import NOW, condition, fill
 from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges, holes, ranges
 from telemetry_server.store.reading import reading
+from telemetry_server.uuid7 import HIGHEST
 
 SQL = load("fleet")
 
@@ -24,7 +25,6 @@ Row: TypeAlias = dict[str, Any]
 PingKey: TypeAlias = tuple[datetime, UUID, int]
 ChangeKey: TypeAlias = tuple[datetime, UUID, int, str]
 
-HIGHEST = UUID(int=2**128 - 1)
 ANCIENT, DISTANT = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 LAST_NUMBER = 2**63 - 1
 MOST_COUNTED = 10_000

@@ -18,10 +18,10 @@ from telemetry_server.enrich.verdict import Judgement
 from telemetry_server.model import Grant, Life, ProductId, Verdict
 from telemetry_server.store.license_book import grant_of
 from telemetry_server.store.queries import load
+from telemetry_server.uuid7 import LOWEST
 
 SQL = load("judging")
 
-LOWEST = UUID(int=0)
 FIRST_KEY: "KeyPlace" = (b"", LOWEST)
 LAST_CHANGE: "LicensePlace" = (datetime(9999, 1, 1, tzinfo=UTC), LOWEST)
 

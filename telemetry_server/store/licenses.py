@@ -21,10 +21,9 @@ from telemetry_server.model import (
 )
 from telemetry_server.store.products import all_products, product_by_slug
 from telemetry_server.store.queries import load
+from telemetry_server.uuid7 import LOWEST
 
 SQL = load("licenses")
-
-LOWEST = UUID(int=0)
 
 
 class NoSuchLicense(OperatorError):

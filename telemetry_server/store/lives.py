@@ -18,10 +18,10 @@ import orjson
 from telemetry_server.enrich.lives import NextLife, Step
 from telemetry_server.model import Life
 from telemetry_server.store.queries import load
+from telemetry_server.uuid7 import LOWEST
 
 SQL = load("lives")
 
-LOWEST = UUID(int=0)
 _ANCIENT = datetime(1970, 1, 1, tzinfo=UTC)
 _POISON = {"22", "23", "54"}  # SQLSTATE classes that blame the data, and would blame it again
 

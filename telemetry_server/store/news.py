@@ -11,11 +11,11 @@ import asyncpg
 
 from telemetry_server.logs import Severity, log
 from telemetry_server.store.queries import load
+from telemetry_server.uuid7 import LOWEST
 
 SQL = load("news")
 
 BATCH = 1_000
-_LOWEST = UUID(int=0)
 
 
 async def note_news(connection: asyncpg.Connection, installations: Sequence[UUID]) -> None:
@@ -25,7 +25,7 @@ async def note_news(connection: asyncpg.Connection, installations: Sequence[UUID
 
 async def catch_up(connection: asyncpg.Connection) -> int:
     """Notes what was not noted; gives of how many installations."""
-    noted, last = 0, _LOWEST
+    noted, last = 0, LOWEST
     while behind := [row[0] for row in await connection.fetch(SQL["fallen_behind"], last, BATCH)]:
         noted += await _note_what_can_be(connection, behind)
         last = behind[-1]

@@ -15,12 +15,11 @@ import orjson
 
 from telemetry_server.model import Author
 from telemetry_server.store.queries import load
-from telemetry_server.uuid7 import uuid7
+from telemetry_server.uuid7 import HIGHEST, uuid7
 
 SQL = load("registry")
 
 NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
-HIGHEST = UUID(int=2**128 - 1)
 
 Fields: TypeAlias = dict[str, Any]
 

@@ -19,7 +19,6 @@ from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_que
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store import registry
 from telemetry_server.store.customers import (
-    LOWEST,
     CustomerExists,
     CustomerUnnamed,
     NoSuchCustomer,
@@ -31,6 +30,7 @@ from telemetry_server.store.customers import (
 from telemetry_server.store.database import translated
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import Entity
+from telemetry_server.uuid7 import LOWEST
 
 _CHANGES = 100
 

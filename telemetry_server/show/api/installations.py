@@ -13,6 +13,7 @@ from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.items import installation_item, place
 from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_query
 from telemetry_server.store import fleet
+from telemetry_server.uuid7 import HIGHEST
 
 PARAMETERS = (
     *FILTERS,
@@ -29,7 +30,7 @@ async def list_installations(request: web.Request) -> web.Response:
         request.app[keys.POOL],
         filter_from(asked, now),
         now=now,
-        below=asked.get("after", fleet.HIGHEST),
+        below=asked.get("after", HIGHEST),
         limit=limit + 1,
     )
     more = len(rows) > limit

@@ -35,7 +35,6 @@ from telemetry_server.store.database import translated
 from telemetry_server.store.license_changes import change_license, create_license, keep_licenses
 from telemetry_server.store.license_plan import Kept
 from telemetry_server.store.licenses import (
-    LOWEST,
     LicenseExists,
     LicenseFilter,
     NoSuchLicense,
@@ -47,6 +46,7 @@ from telemetry_server.store.licenses import (
 from telemetry_server.store.products import NoSuchProduct
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import Entity, Outcome, RegistryChange
+from telemetry_server.uuid7 import LOWEST
 
 _CHANGES = 100
 _HIDDEN = {"key_hash", "stale"}  # how the server recognises a key is nobody's business

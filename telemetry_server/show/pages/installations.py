@@ -23,6 +23,7 @@ from telemetry_server.show.render import attributions, page
 from telemetry_server.store import fleet
 from telemetry_server.store.database import Pool
 from telemetry_server.store.reading import TooSlow
+from telemetry_server.uuid7 import HIGHEST
 
 PARAMETERS = (
     *FILTERS,
@@ -96,7 +97,7 @@ async def installations(request: web.Request) -> web.Response:
 async def _find(pool: Pool, asked: Mapping[str, Any]) -> Found:
     now = datetime.now(UTC)
     first = "after" not in asked
-    below = asked.get("after", fleet.HIGHEST)
+    below = asked.get("after", HIGHEST)
     try:
         wanted = filter_from(asked, now)
         rows = await fleet.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
