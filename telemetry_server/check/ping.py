@@ -1,7 +1,6 @@
 """From decoded JSON to a ping we may keep, or to the reasons why not. Pure."""
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -50,8 +49,7 @@ class PingReader:
         self._members_above = {level: _members_of(above) for level, above in self._above.items()}
         facts, details = _by_retention(registry)
         self._facts, self._details = _Excerpt(facts, "sdk"), _Excerpt(details)
-        self._formats = _fields_with_formats(registry)
-        assert self._formats.keys() <= set(facts), "facts that were seen before are known to be sound"
+        self._formats = _fields_with_formats(registry, facts)
         self._good_names: set[str] = set()
         self._sound_facts: set[int] = set()
 
@@ -107,19 +105,18 @@ class PingReader:
             return True
         names: list[str] = []
         digests: list[str] = []
-        for section, members in self._formats.items():
-            if (holder := getattr(ping, section)) is not UNSET:
-                for name, kind in members:
-                    value = getattr(holder, name)
-                    if value is None or value is UNSET:
-                        continue
-                    if kind is Kind.NAME:
-                        names.append(value)
-                    elif kind is Kind.DIGEST:
-                        digests.append(value)
-                    else:
-                        names += value
-                        digests += value.values()
+        for section, name, kind in self._formats:
+            holder = getattr(ping, section)
+            value = None if holder is UNSET else getattr(holder, name)
+            if value is None or value is UNSET:
+                continue
+            if kind is Kind.NAME:
+                names.append(value)
+            elif kind is Kind.DIGEST:
+                digests.append(value)
+            else:
+                names += value
+                digests += value.values()
         if not (self._are_names(names) and all(map(_is_digest, digests))):
             return False
         if len(self._sound_facts) >= _REMEMBERED_FACTS:
@@ -228,14 +225,13 @@ def _members_of(fields: Iterable[Field]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(field.section or field.name for field in fields))
 
 
-def _fields_with_formats(registry: Registry) -> dict[str, list[tuple[str, Kind]]]:
-    """The names and kinds of the members that have a pattern, by section."""
+def _fields_with_formats(registry: Registry, facts: list[str]) -> tuple[tuple[str, str, Kind], ...]:
+    """Section, name and kind of the members that have a pattern. They must be facts: those are remembered."""
     kinds = {Kind.NAME, Kind.DIGEST, Kind.DIGESTS}
-    formats: dict[str, list[tuple[str, Kind]]] = defaultdict(list)
-    for field in registry.of(Carrier.PING):
-        if field.kind in kinds:
-            formats[field.section].append((field.name, field.kind))
-    return formats
+    found = tuple((f.section, f.name, f.kind) for f in registry.of(Carrier.PING) if f.kind in kinds)
+    if others := {section for section, _, _ in found} - set(facts):
+        raise ValueError(f"fields.toml: a name or a digest is no fact in {', '.join(sorted(others))}")
+    return found
 
 
 def _take_out(raw: dict[str, Any], field: Field) -> int:
