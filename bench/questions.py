@@ -14,6 +14,11 @@ AIM_DAY_SECONDS = 20
 AIM_INGEST = 0.8
 
 ROLL_UPS = ("roll up pings", "roll up days", "roll up cohorts", "count the fleet")
+MAKE_DUE = (
+    "UPDATE days_due SET due_since = '2020-01-01'",
+    "DELETE FROM rollup_marks WHERE name = 'count the fleet'",
+)
+"""What waits until it is worth the while has waited long enough."""
 OF_A_DAY = ("roll up pings", "roll up days")
 """Those of them that count a day; the others count weeks, and the present."""
 DIMENSIONS = sorted(ROLLED_DIMENSIONS)

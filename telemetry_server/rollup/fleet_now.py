@@ -1,16 +1,13 @@
 """The job "count the fleet": what a large fleet is now, for those who look at it as a whole."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from telemetry_server.check.ranges import LONGEST_FIRST
+from telemetry_server.rollup.days import LARGE_WAITS, SMALL
 from telemetry_server.rollup.pings import Run
 from telemetry_server.store import fleet_now, rollups
 from telemetry_server.store.rollups import Kind
-
-LARGE_WAITS = timedelta(minutes=5)
-SMALL = 20_000
-"""Installations that are counted in some milliseconds, whenever somebody asks."""
 
 
 def count_the_fleet(small: int = SMALL) -> Run:

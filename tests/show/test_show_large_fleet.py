@@ -6,7 +6,8 @@ import pytest
 
 from telemetry_server.check.filters import Filter, term
 from telemetry_server.check.ranges import RANGES
-from telemetry_server.rollup.fleet_now import SMALL, count_the_fleet
+from telemetry_server.rollup.days import SMALL
+from telemetry_server.rollup.fleet_now import count_the_fleet
 from telemetry_server.store import counting, fleet_now
 from telemetry_server.store import overview as store
 from telemetry_server.store.database import make_pool
