@@ -13,7 +13,7 @@ from telemetry_server.settings import Settings
 from telemetry_server.store.database import operator_connection
 from telemetry_server.store.embedded import attached
 from telemetry_server.store.job_log import run_locked
-from telemetry_server.store.migrate import Migration, migrate, pending_migrations, released_migrations
+from telemetry_server.store.migrate import Migration, migrate, released_migrations, still_pending
 
 Answer = TypeVar("Answer")
 Say = Callable[[str], None]
@@ -76,7 +76,7 @@ async def bring_up(connection: Any, say: Say = lambda _: None) -> list[Migration
 
 
 async def _demand_this_version(connection: Any, settings: Settings) -> None:
-    pending = await pending_migrations(connection)
+    pending = await still_pending(connection)
     if not pending:
         return
     if settings.database_url or len(pending) < len(released_migrations()):

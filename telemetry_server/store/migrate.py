@@ -7,7 +7,8 @@ refused.
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
 
@@ -49,15 +50,29 @@ async def migrate(
 ) -> list[Migration]:
     """Brings the database to this version; gives what ran now. Raises MigrationError."""
     await _refuse_old_server(connection)
-    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=600)
-    try:
+    async with _alone(connection):
         pending = await pending_migrations(connection, migrations)
         for migration in pending:
             say(f"migration {migration.version:04} {migration.name}")
             await _apply(connection, migration)
+    return pending
+
+
+async def still_pending(connection: asyncpg.Connection) -> list[Migration]:
+    """What no other process is running just now either: it is waited for. Raises as `pending_migrations`."""
+    if not await pending_migrations(connection):
+        return []
+    async with _alone(connection):
+        return await pending_migrations(connection)
+
+
+@asynccontextmanager
+async def _alone(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=600)
+    try:
+        yield
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
-    return pending
 
 
 async def pending_migrations(

@@ -1,14 +1,17 @@
 """The commands on an operator's own PostgreSQL, and on a data directory that is new."""
 
+import asyncio
 import json
 import shutil
 import subprocess
+import threading
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from telemetry_server.cli.reader import as_user
-from telemetry_server.store.migrate import released_migrations
+from telemetry_server.store.migrate import migrate, released_migrations
 
 EVERY_MIGRATION = [f"{each.version:04}_{each.name}" for each in released_migrations()]
 
@@ -133,6 +136,36 @@ def test_a_file_that_is_no_dump_changes_nothing(empty_operator, tmp_path):
     (tmp_path / "no.dump").write_text("hello")
     assert "nothing has changed" in empty_operator.error("db", "import", tmp_path / "no.dump", exit_code=4)
     assert empty_operator.json("migrate", "--dry-run") == {"pending": EVERY_MIGRATION}
+
+
+async def test_a_command_waits_for_migrations_that_are_running(empty_operator):
+    """It may come between two of them: what the other has yet to run is not missing."""
+    between, go_on = threading.Event(), threading.Event()
+
+    def stop_before_the_last(said):
+        if EVERY_MIGRATION[-1][:4] in said:
+            between.set()
+            go_on.wait(30)
+
+    async def migrating():
+        connection = await asyncpg.connect(empty_operator.environment["TELEMETRY_DATABASE_URL"])
+        await migrate(connection, say=stop_before_the_last)
+        await connection.close()
+
+    other = asyncio.create_task(asyncio.to_thread(asyncio.run, migrating()))
+    assert await asyncio.to_thread(between.wait, 30)
+    command = empty_operator.start("product", "list", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    watching = await asyncpg.connect(empty_operator.environment["TELEMETRY_DATABASE_URL"])
+    while not await watching.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
+    ):
+        assert command.poll() is None, command.communicate()
+        await asyncio.sleep(0.02)
+    await watching.close()
+    go_on.set()
+    await other
+    [exit_code], [said] = await asyncio.to_thread(finish, [command])
+    assert (exit_code, said.startswith("No product yet")) == (0, True), said
 
 
 def test_an_operators_database_is_not_ours_to_upgrade(operator):
