@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from telemetry_server.check.filters import FIELDS, Filter, Kind, Operator, Term
+from telemetry_server.check.filter_fields import INSTALLATIONS
+from telemetry_server.check.filters import Filter, Kind, Operator, Term
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 AGES = st.builds(timedelta, minutes=st.integers(0, 200_000))
@@ -17,26 +18,29 @@ VALUES = {
     Kind.TEXT: TEXT,
     Kind.VERSION: NUMBERS,
     Kind.TIME: AGES | DAYS | MOMENTS,
+    Kind.TIME_AHEAD: AGES | DAYS | MOMENTS,
+    Kind.NUMBER: st.integers(0, 10**15 - 1),
+    Kind.EMAIL: TEXT.map(str.lower),
     Kind.COUNTRY: st.sampled_from(["DE", "FR", "ZZ", "unknown"]),
     Kind.NETWORK: st.integers(0, 9_999_999_999).map(str) | st.just("unknown"),
     Kind.PREFIX: UUIDS.flatmap(lambda text: st.integers(1, 36).map(lambda length: text[:length])),
-    Kind.LICENSE: UUIDS | st.just("none"),
+    Kind.IDENTITY: UUIDS | st.just("none"),
 }
 EXACT = (Operator.EQUAL, Operator.UNEQUAL)
 
 
 @st.composite
-def terms(draw, values=None):
+def terms(draw, values=None, fields=INSTALLATIONS):
     """`values` gives a strategy for fields by name, in place of those of its kind."""
-    field = draw(st.sampled_from(list(FIELDS.values())))
+    field = draw(st.sampled_from(list(fields.values())))
     operator = draw(st.sampled_from(field.operators))
     by_kind = st.sampled_from(field.values) if field.values else VALUES[field.kind]
     strategy = (values or {}).get(field.name, by_kind)
-    if operator in EXACT and field.kind is Kind.TIME:
+    if operator in EXACT and field.kind in {Kind.TIME, Kind.TIME_AHEAD}:
         strategy = strategy.filter(lambda value: not isinstance(value, timedelta))
     most = 3 if operator in EXACT else 1
     return Term(field, operator, tuple(draw(st.lists(strategy, min_size=1, max_size=most))))
 
 
-def filters(values=None):
-    return st.builds(Filter, st.lists(terms(values), max_size=4).map(tuple))
+def filters(values=None, fields=INSTALLATIONS):
+    return st.builds(Filter, st.lists(terms(values, fields), max_size=4).map(tuple))

@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from typing import ClassVar
 from uuid import UUID
 
-from telemetry_server.check.filters import FIELDS, NONE, UNKNOWN, Field, Filter, Kind, Operator, Term, Value
+from telemetry_server.check.filter_fields import INSTALLATIONS, Fields
+from telemetry_server.check.filters import NONE, UNKNOWN, Field, Filter, Kind, Operator, Term, Value
 from telemetry_server.errors import BadRequest
 
 LONGEST_FILTER = 2_000
@@ -34,8 +35,8 @@ _SHOWN = 30
 _IN_NO_VALUE = re.compile("[\0\ud800-\udfff]")
 
 
-def parse_filter(text: str) -> Filter:
-    """The filter that `text` is. Raises BadFilter, and nothing else."""
+def parse_filter(text: str, fields: Fields = INSTALLATIONS) -> Filter:
+    """The filter by `fields` that `text` is. Raises BadFilter, and nothing else."""
     if len(text) > LONGEST_FILTER:
         raise BadFilter(f"A filter may be {LONGEST_FILTER:,} characters long; this one has {len(text):,}.")
     if found := _IN_NO_VALUE.search(text):
@@ -46,14 +47,24 @@ def parse_filter(text: str) -> Filter:
         if len(terms) == MOST_TERMS:
             more = "several values of a field fit into one: country=DE,FR."
             raise _bad(text, at, f"a filter may have {MOST_TERMS} terms; {more}")
-        one, at = _read_term(text, at)
+        one, at = _read_term(text, at, fields)
         terms.append(one)
         at = _end(_SPACE, text, at)
     return Filter(tuple(terms))
 
 
-def _read_term(text: str, start: int) -> tuple[Term, int]:
-    field, at = _read_field(text, start)
+def parse_value(field: Field, text: str) -> Filter:
+    """The filter that wants `field` to be the value that `text` is, unquoted. Raises BadFilter."""
+    if _IN_NO_VALUE.search(text):
+        raise BadFilter(f"{field.name} has a character that can be in no value.")
+    try:
+        return Filter((Term(field, Operator.EQUAL, _values(field, Operator.EQUAL, [text])),))
+    except ValueError as error:
+        raise BadFilter(f"{_shown(text)}: {error}.") from None
+
+
+def _read_term(text: str, start: int, fields: Fields) -> tuple[Term, int]:
+    field, at = _read_field(text, start, fields)
     found = _OPERATOR.match(text, at)
     if found is None:
         raise _bad(text, start, f"after {field.name} comes {_any_of(field.operators)}, and no white space.")
@@ -67,16 +78,16 @@ def _read_term(text: str, start: int) -> tuple[Term, int]:
         raise _bad(text, start, f"{error}.") from None
 
 
-def _read_field(text: str, start: int) -> tuple[Field, int]:
+def _read_field(text: str, start: int, fields: Fields) -> tuple[Field, int]:
     found = _NAME.match(text, start)
     if found is None:
         raise _bad(text, start, "a term begins with a field, like country=DE.")
     name = found[0]
-    if field := FIELDS.get(name.lower()):
+    if field := fields.get(name.lower()):
         return field, found.end()
-    fields = ", ".join(FIELDS)
+    known = ", ".join(fields)
     raise _bad(
-        text, start, f"there is no field {_shown(name)}{_meant(name, FIELDS)}. The fields are {fields}."
+        text, start, f"there is no field {_shown(name)}{_meant(name, fields)}. The fields are {known}."
     )
 
 
@@ -131,6 +142,7 @@ _AGE = re.compile(r"([0-9]{1,6})(min|h|d|w)")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[+-][0-9:]+)?")
 _NETWORK = re.compile(r"(?:AS)?([0-9]{1,10})", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,15}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PREFIX = re.compile(r"[0-9a-f][0-9a-f-]{0,35}")
 _UNITS = {
@@ -192,12 +204,22 @@ def _prefix(_: Field, __: Operator, text: str) -> str:
     return text.lower()
 
 
-def _license(_: Field, __: Operator, text: str) -> str:
+def _identity(field: Field, __: Operator, text: str) -> str:
     if text.lower() == NONE:
         return NONE
     if not _UUID.fullmatch(text.lower()):
-        raise ValueError(f"a license is named by its whole id, or is {NONE}")
+        raise ValueError(f"a {field.name} is named by its whole id, or is {NONE}")
     return str(UUID(text))
+
+
+def _email(_: Field, __: Operator, text: str) -> str:
+    return text.lower()
+
+
+def _number(field: Field, _: Operator, text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{field.name} is compared with a number, like 5")
+    return int(text)
 
 
 def _time(field: Field, operator: Operator, text: str) -> Value:
@@ -209,7 +231,7 @@ def _time(field: Field, operator: Operator, text: str) -> Value:
         value = None
     if value is None or value.year not in _YEARS:
         raise ValueError(
-            f"{field.name} is compared with an age, like 30d, 12h or 90min, a date, like 2026-11-22, "
+            f"{field.name} is compared with a span, like 30d, 12h or 90min, a date, like 2026-11-22, "
             "or a time, like 2026-11-22T10:00:00Z"
         )
     return value
@@ -217,9 +239,10 @@ def _time(field: Field, operator: Operator, text: str) -> Value:
 
 def _age(field: Field, operator: Operator, age: timedelta) -> timedelta:
     if operator in {Operator.EQUAL, Operator.UNEQUAL}:
-        raise ValueError(f"an age is compared with < or >: {field.name}<30d is less than 30 days ago")
+        off = "ago" if field.kind is Kind.TIME else "ahead"
+        raise ValueError(f"a span is compared with < or >: {field.name}<30d is less than 30 days {off}")
     if age > LONGEST_AGE:
-        raise ValueError(f"an age may be {LONGEST_AGE.days} days")
+        raise ValueError(f"a span may be {LONGEST_AGE.days} days")
     return age
 
 
@@ -237,8 +260,11 @@ _READERS: dict[Kind, Callable[[Field, Operator, str], Value]] = {
     Kind.FLAG: _choice,
     Kind.VERSION: _version,
     Kind.TIME: _time,
+    Kind.TIME_AHEAD: _time,
+    Kind.NUMBER: _number,
     Kind.COUNTRY: _country,
     Kind.NETWORK: _network,
     Kind.PREFIX: _prefix,
-    Kind.LICENSE: _license,
+    Kind.EMAIL: _email,
+    Kind.IDENTITY: _identity,
 }

@@ -18,7 +18,9 @@ from telemetry_server.check.rows import (
 )
 from telemetry_server.model import LicenseRow
 
-TOLD_BY_EXPORTS = frozenset({"product", "key_hint", "customer_id", "seats_used", "created_at", "updated_at"})
+TOLD_BY_EXPORTS = frozenset(
+    {"product", "simulated", "key_hint", "customer_id", "seats_used", "created_at", "updated_at"}
+)
 """Columns of an export that an import cannot take: they are passed over beside license_id."""
 
 KNOWN = frozenset(PARSERS)

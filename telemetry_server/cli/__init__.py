@@ -27,7 +27,7 @@ COMMANDS = {
         "uploads:import_uploads",
         'Hand the running server the FILEs that "license-telemetry export" wrote.',
     ),
-    "export": ("export:export", "Write installations, pings or counts as NDJSON, CSV or Parquet."),
+    "export": ("export:export", "Write installations, pings, licenses or counts as NDJSON, CSV or Parquet."),
     "geoip": ("geoip:geoip", "Country, city and network operator of addresses."),
     "run": ("run:run", "Run a background JOB now, e.g.: telemetry-server run make partitions"),
     "simulate": ("simulate:simulate", "Make up a product with a fleet, to look at and to measure with."),

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import click
 
+from telemetry_server.check.filter_fields import CUSTOMERS
 from telemetry_server.check.licenses import OF_THE_CUSTOMER, customer_patch
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
@@ -14,6 +15,7 @@ from telemetry_server.cli.registry import (
     Command,
     author,
     by_whom,
+    filter_of,
     given,
     listed,
     print_fields,
@@ -117,17 +119,28 @@ def show(invocation: Invocation, customer_id: UUID, as_json: bool) -> None:
 
 
 @customer.command("list")
+@click.option("--filter", "wanted", metavar="FILTER", default="", help="E.g. 'company=Example created<30d'.")
 @click.option("--email", metavar="TEXT", help="The one of this e-mail only.")
 @listed
 @as_json
 @click.pass_obj
 def list_all(
-    invocation: Invocation, email: str | None, limit: int, after: UUID | None, as_json: bool
+    invocation: Invocation,
+    /,
+    *,
+    wanted: str,
+    email: str | None,
+    limit: int,
+    after: UUID | None,
+    as_json: bool,
 ) -> None:
     """List customers, in the order they came."""
+    asked = filter_of(wanted, CUSTOMERS, email=email)
     found = ask(
         invocation.settings(),
-        lambda connection: list_customers(connection, email=email, after=after or LOWEST, limit=limit),
+        lambda connection: list_customers(
+            connection, asked, now=datetime.now(UTC), after=after or LOWEST, limit=limit
+        ),
     )
     if as_json:
         print_json({"customers": [asdict(each) for each in found]})

@@ -16,9 +16,8 @@ from telemetry_server.cli.output import progress, say
 from telemetry_server.cli.session import connection
 from telemetry_server.settings import Settings
 from telemetry_server.store.embedded.dumps import whole
-from telemetry_server.store.export import ALL, Form, Wanted, What, expected
+from telemetry_server.store.export import ALL, Form, Wanted, What, expected, fields_of
 from telemetry_server.store.export import export as export_to
-from telemetry_server.store.products import product_by_slug
 
 
 class Moment(click.ParamType[datetime]):
@@ -52,7 +51,7 @@ class Moment(click.ParamType[datetime]):
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: standard output]")
 @click.pass_obj
 def export(invocation: Invocation, /, what: str, form: str, output: Path | None, **asked: Any) -> None:
-    """Write installations, pings or counts as NDJSON, CSV or Parquet.
+    """Write installations, pings, licenses or counts as NDJSON, CSV or Parquet.
 
     The rows are those of one moment, in no particular order, with the facts as columns. A FILE is
     written whole or not at all, readable by you alone: it holds personal data. In CSV, text that a
@@ -61,18 +60,23 @@ def export(invocation: Invocation, /, what: str, form: str, output: Path | None,
     wanted = Wanted(
         What(what),
         Form(form),
-        parse_filter(asked["asked"]),
+        parse_filter(asked["asked"], fields_of(What(what))),
         asked["product"],
         asked["since"],
         tuple(name.strip() for name in asked["columns"].split(",") if name.strip()),
     )
-    with destination(output) as file:
+    export_as(invocation, wanted, output)
+
+
+def export_as(invocation: Invocation, wanted: Wanted, output: Path | None) -> None:
+    """Writes what is wanted to a file or standard output, and says how much it was."""
+    with _destination(output) as file:
         count = asyncio.run(_export(invocation.settings(), wanted, file))
-    say(f"{count} {what.replace('-', ' ')} written" + (f" to {output}" if output else ""))
+    say(f"{count} {wanted.what.replace('-', ' ')} written" + (f" to {output}" if output else ""))
 
 
 @contextmanager
-def destination(output: Path | None) -> Iterator[IO[bytes]]:
+def _destination(output: Path | None) -> Iterator[IO[bytes]]:
     """Where the rows go: a file that is there whole or not at all, or standard output."""
     if output is None:
         yield sys.stdout.buffer
@@ -83,8 +87,6 @@ def destination(output: Path | None) -> Iterator[IO[bytes]]:
 
 async def _export(settings: Settings, wanted: Wanted, file: IO[bytes]) -> int:
     async with connection(settings) as opened:
-        if wanted.product is not None:
-            await product_by_slug(opened, wanted.product)
         with progress() as bar:
             task = bar.add_task("exporting", total=await expected(opened, wanted))
 

@@ -1,7 +1,8 @@
-"""The commands "license …" that look and change; license_import and license_export stand beside."""
+"""The commands "license …" that look and change; license_import stands beside."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +10,11 @@ import click
 from msgspec import UNSET
 
 from telemetry_server.check.cells import text
+from telemetry_server.check.filter_fields import LICENSES
+from telemetry_server.check.filter_parser import parse_filter
 from telemetry_server.check.licenses import LONGEST_KEY, PARSERS, license_patch
+from telemetry_server.cli.export import export_as
 from telemetry_server.cli.invocation import Group, Invocation
-from telemetry_server.cli.license_export import export_licenses
 from telemetry_server.cli.license_import import import_licenses
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.registry import (
@@ -19,6 +22,7 @@ from telemetry_server.cli.registry import (
     author,
     by_whom,
     differences,
+    filter_of,
     from_stdin,
     given,
     listed,
@@ -30,9 +34,9 @@ from telemetry_server.cli.registry import (
 from telemetry_server.cli.session import ask
 from telemetry_server.model import License, LicenseStatus
 from telemetry_server.store.belonging import open_keyring_of
+from telemetry_server.store.export import Form, Wanted, What
 from telemetry_server.store.license_changes import change_license, create_license
 from telemetry_server.store.licenses import (
-    LicenseFilter,
     NoSuchLicense,
     key_hashes,
     license_by_id,
@@ -55,7 +59,6 @@ def license() -> None:  # noqa: A001  the command's name
 
 
 license.add_command(import_licenses)
-license.add_command(export_licenses)
 
 
 def with_fields(command: Command) -> Command:
@@ -173,10 +176,11 @@ def show(
 
 
 @license.command("list")
+@click.option("--filter", "wanted", metavar="FILTER", default="", help="E.g. 'source=reseller expires<30d'.")
 @click.option("--product", metavar="SLUG", help="Of this product only.")
 @click.option("--status", type=click.Choice([status.value for status in LicenseStatus]))
-@click.option("--customer-id", type=click.UUID, metavar="ID", help="Of this customer only.")
-@click.option("--order-reference", metavar="TEXT", help="Of this order only.")
+@click.option("--customer-id", "customer", type=click.UUID, metavar="ID", help="Of this customer only.")
+@click.option("--order-reference", "order", metavar="TEXT", help="Of this order only.")
 @listed
 @as_json
 @click.pass_obj
@@ -184,19 +188,19 @@ def list_all(
     invocation: Invocation,
     /,
     *,
-    product: str | None,
-    status: str | None,
-    customer_id: UUID | None,
-    order_reference: str | None,
+    wanted: str,
     limit: int,
     after: UUID | None,
     as_json: bool,
+    **terms: object,
 ) -> None:
     """List licenses, in the order they came."""
-    wanted = LicenseFilter(product, LicenseStatus(status) if status else None, customer_id, order_reference)
+    asked = filter_of(wanted, LICENSES, **terms)
     found = ask(
         invocation.settings(),
-        lambda connection: list_licenses(connection, wanted, after=after or LOWEST, limit=limit),
+        lambda connection: list_licenses(
+            connection, asked, now=datetime.now(UTC), after=after or LOWEST, limit=limit
+        ),
     )
     if as_json:
         print_json({"licenses": [about(each) for each in found]})
@@ -205,6 +209,31 @@ def list_all(
     print_table(columns, ([shown(about(each)[column]) for column in columns] for each in found))
     if len(found) == limit:
         say(f"There may be more: --after {found[-1].license_id}")
+
+
+@license.command("export")
+@click.option("--product", required=True, metavar="SLUG", help="Whose licenses.")
+@click.option("--filter", "wanted", metavar="FILTER", default="", help="E.g. 'source=reseller expires<30d'.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([form.value for form in Form]),
+    default="csv",
+    show_default=True,
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: standard output]")
+@click.pass_obj
+def export_all(
+    invocation: Invocation, /, *, product: str, wanted: str, form: str, output: Path | None
+) -> None:
+    """Write the licenses of a product as CSV, NDJSON or Parquet.
+
+    The keys are not in it: nobody has them. Edit the file and import it again: its column license_id
+    says which license a row is about. A FILE is written whole or not at all, readable by you alone: it
+    holds personal data. In CSV, text that a spreadsheet would run as a formula has a ' in front.
+    """
+    asked = parse_filter(wanted, LICENSES)
+    export_as(invocation, Wanted(What.LICENSES, Form(form), asked, product), output)
 
 
 @license.command("history")

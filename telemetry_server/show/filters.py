@@ -1,53 +1,103 @@
-"""Which installations are asked for: the same words in the API, in the list and behind every bar.
+"""Which rows are asked for: the same words in the API, in the lists and behind every bar.
 
 Whatever is asked becomes one filter: the language in `filter`, and a parameter for each common term.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from telemetry_server.check.filter_parser import LONGEST_FILTER, parse_filter
-from telemetry_server.check.filters import FIELDS, Filter, term
+from telemetry_server.check import filter_fields
+from telemetry_server.check.filter_fields import Fields
+from telemetry_server.check.filter_parser import LONGEST_FILTER, parse_filter, parse_value
+from telemetry_server.check.filters import Field, Filter, term
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.routing import Parameter
-from telemetry_server.show.query import one_of, text
+from telemetry_server.show.query import IDENTIFIER, one_of, text
 
-STATUSES = FIELDS["status"].values
-SOURCES = FIELDS["source"].values
 
-FILTER = Parameter(
-    "filter",
-    "Terms that all must hold, e.g. verdict=unknown_key country=DE,FR version>=7.2 last_seen<30d. "
-    + " ".join(f"{field.name}: {field.text}" for field in FIELDS.values()),
-    text() | {"maxLength": LONGEST_FILTER},
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How rows with these fields are asked for; `terms`: those with a parameter of their own, by its name."""
+
+    fields: Fields
+    example: str
+    terms: Mapping[str, str]
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        told = " ".join(f"{field.name}: {field.text}" for field in self.fields.values())
+        language = Parameter(
+            "filter",
+            f"Terms that all must hold, e.g. {self.example}. {told}",
+            text() | {"maxLength": LONGEST_FILTER},
+        )
+        return language, *(
+            Parameter(name, self.fields[field].text, _schema(name, self.fields[field]))
+            for name, field in self.terms.items()
+        )
+
+    def filter(self, asked: Mapping[str, Any]) -> Filter:
+        """The filter in `asked`, as read by `read_query`; other names in it are left alone.
+
+        Raises BadFilter.
+        """
+        wanted = parse_filter(asked.get("filter", ""), self.fields)
+        for name, field in self.terms.items():
+            if name in asked:
+                wanted += parse_value(self.fields[field], str(asked[name]))
+        return wanted
+
+
+def _schema(name: str, field: Field) -> dict[str, Any]:
+    if name.endswith("_id"):
+        return IDENTIFIER
+    return one_of(*field.values) if field.values else text()
+
+
+LICENSES = Asking(
+    filter_fields.LICENSES,
+    "status=active source=reseller,marketplace expires<30d",
+    {"product": "product", "status": "status", "customer_id": "customer", "order_reference": "order"},
 )
+CUSTOMERS = Asking(filter_fields.CUSTOMERS, "company=Example created<30d", {"email": "email"})
+FEATURES = Asking(
+    filter_fields.FEATURES,
+    "product=billing feature=invoice.sent",
+    {"product": "product", "feature": "feature"},
+)
+COHORTS = Asking(filter_fields.COHORTS, "simulated=false", {"product": "product"})
 
-_TERMS = {
-    "product": "product",
-    "verdict": "verdict",
-    "license_status": "status",
-    "license_source": "source",
-    "version": "version",
-    "edition": "edition",
-    "environment": "environment",
-    "os_name": "os",
-    "vm": "vm",
-    "container": "container",
-    "cloud": "cloud",
-    "country": "country",
-    "asn": "asn",
-    "life": "life",
-    "attention": "attention",
-}
-"""The field that a parameter asks for."""
+# ── installations: what pages ask for beside, too ───────────────────────────────────────────
+
+_INSTALLATIONS = Asking(
+    filter_fields.INSTALLATIONS,
+    "verdict=unknown_key country=DE,FR version>=7.2 last_seen<30d",
+    {
+        "product": "product",
+        "verdict": "verdict",
+        "license_status": "status",
+        "license_source": "source",
+        "version": "version",
+        "edition": "edition",
+        "environment": "environment",
+        "os_name": "os",
+        "vm": "vm",
+        "container": "container",
+        "cloud": "cloud",
+        "country": "country",
+        "asn": "asn",
+        "life": "life",
+        "attention": "attention",
+    },
+)
+_FIELDS = _INSTALLATIONS.fields
+STATUSES = _FIELDS["status"].values
+SOURCES = _FIELDS["source"].values
 
 FILTERS = (
-    FILTER,
-    *(
-        Parameter(name, FIELDS[field].text, one_of(*values) if (values := FIELDS[field].values) else text())
-        for name, field in _TERMS.items()
-    ),
+    *_INSTALLATIONS.parameters,
     Parameter("seen", "Sent a ping within this time.", one_of(*RANGES)),
     Parameter("new", "Sent its first ping within this time.", one_of(*RANGES)),
     Parameter("q", "How the installation's id begins.", text(r"^[0-9a-fA-F-]{1,36}$")),
@@ -55,15 +105,12 @@ FILTERS = (
 
 
 def filter_from(asked: Mapping[str, Any], now: datetime) -> Filter:
-    """The filter in `asked`, as read by `read_query`; other names in it are left alone. Raises BadFilter."""
-    wanted = parse_filter(asked.get("filter", ""))
-    for name, field in _TERMS.items():
-        if name in asked:
-            wanted += term(field, "=", asked[name])
+    """The filter of installations in `asked`, likewise."""
+    wanted = _INSTALLATIONS.filter(asked)
     if "seen" in asked:
-        wanted += term("last_seen", ">=", RANGES[asked["seen"]].since(now))
+        wanted += term(_FIELDS["last_seen"], ">=", RANGES[asked["seen"]].since(now))
     if "new" in asked:
-        wanted += term("first_seen", ">=", RANGES[asked["new"]].since(now))
+        wanted += term(_FIELDS["first_seen"], ">=", RANGES[asked["new"]].since(now))
     if "q" in asked:
-        wanted += term("id", "=", asked["q"])
+        wanted += term(_FIELDS["id"], "=", asked["q"])
     return wanted

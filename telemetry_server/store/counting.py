@@ -12,10 +12,13 @@ from typing import Any
 
 import asyncpg
 
-from telemetry_server.check.filters import EVERYTHING, FIELDS, Filter, term
+from telemetry_server.check.filter_fields import INSTALLATIONS
+from telemetry_server.check.filters import Filter, term
 from telemetry_server.store import fleet_now
 from telemetry_server.store.database import Pool
 from telemetry_server.store.filtering import (
+    COHORTS,
+    FEATURES,
     NOW,
     ROLLED_UP,
     THEN,
@@ -34,7 +37,7 @@ SQL = load("counting")
 
 ALL = "all"
 _NEVER_COUNTED_BY = {"license", "first_seen", "last_seen", "attention", "id", "simulated"}
-DIMENSIONS = (ALL, *(name for name in FIELDS if name not in _NEVER_COUNTED_BY))
+DIMENSIONS = (ALL, *(name for name in INSTALLATIONS if name not in _NEVER_COUNTED_BY))
 """What the fleet is counted by: fields of the filter language, or not at all."""
 
 ROLLED_DIMENSIONS = {
@@ -95,7 +98,7 @@ async def present(pool: Pool, question: Question) -> Counted:
             rows = await fleet_now.by_value(connection, question.by, asked, question.values)
             return Counted(rows, counted_at, await simulated(connection, question.wanted))
         asked = await condition(connection, question.wanted, NOW, now=question.now, first=2)
-        rows = await _fetch(connection, "present", column, asked, question.values)
+        rows = await _fetch(connection, "present", asked, question.values, by=column)
         return Counted(rows, question.now, await simulated(connection, question.wanted))
 
 
@@ -113,41 +116,35 @@ async def over_time(pool: Pool, question: Question, span: Span) -> Counted:
         return Counted(rows, until, await simulated(connection, question.wanted))
 
 
-async def features(
-    pool: Pool, span: Span, *, product: str | None = None, feature: str | None = None, limit: int
-) -> Counted:
+async def features(pool: Pool, wanted: Filter, span: Span, *, now: datetime, limit: int) -> Counted:
     """The features most used: day (None: in total), feature, uses, installations of the day with most."""
     async with reading(pool) as connection:
-        rows = await connection.fetch(
-            SQL["features"], limit, span.first, span.last, span.step, product, feature
-        )
+        asked = await condition(connection, wanted, FEATURES, now=now, first=5)
+        rows = await _fetch(connection, "features", asked, limit, span.first, span.last, span.step)
         until = await connection.fetchval(SQL["counted_until"], False)
-        return Counted([dict(row) for row in rows], until, await simulated(connection, _of(product)))
+        return Counted(rows, until, await simulated(connection, wanted))
 
 
-async def cohorts(pool: Pool, first: date, last: date, *, product: str | None = None) -> Counted:
+async def cohorts(pool: Pool, wanted: Filter, first: date, last: date, *, now: datetime) -> Counted:
     """Of each week of first pings (cohort) in each week: active, lost, returned. Weeks are their Mondays."""
     async with reading(pool) as connection:
-        rows = await connection.fetch(SQL["cohorts"], first, last, product)
+        asked = await condition(connection, wanted, COHORTS, now=now, first=3)
+        rows = await _fetch(connection, "cohorts", asked, first, last)
         until = await connection.fetchval(SQL["counted_until"], True)
-        return Counted([dict(row) for row in rows], until, await simulated(connection, _of(product)))
-
-
-def _of(product: str | None) -> Filter:
-    return EVERYTHING if product is None else term("product", "=", product)
+        return Counted(rows, until, await simulated(connection, wanted))
 
 
 async def _rolled_up(connection: asyncpg.Connection, question: Question, span: Span) -> list[Row]:
     """The products are always named: the key of fleet_days begins with them."""
     by_verdict = question.by == "verdict"
     columns = {**ROLLED_UP, "verdict": "r.value"} if by_verdict else ROLLED_UP
-    named = question.wanted + term("simulated", "=", "true", "false")
+    named = question.wanted + term(INSTALLATIONS["simulated"], "=", "true", "false")
     asked = await condition(connection, named, columns, now=question.now, first=6)
     of_verdicts = "verdict" in named.fields and not by_verdict
     asked = Condition(f"{asked.sql} AND r.verdict {'<>' if of_verdicts else '='} ''", asked.values)
     column, dimension = ("p.slug", ALL) if question.by == "product" else ("r.value", question.by)
     rest = (question.values, span.first, span.last, span.step, dimension)
-    return await _fetch(connection, "rolled_up", column, asked, *rest)
+    return await _fetch(connection, "rolled_up", asked, *rest, by=column)
 
 
 async def _day_by_day(connection: asyncpg.Connection, question: Question, span: Span) -> list[Row]:
@@ -156,13 +153,13 @@ async def _day_by_day(connection: asyncpg.Connection, question: Question, span: 
     asked = await condition(connection, question.wanted, THEN, now=question.now, first=5)
     column = "''" if question.by == ALL else by_value(THEN, question.by)
     rest = (question.values, span.first, span.last, span.step)
-    return await _fetch(connection, "day_by_day", column, asked, *rest)
+    return await _fetch(connection, "day_by_day", asked, *rest, by=column)
 
 
 async def _fetch(
-    connection: asyncpg.Connection, name: str, column: str, asked: Condition, *arguments: Any
+    connection: asyncpg.Connection, name: str, asked: Condition, *arguments: Any, **slots: str
 ) -> list[Row]:
-    statement = fill(SQL[name], by=column, filter=asked.sql)
+    statement = fill(SQL[name], filter=asked.sql, **slots)
     return [dict(row) for row in await connection.fetch(statement, *arguments, *asked.values)]
 
 

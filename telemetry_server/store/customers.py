@@ -10,9 +10,11 @@ import asyncpg
 import orjson
 from msgspec import UNSET
 
+from telemetry_server.check.filters import EVERYTHING, Filter
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Author, Customer, CustomerPatch
 from telemetry_server.store import registry
+from telemetry_server.store.filtering import CUSTOMERS, condition, fill
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry import Draft, Entity, Fields, Outcome, as_json
 from telemetry_server.uuid7 import LOWEST, uuid7
@@ -73,10 +75,18 @@ async def customers_by_email(connection: asyncpg.Connection, emails: Collection[
 
 
 async def list_customers(
-    connection: asyncpg.Connection, *, email: str | None = None, after: UUID = LOWEST, limit: int = 100
+    connection: asyncpg.Connection,
+    wanted: Filter = EVERYTHING,
+    *,
+    now: datetime,
+    after: UUID = LOWEST,
+    limit: int = 100,
 ) -> list[Customer]:
     """In the order they came, those after that id."""
-    return [_customer(row) for row in await connection.fetch(SQL["customers_listed"], after, email, limit)]
+    asked = await condition(connection, wanted, CUSTOMERS, now=now, first=3)
+    statement = fill(SQL["customers_listed"], filter=asked.sql)
+    rows = await connection.fetch(statement, after, limit, *asked.values)
+    return [_customer(row) for row in rows]
 
 
 # ── changing ────────────────────────────────────────────────────────────────────────────────

@@ -13,11 +13,14 @@ from typing import Any, ClassVar, TypeAlias
 
 import asyncpg
 
-from telemetry_server.check.filters import EVERYTHING, Filter
+from telemetry_server.check import filter_fields
+from telemetry_server.check.filter_fields import Fields
+from telemetry_server.check.filters import EVERYTHING, NONE, Filter
 from telemetry_server.errors import BadRequest, TooManyRequests
 from telemetry_server.store import parquet
 from telemetry_server.store.database import connect, translated
-from telemetry_server.store.filtering import NOW, condition, fill
+from telemetry_server.store.filtering import LICENSES, NOW, condition, fill
+from telemetry_server.store.products import product_by_slug
 from telemetry_server.store.queries import load
 
 SQL = load("export")
@@ -26,14 +29,18 @@ Sink: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 ALL = "all"
 _DOCUMENTS = {"facts", "place"}
+_BETWEEN = {"directories": "; "}
+_TOLD_IF_EMPTY = {"free_environments"}
+"""An import takes an empty cell for what is usual."""
 _SECONDS = 3_600
 _MOST_AT_ONCE = 2
 _COME_BACK_SECONDS = 30
 
 
 class What(StrEnum):
-    """What can be exported: a view each."""
+    """What can be exported: a view each; of licenses also what is known of their customers."""
 
+    LICENSES = "licenses"
     INSTALLATIONS = "installations"
     PINGS = "pings"
     CHANGES = "changes"
@@ -44,6 +51,7 @@ class What(StrEnum):
 
 
 _STATEMENTS = {
+    What.LICENSES: "licenses",
     What.INSTALLATIONS: "installations",
     What.PINGS: "pings",
     What.CHANGES: "changes",
@@ -54,6 +62,11 @@ _STATEMENTS = {
 }
 _COUNTS = {What.FLEET_DAYS, What.FEATURE_DAYS, What.COHORT_WEEKS}
 _EXPECTED = {What.INSTALLATIONS: "expected_installations", What.PINGS: "expected_pings"}
+
+
+def fields_of(what: What) -> Fields:
+    """What an export is filtered by."""
+    return filter_fields.LICENSES if what is What.LICENSES else filter_fields.INSTALLATIONS
 
 
 class Form(StrEnum):
@@ -78,7 +91,7 @@ class NothingToFilter(BadRequest):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which rows: of installations that the filter wants, of one product or all, since then or ever.
+    """Which rows: those that the filter wants, of one product or all, since a moment or ever.
 
     `columns`: none for all but documents whose content is in the other columns, or "all".
     """
@@ -94,12 +107,14 @@ class Wanted:
 async def export(connection: asyncpg.Connection, wanted: Wanted, sink: Sink, *, now: datetime) -> int:
     """Hands the file to `sink`, piece by piece, and gives how many rows it has.
 
-    What cannot be done is raised before the first piece: NoSuchColumn, NothingToFilter, ParquetMissing. The
-    connection is for exports alone; where the file breaks off, it is gone.
+    What cannot be done is raised before the first piece: NoSuchProduct, NoSuchColumn, NothingToFilter,
+    BadFilter, ParquetMissing. The connection is for exports alone; where the file breaks off, it is gone.
     """
     if wanted.form is Form.PARQUET:
         parquet.demand()
     await connection.execute(SQL["begin"])
+    if wanted.product is not None:
+        await product_by_slug(connection, wanted.product)
     rows, values = await _rows(connection, wanted, now)
     columns = await _columns(connection, rows, wanted)
     copying = _Copying(connection, _lines(rows, columns, wanted.form), values)
@@ -163,9 +178,15 @@ async def _rows(connection: asyncpg.Connection, wanted: Wanted, now: datetime) -
         raise NothingToFilter(
             f"A filter finds installations, and {wanted.what} has none. Name a product instead."
         )
-    asked = await condition(connection, wanted.filter, NOW, now=now, first=len(values) + 1)
-    installations = fill(_within("wanted"), filter=asked.sql)
-    return fill(_within(name), wanted=f"v.installation_id IN ({installations})"), values + asked.values
+    licenses = wanted.what is What.LICENSES
+    columns, id_, statement = (
+        (LICENSES, "license_id", "wanted_licenses")
+        if licenses
+        else (NOW, "installation_id", "wanted_installations")
+    )
+    asked = await condition(connection, wanted.filter, columns, now=now, first=len(values) + 1)
+    ids = fill(_within(statement), filter=asked.sql)
+    return fill(_within(name), wanted=f"v.{id_} IN ({ids})"), values + asked.values
 
 
 def _within(name: str) -> str:
@@ -198,9 +219,15 @@ def _lines(rows: str, columns: dict[str, str], form: Form) -> str:
 
 
 def _cell(name: str, type_: str, form: Form) -> str:
-    if type_ == "text" and form is Form.CSV:
-        return f'spreadsheet_text(r."{name}") AS "{name}"'
-    return f'r."{name}"' + (f'::text AS "{name}"' if type_ == "bool" else "")
+    value = f'r."{name}"'
+    if type_.endswith("[]"):
+        value = f"array_to_string({value}, '{_BETWEEN.get(name, ' ')}')"
+        value = f"coalesce(nullif({value}, ''), '{NONE}')" if name in _TOLD_IF_EMPTY else value
+    elif type_ in {"bool", "jsonb"}:
+        value += "::text"
+    if form is Form.CSV and (type_ in {"text", "jsonb"} or type_.endswith("[]")):
+        value = f"spreadsheet_text({value})"
+    return f'{value} AS "{name}"'
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,44 @@ THEN: Columns = {
 ROLLED_UP: Columns = {"product": "r.product_id", "simulated": "r.product_id", "verdict": "r.verdict"}
 """Of fleet_days AS r."""
 
+COHORTS: Columns = {"product": "r.product_id", "simulated": "r.product_id"}
+"""Of cohort_weeks AS r."""
+
+FEATURES: Columns = {**COHORTS, "feature": "r.feature"}
+"""Of feature_days AS r."""
+
+LICENSES: Columns = {
+    "product": "l.product_id",
+    "simulated": "l.product_id",
+    "status": "l.status",
+    "type": "l.type",
+    "source": "coalesce(l.source, 'unknown')",
+    "customer": "l.customer_id",
+    "order": "l.order_reference",
+    "edition": "coalesce(l.edition, 'unknown')",
+    "hint": "l.key_hint",
+    "seats": "l.seats",
+    "seats_used": "l.seats_used",
+    "exceeded": "coalesce(l.seats_used > l.seats, false)",
+    "starts": "l.starts_at",
+    "expires": "l.expires_at",
+    "created": "l.created_at",
+    "updated": "l.updated_at",
+    "id": "l.license_id",
+}
+"""Of licenses AS l."""
+
+CUSTOMERS: Columns = {
+    "email": "lower(c.email)",
+    "name": "c.name",
+    "company": "c.company",
+    "tax_id": "c.tax_id",
+    "created": "c.created_at",
+    "updated": "c.updated_at",
+    "id": "c.customer_id",
+}
+"""Of customers AS c."""
+
 _ATTENTION = {
     "missing": "i.received <> int8multirange(int8range(1, upper(i.received)))",
     "lost": "i.lost > 0",
@@ -90,7 +128,9 @@ _MIRRORED = {
     Operator.MORE: Operator.LESS,
     Operator.AT_LEAST: Operator.AT_MOST,
 }
+_EXACT = {Operator.EQUAL, Operator.UNEQUAL}
 _POSITIVE = {Operator.UNEQUAL: Operator.EQUAL}
+_TYPES = {Kind.NUMBER: "bigint"}
 _TOLD_OF_PRODUCTS = {"product": "slug", "simulated": "is_simulated"}
 _DAY = timedelta(days=1)
 _SLOT = re.compile(r"\S+ /\*:(\w+)\*/")
@@ -129,7 +169,7 @@ async def condition(
 ) -> Condition:
     """The condition of a filter on `columns`; its parameters are numbered from `first` on.
 
-    Ages count back from `now`. Raises NotThen, and BadFilter for a product that is not there.
+    Spans count from `now`. Raises NotThen, and BadFilter for a product that is not there.
     """
     if unknown := sorted(wanted.fields - columns.keys()):
         raise NotThen(
@@ -181,16 +221,18 @@ class _Compiling:
                 return " OR ".join(_ATTENTION[str(value)] for value in term.values)
             case _, Kind.FLAG:
                 return self._flag(column, term.values)
-            case _, Kind.LICENSE:
-                return self._license(column, term.values)
-            case _, Kind.TIME:
-                return " OR ".join(self._time(column, term.operator, value) for value in term.values)
+            case _, Kind.IDENTITY:
+                return self._identity(column, term.values)
+            case _, Kind.TIME | Kind.TIME_AHEAD:
+                return " OR ".join(self._time(column, term, value) for value in term.values)
             case _, Kind.PREFIX:
                 return " OR ".join(self._prefix(column, str(value)) for value in term.values)
-            case _, Kind.VERSION if term.operator not in {Operator.EQUAL, Operator.UNEQUAL}:
+            case _, Kind.VERSION if term.operator not in _EXACT:
                 numbers = self._bind(version_key(str(term.values[0])))
                 return f"{self.columns[VERSION_NUMBERS]} {term.operator} {numbers}::bigint[]"
-        return self._one_of(column, term.values, "text")
+            case _, Kind.NUMBER if term.operator not in _EXACT:
+                return f"{column} {term.operator} {self._bind(term.values[0])}::bigint"
+        return self._one_of(column, term.values, _TYPES.get(term.field.kind, "text"))
 
     def _one_of(self, column: str, values: Any, type_: str) -> str:
         """With = alone, the rows can come in the order of an index."""
@@ -203,7 +245,7 @@ class _Compiling:
         holds = [self._one_of(column, known, "boolean")] if known else []
         return " OR ".join([*holds, *[f"{column} IS NULL"] * (UNKNOWN in values)])
 
-    def _license(self, column: str, values: tuple[Value, ...]) -> str:
+    def _identity(self, column: str, values: tuple[Value, ...]) -> str:
         ids = [UUID(str(value)) for value in values if value != NONE]
         holds = [self._one_of(column, ids, "uuid")] if ids else []
         return " OR ".join([*holds, *[f"{column} IS NULL"] * (NONE in values)])
@@ -219,8 +261,11 @@ class _Compiling:
             _refuse_unknown(term, sorted(row["slug"] for row in self.products))
         return [row["product_id"] for row in self.products if row[told] in term.values]
 
-    def _time(self, column: str, operator: Operator, value: Value) -> str:
+    def _time(self, column: str, term: Term, value: Value) -> str:
+        operator = term.operator
         match value:
+            case timedelta() if term.field.kind is Kind.TIME_AHEAD:
+                return f"{column} {operator} {self._bind(self.now + value)}"
             case timedelta():
                 return f"{column} {_MIRRORED[operator]} {self._bind(self.now - value)}"
             case datetime():

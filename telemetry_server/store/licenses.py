@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
 import orjson
 
+from telemetry_server.check.filters import EVERYTHING, Filter
 from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import Keyring
 from telemetry_server.model import (
@@ -19,6 +21,7 @@ from telemetry_server.model import (
     ProductId,
     Slug,
 )
+from telemetry_server.store.filtering import LICENSES, condition, fill
 from telemetry_server.store.products import all_products, product_by_slug
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
@@ -57,16 +60,6 @@ class KeyHashes:
 
     def other(self, key: str) -> list[tuple[bytes, ProductId]]:
         return [(self.keyring.hash_of_key(other.slug, key), other.id) for other in self.others]
-
-
-@dataclass(frozen=True, slots=True)
-class LicenseFilter:
-    """Which licenses; None asks for any. `product` is a slug."""
-
-    product: str | None = None
-    status: LicenseStatus | None = None
-    customer_id: UUID | None = None
-    order_reference: str | None = None
 
 
 async def key_hashes(connection: asyncpg.Connection, keyring: Keyring, slug: str) -> KeyHashes:
@@ -108,18 +101,16 @@ async def licenses_by_key_hash(
 
 
 async def list_licenses(
-    connection: asyncpg.Connection, wanted: LicenseFilter, *, after: UUID = LOWEST, limit: int = 100
+    connection: asyncpg.Connection,
+    wanted: Filter = EVERYTHING,
+    *,
+    now: datetime,
+    after: UUID = LOWEST,
+    limit: int = 100,
 ) -> list[License]:
-    """In the order they came, those after that id."""
-    rows = await connection.fetch(
-        SQL["licenses_listed"],
-        after,
-        wanted.product,
-        wanted.status,
-        wanted.customer_id,
-        wanted.order_reference,
-        limit,
-    )
+    """In the order they came, those after that id. Raises BadFilter."""
+    asked = await condition(connection, wanted, LICENSES, now=now, first=3)
+    rows = await connection.fetch(fill(SQL["licenses_listed"], filter=asked.sql), after, limit, *asked.values)
     return [_license(row) for row in rows]
 
 

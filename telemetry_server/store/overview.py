@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from telemetry_server.check.filter_fields import INSTALLATIONS
 from telemetry_server.check.filter_parser import BadFilter
 from telemetry_server.check.filters import term
 from telemetry_server.check.ranges import Range, depth
@@ -53,9 +54,9 @@ async def facets(
     async with reading(pool) as connection:
         if await fleet_now.counted_at(connection):
             return await fleet_now.facets(connection, product, depth(over))
-    wanted = term("last_seen", ">=", over.since(now))
+    wanted = term(INSTALLATIONS["last_seen"], ">=", over.since(now))
     if product is not None:
-        wanted += term("product", "=", product)
+        wanted += term(INSTALLATIONS["product"], "=", product)
     try:
         return await fleet.facets(pool, wanted, now=now)
     except BadFilter:  # no such product: there is nothing, as in every other number of the page

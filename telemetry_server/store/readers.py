@@ -17,7 +17,7 @@ from telemetry_server.store.queries import load
 SQL = load("readers")
 
 VIEWS = (
-    *("v_installations", "v_pings", "v_unknown_keys", "v_changes"),
+    *("v_installations", "v_pings", "v_unknown_keys", "v_licenses", "v_changes"),
     *("v_installation_days", "v_fleet_days", "v_feature_days", "v_cohort_weeks"),
 )
 """What a reader reads: our own views. One that somebody made beside them may show anything."""

@@ -7,14 +7,16 @@ from filters_drawn import filters
 from hypothesis import given
 from hypothesis import strategies as st
 
+from telemetry_server.check.filter_fields import COHORTS, CUSTOMERS, FEATURES, INSTALLATIONS, LICENSES
 from telemetry_server.check.filter_parser import (
     LONGEST_FILTER,
     MOST_TERMS,
     BadFilter,
     parse_filter,
+    parse_value,
     version_key,
 )
-from telemetry_server.check.filters import FIELDS, Filter, Operator, term
+from telemetry_server.check.filters import Filter, Operator, term
 
 
 def one(text):
@@ -29,9 +31,9 @@ def test_what_is_printed_reads_back_the_same(wanted):
 
 @given(
     st.text()
-    | st.lists(st.sampled_from([*FIELDS, *Operator, ",", " ", '"', "\\", "7.2", "30d", "DE", "x"])).map(
-        "".join
-    )
+    | st.lists(
+        st.sampled_from([*INSTALLATIONS, *Operator, ",", " ", '"', "\\", "7.2", "30d", "DE", "x"])
+    ).map("".join)
 )
 def test_any_text_is_read_or_refused(text):
     try:
@@ -99,11 +101,11 @@ def test_values_are_read_as_their_field_asks(text, values):
         ("verdict=unknwon_key", ["did you mean unknown_key?", "over_seats"]),
         ("hosting=yes", ["hosting is true, false or unknown"]),
         ("last_seen=30d", ["last_seen<30d is less than 30 days ago"]),
-        ("last_seen<30", ["an age, like 30d, 12h or 90min, a date, like 2026-11-22"]),
+        ("last_seen<30", ["a span, like 30d, 12h or 90min, a date, like 2026-11-22"]),
         ("last_seen<2026-02-30", ["a date, like 2026-11-22"]),
         ("last_seen<1066-10-14", ["a date, like 2026-11-22"]),
         ("last_seen<9998-12-31T23:59:59-23:59", ["a date, like 2026-11-22"]),
-        ("last_seen<999999w", ["an age may be 36500 days"]),
+        ("last_seen<999999w", ["a span may be 36500 days"]),
         ("last_seen<1d,2d", ["< takes one value"]),
         ("version>new", ["> takes a version that begins with a number"]),
         ("asn=Hetzner", ["a network operator is a number"]),
@@ -131,11 +133,67 @@ def test_as_many_terms_as_may_be_are_read():
 
 
 def test_filters_are_put_together():
-    assert str(term("os", "=", "red hat") + parse_filter("country!=DE")) == 'os="red hat" country!=DE'
+    assert (
+        str(term(INSTALLATIONS["os"], "=", "red hat") + parse_filter("country!=DE"))
+        == 'os="red hat" country!=DE'
+    )
 
 
-def test_every_field_says_what_it_is():
-    assert [field.name for field in FIELDS.values() if not field.text.endswith(".")] == []
+ALL_FIELDS = [INSTALLATIONS, LICENSES, CUSTOMERS, FEATURES, COHORTS]
+
+
+@pytest.mark.parametrize("fields", ALL_FIELDS)
+def test_every_field_says_what_it_is(fields):
+    assert [field.name for field in fields.values() if not field.text.endswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "values"),
+    [
+        ("expires<30d", LICENSES, (timedelta(days=30),)),
+        ("seats>=010", LICENSES, (10,)),
+        ("seats!=1,2", LICENSES, (1, 2)),
+        ("customer=none", LICENSES, ("none",)),
+        ("email=Ann@Example.com", CUSTOMERS, ("ann@example.com",)),
+        ("feature=invoice.sent,user.new", FEATURES, ("invoice.sent", "user.new")),
+    ],
+)  # fmt: skip
+def test_others_than_installations_have_fields_of_their_own(text, fields, values):
+    [term] = parse_filter(text, fields).terms
+    assert term.values == values
+    assert parse_filter(str(term), fields).terms == (term,)
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "said"),
+    [
+        ("verdict=valid", LICENSES, ["no field 'verdict'", "The fields are product, status, type"]),
+        ("expires=30d", LICENSES, ["expires<30d is less than 30 days ahead"]),
+        ("seats=many", LICENSES, ["seats is compared with a number, like 5"]),
+        ("seats>1e3", LICENSES, ["seats is compared with a number"]),
+        ("status=Lapsed", LICENSES, ["status is active, suspended, revoked or refunded"]),
+        ("customer=ann", LICENSES, ["a customer is named by its whole id, or is none"]),
+        ("country=DE", COHORTS, ["no field 'country'", "The fields are product, simulated."]),
+    ],
+)  # fmt: skip
+def test_an_error_names_the_fields_there_are(text, fields, said):
+    with pytest.raises(BadFilter) as refused:
+        parse_filter(text, fields)
+    for words in said:
+        assert words in refused.value.detail
+
+
+@pytest.mark.parametrize(("name", "text"), [("license", "1234"), ("os", "a\0b"), ("verdict", "fine")])
+def test_a_value_on_its_own_is_read_as_strictly(name, text):
+    with pytest.raises(BadFilter):
+        parse_value(INSTALLATIONS[name], text)
+
+
+def test_a_value_on_its_own_needs_no_quotation_marks():
+    assert parse_value(INSTALLATIONS["os"], 'red "hat", inc.') == term(
+        INSTALLATIONS["os"], "=", 'red "hat", inc.'
+    )
+    assert parse_value(INSTALLATIONS["country"], "de") == term(INSTALLATIONS["country"], "=", "DE")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from places import ROOT
 
+from telemetry_server.check import filter_fields
 from telemetry_server.check.filter_parser import parse_filter
-from telemetry_server.check.filters import FIELDS
 from telemetry_server.check.registry import load_registry
 from telemetry_server.keyring import open_keyring
 from telemetry_server.rollup.cohorts import roll_up_cohorts
@@ -37,7 +37,7 @@ def tables():
     parts = re.split(r"^### `(v_\w+)`\n", PAGE, flags=re.MULTILINE)
     for view, text in zip(parts[1::2], parts[2::2], strict=True):
         says = " ".join(text.split("\n| column", 1)[0].split())
-        rows = re.findall(r"^\| (`.*`) \| (\w+) \| (.*) \|$", text, flags=re.MULTILINE)
+        rows = re.findall(r"^\| (`.*`) \| ([\w\[\]]+) \| (.*) \|$", text, flags=re.MULTILINE)
         yield (
             view,
             says,
@@ -65,13 +65,12 @@ async def test_every_view_says_whether_its_product_is_made_up(connection):
     assert said == {row["view"] for row in there}
 
 
-def test_the_page_lists_every_field_of_a_filter():
-    rows = re.findall(
-        r"^\| `(\w+)` \| ([a-z ]+) \| (.*) \|$",
-        PAGE.split("## Filters")[1].split("\n## ")[0],
-        flags=re.MULTILINE,
-    )
-    assert rows == [(field.name, field.kind, field.text) for field in FIELDS.values()]
+@pytest.mark.parametrize("of", ["installations", "licenses", "customers", "features", "cohorts"])
+def test_the_page_lists_every_field_of_a_filter(of):
+    section = PAGE.split(f"### Of {of}\n")[1].split("\n##")[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z -]+) \| (.*) \|$", section, flags=re.MULTILINE)
+    fields = getattr(filter_fields, of.upper())
+    assert rows == [(field.name, field.kind, field.text) for field in fields.values()]
 
 
 def test_every_filter_on_the_page_is_one():
@@ -118,7 +117,7 @@ def as_grafana_and_metabase_send_it(sql):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 11
+    assert len(EXAMPLES) == 12
     assert {view for view, _, _ in tables()} == set(re.findall(r"\bv_\w+", "".join(EXAMPLES)))
 
 

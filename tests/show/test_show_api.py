@@ -338,11 +338,12 @@ HOSTILE = (
 async def test_a_hostile_value_is_only_a_value(program, product):
     for value in HOSTILE:
         quoted = quote(value.encode("utf-8", "surrogateescape"))
-        for name in ("os_name", "country", "vm"):
+        for name in ("os_name", "edition", "vm"):
             answer = await program.get(f"/api/v1/installations?{name}={quoted}")
             assert (answer.status, answer.json) == (200, {"items": [], "next": None}), (name, value)
-        answer = await program.get(f"/api/v1/installations?product={quoted}")
-        assert (answer.status, answer.json["code"]) == (400, "bad_filter"), value
+        for name in ("product", "country", "asn"):
+            answer = await program.get(f"/api/v1/installations?{name}={quoted}")
+            assert (answer.status, answer.json["code"]) == (400, "bad_filter"), (name, value)
 
 
 async def test_an_unknown_installation_is_not_found(program):

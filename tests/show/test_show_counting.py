@@ -326,7 +326,11 @@ async def test_features_are_counted_day_by_day(program, used):
         ("2026-11-03", 2, 2),
         ("2026-11-04", 3, 3),
     ]
-    assert (await counted(program, f"/api/v1/features?{SPAN}&product=panel"))["items"] == []
+    assert (await counted(program, f"/api/v1/features?{SPAN}&feature=restore"))["items"] == []
+    several = (await counted(program, f"/api/v1/features?{SPAN}&filter=feature%3Dbackup,invoice.sent"))[
+        "items"
+    ]
+    assert {item["feature"] for item in several} == {"backup", "invoice.sent"}
 
 
 async def test_cohorts_are_followed_week_by_week(program, site, product):

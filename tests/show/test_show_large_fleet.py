@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from telemetry_server.check.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters import Filter, term
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.rollup.days import SMALL
@@ -42,7 +43,11 @@ async def on_the_overview(pool):
 
 async def by_dimension(pool):
     """The present fleet by all that it is counted by, as a whole and by product."""
-    wanted = [Filter(), term("product", "=", "billing-suite"), term("simulated", "=", "true")]
+    wanted = [
+        Filter(),
+        term(INSTALLATIONS["product"], "=", "billing-suite"),
+        term(INSTALLATIONS["simulated"], "=", "true"),
+    ]
     return {
         (by, str(asked)): (await counting.present(pool, counting.Question(by, asked, NOW, values=5))).rows
         for by in counting.DIMENSIONS

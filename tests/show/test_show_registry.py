@@ -1,6 +1,7 @@
 """The registry in the API: who may read and change it, and that every change has its history."""
 
 import io
+from urllib.parse import quote
 
 import pytest
 
@@ -120,6 +121,41 @@ async def test_licenses_are_listed_page_by_page_and_filtered(admin, product):
     odd = (await admin.get("/api/v1/licenses?order_reference=O-1")).json["items"]
     assert [item["key_hint"] for item in odd] == ["0001", "0003", "0005"]
     assert (await admin.get("/api/v1/licenses?status=revoked")).json["items"] == []
+    asked = "/api/v1/licenses?limit=2&order_reference=O-0&filter=" + quote("hint=0002,0004,0005 created<1d")
+    assert [item["key_hint"] for item in (await admin.get(asked)).json["items"]] == ["0002", "0004"]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/api/v1/licenses?product=biling", "There is no product biling."),
+        ("/api/v1/licenses?filter=verdict%3Dvalid", "there is no field 'verdict'"),
+        ("/api/v1/licenses?filter=expires%3D30d", "expires<30d is less than 30 days ahead"),
+        ("/api/v1/licenses?customer_id=x", "customer_id must be a UUID"),
+        ("/api/v1/customers?filter=nmae%3DAnn", "did you mean name?"),
+        ("/api/v1/features?product=biling", "There is no product biling."),
+        ("/api/v1/cohorts?filter=product%3Dbiling", "There is no product biling."),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_asked_for_is_told(admin, product, path, said):
+    answer = await admin.get(path)
+    assert answer.status == 400
+    assert said in answer.json["detail"]
+
+
+async def test_an_export_of_licenses_is_imported_again_and_is_for_admins_alone(admin, site, product, made):
+    path = f"/api/v1/export/licenses?format=csv&product={product.slug}&filter=" + quote("source=marketplace")
+    exported = await admin.get(path)
+    assert (exported.status, exported.text.count("\n")) == (200, 2)
+    assert "ada@example.com" in exported.text
+    assert "EFGH" not in exported.text
+    again = f"/api/v1/licenses/import?format=csv&product={product.slug}"
+    answer = await admin.request("POST", again, data=exported.text.replace(",3,", ",4,"))
+    assert (answer.json["changed"], answer.json["wrong"]) == (1, 0), answer.text
+    shown = (await admin.get(f"/api/v1/licenses/{made['license_id']}")).json
+    assert (shown["seats"], shown["addresses"]) == (4, ["192.0.2.0/24"])
+    viewer = await site.program(Role.VIEWER)
+    assert (await viewer.get(path)).status == 403
 
 
 async def test_an_import_tells_what_became_of_each_row_and_a_dry_run_writes_nothing(admin, site, product):
@@ -154,8 +190,9 @@ async def test_customers_are_added_changed_and_found_by_e_mail(admin):
     changed = await admin.request("PATCH", path, json={"company": "Engines Ltd", "reason": "asked for it"})
     assert (changed.json["name"], changed.json["company"]) == ("Ada", "Engines Ltd")
     assert [change["reason"] for change in (await admin.get(path)).json["changes"]] == ["asked for it", None]
-    found = (await admin.get("/api/v1/customers?email=ADA@EXAMPLE.COM")).json["items"]
-    assert [item["customer_id"] for item in found] == [answer.json["customer_id"]]
+    for asked in ("email=ADA@EXAMPLE.COM", "filter=" + quote("name=Ada created<1d email!=bob@example.com")):
+        found = (await admin.get(f"/api/v1/customers?{asked}")).json["items"]
+        assert [item["customer_id"] for item in found] == [answer.json["customer_id"]]
     twice = await admin.request("POST", "/api/v1/customers", json={"email": "ada@EXAMPLE.com"})
     assert (twice.status, twice.json["code"]) == (409, "customer_exists")
     unnamed = await admin.request("PATCH", path, json={"email": None, "name": None, "company": None})

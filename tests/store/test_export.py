@@ -12,11 +12,13 @@ import asyncpg
 import pyarrow.parquet
 import pytest
 
+from telemetry_server.check.filter_fields import LICENSES
 from telemetry_server.check.filter_parser import parse_filter
-from telemetry_server.cli.formats import cell
+from telemetry_server.check.rows import guarded, unguarded
 from telemetry_server.store import parquet
 from telemetry_server.store.export import Form, NoSuchColumn, NothingToFilter, Wanted, What, export
 from telemetry_server.store.parquet import ParquetMissing
+from telemetry_server.store.products import NoSuchProduct
 
 NOW = datetime.now(UTC)
 HOSTILE = (
@@ -121,7 +123,7 @@ async def test_every_form_says_what_the_view_says(fleet, form):
     assert found.keys() == told.keys()
     for identity, row in found.items():
         text = told[identity]
-        expected = cell(text) if form is Form.CSV else text
+        expected = guarded(text or "") if form is Form.CSV else text
         assert row["service_version"] == expected, text
         assert row["license_key_hint"] == expected, text
     assert len(found) == len(HOSTILE) + 1
@@ -207,9 +209,13 @@ async def test_everything_can_be_exported_in_every_form(fleet, products, what, f
     await fleet.execute(
         "INSERT INTO cohort_weeks VALUES ($1, $2, $2, 3, 0, 0)", product, day - timedelta(days=day.weekday())
     )
+    await fleet.execute(
+        "INSERT INTO licenses (license_id, product_id, key_hash, key_hint, created_at, updated_at) VALUES ($1, $2, sha256('x'), 'x', $3, $3)",
+        *(UUID(int=1), product, NOW),
+    )
     [row, *_] = await rows_of(fleet, what, form, product="billing")
     assert row["product"] == "billing"
-    assert await rows_of(fleet, what, form, product="nothing") == []
+    assert await rows_of(fleet, what, form, product="panel", since=NOW + timedelta(days=8)) == []
     assert await rows_of(fleet, what, form, since=NOW + timedelta(days=8)) == []
     if what is What.FEATURE_DAYS:
         assert Decimal(row["uses"]) == Decimal(12345678901234567890)
@@ -232,12 +238,51 @@ async def test_a_filter_finds_the_rows_of_its_installations(fleet, what):
     assert len(everything) == len(HOSTILE) + 1
 
 
+@pytest.fixture
+async def licenses(connection, products):
+    """A license for each hostile text, which is everything it may be."""
+    await connection.execute(
+        "INSERT INTO customers (customer_id, email, created_at, updated_at) VALUES ($1, 'ann@example.com', $2, $2)",
+        UUID(int=7),
+        NOW,
+    )
+    for number, text in enumerate(HOSTILE, 1):
+        await connection.execute(
+            "INSERT INTO licenses (license_id, product_id, customer_id, key_hash, key_hint, order_reference, directories, custom, created_at, updated_at) "
+            "VALUES ($1, $2, $3, sha256(uuid_send($1)), 'x', nullif($4, ''), ARRAY[$4, 'b'], jsonb_build_object('note', $4::text), $5, $5)",
+            *(UUID(int=number), products["billing"], UUID(int=7), text, NOW),
+        )
+    return connection
+
+
+@pytest.mark.parametrize("form", Form)
+async def test_licenses_come_with_lists_as_an_import_takes_them(licenses, form):
+    rows = {row["license_id"]: row for row in await rows_of(licenses, "licenses", form)}
+    assert len(rows) == len(HOSTILE)
+    for number, text in enumerate(HOSTILE, 1):
+        row = rows[str(UUID(int=number))]
+        guard = guarded if form is Form.CSV else str
+        listed = guard(f"{text}; b")
+        assert row["directories"] == ([text, "b"] if form is Form.NDJSON else listed)
+        assert (row["order_reference"] or "") == guard(text)
+        assert row["customer_email"] == "ann@example.com"
+        custom = row["custom"] if form is Form.NDJSON else json.loads(unguarded(row["custom"]))
+        assert custom == {"note": text}
+        assert row["free_environments"] in ("development staging", ["development", "staging"])
+
+
+async def test_licenses_have_filters_of_their_own(licenses):
+    wanted = parse_filter('order="@SUM","=1+1" customer!=none', LICENSES)
+    assert [row["order_reference"] for row in await rows_of(licenses, "licenses", filter=wanted)] == ["@SUM"]
+
+
 async def test_a_hostile_value_is_only_a_value(fleet):
     for number, text in enumerate(HOSTILE, 1):
         wanted = parse_filter('version="' + text.replace("\\", "\\\\").replace('"', '\\"') + '"')
         [row] = await rows_of(fleet, "installations", filter=wanted)
         assert row["installation_id"] == str(UUID(int=number))
-        assert await rows_of(fleet, "installations", product=text) == []
+        with pytest.raises(NoSuchProduct):
+            await rows_of(fleet, "installations", product=text)
 
 
 async def test_counts_have_no_installations_to_filter(fleet):
@@ -346,13 +391,13 @@ async def test_no_file_is_left_open(connection, products):
 
 
 async def test_no_column_but_of_guarded_text_can_hold_a_formula(connection):
-    """Documents begin with a brace; the others are numbers, moments and the like."""
+    """Lists and documents are guarded as text; the others are numbers, moments and the like."""
     types = await connection.fetch(
         "SELECT DISTINCT a.atttypid::regtype::text AS type FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relkind = 'v' AND c.relname LIKE 'v\\_%' AND a.attnum > 0"
     )
     assert {row["type"] for row in types} == {
         *("text", "uuid", "inet", "boolean", "integer", "bigint", "numeric"),
-        *("date", "timestamp with time zone", "jsonb"),
+        *("date", "timestamp with time zone", "jsonb", "text[]", "inet[]"),
     }
 
 
@@ -364,6 +409,6 @@ async def test_the_guard_in_sql_is_the_guard_in_python(connection):
         *(chr(n) for n in range(1, 0x3100)),
     ]
     texts += [chr(number) + "x" for number in (*range(0xFEF0, 0xFFF0), 0x1F600)]
-    guarded = await connection.fetch("SELECT t, spreadsheet_text(t) FROM unnest($1::text[]) AS t", texts)
-    assert [(row[0], row[1]) for row in guarded if row[1] != cell(row[0])] == []
+    found = await connection.fetch("SELECT t, spreadsheet_text(t) FROM unnest($1::text[]) AS t", texts)
+    assert [(row[0], row[1]) for row in found if row[1] != guarded(row[0])] == []
     assert await connection.fetchval("SELECT spreadsheet_text(NULL)") is None

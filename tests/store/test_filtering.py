@@ -13,8 +13,9 @@ from filters_drawn import AGES, DAYS, MOMENTS, filters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from telemetry_server.check.filter_fields import INSTALLATIONS
 from telemetry_server.check.filter_parser import parse_filter
-from telemetry_server.check.filters import FIELDS, Kind, Operator
+from telemetry_server.check.filters import Kind, Operator
 from telemetry_server.store.filtering import NOW, THEN, VERSION_NUMBERS, NotThen, condition, fill
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -54,11 +55,11 @@ def made_up(count=150):
 
 def one(dice, number):
     row = {name: dice.choice(values) for name, values in WORDS.items()}
-    row |= {name: dice.choice(field.values) for name, field in FIELDS.items() if field.values}
+    row |= {name: dice.choice(field.values) for name, field in INSTALLATIONS.items() if field.values}
     row["id"] = UUID(int=dice.choice([0x019AB6EF, 0x019AB6FF, 0xA]) << 96 | number)
     row["license"] = dice.choice([None, *LICENSES])
     row["first_seen"], row["last_seen"] = dice.choice(MOMENTS_SEEN), dice.choice(MOMENTS_SEEN)
-    row["attention"] = {name for name in FIELDS["attention"].values if dice.random() < 0.3}
+    row["attention"] = {name for name in INSTALLATIONS["attention"].values if dice.random() < 0.3}
     row["simulated"] = "true" if row["product"] == "demo" else "false"
     if "unknown" in {row["vm"], row["container"], row["cloud"]}:  # a copy tells all three or none
         row |= dict.fromkeys(("vm", "container", "cloud"), "unknown")
@@ -177,7 +178,7 @@ def equals(field, row, value):
     match field.kind:
         case Kind.PREFIX:
             return mine.hex.startswith(value.replace("-", ""))
-        case Kind.LICENSE:
+        case Kind.IDENTITY:
             return (str(mine) if mine else "none") == value
         case Kind.TIME:
             return mine == value if isinstance(value, datetime) else mine.date() == value
@@ -205,7 +206,7 @@ VALUES["version"] = VALUES["version"] | st.just("7.2.1")
 NUMBERED = [value for value in WORDS["version"] if numbers(value)]
 
 
-def drawn(known=FIELDS):
+def drawn(known=INSTALLATIONS):
     """Filters of fields that are known; what is compared by its numbers has some."""
 
     def sound(term):
@@ -268,10 +269,10 @@ def test_a_filter_of_a_day_finds_what_it_means(settled, wanted):
     assert settled.found(THEN_WANTED, wanted, THEN) == expected
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", INSTALLATIONS)
 def test_every_operator_of_every_field_splits_the_fleet(settled, name):
     """The made-up fleet has some that a term wants and some that it doesn't, or the tests above say little."""
-    field = FIELDS[name]
+    field = INSTALLATIONS[name]
     for operator in field.operators:
         tried = [parse_filter(f"{name}{operator}{value}") for value in _values(name, operator)]
         sizes = [len(settled.found(NOW_WANTED, wanted, NOW)) for wanted in tried]
@@ -279,20 +280,20 @@ def test_every_operator_of_every_field_splits_the_fleet(settled, name):
 
 
 def _values(name, operator):
-    match FIELDS[name].kind:
+    match INSTALLATIONS[name].kind:
         case Kind.TIME:
             return ["2026-11-01", "2026-11-01T00:00:00Z"]
         case Kind.PREFIX:
             return ["019ab6ef"]
-        case Kind.LICENSE:
+        case Kind.IDENTITY:
             return ["none", LICENSES[0]]
         case Kind.VERSION if operator not in {Operator.EQUAL, Operator.UNEQUAL}:
             return NUMBERED
-    return FIELDS[name].values or [value for value in WORDS[name] if value.isalnum()]
+    return INSTALLATIONS[name].values or [value for value in WORDS[name] if value.isalnum()]
 
 
 def test_every_field_has_a_column():
-    assert NOW.keys() - {VERSION_NUMBERS} == FIELDS.keys()
+    assert NOW.keys() - {VERSION_NUMBERS} == INSTALLATIONS.keys()
 
 
 @given(wanted=drawn())

@@ -10,7 +10,7 @@ from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author, CustomerPatch, LicensePatch, LicenseRow
 from telemetry_server.store.customers import list_customers
 from telemetry_server.store.license_import import importing
-from telemetry_server.store.licenses import LicenseFilter, key_hashes, licenses_by_key_hash, list_licenses
+from telemetry_server.store.licenses import key_hashes, licenses_by_key_hash, list_licenses
 from telemetry_server.store.products import add_product
 from telemetry_server.store.registry import Outcome
 
@@ -56,7 +56,7 @@ async def test_a_wrong_row_holds_nobody_back(connection, hashes):
         [row(4, customer=anna)],
     )
     assert found == [[Outcome.WRONG, Outcome.WRONG], [Outcome.NEW]]
-    assert [customer.name for customer in await list_customers(connection)] == ["Anna"]
+    assert [customer.name for customer in await list_customers(connection, now=NOW)] == ["Anna"]
 
 
 async def test_an_import_that_fails_leaves_nothing_of_its_chunk(connection, hashes):
@@ -64,7 +64,7 @@ async def test_an_import_that_fails_leaves_nothing_of_its_chunk(connection, hash
     async with importing(connection, hashes, by=BY) as run:
         with pytest.raises(asyncpg.DataError):
             await run.take([row(2), row(3, "KEY-2", edition="a\0b")], now=NOW)
-        assert await list_licenses(connection, LicenseFilter()) == []
+        assert await list_licenses(connection, now=NOW) == []
         chunk = await run.take([row(2), row(3, "KEY-2", edition="ab")], now=NOW)
     assert [kept.outcome for kept in chunk.batch.rows] == [Outcome.NEW, Outcome.NEW]
 
@@ -89,4 +89,4 @@ async def test_a_deadlock_with_a_job_is_tried_again(connection, database, hashes
         assert await importer == [[Outcome.CHANGED, Outcome.CHANGED]]
     finally:
         await job.close()
-    assert {each.seats for each in await list_licenses(connection, LicenseFilter())} == {1}
+    assert {each.seats for each in await list_licenses(connection, now=NOW)} == {1}

@@ -9,6 +9,8 @@ import asyncpg
 import pytest
 from places import ROOT
 
+from telemetry_server.check.filter_fields import CUSTOMERS, LICENSES
+from telemetry_server.check.filter_parser import parse_filter
 from telemetry_server.check.licenses import license_row
 from telemetry_server.keyring import license_key_digest, open_keyring
 from telemetry_server.model import (
@@ -34,7 +36,6 @@ from telemetry_server.store.customers import (
 from telemetry_server.store.license_changes import change_license, create_license, keep_licenses
 from telemetry_server.store.licenses import (
     LicenseExists,
-    LicenseFilter,
     NoSuchLicense,
     WrongLicense,
     key_hashes,
@@ -138,7 +139,7 @@ async def test_nothing_of_the_key_is_kept_but_hashes_and_a_hint(connection, keep
 
 async def test_a_key_is_known_under_the_slug_of_every_product(connection, hashes, keep):
     await keep(row())
-    [found] = await list_licenses(connection, LicenseFilter())
+    [found] = await list_licenses(connection, now=NOW)
     rows = await connection.fetch("SELECT * FROM license_keys JOIN products USING (product_id)")
     assert {(each["slug"], each["key_hash"]) for each in rows} == {
         (slug, hashes.keyring.hash_of_key(slug, KEY)) for slug in ("acme-billing", "acme-hosting")
@@ -235,7 +236,7 @@ async def test_unset_leaves_a_field_and_none_clears_it(connection, keep):
         row(seats=2, edition="pro", overage=Overage.ANY, free_environments=(), custom={"a": 1, "b": 2})
     )
     await keep(row(seats=None, overage=None, free_environments=None, custom={"a": None, "c": 3}))
-    [found] = await list_licenses(connection, LicenseFilter())
+    [found] = await list_licenses(connection, now=NOW)
     assert (found.seats, found.edition, found.overage) == (None, "pro", Overage.NONE)
     assert found.free_environments == ("development", "staging")
     assert found.custom == {"b": 2, "c": 3}
@@ -268,14 +269,14 @@ async def test_a_wrong_row_leaves_nothing_and_the_good_ones_are_kept(connection,
     )
     assert [kept.outcome for kept in batch.rows] == [Outcome.NEW, Outcome.WRONG, Outcome.WRONG]
     assert await connection.fetchval("SELECT count(*) FROM licenses") == 1
-    assert await list_customers(connection) == []
+    assert await list_customers(connection, now=NOW) == []
 
 
 async def test_two_rows_about_one_key_must_say_the_same(connection, keep):
     batch = await keep(row(seats=2), row(seats=2), row(seats=3))
     assert [kept.outcome for kept in batch.rows] == [Outcome.NEW, Outcome.UNCHANGED, Outcome.WRONG]
     assert "line 1 is about the same license" in batch.rows[2].problems[0].detail
-    assert (await list_licenses(connection, LicenseFilter()))[0].seats == 2
+    assert (await list_licenses(connection, now=NOW))[0].seats == 2
 
 
 async def test_a_license_of_another_product_is_not_found_by_its_id(connection, hashes, keep):
@@ -327,9 +328,16 @@ async def test_licenses_of_one_email_have_one_customer(connection, keep):
         row("KEY-2-OF-THREE", customer=CustomerPatch(email="ann@example.com", company="ACME")),
     )
     await keep(row("KEY-3-OF-THREE", customer=CustomerPatch(email="ann@example.com")))
-    [customer] = await list_customers(connection)
+    [customer] = await list_customers(connection, now=NOW)
     assert (customer.name, customer.company) == ("Ann", "ACME")
-    assert len(await list_licenses(connection, LicenseFilter(customer_id=customer.customer_id))) == 3
+    assert (
+        len(
+            await list_licenses(
+                connection, parse_filter(f"customer={customer.customer_id}", LICENSES), now=NOW
+            )
+        )
+        == 3
+    )
 
 
 async def test_a_customer_without_email_is_the_licenses_own(connection, keep):
@@ -337,26 +345,26 @@ async def test_a_customer_without_email_is_the_licenses_own(connection, keep):
         row("KEY-1-OF-TWO", customer=CustomerPatch(name="Bob")),
         row("KEY-2-OF-TWO", customer=CustomerPatch(name="Bob")),
     )
-    assert len(await list_customers(connection)) == 2
+    assert len(await list_customers(connection, now=NOW)) == 2
     batch = await keep(row("KEY-1-OF-TWO", customer=CustomerPatch(name="Robert")), now=LATER)
     assert batch.rows[0].outcome is Outcome.UNCHANGED
     assert batch.customers[0].after == {"name": "Robert"}
-    assert {customer.name for customer in await list_customers(connection)} == {"Bob", "Robert"}
+    assert {customer.name for customer in await list_customers(connection, now=NOW)} == {"Bob", "Robert"}
 
 
 async def test_another_email_is_another_customer(connection, keep):
     await keep(row(customer=CustomerPatch(email="ann@example.com", name="Ann")))
     batch = await keep(row(customer=CustomerPatch(email="bob@example.com", name="Bob")))
     assert batch.rows[0].outcome is Outcome.CHANGED
-    assert sorted(customer.name for customer in await list_customers(connection)) == ["Ann", "Bob"]
+    assert sorted(customer.name for customer in await list_customers(connection, now=NOW)) == ["Ann", "Bob"]
 
 
 async def test_a_license_lets_go_of_its_customer(connection, keep):
     await keep(row(customer=CustomerPatch(email="ann@example.com")))
     await keep(row(customer=None))
-    [found] = await list_licenses(connection, LicenseFilter())
+    [found] = await list_licenses(connection, now=NOW)
     assert found.customer_id is None
-    assert len(await list_customers(connection)) == 1
+    assert len(await list_customers(connection, now=NOW)) == 1
 
 
 async def test_a_customer_is_made_and_changed_with_its_history(connection):
@@ -388,8 +396,10 @@ async def test_customers_are_told_apart(connection):
         await change_customer(connection, bob.customer_id, CustomerPatch(email=None), by=MARIA, now=NOW)
     with pytest.raises(NoSuchCustomer):
         await change_customer(connection, uuid4(), CustomerPatch(), by=MARIA, now=NOW)
-    assert await list_customers(connection, email="BOB@example.com") == [bob]
-    assert await list_customers(connection, after=ann.customer_id) == [bob]
+    assert await list_customers(connection, parse_filter("email=BOB@example.com", CUSTOMERS), now=NOW) == [
+        bob
+    ]
+    assert await list_customers(connection, now=NOW, after=ann.customer_id) == [bob]
 
 
 # ── finding ─────────────────────────────────────────────────────────────────────────────────
@@ -397,12 +407,16 @@ async def test_customers_are_told_apart(connection):
 
 async def test_licenses_are_found_by_order_and_listed_page_by_page(connection, keep):
     await keep(*(row(f"KEY-{n}-OF-FIVE", order_reference=f"A-{n % 2}") for n in range(5)))
-    assert len(await list_licenses(connection, LicenseFilter(order_reference="A-0"))) == 3
-    first = await list_licenses(connection, LicenseFilter(product="acme-billing"), limit=3)
-    rest = await list_licenses(connection, LicenseFilter(product="acme-billing"), after=first[-1].license_id)
+
+    async def listed(asked, **page):
+        return await list_licenses(connection, parse_filter(asked, LICENSES), now=NOW, **page)
+
+    assert len(await listed("order=A-0")) == 3
+    first = await listed("product=acme-billing", limit=3)
+    rest = await listed("product=acme-billing", after=first[-1].license_id)
     assert len({found.license_id for found in (*first, *rest)}) == 5
-    assert await list_licenses(connection, LicenseFilter(product="acme-hosting")) == []
-    assert await list_licenses(connection, LicenseFilter(status=LicenseStatus.REVOKED)) == []
+    assert await listed("product=acme-hosting") == []
+    assert await listed("status=revoked") == []
 
 
 # ── editions and releases ───────────────────────────────────────────────────────────────────

@@ -12,10 +12,12 @@ from telemetry_server.check.licenses import customer_patch
 from telemetry_server.errors import BadRequest, Malformed, NotFound, TooLarge, Unavailable
 from telemetry_server.model import Author, Customer, Role
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.answers import json_answer, path_with
+from telemetry_server.show import filters
+from telemetry_server.show.answers import json_answer
 from telemetry_server.show.api.licenses import change_item
 from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take_text
-from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_query, text
+from telemetry_server.show.paging import AFTER_ID, LIMIT, page
+from telemetry_server.show.query import IDENTIFIER, read_path, read_query
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store import registry
 from telemetry_server.store.customers import (
@@ -35,9 +37,9 @@ from telemetry_server.uuid7 import LOWEST
 _CHANGES = 100
 
 PARAMETERS = (
-    Parameter("email", "Whose e-mail address this is.", text()),
-    Parameter("limit", "Items on a page.", integer(1, 500, default=50)),
-    Parameter("after", "Where the page before ended: the id of its last item.", IDENTIFIER),
+    *filters.CUSTOMERS.parameters,
+    LIMIT,
+    AFTER_ID,
 )
 _ID = Parameter("customer_id", "Its id.", IDENTIFIER, where="path", required=True)
 
@@ -45,16 +47,10 @@ _ID = Parameter("customer_id", "Its id.", IDENTIFIER, where="path", required=Tru
 async def list_page(request: web.Request) -> web.Response:
     """In the order they came."""
     asked = read_query(request, PARAMETERS)
-    limit, email, after = asked["limit"], asked.get("email"), asked.get("after", LOWEST)
+    wanted, limit, after = filters.CUSTOMERS.filter(asked), asked["limit"], asked.get("after", LOWEST)
     async with reading(request.app[keys.POOL]) as connection:
-        found = await list_customers(connection, email=email, after=after, limit=limit + 1)
-    last = str(found[limit - 1].customer_id) if len(found) > limit else None
-    return json_answer(
-        {
-            "items": [customer_item(one) for one in found[:limit]],
-            "next": path_with(request, after=last) if last else None,
-        }
-    )
+        found = await list_customers(connection, wanted, now=datetime.now(UTC), after=after, limit=limit + 1)
+    return page(request, found, limit, customer_item, lambda one: one.customer_id)
 
 
 async def one_customer(request: web.Request) -> web.Response:

@@ -13,14 +13,17 @@ from typing import Any
 from aiohttp import HttpVersion11, web
 
 from telemetry_server import keys
+from telemetry_server.check.filters import Filter
 from telemetry_server.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from telemetry_server.logs import log
+from telemetry_server.model import Role
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.filters import FILTERS, filter_from
+from telemetry_server.show.filters import FILTERS, LICENSES, filter_from
 from telemetry_server.show.query import MOMENT, one_of, read_query, text
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.export import Form, Wanted, What, export
 from telemetry_server.store.parquet import ParquetMissing
+from telemetry_server.store.products import NoSuchProduct
 
 STALLED_SECONDS = 60.0
 _LOOK_SECONDS = 1.0
@@ -31,15 +34,20 @@ _MEDIA_TYPES = {
 }
 _LONGEST_LIST = 2_000
 
-PARAMETERS = (
-    Parameter("format", "What kind of file.", {**one_of(*Form), "default": Form.NDJSON}),
-    *FILTERS,
-    Parameter("since", "Received since then.", MOMENT),
-    Parameter(
-        "columns",
-        "These only, by comma; all: also the documents facts and place, which are left out otherwise.",
-        text() | {"maxLength": _LONGEST_LIST},
-    ),
+_OF_THE_FLEET = [what.value for what in What if what is not What.LICENSES]
+_FORMAT = Parameter("format", "What kind of file.", {**one_of(*Form), "default": Form.NDJSON})
+_COLUMNS = Parameter(
+    "columns",
+    "These only, by comma; all: also the documents facts and place, which are left out otherwise.",
+    text() | {"maxLength": _LONGEST_LIST},
+)
+
+PARAMETERS = (_FORMAT, *FILTERS, Parameter("since", "Received since then.", MOMENT), _COLUMNS)
+LICENSE_PARAMETERS = (
+    _FORMAT,
+    *LICENSES.parameters,
+    Parameter("since", "Changed since then.", MOMENT),
+    _COLUMNS,
 )
 
 
@@ -85,14 +93,26 @@ class Download:
 
 async def download(request: web.Request) -> web.StreamResponse:
     """Rows of one moment, in no order."""
+    asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
+    what = _what(request.match_info["what"])
+    return await _download(request, asked, _wanted(what, asked, filter_from(_but_product(asked), now)), now)
+
+
+async def download_licenses(request: web.Request) -> web.StreamResponse:
+    """Licenses with their customers, in the columns that an import takes; the keys are not in it."""
+    asked, now = read_query(request, LICENSE_PARAMETERS), datetime.now(UTC)
+    wanted = _wanted(What.LICENSES, asked, LICENSES.filter(asked))
+    return await _download(request, asked, wanted, now)
+
+
+async def _download(
+    request: web.Request, asked: Mapping[str, Any], wanted: Wanted, now: datetime
+) -> web.StreamResponse:
     if request.version < HttpVersion11:
         raise BadRequest(
             "Ask by HTTP/1.1 (behind nginx: proxy_http_version 1.1): before, a cut file looks whole."
         )
-    asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
-    what = _what(request.match_info["what"])
-    wanted = _wanted(what, asked, now)
-    file = Download(request, f"{what}-{now:%Y-%m-%d}.{wanted.form}", _MEDIA_TYPES[wanted.form])
+    file = Download(request, f"{wanted.what}-{now:%Y-%m-%d}.{wanted.form}", _MEDIA_TYPES[wanted.form])
     rows = None
     try:
         async with (
@@ -104,7 +124,7 @@ async def download(request: web.Request) -> web.StreamResponse:
         if rows is None:
             file.break_off()
         if rows is not None or file.has_begun:
-            _note(request, what, asked, rows)
+            _note(request, wanted.what, asked, rows)
     return await file.end()
 
 
@@ -135,18 +155,21 @@ def _note(request: web.Request, what: What, asked: Mapping[str, Any], rows: int 
 
 
 def _what(name: str) -> What:
-    if name not in {what.value for what in What}:
+    if name not in _OF_THE_FLEET:
         raise NotFound(f"There is nothing of that name to export; there are {', '.join(What)}.")
     return What(name)
 
 
-def _wanted(what: What, asked: Mapping[str, Any], now: datetime) -> Wanted:
+def _but_product(asked: Mapping[str, Any]) -> Mapping[str, Any]:
     """A product is no filter where that is all that is asked: counts have products, too."""
-    others = {name: value for name, value in asked.items() if name != "product"}
+    return {name: value for name, value in asked.items() if name != "product"}
+
+
+def _wanted(what: What, asked: Mapping[str, Any], wanted: Filter) -> Wanted:
     return Wanted(
         what,
         Form(asked["format"]),
-        filter_from(others, now),
+        wanted,
         asked.get("product"),
         asked.get("since"),
         tuple(name for name in asked.get("columns", "").split(",") if name),
@@ -156,15 +179,26 @@ def _wanted(what: What, asked: Mapping[str, Any], now: datetime) -> Wanted:
 ROUTES = (
     Route(
         "GET",
+        "/api/v1/export/licenses",
+        download_licenses,
+        "Export licenses as a file",
+        Access.PERSON,
+        Role.ADMIN,
+        parameters=LICENSE_PARAMETERS,
+        answers={200: "application/octet-stream"},
+        errors=(BadRequest, TooManyRequests, ParquetMissing, Unavailable),
+    ),
+    Route(
+        "GET",
         "/api/v1/export/{what}",
         download,
         "Export as a file",
         Access.PERSON,
         parameters=(
-            Parameter("what", "What is exported.", one_of(*What), where="path", required=True),
+            Parameter("what", "What is exported.", one_of(*_OF_THE_FLEET), where="path", required=True),
             *PARAMETERS,
         ),
         answers={200: "application/octet-stream"},
-        errors=(BadRequest, NotFound, TooManyRequests, ParquetMissing, Unavailable),
+        errors=(BadRequest, NotFound, NoSuchProduct, TooManyRequests, ParquetMissing, Unavailable),
     ),
 )

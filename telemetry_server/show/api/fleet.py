@@ -9,9 +9,10 @@ from aiohttp import web
 from telemetry_server import keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.show import filters
 from telemetry_server.show.answers import json_answer
 from telemetry_server.show.filters import FILTERS, filter_from
-from telemetry_server.show.query import DAY, integer, one_of, read_query, text
+from telemetry_server.show.query import DAY, integer, one_of, read_query
 from telemetry_server.store import counting
 from telemetry_server.store.counting import Counted, Question, Span, Step
 
@@ -24,7 +25,6 @@ _STEPS = (Step.DAY, Step.WEEK, Step.MONTH)
 _DAYS_OF = {Step.DAY: 1, Step.WEEK: 7, Step.MONTH: 28, Step.TOTAL: LONGEST_SPAN.days}
 _FROM = Parameter("from", "The first day, UTC; 30 days unless given.", DAY)
 _TO = Parameter("to", "The last day, UTC; today unless given.", DAY)
-_PRODUCT = Parameter("product", "The product's slug.", text())
 
 FLEET = (
     Parameter("by", "Count by this.", {**one_of(*counting.DIMENSIONS), "default": counting.ALL}),
@@ -35,15 +35,14 @@ FLEET = (
     Parameter("limit", "The most frequent values; all others come as null.", integer(1, 500, default=50)),
 )
 FEATURES = (
-    _PRODUCT,
-    Parameter("feature", "Only this one.", text()),
+    *filters.FEATURES.parameters,
     _FROM,
     _TO,
     Parameter("step", "Over time, by this, or in total.", {**one_of(*Step), "default": Step.TOTAL}),
     Parameter("limit", "The features most used.", integer(1, 500, default=50)),
 )
 COHORTS = (
-    _PRODUCT,
+    *filters.COHORTS.parameters,
     Parameter("from", "The first day of the first cohort; a year unless given.", DAY),
     Parameter("to", "The last day, UTC; today unless given.", DAY),
 )
@@ -64,23 +63,17 @@ async def fleet(request: web.Request) -> web.Response:
 
 async def features(request: web.Request) -> web.Response:
     """The most used come first; in steps, day by day."""
-    asked = read_query(request, FEATURES)
-    span = _span(asked, datetime.now(UTC), Step(asked["step"]))
-    counted = await counting.features(
-        request.app[keys.POOL],
-        span,
-        product=asked.get("product"),
-        feature=asked.get("feature"),
-        limit=asked["limit"],
-    )
+    asked, now = read_query(request, FEATURES), datetime.now(UTC)
+    wanted, span = filters.FEATURES.filter(asked), _span(asked, now, Step(asked["step"]))
+    counted = await counting.features(request.app[keys.POOL], wanted, span, now=now, limit=asked["limit"])
     return json_answer({"step": span.step, **_shown(counted)})
 
 
 async def cohorts(request: web.Request) -> web.Response:
     """The oldest cohort first, week by week."""
-    asked = read_query(request, COHORTS)
-    first, last = _days(asked, datetime.now(UTC), timedelta(days=364))
-    counted = await counting.cohorts(request.app[keys.POOL], first, last, product=asked.get("product"))
+    asked, now = read_query(request, COHORTS), datetime.now(UTC)
+    wanted, (first, last) = filters.COHORTS.filter(asked), _days(asked, now, timedelta(days=364))
+    counted = await counting.cohorts(request.app[keys.POOL], wanted, first, last, now=now)
     return json_answer(_shown(counted))
 
 

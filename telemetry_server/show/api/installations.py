@@ -8,17 +8,18 @@ from aiohttp import web
 from telemetry_server import keys
 from telemetry_server.errors import BadRequest, NotFound, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.answers import json_answer, path_with
+from telemetry_server.show.answers import json_answer
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.items import installation_item, place
-from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_query
+from telemetry_server.show.paging import AFTER_ID, LIMIT, page
+from telemetry_server.show.query import IDENTIFIER, read_path, read_query
 from telemetry_server.store import fleet
 from telemetry_server.uuid7 import HIGHEST
 
 PARAMETERS = (
     *FILTERS,
-    Parameter("limit", "Items on a page.", integer(1, 500, default=50)),
-    Parameter("after", "Where the page before ended: the id of its last item.", IDENTIFIER),
+    LIMIT,
+    AFTER_ID,
 )
 
 
@@ -33,14 +34,7 @@ async def list_installations(request: web.Request) -> web.Response:
         below=asked.get("after", HIGHEST),
         limit=limit + 1,
     )
-    more = len(rows) > limit
-    last = str(rows[limit - 1]["installation_id"]) if more else None
-    return json_answer(
-        {
-            "items": [installation_item(row) for row in rows[:limit]],
-            "next": path_with(request, after=last) if more else None,
-        }
-    )
+    return page(request, rows, limit, installation_item, lambda row: row["installation_id"])
 
 
 async def one_installation(request: web.Request) -> web.Response:

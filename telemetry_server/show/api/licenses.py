@@ -23,12 +23,14 @@ from telemetry_server.errors import (
     Unavailable,
     Unprocessable,
 )
-from telemetry_server.model import Author, License, LicenseRow, LicenseStatus, Role
+from telemetry_server.model import Author, License, LicenseRow, Role
 from telemetry_server.receive.body import read_body
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.answers import json_answer, path_with
+from telemetry_server.show import filters
+from telemetry_server.show.answers import json_answer
 from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take_text
-from telemetry_server.show.query import IDENTIFIER, integer, one_of, read_path, read_query, text
+from telemetry_server.show.paging import AFTER_ID, LIMIT, page
+from telemetry_server.show.query import IDENTIFIER, one_of, read_path, read_query, text
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store import registry
 from telemetry_server.store.database import translated
@@ -36,7 +38,6 @@ from telemetry_server.store.license_changes import change_license, create_licens
 from telemetry_server.store.license_plan import Kept
 from telemetry_server.store.licenses import (
     LicenseExists,
-    LicenseFilter,
     NoSuchLicense,
     WrongLicense,
     key_hashes,
@@ -52,12 +53,9 @@ _CHANGES = 100
 _HIDDEN = {"key_hash", "stale"}  # how the server recognises a key is nobody's business
 
 PARAMETERS = (
-    Parameter("product", "The product's slug.", text()),
-    Parameter("status", "What the vendor decided.", one_of(*LicenseStatus)),
-    Parameter("customer_id", "Owned by this customer.", IDENTIFIER),
-    Parameter("order_reference", "Of this order.", text()),
-    Parameter("limit", "Items on a page.", integer(1, 500, default=50)),
-    Parameter("after", "Where the page before ended: the id of its last item.", IDENTIFIER),
+    *filters.LICENSES.parameters,
+    LIMIT,
+    AFTER_ID,
 )
 IMPORT_PARAMETERS = (
     Parameter("product", "The product's slug.", text(), required=True),
@@ -73,19 +71,10 @@ _ID = Parameter("license_id", "Its id.", IDENTIFIER, where="path", required=True
 async def list_page(request: web.Request) -> web.Response:
     """In the order they came."""
     asked = read_query(request, PARAMETERS)
-    limit = asked.pop("limit")
-    after = asked.pop("after", LOWEST)
-    if "status" in asked:
-        asked["status"] = LicenseStatus(asked["status"])
+    wanted, limit, after = filters.LICENSES.filter(asked), asked["limit"], asked.get("after", LOWEST)
     async with reading(request.app[keys.POOL]) as connection:
-        found = await list_licenses(connection, LicenseFilter(**asked), after=after, limit=limit + 1)
-    last = str(found[limit - 1].license_id) if len(found) > limit else None
-    return json_answer(
-        {
-            "items": [license_item(one) for one in found[:limit]],
-            "next": path_with(request, after=last) if last else None,
-        }
-    )
+        found = await list_licenses(connection, wanted, now=datetime.now(UTC), after=after, limit=limit + 1)
+    return page(request, found, limit, license_item, lambda one: one.license_id)
 
 
 async def one_license(request: web.Request) -> web.Response:

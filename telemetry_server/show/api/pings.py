@@ -1,7 +1,5 @@
 """GET /api/v1/pings."""
 
-import re
-from datetime import UTC, datetime
 from uuid import UUID
 
 from aiohttp import web
@@ -9,19 +7,17 @@ from aiohttp import web
 from telemetry_server import keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.answers import json_answer, path_with
 from telemetry_server.show.items import ping_item
-from telemetry_server.show.query import IDENTIFIER, MOMENT, integer, read_query, text
+from telemetry_server.show.paging import AFTER, LIMIT, moment_key, number, page, read_moment_key
+from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query
 from telemetry_server.store import fleet
-
-_CURSOR = re.compile(r"([0-9T:.-]{19,26})Z~([0-9a-f-]{36})~([0-9]{1,16})", re.ASCII)
 
 PARAMETERS = (
     Parameter("installation_id", "Only pings of this installation.", IDENTIFIER),
     Parameter("since", "Received at this time or later.", MOMENT),
     Parameter("until", "Received before this time.", MOMENT),
-    Parameter("limit", "Items on a page.", integer(1, 500, default=50)),
-    Parameter("after", "Where the page before ended: as in its next.", text()),
+    LIMIT,
+    AFTER,
 )
 
 
@@ -34,30 +30,14 @@ async def list_pings(request: web.Request) -> web.Response:
         installation_id=asked.get("installation_id"),
         since=asked.get("since"),
         until=asked.get("until"),
-        below=_key(asked["after"]) if "after" in asked else fleet.NEWEST,
+        below=read_moment_key(asked["after"], UUID, number) if "after" in asked else fleet.NEWEST,
         limit=limit + 1,
     )
-    more = len(rows) > limit
-    return json_answer(
-        {
-            "items": [ping_item(row) for row in rows[:limit]],
-            "next": path_with(request, after=_cursor(rows[limit - 1])) if more else None,
-        }
-    )
+    return page(request, rows, limit, ping_item, _key)
 
 
-def _cursor(row: fleet.Row) -> str:
-    received_at = row["received_at"].astimezone(UTC).isoformat().removesuffix("+00:00")
-    return f"{received_at}Z~{row['installation_id']}~{row['sequence']}"
-
-
-def _key(cursor: str) -> fleet.PingKey:
-    parts = _CURSOR.fullmatch(cursor)
-    try:
-        received_at, installation_id, sequence = parts.groups() if parts else ("", "", "")
-        return datetime.fromisoformat(received_at).replace(tzinfo=UTC), UUID(installation_id), int(sequence)
-    except ValueError:
-        raise BadRequest("after must be taken from the next of the page before.") from None
+def _key(row: fleet.Row) -> str:
+    return moment_key(row["received_at"], row["installation_id"], row["sequence"])
 
 
 ROUTES = (

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from telemetry_server import keys
 from telemetry_server.check import ranges
+from telemetry_server.check.filter_fields import INSTALLATIONS
 from telemetry_server.check.filter_parser import BadFilter
-from telemetry_server.check.filters import FIELDS, Filter
+from telemetry_server.check.filters import Filter
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.model import Life, Verdict
 from telemetry_server.routing import Access, Parameter, Route
@@ -88,7 +89,7 @@ async def installations(request: web.Request) -> web.Response:
         sources=_options(SOURCES),
         verdicts=_options(Verdict),
         lives=_options(Life),
-        fields=FIELDS.values(),
+        fields=INSTALLATIONS.values(),
         ranges={name: one.text for name, one in ranges.RANGES.items()},
         attributions=attributions(request),
     )

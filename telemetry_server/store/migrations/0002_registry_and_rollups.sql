@@ -39,9 +39,9 @@ COMMENT ON FUNCTION numbers_in IS
 CREATE FUNCTION spreadsheet_text(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    -- Almost everything is empty, or begins with a letter or a digit, and needs no pattern to tell.
+    -- Almost everything is empty, or begins with a letter, a digit or a brace, and needs no pattern to tell.
     WHEN value IS NULL
-      OR (value COLLATE "C" >= 'A' AND value COLLATE "C" < '{'
+      OR (value COLLATE "C" >= 'A' AND value COLLATE "C" < '|'
           OR value COLLATE "C" >= '0' AND value COLLATE "C" < ':') AND strpos(value, ';') = 0 THEN value
     ELSE regexp_replace(
         value,
@@ -598,6 +598,40 @@ COMMENT ON COLUMN v_pings.details IS 'What does not stay the same from ping to p
 COMMENT ON COLUMN v_pings.facts IS 'Everything the copy said of itself, by section and field as in fields.md.';
 COMMENT ON COLUMN v_pings.verdict IS 'What the license registry said when it came.';
 COMMENT ON COLUMN v_unknown_keys.key_hash IS 'What stands for the key, as in the timeline under license.key.';
+
+CREATE VIEW v_licenses AS
+SELECT l.license_id,
+       p.slug                                   AS product,
+       p.simulated,
+       l.key_hint,
+       l.status,
+       l.type,
+       l.source,
+       l.source_detail,
+       l.order_reference,
+       l.edition,
+       l.seats,
+       l.overage,
+       l.seats_used,
+       l.customer_id,
+       l.domains,
+       l.addresses,
+       l.directories,
+       l.free_environments,
+       l.starts_at,
+       l.expires_at,
+       nullif(l.custom, '{}')                   AS custom,
+       l.created_at,
+       l.updated_at
+FROM licenses AS l
+JOIN products AS p USING (product_id);
+COMMENT ON VIEW v_licenses IS
+    'Every license of the registry; nothing of its customer but the id.';
+COMMENT ON COLUMN v_licenses.key_hint IS 'The last characters of its key.';
+COMMENT ON COLUMN v_licenses.seats IS 'How many installations may run on it; empty: any number.';
+COMMENT ON COLUMN v_licenses.overage IS 'From what excess on more than that counts as over_seats.';
+COMMENT ON COLUMN v_licenses.seats_used IS
+    'Installations on it that are neither late nor lost, and not in a free environment.';
 
 CREATE VIEW v_changes AS
 SELECT c.installation_id,

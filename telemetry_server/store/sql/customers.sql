@@ -6,12 +6,12 @@ SELECT * FROM customers WHERE customer_id = ANY ($1::uuid[]);
 SELECT * FROM customers WHERE lower(email) = ANY ($1::text[]);
 
 -- name: customers_listed
--- In the order they came; NULL asks for any.
-SELECT *
-FROM customers
-WHERE customer_id > $1 AND ($2::text IS NULL OR lower(email) = lower($2))
-ORDER BY customer_id
-LIMIT $3;
+-- In the order they came.
+SELECT c.*
+FROM customers AS c
+WHERE c.customer_id > $1 AND TRUE /*:filter*/
+ORDER BY c.customer_id
+LIMIT $2;
 
 -- name: add_customers
 INSERT INTO customers (

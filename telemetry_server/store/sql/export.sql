@@ -7,12 +7,26 @@ SELECT set_config('default_transaction_read_only', 'on', false), set_config('par
        set_config('TimeZone', 'UTC', false),
        set_config('DateStyle', 'ISO', false);
 
--- name: wanted
+-- name: wanted_installations
 -- The installations that the filter wants; stands within the others.
 SELECT f.installation_id
 FROM installation_facts AS f
 LEFT JOIN installations AS i ON i.installation_id = f.installation_id
 WHERE TRUE /*:filter*/;
+
+-- name: wanted_licenses
+-- The licenses that the filter wants; stands within the next.
+SELECT l.license_id FROM licenses AS l WHERE TRUE /*:filter*/;
+
+-- name: licenses
+-- Every license, of one product or all, changed since a moment or ever, in the columns that an import takes, and
+-- those that tell of it. The key is not in it: license_id says which license a row is.
+SELECT v.*, c.email AS customer_email, c.name AS customer_name, c.company AS customer_company,
+       c.tax_id AS customer_tax_id, c.technical_contact AS customer_technical_contact
+FROM v_licenses AS v
+LEFT JOIN customers AS c ON c.customer_id = v.customer_id
+WHERE ($1::text IS NULL OR v.product = $1) AND ($2::timestamptz IS NULL OR v.updated_at >= $2)
+  AND TRUE /*:wanted*/;
 
 -- name: installations
 -- Every installation in its present state, of one product or all, heard of since a moment or ever.

@@ -1,0 +1,55 @@
+"""Lists of the API, page by page: {"items": […], "next": the path of the next page, or null}."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from telemetry_server.errors import BadRequest
+from telemetry_server.routing import Parameter
+from telemetry_server.show.answers import json_answer, path_with
+from telemetry_server.show.query import IDENTIFIER, integer, text
+
+Found = TypeVar("Found")
+
+LIMIT = Parameter("limit", "Items on a page.", integer(1, 500, default=50))
+AFTER_ID = Parameter("after", "Where the page before ended: the id of its last item.", IDENTIFIER)
+AFTER = Parameter("after", "Where the page before ended: as in its next.", text())
+
+
+def page(
+    request: web.Request,
+    found: Sequence[Found],
+    limit: int,
+    item: Callable[[Found], Any],
+    key: Callable[[Found], object],
+) -> web.Response:
+    """The first `limit` of what was found; one more than that says that there is a next page.
+
+    The next page comes after the `key` of the last item.
+    """
+    following = path_with(request, after=str(key(found[limit - 1]))) if len(found) > limit else None
+    return json_answer({"items": [item(one) for one in found[:limit]], "next": following})
+
+
+def number(text: str) -> int:
+    """A bigint."""
+    if (found := int(text)).bit_length() >= 64:  # noqa: PLR2004
+        raise ValueError(text)
+    return found
+
+
+def moment_key(moment: datetime, *rest: object) -> str:
+    """A key of `after` that begins with a moment."""
+    return "~".join([moment.astimezone(UTC).isoformat().replace("+00:00", "Z"), *map(str, rest)])
+
+
+def read_moment_key(cursor: str, *readers: Callable[[str], Any]) -> tuple[Any, ...]:
+    """What `moment_key` made this of; a reader raises ValueError. Raises BadRequest."""
+    parts = cursor.split("~", len(readers))
+    try:
+        moment = datetime.fromisoformat(parts[0]).astimezone(UTC)
+        return moment, *(read(part) for read, part in zip(readers, parts[1:], strict=True))
+    except (ValueError, OverflowError):
+        raise BadRequest("after must be taken from the next of the page before.") from None
