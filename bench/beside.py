@@ -1,12 +1,13 @@
-"""Ingest while the roll-ups do in each minute what is a minute's work, against ingest while nothing else runs.
+"""Ingest while the roll-ups do what they do in a running server, against ingest while nothing else runs.
 
-Windows of ingest alone and beside take turns: three of each make a minute. Beside, "roll up pings" counts what
-came in the window before, and each of the other jobs runs once in the minute; a running server counts a large
-day, and a large fleet, every five minutes, and cohorts every hour. So many copies send that each has a few pings in
+Windows of ingest alone and beside take turns. Beside, "roll up pings" counts what came in the window before. Of
+five minutes' fifteen windows, one has to count a large day as well, and one a large fleet, and the cohorts, though
+those are counted but once an hour: each window is measured for as many as it stands for. So many copies send that each has a few pings in
 the day, as real ones do: a day of a copy is counted from all of its pings, whenever one comes.
 """
 
 import asyncio
+import operator
 import threading
 import time
 from contextlib import nullcontext
@@ -24,11 +25,13 @@ MEMBERS = 400_000
 SECONDS = 20
 ENOUGH = 1.5
 CONNECTIONS = 64
-MINUTE = (
-    ("roll up pings",),
-    ("roll up pings", "roll up days"),
-    ("roll up pings", "roll up cohorts", "count the fleet"),
+WINDOWS = (
+    (6.5, ("roll up pings",)),
+    (6.5, ("roll up pings",)),
+    (1, ("roll up pings", "roll up days")),
+    (1, ("roll up pings", "roll up cohorts", "count the fleet")),
 )
+"""Of how many windows in five minutes each is measured, and the jobs that run in it."""
 
 
 def ingest_beside_roll_ups(data, dsn):
@@ -40,7 +43,7 @@ def ingest_beside_roll_ups(data, dsn):
         enrolled = send(port, CONNECTIONS, MEMBERS // 5_000, fleet.singles(MEMBERS), data)
         count = int(enrolled.rate * ENOUGH * SECONDS)
         RollUps(data, dsn, ROLL_UPS).run()
-        for jobs in MINUTE:
+        for _, jobs in WINDOWS:
             alone = _rate(port, fleet, data, count)
             with RollUps(data, dsn, jobs) as beside:
                 rate = _rate(port, fleet, data, count, beside.start)
@@ -97,5 +100,7 @@ class RollUps:
 
 
 def ratio(pairs):
-    """Of all that was received beside, to all that was received alone."""
-    return sum(beside for _, beside in pairs) / sum(alone for alone, _ in pairs)
+    """What is received in five minutes beside, of what is received alone."""
+    times = [windows for windows, _ in WINDOWS]
+    alone, beside = (sum(map(operator.mul, times, rates)) for rates in zip(*pairs, strict=True))
+    return beside / alone

@@ -63,7 +63,7 @@ def aims(found):
         ),
         (
             "ingest beside roll-ups, of ingest alone",
-            f"{ratio(found.ingest):.2f} [{pairs} a second, in windows of {SECONDS} s; the roll-ups of a minute: "
+            f"{ratio(found.ingest):.2f} [{pairs} a second, in windows of {SECONDS} s, the first two of which stand for 13 of 15; the roll-ups in all: "
             + ", ".join(f"{job} {s:.1f} s" for job, s in found.roll_ups_beside.items())
             + "]",
             f"≥ {AIM_INGEST}",

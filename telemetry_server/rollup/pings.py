@@ -7,7 +7,7 @@ before the slice's end; those received later, of whatever day they are, are in a
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
 from telemetry_server.check.registry import Registry
@@ -16,9 +16,12 @@ from telemetry_server.store import partitions, rollups
 from telemetry_server.store.marks import reach, reached
 from telemetry_server.store.rollups import Kind, Open, Slice
 
-OVERLAP = timedelta(minutes=5)
-"""A ping is committed at the latest so long after it was received."""
+USUAL, LATEST = timedelta(seconds=10), timedelta(minutes=5)
+"""How long after it was received a ping is committed: usually at once, and at the latest."""
+SWEEP = timedelta(minutes=15)
+"""How often those are looked for that were committed later than usual."""
 SLICE_PINGS = 100_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Run: TypeAlias = Callable[[Any, datetime], Awaitable[str]]
 
@@ -65,8 +68,18 @@ async def _first_mark(connection: Any) -> datetime | None:
 
 
 def _before(mark: datetime, now: datetime) -> datetime:
-    """From when on to take pings. The mark is in the future where the clock was ahead when it was set."""
-    return min(mark, now) - OVERLAP
+    """From when on to take pings. The mark is in the future where the clock was ahead when it was set.
+
+    The first run of each quarter of an hour looks again at all that came in those that were not over when the
+    last one ran.
+    """
+    swept = _quarter(min(mark, now))
+    return mark - USUAL if swept == _quarter(now) and mark <= now else swept - LATEST
+
+
+def _quarter(moment: datetime) -> datetime:
+    """When the quarter of an hour began."""
+    return moment - (moment - _EPOCH) % SWEEP
 
 
 async def _roll_up(connection: Any, part: Slice, days: Open, now: datetime, mark: datetime) -> _RolledUp:

@@ -20,6 +20,8 @@ from telemetry_server.store.reading import reading
 
 SQL = load("overview")
 
+MOST_SUSPECT = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Counted:
@@ -93,8 +95,8 @@ async def counted(pool: Pool, product: str | None, since: date) -> Counted:
 
 
 async def suspect_pings(pool: Pool, product: str | None, since: datetime) -> int:
-    """Pings whose clock was far off."""
-    [row] = await _fetch(pool, "suspect_pings", product, since)
+    """Pings whose clock was far off; MOST_SUSPECT + 1: more than are counted."""
+    [row] = await _fetch(pool, "suspect_pings", product, since, MOST_SUSPECT + 1)
     count: int = row["count"]
     return count
 
@@ -130,8 +132,11 @@ async def newest_quarantined(pool: Pool, product: str | None, limit: int) -> lis
 
 
 async def suspect_installations(pool: Pool, product: str | None, since: datetime, limit: int) -> list[Row]:
-    """installation_id, product, pings, received_at, sequence; earliest, latest (what its clock said)."""
-    return await _fetch(pool, "suspect_installations", product, since, limit)
+    """installation_id, product, pings, received_at, sequence; earliest, latest (what its clock said).
+
+    Of the newest MOST_SUSPECT of such pings: there may be very many, far apart on the disk.
+    """
+    return await _fetch(pool, "suspect_installations", product, since, limit, MOST_SUSPECT)
 
 
 async def _fetch(pool: Pool, name: str, *arguments: Any) -> list[Row]:

@@ -68,7 +68,7 @@ async def test_sums_of_roll_ups_are_counts_of_rows(story, data, sent, slice_ping
         now = max(now, received_at)
         await story.send(copies[copy], now, *told, product=copy % 2, place=place)
     await story.roll_up(now + 6 * MINUTE, slice_pings)
-    await story.roll_up(now + 12 * MINUTE, slice_pings)
+    await story.roll_up(now + 21 * MINUTE, slice_pings)
     await story.agrees()
 
 
@@ -132,7 +132,7 @@ async def test_a_run_that_fails_half_way_goes_on_where_it_was(story, monkeypatch
         await roll_up_pings(REGISTRY, 4)(story.connection, now)
     assert await story.connection.fetchval("SELECT reached_at FROM rollup_marks") == calls[1].until
     await story.roll_up(now, 4)
-    assert calls[3].since == calls[1].until - 5 * MINUTE
+    assert calls[3].since == NOON + 2 * DAY - 5 * MINUTE
     await story.agrees()
 
 
@@ -192,11 +192,24 @@ async def test_without_pings_there_is_nothing_to_do(story):
     await story.agrees()
 
 
-async def test_a_ping_committed_late_is_seen_within_the_overlap(story):
+async def test_a_ping_committed_a_little_late_is_seen_by_the_next_run(story):
     await story.send(UUID(int=1), NOON, Told(1, NOON))
     await story.roll_up(NOON + MINUTE)
-    await story.send(UUID(int=2), NOON - 3 * MINUTE, Told(1, NOON - 4 * MINUTE))
+    await story.send(UUID(int=2), NOON + MINUTE - timedelta(seconds=9), Told(1, NOON))
     await story.roll_up(NOON + 2 * MINUTE)
+    await story.agrees()
+
+
+@pytest.mark.parametrize("minute", [-5, -1, 0, 7, 9])
+async def test_a_ping_committed_at_the_latest_is_seen_in_the_next_quarter_of_an_hour(story, minute):
+    """It was received at that minute of a quarter, and is committed five minutes later."""
+    received_at = NOON + minute * MINUTE
+    for ran in range(-5, minute + 5):
+        await roll_up_pings(REGISTRY)(story.connection, NOON + ran * MINUTE)
+    await story.send(UUID(int=1), received_at, Told(1, NOON))
+    for ran in range(minute + 5, 16):
+        await roll_up_pings(REGISTRY)(story.connection, NOON + ran * MINUTE)
+    await roll_up_days(REGISTRY)(story.connection, NOON + 16 * MINUTE)
     await story.agrees()
 
 
@@ -259,7 +272,7 @@ async def test_numbers_do_not_shrink_while_a_run_catches_up(story):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollups, "roll_up_pings", watched)
-        await story.roll_up(NOON + 6 * MINUTE, 1)
+        await story.roll_up(NOON + 16 * MINUTE, 1)
     assert set(seen) == {4}
     assert len(seen) > 3
 

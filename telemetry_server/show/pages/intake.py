@@ -35,6 +35,7 @@ async def intake(request: web.Request) -> web.Response:
         outcomes=await unless_slow(_outcomes(pool, product, over, now)),
         forks=await unless_slow(store.newest_forks(pool, product, since, _ROWS)),
         quarantined=await unless_slow(store.newest_quarantined(pool, product, _ROWS)),
+        most_suspect=store.MOST_SUSPECT,
         suspect=await unless_slow(store.suspect_installations(pool, product, since, _ROWS)),
     )
 

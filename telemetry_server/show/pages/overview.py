@@ -45,11 +45,12 @@ _BARS = 7
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Something that needs a look: how much of it, what it is, and where its rows are."""
+    """Something that needs a look: how much of it, or more than that, what it is, and where its rows are."""
 
     count: int
     what: str
     path: str
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,15 +202,17 @@ async def _collect_looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look]
             asked.rows(attention="missing"),
         ),
         _look(totals.get("with_lost", 0), "installation", "with lost pings", asked.rows(attention="lost")),
-        _look(suspect, "ping", "with a clock far off", f"{intake}#clocks"),
+        _look(suspect, "ping", "with a clock far off", f"{intake}#clocks", most=store.MOST_SUSPECT),
         _look(today["rejected"], "ping", "rejected today", f"{intake}#outcomes"),
         _look(today["unknown_field"], "field", "unknown and ignored today", f"{intake}#outcomes"),
     )
     return [look for look in looks if look.count]
 
 
-def _look(count: int, noun: str, what: str, path: str) -> Look:
-    return Look(count, f"{noun if count == 1 else noun + 's'} {what}", path)
+def _look(count: int, noun: str, what: str, path: str, most: int | None = None) -> Look:
+    """`most`: further than that is not counted."""
+    more = most is not None and count > most
+    return Look(count - 1 if more else count, f"{noun if count == 1 else noun + 's'} {what}", path, more)
 
 
 async def _outcomes_today(asked: _Asked) -> dict[str, int]:

@@ -145,6 +145,7 @@ CREATE TABLE licenses (
 );
 CREATE INDEX licenses_of_customer ON licenses (customer_id);
 CREATE INDEX licenses_of_product ON licenses (product_id, license_id);
+CREATE INDEX licenses_by_status ON licenses (status, license_id);
 CREATE INDEX licenses_by_order ON licenses (order_reference);
 CREATE INDEX licenses_by_expiry ON licenses (expires_at, license_id);
 CREATE INDEX licenses_stale ON licenses (updated_at, license_id) WHERE stale;

@@ -9,12 +9,14 @@ FROM products AS p
 ORDER BY p.slug;
 
 -- name: product_names
--- Likewise, but only whether it has any: for the head of a page.
+-- Likewise, but only whether it has any: for the head of a page. In the order of an index, that is found at once
+-- where there is none, too.
 SELECT p.slug, p.name, p.simulated,
        ARRAY(SELECT k.product_key FROM product_keys AS k
              WHERE k.product_id = p.product_id AND k.revoked_at IS NULL
              ORDER BY k.created_at DESC) AS product_keys,
-       EXISTS (SELECT FROM installations AS i WHERE i.product_id = p.product_id) AS in_use
+       (SELECT i.installation_id FROM installations AS i WHERE i.product_id = p.product_id
+        ORDER BY i.product_id, i.installation_id LIMIT 1) IS NOT NULL AS in_use
 FROM products AS p
 ORDER BY p.slug;
 

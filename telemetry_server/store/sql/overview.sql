@@ -50,12 +50,17 @@ GROUP BY r.day
 ORDER BY r.day;
 
 -- name: suspect_pings
--- How many pings received since $2 had a clock far off.
+-- How many pings received since $2 had a clock far off, counted up to $3.
 SELECT count(*)
-FROM pings AS g
-JOIN installations AS i USING (installation_id)
-JOIN products AS p USING (product_id)
-WHERE g.time_suspect AND g.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1);
+FROM (
+    SELECT
+    FROM pings AS g
+    JOIN installations AS i USING (installation_id)
+    JOIN products AS p USING (product_id)
+    WHERE g.time_suspect AND g.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
+    ORDER BY g.received_at DESC
+    LIMIT $3
+) AS newest;
 
 -- name: top_features
 -- What was used most since the day $2.
@@ -121,13 +126,18 @@ ORDER BY q.received_at DESC, q.installation_id, q.sequence, q.ping_id
 LIMIT $2;
 
 -- name: suspect_installations
--- Installations that sent pings since $2 with a clock far off: how many, and the newest of them.
-SELECT g.installation_id, p.slug AS product, count(*) AS pings, max(g.received_at) AS received_at,
+-- Installations that sent the newest $4 pings since $2 with a clock far off: how many of them, and the newest.
+SELECT g.installation_id, g.product, count(*) AS pings, max(g.received_at) AS received_at,
        max(g.sequence) AS sequence, min(g.occurred_at) AS earliest, max(g.occurred_at) AS latest
-FROM pings AS g
-JOIN installations AS i USING (installation_id)
-JOIN products AS p USING (product_id)
-WHERE g.time_suspect AND g.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
-GROUP BY g.installation_id, p.slug
-ORDER BY 4 DESC, g.installation_id
+FROM (
+    SELECT g.installation_id, p.slug AS product, g.received_at, g.sequence, g.occurred_at
+    FROM pings AS g
+    JOIN installations AS i USING (installation_id)
+    JOIN products AS p USING (product_id)
+    WHERE g.time_suspect AND g.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
+    ORDER BY g.received_at DESC
+    LIMIT $4
+) AS g
+GROUP BY 1, 2
+ORDER BY 4 DESC, 1
 LIMIT $3;

@@ -76,18 +76,37 @@ WITH touched AS MATERIALIZED (
            *, count(*) OVER (PARTITION BY installation_id, day) AS pings
     FROM told
     ORDER BY installation_id, day, sequence DESC
+), few AS (
+    SELECT t.installation_id, t.day, array_agg(t.features) AS counters
+    FROM told AS t
+    JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day AND l.pings BETWEEN 2 AND 100
+    WHERE t.features IS NOT NULL
+    GROUP BY t.installation_id, t.day
 ), used AS MATERIALIZED (
     SELECT t.installation_id, t.day, f.key AS feature, sum(f.value::numeric) AS uses
     FROM told AS t
-    JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day AND l.pings > 1
+    JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day AND l.pings > 100
     CROSS JOIN LATERAL jsonb_each(t.features) AS f
     GROUP BY t.installation_id, t.day, f.key
 ), crowded AS (
     SELECT installation_id, day, true AS crowded FROM used GROUP BY installation_id, day HAVING count(*) > 1000
 ), summed AS (
+    SELECT f.installation_id, f.day, s.features
+    FROM few AS f
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN count(*) > 1000 THEN jsonb_build_object('other', sum(u.uses))
+                    ELSE jsonb_object_agg(u.feature, u.uses) END AS features
+        FROM (
+            SELECT e.key AS feature, sum(e.value::numeric) AS uses
+            FROM unnest(f.counters) AS c
+            CROSS JOIN LATERAL jsonb_each(c) AS e
+            GROUP BY e.key
+        ) AS u
+    ) AS s
+    UNION ALL
     SELECT u.installation_id, u.day,
            CASE WHEN bool_or(c.crowded) THEN jsonb_build_object('other', sum(u.uses))
-                ELSE jsonb_object_agg(u.feature, u.uses) FILTER (WHERE c.crowded IS NULL) END AS features
+                ELSE jsonb_object_agg(u.feature, u.uses) FILTER (WHERE c.crowded IS NULL) END
     FROM used AS u
     LEFT JOIN crowded AS c USING (installation_id, day)
     GROUP BY u.installation_id, u.day
