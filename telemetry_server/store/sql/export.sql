@@ -1,8 +1,10 @@
 -- name: begin
 -- First on the connection of an export: rows are made ready by all the processes that PostgreSQL has for a
--- question. It takes as long as whoever takes the rows does, and ends soon after they left.
+-- question, with as much memory as the server of this size may have for one. It takes as long as whoever takes the
+-- rows does, and ends soon after they left.
 SELECT set_config('default_transaction_read_only', 'on', false), set_config('parallel_setup_cost', '0', false),
-       set_config('parallel_tuple_cost', '0', false), set_config('work_mem', '128MB', false),
+       set_config('parallel_tuple_cost', '0', false),
+       set_config('work_mem', least(pg_size_bytes(current_setting('shared_buffers')) / 4096, 262144)::text, false),
        set_config('statement_timeout', '1h', false), set_config('client_connection_check_interval', '2s', false),
        set_config('TimeZone', 'UTC', false),
        set_config('DateStyle', 'ISO', false);
