@@ -1,9 +1,10 @@
 """Ingest while the roll-ups do what they do in a running server, against ingest while nothing else runs.
 
 Windows of ingest alone and beside take turns. Beside, "roll up pings" counts what came in the window before. Of
-five minutes' fifteen windows, one has to count a large day as well, and one a large fleet, and the cohorts, though
-those are counted but once an hour: each window is measured for as many as it stands for. So many copies send that each has a few pings in
-the day, as real ones do: a day of a copy is counted from all of its pings, whenever one comes.
+five minutes' fifteen windows, one has to count a large day as well; one the fleet, and the cohorts, though those are
+counted but once an hour; and of three times fifteen one looks for pings that were committed late. So many copies
+send that each has a few pings in the day, as real ones do: a day of a copy is counted from all of its pings,
+whenever one comes.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import operator
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 from bench.__main__ import query, send, settle
 from bench.fleet import Fleet
@@ -25,33 +27,45 @@ MEMBERS = 400_000
 SECONDS = 20
 ENOUGH = 1.5
 CONNECTIONS = 64
-WINDOWS = (
-    (6.5, ("roll up pings",)),
-    (6.5, ("roll up pings",)),
-    (1, ("roll up pings", "roll up days")),
-    (1, ("roll up pings", "roll up cohorts", "count the fleet")),
+
+
+@dataclass(frozen=True)
+class Window:
+    """The `jobs` that run in a window which is `times` of those in five minutes, and what is done before."""
+
+    times: float
+    jobs: tuple[str, ...]
+    before: str = "SELECT"
+
+
+LOOK_FOR_LATE = (
+    "UPDATE rollup_marks SET reached_at = reached_at - interval '15 minutes' WHERE name = 'roll up pings'"
 )
-"""Of how many windows in five minutes each is measured, and the jobs that run in it."""
+WINDOWS = (
+    Window(38 / 3, ("roll up pings",)),
+    Window(1, ("roll up pings", "roll up days")),
+    Window(1, ("roll up pings", "roll up cohorts", "count the fleet")),
+    Window(1 / 3, ("roll up pings",), LOOK_FOR_LATE),
+)
 
 
 def ingest_beside_roll_ups(data, dsn):
-    """Pairs of rates, alone and beside: [(alone, beside)], and the seconds each job took beside, in all."""
-    port, pairs, seconds = free_port(), [], {}
+    """Of each window: pings received in a second, alone and beside, and the seconds its jobs took."""
+    port, pairs = free_port(), []
     with telemetry_server(data, port, 1):
         [product] = query(data, "SELECT slug, product_id FROM products WHERE NOT simulated")
         fleet = Fleet(product["slug"], product["product_id"], data, MEMBERS)
         enrolled = send(port, CONNECTIONS, MEMBERS // 5_000, fleet.singles(MEMBERS), data)
         count = int(enrolled.rate * ENOUGH * SECONDS)
         RollUps(data, dsn, ROLL_UPS).run()
-        for _, jobs in WINDOWS:
+        for window in WINDOWS:
             alone = _rate(port, fleet, data, count)
-            with RollUps(data, dsn, jobs) as beside:
+            query(data, window.before)
+            with RollUps(data, dsn, window.jobs) as beside:
                 rate = _rate(port, fleet, data, count, beside.start)
-            pairs.append((alone, rate))
-            for job, took in beside.seconds.items():
-                seconds[job] = seconds.get(job, 0) + took
+            pairs.append((alone, rate, sum(beside.seconds.values())))
             RollUps(data, dsn, ROLL_UPS).run()
-    return pairs, seconds
+    return pairs
 
 
 def _rate(port, fleet, data, count, begin=lambda: None):
@@ -100,7 +114,7 @@ class RollUps:
 
 
 def ratio(pairs):
-    """What is received in five minutes beside, of what is received alone."""
-    times = [windows for windows, _ in WINDOWS]
-    alone, beside = (sum(map(operator.mul, times, rates)) for rates in zip(*pairs, strict=True))
+    """What is received in five minutes beside, of what is received alone. Jobs that took longer take more windows."""
+    times = [window.times * max(1, took / SECONDS) for window, (*_, took) in zip(WINDOWS, pairs, strict=True)]
+    alone, beside, _ = (sum(map(operator.mul, times, column)) for column in zip(*pairs, strict=True))
     return beside / alone

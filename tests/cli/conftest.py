@@ -31,7 +31,7 @@ class CommandLine:
     def start(self, *arguments, **options):
         return subprocess.Popen([*COMMAND, *map(str, arguments)], env=self.environment, text=True, **options)
 
-    def __call__(self, *arguments, exit_code=0, cwd=None, **environment):
+    def __call__(self, *arguments, exit_code=0, cwd=None, timeout=90, **environment):
         """What the command wrote to stdout and stderr, once it ended as expected."""
         done = subprocess.run(
             [*COMMAND, *map(str, arguments)],
@@ -39,7 +39,7 @@ class CommandLine:
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=timeout,
             check=False,
         )
         assert done.returncode == exit_code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -204,6 +204,19 @@ async def test_an_import_that_was_killed_is_finished_by_another(registry, file, 
         await connection.close()
 
 
+async def test_a_broken_row_in_a_million_costs_itself_alone(registry, tmp_path, database):
+    path, broken = tmp_path / "million.csv", 654_321
+    with path.open("w") as rows:
+        rows.write("key,seats\n")
+        rows.writelines(f"K-{n:07},{'many' if n == broken else 1}\n" for n in range(1_000_000))
+    summary = import_(registry, path, exit_code=1, timeout=900)
+    assert counts(summary) == {"new": 999_999, "wrong": 1}
+    assert [(each["line"], each["column"]) for each in summary["problems"]] == [(broken + 2, "seats")]
+    connection = await asyncpg.connect(database)
+    assert await connection.fetchval("SELECT count(*) FROM licenses WHERE seats = 1") == 999_999
+    await connection.close()
+
+
 # ── export ──────────────────────────────────────────────────────────────────────────────────
 
 AWKWARD = [

@@ -73,7 +73,6 @@ ORDER BY 1, named.value IS NULL, 3 DESC, 2;
 WITH days AS MATERIALIZED (
     SELECT r.day, r.feature, sum(r.uses) AS uses, sum(r.installations) AS installations
     FROM feature_days AS r
-    JOIN products AS p ON p.product_id = r.product_id
     WHERE r.day BETWEEN $2 AND $3 AND TRUE /*:filter*/
     GROUP BY 1, 2
 ), placed AS (
@@ -93,7 +92,6 @@ ORDER BY 1, 3 DESC, 2;
 SELECT r.cohort, r.week, sum(r.active)::bigint AS active, sum(r.lost)::bigint AS lost,
        sum(r.returned)::bigint AS returned
 FROM cohort_weeks AS r
-JOIN products AS p ON p.product_id = r.product_id
 WHERE r.cohort BETWEEN date_trunc('week', $1::timestamp)::date AND $2 AND TRUE /*:filter*/
 GROUP BY 1, 2
 ORDER BY 1, 2;
