@@ -5,7 +5,7 @@ before a quotation mark and before a backslash.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from typing import ClassVar
@@ -17,7 +17,7 @@ from telemetry_server.errors import BadRequest
 
 LONGEST_FILTER = 2_000
 MOST_TERMS = 50
-LONGEST_AGE = timedelta(days=36_500)
+LONGEST_SPAN = timedelta(days=36_500)
 
 
 class BadFilter(BadRequest):
@@ -33,6 +33,15 @@ _OPERATOR = re.compile(r"!=|<=|>=|=|<|>")
 _VALUE = re.compile(r'"((?:[^"\\]|\\["\\])*)"|([^\s,"=!<>][^\s,"]*)')
 _SHOWN = 30
 _IN_NO_VALUE = re.compile("[\0\ud800-\udfff]")
+
+
+def read_filter(text: str, fields: Fields, values: Mapping[str, object]) -> Filter:
+    """The filter that `text` is, and a term for each value of a field that is not None. Raises BadFilter."""
+    wanted = parse_filter(text, fields)
+    for name, value in values.items():
+        if value is not None:
+            wanted += parse_value(fields[name], str(value))
+    return wanted
 
 
 def parse_filter(text: str, fields: Fields = INSTALLATIONS) -> Filter:
@@ -60,7 +69,7 @@ def parse_value(field: Field, text: str) -> Filter:
     try:
         return Filter((Term(field, Operator.EQUAL, _values(field, Operator.EQUAL, [text])),))
     except ValueError as error:
-        raise BadFilter(f"{_shown(text)}: {error}.") from None
+        raise BadFilter(f"{field.name}={_shown(text)}: {error}.") from None
 
 
 def _read_term(text: str, start: int, fields: Fields) -> tuple[Term, int]:
@@ -138,7 +147,7 @@ def _any_of(values: Iterable[str]) -> str:
 # ── values: each reader raises ValueError saying what is wrong and what is possible ─────────
 
 _VERSION = re.compile(r"[vV]?([0-9]{1,15}(?:\.[0-9]{1,15}){0,7})")
-_AGE = re.compile(r"([0-9]{1,6})(min|h|d|w)")
+_SPAN = re.compile(r"([0-9]{1,6})(min|h|d|w)")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[+-][0-9:]+)?")
 _NETWORK = re.compile(r"(?:AS)?([0-9]{1,10})", re.IGNORECASE)
@@ -223,8 +232,14 @@ def _number(field: Field, _: Operator, text: str) -> int:
 
 
 def _time(field: Field, operator: Operator, text: str) -> Value:
-    if found := _AGE.fullmatch(text):
-        return _age(field, operator, int(found[1]) * _UNITS[found[2]])
+    if (
+        text.lower() == NONE
+        and field.kind is Kind.TIME_AHEAD
+        and operator in {Operator.EQUAL, Operator.UNEQUAL}
+    ):
+        return NONE
+    if found := _SPAN.fullmatch(text):
+        return _span(field, operator, int(found[1]) * _UNITS[found[2]])
     try:
         value = date.fromisoformat(text) if _DATE.fullmatch(text) else _moment(text)
     except (ValueError, OverflowError):
@@ -232,18 +247,18 @@ def _time(field: Field, operator: Operator, text: str) -> Value:
     if value is None or value.year not in _YEARS:
         raise ValueError(
             f"{field.name} is compared with a span, like 30d, 12h or 90min, a date, like 2026-11-22, "
-            "or a time, like 2026-11-22T10:00:00Z"
+            f"or a time, like 2026-11-22T10:00:00Z, of the years {_YEARS[0]} to {_YEARS[-1]}"
         )
     return value
 
 
-def _age(field: Field, operator: Operator, age: timedelta) -> timedelta:
+def _span(field: Field, operator: Operator, span: timedelta) -> timedelta:
     if operator in {Operator.EQUAL, Operator.UNEQUAL}:
         off = "ago" if field.kind is Kind.TIME else "ahead"
         raise ValueError(f"a span is compared with < or >: {field.name}<30d is less than 30 days {off}")
-    if age > LONGEST_AGE:
-        raise ValueError(f"a span may be {LONGEST_AGE.days} days")
-    return age
+    if span > LONGEST_SPAN:
+        raise ValueError(f"a span may be {LONGEST_SPAN.days} days")
+    return span
 
 
 def _moment(text: str) -> datetime | None:

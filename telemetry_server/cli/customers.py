@@ -8,6 +8,7 @@ from uuid import UUID
 import click
 
 from telemetry_server.check.filter_fields import CUSTOMERS
+from telemetry_server.check.filter_parser import read_filter
 from telemetry_server.check.licenses import OF_THE_CUSTOMER, customer_patch
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
@@ -15,7 +16,6 @@ from telemetry_server.cli.registry import (
     Command,
     author,
     by_whom,
-    filter_of,
     given,
     listed,
     print_fields,
@@ -135,7 +135,7 @@ def list_all(
     as_json: bool,
 ) -> None:
     """List customers, in the order they came."""
-    asked = filter_of(wanted, CUSTOMERS, email=email)
+    asked = read_filter(wanted, CUSTOMERS, {"email": email})
     found = ask(
         invocation.settings(),
         lambda connection: list_customers(

@@ -10,13 +10,12 @@ from typing import IO, Any
 
 import click
 
-from telemetry_server.check.filter_parser import parse_filter
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import progress, say
 from telemetry_server.cli.session import connection
 from telemetry_server.settings import Settings
 from telemetry_server.store.embedded.dumps import whole
-from telemetry_server.store.export import ALL, Form, Wanted, What, expected, fields_of
+from telemetry_server.store.export import ALL, Form, Wanted, What, expected, filter_for
 from telemetry_server.store.export import export as export_to
 
 
@@ -39,7 +38,7 @@ class Moment(click.ParamType[datetime]):
     "--filter", "asked", metavar="FILTER", default="", help="E.g. 'verdict=unknown_key country=DE'."
 )
 @click.option("--product", metavar="SLUG", help="Of this product only.")
-@click.option("--since", type=Moment(), metavar="TIME", help="Received since then only, e.g. 2026-11-22.")
+@click.option("--since", type=Moment(), metavar="TIME", help="Received, or of licenses changed, since then.")
 @click.option("--columns", metavar="NAMES", default="", help=f"These only, by comma; {ALL}: with documents.")
 @click.option(
     "--format",
@@ -60,7 +59,7 @@ def export(invocation: Invocation, /, what: str, form: str, output: Path | None,
     wanted = Wanted(
         What(what),
         Form(form),
-        parse_filter(asked["asked"], fields_of(What(what))),
+        filter_for(What(what), asked["asked"]),
         asked["product"],
         asked["since"],
         tuple(name.strip() for name in asked["columns"].split(",") if name.strip()),

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from telemetry_server.check.cells import text
 from telemetry_server.check.filter_fields import LICENSES
-from telemetry_server.check.filter_parser import parse_filter
+from telemetry_server.check.filter_parser import read_filter
 from telemetry_server.check.licenses import LONGEST_KEY, PARSERS, license_patch
 from telemetry_server.cli.export import export_as
 from telemetry_server.cli.invocation import Group, Invocation
@@ -22,7 +22,6 @@ from telemetry_server.cli.registry import (
     author,
     by_whom,
     differences,
-    filter_of,
     from_stdin,
     given,
     listed,
@@ -195,7 +194,7 @@ def list_all(
     **terms: object,
 ) -> None:
     """List licenses, in the order they came."""
-    asked = filter_of(wanted, LICENSES, **terms)
+    asked = read_filter(wanted, LICENSES, terms)
     found = ask(
         invocation.settings(),
         lambda connection: list_licenses(
@@ -232,8 +231,8 @@ def export_all(
     says which license a row is about. A FILE is written whole or not at all, readable by you alone: it
     holds personal data. In CSV, text that a spreadsheet would run as a formula has a ' in front.
     """
-    asked = parse_filter(wanted, LICENSES)
-    export_as(invocation, Wanted(What.LICENSES, Form(form), asked, product), output)
+    asked = read_filter(wanted, LICENSES, {"product": product})
+    export_as(invocation, Wanted(What.LICENSES, Form(form), asked), output)
 
 
 @license.command("history")

@@ -9,9 +9,6 @@ from typing import Any, TypeVar
 
 import click
 
-from telemetry_server.check.filter_fields import Fields
-from telemetry_server.check.filter_parser import parse_filter, parse_value
-from telemetry_server.check.filters import Filter
 from telemetry_server.cli.output import print_json, print_table
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author
@@ -59,15 +56,6 @@ def listed(command: Command) -> Command:
     ):
         command = option(command)
     return command
-
-
-def filter_of(text: str, fields: Fields, **terms: object) -> Filter:
-    """The filter that `text` is, and a term for each field that an option asks for. Raises BadFilter."""
-    wanted = parse_filter(text, fields)
-    for name, value in terms.items():
-        if value is not None:
-            wanted += parse_value(fields[name], str(value))
-    return wanted
 
 
 def author(actor: str | None, reason: str | None) -> Author:

@@ -76,7 +76,7 @@ async def bring_up(connection: Any, say: Say = lambda _: None) -> list[Migration
 
 
 async def _demand_this_version(connection: Any, settings: Settings) -> None:
-    pending = await still_pending(connection)
+    pending = await still_pending(connection, say)
     if not pending:
         return
     if settings.database_url or len(pending) < len(released_migrations()):

@@ -10,8 +10,8 @@ from typing import Any
 
 from telemetry_server.check import filter_fields
 from telemetry_server.check.filter_fields import Fields
-from telemetry_server.check.filter_parser import LONGEST_FILTER, parse_filter, parse_value
-from telemetry_server.check.filters import Field, Filter, term
+from telemetry_server.check.filter_parser import LONGEST_FILTER, read_filter
+from telemetry_server.check.filters import Field, Filter, Kind, term
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.routing import Parameter
 from telemetry_server.show.query import IDENTIFIER, one_of, text
@@ -34,7 +34,7 @@ class Asking:
             text() | {"maxLength": LONGEST_FILTER},
         )
         return language, *(
-            Parameter(name, self.fields[field].text, _schema(name, self.fields[field]))
+            Parameter(name, self.fields[field].text, _schema(self.fields[field]))
             for name, field in self.terms.items()
         )
 
@@ -43,15 +43,12 @@ class Asking:
 
         Raises BadFilter.
         """
-        wanted = parse_filter(asked.get("filter", ""), self.fields)
-        for name, field in self.terms.items():
-            if name in asked:
-                wanted += parse_value(self.fields[field], str(asked[name]))
-        return wanted
+        values = {field: asked.get(name) for name, field in self.terms.items()}
+        return read_filter(asked.get("filter", ""), self.fields, values)
 
 
-def _schema(name: str, field: Field) -> dict[str, Any]:
-    if name.endswith("_id"):
+def _schema(field: Field) -> dict[str, Any]:
+    if field.kind is Kind.IDENTITY:
         return IDENTIFIER
     return one_of(*field.values) if field.values else text()
 
@@ -105,7 +102,7 @@ FILTERS = (
 
 
 def filter_from(asked: Mapping[str, Any], now: datetime) -> Filter:
-    """The filter of installations in `asked`, likewise."""
+    """The filter of installations in `asked`, as read by `read_query`. Raises BadFilter."""
     wanted = _INSTALLATIONS.filter(asked)
     if "seen" in asked:
         wanted += term(_FIELDS["last_seen"], ">=", RANGES[asked["seen"]].since(now))

@@ -9,7 +9,7 @@ from aiohttp import web
 from telemetry_server.errors import BadRequest
 from telemetry_server.routing import Parameter
 from telemetry_server.show.answers import json_answer, path_with
-from telemetry_server.show.query import IDENTIFIER, integer, text
+from telemetry_server.show.query import IDENTIFIER, in_utc, integer, text
 
 Found = TypeVar("Found")
 
@@ -33,8 +33,8 @@ def page(
     return json_answer({"items": [item(one) for one in found[:limit]], "next": following})
 
 
-def number(text: str) -> int:
-    """A bigint."""
+def bigint(text: str) -> int:
+    """Raises ValueError."""
     if (found := int(text)).bit_length() >= 64:  # noqa: PLR2004
         raise ValueError(text)
     return found
@@ -49,7 +49,7 @@ def read_moment_key(cursor: str, *readers: Callable[[str], Any]) -> tuple[Any, .
     """What `moment_key` made this of; a reader raises ValueError. Raises BadRequest."""
     parts = cursor.split("~", len(readers))
     try:
-        moment = datetime.fromisoformat(parts[0]).astimezone(UTC)
+        moment = in_utc(datetime.fromisoformat(parts[0]))
         return moment, *(read(part) for read, part in zip(readers, parts[1:], strict=True))
     except (ValueError, OverflowError):
         raise BadRequest("after must be taken from the next of the page before.") from None

@@ -77,12 +77,12 @@ def _as_uuid(name: str, value: str, _: Mapping[str, Any]) -> UUID:
 def _as_moment(name: str, value: str, _: Mapping[str, Any]) -> datetime:
     """RFC 3339. In a query string `+` is a space, so one before the offset is read as `+`."""
     try:
-        return _in_utc(datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", value)))
+        return in_utc(datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", value)))
     except (ValueError, OverflowError):
         raise BadRequest(f"{name} must be a time with an offset, like 2026-11-22T10:00:00Z.") from None
 
 
-def _in_utc(moment: datetime) -> datetime:
+def in_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("no offset")
     return moment.astimezone(UTC)

@@ -317,7 +317,8 @@ _PRODUCT = _object(
     installations=_COUNT,
 )
 _COUNTED_UNTIL = _nullable(_MOMENT) | {
-    "description": "Pings received until then are counted; null: no roll-up ran yet."
+    "description": "Pings received until then are counted, those that were committed late within a quarter "
+    "of an hour; null: no roll-up ran yet."
 }
 _SIMULATED_IN = _many(_TEXT) | {"description": "The slugs of the products counted here that are made up."}
 _IN_A_STEP = "Heard of on that day of the step which had the most: at least so many in the step."

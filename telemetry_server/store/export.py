@@ -9,17 +9,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import asyncpg
 
 from telemetry_server.check import filter_fields
 from telemetry_server.check.filter_fields import Fields
+from telemetry_server.check.filter_parser import parse_filter
 from telemetry_server.check.filters import EVERYTHING, NONE, Filter
 from telemetry_server.errors import BadRequest, TooManyRequests
 from telemetry_server.store import parquet
 from telemetry_server.store.database import connect, translated
-from telemetry_server.store.filtering import LICENSES, NOW, condition, fill
+from telemetry_server.store.filtering import LICENSES, NOW, Columns, condition, fill
 from telemetry_server.store.products import product_by_slug
 from telemetry_server.store.queries import load
 
@@ -60,13 +61,25 @@ _STATEMENTS = {
     What.FEATURE_DAYS: "feature_days",
     What.COHORT_WEEKS: "cohort_weeks",
 }
-_COUNTS = {What.FLEET_DAYS, What.FEATURE_DAYS, What.COHORT_WEEKS}
+
+
+class _Filtered(NamedTuple):
+    """What an export is filtered by: fields, their columns, and the statement that finds the ids."""
+
+    fields: Fields
+    columns: Columns
+    statement: str
+    id: str
+
+
+_BY_LICENSE = _Filtered(filter_fields.LICENSES, LICENSES, "wanted_licenses", "license_id")
+_BY_INSTALLATION = _Filtered(filter_fields.INSTALLATIONS, NOW, "wanted_installations", "installation_id")
+_FILTERED = {
+    What.LICENSES: _BY_LICENSE,
+    **dict.fromkeys((What.INSTALLATIONS, What.PINGS, What.CHANGES, What.INSTALLATION_DAYS), _BY_INSTALLATION),
+}
+"""Counts are of no installation."""
 _EXPECTED = {What.INSTALLATIONS: "expected_installations", What.PINGS: "expected_pings"}
-
-
-def fields_of(what: What) -> Fields:
-    """What an export is filtered by."""
-    return filter_fields.LICENSES if what is What.LICENSES else filter_fields.INSTALLATIONS
 
 
 class Form(StrEnum):
@@ -102,6 +115,11 @@ class Wanted:
     product: str | None = None
     since: datetime | None = None
     columns: tuple[str, ...] = ()
+
+
+def filter_for(what: What, text: str) -> Filter:
+    """The filter of such an export that `text` is. Raises BadFilter, or NothingToFilter."""
+    return parse_filter(text, _filtered(what).fields) if text else EVERYTHING
 
 
 async def export(connection: asyncpg.Connection, wanted: Wanted, sink: Sink, *, now: datetime) -> int:
@@ -174,19 +192,16 @@ async def _rows(connection: asyncpg.Connection, wanted: Wanted, now: datetime) -
     values: tuple[Any, ...] = (wanted.product, wanted.since)
     if not wanted.filter.terms:
         return fill(_within(name), wanted="TRUE"), values
-    if wanted.what in _COUNTS:
-        raise NothingToFilter(
-            f"A filter finds installations, and {wanted.what} has none. Name a product instead."
-        )
-    licenses = wanted.what is What.LICENSES
-    columns, id_, statement = (
-        (LICENSES, "license_id", "wanted_licenses")
-        if licenses
-        else (NOW, "installation_id", "wanted_installations")
-    )
-    asked = await condition(connection, wanted.filter, columns, now=now, first=len(values) + 1)
-    ids = fill(_within(statement), filter=asked.sql)
-    return fill(_within(name), wanted=f"v.{id_} IN ({ids})"), values + asked.values
+    by = _filtered(wanted.what)
+    asked = await condition(connection, wanted.filter, by.columns, now=now, first=len(values) + 1)
+    ids = fill(_within(by.statement), filter=asked.sql)
+    return fill(_within(name), wanted=f"v.{by.id} IN ({ids})"), values + asked.values
+
+
+def _filtered(what: What) -> _Filtered:
+    if what not in _FILTERED:
+        raise NothingToFilter(f"A filter finds installations, and {what} has none. Name a product instead.")
+    return _FILTERED[what]
 
 
 def _within(name: str) -> str:

@@ -264,6 +264,8 @@ class _Compiling:
     def _time(self, column: str, term: Term, value: Value) -> str:
         operator = term.operator
         match value:
+            case str():
+                return f"{column} IS NULL"
             case timedelta() if term.field.kind is Kind.TIME_AHEAD:
                 return f"{column} {operator} {self._bind(self.now + value)}"
             case timedelta():

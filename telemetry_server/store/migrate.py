@@ -18,6 +18,7 @@ from telemetry_server.errors import MigrationError
 from telemetry_server.store.database import OLDEST_MAJOR
 
 _LOCK = 7_265_430_001  # one number for all versions of this software
+_PATIENCE_SECONDS = 3_600
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 
 
@@ -50,7 +51,7 @@ async def migrate(
 ) -> list[Migration]:
     """Brings the database to this version; gives what ran now. Raises MigrationError."""
     await _refuse_old_server(connection)
-    async with _alone(connection):
+    async with _alone(connection, say):
         pending = await pending_migrations(connection, migrations)
         for migration in pending:
             say(f"migration {migration.version:04} {migration.name}")
@@ -58,17 +59,26 @@ async def migrate(
     return pending
 
 
-async def still_pending(connection: asyncpg.Connection) -> list[Migration]:
-    """What no other process is running just now either: it is waited for. Raises as `pending_migrations`."""
+async def still_pending(
+    connection: asyncpg.Connection, say: Callable[[str], None] = lambda _: None
+) -> list[Migration]:
+    """What has not run yet once whoever is migrating has ended. Raises MigrationError."""
     if not await pending_migrations(connection):
         return []
-    async with _alone(connection):
+    async with _alone(connection, say):
         return await pending_migrations(connection)
 
 
 @asynccontextmanager
-async def _alone(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=600)
+async def _alone(connection: asyncpg.Connection, say: Callable[[str], None]) -> AsyncIterator[None]:
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+        say("Another process migrates this database; waiting for it to end.")
+        try:
+            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=_PATIENCE_SECONDS)
+        except TimeoutError:
+            raise MigrationError(
+                "Another process has been migrating this database for an hour. When it has ended, try again."
+            ) from None
     try:
         yield
     finally:
@@ -103,7 +113,7 @@ async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
     async with connection.transaction():
-        await connection.execute(migration.sql, timeout=3600)
+        await connection.execute(migration.sql, timeout=_PATIENCE_SECONDS)
         await connection.execute(
             "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
             *(migration.version, migration.name, migration.checksum),

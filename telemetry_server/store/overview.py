@@ -20,7 +20,7 @@ from telemetry_server.store.reading import reading
 
 SQL = load("overview")
 
-MOST_SUSPECT = 1_000
+MOST_SUSPECT = 5_000
 
 
 @dataclass(frozen=True, slots=True)

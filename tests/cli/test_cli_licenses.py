@@ -269,7 +269,7 @@ def test_an_export_is_filtered_and_may_be_parquet(registry, file, tmp_path):
     listed = registry.json("license", "list", "--filter", "source!=bundle", "--status", "active")["licenses"]
     assert len(listed) == 2
     assert "did you mean source?" in registry.error("license", "list", "--filter", "sourse=x", exit_code=2)
-    assert "no product 'x'" in registry.error("license", "export", "--product", "x")
+    assert "no product x." in registry.error("license", "export", "--product", "x", exit_code=2)
 
 
 def test_an_edited_export_changes_the_licenses_it_names(registry, file, tmp_path):

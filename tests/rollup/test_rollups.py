@@ -409,15 +409,20 @@ async def test_other_counts_whoever_used_several_of_the_rest_once(story, monkeyp
     }
 
 
-async def test_a_copy_that_makes_up_features_all_day_is_one_row_and_its_uses_are_all_there(story):
-    for number in range(1, 6):
-        names = {f"made.up.{number}.{name}": 1 for name in range(250)}
-        await story.send(UUID(int=1), NOON + number * MINUTE, Told(number, NOON, features=names))
-    await story.send(UUID(int=2), NOON, Told(1, NOON, features={"honest": 1}))
-    await story.send(UUID(int=2), NOON, Told(2, NOON, features={"honest": 1}))
+@pytest.mark.parametrize("pings", [5, 100])  # 32 and 640 KiB of counters
+async def test_a_copy_that_makes_up_features_all_day_is_one_row_and_its_uses_are_all_there(story, pings):
+    made_up = [
+        Told(number, NOON, features={f"made.up.{number}.{name}": 1 for name in range(250)})
+        for number in range(1, pings + 1)
+    ]
+    honest = [Told(number, NOON, features={"honest": 1}) for number in range(1, pings + 1)]
+    await story.send(UUID(int=1), NOON, *made_up)
+    await story.send(UUID(int=2), NOON, *honest)
+    await story.send(UUID(int=3), NOON, honest[0])
     await story.roll_up(NOON + HOUR)
     rows = await story.connection.fetch("SELECT features FROM installation_days ORDER BY installation_id")
-    assert [json.loads(row["features"]) for row in rows] == [{"other": 1250}, {"honest": 2}]
+    told = [json.loads(row["features"]) for row in rows]
+    assert told == [{"other": 250 * pings}, {"honest": pings}, {"honest": 1}]
 
 
 # ── which days are counted when ─────────────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from installation import Installation, make_ping
 
+from telemetry_server.store import overview
 from telemetry_server.store.products import add_product
 
 
@@ -217,6 +218,17 @@ async def test_clocks_far_off_are_counted_by_when_they_were_received(person, fle
     )
     told = f"{row['count']} pings with a clock far off"
     assert (told in (await look(person, f"/?range=7d{asked}")).text) == (asked != "&product=panel")
+
+
+async def test_no_more_clocks_far_off_are_counted_than_somebody_looks_at(person, fleet, monkeypatch):
+    await person.site.execute("UPDATE pings SET time_suspect = true")
+    path = "/intake?range=90d"
+    everybody = [row for row in (await look(person, path)).all("tr") if "data-row" in row]
+    monkeypatch.setattr(overview, "MOST_SUSPECT", 2)
+    assert "2+ pings with a clock far off" in (await look(person, "/?range=90d")).text
+    page = await look(person, path)
+    assert "Counted are the newest 2." in page.text
+    assert len([row for row in page.all("tr") if "data-row" in row]) < len(everybody)
 
 
 # ── the list ────────────────────────────────────────────────────────────────────────────────

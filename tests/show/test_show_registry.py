@@ -1,6 +1,7 @@
 """The registry in the API: who may read and change it, and that every change has its history."""
 
 import io
+import json
 from urllib.parse import quote
 
 import pytest
@@ -134,6 +135,7 @@ async def test_licenses_are_listed_page_by_page_and_filtered(admin, product):
         ("/api/v1/licenses?customer_id=x", "customer_id must be a UUID"),
         ("/api/v1/customers?filter=nmae%3DAnn", "did you mean name?"),
         ("/api/v1/features?product=biling", "There is no product biling."),
+        ("/api/v1/export/licenses?product=biling", "There is no product biling."),
         ("/api/v1/cohorts?filter=product%3Dbiling", "There is no product biling."),
     ],
 )  # fmt: skip
@@ -143,12 +145,16 @@ async def test_what_cannot_be_asked_for_is_told(admin, product, path, said):
     assert said in answer.json["detail"]
 
 
-async def test_an_export_of_licenses_is_imported_again_and_is_for_admins_alone(admin, site, product, made):
+async def test_an_export_of_licenses_is_imported_again_and_is_for_admins_alone(
+    admin, site, product, made, capsys
+):
     path = f"/api/v1/export/licenses?format=csv&product={product.slug}&filter=" + quote("source=marketplace")
     exported = await admin.get(path)
     assert (exported.status, exported.text.count("\n")) == (200, 2)
     assert "ada@example.com" in exported.text
     assert "EFGH" not in exported.text
+    [line] = [json.loads(each) for each in capsys.readouterr().err.splitlines() if '"exported"' in each]
+    assert (line["what"], line["filter"], line["rows"]) == ("licenses", "product source", 1)
     again = f"/api/v1/licenses/import?format=csv&product={product.slug}"
     answer = await admin.request("POST", again, data=exported.text.replace(",3,", ",4,"))
     assert (answer.json["changed"], answer.json["wrong"]) == (1, 0), answer.text

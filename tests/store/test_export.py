@@ -213,9 +213,10 @@ async def test_everything_can_be_exported_in_every_form(fleet, products, what, f
         "INSERT INTO licenses (license_id, product_id, key_hash, key_hint, created_at, updated_at) VALUES ($1, $2, sha256('x'), 'x', $3, $3)",
         *(UUID(int=1), product, NOW),
     )
-    [row, *_] = await rows_of(fleet, what, form, product="billing")
-    assert row["product"] == "billing"
-    assert await rows_of(fleet, what, form, product="panel", since=NOW + timedelta(days=8)) == []
+    [row, *others] = await rows_of(fleet, what, form, product="billing")
+    assert {row["product"], *(other["product"] for other in others)} == {"billing"}
+    of_panel = {other["product"] for other in await rows_of(fleet, what, form, product="panel")}
+    assert of_panel == ({"panel"} if what in {What.INSTALLATIONS, What.PINGS} else set())
     assert await rows_of(fleet, what, form, since=NOW + timedelta(days=8)) == []
     if what is What.FEATURE_DAYS:
         assert Decimal(row["uses"]) == Decimal(12345678901234567890)
@@ -268,7 +269,8 @@ async def test_licenses_come_with_lists_as_an_import_takes_them(licenses, form):
         assert row["customer_email"] == "ann@example.com"
         custom = row["custom"] if form is Form.NDJSON else json.loads(unguarded(row["custom"]))
         assert custom == {"note": text}
-        assert row["free_environments"] in ("development staging", ["development", "staging"])
+        environments = ["development", "staging"]
+        assert row["free_environments"] == (environments if form is Form.NDJSON else " ".join(environments))
 
 
 async def test_licenses_have_filters_of_their_own(licenses):

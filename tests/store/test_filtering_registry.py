@@ -127,8 +127,8 @@ def holds(term, row):
 
 
 def equals(field, mine, value):
-    if mine is None:
-        return value == "none" and field.kind is Kind.IDENTITY
+    if mine is None or value == "none":
+        return mine is None and value == "none" and field.kind in {Kind.IDENTITY, Kind.TIME_AHEAD}
     match field.kind:
         case Kind.PREFIX:
             return mine.hex.startswith(value.replace("-", ""))

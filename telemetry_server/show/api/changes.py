@@ -7,7 +7,7 @@ from aiohttp import web
 from telemetry_server import keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.paging import AFTER, LIMIT, moment_key, number, page, read_moment_key
+from telemetry_server.show.paging import AFTER, LIMIT, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query, text
 from telemetry_server.store import fleet
 
@@ -31,7 +31,7 @@ async def list_changes(request: web.Request) -> web.Response:
         field=asked.get("field"),
         since=asked.get("since"),
         until=asked.get("until"),
-        below=read_moment_key(asked["after"], UUID, number, str) if "after" in asked else fleet.NEWEST_CHANGE,
+        below=read_moment_key(asked["after"], UUID, bigint, str) if "after" in asked else fleet.NEWEST_CHANGE,
         limit=limit + 1,
     )
     return page(request, rows, limit, dict, _key)

@@ -124,7 +124,7 @@ async def _download(
         if rows is None:
             file.break_off()
         if rows is not None or file.has_begun:
-            _note(request, wanted.what, asked, rows)
+            _note(request, wanted, asked, rows)
     return await file.end()
 
 
@@ -149,9 +149,15 @@ async def _while_there(request: web.Request) -> AsyncIterator[None]:
             next_look.cancel()
 
 
-def _note(request: web.Request, what: What, asked: Mapping[str, Any], rows: int | None) -> None:
-    """Leaves a trace of personal data that went out; `rows` is None where the file broke off."""
-    log("exported", what=what, **asked, rows=rows, by=request[VIEWER].who)
+def _note(request: web.Request, wanted: Wanted, asked: Mapping[str, Any], rows: int | None) -> None:
+    """Leaves a trace of personal data that went out; `rows` is None where the file broke off.
+
+    Of filters of licenses only the fields: their values may be the end of a key, or somebody's order.
+    """
+    told = dict(asked)
+    if wanted.what is What.LICENSES:
+        told = {"format": wanted.form, "filter": " ".join(sorted(wanted.filter.fields))}
+    log("exported", what=wanted.what, **told, rows=rows, by=request[VIEWER].who)
 
 
 def _what(name: str) -> What:
@@ -170,7 +176,7 @@ def _wanted(what: What, asked: Mapping[str, Any], wanted: Filter) -> Wanted:
         what,
         Form(asked["format"]),
         wanted,
-        asked.get("product"),
+        asked.get("product") if what is not What.LICENSES else None,
         asked.get("since"),
         tuple(name for name in asked.get("columns", "").split(",") if name),
     )

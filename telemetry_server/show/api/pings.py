@@ -8,7 +8,7 @@ from telemetry_server import keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.items import ping_item
-from telemetry_server.show.paging import AFTER, LIMIT, moment_key, number, page, read_moment_key
+from telemetry_server.show.paging import AFTER, LIMIT, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query
 from telemetry_server.store import fleet
 
@@ -30,7 +30,7 @@ async def list_pings(request: web.Request) -> web.Response:
         installation_id=asked.get("installation_id"),
         since=asked.get("since"),
         until=asked.get("until"),
-        below=read_moment_key(asked["after"], UUID, number) if "after" in asked else fleet.NEWEST,
+        below=read_moment_key(asked["after"], UUID, bigint) if "after" in asked else fleet.NEWEST,
         limit=limit + 1,
     )
     return page(request, rows, limit, ping_item, _key)

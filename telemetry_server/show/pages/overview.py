@@ -212,7 +212,7 @@ async def _collect_looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look]
 def _look(count: int, noun: str, what: str, path: str, most: int | None = None) -> Look:
     """`most`: further than that is not counted."""
     more = most is not None and count > most
-    return Look(count - 1 if more else count, f"{noun if count == 1 else noun + 's'} {what}", path, more)
+    return Look(min(count, most or count), f"{noun if count == 1 else noun + 's'} {what}", path, more)
 
 
 async def _outcomes_today(asked: _Asked) -> dict[str, int]:

@@ -621,13 +621,11 @@ SELECT l.license_id,
        l.free_environments,
        l.starts_at,
        l.expires_at,
-       nullif(l.custom, '{}')                   AS custom,
        l.created_at,
        l.updated_at
 FROM licenses AS l
 JOIN products AS p USING (product_id);
-COMMENT ON VIEW v_licenses IS
-    'Every license of the registry; nothing of its customer but the id.';
+COMMENT ON VIEW v_licenses IS 'Every license of the registry; of its customer the id, and no custom fields.';
 COMMENT ON COLUMN v_licenses.key_hint IS 'The last characters of its key.';
 COMMENT ON COLUMN v_licenses.seats IS 'How many installations may run on it; empty: any number.';
 COMMENT ON COLUMN v_licenses.overage IS 'From what excess on more than that counts as over_seats.';

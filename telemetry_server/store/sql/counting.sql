@@ -98,7 +98,8 @@ ORDER BY 1, 2;
 
 -- name: counted_until
 -- Up to when pings are in the counts of days; in those of weeks, which are made more rarely, where $1 says so.
--- Where a day waits to be counted, pings since the run before the one that found it changed are not in it.
+-- Where a day waits to be counted, pings since the run before the one that found it changed are not in it. What was
+-- committed later than usual is in it within a quarter of an hour.
 SELECT least(
     (SELECT reached_at FROM rollup_marks WHERE name = 'roll up pings'),
     (SELECT min(due_since) - interval '1 minute' FROM days_due),

@@ -21,13 +21,15 @@ WHERE TRUE /*:filter*/;
 SELECT l.license_id FROM licenses AS l WHERE TRUE /*:filter*/;
 
 -- name: licenses
--- Every license, of one product or all, changed since a moment or ever, in the columns that an import takes, and
--- those that tell of it. The key is not in it: license_id says which license a row is.
+-- Every license, of one product or all, changed since a moment or ever, or its customer, in the columns that an
+-- import takes, and those that tell of it. The key is not in it: license_id says which license a row is.
 SELECT v.*, c.email AS customer_email, c.name AS customer_name, c.company AS customer_company,
-       c.tax_id AS customer_tax_id, c.technical_contact AS customer_technical_contact
+       c.tax_id AS customer_tax_id, c.technical_contact AS customer_technical_contact,
+       nullif(l.custom, '{}') AS custom
 FROM v_licenses AS v
+JOIN licenses AS l USING (license_id)
 LEFT JOIN customers AS c ON c.customer_id = v.customer_id
-WHERE ($1::text IS NULL OR v.product = $1) AND ($2::timestamptz IS NULL OR v.updated_at >= $2)
+WHERE ($1::text IS NULL OR v.product = $1) AND ($2::timestamptz IS NULL OR greatest(v.updated_at, c.updated_at) >= $2)
   AND TRUE /*:wanted*/;
 
 -- name: installations

@@ -41,6 +41,9 @@ SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'installations':
 -- The pings of near days, from $4 on, are found by reading all that came since; those of far ones in the
 -- history of each installation. A day's last ping is that with the highest number. Who counts more than
 -- 1000 features in a day makes names up: they become one, "other".
+--
+-- Counters are summed copy by copy, in memory: that takes a third of the time of summing those of all copies by
+-- their names, as it is done with the few that have more than 256 KiB of them.
 WITH touched AS MATERIALIZED (
     SELECT DISTINCT g.installation_id, day_of_ping(g.received_at, g.occurred_at, g.time_suspect) AS day
     FROM pings AS g
@@ -73,19 +76,23 @@ WITH touched AS MATERIALIZED (
     WHERE g.day = ANY (f.days)
 ), last AS MATERIALIZED (
     SELECT DISTINCT ON (installation_id, day)
-           *, count(*) OVER (PARTITION BY installation_id, day) AS pings
+           *, count(*) OVER w AS pings, sum(pg_column_size(features)) OVER w > 262144 AS many_counters
     FROM told
+    WINDOW w AS (PARTITION BY installation_id, day)
     ORDER BY installation_id, day, sequence DESC
 ), few AS (
-    SELECT t.installation_id, t.day, array_agg(t.features) AS counters
+    -- In an order, so that it is sorted, which takes no more memory than it may, and not hashed.
+    SELECT t.installation_id, t.day, array_agg(t.features ORDER BY t.sequence) AS counters
     FROM told AS t
-    JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day AND l.pings BETWEEN 2 AND 100
+    JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day
+                  AND l.pings > 1 AND NOT l.many_counters
     WHERE t.features IS NOT NULL
     GROUP BY t.installation_id, t.day
 ), used AS MATERIALIZED (
     SELECT t.installation_id, t.day, f.key AS feature, sum(f.value::numeric) AS uses
     FROM told AS t
-    JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day AND l.pings > 100
+    JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day
+                  AND l.pings > 1 AND l.many_counters
     CROSS JOIN LATERAL jsonb_each(t.features) AS f
     GROUP BY t.installation_id, t.day, f.key
 ), crowded AS (
