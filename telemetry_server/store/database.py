@@ -39,9 +39,14 @@ class DatabaseUnreachable(OperatorError):
     code, exit_code = "database_unreachable", 4
 
 
-async def connect(dsn: str, **settings: str) -> asyncpg.Connection:
-    """One connection. Raises what asyncpg raises; see AWAY for what means that PostgreSQL is away."""
-    return await asyncpg.connect(dsn, timeout=5, command_timeout=30, server_settings=_SESSION | settings)
+async def connect(dsn: str, *, patience: float = 30, **settings: str) -> asyncpg.Connection:
+    """One connection; a statement takes `patience` seconds at most, unless it says otherwise.
+
+    Raises what asyncpg raises; see AWAY for what means that PostgreSQL is away.
+    """
+    return await asyncpg.connect(
+        dsn, timeout=5, command_timeout=patience, server_settings=_SESSION | settings
+    )
 
 
 async def connect_writer(dsn: str) -> asyncpg.Connection:
@@ -61,9 +66,9 @@ async def connect_writer(dsn: str) -> asyncpg.Connection:
 
 @asynccontextmanager
 async def operator_connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection for a command; raises DatabaseUnreachable with what to do."""
+    """A connection for a command, which waits for a slow disk; raises DatabaseUnreachable with what to do."""
     try:
-        connection = await connect(dsn)
+        connection = await connect(dsn, patience=600)
     except (*AWAY, asyncpg.PostgresError, ValueError) as error:
         raise DatabaseUnreachable(
             f"PostgreSQL cannot be reached ({str(error) or type(error).__name__}). "
