@@ -204,6 +204,7 @@ async def test_an_import_that_was_killed_is_finished_by_another(registry, file, 
         await connection.close()
 
 
+@pytest.mark.timeout(900)
 async def test_a_broken_row_in_a_million_costs_itself_alone(registry, tmp_path, database):
     path, broken = tmp_path / "million.csv", 654_321
     with path.open("w") as rows:

@@ -172,7 +172,7 @@ def test_the_beginning_of_an_id_is_a_range_of_ids(prefix):
 
 
 def test_every_filter_reaches_the_database():
-    values = {"seen": "7d", "new": "7d", "q": "01", "filter": "country=DE"}
+    values = {"seen": "7d", "new": "7d", "q": "01", "filter": "country=DE", "country": "DE"}
     for parameter in FILTERS:
         value = values.get(parameter.name) or parameter.schema.get("enum", ["64500"])[0]
         assert filter_from({parameter.name: value}, NOW) != filter_from({}, NOW), parameter.name
