@@ -41,10 +41,6 @@ def aims(found):
     slow = [asked for asked in found.asked if not asked.p95 < AIM_MS or asked.refused]
     day = of_a_day(found)
     rate = min(found.rows_a_second.values())
-    pairs = ", ".join(
-        f"{window.times:.3g} times {beside:,.0f} of {alone:,.0f} ({' and '.join(window.jobs)}: {took:.1f} s)"
-        for window, (alone, beside, took) in zip(WINDOWS, found.ingest, strict=True)
-    )
     rows = [
         (
             "slowest question, p95",
@@ -64,13 +60,20 @@ def aims(found):
             f"> {AIM_EXPORT_ROWS:,}",
             rate > AIM_EXPORT_ROWS,
         ),
-        (
-            "ingest beside roll-ups, of ingest alone",
-            f"{ratio(found.ingest):.2f} [received a second, in windows of {SECONDS} s: {pairs}]",
-            f"≥ {AIM_INGEST}",
-            ratio(found.ingest) >= AIM_INGEST,
-        ),
     ]
+    if found.ingest:
+        pairs = ", ".join(
+            f"{window.times:.3g} times {beside:,.0f} of {alone:,.0f} ({' and '.join(window.jobs)}: {took:.1f} s)"
+            for window, (alone, beside, took) in zip(WINDOWS, found.ingest, strict=True)
+        )
+        rows.append(
+            (
+                "ingest beside roll-ups, of ingest alone",
+                f"{ratio(found.ingest):.2f} [received a second, in windows of {SECONDS} s: {pairs}]",
+                f"≥ {AIM_INGEST}",
+                ratio(found.ingest) >= AIM_INGEST,
+            )
+        )
     return table(
         ("measured", "figure", "aim", "reached"), [(*row[:3], "yes" if row[3] else "no") for row in rows]
     )
@@ -90,7 +93,10 @@ def curve(measured):
         ("on disk, GiB", *(f"{sum(found.bytes_by_table.values()) / GIB:.1f}" for found in measured)),
         ("roll-up of all days, s", *(f"{sum(found.roll_up_seconds.values()):.0f}" for found in measured)),
         ("roll-up of a day, s", *(f"{of_a_day(found):.1f}" for found in measured)),
-        ("ingest beside roll-ups, of alone", *(f"{ratio(found.ingest):.2f}" for found in measured)),
+        (
+            "ingest beside roll-ups, of alone",
+            *(f"{ratio(found.ingest):.2f}" if found.ingest else "" for found in measured),
+        ),
     ]
     slowest = sorted(measured[-1].asked, key=lambda asked: -asked.p95)[:8]
     for asked in slowest:
