@@ -2,9 +2,8 @@
 
     python -m bench.scale --installations 1000000 --pings 30000000
 
-Made three times, a tenth, three tenths and the whole, so that the growth can be seen; ingest beside the roll-ups is
-measured on the whole, which needs
-40 GB in TMPDIR.
+Made three times, a tenth, three tenths and the whole, so that the growth can be seen. Ingest beside the
+roll-ups is measured on the whole, which needs 40 GB in TMPDIR.
 """
 
 import argparse
