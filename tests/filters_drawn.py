@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import strategies as st
 
 from telemetry_server.check.filter_fields import INSTALLATIONS
-from telemetry_server.check.filters import Filter, Kind, Operator, Term
+from telemetry_server.check.filters import EXACT, Filter, Kind, Term
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 AGES = st.builds(timedelta, minutes=st.integers(0, 200_000))
@@ -26,7 +26,6 @@ VALUES = {
     Kind.PREFIX: UUIDS.flatmap(lambda text: st.integers(1, 36).map(lambda length: text[:length])),
     Kind.IDENTITY: UUIDS | st.just("none"),
 }
-EXACT = (Operator.EQUAL, Operator.UNEQUAL)
 
 
 @st.composite

@@ -16,6 +16,9 @@ _THREE_WAYS = (*_SWITCH, UNKNOWN)
 
 _PRODUCT = Field("product", Kind.TEXT, "The product's slug.")
 _SIMULATED = Field("simulated", Kind.FLAG, "The product's fleet was made up by the simulator.", _SWITCH)
+_CREATED = Field("created", Kind.TIME, "When it came into the registry: how long ago, a date, a time.")
+_UPDATED = Field("updated", Kind.TIME, "When it was changed last.")
+_ID = Field("id", Kind.PREFIX, "How its id begins.")
 
 
 def _by_name(*fields: Field) -> Fields:
@@ -74,9 +77,9 @@ LICENSES = _by_name(
     Field(
         "expires", Kind.TIME_AHEAD, "When it ends, or none; expires<30d: less than 30 days ahead, or past."
     ),
-    Field("created", Kind.TIME, "When it came into the registry: how long ago, a date, a time."),
-    Field("updated", Kind.TIME, "When it was changed last."),
-    Field("id", Kind.PREFIX, "How its id begins."),
+    _CREATED,
+    _UPDATED,
+    _ID,
     _SIMULATED,
 )
 
@@ -85,9 +88,9 @@ CUSTOMERS = _by_name(
     Field("name", Kind.TEXT, "The name."),
     Field("company", Kind.TEXT, "The company."),
     Field("tax_id", Kind.TEXT, "The tax number."),
-    Field("created", Kind.TIME, "When it came into the registry: how long ago, a date, a time."),
-    Field("updated", Kind.TIME, "When it was changed last."),
-    Field("id", Kind.PREFIX, "How its id begins."),
+    _CREATED,
+    _UPDATED,
+    _ID,
 )
 
 FEATURES = _by_name(_PRODUCT, Field("feature", Kind.TEXT, "The feature's name."), _SIMULATED)

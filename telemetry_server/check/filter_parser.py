@@ -12,7 +12,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from telemetry_server.check.filter_fields import INSTALLATIONS, Fields
-from telemetry_server.check.filters import NONE, UNKNOWN, Field, Filter, Kind, Operator, Term, Value
+from telemetry_server.check.filters import EXACT, NONE, UNKNOWN, Field, Filter, Kind, Operator, Term, Value
 from telemetry_server.errors import BadRequest
 
 LONGEST_FILTER = 2_000
@@ -170,7 +170,7 @@ def version_key(version: str) -> tuple[int, ...] | None:
 
 
 def _values(field: Field, operator: Operator, texts: list[str]) -> tuple[Value, ...]:
-    if len(texts) > 1 and operator not in {Operator.EQUAL, Operator.UNEQUAL}:
+    if len(texts) > 1 and operator not in EXACT:
         raise ValueError(f"{operator} takes one value")
     return tuple(_READERS[field.kind](field, operator, text) for text in texts)
 
@@ -186,7 +186,7 @@ def _choice(field: Field, _: Operator, text: str) -> str:
 
 
 def _version(_: Field, operator: Operator, text: str) -> str:
-    if operator not in {Operator.EQUAL, Operator.UNEQUAL} and version_key(text) is None:
+    if operator not in EXACT and version_key(text) is None:
         raise ValueError(f"{operator} takes a version that begins with a number, like 7.2")
     return text
 
@@ -232,11 +232,7 @@ def _number(field: Field, _: Operator, text: str) -> int:
 
 
 def _time(field: Field, operator: Operator, text: str) -> Value:
-    if (
-        text.lower() == NONE
-        and field.kind is Kind.TIME_AHEAD
-        and operator in {Operator.EQUAL, Operator.UNEQUAL}
-    ):
+    if text.lower() == NONE and field.kind is Kind.TIME_AHEAD and operator in EXACT:
         return NONE
     if found := _SPAN.fullmatch(text):
         return _span(field, operator, int(found[1]) * _UNITS[found[2]])
@@ -253,7 +249,7 @@ def _time(field: Field, operator: Operator, text: str) -> Value:
 
 
 def _span(field: Field, operator: Operator, span: timedelta) -> timedelta:
-    if operator in {Operator.EQUAL, Operator.UNEQUAL}:
+    if operator in EXACT:
         off = "ago" if field.kind is Kind.TIME else "ahead"
         raise ValueError(f"a span is compared with < or >: {field.name}<30d is less than 30 days {off}")
     if span > LONGEST_SPAN:

@@ -29,6 +29,9 @@ class Operator(StrEnum):
     AT_LEAST = ">="
 
 
+EXACT = (Operator.EQUAL, Operator.UNEQUAL)
+
+
 class Kind(StrEnum):
     """What the values of a field are, and so how they are read, compared and printed."""
 
@@ -60,7 +63,7 @@ class Field:
 
     @property
     def operators(self) -> tuple[Operator, ...]:
-        return tuple(Operator) if self.kind in _ORDERED else (Operator.EQUAL, Operator.UNEQUAL)
+        return tuple(Operator) if self.kind in _ORDERED else EXACT
 
 
 @dataclass(frozen=True, slots=True)

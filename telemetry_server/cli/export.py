@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ import click
 
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import progress, say
+from telemetry_server.cli.registry import Command
 from telemetry_server.cli.session import connection
 from telemetry_server.settings import Settings
 from telemetry_server.store.embedded.dumps import whole
@@ -32,6 +33,18 @@ class Moment(click.ParamType[datetime]):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def to_a_file(default: Form) -> Callable[[Command], Command]:
+    """The options --format and --output."""
+
+    def with_options(command: Command) -> Command:
+        output = click.Path(dir_okay=False, path_type=Path)
+        command = click.option("--output", type=output, help="[default: standard output]")(command)
+        forms = click.Choice([form.value for form in Form])
+        return click.option("--format", "form", type=forms, default=default.value, show_default=True)(command)
+
+    return with_options
+
+
 @click.command()
 @click.argument("what", type=click.Choice([what.value for what in What]))
 @click.option(
@@ -40,14 +53,7 @@ class Moment(click.ParamType[datetime]):
 @click.option("--product", metavar="SLUG", help="Of this product only.")
 @click.option("--since", type=Moment(), metavar="TIME", help="Received, or of licenses changed, since then.")
 @click.option("--columns", metavar="NAMES", default="", help=f"These only, by comma; {ALL}: with documents.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice([form.value for form in Form]),
-    default="ndjson",
-    show_default=True,
-)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: standard output]")
+@to_a_file(Form.NDJSON)
 @click.pass_obj
 def export(invocation: Invocation, /, what: str, form: str, output: Path | None, **asked: Any) -> None:
     """Write installations, pings, licenses or counts as NDJSON, CSV or Parquet.

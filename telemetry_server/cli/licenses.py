@@ -13,7 +13,7 @@ from telemetry_server.check.cells import text
 from telemetry_server.check.filter_fields import LICENSES
 from telemetry_server.check.filter_parser import read_filter
 from telemetry_server.check.licenses import LONGEST_KEY, PARSERS, license_patch
-from telemetry_server.cli.export import export_as
+from telemetry_server.cli.export import export_as, to_a_file
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.license_import import import_licenses
 from telemetry_server.cli.output import as_json, print_json, print_table, say
@@ -213,14 +213,7 @@ def list_all(
 @license.command("export")
 @click.option("--product", required=True, metavar="SLUG", help="Whose licenses.")
 @click.option("--filter", "wanted", metavar="FILTER", default="", help="E.g. 'source=reseller expires<30d'.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice([form.value for form in Form]),
-    default="csv",
-    show_default=True,
-)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="[default: standard output]")
+@to_a_file(Form.CSV)
 @click.pass_obj
 def export_all(
     invocation: Invocation, /, *, product: str, wanted: str, form: str, output: Path | None

@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from telemetry_server.check.filter_parser import BadFilter, version_key
-from telemetry_server.check.filters import NONE, UNKNOWN, Filter, Kind, Operator, Term, Value, printed
+from telemetry_server.check.filters import EXACT, NONE, UNKNOWN, Filter, Kind, Operator, Term, Value, printed
 from telemetry_server.errors import BadRequest
 from telemetry_server.store.queries import load
 
@@ -128,7 +128,6 @@ _MIRRORED = {
     Operator.MORE: Operator.LESS,
     Operator.AT_LEAST: Operator.AT_MOST,
 }
-_EXACT = {Operator.EQUAL, Operator.UNEQUAL}
 _POSITIVE = {Operator.UNEQUAL: Operator.EQUAL}
 _TYPES = {Kind.NUMBER: "bigint"}
 _TOLD_OF_PRODUCTS = {"product": "slug", "simulated": "is_simulated"}
@@ -227,10 +226,10 @@ class _Compiling:
                 return " OR ".join(self._time(column, term, value) for value in term.values)
             case _, Kind.PREFIX:
                 return " OR ".join(self._prefix(column, str(value)) for value in term.values)
-            case _, Kind.VERSION if term.operator not in _EXACT:
+            case _, Kind.VERSION if term.operator not in EXACT:
                 numbers = self._bind(version_key(str(term.values[0])))
                 return f"{self.columns[VERSION_NUMBERS]} {term.operator} {numbers}::bigint[]"
-            case _, Kind.NUMBER if term.operator not in _EXACT:
+            case _, Kind.NUMBER if term.operator not in EXACT:
                 return f"{column} {term.operator} {self._bind(term.values[0])}::bigint"
         return self._one_of(column, term.values, _TYPES.get(term.field.kind, "text"))
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from telemetry_server.check.filter_fields import INSTALLATIONS
 from telemetry_server.check.filter_parser import parse_filter
-from telemetry_server.check.filters import Kind, Operator
+from telemetry_server.check.filters import EXACT, Kind, Operator
 from telemetry_server.store.filtering import NOW, THEN, VERSION_NUMBERS, NotThen, condition, fill
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -210,7 +210,7 @@ def drawn(known=INSTALLATIONS):
     """Filters of fields that are known; what is compared by its numbers has some."""
 
     def sound(term):
-        ordered = term.operator not in {Operator.EQUAL, Operator.UNEQUAL}
+        ordered = term.operator not in EXACT
         return term.field.name in known and not (
             ordered and term.field.kind is Kind.VERSION and numbers(term.values[0]) is None
         )
@@ -287,7 +287,7 @@ def _values(name, operator):
             return ["019ab6ef"]
         case Kind.IDENTITY:
             return ["none", LICENSES[0]]
-        case Kind.VERSION if operator not in {Operator.EQUAL, Operator.UNEQUAL}:
+        case Kind.VERSION if operator not in EXACT:
             return NUMBERED
     return INSTALLATIONS[name].values or [value for value in WORDS[name] if value.isalnum()]
 

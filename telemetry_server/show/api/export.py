@@ -36,18 +36,23 @@ _LONGEST_LIST = 2_000
 
 _OF_THE_FLEET = [what.value for what in What if what is not What.LICENSES]
 _FORMAT = Parameter("format", "What kind of file.", {**one_of(*Form), "default": Form.NDJSON})
-_COLUMNS = Parameter(
-    "columns",
-    "These only, by comma; all: also the documents facts and place, which are left out otherwise.",
-    text() | {"maxLength": _LONGEST_LIST},
-)
+_LIST = text() | {"maxLength": _LONGEST_LIST}
 
-PARAMETERS = (_FORMAT, *FILTERS, Parameter("since", "Received since then.", MOMENT), _COLUMNS)
+PARAMETERS = (
+    _FORMAT,
+    *FILTERS,
+    Parameter("since", "Received since then.", MOMENT),
+    Parameter(
+        "columns",
+        "These only, by comma; all: also the documents facts and place, which are left out otherwise.",
+        _LIST,
+    ),
+)
 LICENSE_PARAMETERS = (
     _FORMAT,
     *LICENSES.parameters,
     Parameter("since", "Changed since then.", MOMENT),
-    _COLUMNS,
+    Parameter("columns", "These only, by comma.", _LIST),
 )
 
 
@@ -95,7 +100,10 @@ async def download(request: web.Request) -> web.StreamResponse:
     """Rows of one moment, in no order."""
     asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
     what = _what(request.match_info["what"])
-    return await _download(request, asked, _wanted(what, asked, filter_from(_but_product(asked), now)), now)
+    # A product is no filter where that is all that is asked: counts have products, too.
+    product = asked.get("product")
+    others = {name: value for name, value in asked.items() if name != "product"}
+    return await _download(request, asked, _wanted(what, asked, filter_from(others, now), product), now)
 
 
 async def download_licenses(request: web.Request) -> web.StreamResponse:
@@ -166,17 +174,12 @@ def _what(name: str) -> What:
     return What(name)
 
 
-def _but_product(asked: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A product is no filter where that is all that is asked: counts have products, too."""
-    return {name: value for name, value in asked.items() if name != "product"}
-
-
-def _wanted(what: What, asked: Mapping[str, Any], wanted: Filter) -> Wanted:
+def _wanted(what: What, asked: Mapping[str, Any], wanted: Filter, product: str | None = None) -> Wanted:
     return Wanted(
         what,
         Form(asked["format"]),
         wanted,
-        asked.get("product") if what is not What.LICENSES else None,
+        product,
         asked.get("since"),
         tuple(name for name in asked.get("columns", "").split(",") if name),
     )
