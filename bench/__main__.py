@@ -34,7 +34,10 @@ def main():
         measure_singles(report, data, fleet)
         measure_latency(report, data, fleet)
         measure_batches(report, data, fleet)
-        report.spent = spent(data, lambda: fresh_requests(data, fleet))
+        report.spent = {
+            connections: spent(data, lambda: fresh_requests(data, fleet), connections)
+            for connections in (64, 256)
+        }
     measure_sdk(report)
     report.finish()
 
@@ -75,6 +78,7 @@ def settle(fleet, data):
 
 
 def fresh_requests(data, fleet):
+    settle(fleet, data)
     path = data.parent / "requests"
     write(fleet.singles(SECONDS * 10_000), path)
     return path

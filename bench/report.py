@@ -13,7 +13,7 @@ class Report:
 
     def __init__(self):
         self.rows = []
-        self.spent = []
+        self.spent = {}
 
     def add(self, what, figure, aim="", reached=None):
         self.rows.append((what, figure, aim, {None: "", True: "yes", False: "no"}[reached]))
@@ -83,12 +83,15 @@ class Report:
         results.write("bench", _head() + "\n".join(f"| {line} |" for line in lines) + "\n" + self._profile())
 
     def _profile(self):
-        lines = [f"| {name} | {share:.0%} |" for name, share in self.spent]
+        names = dict.fromkeys(name for shares in self.spent.values() for name in shares)
+        lines = [
+            ("spender", *(f"{connections} connections" for connections in self.spent)),
+            ("---",) * (1 + len(self.spent)),
+            *((name, *(f"{shares.get(name, 0):.0%}" for shares in self.spent.values())) for name in names),
+        ]
         return (
-            "\n### What a single ping is spent on\n\nThe server's own time at 1 worker and 64 connections, under cProfile "
-            "(which makes Python look dearer than C).\n\n| spender | share |\n| --- | --- |\n"
-            + "\n".join(lines)
-            + "\n"
+            "\n### What a single ping is spent on\n\nThe server's own time at 1 worker, under cProfile (which makes "
+            "Python look dearer than C).\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
         )
 
 

@@ -13,19 +13,18 @@ from telemetry_server.settings import read_settings
 from telemetry_server.store.database import operator_connection
 
 SECONDS = 4
-CONNECTIONS = 64
 OURS = re.compile(r"telemetry_server/(\w+)")
 OTHERS = re.compile(r"site-packages/(\w+)")
 
 
-def spent(data, make_requests):
-    """Share of the server's own time by spender, most first: [(spender, share)]."""
+def spent(data, make_requests, connections):
+    """Share of the server's own time by spender, most first: {spender: share}."""
     profile = cProfile.Profile()
-    run(_serve_and_profile(data, make_requests, profile))
+    run(_serve_and_profile(data, make_requests, connections, profile))
     return _shares(pstats.Stats(profile))
 
 
-async def _serve_and_profile(data, make_requests, profile):
+async def _serve_and_profile(data, make_requests, connections, profile):
     port = free_port()
     listen = f"127.0.0.1:{port}"
     settings = read_settings(
@@ -34,13 +33,13 @@ async def _serve_and_profile(data, make_requests, profile):
     async with database(settings) as dsn:
         async with operator_connection(dsn) as connection:
             await bring_up(connection)
-        path = make_requests()
+        path = await asyncio.to_thread(make_requests)
         stop, ready = asyncio.Event(), asyncio.Event()
         serving = asyncio.create_task(serve_here(Site(settings, dsn, "127.0.0.1", port), stop, ready.set))
         await ready.wait()
         await asyncio.sleep(0.5)
         profile.enable()
-        await asyncio.to_thread(wrk, port, CONNECTIONS, SECONDS, path)
+        await asyncio.to_thread(wrk, port, connections, SECONDS, path)
         profile.disable()
         stop.set()
         await serving
@@ -51,7 +50,7 @@ def _shares(stats):
     for (file, _, name), (_, _, own, _, _) in stats.stats.items():
         spenders[_spender(file, name)] += own
     total = sum(spenders.values())
-    return [(name, own / total) for name, own in spenders.most_common() if own / total > 0.01]
+    return {name: own / total for name, own in spenders.most_common() if own / total > 0.01}
 
 
 def _spender(file, name):
