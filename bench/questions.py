@@ -112,12 +112,23 @@ QUESTIONS = (
     Question("API: products", "/api/v1/products"),
 )
 
+EVERY_COLUMN = "every column and document"
+"""Exports of that name are measured beside the usual ones, which have the aim."""
+
 EXPORTS = (
     ("installations, csv, command", ("installations", "--format", "csv")),
     ("installations, ndjson, command", ("installations", "--format", "ndjson")),
     ("installations, parquet, command", ("installations", "--format", "parquet")),
     ("pings of a day, csv, command", ("pings", "--format", "csv", "--since", "{last_day_begins}")),
     ("pings of a day, ndjson, command", ("pings", "--format", "ndjson", "--since", "{last_day_begins}")),
+    (
+        f"installations, {EVERY_COLUMN}, csv, command",
+        ("installations", "--format", "csv", "--columns", "all"),
+    ),
+    (
+        f"pings of a day, {EVERY_COLUMN}, csv, command",
+        ("pings", "--format", "csv", "--columns", "all", "--since", "{last_day_begins}"),
+    ),
 )
 """Arguments of "telemetry-server export"."""
 

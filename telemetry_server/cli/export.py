@@ -52,7 +52,9 @@ def to_a_file(default: Form) -> Callable[[Command], Command]:
 )
 @click.option("--product", metavar="SLUG", help="Of this product only.")
 @click.option("--since", type=Moment(), metavar="TIME", help="Received, or of licenses changed, since then.")
-@click.option("--columns", metavar="NAMES", default="", help=f"These only, by comma; {ALL}: with documents.")
+@click.option(
+    "--columns", metavar="NAMES", default="", help=f"These, by comma; {ALL}: every one. [default: the usual]"
+)
 @to_a_file(Form.NDJSON)
 @click.pass_obj
 def export(invocation: Invocation, /, what: str, form: str, output: Path | None, **asked: Any) -> None:
@@ -97,7 +99,8 @@ async def _export(settings: Settings, wanted: Wanted, file: IO[bytes]) -> int:
 
             async def write(piece: bytes) -> None:
                 file.write(piece)
-                bar.advance(task, piece.count(b"\n"))  # about as many rows
+                if not bar.disable:
+                    bar.advance(task, piece.count(b"\n"))  # about as many rows
 
             count = await export_to(opened, wanted, write, now=datetime.now(UTC))
         file.flush()

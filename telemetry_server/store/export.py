@@ -4,6 +4,7 @@ Each file holds the rows of one moment, in no order. PostgreSQL writes the lines
 memory but what is on its way.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,13 +30,13 @@ SQL = load("export")
 Sink: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 ALL = "all"
-_DOCUMENTS = {"facts", "place"}
 _BETWEEN = {"directories": "; "}
 _TOLD_IF_EMPTY = {"free_environments"}
 """An import takes an empty cell for what is usual."""
 _SECONDS = 3_600
 _MOST_AT_ONCE = 2
 _COME_BACK_SECONDS = 30
+_SMALL_PIECE_BYTES, _REST_SECONDS = 65_536, 0.0005
 
 
 class What(StrEnum):
@@ -61,6 +62,23 @@ _STATEMENTS = {
     What.FEATURE_DAYS: "feature_days",
     What.COHORT_WEEKS: "cohort_weeks",
 }
+
+
+_USUAL = {
+    What.INSTALLATIONS: (
+        *("installation_id", "product", "simulated", "first_received_at", "last_received_at"),
+        *("client_address", "license_status", "license_source", "license_edition", "service_version"),
+        *("service_environment", "os_name", "virtualization_vm", "virtualization_container"),
+        *("virtualization_cloud", "country", "asn", "hosting", "verdict", "claim_mismatch"),
+        *("source_mismatch", "license_id", "life"),
+    ),
+    What.PINGS: (
+        *("received_at", "installation_id", "product", "simulated", "sequence", "ping_id"),
+        *("occurred_at", "time_suspect", "client_address", "reason", "features", "verdict"),
+        *("claim_mismatch", "source_mismatch"),
+    ),
+}
+"""The columns for which states need not be read; where there are none of them, all are usual."""
 
 
 class _Filtered(NamedTuple):
@@ -106,7 +124,7 @@ class NothingToFilter(BadRequest):
 class Wanted:
     """Which rows: those that the filter wants, of one product or all, since a moment or ever.
 
-    `columns`: none for all but documents whose content is in the other columns, or "all".
+    `columns`: none for the usual ones, or "all".
     """
 
     what: What
@@ -212,13 +230,12 @@ async def _columns(connection: asyncpg.Connection, rows: str, wanted: Wanted) ->
     """The types of the columns to write, by name. Raises NoSuchColumn."""
     statement = await connection.prepare(rows)
     known = {attribute.name: attribute.type.name for attribute in statement.get_attributes()}
-    if not wanted.columns:
-        return {name: type_ for name, type_ in known.items() if name not in _DOCUMENTS}
-    if wanted.columns == (ALL,):
+    names = wanted.columns or _USUAL.get(wanted.what, (ALL,))
+    if names == (ALL,):
         return known
-    if unknown := [name for name in wanted.columns if name not in known]:
+    if unknown := [name for name in names if name not in known]:
         raise NoSuchColumn(f"{wanted.what} has no column {unknown[0]!r:.40}; it has {', '.join(known)}.")
-    return {name: known[name] for name in wanted.columns}
+    return {name: known[name] for name in names}
 
 
 # ── lines ───────────────────────────────────────────────────────────────────────────────────
@@ -262,11 +279,21 @@ class _Copying:
         return await self._copy(sink, format="csv", delimiter="\x01", quote="\x02")
 
     async def _copy(self, sink: Sink, **options: Any) -> int:
-        """Where the sink gives up on the last piece, the driver would wait for an end that has been."""
+        """Where the sink gives up on the last piece, the driver would wait for an end that has been.
+
+        PostgreSQL sends 8 KiB at a time. A piece costs about the same whatever its size: after a small one,
+        the next has a moment to grow.
+        """
+
+        async def take(piece: bytes) -> None:
+            await sink(piece)
+            if len(piece) < _SMALL_PIECE_BYTES:
+                await asyncio.sleep(_REST_SECONDS)
+
         status = ""
         try:
             status = await self.connection.copy_from_query(
-                self.query, *self.values, output=sink, timeout=_SECONDS, **options
+                self.query, *self.values, output=take, timeout=_SECONDS, **options
             )
         finally:
             if not status:

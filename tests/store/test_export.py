@@ -119,7 +119,8 @@ async def test_every_form_says_what_the_view_says(fleet, form):
         str(row["installation_id"]): row["service_version"]
         for row in await fleet.fetch("TABLE v_installations")
     }
-    found = by_id(await rows_of(fleet, "installations", form))
+    columns = ("installation_id", "service_version", "license_key_hint")
+    found = by_id(await rows_of(fleet, "installations", form, columns=columns))
     assert found.keys() == told.keys()
     for identity, row in found.items():
         text = told[identity]
@@ -178,12 +179,29 @@ async def test_an_export_of_nothing_is_whole(connection, products, form):
     assert await rows_of(connection, "installations", form) == []
 
 
-async def test_documents_are_left_out_unless_they_are_asked_for(fleet):
-    [row, *_] = await rows_of(fleet, "pings")
-    assert not {"facts", "place"} & row.keys()
-    assert {"details", "features"} <= row.keys()
-    [row, *_] = await rows_of(fleet, "pings", columns=("facts", "sequence"))
-    assert list(row) == ["facts", "sequence"]
+@pytest.mark.parametrize("what", ["installations", "pings"])
+async def test_usual_columns_are_those_for_which_states_need_not_be_read(fleet, what):
+    usual, every, named = [
+        (await rows_of(fleet, what, product="panel", columns=columns))[0]
+        for columns in ((), ("all",), ("facts", "installation_id"))
+    ]
+    assert usual.items() <= every.items()
+    assert list(every) == [row["column_name"] for row in await _columns(fleet, f"v_{what}")]
+    assert list(named) == ["facts", "installation_id"]
+    for columns, read in ((usual, False), (["os_type"], True)):
+        plan = await fleet.fetch(f"EXPLAIN SELECT {', '.join(columns)} FROM v_{what}")
+        assert any(" states " in line for [line] in plan) is read
+
+
+async def test_a_ping_whose_state_is_gone_is_still_there(fleet):
+    await fleet.execute("DELETE FROM states WHERE installation_id = $1", UUID(int=1000))
+    told = {
+        row["installation_id"]: row["license_status"]
+        for row in await rows_of(fleet, "pings", columns=("all",))
+    }
+    assert len(told) == len(HOSTILE) + 1
+    assert told.pop(str(UUID(int=1000))) is None
+    assert set(told.values()) == {"licensed"}
 
 
 @pytest.mark.parametrize("what", What)

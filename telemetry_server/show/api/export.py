@@ -44,7 +44,7 @@ PARAMETERS = (
     Parameter("since", "Received since then.", MOMENT),
     Parameter(
         "columns",
-        "These only, by comma; all: also the documents facts and place, which are left out otherwise.",
+        "These, by comma; all: every one of the view. Without it, of installations and pings the usual.",
         _LIST,
     ),
 )

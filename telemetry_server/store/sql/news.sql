@@ -21,9 +21,11 @@ WITH known AS MATERIALIZED (
     WINDOW along AS (PARTITION BY g.installation_id ORDER BY g.sequence)
 ), newest AS MATERIALIZED (
     SELECT w.installation_id, w.sequence, w.received_at, w.state, w.verdict, w.claim_mismatch,
-           w.source_mismatch, k.product_id, k.first_received_at, s.facts, s.place, s.license_key_hash,
+           w.source_mismatch, k.product_id, k.first_received_at, s.license_status, s.license_source,
+           s.license_edition, s.license_key_hash, s.service_version, s.service_environment, s.os_name,
+           s.virtualization_vm, s.virtualization_container, s.virtualization_cloud,
            CASE WHEN s.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END AS vain,
-           k.verdict AS verdict_before, k.life AS life_before
+           s.country, s.asn, s.hosting, k.verdict AS verdict_before, k.life AS life_before
     FROM known AS k
     JOIN walked AS w ON w.installation_id = k.installation_id AND w.sequence = k.last_sequence
     JOIN states AS s ON s.installation_id = w.installation_id AND s.state = w.state
@@ -33,17 +35,13 @@ WITH known AS MATERIALIZED (
         version_key, environment, os_name, vm, container, cloud, country, asn, hosting, license_key_hash,
         verdict, claim_mismatch, source_mismatch, judged_at, life, life_since, due_at, sequence, state
     )
-    SELECT n.installation_id, n.product_id, n.first_received_at, n.facts #>> '{license,status}',
-           coalesce(n.facts #>> '{license,source}', 'unknown'),
-           coalesce(n.facts #>> '{license,edition}', 'unknown'),
-           coalesce(n.facts #>> '{service,version}', 'unknown'), version_key(n.facts #>> '{service,version}'),
-           coalesce(n.facts #>> '{service,environment}', 'unknown'),
-           coalesce(n.facts #>> '{os,name}', 'unknown'),
-           coalesce(n.facts #>> '{virtualization,vm}', n.vain),
-           coalesce(n.facts #>> '{virtualization,container}', n.vain),
-           coalesce(n.facts #>> '{virtualization,cloud}', n.vain),
-           coalesce(n.place ->> 'country', 'unknown'), coalesce(n.place ->> 'asn', 'unknown'),
-           (n.place ->> 'hosting')::boolean, n.license_key_hash,
+    SELECT n.installation_id, n.product_id, n.first_received_at, n.license_status,
+           coalesce(n.license_source, 'unknown'), coalesce(n.license_edition, 'unknown'),
+           coalesce(n.service_version, 'unknown'), version_key(n.service_version),
+           coalesce(n.service_environment, 'unknown'), coalesce(n.os_name, 'unknown'),
+           coalesce(n.virtualization_vm, n.vain), coalesce(n.virtualization_container, n.vain),
+           coalesce(n.virtualization_cloud, n.vain), coalesce(n.country, 'unknown'),
+           coalesce(n.asn::text, 'unknown'), n.hosting, n.license_key_hash,
            coalesce(n.verdict, CASE WHEN n.license_key_hash IS NULL THEN 'no_key' ELSE 'unknown_key' END),
            coalesce(n.claim_mismatch, false), coalesce(n.source_mismatch, false), n.received_at, 'new',
            CASE WHEN n.life_before IS NULL THEN n.first_received_at ELSE n.received_at END,

@@ -182,15 +182,15 @@ WITH facts AS (
     SELECT d.product_id, d.verdict, d.pings,
            coalesce(s.license_status, 'unknown') AS status,
            coalesce(s.license_source, 'unknown') AS source,
-           coalesce(s.facts #>> '{service,version}', 'unknown') AS version,
-           coalesce(s.facts #>> '{license,edition}', 'unknown') AS edition,
-           coalesce(s.facts #>> '{service,environment}', 'unknown') AS environment,
-           coalesce(s.facts #>> '{os,name}', 'unknown') AS os,
-           coalesce(s.facts #>> '{virtualization,vm}', n.vain) AS vm,
-           coalesce(s.facts #>> '{virtualization,container}', n.vain) AS container,
-           coalesce(s.facts #>> '{virtualization,cloud}', n.vain) AS cloud,
-           coalesce(s.place ->> 'country', 'unknown') AS country,
-           coalesce(s.place ->> 'asn', 'unknown') AS asn
+           coalesce(s.service_version, 'unknown') AS version,
+           coalesce(s.license_edition, 'unknown') AS edition,
+           coalesce(s.service_environment, 'unknown') AS environment,
+           coalesce(s.os_name, 'unknown') AS os,
+           coalesce(s.virtualization_vm, n.vain) AS vm,
+           coalesce(s.virtualization_container, n.vain) AS container,
+           coalesce(s.virtualization_cloud, n.vain) AS cloud,
+           coalesce(s.country, 'unknown') AS country,
+           coalesce(s.asn::text, 'unknown') AS asn
     FROM installation_days AS d
     LEFT JOIN states AS s ON s.installation_id = d.installation_id AND s.state = d.state
     CROSS JOIN LATERAL (
