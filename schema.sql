@@ -289,19 +289,20 @@ CREATE TABLE states (
     virtualization_vm        text    GENERATED ALWAYS AS (facts #>> '{virtualization,vm}') STORED,
     virtualization_container text    GENERATED ALWAYS AS (facts #>> '{virtualization,container}') STORED,
     virtualization_cloud     text    GENERATED ALWAYS AS (facts #>> '{virtualization,cloud}') STORED,
+    virtualization_told      boolean GENERATED ALWAYS AS (facts ? 'virtualization') STORED,
     runtime_name             text    GENERATED ALWAYS AS (facts #>> '{runtime,name}') STORED,
     runtime_version          text    GENERATED ALWAYS AS (facts #>> '{runtime,version}') STORED,
     privacy_level            text    GENERATED ALWAYS AS (facts #>> '{privacy,level}') STORED,
     privacy_notice_version   text    GENERATED ALWAYS AS (facts #>> '{privacy,notice_version}') STORED,
     country                  text    GENERATED ALWAYS AS (place ->> 'country') STORED,
-    asn                      bigint  GENERATED ALWAYS AS ((place ->> 'asn')::bigint) STORED,
+    asn                      text    GENERATED ALWAYS AS (place ->> 'asn') STORED,
     organisation             text    GENERATED ALWAYS AS (place ->> 'organisation') STORED,
     region                   text    GENERATED ALWAYS AS (place ->> 'region') STORED,
     city                     text    GENERATED ALWAYS AS (place ->> 'city') STORED,
     place_source             text    GENERATED ALWAYS AS (place ->> 'source') STORED,
     place_built_on           text    GENERATED ALWAYS AS (place ->> 'built_on') STORED,
-    place_prefix_length      integer GENERATED ALWAYS AS ((place ->> 'prefix_length')::integer) STORED,
-    hosting                  boolean GENERATED ALWAYS AS ((place ->> 'hosting')::boolean) STORED,
+    place_prefix_length      text    GENERATED ALWAYS AS (place ->> 'prefix_length') STORED,
+    hosting                  text    GENERATED ALWAYS AS (place ->> 'hosting') STORED,
     hosting_source           text    GENERATED ALWAYS AS (place ->> 'hosting_source') STORED,
     PRIMARY KEY (installation_id, state)
 );
@@ -311,12 +312,13 @@ COMMENT ON TABLE states IS
     'writer when a ping shows one that is new; most installations have a handful. Kept as long as a ping '
     'or its installation names it.';
 COMMENT ON COLUMN states.state IS
-    'A keyed digest of the rest of the row; the key is outside the database.';
+    'A keyed digest of the rest of the row but what is generated; the key is outside the database.';
 COMMENT ON COLUMN states.license_key_hash IS
     'A keyed hash of the license key''s digest; the key is outside the database.';
 COMMENT ON COLUMN states.facts IS
     'What it said of itself, by section and field as in fields.md. The generated columns say what is counted, filtered '
-    'or shown of this and of place: to take it out of JSON takes longer than to read the rest of the row.';
+    'or shown of this and of place; to take one out of JSON takes longer than to read all of them. They are text: a '
+    'cast that fails would keep a ping out.';
 
 CREATE TABLE installation_facts (
     installation_id   uuid        PRIMARY KEY,
@@ -733,7 +735,7 @@ SELECT i.installation_id,
        s.city,
        s.place_source,
        s.place_built_on::date                   AS place_built_on,
-       s.place_prefix_length,
+       s.place_prefix_length::integer           AS place_prefix_length,
        s.hosting_source,
        h.hostname
 FROM installations AS i
@@ -779,7 +781,7 @@ SELECT g.received_at,
        s.privacy_level,
        s.privacy_notice_version,
        s.country,
-       s.asn,
+       s.asn::bigint                            AS asn,
        s.organisation,
        g.features,
        g.details,
@@ -792,14 +794,14 @@ SELECT g.received_at,
        s.city,
        s.place_source,
        s.place_built_on::date                   AS place_built_on,
-       s.place_prefix_length,
-       s.hosting,
+       s.place_prefix_length::integer           AS place_prefix_length,
+       s.hosting::boolean                       AS hosting,
        s.hosting_source,
        p.simulated
 FROM pings AS g
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id)
-LEFT JOIN states AS s ON s.installation_id = g.installation_id AND s.state = g.state;
+LEFT JOIN states AS s ON s.installation_id = g.installation_id AND s.state = g.state; -- LEFT: not read where nothing of it is shown
 COMMENT ON VIEW v_pings IS
     'Every ping that counts, with the facts of the state it was in as columns. Places are approximate.';
 
@@ -908,7 +910,7 @@ SELECT d.day,
        s.virtualization_container,
        s.virtualization_cloud,
        s.country,
-       s.asn
+       s.asn::bigint                            AS asn
 FROM installation_days AS d
 JOIN products AS p USING (product_id)
 LEFT JOIN states AS s ON s.installation_id = d.installation_id AND s.state = d.state;

@@ -7,7 +7,7 @@ from rich.markdown import Markdown
 
 from bench import results
 from bench.beside import SECONDS, WINDOWS, ratio
-from bench.questions import AIM_DAY_SECONDS, AIM_EXPORT_ROWS, AIM_INGEST, AIM_MS, EVERY_COLUMN, OF_A_DAY
+from bench.questions import AIM_DAY_SECONDS, AIM_EXPORT_ROWS, AIM_INGEST, AIM_MS, OF_A_DAY, WIDE_EXPORTS
 
 GIB = 2**30
 
@@ -40,7 +40,7 @@ def aims(found):
     worst = max(found.asked, key=lambda asked: asked.p95)
     slow = [asked for asked in found.asked if not asked.p95 < AIM_MS or asked.refused]
     day = of_a_day(found)
-    rate = min(rate for name, rate in found.rows_a_second.items() if EVERY_COLUMN not in name)
+    rate = min(rate for name, rate in found.rows_a_second.items() if name not in dict(WIDE_EXPORTS))
     rows = [
         (
             "slowest question, p95",
@@ -55,7 +55,7 @@ def aims(found):
             bool(found.day_seconds) and day < AIM_DAY_SECONDS,
         ),
         (
-            "slowest export",
+            "slowest export of the default columns",
             f"{rate:,.0f} rows a second",
             f"> {AIM_EXPORT_ROWS:,}",
             rate > AIM_EXPORT_ROWS,

@@ -112,25 +112,22 @@ QUESTIONS = (
     Question("API: products", "/api/v1/products"),
 )
 
-EVERY_COLUMN = "every column and document"
-"""Exports of that name are measured beside the usual ones, which have the aim."""
-
 EXPORTS = (
     ("installations, csv, command", ("installations", "--format", "csv")),
     ("installations, ndjson, command", ("installations", "--format", "ndjson")),
     ("installations, parquet, command", ("installations", "--format", "parquet")),
     ("pings of a day, csv, command", ("pings", "--format", "csv", "--since", "{last_day_begins}")),
     ("pings of a day, ndjson, command", ("pings", "--format", "ndjson", "--since", "{last_day_begins}")),
+)
+
+WIDE_EXPORTS = (
+    ("installations, every column, csv, command", ("installations", "--format", "csv", "--columns", "all")),
     (
-        f"installations, {EVERY_COLUMN}, csv, command",
-        ("installations", "--format", "csv", "--columns", "all"),
-    ),
-    (
-        f"pings of a day, {EVERY_COLUMN}, csv, command",
+        "pings of a day, every column, csv, command",
         ("pings", "--format", "csv", "--columns", "all", "--since", "{last_day_begins}"),
     ),
 )
-"""Arguments of "telemetry-server export"."""
+"""Arguments of "telemetry-server export": with the default columns, which have the aim, and with every one."""
 
 STREAMS = (
     Question("installations, csv, API", "/api/v1/export/installations", {"format": "csv", **P}),

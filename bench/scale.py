@@ -25,7 +25,7 @@ import asyncpg
 from bench import growth, results
 from bench.asking import Asked, Program, ask, stream
 from bench.beside import ingest_beside_roll_ups
-from bench.questions import EXPORTS, MAKE_DUE, QUESTIONS, ROLL_UPS, STREAMS
+from bench.questions import EXPORTS, MAKE_DUE, QUESTIONS, ROLL_UPS, STREAMS, WIDE_EXPORTS
 from bench.servers import free_port, make_places, telemetry_server
 from telemetry_server.store.rollups import AHEAD
 
@@ -154,7 +154,7 @@ def look(data, port, found):
     program = Program(port, run(data, "token", "create", "--role", "admin").strip())
     with told(f"{len(QUESTIONS)} questions"):
         found.asked = [ask(program, question, values) for question in QUESTIONS]
-    for name, wanted in EXPORTS:
+    for name, wanted in EXPORTS + WIDE_EXPORTS:
         found.rows_a_second[name] = export(data, [part.format_map(first(values)) for part in wanted])
     for question in STREAMS:
         found.rows_a_second[question.name] = stream(program, question, values)

@@ -97,7 +97,7 @@ def _hosting(record: Record) -> Facts:
 def _as_number(value: object) -> int | None:
     if isinstance(value, str) and re.fullmatch("(AS)?[0-9]{1,10}", value, re.ASCII):
         value = int(value.removeprefix("AS"))
-    return value if isinstance(value, int) and 0 < value <= MAX_ASN else None
+    return value if type(value) is int and 0 < value <= MAX_ASN else None  # a boolean is an int, too
 
 
 def _name(value: object) -> str | None:

@@ -51,7 +51,7 @@ NOW: Columns = {
 }
 """Of installation_facts AS f and installations AS i."""
 
-_IN_VAIN = "CASE WHEN s.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END"
+_IN_VAIN = "CASE WHEN s.virtualization_told THEN 'none' ELSE 'unknown' END"
 
 THEN: Columns = {
     "product": "d.product_id",
@@ -70,8 +70,8 @@ THEN: Columns = {
     "container": f"coalesce(s.virtualization_container, {_IN_VAIN})",
     "cloud": f"coalesce(s.virtualization_cloud, {_IN_VAIN})",
     "country": "coalesce(s.country, 'unknown')",
-    "asn": "coalesce(s.asn::text, 'unknown')",
-    "hosting": "s.hosting",
+    "asn": "coalesce(s.asn, 'unknown')",
+    "hosting": "s.hosting::boolean",
     "id": "d.installation_id",
 }
 """On a day: of installation_days AS d and its states AS s."""

@@ -5,6 +5,7 @@ same time wait for each other. A file that changed after it ran, or a database f
 refused.
 """
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,7 @@ from telemetry_server.store.database import OLDEST_MAJOR
 
 _LOCK = 7_265_430_001  # one number for all versions of this software
 _PATIENCE_SECONDS = 3_600
+_TURN_MILLISECONDS, _PAUSE_SECONDS = 2_000, 3
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 
 
@@ -55,7 +57,7 @@ async def migrate(
         pending = await pending_migrations(connection, migrations)
         for migration in pending:
             say(f"migration {migration.version:04} {migration.name}")
-            await _apply(connection, migration)
+            await _apply_in_turn(connection, migration, say)
     return pending
 
 
@@ -111,8 +113,26 @@ async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
     return dict(await connection.fetch("SELECT version, checksum FROM schema_migrations ORDER BY version"))
 
 
+async def _apply_in_turn(
+    connection: asyncpg.Connection, migration: Migration, say: Callable[[str], None]
+) -> None:
+    """Waits a little at a time: who waits for a whole table holds up all who come after."""
+    for attempt in range(int(_PATIENCE_SECONDS // (_TURN_MILLISECONDS / 1_000 + _PAUSE_SECONDS))):
+        try:
+            return await _apply(connection, migration)
+        except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
+            if attempt == 0:
+                say("A report, an export or a dump reads what this changes; trying again until it has ended.")
+        await asyncio.sleep(_PAUSE_SECONDS)
+    raise MigrationError(
+        f"Migration {migration.version:04} {migration.name} could not lock its tables for an hour: somebody "
+        "reads them, or left a transaction open. End that (pg_stat_activity shows it), and try again."
+    )
+
+
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
     async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = {_TURN_MILLISECONDS}")
         await connection.execute(migration.sql, timeout=_PATIENCE_SECONDS)
         await connection.execute(
             "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",

@@ -180,28 +180,17 @@ async def test_an_export_of_nothing_is_whole(connection, products, form):
 
 
 @pytest.mark.parametrize("what", ["installations", "pings"])
-async def test_usual_columns_are_those_for_which_states_need_not_be_read(fleet, what):
-    usual, every, named = [
+async def test_the_default_columns_need_no_states(fleet, what):
+    default, every, named = [
         (await rows_of(fleet, what, product="panel", columns=columns))[0]
         for columns in ((), ("all",), ("facts", "installation_id"))
     ]
-    assert usual.items() <= every.items()
+    assert default.items() <= every.items()
     assert list(every) == [row["column_name"] for row in await _columns(fleet, f"v_{what}")]
     assert list(named) == ["facts", "installation_id"]
-    for columns, read in ((usual, False), (["os_type"], True)):
+    for columns, read in ((default, False), (["os_type"], True)):
         plan = await fleet.fetch(f"EXPLAIN SELECT {', '.join(columns)} FROM v_{what}")
         assert any(" states " in line for [line] in plan) is read
-
-
-async def test_a_ping_whose_state_is_gone_is_still_there(fleet):
-    await fleet.execute("DELETE FROM states WHERE installation_id = $1", UUID(int=1000))
-    told = {
-        row["installation_id"]: row["license_status"]
-        for row in await rows_of(fleet, "pings", columns=("all",))
-    }
-    assert len(told) == len(HOSTILE) + 1
-    assert told.pop(str(UUID(int=1000))) is None
-    assert set(told.values()) == {"licensed"}
 
 
 @pytest.mark.parametrize("what", What)

@@ -10,6 +10,7 @@ import pytest
 from places import ROOT, TODAY, as_database_user
 
 from telemetry_server.errors import MigrationError
+from telemetry_server.store import migrate as module
 from telemetry_server.store.migrate import Migration, migrate, pending_migrations, released_migrations
 from telemetry_server.store.partitions import make_partitions
 
@@ -82,6 +83,63 @@ async def test_a_migration_that_fails_leaves_nothing_behind(connection):
         await migrate(connection, bad)
     assert await connection.fetchval("SELECT to_regclass('half')") is None
     assert await connection.fetchval("SELECT count(*) FROM schema_migrations WHERE version = 9998") == 0
+
+
+@pytest.fixture
+async def before_columns(empty):
+    """Connections to a database as it was before migration 0003."""
+    connections = [await asyncpg.connect(empty) for _ in range(3)]
+    await migrate(connections[0], released_migrations()[:2])
+    yield connections
+    for connection in connections:
+        await connection.close()
+
+
+async def waiting_for_locks(connection, count):
+    while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
+        await asyncio.sleep(0.01)
+
+
+async def test_a_migration_that_waits_for_a_table_lets_others_pass(before_columns, monkeypatch):
+    monkeypatch.setattr(module, "_TURN_MILLISECONDS", 100)
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 60)
+    migrating, reader, writer = before_columns
+    said = []
+    async with reader.transaction():
+        await reader.fetch("SELECT FROM v_pings")
+        migration = asyncio.create_task(migrate(migrating, say=said.append))
+        await waiting_for_locks(writer, 1)
+        await writer.execute(
+            "INSERT INTO states VALUES (gen_random_uuid(), substr(sha256('x'), 1, 16), now(), 'licensed', NULL, NULL, '{}', '{}')"
+        )
+        assert not migration.done()
+    assert [ran.version for ran in await migration] == [ran.version for ran in released_migrations()[2:]]
+    assert sum("trying again" in line for line in said) == 1
+
+
+async def test_who_reads_a_view_while_its_table_is_migrated_is_answered(before_columns):
+    migrating, reader, late = before_columns
+    async with reader.transaction():
+        await reader.fetch("SELECT FROM v_pings")
+        migration = asyncio.create_task(migrate(migrating))
+        await waiting_for_locks(reader, 1)
+        answer = asyncio.create_task(late.fetch("SELECT * FROM v_pings"))
+        await waiting_for_locks(reader, 2)
+    assert await answer == []
+    assert len(await migration) == len(released_migrations()) - 2
+
+
+async def test_a_migration_gives_up_where_nobody_lets_it(before_columns, monkeypatch):
+    monkeypatch.setattr(module, "_TURN_MILLISECONDS", 50)
+    monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 0.2)
+    migrating, reader, _ = before_columns
+    async with reader.transaction():
+        await reader.fetch("SELECT FROM v_pings")
+        with pytest.raises(MigrationError, match="0003 facts_as_columns could not lock its tables"):
+            await migrate(migrating)
+    assert len(await migrate(migrating)) == len(released_migrations()) - 2
 
 
 async def test_partitions_are_made_ahead_and_again_makes_nothing(connection):

@@ -1,10 +1,13 @@
 """Rules for the schema and the SQL, held against pg_catalog and the real server."""
 
+import dataclasses
 import re
 
 import pytest
 from places import ROOT
 
+from telemetry_server.check.registry import load_registry
+from telemetry_server.enrich.place import Place
 from telemetry_server.store.queries import areas, load
 
 GROWING = {
@@ -92,6 +95,25 @@ async def test_growing_tables_use_nothing_that_citus_forbids(connection):
         sorted(GROWING),
     )
     assert found == []
+
+
+async def test_every_column_of_a_state_is_a_field_by_its_name(connection):
+    columns = await connection.fetch("""
+        SELECT a.attname AS name, pg_get_expr(d.adbin, d.adrelid) AS expression
+        FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = 'states'::regclass AND a.attgenerated = 's'
+    """)
+    told = {name: re.findall(r"'\{?(\w+),?(\w*)\}?'", expression) for name, expression in columns}
+    assert told.pop("virtualization_told") == [("virtualization", "")]
+    fields, place = load_registry().fields, {field.name for field in dataclasses.fields(Place)}
+    for name, [(first, second)] in told.items():
+        if second:
+            assert name == f"{first}_{second}"
+            assert f"{first}.{second}" in fields
+        else:
+            assert name in {first, f"place_{first}"}
+            place.remove(first)
+    assert place == set()
 
 
 @pytest.mark.parametrize(("area", "name"), STATEMENTS, ids=[f"{area}.{name}" for area, name in STATEMENTS])

@@ -44,7 +44,7 @@ PARAMETERS = (
     Parameter("since", "Received since then.", MOMENT),
     Parameter(
         "columns",
-        "These, by comma; all: every one of the view. Without it, of installations and pings the usual.",
+        "These, by comma; all: every one. Default: of installations and pings see docs/reporting.md.",
         _LIST,
     ),
 )
@@ -52,7 +52,7 @@ LICENSE_PARAMETERS = (
     _FORMAT,
     *LICENSES.parameters,
     Parameter("since", "Changed since then.", MOMENT),
-    Parameter("columns", "These only, by comma.", _LIST),
+    Parameter("columns", "These, by comma. Default: every one.", _LIST),
 )
 
 

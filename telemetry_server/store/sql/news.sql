@@ -24,7 +24,7 @@ WITH known AS MATERIALIZED (
            w.source_mismatch, k.product_id, k.first_received_at, s.license_status, s.license_source,
            s.license_edition, s.license_key_hash, s.service_version, s.service_environment, s.os_name,
            s.virtualization_vm, s.virtualization_container, s.virtualization_cloud,
-           CASE WHEN s.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END AS vain,
+           CASE WHEN s.virtualization_told THEN 'none' ELSE 'unknown' END AS vain,
            s.country, s.asn, s.hosting, k.verdict AS verdict_before, k.life AS life_before
     FROM known AS k
     JOIN walked AS w ON w.installation_id = k.installation_id AND w.sequence = k.last_sequence
@@ -41,7 +41,7 @@ WITH known AS MATERIALIZED (
            coalesce(n.service_environment, 'unknown'), coalesce(n.os_name, 'unknown'),
            coalesce(n.virtualization_vm, n.vain), coalesce(n.virtualization_container, n.vain),
            coalesce(n.virtualization_cloud, n.vain), coalesce(n.country, 'unknown'),
-           coalesce(n.asn::text, 'unknown'), n.hosting, n.license_key_hash,
+           coalesce(n.asn, 'unknown'), n.hosting::boolean, n.license_key_hash,
            coalesce(n.verdict, CASE WHEN n.license_key_hash IS NULL THEN 'no_key' ELSE 'unknown_key' END),
            coalesce(n.claim_mismatch, false), coalesce(n.source_mismatch, false), n.received_at, 'new',
            CASE WHEN n.life_before IS NULL THEN n.first_received_at ELSE n.received_at END,

@@ -190,11 +190,11 @@ WITH facts AS (
            coalesce(s.virtualization_container, n.vain) AS container,
            coalesce(s.virtualization_cloud, n.vain) AS cloud,
            coalesce(s.country, 'unknown') AS country,
-           coalesce(s.asn::text, 'unknown') AS asn
+           coalesce(s.asn, 'unknown') AS asn
     FROM installation_days AS d
     LEFT JOIN states AS s ON s.installation_id = d.installation_id AND s.state = d.state
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN s.facts ? 'virtualization' THEN 'none' ELSE 'unknown' END AS vain
+        SELECT CASE WHEN s.virtualization_told THEN 'none' ELSE 'unknown' END AS vain
     ) AS n
     WHERE d.day = $1 AND d.product_id = ANY ($2::uuid[])
 ), counted AS MATERIALIZED (
