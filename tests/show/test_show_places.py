@@ -80,6 +80,8 @@ async def test_only_hosting_is_a_place_too_and_nothing_at_all_is_none(site, copy
     page = (await person.get(f"/installations/{copy.id}")).text
     assert "yes, by <bdi>hosting.txt 2026-11</bdi>" in page
     assert "Not known." not in page
+    await site.execute("UPDATE states SET place = place - 'hosting_source'")
+    assert "<dd>yes</dd>" in (await person.get(f"/installations/{copy.id}")).text
     await site.execute("UPDATE states SET place = '{}'")
     assert "Not known." in (await person.get(f"/installations/{copy.id}")).text
 
