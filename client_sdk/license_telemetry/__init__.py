@@ -6,13 +6,13 @@
     telemetry.license(status="licensed", key="…", source="marketplace")
     telemetry.feature("invoice.created")
 
-Importing starts nothing and opens nothing. The way of the data: `client` takes it, `pending` gathers
-it in memory, `sender` in a background thread turns it into pings (`ping`, `levels`), `outbox` and
-`ledger` keep them on disk, `transport` carries them (`wire`), `answers` says what an answer means,
-`identity` is who we are to the server.
+Importing starts nothing and opens nothing. The way of the data: `_client` takes it, `_counters` keep it in
+shared memory, `_background` is the one thread; there `_engine` drives `_collector`, which harvests the
+counters (`_harvest`) and makes pings (`_ping`, `_levels`), `_outbox` and `_ledger`, which keep them on disk,
+and `_uploader`, which sends them (`_transport`, `_wire`) and does what the answer says (`_answers`).
 """
 
-from .client import Telemetry
-from .version import __version__
+from ._client import Telemetry
+from ._version import __version__
 
 __all__ = ["Telemetry", "__version__"]

@@ -9,15 +9,18 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import levels
-from . import ping as pings
-from .courier import Delivery
-from .outbox import Unavailable
-from .pending import LARGEST_COUNT, Pending
-from .sender import Sender
-from .settings import LEVELS, Settings, is_name, state_home
-from .signals import AT_ALL_COSTS
-from .version import __version__
+from . import _check, _statements
+from . import _levels as levels
+from . import _ping as pings
+from ._client import claim_words, key_words
+from ._counters import LARGEST_COUNT, Counters, counters_in_memory, open_counters
+from ._engine import Engine
+from ._outbox import Unavailable
+from ._problems import Problems
+from ._settings import LEVELS, SOURCES, STATUSES, Settings, is_name, state_home
+from ._uploader import Delivery
+from ._version import __version__
+from ._wakeups import AT_ALL_COSTS
 
 DONE, FAILED = 0, 1
 ELSEWHERE_SECONDS = 10.0
@@ -38,10 +41,12 @@ def main(arguments: Optional[List[str]] = None) -> int:
         notice_version=options.notice_version,
         proxy=options.proxy,
         ca_file=options.ca_file,
+        debug=options.debug,
     )
-    pending = Pending()
+    problems = Problems()
+    problems.debug = settings.debug
     try:
-        return int(options.run(options, settings, pending, Sender(settings, pending)))
+        return int(options.run(options, settings, Engine(settings, problems)))
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (Unavailable, ValueError) as error:
@@ -51,24 +56,25 @@ def main(arguments: Optional[List[str]] = None) -> int:
 # ── the commands ────────────────────────────────────────────────────────────────────────────
 
 
-def _preview(options: argparse.Namespace, settings: Settings, pending: Pending, sender: Sender) -> int:
+def _preview(options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
     """Print the next ping exactly as it would be sent. Sends nothing, changes nothing."""
-    _hand_over(options, pending)
-    _print(json.dumps(sender.preview(), indent=2, ensure_ascii=False))
+    engine.counters = counters_in_memory()
+    _hand_over(options, settings, engine, engine.counters)
+    _print(json.dumps(engine.preview(), indent=2, ensure_ascii=False))
     if settings.why_off:
         sys.stderr.write(f"Nothing is sent now: {settings.why_off}.\n")
     return DONE
 
 
-def _send(options: argparse.Namespace, settings: Settings, pending: Pending, sender: Sender) -> int:
+def _send(options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
     """Send one real ping now, with whatever else is queued, and say what happened."""
-    before = sender.status()
+    before = engine.status()
     if not before["enabled"]:
         return _fail(f"Not sent: {before['why_off']}.")
-    if not _queue(options, pending, sender):
-        return _fail(f"Not sent: the outbox can't be written ({sender.status()['trouble']}).")
-    delivery = _deliver(sender)
-    after = sender.status()
+    if not _queue(options, settings, engine):
+        return _fail(f"Not sent: {engine.status()['trouble']}.")
+    delivery = _deliver(engine)
+    after = engine.status()
     if delivery is not Delivery.EMPTY:
         outcome = "Not sent" if after["last_acknowledged"] == before["last_acknowledged"] else "Not all sent"
         return _fail(f"{outcome}: {_why_not(delivery, settings, after)}; {after['queued']} queued for later.")
@@ -79,9 +85,9 @@ def _send(options: argparse.Namespace, settings: Settings, pending: Pending, sen
     return DONE
 
 
-def _status(options: argparse.Namespace, _settings: Settings, _pending: Pending, sender: Sender) -> int:
+def _status(options: argparse.Namespace, _settings: Settings, engine: Engine) -> int:
     """Show identity, queue, last answer, next ping, level and what was lost."""
-    standing = sender.status()
+    standing = engine.status()
     if options.json:
         _print(json.dumps(standing, indent=2, ensure_ascii=False))
         return DONE
@@ -90,42 +96,65 @@ def _status(options: argparse.Namespace, _settings: Settings, _pending: Pending,
     return DONE
 
 
-def _on(_options: argparse.Namespace, settings: Settings, _pending: Pending, sender: Sender) -> int:
+def _on(_options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
     """Undo `off` for this state directory."""
-    sender.switch(on=True)
+    engine.switch(on=True)
     _print(f"Switched on for {settings.state_dir}.")
     return DONE
 
 
-def _off(_options: argparse.Namespace, settings: Settings, _pending: Pending, sender: Sender) -> int:
-    """Stop collecting and sending for this state directory, whatever the software does."""
-    sender.switch(on=False)
+def _off(_options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
+    """Stop collecting and sending for this state directory; what was counted so far is dropped."""
+    engine.switch(on=False)
     _print(f"Switched off for {settings.state_dir}.")
     return DONE
 
 
-def _export(options: argparse.Namespace, _settings: Settings, _pending: Pending, sender: Sender) -> int:
+def _forget(options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
+    """Ask the server to erase what it has of this installation, and switch telemetry off here."""
+    if engine.status()["installation_id"] is None:
+        engine.switch(on=False)
+        _print(f"The server knows nothing of this copy. Switched off for {settings.state_dir}.")
+        return DONE
+    engine.forget(options.reason)
+    if _deliver(engine) is Delivery.EMPTY:
+        _print(f"{settings.endpoint} has the request. Switched off for {settings.state_dir}.")
+        return DONE
+    last = engine.status()["last_answer"] or {}
+    return _fail(
+        f"Switched off for {settings.state_dir}. The request waits here; the software and this command"
+        f" send it again: {settings.endpoint} said {last.get('detail', 'nothing')}."
+    )
+
+
+def _export(options: argparse.Namespace, _settings: Settings, engine: Engine) -> int:
     """Write everything queued into FILE as signed uploads, for a machine that may go online."""
-    count = sender.export(options.file)
+    count = engine.export(options.file)
     _print(f"{count} uploads written to {options.file}; the pings stay queued until they are acknowledged.")
     return DONE
 
 
-def _import_enrolment(
-    options: argparse.Namespace, _settings: Settings, _pending: Pending, sender: Sender
-) -> int:
+def _import_enrolment(options: argparse.Namespace, _settings: Settings, engine: Engine) -> int:
     """Take over an identity from an enrolment file, for a machine that may not go online."""
     try:
-        installation_id = sender.adopt(json.loads(Path(options.file).read_text("utf-8")))
+        installation_id = engine.adopt(json.loads(Path(options.file).read_text("utf-8")))
     except ValueError:
         return _fail(f"{options.file} is no enrolment file; `telemetry-server enroll` writes them.")
     _print(f"This is now installation {installation_id}.")
     return DONE
 
 
-def _facts(_options: argparse.Namespace, settings: Settings, _pending: Pending, _sender: Sender) -> int:
+def _check_all(_options: argparse.Namespace, settings: Settings, _engine: Engine) -> int:
+    """Try endpoint, key, clock, disk, lock and proxy, and say what to do about what is wrong."""
+    findings = list(_check.findings(settings))
+    for finding in findings:
+        _print(f"{'ok   ' if finding.sound else 'WRONG'} {finding.name:<12} {finding.text}")
+    return DONE if all(finding.sound for finding in findings) else FAILED
+
+
+def _facts(_options: argparse.Namespace, settings: Settings, _engine: Engine) -> int:
     """Print what is found out about this machine, at the level that is allowed."""
-    found = levels.strip(pings.facts(settings, settings.product), settings.level)
+    found = levels.strip(pings.facts(settings.level, settings.product), settings.level)
     _print(json.dumps(found, indent=2, ensure_ascii=False))
     return DONE
 
@@ -133,39 +162,40 @@ def _facts(_options: argparse.Namespace, settings: Settings, _pending: Pending, 
 # ── what they share ─────────────────────────────────────────────────────────────────────────
 
 
-def _hand_over(options: argparse.Namespace, pending: Pending) -> None:
+def _hand_over(options: argparse.Namespace, settings: Settings, engine: Engine, counters: Counters) -> None:
     if options.status:
-        claim = {
-            "status": options.status,
-            "key": options.key,
-            "source": options.source,
-            "source_detail": options.source_detail,
-            "edition": options.edition,
-            "expires_at": options.expires_at,
-        }
-        pending.ask(("license", time.time(), claim))
+        words = claim_words(
+            options.status,
+            options.source,
+            options.source_detail,
+            options.edition or settings.edition,
+            options.expires_at,
+        )
+        words.update(key_words(engine.product(), options.key))
+        counters.say("license", _statements.write(time.time(), words))
     for name, count in options.feature:
-        pending.count(name, count)
+        counters.add(name, count)
 
 
-def _queue(options: argparse.Namespace, pending: Pending, sender: Sender) -> bool:
+def _queue(options: argparse.Namespace, settings: Settings, engine: Engine) -> bool:
     """A ping is on disk: that of a new license claim or, without one, a ping for its own sake."""
-    queued = sender.status()["queued"]
-    _hand_over(options, pending)
-    if not sender.collect():
+    queued = engine.status()["queued"]
+    engine.counters = open_counters(settings.state_dir)
+    _hand_over(options, settings, engine, engine.counters)
+    if not engine.collect():
         return False
-    if sender.status()["queued"] == queued:
-        pending.ask(("manual", time.time(), {}))
-    return sender.collect()
+    if engine.status()["queued"] == queued:
+        engine.counters.say("ping", _statements.write(time.time(), {}))
+    return engine.collect()
 
 
-def _deliver(sender: Sender) -> Delivery:
+def _deliver(engine: Engine) -> Delivery:
     """A human asked: pass over every pause, and wait a while for another process that is sending."""
     give_up = time.monotonic() + ELSEWHERE_SECONDS
-    delivery = sender.deliver(AT_ALL_COSTS)
+    delivery = engine.deliver(AT_ALL_COSTS)
     while delivery is Delivery.ELSEWHERE and time.monotonic() < give_up:
         time.sleep(0.2)
-        delivery = sender.deliver(AT_ALL_COSTS)
+        delivery = engine.deliver(AT_ALL_COSTS)
     return delivery
 
 
@@ -223,11 +253,15 @@ def _parser() -> argparse.ArgumentParser:
         ("off", _off, [shared]),
         ("export", _export, [shared, file]),
         ("import-enrolment", _import_enrolment, [shared, file]),
+        ("forget", _forget, [shared]),
+        ("check", _check_all, [shared]),
         ("facts", _facts, [shared]),
     ):
         words = (run.__doc__ or "").strip()
         command = commands.add_parser(name, parents=parents, help=words, description=words)
         command.set_defaults(run=run)
+        if name == "forget":
+            command.add_argument("--reason", default="", help="for the vendor's privacy team")
         if name == "status":
             command.add_argument("--json", action="store_true", help="for scripts")
     return parser
@@ -248,14 +282,15 @@ def _shared() -> argparse.ArgumentParser:
         ("--ca-file", "certificates to trust beside the system's; else LICENSE_TELEMETRY_CA_FILE"),
     ):
         shared.add_argument(name, help=words)
+    shared.add_argument("--debug", action="store_true", help="say on standard error what is done")
     shared.add_argument("--level", choices=LEVELS, default="usage", help="the most that may be sent")
     return shared
 
 
 def _claims() -> argparse.ArgumentParser:
     said = argparse.ArgumentParser(add_help=False)
-    said.add_argument("--status", choices=pings.STATUSES, help="of the license")
-    said.add_argument("--source", choices=pings.SOURCES, help="where the license was obtained")
+    said.add_argument("--status", choices=STATUSES, help="of the license")
+    said.add_argument("--source", choices=SOURCES, help="where the license was obtained")
     for name in ("--key", "--source-detail", "--edition", "--expires-at"):
         said.add_argument(name)
     said.add_argument("--feature", type=_counted, action="append", default=[], metavar="NAME[=COUNT]")

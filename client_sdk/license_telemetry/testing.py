@@ -26,8 +26,10 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from . import wire
-from .client import Telemetry
+from . import _wire as wire
+from ._client import Telemetry, why_no_claim, why_no_use
+from ._counters import SLOTS
+from ._settings import STATUSES
 
 Json = Dict[str, Any]
 MASTER_KEY = "m1"
@@ -37,35 +39,62 @@ MASTER_KEY = "m1"
 
 
 class Recorded:
-    """What was handed over: counts by feature, the arguments of each license(), the number of ping()s."""
+    """What was handed over: counts by feature, the arguments of each license(), the number of ping()s, the
+    reasons given to forget(), and in `ignored` the calls that production would ignore, each with its reason.
+    """
 
     def __init__(self) -> None:
         self.features: Dict[str, int] = {}
         self.licenses: List[Json] = []
         self.pings = 0
+        self.forgotten: List[str] = []
+        self.ignored: List[str] = []
 
 
 @contextmanager
-def recording() -> Iterator[Recorded]:
-    """Every Telemetry records instead of working: no thread, no disk, no network."""
+def recording() -> Iterator[Recorded]:  # noqa: C901  four stand-ins
+    """Every Telemetry records instead of working: no thread, no disk, no network.
+
+    It holds the host to the rules of production: what would be ignored there stands in `ignored`, and nowhere
+    else.
+    """
     recorded = Recorded()
 
     def feature(_client: Telemetry, name: str, count: int = 1) -> None:
-        recorded.features[name] = recorded.features.get(name, 0) + count
+        why = why_no_use(name, count)
+        if why is not None:
+            recorded.ignored.append(f"feature(): {why}")
+        elif name not in recorded.features and len(recorded.features) >= SLOTS:
+            recorded.ignored.append(f"feature(): {name!r} is beyond the {SLOTS} names of a process")
+        else:
+            recorded.features[name] = recorded.features.get(name, 0) + count
 
     def license(  # noqa: A001  the name of the method it stands for
         _client: Telemetry,
         status: str,
         key: Optional[str] = None,
         source: Optional[str] = None,
-        **more: Any,
+        *,
+        source_detail: Optional[str] = None,
+        edition: Optional[str] = None,
+        expires_at: Any = None,
     ) -> None:
-        recorded.licenses.append({"status": status, "key": key, "source": source, **more})
+        why = why_no_claim(status, source)
+        if why is not None:
+            recorded.ignored.append(f"license(): {why}")
+        if status in STATUSES:
+            said = {"status": status, "key": key, "source": source}
+            more = {"source_detail": source_detail, "edition": edition, "expires_at": expires_at}
+            given = {name: value for name, value in more.items() if value is not None}
+            recorded.licenses.append({**said, **given})
 
     def ping(_client: Telemetry) -> None:
         recorded.pings += 1
 
-    stand_ins: Json = {"feature": feature, "license": license, "ping": ping}
+    def forget(_client: Telemetry, reason: str = "") -> None:
+        recorded.forgotten.append(reason)
+
+    stand_ins: Json = {"feature": feature, "license": license, "ping": ping, "forget": forget}
     stand_ins["flush"] = lambda _client, _timeout=0.0: True
     real = {name: getattr(Telemetry, name) for name in stand_ins}
     try:
@@ -160,6 +189,7 @@ class FakeServer:
     pings        every ping that was accepted, in order, each once; with its `installation_id`
     received     every request as it came, also those that were refused
     enrolments   every identity handed out, with its `forked_from`
+    forgotten    every request to be forgotten, as `installation_id` and `reason`
     refuse       set it to a function of a ping: an upload with a ping it is true for is answered with 422
     results      set it to a function of a ping that gives a status, or None for the true one
     """
@@ -172,11 +202,16 @@ class FakeServer:
         self.pings: List[Json] = []
         self.received: List[Received] = []
         self.enrolments: List[Json] = []
+        self.forgotten: List[Json] = []
         self.refuse: Callable[[Json], bool] = lambda _ping: False
         self.results: Callable[[Json], Optional[str]] = lambda _ping: None
         self._numbers: Dict[str, Dict[int, str]] = {}
         self._master = b"a master key"
-        self._faults: Dict[str, List[Fault]] = {wire.PINGS_PATH: [], wire.ENROLL_PATH: []}
+        self._faults: Dict[str, List[Fault]] = {
+            wire.PINGS_PATH: [],
+            wire.ENROLL_PATH: [],
+            wire.FORGET_PATH: [],
+        }
         self._lock = threading.Lock()
         self._http: Optional[_Http] = None
 
@@ -202,6 +237,10 @@ class FakeServer:
     def next_enrolments(self, *faults: Fault) -> None:
         """Answer the next enrolments so, one after another, then truly again."""
         self._faults[wire.ENROLL_PATH].extend(faults)
+
+    def next_forgettings(self, *faults: Fault) -> None:
+        """Answer the next requests to be forgotten so, one after another, then truly again."""
+        self._faults[wire.FORGET_PATH].extend(faults)
 
     def forget(self, sequence: int) -> None:
         """As if restored from a backup: this number of every installation never came."""
@@ -233,13 +272,22 @@ class FakeServer:
             return self._enrol(request)
         if request.path == wire.PINGS_PATH:
             return self._take(request)
+        if request.path == wire.FORGET_PATH:
+            return self._forget(request)
         return _problem(404)
+
+    def _forget(self, request: Received) -> Reply:
+        if not self._is_signed(request):
+            return _problem(401)
+        self.forgotten.append({"installation_id": _signature(request)["installation"], **request.json})
+        answer = {"request_id": wire.uuid7(), "server_time": "2026-11-22T10:00:00.000Z"}
+        return self.receipted(request, 202, json.dumps(answer).encode())
 
     def receipted(self, request: Received, code: int, body: bytes) -> Reply:
         """An answer with a valid receipt for whoever signed the request."""
         signature = _signature(request)
         secret = self._secret(signature.get("installation", ""))
-        kind = "application/json" if code == 200 else "application/problem+json"  # noqa: PLR2004  OK
+        kind = "application/json" if code < 300 else "application/problem+json"  # noqa: PLR2004  all is well
         reply = Reply(code, {"Content-Type": kind}, body)
         return _with_receipt(reply, "v1 hmac=" + wire.receipt(secret, request.body, body))
 

@@ -1,9 +1,9 @@
-"""The field registry as others read it: the table in docs/fields.md, the SDK's fields.json. Pure.
+"""The field registry as others read it: the table in docs/fields.md, the SDK's module `_fields`. Pure.
 
 `make fields` writes both; a test fails when they are out of step.
 """
 
-import json
+from pprint import pformat
 
 from telemetry_server.check.registry import Carrier, Field, Kind, Registry
 
@@ -19,8 +19,7 @@ def sdk_fields(registry: Registry) -> str:
         }
         for field in registry.fields.values()
     }
-    document = {"version": registry.version, "fields": fields}
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return _MODULE.format(pformat(fields, width=108))
 
 
 def fields_page(registry: Registry) -> str:
@@ -37,6 +36,13 @@ def fields_page(registry: Registry) -> str:
     return "\n".join(parts) + "\n"
 
 
+_MODULE = '''\
+"""Every field a ping may carry, by its dotted path. Written by `make fields`."""
+# fmt: off
+
+FIELDS = \\
+{}
+'''
 _INTRODUCTION = """\
 # What is collected
 

@@ -13,7 +13,7 @@ from telemetry_server.check.registry import load_registry
 REGISTRY = load_registry()
 WRITTEN = {
     ROOT / "docs" / "fields.md": fields_page(REGISTRY),
-    ROOT / "client_sdk" / "license_telemetry" / "fields.json": sdk_fields(REGISTRY),
+    ROOT / "client_sdk" / "license_telemetry" / "_fields.py": sdk_fields(REGISTRY),
 }
 
 

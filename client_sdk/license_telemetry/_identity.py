@@ -6,8 +6,8 @@ import json
 from typing import Any, Dict, NamedTuple, Optional
 from uuid import UUID
 
-from . import wire
-from .settings import slug_of
+from . import _wire as wire
+from ._settings import slug_of
 
 MOST_KEY_CHARACTERS = 64
 
@@ -66,6 +66,11 @@ def upload(identity: Identity, body: bytes, encoding: Optional[str]) -> Request:
     if encoding:
         headers["Content-Encoding"] = encoding
     return Request(wire.PINGS_PATH, headers, body)
+
+
+def forgetting(identity: Identity, body: bytes) -> Request:
+    """Ask the server to erase what it has of this installation."""
+    return Request(wire.FORGET_PATH, {wire.SIGNATURE: identity.signature(wire.FORGET_PATH, body)}, body)
 
 
 def _is_token(text: str) -> bool:

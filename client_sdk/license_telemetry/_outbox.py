@@ -1,16 +1,21 @@
 """The outbox on disk: one SQLite file, shared by all processes of the host.
 
-A connection lives as long as its transaction, under `forks.guard`: nothing of SQLite's is ever carried
-over a fork, a host that closes all descriptors closes none of ours, and a state directory that was
-replaced is noticed. The journal is a rollback journal (TRUNCATE) with synchronous=FULL, not a WAL: what
-is committed survives a power cut, it needs no shared memory (homes lie on network file systems too),
-and between transactions the state is a single file. There are few writes, so WAL's speed buys nothing.
+A connection lives as long as its transaction: a host that closes all descriptors closes none of ours, and a
+state directory that was replaced is noticed. The journal is a rollback journal (TRUNCATE) with
+synchronous=FULL, not a WAL: what is committed survives a power cut, it needs no shared memory (homes lie on
+network file systems too), and between transactions the state is a single file. There are few writes, so
+WAL's speed buys nothing.
+
+Processes take turns by a lock of ours on a file beside it, and SQLite is asked for none (`nolock`): a child
+that was forked in the middle of a transaction would for ever believe in the locks of its parent.
 
 Where no file can be made the outbox lives in memory, far smaller, and moves to disk when that is mended.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import sqlite3
 import time
@@ -18,11 +23,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Optional
 
-from .forks import guard
-from .ledger import Ledger, Limits
-from .schema import SCHEMA, UPGRADE
+from . import _process_fork
+from ._counters import SAFELY, give_to_owner_above, make_private
+from ._ledger import Ledger, Limits
+from ._locks import try_lock, unlock
+from ._primitives import allocate_lock
+from ._schema import SCHEMA, UPGRADES, VERSION
 
 FILE = "outbox.sqlite3"
+LOCK = "outbox.lock"
 PATIENCE = 5.0
 LONGEST_POLL = 0.03
 MOST_SET_ASIDE = 10
@@ -43,6 +52,7 @@ SURROUNDINGS = (  # what SQLite says when not the file is at fault but what is a
     "query aborted",
     "unable to open database file",
 )
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EIO, errno.ESTALE)
 BROKEN = (sqlite3.Error, UnicodeDecodeError)  # the second: a spoiled name in the message of the first
 
 
@@ -67,8 +77,11 @@ class Outbox:
         self._memory: Optional[sqlite3.Connection] = None
         self._try_disk_at = 0.0
         self._ended = self._took = 0.0
+        self._napping = allocate_lock()
+        self._napping.acquire()
         self._checked = False
         self._spoiled = 0
+        self.why_memory: Optional[str] = None
 
     @property
     def in_memory(self) -> bool:
@@ -80,23 +93,66 @@ class Outbox:
 
         Waits `patience` seconds for other processes. Raises Unavailable, its kin, and what the block raises.
         """
-        deadline = time.monotonic() + patience
         self._let_others_in()
-        while True:
-            if not guard.acquire(patience):
-                raise Unavailable("the disk does not answer")
+        with self._turn(patience) as on_disk:
+            connection = self._begin(on_disk=on_disk)
+            began = time.monotonic()
+            yield from self._within(connection)
+            self._ended, self._took = time.monotonic(), time.monotonic() - began
+
+    def _sleep(self, seconds: float) -> None:
+        """On a real lock that nothing releases: the host's own sleep may be that of a hub of greenlets."""
+        self._napping.acquire(True, seconds)
+
+    @contextmanager
+    def _turn(self, patience: float) -> Iterator[bool]:
+        """Hold the lock; False where none can be had because no file can be made. Raises Unavailable."""
+        try:
+            descriptor = self._lock_file()
+        except Unwritable as error:
+            self.why_memory = str(error)
+            yield False
+            return
+        _process_fork.descriptors.add(descriptor)
+        try:
+            yield self._wait_for_turn(descriptor, time.monotonic() + patience)
+        finally:
+            _process_fork.descriptors.discard(descriptor)
             try:
-                connection = self._begin()
-                if connection is not None:
-                    began = time.monotonic()
-                    yield from self._within(connection)
-                    self._ended, self._took = time.monotonic(), time.monotonic() - began
-                    return
+                unlock(descriptor)  # also for a child that was forked meanwhile
             finally:
-                guard.release()
-            if time.monotonic() > deadline:
-                raise Unavailable("another process is writing")
-            time.sleep(random.uniform(0.002, LONGEST_POLL))  # noqa: S311  so that two who wait don't wait alike
+                os.close(descriptor)
+
+    def _wait_for_turn(self, descriptor: int, deadline: float) -> bool:
+        """True once the lock is ours; False where the file system has none. Raises Unavailable."""
+        try:
+            while not try_lock(descriptor):
+                if time.monotonic() > deadline:
+                    raise Unavailable("another process is writing")
+                self._sleep(random.uniform(0.002, LONGEST_POLL))  # noqa: S311  so that two who wait don't wait alike
+        except OSError as error:
+            self.why_memory = (
+                f"the file system of {self._path and self._path.parent} has no locks ({error.strerror})"
+            )
+            return False
+        return True
+
+    def _lock_file(self) -> int:
+        """A descriptor of the lock file, made where there was none. Raises Unwritable."""
+        if self._path is None:
+            raise Unwritable("there is no home directory")
+        path = str(self._path.with_name(LOCK))
+        try:
+            if not self._path.parent.is_dir():
+                make_private(str(self._path.parent))
+            try:
+                return os.open(path, os.O_RDWR | SAFELY)
+            except FileNotFoundError:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | SAFELY, 0o600)
+                give_to_owner_above(path)
+                return descriptor
+        except (OSError, ValueError) as error:
+            raise _refusal(error) from error
 
     def _let_others_in(self) -> None:
         """Pause after a transaction of ours as long as it took, at most until every poll found its chance.
@@ -105,44 +161,51 @@ class Outbox:
         """
         pause = self._ended + min(self._took, LONGEST_POLL) - time.monotonic()
         if pause > 0:
-            time.sleep(pause)
+            self._sleep(pause)
 
     @contextmanager
-    def look(self) -> Iterator[Ledger]:
+    def look(self, patience: float = 0.5) -> Iterator[Ledger]:
         """A ledger to read from; an empty one where there is none. Creates and changes nothing."""
-        with guard:
-            connection = self._memory or self._open_to_look() or _in_memory()
+        connection = self._memory
+        if connection is not None:
+            yield Ledger(connection, Limits())
+            return
+        if self._path is None or not self._path.exists():
+            yield Ledger(_in_memory(), Limits())
+            return
+        with self._turn(patience):
+            connection = self._open_to_look()
             try:
                 yield Ledger(connection, Limits())
             except BROKEN as error:
                 raise Unavailable(str(error)) from error
             finally:
-                if connection is not self._memory:
-                    connection.close()
+                connection.close()
 
     def close(self) -> None:
         """Forget what lived in memory only."""
-        with guard:
-            memory, self._memory = self._memory, None
-            if memory is not None:
-                memory.close()
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            memory.close()
 
     # ── opening ─────────────────────────────────────────────────────────────────────────────
 
-    def _begin(self) -> Optional[sqlite3.Connection]:
-        """A connection with its transaction begun; None while another process has one."""
-        if self._memory is not None and time.monotonic() < self._try_disk_at:
+    def _begin(self, *, on_disk: bool) -> sqlite3.Connection:
+        """A connection with its transaction begun."""
+        if not on_disk or (self._memory is not None and time.monotonic() < self._try_disk_at):
             return self._begin_in_memory()
         try:
             connection = self._begin_on_disk()
-        except Unwritable:
+        except Unwritable as error:
+            self.why_memory = str(error)
             self._try_disk_at = time.monotonic() + RETRY_DISK_SECONDS
             return self._begin_in_memory()
-        if connection is not None and self._memory is not None:
+        self.why_memory = None
+        if self._memory is not None:
             self._move_to_disk(connection)
         return connection
 
-    def _begin_on_disk(self) -> Optional[sqlite3.Connection]:
+    def _begin_on_disk(self) -> sqlite3.Connection:
         self._inode = self._make_file()
         connection = self._open()
         try:
@@ -151,24 +214,29 @@ class Outbox:
             connection.execute("BEGIN EXCLUSIVE")
             self._prepare(connection)
         except BROKEN as error:
-            locked = "locked" in str(error)
-            fresh = not locked and _is_empty(connection)
+            fresh = _is_empty(connection)
             connection.close()
-            if locked:
-                return None
             raise self._trouble(error, fresh=fresh) from error
         return connection
 
-    def _open(self, patience: float = 0.0) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         """A connection to a file that must be there. Raises Unwritable."""
         assert self._path is not None
         try:
-            uri = self._path.as_uri() + "?mode=rw"
-            connection = sqlite3.connect(uri, uri=True, timeout=patience, isolation_level=None)
+            uri = self._path.as_uri() + "?mode=rw&nolock=1"
+            connection = sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)
         except (*BROKEN, ValueError) as error:
-            raise Unwritable(str(error)) from error
+            raise self._why_not_opened(error) from error
         connection.text_factory = _decode
         return connection
+
+    def _why_not_opened(self, error: Exception) -> Unavailable:
+        """SQLite says no more than that it can't open the file."""
+        try:
+            os.close(os.open(str(self._path), os.O_RDWR | SAFELY))
+        except OSError as second:
+            return _refusal(second)
+        return Unwritable(str(error))
 
     def _make_file(self) -> int:
         """The file's inode; where there was none it is made, for its owner's eyes only. Raises Unwritable."""
@@ -176,11 +244,11 @@ class Outbox:
             raise Unwritable("there is no home directory")
         try:
             if not self._path.exists():
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._path.touch(0o600)
+                give_to_owner_above(str(self._path))
             return self._path.stat().st_ino
         except (OSError, ValueError) as error:
-            raise Unwritable(str(error)) from error
+            raise _refusal(error) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """The tables, and once for each process a look at whether the file is sound."""
@@ -191,27 +259,25 @@ class Outbox:
             (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
-        if version == 1:
-            _run(connection, UPGRADE)
+        if version in UPGRADES:
+            _run(connection, UPGRADES[version])
         self._checked = True
         if self._spoiled:
             ledger, self._spoiled = Ledger(connection, Limits()), 0
             ledger.add("total_spoiled", 1)
             ledger.lose("unsaved", 1)
 
-    def _open_to_look(self) -> Optional[sqlite3.Connection]:
-        if self._path is None or not self._path.exists():
-            return None
-        connection = self._open(patience=0.5)
+    def _open_to_look(self) -> sqlite3.Connection:
+        connection = self._open()
         try:
             connection.execute("BEGIN")
-            if connection.execute("PRAGMA user_version").fetchone()[0]:
+            if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
                 return connection
         except BROKEN as error:
             connection.close()
             raise Unavailable(str(error)) from error
         connection.close()
-        return None
+        return _in_memory()
 
     # ── ending ──────────────────────────────────────────────────────────────────────────────
 
@@ -282,6 +348,13 @@ class Outbox:
         assert memory is not None
         Ledger(connection, Limits()).absorb(Ledger(memory, MEMORY_LIMITS))
         memory.close()
+
+
+def _refusal(error: Exception) -> Unavailable:
+    """Unwritable where it will stay so, and memory must serve; else it is worth to wait."""
+    if getattr(error, "errno", None) in PASSING:
+        return Unavailable(str(error))
+    return Unwritable(str(error))
 
 
 def _in_memory() -> sqlite3.Connection:

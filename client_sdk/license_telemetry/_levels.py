@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import pkgutil
-from functools import lru_cache
 from typing import Any, Callable, Dict
 
-from .pending import LARGEST_COUNT
-from .settings import LEVELS, is_name
+from ._counters import LARGEST_COUNT
+from ._fields import FIELDS
+from ._settings import LEVELS, is_name
 
 LONGEST_STRING = 64
 LONGER = {"license.source_detail": 256, "service.build": 128, "os.kernel": 128}
@@ -19,20 +17,12 @@ DIGEST_LENGTH = 64
 Json = Dict[str, Any]
 
 
-@lru_cache(maxsize=None)  # noqa: UP033  cache came with Python 3.9
-def fields() -> Dict[str, Dict[str, str]]:
-    """Every field a ping may carry, by its dotted path: `type`, `level`, `purpose` and `text`."""
-    data = pkgutil.get_data(__package__, "fields.json")
-    declared: Dict[str, Dict[str, str]] = json.loads(data or b"{}")["fields"]
-    return declared
-
-
 def strip(ping: Json, level: str) -> Json:
     """`ping` without what is undeclared, above `level` or malformed. Sections left empty go too."""
     allowed = LEVELS[: LEVELS.index(level) + 1]
     kept: Json = {}
     for name, value in ping.items():
-        if name in fields() or not isinstance(value, dict):
+        if name in FIELDS or not isinstance(value, dict):
             _keep(kept, name, name, value, allowed)
             continue
         section: Json = {}
@@ -52,7 +42,7 @@ def lower(ping: Json, level: str) -> Json:
 
 
 def _keep(kept: Json, name: str, path: str, value: Any, allowed: Any) -> None:
-    field = fields().get(path)
+    field = FIELDS.get(path)
     if field is None or field["level"] not in allowed:
         return
     if value is None and path.startswith("virtualization."):  # "none found" is worth saying

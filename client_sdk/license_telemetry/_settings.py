@@ -2,7 +2,6 @@
 
 Imported with the package, so it keeps to modules that cost nothing; pathlib would.
 """
-# ruff: noqa: PTH100, PTH111, PTH117, PTH118
 
 from __future__ import annotations
 
@@ -12,9 +11,13 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Mapping, Optional, Union
+    from typing import Dict, Literal, Mapping, Optional, Union
 
-LEVELS = ("license", "system", "usage")
+    Level = Literal["license", "system", "usage"]
+
+LEVELS: tuple[Level, ...] = ("license", "system", "usage")
+STATUSES = ("licensed", "trial", "expired", "invalid", "unlicensed")
+SOURCES = ("direct", "reseller", "marketplace", "bundle", "trial", "gift", "unknown")
 DAY = 86_400.0
 LONGEST_NAME = 64
 _ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -23,7 +26,10 @@ _LONGEST_TEXT = 4096
 
 
 class Settings:
-    """One client's settings. `why_off` is None while it may collect, else the reason in words.
+    """One client's settings.
+
+    `why_off` is None while it may collect, else the reason in words; `troubles` says by kind which of the
+    settings can't be right.
 
     An argument wins over the environment, but for privacy: the level is the lowest that anybody
     asked for, and any switch that is off is off.
@@ -46,23 +52,53 @@ class Settings:
         ca_file: Union[str, Path, None] = None,
         enabled: Optional[bool] = None,
         interval: Optional[float] = None,
+        debug: bool = False,
     ) -> None:
         env = os.environ
+        self.troubles: Dict[str, str] = {}
         self.endpoint = (_text(endpoint) or _variable(env, "ENDPOINT") or "").rstrip("/") or None
         self.product_key = _text(product_key) or _variable(env, "PRODUCT_KEY")
         self.product = _slug(_text(product)) or slug_of(self.product_key)
         self.version, self.build, self.environment = _text(version), _text(build), _text(environment)
         self.edition, self.notice_version = _text(edition), _text(notice_version)
-        self.level = _level(level, env)
+        self._environment_level = self._level_of(env)
+        self.level: Level = "license"
+        self.set_level(level)
         self.state_dir = _directory(state_dir, env, self.product)
         self.proxy = _text(proxy)
         self.ca_file = _path(ca_file) or _variable(env, "CA_FILE")
         self.interval = _interval(interval)
-        self.why_off = self._why_off(enabled, env, placed=bool(_path(state_dir)))
+        self.debug = bool(debug) or env.get("LICENSE_TELEMETRY_DEBUG", "").strip().lower() not in ("", *_OFF)
+        self._host_allows = enabled is None or bool(enabled)
+        self._why_never = self._reason(env, placed=bool(_path(state_dir)))
+        self._look_for_troubles(interval)
 
-    def _why_off(self, enabled: Optional[bool], env: Mapping[str, str], *, placed: bool) -> Optional[str]:
-        if enabled is not None and not enabled:
-            return "the host software has it switched off"
+    @property
+    def why_off(self) -> Optional[str]:
+        return self._why_never or (None if self._host_allows else "the host software has it switched off")
+
+    def allow(self) -> None:
+        """The host has switched it on after all; what the environment says holds."""
+        self._host_allows = True
+
+    def set_level(self, asked: object) -> None:
+        """The lowest of what host and environment allow; a word we don't know is the lowest."""
+        if asked not in LEVELS:
+            self.troubles["level"] = f"the level {asked!r} is none of {', '.join(LEVELS)}: license is used"
+        index = LEVELS.index(asked) if asked in LEVELS else 0
+        self.level = LEVELS[min(index, LEVELS.index(self._environment_level))]
+
+    def _level_of(self, env: Mapping[str, str]) -> Level:
+        word = (_variable(env, "LEVEL") or "usage").strip().lower()
+        if word not in LEVELS:
+            self.troubles["environment level"] = (
+                f"LICENSE_TELEMETRY_LEVEL={word} is none of {', '.join(LEVELS)}"
+            )
+        if word not in LEVELS or env.get("DO_NOT_TRACK", "").strip().lower() not in ("", *_OFF):
+            return "license"
+        return LEVELS[LEVELS.index(word)]
+
+    def _reason(self, env: Mapping[str, str], *, placed: bool) -> Optional[str]:
         if env.get("LICENSE_TELEMETRY_DISABLED", "").strip().lower() not in ("", *_OFF):
             return "LICENSE_TELEMETRY_DISABLED is set"
         if env.get("LICENSE_TELEMETRY", "").strip().lower() in _OFF:
@@ -70,6 +106,20 @@ class Settings:
         if not self.product_key and not self.product and not placed:
             return "there is no product key"
         return None
+
+    def _look_for_troubles(self, interval: object) -> None:
+        if self.why_off is not None:
+            return
+        if self.endpoint is None:
+            self.troubles["endpoint"] = (
+                "there is no endpoint: pass endpoint= or set LICENSE_TELEMETRY_ENDPOINT"
+            )
+        elif not self.endpoint.lower().startswith(("http://", "https://")):
+            self.troubles["endpoint"] = f"the endpoint {self.endpoint} must begin with https:// or http://"
+        if self.product_key is not None and not _is_product_key(self.product_key):
+            self.troubles["product key"] = "the product key does not look like pk_<slug>_<random>"
+        if interval is not None and _interval(interval) != interval:
+            self.troubles["interval"] = f"the interval {interval!r} is no number of seconds up to 366 days"
 
 
 def is_name(value: object) -> bool:
@@ -90,7 +140,10 @@ def slug_of(product_key: Optional[str]) -> Optional[str]:
 
 def state_home() -> Optional[str]:
     """The directory under which each product has its own; None where no home is known."""
-    if sys.platform == "win32":
+    given = os.environ.get("STATE_DIRECTORY", "").split(os.pathsep)[0]
+    if os.path.isabs(given):  # systemd's StateDirectory=
+        base: Optional[str] = given
+    elif sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or os.environ.get("APPDATA")
     elif sys.platform == "darwin":
         base = _expanded("~/Library/Application Support")
@@ -119,17 +172,9 @@ def _absolute(path: str) -> Optional[str]:
         return None
 
 
-def _level(asked: object, env: Mapping[str, str]) -> str:
-    """The lowest that host, environment and DO_NOT_TRACK allow; a word we don't know is the lowest."""
-    wanted = [asked, (_variable(env, "LEVEL") or "usage").strip().lower()]
-    if env.get("DO_NOT_TRACK", "").strip().lower() not in ("", *_OFF):
-        wanted.append("license")
-    return LEVELS[min(LEVELS.index(level) if level in LEVELS else 0 for level in wanted)]
-
-
 def _interval(given: object) -> float:
-    if isinstance(given, (int, float)) and 0 < given <= 366 * DAY:
-        return float(given)
+    if type(given) in (int, float) and 0 < given <= 366 * DAY:  # type: ignore[operator]
+        return float(given)  # type: ignore[arg-type]
     return DAY
 
 
@@ -137,11 +182,19 @@ def _variable(env: Mapping[str, str], name: str) -> Optional[str]:
     return env.get("LICENSE_TELEMETRY_" + name, "").strip() or None
 
 
+def _is_product_key(text: str) -> bool:
+    return slug_of(text) is not None and " " not in text and text.isascii()
+
+
 def _text(given: object) -> Optional[str]:
+    return printable(given, _LONGEST_TEXT)
+
+
+def printable(given: object, longest: int) -> Optional[str]:
     """`given` as one line of printable text, or None."""
     if not isinstance(given, str):
         return None
-    return "".join(c for c in given[:_LONGEST_TEXT] if c.isprintable()).strip() or None
+    return "".join(c for c in given if c.isprintable())[:longest].strip() or None
 
 
 def _path(given: object) -> Optional[str]:

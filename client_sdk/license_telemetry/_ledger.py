@@ -1,23 +1,27 @@
 """What is written down: counters, pings in their numbers, stored uploads, and the state beside them.
 
-Every method runs inside a transaction that `outbox` opened; all SQL is here, the tables are in `schema`.
+Every method runs inside a transaction that `_outbox` opened; all SQL is here, the tables are in `_schema`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
-from .identity import Identity, from_answer
-from .levels import MOST_FEATURES
-from .pending import LARGEST_COUNT
+from . import _process
+from ._counters import LARGEST_COUNT
+from ._identity import Identity, from_answer
+from ._levels import MOST_FEATURES, lower
 
 DAY = 86_400.0
 MOST_COUNTERS = 4096
 MOST_KEPT = 20
 KEPT_SECONDS = 7 * DAY
 MOST_RESENT = 3
+MOST_RANGES = 64
+HARVEST_KEPT_SECONDS = 30 * DAY
 LEASE_SECONDS = 60.0
 UPLOAD_PINGS = 100
 UPLOAD_CHARACTERS = 900_000  # with what is around the pings below the protocol's 1 MiB, even without gzip
@@ -84,6 +88,33 @@ class Ledger:
             return from_answer(self.get("identity"))
         except ValueError:
             return None
+
+    # ── what was harvested ──────────────────────────────────────────────────────────────────
+
+    def outbox_id(self) -> int:
+        """A random number that names this outbox to the counter files."""
+        known = self.get("outbox_id")
+        if not isinstance(known, int) or not 0 < known < 2**63:
+            known = int.from_bytes(os.urandom(8), "big") >> 1 | 1
+            self.put("outbox_id", known)
+        return known
+
+    def taken(self, file: str) -> Dict[str, int]:
+        """How much of each number of a counter file was taken."""
+        row = self._db.execute("SELECT taken FROM harvest WHERE file = ?", (file,)).fetchone()
+        numbers = _read(row[0]) if row else {}
+        return {name: count for name, count in numbers.items() if isinstance(count, int)}
+
+    def note_taken(self, file: str, numbers: Dict[str, int], now: float) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO harvest (file, taken, at) VALUES (?, ?, ?)",
+            (file, json.dumps(numbers, separators=(",", ":")), now),
+        )
+
+    def forget_files(self, there: Set[str], now: float) -> None:
+        """Forget the files that have long been gone."""
+        old = self.rows(f"SELECT file FROM harvest WHERE at < {now - HARVEST_KEPT_SECONDS!r}")  # noqa: S608  a float
+        self._each("DELETE FROM harvest WHERE file = ?", (row for row in old if row[0] not in there))
 
     # ── counters ────────────────────────────────────────────────────────────────────────────
 
@@ -321,10 +352,12 @@ class Ledger:
 
     def resend(self, missing: Iterable[Tuple[int, int]]) -> None:
         """Queue again what the server misses, [from, to) each, as far as it is still here."""
+        kept = self.rows("SELECT sequence FROM ping WHERE acknowledged_at IS NOT NULL")
+        ranges = list(missing)[:MOST_RANGES]  # the server keeps no more holes
+        wanted = [row for row in kept if any(first <= row[0] < end for first, end in ranges)]
         self._each(
-            "UPDATE ping SET acknowledged_at = NULL, resent = resent + 1"
-            " WHERE sequence >= ? AND sequence < ? AND acknowledged_at IS NOT NULL AND resent < ?",
-            ((first, end, MOST_RESENT) for first, end in missing),
+            "UPDATE ping SET acknowledged_at = NULL, resent = resent + 1 WHERE sequence = ? AND resent < ?",
+            ((sequence, MOST_RESENT) for (sequence,) in wanted),
         )
 
     def prune(self, now: float) -> None:
@@ -360,7 +393,7 @@ class Ledger:
         if fresh:
             self._each(
                 "INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)",
-                other.rows("SELECT name, value FROM state"),
+                other.rows("SELECT name, value FROM state WHERE name != 'outbox_id'"),
             )
         waiting = "SELECT sequence, content FROM ping WHERE acknowledged_at IS NULL ORDER BY sequence"
         for sequence, content in other.rows(waiting):
@@ -370,28 +403,56 @@ class Ledger:
             for kind in LOSSES:
                 self.lose(kind, other.get(kind, 0))
 
-    def forget_counts(self) -> None:
-        self._db.execute("DELETE FROM counter")
+    def withdraw(self, level: str) -> None:
+        """From here on nothing above `level` may leave: counts are forgotten, queued pings lowered for good.
+
+        They keep their numbers and ids, so that one that did arrive is a duplicate.
+        """
+        if level != "usage":
+            self._db.execute("DELETE FROM counter")
+        for sequence, content in self.rows(
+            "SELECT sequence, content FROM ping WHERE acknowledged_at IS NULL"
+        ):
+            lowered = lower(_read(content), level)
+            self._db.execute(
+                "UPDATE ping SET content = ?, usage = ? WHERE sequence = ?",
+                (json.dumps(lowered, separators=(",", ":")), "usage" in lowered, sequence),
+            )
+        self._db.execute("DELETE FROM upload")
+        self._db.execute("UPDATE ping SET upload_id = NULL")
+        self._db.execute("DELETE FROM ping WHERE acknowledged_at IS NOT NULL")
 
     def clear(self) -> None:
         """Forget everything that was to be sent."""
         self._db.execute("DELETE FROM ping")
         self._db.execute("DELETE FROM upload")
-        self.forget_counts()
+        self._db.execute("DELETE FROM counter")
+
+    def leave_identity(self) -> None:
+        """The server has forgotten this installation: nothing here may name it any more."""
+        self.clear()
+        for name in ("identity", "parent", "last_acknowledged", "next_sequence", "reenrol", "machines"):
+            self._db.execute("DELETE FROM state WHERE name = ?", (name,))
 
     # ── who sends ───────────────────────────────────────────────────────────────────────────
 
     def lease(self, owner: str, now: float) -> bool:
-        """Become the one sender, or stay it. A lease that ran out, or ends impossibly late, is taken over."""
-        holder, until = self.get("lease", ("", 0.0))
-        if holder != owner and now < until <= now + LEASE_SECONDS:
-            return False
-        self.put("lease", [owner, now + LEASE_SECONDS])
+        """Become the one sender, or stay it.
+
+        A lease that ran out, ends impossibly late, or whose process has ended is taken over.
+        """
+        held = self.get("lease")
+        if isinstance(held, dict) and held.get("owner") != owner:
+            process: Any = tuple(held.get("process") or (0, 0, 0, 0))
+            if now < held.get("until", 0.0) <= now + LEASE_SECONDS and not _process.is_gone(process):
+                return False
+        self.put("lease", {"owner": owner, "until": now + LEASE_SECONDS, "process": _process.myself()})
         return True
 
     def release(self, owner: str) -> None:
-        if self.get("lease", ("", 0.0))[0] == owner:
-            self.put("lease", ["", 0.0])
+        held = self.get("lease")
+        if isinstance(held, dict) and held.get("owner") == owner:
+            self.put("lease", None)
 
     def rows(self, query: str) -> List[Tuple[Any, ...]]:
         return self._db.execute(query).fetchall()

@@ -1,6 +1,13 @@
 """The tables of the outbox, and how the file of an earlier version becomes today's."""
 
-SCHEMA = """
+VERSION = 3
+
+HARVEST = """
+CREATE TABLE harvest (file TEXT PRIMARY KEY, taken TEXT NOT NULL, at REAL NOT NULL);
+"""
+
+SCHEMA = (
+    """
 CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE counter (name TEXT PRIMARY KEY, count INTEGER NOT NULL);
 CREATE TABLE ping (
@@ -19,11 +26,15 @@ CREATE TABLE upload (
   encoding TEXT,
   aside INTEGER NOT NULL DEFAULT 0
 );
-PRAGMA user_version = 2;
 """
+    + HARVEST
+    + "PRAGMA user_version = 3;"
+)
 
-# Version 1 becomes version 2.
-UPGRADE = """
-ALTER TABLE upload ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;
-PRAGMA user_version = 2;
-"""
+# By the version they begin with.
+UPGRADES = {
+    1: "ALTER TABLE upload ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;"
+    + HARVEST
+    + "PRAGMA user_version = 3;",
+    2: HARVEST + "PRAGMA user_version = 3;",
+}

@@ -8,17 +8,22 @@ import json
 import os
 import random
 from functools import partial
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from itertools import islice
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
-from . import answers, identity, levels, wire
-from .answers import Answer, Outcome
-from .collector import LONGEST_INTERVAL, Collector, jittered
-from .identity import Identity, Request
-from .ledger import Ledger, Upload
-from .outbox import PATIENCE, Outbox, Unavailable
-from .settings import DAY, Settings
-from .signals import AT_ALL_COSTS, NOW, SOON
-from .version import __version__
+from . import _answers as answers
+from . import _identity as identity
+from . import _levels as levels
+from . import _wire as wire
+from ._answers import Answer, Outcome
+from ._collector import LONGEST_INTERVAL, Collector, jittered
+from ._identity import Identity, Request
+from ._ledger import MOST_RANGES, Ledger, Upload
+from ._outbox import PATIENCE, Outbox, Unavailable
+from ._problems import Problems
+from ._settings import DAY, Settings
+from ._version import __version__
+from ._wakeups import AT_ALL_COSTS, NOW, SOON
 
 MOST_REQUESTS = 64
 GZIP_FROM_BYTES = 1024
@@ -41,54 +46,51 @@ class Delivery(enum.Enum):
     ELSEWHERE = "another process is sending"
 
 
-Task = Union[Delivery, "partial[Optional[Delivery]]"]
+class Exchange(NamedTuple):
+    """A request to post, and what to do with its answer: None when there is more to do."""
+
+    request: Request
+    settle: Callable[[Answer], Optional[Delivery]]
 
 
-class Courier:
-    """Sends what is queued, one request at a time. `deliver_at`: when to try again, seconds since 1970."""
+class Uploader:
+    """Says what to send next, one request at a time, and does what the answer says.
+
+    `deliver_at`: when to try again, by `ticks`, the monotonic clock. `clock` gives seconds since 1970.
+    """
 
     def __init__(
         self,
         settings: Settings,
         outbox: Outbox,
         collector: Collector,
-        post: Callable[[Request], Answer],
+        problems: Problems,
+        *,
         clock: Callable[[], float],
+        ticks: Callable[[], float],
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._outbox = outbox
         self._collector = collector
-        self._post = post
+        self._problems = problems
         self._clock = clock
+        self._ticks = ticks
         self._born = clock()
         self._owner = f"{os.getpid()}-{os.urandom(8).hex()}"
         self._holds_lease = False
         self.deliver_at = 0.0
+        self.is_empty = False
 
-    def deliver(self, push: int) -> Delivery:
-        """Send until nothing is queued or something has to wait; `push` is how much waiting to pass over."""
-        try:
-            for _ in range(MOST_REQUESTS):
-                done = self._step(push)
-                if done is not None:
-                    return done
-        except Unavailable:
-            pass
-        finally:
-            self.release()
-        self.deliver_at = self._clock() + 1
-        return Delivery.WAITING
-
-    def _step(self, push: int) -> Optional[Delivery]:
-        """One request and its consequences; None when there is more to do."""
+    def next(self, push: int) -> Union[Exchange, Delivery]:
+        """What to send now; `push` is how much waiting to pass over. Raises Unavailable."""
         with self._outbox.transaction() as ledger:
-            task = self._next(ledger, push, self._clock())
-            if isinstance(task, Delivery):
+            found = self._next(ledger, push, self._clock())
+            if isinstance(found, Delivery):
                 ledger.release(self._owner)
-        if not isinstance(task, Delivery):
-            return task()
-        self._holds_lease = False
-        return task
+        if isinstance(found, Delivery):
+            self._holds_lease = False
+        self.is_empty = found is Delivery.EMPTY
+        return found
 
     def release(self, patience: float = PATIENCE) -> None:
         """Let another process send: this one is through, or about to end."""
@@ -101,56 +103,69 @@ class Courier:
         except Unavailable:
             pass  # it runs out by itself
 
+    def _wait_for(self, seconds: float) -> None:
+        self.deliver_at = self._ticks() + max(0.0, seconds)
+
     # ── what to do next ─────────────────────────────────────────────────────────────────────
 
-    def _next(self, ledger: Ledger, push: int, now: float) -> Task:
-        self.deliver_at = now + DAY
-        if not ledger.queued():
+    def _next(self, ledger: Ledger, push: int, now: float) -> Union[Exchange, Delivery]:
+        self._wait_for(DAY)
+        forgetting = self._forgetting(ledger, push, now)
+        if not forgetting and not ledger.queued():
             return Delivery.EMPTY
-        if not self._settings.endpoint or ledger.get("off") or ledger.get("stopped"):
+        if not self.settings.endpoint or ledger.get("stopped"):
             return Delivery.WAITING
-        if not self._settings.product_key and (ledger.identity() is None or ledger.get("reenrol")):
+        if ledger.get("off") and not forgetting:
+            return Delivery.WAITING
+        if not self.settings.product_key and (ledger.identity() is None or ledger.get("reenrol")):
             return Delivery.WAITING
         until = self._blocked_until(ledger, push, now)
         if until > now:
-            self.deliver_at = until
+            self._wait_for(until - now)
             return Delivery.WAITING
         if not ledger.lease(self._owner, now):
-            self.deliver_at = now + random.uniform(1, 3)  # noqa: S311  a schedule, no secret
+            self._wait_for(random.uniform(20, 40))  # noqa: S311  whoever sends, sends all there is
             return Delivery.ELSEWHERE
         self._holds_lease = True
         _expect_the_worst(ledger, now)
-        return self._task(ledger)
+        return forgetting or self._exchange(ledger)
 
-    def _task(self, ledger: Ledger) -> Task:
+    def _exchange(self, ledger: Ledger) -> Union[Exchange, Delivery]:
         known, why = ledger.identity(), ledger.get("reenrol")
         if known is None or why:
-            return partial(self._enrol, known, why)
-        upload = ledger.upload(self._build)
-        return partial(self._send, known, upload) if upload else Delivery.EMPTY
+            parent = known if why in ("forked", "moved") else None
+            request = identity.enrolment(self.settings.product_key or "", parent)
+            return Exchange(request, partial(self._enrolled, known, parent, why))
+        upload = ledger.upload(partial(self._build, self._collector.level(ledger)))
+        if upload is None:
+            return Delivery.EMPTY
+        request = identity.upload(known, upload.body, upload.encoding)
+        return Exchange(request, partial(self._sent, known, upload))
 
     def _blocked_until(self, ledger: Ledger, push: int, now: float) -> float:
+        """The latest of the reasons to wait; one that lies farther off than it can is of another clock."""
         waits = [0.0]
         if push < AT_ALL_COSTS:
-            waits.append(ledger.get("pause_until", 0.0))
+            waits.append(_within(ledger.get("pause_until", 0.0), now, 1.1 * DAY))
         if push < NOW:
-            waits.append(ledger.get("retry_at", 0.0))
+            waits.append(_within(ledger.get("retry_at", 0.0), now, LONGEST_BACK_OFF + 2))
             if ledger.all_is_aside():
-                waits.append(ledger.get("aside_until", 0.0))
+                waits.append(_within(ledger.get("aside_until", 0.0), now, LONGEST_BACK_OFF))
             if self._outbox.in_memory:  # an identity that dies with the process is for processes that stay
-                waits.append(self._born + MEMORY_PATIENCE)
+                waits.append(_within(self._born + MEMORY_PATIENCE, now, MEMORY_PATIENCE))
         if push < SOON:
-            waits.append(self._collector.send_at)
-        return max(wait for wait in waits if wait <= now + 2 * DAY)  # farther off: the clock was turned back
+            spread = self._collector.send_at - self._ticks()
+            waits.append(now + spread if spread < DAY else 0.0)  # farther off: nothing is to leave
+        return max(waits)
 
-    def _build(self, pings: List[Json]) -> Tuple[str, bytes, Optional[str]]:
+    def _build(self, level: str, pings: List[Json]) -> Tuple[str, bytes, Optional[str]]:
         """An upload's bytes, at the level of today: what was queued at a higher one is lowered to it."""
         upload_id = wire.uuid7()
         upload = {
             "upload_id": upload_id,
             "sent_at": wire.timestamp(self._clock()),
             "sdk": SDK,
-            "pings": [levels.lower(ping, self._settings.level) for ping in pings],
+            "pings": [levels.lower(ping, level) for ping in pings],
         }
         body = json.dumps(upload, separators=(",", ":")).encode()
         if len(body) <= GZIP_FROM_BYTES:
@@ -159,18 +174,20 @@ class Courier:
 
     def uploads(self, ledger: Ledger) -> List[Upload]:
         """Everything queued as stored uploads, for the export."""
-        return ledger.uploads(self._build)
+        return ledger.uploads(partial(self._build, self._collector.level(ledger)))
 
     # ── enrolling ───────────────────────────────────────────────────────────────────────────
 
-    def _enrol(self, known: Optional[Identity], why: Optional[str]) -> Optional[Delivery]:
-        parent = known if why in ("forked", "moved") else None
-        answer = self._post(identity.enrolment(self._settings.product_key or "", parent))
+    def _enrolled(
+        self, known: Optional[Identity], parent: Optional[Identity], why: Optional[str], answer: Answer
+    ) -> Optional[Delivery]:
         now = self._clock()
         with self._outbox.transaction() as ledger:
             if ledger.identity() != known:
                 return None  # the lease ran out meanwhile, another process enrolled
-            _note(ledger, now, "enrolled" if answer.status in answers.CREATED else "not enrolled", answer)
+            self._note(
+                ledger, now, "enrolled" if answer.status in answers.CREATED else "not enrolled", answer
+            )
             if answer.status in answers.CREATED:
                 return self._adopt(ledger, answer, why, now)
             if parent is not None and 400 <= answer.status < 429 and not answer.is_page():  # noqa: PLR2004
@@ -196,8 +213,7 @@ class Courier:
 
     # ── sending ─────────────────────────────────────────────────────────────────────────────
 
-    def _send(self, known: Identity, upload: Upload) -> Optional[Delivery]:
-        answer = self._post(identity.upload(known, upload.body, upload.encoding))
+    def _sent(self, known: Identity, upload: Upload, answer: Answer) -> Optional[Delivery]:
         outcome, now = answers.judge(answer, known, upload.body), self._clock()
         act = {
             Outcome.ACKNOWLEDGED: self._acknowledge,
@@ -210,8 +226,10 @@ class Courier:
         }[outcome]
         with self._outbox.transaction() as ledger:
             if not ledger.holds(upload.upload_id):
-                return None  # the lease ran out meanwhile, another process saw to it, maybe under new numbers
-            _note(ledger, now, outcome.value, answer)
+                return (
+                    None  # another process saw to it meanwhile, or consent to what it carries was withdrawn
+                )
+            self._note(ledger, now, outcome.value, answer)
             return act(ledger, upload, answer, now)
 
     def _acknowledge(self, ledger: Ledger, upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
@@ -233,7 +251,7 @@ class Courier:
 
     def _give_in(self, ledger: Ledger, upload: Upload, _answer: Answer, _now: float) -> Optional[Delivery]:
         """The server itself won't have it: two halves are tried, a single ping is dropped and counted."""
-        if not ledger.split(upload, self._build):
+        if not ledger.split(upload, partial(self._build, self._collector.level(ledger))):
             ledger.unpack(upload.upload_id)
             for sequence, _ in upload.pings:
                 ledger.refuse(sequence)
@@ -247,7 +265,7 @@ class Courier:
         A single ping lets all others by. Of those set aside one is tried every few hours; when it passes,
         the others follow.
         """
-        if not ledger.split(upload, self._build):
+        if not ledger.split(upload, partial(self._build, self._collector.level(ledger))):
             ledger.set_aside(upload.upload_id)
             _hold_aside(ledger, now, ledger.get("aside_tries", 0) + 1)
         if upload.aside:
@@ -259,13 +277,13 @@ class Courier:
 
         Only once: a new identity that is refused, too, is tried day after day.
         """
-        may_enrol = self._settings.product_key and not ledger.get("enrolled_again")
+        may_enrol = self.settings.product_key and not ledger.get("enrolled_again")
         if may_enrol and ledger.get("doubted"):
             ledger.put("reenrol", "unknown")
             return None
         ledger.put("doubted", True)
         ledger.put("pause_until", now + DAY)
-        self.deliver_at = now + DAY
+        self._wait_for(DAY)
         return None if may_enrol else Delivery.WAITING  # whoever passes over the pause goes on now
 
     def _stop(self, ledger: Ledger, _upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
@@ -276,24 +294,69 @@ class Courier:
     def _wait_for_it(self, ledger: Ledger, _upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
         return self._wait(ledger, answer, now)
 
+    def _note(self, ledger: Ledger, now: float, outcome: str, answer: Answer) -> None:
+        detail = answer.trouble or f"HTTP {answer.status}"
+        ledger.put("last", {"at": wire.timestamp(now), "outcome": outcome, "detail": detail[:200]})
+        text = f"{self.settings.endpoint}: {outcome} ({detail[:200]})"
+        if answer.status in (*answers.CREATED, 202):
+            self._problems.settle("server")
+            self._problems.trace(text)
+        else:
+            self._problems.note("server", text)
+
     def _wait(self, ledger: Ledger, answer: Answer, now: float) -> Delivery:
         """Keep everything; wait as long as the server asked, else the back-off noted before the attempt."""
         asked = answer.retry_after(now) if answer.status in answers.BUSY else None
         if asked is not None:
             ledger.put("pause_until", now + asked * random.uniform(1, 1.1))  # noqa: S311  so that a fleet spreads
-        self.deliver_at = now + 1
+        self._wait_for(1)
         return Delivery.WAITING
+
+    # ── being forgotten ─────────────────────────────────────────────────────────────────────
+
+    def _forgetting(self, ledger: Ledger, push: int, now: float) -> Optional[Exchange]:
+        """The request to be forgotten, where one waits: it goes first, also when telemetry is off."""
+        wish, known = ledger.get("forget"), ledger.identity()
+        if not wish:
+            return None
+        if known is None:  # the server never heard of this copy
+            ledger.put("forget", None)
+            return None
+        if push < NOW and _within(ledger.get("forget_at", 0.0), now, 1.1 * DAY) > now:
+            return None
+        body = json.dumps({"reason": wish.get("reason", "")} if wish.get("reason") else {}).encode()
+        return Exchange(identity.forgetting(known, body), partial(self._forgotten, known, body))
+
+    def _forgotten(self, known: Identity, body: bytes, answer: Answer) -> Optional[Delivery]:
+        """Only the server's own receipt counts; through all else the wish is kept, and sent again."""
+        now = self._clock()
+        with self._outbox.transaction() as ledger:
+            if ledger.identity() != known:
+                return None
+            receipted = known.is_receipt(answer.headers.get(wire.RECEIPT.lower()), body, answer.body)
+            done = receipted and answer.status in (200, 202, 410)
+            self._note(ledger, now, "forgotten" if done else "not forgotten yet", answer)
+            if done:
+                ledger.leave_identity()
+                ledger.put("forget", None)
+                ledger.put("forgotten_at", wire.timestamp(now))
+                _calm(ledger)
+                return None
+            if answer.status:  # it spoke, and cannot do it yet
+                ledger.put("forget_at", now + DAY)
+                _calm(ledger)
+            return self._wait(ledger, answer, now)
 
     def _follow(self, ledger: Ledger, told: Any, now: float) -> None:
         """What every good answer may ask: the interval, and notices to show."""
         if not isinstance(told, dict):
             return
-        interval = told.get("next_ping_seconds")
-        if isinstance(interval, (int, float)) and interval > 0:
+        interval: Any = told.get("next_ping_seconds")
+        if type(interval) in (int, float) and interval > 0:
             held = min(max(float(interval), SHORTEST_INTERVAL), LONGEST_INTERVAL)
             ledger.put("interval", held)
             ledger.put("due", now + jittered(held))
-            self._collector.look_at = min(self._collector.look_at, now + held)
+            self._collector.look_at = min(self._collector.look_at, self._ticks() + held)
         for name in ("notice", "notices"):
             if name in told and len(json.dumps(told[name])) <= LARGEST_NOTICES:
                 ledger.put(name, told[name])
@@ -325,9 +388,9 @@ def _hold_aside(ledger: Ledger, now: float, tries: int) -> None:
     ledger.put("aside_until", now + longest * random.uniform(0.5, 1) if tries else 0.0)  # noqa: S311  a schedule, no secret
 
 
-def _note(ledger: Ledger, now: float, outcome: str, answer: Answer) -> None:
-    detail = answer.trouble or f"HTTP {answer.status}"
-    ledger.put("last", {"at": wire.timestamp(now), "outcome": outcome, "detail": detail[:200]})
+def _within(until: float, now: float, longest: float) -> float:
+    """`until`, or 0 where it lies farther off than it ever can: then the clock was turned back."""
+    return until if until <= now + longest else 0.0
 
 
 def _fates(told: Any) -> Dict[str, str]:
@@ -357,6 +420,6 @@ def _ranges(told: Any) -> List[Tuple[int, int]]:
     missing = told.get("missing") if isinstance(told, dict) else None
     return [
         (pair[0], pair[1])
-        for pair in (missing if isinstance(missing, list) else [])
+        for pair in islice(missing if isinstance(missing, list) else [], MOST_RANGES)
         if isinstance(pair, list) and len(pair) == 2 and all(type(n) is int and 0 < n < 2**62 for n in pair)  # noqa: PLR2004
     ]

@@ -15,6 +15,7 @@ from typing import Optional
 
 ENROLL_PATH = "/v1/enroll"
 PINGS_PATH = "/v1/pings"
+FORGET_PATH = "/v1/forget"
 SIGNATURE = "Telemetry-Signature"
 RECEIPT = "Telemetry-Receipt"
 SECRET_BYTES = 32
@@ -51,11 +52,6 @@ def is_receipt(header: Optional[str], secret: bytes, request_body: bytes, respon
     """Whether `header`, the value of Telemetry-Receipt, is the receipt for this answer to this request."""
     expected = "v1 hmac=" + receipt(secret, request_body, response_body)
     return hmac.compare_digest((header or "").strip().encode("utf-8", "replace"), expected.encode())
-
-
-def license_key_digest(slug: str, key: str) -> str:
-    """What stands for a license key on the wire, in hex; white space around the key is no part of it."""
-    return sha256(f"license\n{slug}\n{key.strip()}".encode("utf-8", "replace")).hexdigest()
 
 
 def uuid7() -> str:

@@ -8,8 +8,8 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Dict, NamedTuple, Optional
 
-from . import wire
-from .identity import Identity
+from . import _wire as wire
+from ._identity import Identity
 
 LONGEST_PAUSE = 86_400.0
 _REFUSALS = (400, 413, 415, 422)

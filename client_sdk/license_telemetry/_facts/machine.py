@@ -1,7 +1,5 @@
 """The files of one machine: this one, or a recorded one below some root."""
 
-# ruff: noqa: PTH110, PTH115, PTH116 - importing pathlib would cost more than this whole package
-
 from __future__ import annotations
 
 import errno

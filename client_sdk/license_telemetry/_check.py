@@ -1,0 +1,184 @@
+"""What `license-telemetry check` looks at: settings, disk, lock, counters, proxy, endpoint, key, clock."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.request
+from email.utils import parsedate_to_datetime
+from typing import Iterator, List, NamedTuple, Optional, Tuple
+from urllib.parse import urlsplit
+
+from . import _identity as identity
+from ._answers import CREATED, Answer
+from ._counters import SHARED_MEMORY, open_counters
+from ._locks import try_lock, unlock
+from ._outbox import Outbox, Unavailable
+from ._settings import Settings
+from ._transport import Transport
+
+MOST_SECONDS_OFF = 300.0
+
+
+class Finding(NamedTuple):
+    """One thing that was tried: whether it is `sound`, and in words what was found or what to do."""
+
+    name: str
+    sound: bool
+    text: str
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Try everything in turn. Changes nothing but that the state directory is made, and enrols no one."""
+    yield _settings(settings)
+    yield _disk(settings)
+    yield _lock(settings)
+    yield _counters(settings)
+    yield _proxy(settings)
+    answer, seconds = _ask(settings)
+    yield _endpoint(settings, answer, seconds)
+    yield _key(settings, answer)
+    yield _clock(answer)
+
+
+def _settings(settings: Settings) -> Finding:
+    if settings.why_off:
+        return Finding("settings", sound=False, text=f"telemetry is off: {settings.why_off}")
+    troubles = list(settings.troubles.values())
+    return Finding(
+        "settings", not troubles, "; ".join(troubles) or f"level {settings.level}, product {settings.product}"
+    )
+
+
+def _disk(settings: Settings) -> Finding:
+    outbox, started = Outbox(settings.state_dir), time.monotonic()
+    try:
+        with outbox.transaction() as ledger:
+            ledger.put("checked_at", time.time())
+    except Unavailable as error:
+        return Finding("disk", sound=False, text=f"{settings.state_dir}: {error}")
+    if outbox.in_memory:
+        what_to_do = "give the software a state_dir that its user may write to"
+        return Finding(
+            "disk", sound=False, text=f"nothing can be kept on disk: {outbox.why_memory}; {what_to_do}"
+        )
+    took = f"{(time.monotonic() - started) * 1000:.0f} ms for a commit"
+    return Finding("disk", sound=True, text=f"{settings.state_dir}: {took}")
+
+
+def _lock(settings: Settings) -> Finding:
+    path = os.path.join(settings.state_dir or "", "outbox.lock")
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError as error:
+        return Finding("lock", sound=False, text=f"{path}: {error.strerror}")
+    try:
+        if not try_lock(descriptor):
+            return Finding(
+                "lock", sound=True, text="another process holds it now, as it should while it writes"
+            )
+        unlock(descriptor)
+    except OSError as error:
+        text = f"{path}: the file system has no locks ({error.strerror}); use a state_dir on a local disk"
+        return Finding("lock", sound=False, text=text)
+    finally:
+        os.close(descriptor)
+    return Finding("lock", sound=True, text="the file system has locks")
+
+
+def _counters(settings: Settings) -> Finding:
+    counters = open_counters(settings.state_dir)
+    where = f"counts lie in {counters.storage}"
+    if counters.storage == SHARED_MEMORY:
+        return Finding("counters", sound=True, text=f"{where}: they outlive the process")
+    return Finding("counters", counters.trouble is None, f"{where}: {counters.trouble}")
+
+
+def _proxy(settings: Settings) -> Finding:
+    target = urlsplit(settings.endpoint or "")
+    named = settings.proxy or urllib.request.getproxies().get(target.scheme)
+    if not named or (not settings.proxy and urllib.request.proxy_bypass(target.hostname or "")):
+        return Finding("proxy", sound=True, text="none")
+    return Finding("proxy", sound=True, text=f"{urlsplit(named).hostname}, for everything below")
+
+
+def _ask(settings: Settings) -> Tuple[Answer, float]:
+    """An enrolment, which writes nothing at the server until its first ping, is thrown away again."""
+    if not settings.endpoint:
+        return Answer(0, {}, b"", "there is no endpoint"), 0.0
+    started = time.monotonic()
+    answer = Transport(settings).post(identity.enrolment(settings.product_key or "", None))
+    return answer, time.monotonic() - started
+
+
+def _endpoint(settings: Settings, answer: Answer, seconds: float) -> Finding:
+    if not answer.status:
+        return Finding("endpoint", sound=False, text=f"{settings.endpoint}: {_words(answer.trouble)}")
+    if answer.is_page() or not isinstance(answer.json(), dict):
+        text = f"{settings.endpoint}: HTTP {answer.status}, but no telemetry server speaks there"
+        return Finding("endpoint", sound=False, text=text)
+    if answer.status not in (*CREATED, 401, 403):
+        return Finding(
+            "endpoint", sound=False, text=f"{settings.endpoint}: HTTP {answer.status} {_detail(answer)}"
+        )
+    return Finding("endpoint", sound=True, text=f"{settings.endpoint} answers within {seconds * 1000:.0f} ms")
+
+
+def _key(settings: Settings, answer: Answer) -> Finding:
+    if not settings.product_key:
+        return Finding(
+            "product key",
+            sound=False,
+            text="there is none: pass product_key= or set LICENSE_TELEMETRY_PRODUCT_KEY",
+        )
+    if answer.status in CREATED:
+        try:
+            found = identity.from_answer(answer.json())
+        except ValueError as error:
+            return Finding("product key", sound=False, text=f"the server's answer is no enrolment: {error}")
+        return Finding("product key", sound=True, text=f"the server takes it for {found.product}")
+    if answer.status in (401, 403):
+        return Finding(
+            "product key",
+            sound=False,
+            text="the server does not know it: compare it with `telemetry-server product list`",
+        )
+    return Finding("product key", sound=False, text="not tried: the endpoint does not answer")
+
+
+def _clock(answer: Answer) -> Finding:
+    now = _server_time(answer)
+    if now is None:
+        return Finding("clock", sound=True, text="not compared: the server sent no time")
+    off = time.time() - now
+    if abs(off) > MOST_SECONDS_OFF:
+        return Finding("clock", sound=False, text=f"it is {off:+.0f} s off the server's: let NTP set it")
+    return Finding("clock", sound=True, text=f"{off:+.1f} s from the server's")
+
+
+def _server_time(answer: Answer) -> Optional[float]:
+    try:
+        return parsedate_to_datetime(answer.headers["date"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _words(trouble: str) -> str:
+    """What to do about an error of the network."""
+    hints: List[Tuple[str, str]] = [
+        ("CERTIFICATE", "the certificate is not trusted here: pass ca_file= for an authority of your own"),
+        ("Name or service", "the name is not known: look at the address and at the resolver"),
+        ("refused", "nothing listens there: look at the port and at the firewall"),
+        ("in time", "nothing answers: look at the firewall, or set a proxy"),
+        ("timed out", "nothing answers: look at the firewall, or set a proxy"),
+    ]
+    for word, hint in hints:
+        if word in trouble:
+            return f"{trouble}; {hint}"
+    return trouble
+
+
+def _detail(answer: Answer) -> str:
+    told = answer.json()
+    return json.dumps(told.get("detail") or told.get("title") or "") if isinstance(told, dict) else ""

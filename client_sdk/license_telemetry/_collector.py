@@ -1,0 +1,311 @@
+"""From counters to pings: what the host counted and said becomes sums, claims and numbered pings on disk."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Callable, Dict, List, Optional
+
+from . import _ping as pings
+from . import _wire as wire
+from ._counters import Counters
+from ._harvest import Harvest, News
+from ._ledger import Ledger
+from ._outbox import Outbox, Spoiled, Unavailable
+from ._problems import Problems
+from ._settings import DAY, LEVELS, Settings
+
+PATIENCE = 5.0
+HOUR = 3600.0
+LONGEST_INTERVAL = 31 * DAY
+SPREAD_SECONDS = 300.0  # over which a fleet that starts at one moment reports
+FACTS_KEPT_SECONDS = HOUR
+MOST_EXIT_TRIES = 2  # in an interval; one to enrol and one to send, where the way is long
+
+Json = Dict[str, Any]
+Clock = Callable[[], float]
+
+
+def jittered(interval: float) -> float:
+    """The interval, ten per cent more or less."""
+    return interval * random.uniform(0.9, 1.1)  # noqa: S311  a schedule, no secret
+
+
+class Collector:
+    """Harvests the counters into the outbox, and makes heartbeats when due: one for the whole installation.
+
+    `look_at` is when it wants to be called again though nothing was said; `send_at` when what it queued
+    should leave; both by `ticks`, the monotonic clock. `clock` gives seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        outbox: Outbox,
+        harvest: Harvest,
+        problems: Problems,
+        *,
+        clock: Clock,
+        ticks: Clock,
+    ) -> None:
+        self.settings = settings
+        self._outbox = outbox
+        self._harvest = harvest
+        self._problems = problems
+        self._clock = clock
+        self._ticks = ticks
+        self._known: Json = {}
+        self._known_until = 0.0
+        self._machine: Optional[str] = None
+        self._begun = False
+        self._claim: Optional[Json] = None
+        self.look_at = 0.0
+        self.send_at = ticks() + self._spread()  # what an earlier process left behind
+        self.due = 0.0
+        self.leaves = False
+        self.may_try_again = True
+        self.is_off = False
+        self.allowed: Optional[str] = None
+
+    def collect(
+        self,
+        own: Optional[Counters],
+        patience: float = PATIENCE,
+        *,
+        report: bool = False,
+        leaving: bool = False,
+    ) -> bool:
+        """Put everything that was counted and said on disk; False when that can't be done now, then it stays
+        where it is.
+
+        `report`: counts don't wait for the next heartbeat, a ping is made for them. `leaving`: the process
+        ends; `leaves` says afterwards whether it is worth to wait for the network.
+        """
+        now = self._clock()
+        if self._ticks() >= self._known_until:
+            self._look_around()
+        for _ in range(2):
+            try:
+                with self._outbox.transaction(patience) as ledger:
+                    self._enter(ledger, own, now, report=report, leaving=leaving)
+            except Spoiled as error:
+                self._problems.note(
+                    "spoiled", f"the outbox was spoiled ({error}) and set aside: a new installation begins"
+                )
+                continue
+            except Unavailable as error:
+                self._problems.note("outbox", f"the outbox can't be written: {error}")
+                self.look_at = self._ticks() + PATIENCE
+                return False
+            self._harvest.committed(own)
+            self._begun = True
+            self._problems.settle("outbox")
+            return True
+        return False
+
+    def _enter(
+        self, ledger: Ledger, own: Optional[Counters], now: float, *, report: bool, leaving: bool
+    ) -> None:
+        self.look_at, self.leaves = self._ticks() + HOUR, False
+        news = self._harvest.take(ledger, own, now, alone=self._outbox.in_memory)
+        if self._hear_of_consent(ledger, news, now):  # what was counted and said without it is dropped
+            switched_on = max((at for topic, at, _ in news.said if topic == "enabled"), default=0.0)
+            said_since = [one for one in news.said if one[1] >= switched_on]
+            news = news._replace(counts={}, lost=0, said=said_since)
+        self.is_off, self.allowed = bool(ledger.get("off")), ledger.get("level")
+        ledger.add("total_ignored", news.ignored)
+        if self.is_off or ledger.get("stopped"):
+            return
+        if not self._begun or ledger.get("usage_since") is None:
+            self._begin(ledger, min([now, *(at for _, at, _ in news.said if at)]))
+        if self.level(ledger) == "usage":
+            ledger.count(news.counts)
+            ledger.lose("unsaved", news.lost)
+        self._hear(ledger, news, now)
+        if report and ledger.usage():
+            self._queue(ledger, "manual", now)
+        self._make_what_is_due(ledger, now, leaving=leaving)
+        ledger.make_room()
+        self.due = min(ledger.get("due", now), now + HOUR * 24 * 31)
+        self._claim = ledger.get("said")
+        self.look_at = min(self._ticks() + max(0.0, self.due - now), self.look_at)
+
+    def _make_what_is_due(self, ledger: Ledger, now: float, *, leaving: bool) -> None:
+        interval = ledger.get("interval") or self.settings.interval
+        due = ledger.get("due", now)
+        if due > now + 1.1 * interval + SPREAD_SECONDS:  # the clock was ahead when it was written
+            due = now
+        reason = ledger.get("due_reason", "heartbeat")
+        if leaving:
+            self.leaves = self._may_wait(ledger, now, interval, is_due=now >= due or reason == "start")
+        if now >= due or (self.leaves and reason == "start"):
+            self._queue(ledger, reason, now)
+            self.send_at = self._ticks()
+
+    def _may_wait(self, ledger: Ledger, now: float, interval: float, *, is_due: bool) -> bool:
+        """Programs that run for a moment wait for the network once in an interval, and once more if that was
+        too short.
+        """
+        acknowledged = ledger.get("last_acknowledged")
+        if acknowledged and abs(now - acknowledged[1]) < 0.9 * interval:
+            return False
+        if not is_due and not ledger.queued():
+            return False
+        since, tries = ledger.get("exit_tries", (0.0, 0))
+        if not 0 <= now - since < 0.9 * interval:
+            since, tries = now, 0
+        self.may_try_again = tries + 1 < MOST_EXIT_TRIES
+        if tries >= MOST_EXIT_TRIES:
+            return False
+        ledger.put("exit_tries", [since, tries + 1])
+        return True
+
+    # ── consent ─────────────────────────────────────────────────────────────────────────────
+
+    def level(self, ledger: Ledger) -> str:
+        """The lowest of what the host, the environment and the outbox allow."""
+        allowed = ledger.get("level")
+        levels = (self.settings.level, allowed if allowed in LEVELS else self.settings.level)
+        return LEVELS[min(map(LEVELS.index, levels))]
+
+    def _hear_of_consent(self, ledger: Ledger, news: News, now: float) -> bool:
+        """What was said of consent, in order; whether any of it was withdrawn in this time."""
+        withdrawn = bool(ledger.get("off"))
+        for topic, at, words in news.said:
+            if topic == "enabled":
+                withdrawn |= self.switch(ledger, on=words.get("value") == "yes")
+            elif topic == "level" and words.get("value") in LEVELS:
+                withdrawn |= self._allow(ledger, words["value"])
+            elif topic == "forget":
+                ledger.put("forget", {"reason": words.get("reason", ""), "at": at or now})
+                withdrawn |= self.switch(ledger, on=False)
+                ledger.clear()
+                self.send_at = self._ticks()
+        return withdrawn
+
+    def switch(self, ledger: Ledger, *, on: bool) -> bool:
+        """The persisted switch; whether it was switched off. What was queued goes on as a bare claim."""
+        ledger.put("off", not on)
+        if not on:
+            ledger.withdraw("license")
+        return not on
+
+    def _allow(self, ledger: Ledger, level: str) -> bool:
+        before = self.level(ledger)
+        ledger.put("level", level)
+        lowered = LEVELS.index(level) < LEVELS.index(before)
+        if lowered:
+            ledger.withdraw(level)
+        return lowered
+
+    # ── the start of a process ──────────────────────────────────────────────────────────────
+
+    def _begin(self, ledger: Ledger, now: float) -> None:
+        """A new version, a reboot or a new machine is reported soon, but not by a whole fleet at once."""
+        if ledger.get("usage_since") is None:
+            ledger.put("usage_since", wire.timestamp(now))
+        started_as = [self.settings.version, self.settings.build, self._known.get("boot_id")]
+        if ledger.get("started_as") != started_as:
+            ledger.put("started_as", started_as)
+            ledger.put("due", now + self._spread())
+            ledger.put("due_reason", "start")
+        self._notice_a_move(ledger)
+
+    def _notice_a_move(self, ledger: Ledger) -> None:
+        """On a machine it never saw the identity was copied: say so, enrol anew as its child.
+
+        Machines it saw stay known, so that a home shared by several does not enrol for ever.
+        """
+        if self._machine is None:
+            return
+        seen = ledger.get("machines", [])
+        if self._machine in seen:
+            return
+        if seen and ledger.identity() is not None:
+            ledger.put("reenrol", "moved")
+        ledger.put("machines", [*seen[-15:], self._machine])
+
+    def _look_around(self) -> None:
+        """Gather the facts outside of any transaction."""
+        self._known = pings.facts(self.settings.level, self.settings.product)
+        self._known_until = self._ticks() + FACTS_KEPT_SECONDS
+        if not self._begun:
+            self._machine = pings.machine(self.settings.product)
+
+    # ── what was said ───────────────────────────────────────────────────────────────────────
+
+    def _hear(self, ledger: Ledger, news: News, now: float) -> None:
+        wishes: List[float] = []
+        for topic, at, words in news.said:
+            if topic == "license":
+                self._hear_of_license(ledger, at, words, now)
+            elif topic == "ping":
+                wishes.append(at)
+        if wishes:
+            self._queue(ledger, "manual", min(now, wishes[-1]))
+            self.send_at = self._ticks()
+
+    def _hear_of_license(self, ledger: Ledger, at: float, words: Dict[str, str], now: float) -> None:
+        claim = pings.claim(words)
+        ledger.put("said", words)
+        if claim == ledger.get("claim"):
+            return
+        ledger.put("claim", claim)
+        self._queue(ledger, "license", min(now, at or now))
+        self.send_at = min(self.send_at, self._ticks() + self._spread())
+
+    def _queue(self, ledger: Ledger, reason: str, at: float) -> None:
+        ledger.queue(self._compose(ledger, reason, at))
+        ledger.put("due", self._clock() + jittered(ledger.get("interval") or self.settings.interval))
+        ledger.put("due_reason", "heartbeat")
+
+    def _compose(self, ledger: Ledger, reason: str, at: float) -> Json:
+        return pings.compose(
+            self.settings,
+            self.level(ledger),
+            reason=reason,
+            at=at,
+            license_claim=ledger.get("claim") or pings.NO_CLAIM,
+            known=self._known,
+            lost=ledger.losses(),
+            usage=ledger.usage(),
+        )
+
+    def _spread(self) -> float:
+        return random.uniform(0, min(self.settings.interval, SPREAD_SECONDS))  # noqa: S311  a schedule, no secret
+
+    # ── to look at ──────────────────────────────────────────────────────────────────────────
+
+    def known_claim(self) -> Optional[Json]:
+        """What was last said of the license and stands in the outbox."""
+        return self._claim
+
+    def preview(self, own: Optional[Counters]) -> Json:
+        """The next ping, made of what is on disk and in the counters. Changes nothing."""
+        now, known = self._clock(), pings.facts(self.settings.level, self.settings.product)
+        with self._outbox.look() as ledger:
+            news = self._harvest.look(ledger, own, alone=self._outbox.in_memory)
+            level, lost, usage = self.level(ledger), ledger.losses(), ledger.usage()
+            claim = ledger.get("claim") or pings.NO_CLAIM
+            reason, sequence = ledger.get("due_reason", "start"), ledger.get("next_sequence", 1)
+            usage.setdefault("since", ledger.get("usage_since") or wire.timestamp(now))
+        for topic, _, words in news.said:
+            if topic == "license":
+                claim, reason = pings.claim(words), "license"
+            elif topic == "ping":
+                reason = "manual"
+        features = usage.setdefault("features", {})
+        for name, count in news.counts.items():
+            features[name] = features.get(name, 0) + count
+        if news.lost:
+            lost["unsaved"] = lost.get("unsaved", 0) + news.lost
+        ping = pings.compose(
+            self.settings,
+            level,
+            reason=reason,
+            at=now,
+            license_claim=claim,
+            known=known,
+            lost=lost,
+            usage=usage if features else None,
+        )
+        return {"ping_id": ping.pop("ping_id"), "sequence": sequence, **ping}

@@ -1,0 +1,460 @@
+"""What one process has counted and said: a small file in shared memory that outlives the process.
+
+A count is one 8-byte store into a mapping: no thread, no write, no system call. What was stored is there
+after `kill -9`, `os._exit` or a signal that ends the process; any other process of the host harvests it
+(`_harvest`). All numbers only grow; how much of each was taken stands in the outbox.
+
+The file lies in memory-backed storage, where a page that was written once can always be stored to; zeros
+are written before it is mapped, because a store into a hole of a full file system would end the host with
+SIGBUS. For the same reason it is never truncated, and never mapped on a disk: a page that the kernel
+dropped and cannot read back is SIGBUS, too. Without such storage each store is written to a file in the
+state directory; without that, it lies in memory.
+
+    bytes 0-511       64 words: magic, used slots, lost, ignored, the process, the outbox, what was said
+    bytes 512-2559    256 words: the counts
+    from 4096         256 names of 64 bytes
+    from 20480        for each topic two texts of 1,024 bytes, used in turn
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from . import _process
+from ._locks import try_lock
+from ._primitives import RLock
+from ._sha256 import digest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+MAGIC = int.from_bytes(b"LTcount\x01", sys.byteorder)
+SLOTS, NAME_BYTES = 256, 64
+TOPICS = ("license", "ping", "level", "enabled", "forget")
+TEXT_BYTES = 1024
+PAGE = 4096
+VALUES_WORD = 64
+NAMES_AT = PAGE
+TEXTS_AT = NAMES_AT + SLOTS * NAME_BYTES
+SIZE = TEXTS_AT + 3 * PAGE
+USED, LOST, IGNORED, PROCESS, OUTBOX, SAID = 1, 2, 3, 4, 8, 10
+LARGEST_COUNT = 2**53 - 1
+MOST_ADOPTIONS = 8  # dead files that a new process tries to go on with
+SPARE = 16  # times SIZE must be free: the memory is the host's
+SUFFIX = ".counts"
+
+SHARED_MEMORY, STATE_DIRECTORY, MEMORY = "shared memory", "state directory", "memory"
+
+
+class Counters:
+    """One process's counters and statements. Any thread and any signal handler may use it.
+
+    `storage` is where they lie, one of SHARED_MEMORY, STATE_DIRECTORY and MEMORY; `path` the file, None in
+    memory; `trouble` why it is not shared memory. `fresh` is False once there is news that the background
+    thread has not seen. `known` are the numbers that an outbox has certainly seen, for the day on which the
+    outbox is another.
+    """
+
+    def __init__(
+        self, buffer: Any, path: Optional[str], storage: str, descriptor: Optional[int] = None
+    ) -> None:
+        self.path = path
+        self.storage = storage
+        self.trouble: Optional[str] = None
+        self.fresh = True
+        self.times_at_birth: Tuple[int, ...] = ()
+        self.known: Dict[str, int] = {}
+        self._file = (descriptor, os.fstat(descriptor).st_ino) if descriptor is not None else None
+        self._lock = RLock()
+        self._busy = False
+        self._deferred: List[Tuple[str, int]] = []
+        self._point_at(buffer)
+        self._slots = {name: VALUES_WORD + slot for slot, name in enumerate(_names(bytes(self._bytes)))}
+
+    @property
+    def id(self) -> str:
+        return os.path.basename(self.path)[: -len(SUFFIX)] if self.path else "memory"
+
+    def _point_at(self, buffer: Any) -> None:
+        self._bytes = memoryview(buffer)
+        self._words = self._bytes.cast("Q")
+
+    # ── counting ────────────────────────────────────────────────────────────────────────────
+
+    def add(self, name: str, count: int) -> bool:
+        """Add to a sound name's count; whether it is the first news for the background thread.
+
+        A signal handler that interrupts an addition leaves its own to the interrupted one: between load and
+        store of a word it would be overwritten.
+        """
+        with self._lock:
+            if self._busy:
+                self._deferred.append((name, count))
+                return False
+            try:
+                self._busy = True
+                word = self._slots.get(name) or self._new_slot(name)
+                self._words[word] += count
+                if self._file is not None:
+                    self._write_through(word * 8, 8)
+            except (ValueError, OverflowError):  # beyond 64 bits
+                self._words[LOST] += 1
+            finally:
+                self._busy = False
+        if self._deferred:
+            self._add_deferred()
+        if self.fresh:
+            self.fresh = False
+            return True
+        return False
+
+    def knows(self, name: object) -> bool:
+        """Whether it was counted here before; then it is sound."""
+        return name in self._slots
+
+    def _add_deferred(self) -> None:
+        while self._deferred:
+            self.add(*self._deferred.pop())
+
+    def _new_slot(self, name: str) -> int:
+        """The word of a name that is new here; LOST when all are taken."""
+        used = self._words[USED]
+        if used >= SLOTS:
+            return LOST
+        at = NAMES_AT + used * NAME_BYTES
+        self._bytes[at : at + NAME_BYTES] = name.encode("ascii").ljust(NAME_BYTES, b"\0")
+        self._write_through(at, NAME_BYTES)
+        self._words[USED] = used + 1  # the name is whole before it counts
+        self._write_through(USED * 8, 8)
+        self._slots[name] = VALUES_WORD + used
+        return VALUES_WORD + int(used)
+
+    def ignore(self) -> None:
+        """Count a call with arguments of no use."""
+        with self._lock:
+            self._words[IGNORED] += 1
+            self._write_through(IGNORED * 8, 8)
+            self.fresh = False
+
+    def say(self, topic: str, text: str) -> None:
+        """Replace what was said on one of TOPICS; at most TEXT_BYTES - 2 bytes of UTF-8 are kept."""
+        number = TOPICS.index(topic)
+        told = text.encode("utf-8", "replace")[: TEXT_BYTES - 2]
+        with self._lock:
+            said = self._words[SAID + number] + 1
+            at = _text_at(number, said)
+            block = len(told).to_bytes(2, "little") + told
+            self._bytes[at : at + len(block)] = block
+            self._write_through(at, len(block))
+            self._words[SAID + number] = said  # the text is whole before it counts
+            self._write_through((SAID + number) * 8, 8)
+            self.fresh = False
+
+    def times_said(self) -> Tuple[int, ...]:
+        """How often something was said on each of TOPICS."""
+        return tuple(self._words[SAID : SAID + len(TOPICS)])
+
+    def said(self, topic: str) -> Optional[str]:
+        """What this file says on a topic."""
+        return self.snapshot().said.get(topic)
+
+    def snapshot(self) -> Snapshot:
+        return snapshot(self.content(), self.id)
+
+    def is_signed(self) -> bool:
+        """Whether a process went before us in this file."""
+        return bool(self._words[0] == MAGIC)
+
+    # ── the background thread's side ────────────────────────────────────────────────────────
+
+    def content(self) -> bytes:
+        return bytes(self._bytes)
+
+    def belong_to(self, outbox: int) -> None:
+        """Note the outbox, a number of 64 bits, that knows how much of this file was taken."""
+        self._words[OUTBOX] = outbox
+        self._write_through(OUTBOX * 8, 8)
+
+    def is_in_place(self) -> bool:
+        """Whether the file is still where others look for it: some systems remove them at log-out."""
+        return self.path is None or os.path.exists(self.path)
+
+    def put_back(self) -> None:
+        """Go on in a new file with the same content and name. Raises OSError."""
+        assert self.path is not None
+        own_directory(os.path.dirname(self.path), shared=self.storage == SHARED_MEMORY)
+        buffer, descriptor = _create(self.path, mapped=self.storage == SHARED_MEMORY)
+        with self._lock:
+            whole = memoryview(buffer)
+            whole[:] = self._bytes
+            self._point_at(buffer)
+            if descriptor is not None:
+                self._file = (descriptor, os.fstat(descriptor).st_ino)
+                self._write_through(0, SIZE)
+
+    def _write_through(self, at: int, length: int) -> None:
+        """Where the file is not mapped: write. A host that closes all descriptors may have reused ours."""
+        if self._file is None:
+            return
+        descriptor, inode = self._file
+        try:
+            if os.fstat(descriptor).st_ino == inode:
+                _pwrite(descriptor, bytes(self._bytes[at : at + length]), at)
+                return
+            self.trouble = "the file of the counters was closed by the host"
+        except OSError as error:
+            self.trouble = f"the counters can't be written: {error.strerror}"
+        self._file, self.storage = None, MEMORY
+
+
+class Snapshot:
+    """What one counter file holds.
+
+    `numbers` only grow: counts by name after a "+", `lost`, `ignored`, and by topic how often something was
+    said; `said` has what was said last.
+    """
+
+    __slots__ = ("id", "numbers", "outbox", "process", "said")
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002
+        numbers: Dict[str, int],
+        said: Dict[str, str],
+        process: _process.Process,
+        outbox: int,
+    ) -> None:
+        self.id = id
+        self.numbers = numbers
+        self.said = said
+        self.process = process
+        self.outbox = outbox
+
+
+def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
+    """Read a file's content. Raises ValueError where it is no counter file."""
+    if len(content) != SIZE:
+        raise ValueError("no counter file")
+    words = memoryview(content).cast("Q")
+    if words[0] != MAGIC:
+        raise ValueError("no counter file")
+    numbers = {"+" + name: words[VALUES_WORD + slot] for slot, name in enumerate(_names(content))}
+    numbers.update(lost=words[LOST], ignored=words[IGNORED])
+    said = {}
+    for number, topic in enumerate(TOPICS):
+        times = words[SAID + number]
+        if times:
+            at = _text_at(number, times)
+            length = int.from_bytes(content[at : at + 2], "little")
+            said[topic] = content[at + 2 : at + 2 + length].decode("utf-8", "replace")
+            numbers[topic] = times
+    process: Any = tuple(words[PROCESS : PROCESS + 4])
+    return Snapshot(id, numbers, said, process, words[OUTBOX])
+
+
+def _names(content: bytes) -> Iterator[str]:
+    used = min(memoryview(content).cast("Q")[USED], SLOTS)
+    for at in range(NAMES_AT, NAMES_AT + used * NAME_BYTES, NAME_BYTES):
+        yield content[at : at + NAME_BYTES].rstrip(b"\0").decode("ascii", "replace")
+
+
+def _text_at(topic: int, times: int) -> int:
+    return TEXTS_AT + (2 * topic + times % 2) * TEXT_BYTES
+
+
+# ── where the files lie ─────────────────────────────────────────────────────────────────────
+
+
+def shared_directories(state_dir: str) -> List[str]:
+    """The directories in memory-backed storage for what belongs to `state_dir`, the one to use first.
+
+    /dev/shm comes first, because a job of cron and a service see the same one; XDG_RUNTIME_DIR is only there
+    for a user's session. They are this user's alone, and named for the state directory.
+    """
+    if not hasattr(os, "geteuid"):
+        return []
+    own = f"license-telemetry-{_euid()}"
+    name = digest(os.fsencode(state_dir))[:16]
+    homes = ["/dev/shm", os.environ.get("XDG_RUNTIME_DIR") or ""]  # noqa: S108  a directory of ours, checked
+    return [os.path.join(home, own, name) for home in homes if os.path.isabs(home)]
+
+
+def kept_directory(state_dir: str) -> str:
+    """Where copies of the files lie on disk, or the files themselves."""
+    return os.path.join(state_dir, "counters")
+
+
+def open_counters(state_dir: Optional[str]) -> Counters:
+    """This process's counters for what lies in `state_dir`. Never raises: memory is always there."""
+    troubles = []
+    for directory in shared_directories(state_dir) if state_dir else []:
+        try:
+            return _open_in(directory, mapped=True)
+        except (OSError, ValueError) as error:
+            troubles.append(f"{directory}: {getattr(error, 'strerror', None) or error}")
+    if state_dir:
+        try:
+            return _open_in(kept_directory(state_dir), mapped=False, troubles=troubles)
+        except (OSError, ValueError) as error:
+            troubles.append(f"{state_dir}: {getattr(error, 'strerror', None) or error}")
+    counters = counters_in_memory()
+    counters.trouble = "; ".join(troubles) or None
+    return counters
+
+
+def counters_in_memory() -> Counters:
+    """Counters that end with the process."""
+    counters = Counters(bytearray(SIZE), None, MEMORY)
+    _sign(counters)
+    return counters
+
+
+def _open_in(directory: str, *, mapped: bool, troubles: Any = ()) -> Counters:
+    own_directory(directory, shared=mapped)
+    storage = SHARED_MEMORY if mapped else STATE_DIRECTORY
+    found = _adopt(directory, mapped=mapped)
+    if found is None:
+        room = os.statvfs(directory) if hasattr(os, "statvfs") else None
+        if room is not None and room.f_bavail * room.f_frsize < SPARE * SIZE:
+            raise ValueError("there is hardly any room")
+        path = os.path.join(directory, os.urandom(8).hex() + SUFFIX)
+        found = (path, *_create(path, mapped=mapped))
+    path, buffer, descriptor = found
+    give_to_owner_above(path)
+    counters = Counters(buffer, path, storage, descriptor)
+    counters.trouble = "; ".join(troubles) or None
+    counters.known = counters.snapshot().numbers if counters.is_signed() else {}
+    _sign(counters)
+    return counters
+
+
+def _sign(counters: Counters) -> None:
+    counters._words[0] = MAGIC  # noqa: SLF001
+    for number, value in enumerate(_process.myself()):
+        counters._words[PROCESS + number] = value  # noqa: SLF001
+    counters._write_through(0, PAGE)  # noqa: SLF001
+    counters.times_at_birth = counters.times_said()
+
+
+def _adopt(directory: str, *, mapped: bool) -> Optional[Tuple[str, Any, Optional[int]]]:
+    """Go on with the file of a process that has ended: short-lived programs need one file in all."""
+    tried = 0
+    for name in os.listdir(directory):
+        if not name.endswith(SUFFIX) or tried >= MOST_ADOPTIONS:
+            continue
+        tried += 1
+        path = os.path.join(directory, name)
+        try:
+            found = _take_over(path, mapped=mapped)
+        except (OSError, ValueError):
+            continue
+        if found is not None:
+            return (path, *found)
+    return None
+
+
+def _take_over(path: str, *, mapped: bool) -> Optional[Tuple[Any, Optional[int]]]:
+    descriptor = os.open(path, os.O_RDWR | SAFELY)
+    keep = False
+    try:
+        if not _is_ours(os.fstat(descriptor)) or not try_lock(descriptor):
+            return None
+        content = os.read(descriptor, SIZE + 1)
+        if not _process.is_gone(snapshot(content, "").process):
+            return None
+        if os.stat(path).st_ino != os.fstat(descriptor).st_ino:
+            return None
+        keep = not mapped
+        return _buffer(descriptor, content, mapped=mapped)
+    finally:
+        if not keep:
+            os.close(descriptor)
+
+
+def _create(path: str, *, mapped: bool) -> Tuple[Any, Optional[int]]:
+    """A new locked file full of zeros, and its descriptor where it is not mapped. Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFELY, 0o600)
+    keep = False
+    try:
+        if not try_lock(descriptor):
+            raise OSError("the file system has no locks")
+        zeros = bytes(SIZE)
+        if os.write(descriptor, zeros) != SIZE:
+            raise OSError("there is no room")
+        keep = not mapped
+        return _buffer(descriptor, zeros, mapped=mapped)
+    except OSError:
+        keep = False
+        os.unlink(path)
+        raise
+    finally:
+        if not keep:
+            os.close(descriptor)
+
+
+def _buffer(descriptor: int, content: bytes, *, mapped: bool) -> Tuple[Any, Optional[int]]:
+    """The mapping holds the lock, also where the host closes every descriptor."""
+    if not mapped:
+        return bytearray(content), descriptor
+    import mmap  # noqa: PLC0415  only who counts pays for it
+
+    return mmap.mmap(descriptor, SIZE), None
+
+
+def own_directory(path: str, *, shared: bool) -> None:
+    """Make it and what is missing above, for this user alone. Raises OSError where it is somebody else's.
+
+    Above a `shared` one is another of ours. Root may use what the owner of the state directory has.
+    """
+    for place in (os.path.dirname(path), path) if shared else (path,):
+        make_private(place)
+        found = os.lstat(place)
+        owners = {_euid()} if shared or _euid() else {0, os.stat(os.path.dirname(place)).st_uid}
+        private = sys.platform == "win32" or not found.st_mode & 0o077
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners or not private:
+            raise PermissionError(1, "it belongs to somebody else, or others may enter it")
+
+
+def make_private(path: str) -> None:
+    """Make it and those missing above with mode 0700, whatever the umask. Raises OSError."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    if above and above != path:
+        make_private(above)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    give_to_owner_above(path)
+
+
+def give_to_owner_above(path: str) -> None:
+    """What root makes in another user's directory belongs to that user, or the service could not use it."""
+    if _euid() != 0:
+        return
+    owner = os.stat(os.path.dirname(path))
+    if owner.st_uid != 0 and hasattr(os, "lchown"):
+        os.lchown(path, owner.st_uid, owner.st_gid)
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_size == SIZE and found.st_uid == _euid()
+
+
+def _euid() -> int:
+    return os.geteuid() if hasattr(os, "geteuid") else 0
+
+
+def _pwrite(descriptor: int, data: bytes, at: int) -> None:
+    if hasattr(os, "pwrite"):
+        os.pwrite(descriptor, data, at)
+        return
+    os.lseek(descriptor, at, os.SEEK_SET)  # on Windows
+    os.write(descriptor, data)
+
+
+SAFELY = sum(getattr(os, flag, 0) for flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"))

@@ -1,0 +1,324 @@
+"""The background thread's work: collect, deliver, and what status, preview and export show of it.
+
+Nothing here waits for the network: an exchange is posted on a thread of its own, and settled when its answer
+is there or does not come in time. The command has no background thread and drives the engine by hand.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from . import _identity as identity
+from . import _wire as wire
+from ._answers import Answer
+from ._collector import PATIENCE, Collector
+from ._counters import Counters
+from ._harvest import Harvest
+from ._identity import Request as Post
+from ._ledger import LOSSES, Ledger
+from ._outbox import Outbox, Unavailable
+from ._problems import Problems
+from ._settings import Settings
+from ._transport import Posting, Transport
+from ._uploader import Delivery, Exchange, Uploader
+from ._wakeups import SOON, WHEN_DUE, Request, Wakeup
+
+MOST_REQUESTS = 64
+LEAVING_PATIENCE = 0.8
+RETRY_SECONDS = 60.0
+
+Json = Dict[str, Any]
+
+
+class Engine:
+    """One process's end of the outbox.
+
+    `clock` gives seconds since 1970, `ticks` those of the monotonic clock; `post` is for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        problems: Problems,
+        *,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+        post: Optional[Callable[[Post], Answer]] = None,
+    ) -> None:
+        self.counters: Optional[Counters] = None
+        self._settings = settings
+        self._problems = problems
+        self._ticks = ticks
+        self._outbox = Outbox(settings.state_dir)
+        self._harvest = Harvest(settings.state_dir)
+        self._collector = Collector(settings, self._outbox, self._harvest, problems, clock=clock, ticks=ticks)
+        self._uploader = Uploader(settings, self._outbox, self._collector, problems, clock=clock, ticks=ticks)
+        self._transport = Transport(settings)
+        self._post = post or self._transport.post
+        self._exchange: Optional[Exchange] = None
+        self._posting: Optional[Posting] = None
+        self._waiting: List[Request] = []
+        self._collected = True
+
+    def follow(self, settings: Settings) -> None:
+        """Go on under other settings: those of the newest client."""
+        if settings is not self._settings:
+            self._settings = self._collector.settings = self._uploader.settings = settings
+            self._transport = Transport(settings)
+
+    # ── the background thread ───────────────────────────────────────────────────────────────
+
+    def work(self, asked: List[Request], wakeup: Wakeup, *, news: bool) -> float:
+        """Do what was asked for and what is due; when to come again, by the monotonic clock.
+
+        `news`: something was said that is not collected yet.
+        """
+        for request in asked:
+            if request.work is not None:
+                self._answer(request)
+        sending = [request for request in asked if request.work is None]
+        self._waiting += sending
+        used = self.counters is not None  # else the host only looks, and nothing is changed
+        if news or sending or (used and self._ticks() >= self._collector.look_at):
+            self._collect_for(sending)
+        self._settle()
+        if self._exchange is None and (sending or used) and self._is_time_to_send():
+            self._send(wakeup)
+        return self._next_at()
+
+    def is_busy(self) -> bool:
+        """Whether an answer is awaited."""
+        return self._exchange is not None
+
+    def has_answer(self) -> bool:
+        """Whether the awaited answer is there."""
+        return self._exchange is not None and self._posting is not None and self._posting.done
+
+    def _answer(self, request: Request) -> None:
+        assert request.work is not None
+        try:
+            request.answer(request.work(self))
+        except Exception as error:
+            request.answer(None, error)
+
+    def _collect_for(self, sending: List[Request]) -> None:
+        leaving = any(request.last and not request.push for request in sending)
+        self._collected = self.collect(
+            LEAVING_PATIENCE if leaving else PATIENCE,
+            report=any(request.report for request in sending),
+            leaving=leaving,
+        )
+        for request in sending:
+            if not request.last or request.push:
+                continue
+            if self._collector.leaves and self._collected:
+                request.push = SOON
+            else:
+                request.answer(self._collected)
+        self._waiting = [request for request in self._waiting if not request.done]
+
+    def _is_time_to_send(self) -> bool:
+        if any(request.push for request in self._waiting):
+            return True
+        return self._ticks() >= min(self._uploader.deliver_at, self._collector.send_at)
+
+    def _send(self, wakeup: Wakeup) -> None:
+        """Begin an exchange, or find that there is none to begin now."""
+        push = max((request.push for request in self._waiting), default=WHEN_DUE)
+        if self._ticks() >= self._collector.send_at:
+            self._collector.send_at = float("inf")
+        try:
+            found = self._uploader.next(push)
+        except Unavailable as error:
+            self._problems.note("outbox", f"the outbox can't be written: {error}")
+            self._uploader.deliver_at = self._ticks() + RETRY_SECONDS
+            found = Delivery.WAITING
+        if isinstance(found, Delivery):
+            self._answer_waiting(found)
+            return
+        self._exchange = found
+        if self._posting is not None and not self._posting.ended:
+            self._settle_with(
+                Answer(0, {}, b"", "the last attempt still hangs, in a resolver that does not answer")
+            )
+        else:
+            self._posting = Posting(self._transport, found.request, wakeup)
+
+    def _settle(self) -> None:
+        """Do what the answer says, once it is there or cannot come any more."""
+        posting = self._posting
+        if self._exchange is None or posting is None:
+            return
+        if posting.done or self._ticks() >= posting.deadline:
+            self._settle_with(posting.answer)
+
+    def _settle_with(self, answer: Answer) -> None:
+        exchange, self._exchange = self._exchange, None
+        assert exchange is not None
+        try:
+            delivery = exchange.settle(answer)
+        except Unavailable as error:
+            self._problems.note("outbox", f"the outbox can't be written: {error}")
+            delivery = Delivery.WAITING
+        if delivery is None:
+            self._uploader.deliver_at = self._ticks()
+            return
+        self._uploader.release()
+        self._answer_waiting(delivery)
+
+    def _answer_waiting(self, delivery: Delivery) -> None:
+        """Say to whoever waits how it ended."""
+        waiting, self._waiting = self._waiting, []
+        sent = None if delivery is Delivery.ELSEWHERE else delivery is Delivery.EMPTY and self._collected
+        for request in waiting:
+            request.answer(sent)
+
+    def _next_at(self) -> float:
+        if self._exchange is not None and self._posting is not None:
+            return min(self._posting.deadline, self._collector.look_at)
+        return min(self._collector.look_at, self._collector.send_at, self._uploader.deliver_at)
+
+    # ── by hand ─────────────────────────────────────────────────────────────────────────────
+
+    def collect(self, patience: float = PATIENCE, *, report: bool = False, leaving: bool = False) -> bool:
+        """Put everything that was counted and said on disk; False when that can't be done now."""
+        return self._collector.collect(self.counters, patience, report=report, leaving=leaving)
+
+    def deliver(self, push: int) -> Delivery:
+        """Send until nothing is queued or something has to wait; `push` is how much waiting to pass over."""
+        try:
+            for _ in range(MOST_REQUESTS):
+                found = self._uploader.next(push)
+                delivery = found if isinstance(found, Delivery) else found.settle(self._post(found.request))
+                if delivery is not None:
+                    return delivery
+        except Unavailable as error:
+            self._problems.note("outbox", f"the outbox can't be written: {error}")
+        finally:
+            self._uploader.release()
+        return Delivery.WAITING
+
+    def due(self) -> float:
+        """When something is due for a program that runs for a moment, seconds since 1970; 0: now."""
+        waits = not self._uploader.is_empty and self._collector.may_try_again
+        return 0.0 if waits else self._collector.due
+
+    def known_claim(self) -> Optional[Json]:
+        """What was last said of the license, as it stands in the outbox."""
+        return self._collector.known_claim()
+
+    def consent(self) -> Json:
+        """What the outbox allows: `off` and `level`, None where it says nothing."""
+        return {"off": self._collector.is_off, "level": self._collector.allowed}
+
+    def product(self) -> Optional[str]:
+        """The product's slug, from the key or the enrolment."""
+        with self._outbox.look() as ledger:
+            known = ledger.identity()
+        return self._settings.product or (known.product if known else None)
+
+    # ── to look at ──────────────────────────────────────────────────────────────────────────
+
+    def preview(self) -> Json:
+        """The next ping as it would be sent. Changes nothing."""
+        return self._collector.preview(self.counters)
+
+    def status(self) -> Json:
+        """How things stand; times in RFC 3339. Changes nothing."""
+        with self._outbox.look() as ledger:
+            return {**self._standing(ledger), **_history(ledger), **_losses(ledger)}
+
+    def _standing(self, ledger: Ledger) -> Json:
+        known = ledger.identity()
+        return {
+            "enabled": self._settings.why_off is None and not ledger.get("off") and not ledger.get("stopped"),
+            "why_off": self._why_off(ledger),
+            "level": self._collector.level(ledger),
+            "endpoint": self._settings.endpoint,
+            "product": known.product if known else self._settings.product,
+            "installation_id": known.installation_id if known else None,
+            "forked_from": ledger.get("parent"),
+            "state_dir": self._settings.state_dir,
+            "storage": "memory" if self._outbox.in_memory else "disk",
+            "why_memory": self._outbox.why_memory,
+            "counters": self.counters.storage if self.counters else None,
+            "trouble": self._problems.trouble(),
+            "ignored_why": self._problems.ignored(),
+            "queued": ledger.queued(),
+        }
+
+    def _why_off(self, ledger: Ledger) -> Optional[str]:
+        if ledger.get("stopped"):
+            return "the server asked this installation to stop for good"
+        if ledger.get("forget"):
+            return "this installation asked to be forgotten; the server has not acknowledged it yet"
+        return self._settings.why_off or ("it was switched off here" if ledger.get("off") else None)
+
+    def switch(self, *, on: bool) -> None:
+        """The persisted switch. Off forgets what was counted. Raises Unavailable."""
+        with self._outbox.transaction() as ledger:
+            self._harvest.take(ledger, self.counters, time.time(), alone=self._outbox.in_memory)
+            self._collector.switch(ledger, on=on)
+
+    def forget(self, reason: str) -> None:
+        """Queue the request to be forgotten, and switch off. Raises Unavailable."""
+        with self._outbox.transaction() as ledger:
+            ledger.put("forget", {"reason": reason, "at": time.time()})
+            self._collector.switch(ledger, on=False)
+            ledger.clear()
+
+    def adopt(self, answer: Any) -> str:
+        """Go on as the installation of an enrolment file; its id. Raises ValueError and Unavailable."""
+        known = identity.from_answer(answer)
+        with self._outbox.transaction() as ledger:
+            ledger.adopt(known)
+        return known.installation_id
+
+    def export(self, path: str) -> int:
+        """Write everything queued as signed uploads, one JSON object a line; how many.
+
+        Each has `method`, `path`, `headers` and `body` in base64. Raises ValueError without an identity,
+        OSError and Unavailable.
+        """
+        self.collect()
+        with self._outbox.transaction() as ledger:
+            known, uploads = ledger.identity(), self._uploader.uploads(ledger)
+        if known is None:
+            raise ValueError("this copy is not enrolled yet: send a ping, or import an enrolment file")
+        requests = [identity.upload(known, upload.body, upload.encoding) for upload in uploads]
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.writelines(_line(request) for request in requests)
+        return len(requests)
+
+
+def _history(ledger: Ledger) -> Json:
+    acknowledged = ledger.get("last_acknowledged")
+    return {
+        "last_acknowledged": acknowledged
+        and {"sequence": acknowledged[0], "at": wire.timestamp(acknowledged[1])},
+        "last_answer": ledger.get("last"),
+        "next_ping_at": _time(ledger.get("due")),
+        "waits_until": _time(max(ledger.get("pause_until", 0.0), ledger.get("retry_at", 0.0))),
+        "notice": ledger.get("notice"),
+        "notices": ledger.get("notices", []),
+    }
+
+
+def _losses(ledger: Ledger) -> Json:
+    """Since the outbox began; `ignored` counts calls with arguments of no use, `spoiled` files set aside."""
+    return {kind: ledger.get("total_" + kind, 0) for kind in (*LOSSES, "ignored", "spoiled")}
+
+
+def _time(seconds: Optional[float]) -> Optional[str]:
+    return wire.timestamp(seconds) if seconds else None
+
+
+def _line(request: Post) -> str:
+    headers = {"Content-Type": "application/json", **request.headers}
+    body = base64.b64encode(request.body).decode()
+    return json.dumps({"method": "POST", "path": request.path, "headers": headers, "body": body}) + "\n"

@@ -1,0 +1,179 @@
+"""What the processes of the host have counted and said, taken into the outbox exactly once.
+
+Numbers in counter files only grow. The outbox keeps, for each file, how much of each was taken, and takes
+the difference in the transaction that stores it: it does not matter who harvests a file, how often, or
+whether its process still lives. Beside each file in shared memory lies a copy on disk, a few seconds old
+(`_keeper`), for the day on which the memory is gone: a reboot, a removed container.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+from . import _process
+from ._counters import SIZE, SUFFIX, Counters, Snapshot, kept_directory, shared_directories, snapshot
+from ._ledger import Ledger
+from ._locks import try_lock
+from ._statements import parse
+
+FOREIGN_SECONDS = 3600.0  # a copy whose process cannot be asked goes when it has not changed for so long
+MOST_FILES = 4096
+_READ = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"))
+
+Numbers = Dict[str, int]
+Said = Tuple[str, float, Dict[str, str]]
+
+
+class News(NamedTuple):
+    """What was not taken yet: uses by feature, how many were lost or ignored, and what was said, in order of
+    time, as (topic, seconds since 1970, words).
+    """
+
+    counts: Numbers
+    lost: int
+    ignored: int
+    said: List[Said]
+
+
+class Harvest:
+    """Harvests all counter files of one state directory; without one, those of this process."""
+
+    def __init__(self, state_dir: Optional[str]) -> None:
+        self._shared = shared_directories(state_dir) if state_dir else []
+        self._kept = kept_directory(state_dir) if state_dir else None
+        self._seen: Dict[str, Snapshot] = {}
+        self._alone = False
+
+    def take(self, ledger: Ledger, own: Optional[Counters], now: float, *, alone: bool) -> News:
+        """The news of all files; it counts as taken once the ledger's transaction is committed.
+
+        `alone`: of this process only, because its outbox lives and dies with it.
+        """
+        outbox, fresh = ledger.outbox_id(), []
+        self._seen, self._alone = {}, alone
+        for found in self._snapshots(own, alone=alone):
+            if own is not None and found.id == own.id and found.outbox != outbox:
+                if found.outbox:  # the outbox is another than before: the counts it has seen are no news here
+                    known = {name: count for name, count in own.known.items() if name != "license"}
+                    ledger.note_taken(own.id, known, now)
+                own.belong_to(outbox)
+                found.outbox = outbox
+            if found.outbox not in (0, outbox):
+                continue
+            self._seen[found.id] = found
+            difference = _difference(found.numbers, ledger.taken(found.id))
+            if difference:
+                ledger.note_taken(found.id, found.numbers, now)
+                fresh.append((found, difference))
+        ledger.forget_files(set(self._seen), now)
+        return _news(fresh)
+
+    def look(self, ledger: Ledger, own: Optional[Counters], *, alone: bool) -> News:
+        """The news, taking nothing."""
+        known = (0, ledger.get("outbox_id", 0))
+        snapshots = [found for found in self._snapshots(own, alone=alone) if found.outbox in known]
+        return _news([(found, _difference(found.numbers, ledger.taken(found.id))) for found in snapshots])
+
+    def committed(self, own: Optional[Counters]) -> None:
+        """After the commit: the files of processes that have ended are removed."""
+        if own is not None and own.id in self._seen:
+            own.known = self._seen[own.id].numbers
+        if self._alone:
+            return
+        for directory in (*self._shared, self._kept):
+            for name in _files(directory):
+                found = self._seen.get(name[: -len(SUFFIX)])
+                if own is not None and name == own.id + SUFFIX:
+                    continue
+                _remove_if_dead(os.path.join(str(directory), name), found, copy=directory == self._kept)
+
+    def _snapshots(self, own: Optional[Counters], *, alone: bool) -> Iterator[Snapshot]:
+        """Each file once: the own one, those in shared memory, and copies of what is no longer there."""
+        met = set()
+        if own is not None:
+            met.add(own.id)
+            yield own.snapshot()
+        if alone:
+            return
+        for directory in (*self._shared, self._kept):
+            for name in _files(directory):
+                found = _read(os.path.join(str(directory), name))
+                if found is None or found.id in met:
+                    continue
+                if directory != self._kept and not found.outbox and not _process.is_near(found.process):
+                    continue  # of another container, which will say which outbox is its own
+                met.add(found.id)
+                yield found
+
+
+def _files(directory: Optional[str]) -> List[str]:
+    try:
+        names = os.listdir(directory) if directory else []
+    except OSError:
+        return []
+    return [name for name in names if name.endswith(SUFFIX)][:MOST_FILES]
+
+
+def _read(path: str) -> Optional[Snapshot]:
+    """A file's content: of two reads the smaller numbers, in case a word was caught in half."""
+    try:
+        descriptor = os.open(path, _READ)
+        try:
+            first = os.read(descriptor, SIZE + 1)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            second = os.read(descriptor, SIZE + 1)
+        finally:
+            os.close(descriptor)
+        name = os.path.basename(path)[: -len(SUFFIX)]
+        found, again = snapshot(first, name), snapshot(second, name)
+    except (OSError, ValueError):
+        return None
+    found.numbers = {key: min(value, again.numbers.get(key, 0)) for key, value in found.numbers.items()}
+    return found
+
+
+def _difference(numbers: Numbers, taken: Numbers) -> Numbers:
+    return {name: count - taken.get(name, 0) for name, count in numbers.items() if count > taken.get(name, 0)}
+
+
+def _news(fresh: List[Tuple[Snapshot, Numbers]]) -> News:
+    counts: Numbers = {}
+    said: List[Said] = []
+    for found, difference in fresh:
+        for name, count in difference.items():
+            if name.startswith("+"):
+                counts[name[1:]] = counts.get(name[1:], 0) + count
+            elif name in found.said:
+                said.append((name, *parse(found.said[name])))
+    lost, ignored = (sum(difference.get(name, 0) for _, difference in fresh) for name in ("lost", "ignored"))
+    return News(counts, lost, ignored, sorted(said, key=lambda one: one[1]))
+
+
+def _remove_if_dead(path: str, seen: Optional[Snapshot], *, copy: bool) -> None:
+    """Only under its lock, so that no process adopts it meanwhile, and only as it was harvested."""
+    try:
+        descriptor = os.open(path, _READ)
+    except OSError:
+        return
+    try:
+        if not try_lock(descriptor):
+            return
+        old = time.time() - os.fstat(descriptor).st_mtime > FOREIGN_SECONDS
+        found = _read(path)
+        if found is None:  # no counter file, or one that is just being made
+            dead = old
+        elif seen is None:  # of another outbox
+            dead = old and not _process.is_near(found.process)
+        else:
+            gone = (
+                not copy or _process.is_gone(found.process) or (old and not _process.is_near(found.process))
+            )
+            dead = gone and seen.numbers == found.numbers
+        if dead:
+            os.unlink(path)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)

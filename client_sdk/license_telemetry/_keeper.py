@@ -1,0 +1,89 @@
+"""What the background thread does while nothing is due: keeps a copy of the counters on disk.
+
+The copy is for a reboot and for containers that are removed; the kernel writes it to the disk within half a
+minute. A hint in shared memory says when something is due and which claim is known, so that a program that
+runs for a moment need not open the outbox to find that nothing is.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ._counters import (
+    PAGE,
+    SAFELY,
+    SHARED_MEMORY,
+    SIZE,
+    Counters,
+    give_to_owner_above,
+    kept_directory,
+    own_directory,
+    shared_directories,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional, Tuple
+
+HINT = "due"
+
+
+class Keeper:
+    """Keeps the copy in `state_dir`; None: there is nowhere to keep it."""
+
+    def __init__(self, state_dir: Optional[str]) -> None:
+        self._directory = kept_directory(state_dir) if state_dir else None
+        shared = shared_directories(state_dir) if state_dir else []
+        self._hint = os.path.join(shared[0], HINT) if shared else None
+        self._written = b""
+
+    def keep(self, counters: Counters) -> None:
+        """Write the pages that have changed, the one with the numbers last. Raises OSError."""
+        if counters.storage != SHARED_MEMORY or self._directory is None:
+            return
+        path = os.path.join(self._directory, counters.id + ".counts")
+        content = counters.content()
+        try:
+            descriptor = os.open(path, os.O_WRONLY | SAFELY)
+        except FileNotFoundError:
+            own_directory(self._directory, shared=False)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | SAFELY, 0o600)
+            give_to_owner_above(path)
+        try:
+            known = self._written if os.fstat(descriptor).st_size == SIZE else b""
+            for at in range(SIZE - PAGE, -PAGE, -PAGE):
+                if content[at : at + PAGE] != known[at : at + PAGE]:
+                    os.lseek(descriptor, at, os.SEEK_SET)
+                    os.write(descriptor, content[at : at + PAGE])
+        except OSError:
+            self._written = b""
+            raise
+        finally:
+            os.close(descriptor)
+        self._written = content
+
+    def note(self, due: float, claim: str) -> None:
+        """Leave the hint: when something is due, seconds since 1970, and the claim the outbox knows."""
+        if self._hint is None:
+            return
+        try:
+            descriptor = os.open(self._hint, os.O_WRONLY | os.O_CREAT | SAFELY, 0o600)
+            try:
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, claim.encode("utf-8", "replace"))
+                os.utime(descriptor if os.utime in os.supports_fd else self._hint, (due, due))
+            finally:
+                os.close(descriptor)
+        except (OSError, ValueError, OverflowError):
+            pass  # it saves work, no more
+
+    def hint(self) -> Tuple[float, str]:
+        """When something is due, and the claim the outbox knows; (0.0, "") where that is not known."""
+        try:
+            descriptor = os.open(self._hint or "", os.O_RDONLY | SAFELY)
+            try:
+                return os.fstat(descriptor).st_mtime, os.read(descriptor, PAGE).decode("utf-8", "replace")
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return 0.0, ""

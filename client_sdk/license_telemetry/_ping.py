@@ -1,0 +1,94 @@
+"""From what is known to a ping: the license claim, the facts of this machine, and the whole. Never raises."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any, Callable, Dict, Optional
+
+from . import _facts as detectors
+from . import _levels as levels
+from . import _wire as wire
+from ._settings import Settings
+
+NO_CLAIM = {"status": "unlicensed"}  # a copy that was never told of a license claims none
+
+Json = Dict[str, Any]
+
+
+def claim(said: Json) -> Json:
+    """The `license` section from the words of a statement; see `_client.claim_words`."""
+    made = {**said, "expires_at": _moment(said.get("expires_at"))}
+    section: Json = levels.strip({"license": made}, "license")["license"]
+    return section
+
+
+def _moment(given: Optional[str]) -> Optional[str]:
+    """RFC 3339 with an offset; times without one are UTC."""
+    try:
+        if given is None:
+            return None
+        moment = datetime.fromisoformat(given.strip().replace("Z", "+00:00"))  # noqa: FURB162  3.8
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        return aware.astimezone(timezone.utc).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+    except (ValueError, OverflowError):
+        return None
+
+
+def facts(level: str, product: Optional[str]) -> Json:
+    """What `level` lets us look at: `boot_id`, and above level license the facts of the system.
+
+    A fact that breaks is left out; it never costs a ping.
+    """
+    found = {"boot_id": _fact("boot_id", product or "")}
+    if level != "license":
+        found["os"] = _fact("operating_system")
+        found["host"] = _fact("host", product or "")
+        found["virtualization"] = _fact("virtualization")
+        found["runtime"] = _fact("runtime")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def machine(product: Optional[str]) -> Optional[str]:
+    """A digest that names this machine; None where unknown, and in containers, which any start makes anew."""
+    if (_fact("virtualization") or {}).get("container"):
+        return None
+    digest = _fact("machine_digest", product or "")
+    return digest if isinstance(digest, str) else None
+
+
+def _fact(name: str, *arguments: str) -> Any:
+    try:
+        detect: Callable[..., Any] = getattr(detectors, name)
+        return detect(*arguments)
+    except Exception:
+        return None
+
+
+def compose(
+    settings: Settings,
+    level: str,
+    *,
+    reason: str,
+    at: float,
+    license_claim: Json,
+    known: Json,
+    lost: Json,
+    usage: Optional[Json],
+) -> Json:
+    """A ping but for its sequence number, stripped to `level`."""
+    whole = {
+        "ping_id": wire.uuid7(),
+        "occurred_at": wire.timestamp(at),
+        "reason": reason,
+        "privacy": {"notice_version": settings.notice_version, "level": level},
+        "license": license_claim,
+        "service": {
+            "version": settings.version,
+            "build": settings.build,
+            "environment": settings.environment,
+        },
+        "outbox": lost,
+        **known,
+        "usage": usage or {},
+    }
+    return levels.strip(whole, level)

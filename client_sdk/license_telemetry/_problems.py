@@ -1,0 +1,83 @@
+"""What went wrong, once for each kind: for status(), for the host's log, and for a person who debugs.
+
+Nothing is printed unless the host has a handler for the logger `license_telemetry`, or asks for `debug`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from ._primitives import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, List, Optional
+
+MOST_KINDS = 50
+IGNORED = "ignored "
+LOGGER = "license_telemetry"
+
+
+class Problems:
+    """The problems of one process. Any thread may note one."""
+
+    def __init__(self) -> None:
+        self.debug = False
+        self._found: Dict[str, str] = {}
+        self._times: Dict[str, int] = {}
+        self._unlogged: List[str] = []
+        self._lock = allocate_lock()
+
+    def note(self, kind: str, text: str) -> None:
+        """`text` says what is wrong and what to do, in a sentence without its full stop."""
+        times = self._times.get(kind, 0)
+        if not times and len(self._times) >= MOST_KINDS:
+            return
+        self._times[kind] = times + 1
+        if self._found.get(kind) == text:
+            return
+        self._found[kind] = text
+        if not times:
+            self._unlogged.append(text)
+        self.trace(text)
+
+    def settle(self, kind: str) -> None:
+        """It is no longer so; when it comes back it is logged again."""
+        if self._found.pop(kind, None) is not None:
+            self._times.pop(kind, None)
+
+    def trouble(self) -> Optional[str]:
+        """What is wrong now, in one line."""
+        return (
+            "; ".join(text for kind, text in list(self._found.items()) if not kind.startswith(IGNORED))
+            or None
+        )
+
+    def ignored(self) -> List[str]:
+        """Which calls of this process were ignored, and why."""
+        return [text for kind, text in list(self._found.items()) if kind.startswith(IGNORED)]
+
+    def trace(self, text: str) -> None:
+        """For whoever debugs: a line to standard error."""
+        if self.debug:
+            try:
+                sys.stderr.write(f"license_telemetry {time.strftime('%H:%M:%S')} {text}\n")
+            except Exception:
+                pass
+
+    def log(self) -> None:
+        """Hand what is new to the host's log."""
+        while self._unlogged and self._lock.acquire(False):
+            try:
+                text = self._unlogged.pop(0)
+                import logging  # noqa: PLC0415  most hosts have it; for those without nobody listens
+
+                logger = logging.getLogger(LOGGER)
+                if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+                    logger.addHandler(logging.NullHandler())
+                logger.warning("%s.", text)
+            except Exception:
+                pass  # a handler of the host's that fails
+            finally:
+                self._lock.release()
