@@ -8,6 +8,7 @@ While the engine is not needed (nothing is due, nothing was asked for) it is not
 from __future__ import annotations
 
 import atexit
+import threading  # noqa: F401  whoever imports it first is its main thread: never ours
 import time
 from collections import deque
 
