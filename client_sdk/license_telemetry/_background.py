@@ -213,6 +213,7 @@ class Background:
 
     def _loop(self) -> None:
         while not self._is_pausing:
+            self._wakeup.wait(0)  # what it is set for is looked at now
             asked = self._take_requests()
             self._note_news()
             if time.monotonic() >= self._keep_at:

@@ -138,10 +138,11 @@ class Telemetry:
             if said == self._said or not self._may_say():
                 return  # hosts may say it with every request
             why = why_no_claim(status, source)
-            if why is not None:
+            if why is not None and status not in STATUSES:
                 self._ignore("license", why)
-                if status not in STATUSES:
-                    return
+                return
+            if why is not None:
+                self._background.problems.note(f"ignored source {source!r}"[:80], f"license(): {why}")
             words = claim_words(status, source, source_detail, edition or self._settings.edition, expires_at)
             if key and not self._settings.product:
                 self._background.do(
@@ -241,7 +242,8 @@ class Telemetry:
 
     def status(self) -> Dict[str, Any]:
         """How things stand: identity, queue, last answer, level, losses, what is wrong. Changes nothing."""
-        return self._look(lambda engine: engine.status(), self._background.standing())
+        found = self._look(lambda engine: engine.status(), self._background.standing())
+        return found if self._is_open else {**found, "enabled": False, "why_off": "closed"}
 
     def export(self, path: Union[str, Path]) -> int:
         """Write everything queued as signed uploads into a JSON-lines file for a machine that may go online.

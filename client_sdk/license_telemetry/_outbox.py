@@ -19,7 +19,7 @@ import os
 import random
 import sqlite3
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Iterator, Optional
 
@@ -105,10 +105,15 @@ class Outbox:
         self._napping.acquire(True, seconds)
 
     @contextmanager
-    def _turn(self, patience: float) -> Iterator[bool]:
+    def _turn(self, patience: float, *, making: bool = True) -> Iterator[bool]:
         """Hold the lock; False where none can be had because no file can be made. Raises Unavailable."""
         try:
-            descriptor = self._lock_file()
+            descriptor = self._lock_file(making=making)
+        except OSError as error:
+            if making or not isinstance(error, FileNotFoundError):
+                raise Unavailable(str(error)) from error
+            yield False  # nothing was ever written here
+            return
         except Unwritable as error:
             self.why_memory = str(error)
             yield False
@@ -137,11 +142,13 @@ class Outbox:
             return False
         return True
 
-    def _lock_file(self) -> int:
-        """A descriptor of the lock file, made where there was none. Raises Unwritable."""
+    def _lock_file(self, *, making: bool) -> int:
+        """A descriptor of the lock file, made where there was none. Raises Unavailable."""
         if self._path is None:
             raise Unwritable("there is no home directory")
         path = str(self._path.with_name(LOCK))
+        if not making:
+            return os.open(path, os.O_RDONLY | SAFELY)
         try:
             if not self._path.parent.is_dir():
                 make_private(str(self._path.parent))
@@ -152,7 +159,7 @@ class Outbox:
                 give_to_owner_above(path)
                 return descriptor
         except (OSError, ValueError) as error:
-            raise _refusal(error) from error
+            raise self._refusal(error) from error
 
     def _let_others_in(self) -> None:
         """Pause after a transaction of ours as long as it took, at most until every poll found its chance.
@@ -171,9 +178,10 @@ class Outbox:
             yield Ledger(connection, Limits())
             return
         if self._path is None or not self._path.exists():
-            yield Ledger(_in_memory(), Limits())
+            with closing(_in_memory()) as empty:
+                yield Ledger(empty, Limits())
             return
-        with self._turn(patience):
+        with self._turn(patience, making=False):
             connection = self._open_to_look()
             try:
                 yield Ledger(connection, Limits())
@@ -235,7 +243,18 @@ class Outbox:
         try:
             os.close(os.open(str(self._path), os.O_RDWR | SAFELY))
         except OSError as second:
-            return _refusal(second)
+            return self._refusal(second)
+        return Unwritable(str(error))
+
+    def _refusal(self, error: Exception) -> Unavailable:
+        """Unwritable where no outbox can be made and memory must serve; else it is worth to wait.
+
+        Beside an outbox that is there, memory would be a second installation.
+        """
+        if getattr(error, "errno", None) in PASSING or (
+            self._path is not None and os.path.exists(self._path)
+        ):
+            return Unavailable(str(error))
         return Unwritable(str(error))
 
     def _make_file(self) -> int:
@@ -248,7 +267,7 @@ class Outbox:
                 give_to_owner_above(str(self._path))
             return self._path.stat().st_ino
         except (OSError, ValueError) as error:
-            raise _refusal(error) from error
+            raise self._refusal(error) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """The tables, and once for each process a look at whether the file is sound."""
@@ -348,13 +367,6 @@ class Outbox:
         assert memory is not None
         Ledger(connection, Limits()).absorb(Ledger(memory, MEMORY_LIMITS))
         memory.close()
-
-
-def _refusal(error: Exception) -> Unavailable:
-    """Unwritable where it will stay so, and memory must serve; else it is worth to wait."""
-    if getattr(error, "errno", None) in PASSING:
-        return Unavailable(str(error))
-    return Unwritable(str(error))
 
 
 def _in_memory() -> sqlite3.Connection:

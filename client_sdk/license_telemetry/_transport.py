@@ -75,7 +75,7 @@ class Transport:
             wire.start_tls(self._tls(), host)
         elif proxy is not None:
             wire.more_head = authorization
-            return f"http://{_bracketed(host)}:{port}{path}"
+            return f"http://{_host(target)}{path}"
         return path
 
     def _proxy(self, target: SplitResult, host: str) -> Optional[SplitResult]:
@@ -263,9 +263,8 @@ def _answer(wire: _Wire) -> Answer:
 
 
 def _head(target: SplitResult, path: str, request: Request, more: bytes) -> bytes:
-    host = _bracketed(str(target.hostname))
     headers: Dict[str, str] = {
-        "Host": host if target.port in (None, _PORTS[target.scheme]) else f"{host}:{target.port}",
+        "Host": _host(target),
         "Content-Type": "application/json",
         "Content-Length": str(len(request.body)),
         "Accept": "application/json, application/problem+json",
@@ -298,6 +297,11 @@ def _proxy_authorization(proxy: Optional[SplitResult]) -> bytes:
         return b""
     who = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
     return b"Proxy-Authorization: Basic " + b64encode(who.encode()) + b"\r\n"
+
+
+def _host(target: SplitResult) -> str:
+    host = _bracketed(str(target.hostname))
+    return host if target.port in (None, _PORTS[target.scheme]) else f"{host}:{target.port}"
 
 
 def _bracketed(host: str) -> str:

@@ -9,7 +9,7 @@ import sys
 import urllib.request
 
 import pytest
-from license_telemetry import facts
+from license_telemetry import _facts as facts
 from places import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -1,13 +1,16 @@
-"""What the SDK's tests share: a clean environment, a fake server, and a sender driven by hand."""
+"""What the SDK's tests share: a clean environment, a fake server, and an engine driven by hand."""
 
 import contextlib
 import os
 import subprocess
 
 import pytest
-from license_telemetry.pending import Pending
-from license_telemetry.sender import Sender
-from license_telemetry.settings import Settings
+from license_telemetry._client import claim_words, key_words
+from license_telemetry._counters import open_counters
+from license_telemetry._engine import Engine
+from license_telemetry._problems import Problems
+from license_telemetry._settings import Settings
+from license_telemetry._statements import write
 from license_telemetry.testing import FakeServer
 
 START = 1_795_000_000.0
@@ -53,24 +56,33 @@ class Bench:
             **options,
         }
         self.settings = Settings(state_dir=state_dir, **given)
-        self.pending = Pending()
-        self.sender = Sender(self.settings, self.pending, clock=self.clock, post=post)
+        self.problems = Problems()
+        self.engine = Engine(self.settings, self.problems, clock=self.clock, ticks=self.clock, post=post)
+        self.engine.counters = self.counters = open_counters(self.settings.state_dir)
+
+    def say(self, topic, **words):
+        self.counters.say(topic, write(self.clock(), words))
 
     def ping(self, count=1):
+        """Each is collected, or several would be one."""
         for _ in range(count):
-            self.pending.ask(("manual", self.clock(), {}))
-        return self.sender.collect()
+            self.say("ping")
+            collected = self.engine.collect()
+        return collected
 
-    def license(self, **said):
-        self.pending.ask(("license", self.clock(), {"status": "licensed", **said}))
-        return self.sender.collect()
+    def license(self, status="licensed", key=None, **said):
+        words = claim_words(
+            status, *(said.get(name) for name in ("source", "source_detail", "edition", "expires_at"))
+        )
+        self.say("license", **words, **key_words(self.settings.product, key))
+        return self.engine.collect()
 
     def feature(self, name, count=1):
-        self.pending.count(name, count)
+        self.counters.add(name, count)
 
     @property
     def status(self):
-        return self.sender.status()
+        return self.engine.status()
 
 
 @pytest.fixture

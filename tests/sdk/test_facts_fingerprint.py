@@ -4,7 +4,7 @@ import re
 import struct
 
 import pytest
-from license_telemetry import facts
+from license_telemetry import _facts as facts
 from recorded_machines import MACHINES, build, put
 
 MACHINE_ID = "4f1c7a8de0b94b2f9a3d5c6e7f801234"

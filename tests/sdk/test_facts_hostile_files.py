@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from license_telemetry import facts
-from license_telemetry.facts import architecture, cloud, container, fingerprint, firmware, hypervisor, system
-from license_telemetry.facts.machine import Machine
+from license_telemetry import _facts as facts
+from license_telemetry._facts import architecture, cloud, container, fingerprint, firmware, hypervisor, system
+from license_telemetry._facts.machine import Machine
 from recorded_machines import CLOCKS, MACHINES, below, build, files_of, put
 
 REPOSITORY = Path(__file__).parents[2]
@@ -232,7 +232,7 @@ def as_nobody(function):
 
 
 def test_importing_costs_neither_typing_nor_anything_that_starts_processes():
-    code = "import sys; import license_telemetry.facts; print(*sys.modules)"
+    code = "import sys; import license_telemetry._facts; print(*sys.modules)"
     package = str(REPOSITORY / "client_sdk")
     # The package itself is hidden behind an empty one: its own imports are not these detectors'.
     hidden = f"import sys, types; p = types.ModuleType('license_telemetry'); p.__path__ = [{package + '/license_telemetry'!r}]; sys.modules['license_telemetry'] = p; {code}"

@@ -2,8 +2,8 @@ import platform
 import sys
 
 import pytest
-from license_telemetry import facts
-from license_telemetry.facts.system import assignments
+from license_telemetry import _facts as facts
+from license_telemetry._facts.system import assignments
 from recorded_machines import put
 
 

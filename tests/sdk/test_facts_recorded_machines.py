@@ -1,5 +1,5 @@
 import pytest
-from license_telemetry import facts
+from license_telemetry import _facts as facts
 from recorded_machines import MACHINES, build
 
 OPERATING_SYSTEM = ("type", "name", "version", "kernel")

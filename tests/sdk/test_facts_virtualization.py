@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from license_telemetry import facts
-from license_telemetry.facts import native
+from license_telemetry import _facts as facts
+from license_telemetry._facts import native
 from recorded_machines import MACHINES, build, put
 
 # Every name that systemd-detect-virt --list prints.

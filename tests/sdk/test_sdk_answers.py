@@ -7,8 +7,9 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from license_telemetry import identity, wire
-from license_telemetry.answers import LONGEST_PAUSE, Answer, Outcome, judge
+from license_telemetry import _identity as identity
+from license_telemetry import _wire as wire
+from license_telemetry._answers import LONGEST_PAUSE, Answer, Outcome, judge
 
 SENT = b'{"pings": []}'
 WHO = identity.Identity(wire.uuid7(), "A" * 43, "m1", "acme")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from license_telemetry import Telemetry
-from license_telemetry.pending import LARGEST_COUNT, MOST_NAMES, MOST_REQUESTS, Pending
+from license_telemetry._counters import LARGEST_COUNT, SLOTS, counters_in_memory
 from license_telemetry.testing import FakeServer, page, recording, status
 
 PATIENCE = 20.0
@@ -66,17 +66,20 @@ def test_no_thread_runs_and_no_file_is_made_before_the_first_use(telemetry, tmp_
     one = telemetry()
     one.status()
     one.preview()
-    assert one._thread is None
+    wait_until(one._background.is_paused)  # the look is over
+    assert one._background.counters is None
     assert not (tmp_path / "state").exists()
 
 
-def test_the_thread_is_a_daemon_and_ends_with_close(telemetry):
-    one = telemetry()
+def test_the_thread_ends_with_the_last_client(telemetry):
+    one, two = telemetry(), telemetry()
     one.ping()
-    thread = one._thread
-    assert thread.daemon
+    two.ping()
+    assert one._background is two._background
     one.close()
-    wait_until(lambda: not thread.is_alive())
+    assert not one._background.is_paused()
+    two.close()
+    wait_until(one._background.is_paused)
 
 
 def test_a_closed_client_takes_nothing_more(telemetry, server):
@@ -169,51 +172,39 @@ def test_license_takes_any_nonsense(telemetry, server, nonsense):
     assert one.status()["ignored"] == 1
 
 
-def test_many_features_arrive_over_several_pings(telemetry, server):
+def test_a_process_counts_256_names_and_says_what_is_beyond(telemetry, server):
     one = telemetry()
-    for number in range(600):
-        one.feature(f"f{number}")
-    for _ in range(3):
-        one.ping()
+    for number in range(SLOTS + 10):
+        one.feature(f"f{number}", 2)
     assert one.flush(PATIENCE)
-    assert len(features(server)) == 600
-    assert max(len(p.get("usage", {}).get("features", {})) for p in server.pings) == 256
-
-
-def test_what_waits_in_memory_is_bounded_and_what_does_not_fit_is_counted():
-    pending = Pending()
-    for number in range(MOST_NAMES + 10):
-        pending.count(f"f{number}", 2)
-    for number in range(MOST_REQUESTS + 5):
-        pending.ask(("license" if number % 2 else "manual", 0.0, {}))
-    batch = pending.take()
-    assert (len(batch.counts), len(batch.requests), batch.lost) == (MOST_NAMES, MOST_REQUESTS, 20 + 5)
-    assert [request[0] for request in batch.requests].count("license") == 252
-
-
-def test_a_batch_given_back_is_neither_lost_nor_doubled():
-    pending = Pending()
-    pending.count("a", 1)
-    pending.ask(("license", 1.0, {}))
-    batch = pending.take()
-    pending.count("a", 2)
-    pending.ask(("manual", 2.0, {}))
-    pending.ignore()
-    pending.give_back(batch)
-    again = pending.take()
-    assert (again.counts, [r[0] for r in again.requests], again.ignored) == (
-        {"a": 3},
-        ["license", "manual"],
-        1,
-    )
-    assert not pending.take()
+    assert len(features(server)) == SLOTS
+    assert one.status()["unsaved"] == 20
+    one.ping()
+    assert one.flush(PATIENCE)
+    assert sum(p.get("outbox", {}).get("unsaved", 0) for p in server.pings) == 20
 
 
 def test_a_signal_handler_may_count_while_its_thread_is_counting():
-    pending = Pending()
-    with pending._lock:
-        assert pending.count("a", 1)
-    assert pending.take().counts == {"a": 1}
+    """It interrupts between load and store of a word: its own count waits, and is not overwritten."""
+    counters = counters_in_memory()
+    counters.add("a", 1)
+    word = counters._slots["a"]
+
+    class Interrupted:
+        def __getitem__(self, index):
+            value = words[index]
+            if index == word:
+                counters._words = words
+                counters.add("a", 10)
+            return value
+
+        def __setitem__(self, index, value):
+            words[index] = value
+
+    words = counters._words
+    counters._words = Interrupted()
+    counters.add("a", 100)
+    assert counters.snapshot().numbers["+a"] == 111
 
 
 def test_a_host_that_pings_in_a_loop_fills_no_memory(telemetry, server):
@@ -222,8 +213,7 @@ def test_a_host_that_pings_in_a_loop_fills_no_memory(telemetry, server):
         for number in range(20_000):
             one.ping()
             one.license(status="trial", key=f"key-number-{number}")
-        assert one._signals.qsize() <= 65
-        assert len(one._pending.peek().requests) <= MOST_REQUESTS
+        assert len(one._background._requests) <= 1
     assert one.flush(PATIENCE)
 
 
@@ -231,7 +221,8 @@ def test_a_host_may_say_its_license_with_every_request(telemetry, server):
     one = telemetry()
     for _ in range(1000):
         one.license(status="trial", key="ABCD-EFGH-7Q2K")
-        assert len(one._pending.peek().requests) <= 1
+    assert one._background.counters.times_said()[0] == 1
+    assert one.flush(PATIENCE)
     one.license(status="licensed", key="ABCD-EFGH-7Q2K")
     assert one.flush(PATIENCE)
     assert [p["license"]["status"] for p in server.pings] == ["trial", "licensed"]
@@ -250,7 +241,7 @@ def test_switched_off_nothing_is_written_and_nothing_sent(telemetry, server, tmp
     one.ping()
     assert not one.flush(0.5)
     one.close()
-    assert (one._thread, server.received, (tmp_path / "state").exists()) == (None, [], False)
+    assert (one._background.is_paused(), server.received, (tmp_path / "state").exists()) == (True, [], False)
     assert one.status()["enabled"] is False
 
 
@@ -343,7 +334,7 @@ def test_recording_shows_what_the_host_hands_over_and_touches_nothing(telemetry,
     assert recorded.features == {"a": 3}
     assert recorded.licenses == [{"status": "trial", "key": "k", "source": None, "edition": "pro"}]
     assert recorded.pings == 1
-    assert (one._thread, server.received, (tmp_path / "state").exists()) == (None, [], False)
+    assert (one._background.is_paused(), server.received, (tmp_path / "state").exists()) == (True, [], False)
     one.feature("b")
     assert recorded.features == {"a": 3}
 

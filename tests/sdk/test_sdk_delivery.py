@@ -6,14 +6,16 @@ import json
 import os
 
 import pytest
-from license_telemetry import courier as couriers
-from license_telemetry import outbox as outboxes
-from license_telemetry import ping as pings
-from license_telemetry import testing, wire
-from license_telemetry.courier import Delivery
-from license_telemetry.ledger import Limits
-from license_telemetry.signals import AT_ALL_COSTS, NOW, SOON, WHEN_DUE
-from license_telemetry.transport import Transport
+from license_telemetry import _outbox as outboxes
+from license_telemetry import _ping as pings
+from license_telemetry import _uploader as uploaders
+from license_telemetry import _wire as wire
+from license_telemetry import testing
+from license_telemetry._ledger import Limits
+from license_telemetry._sha256 import license_key_digest
+from license_telemetry._transport import Transport
+from license_telemetry._uploader import Delivery
+from license_telemetry._wakeups import AT_ALL_COSTS, NOW, SOON, WHEN_DUE
 
 DAY = 86_400.0
 KEY = "ABCD-EFGH-IJKL-7Q2K"
@@ -37,7 +39,7 @@ def features(pings_there):
 def test_a_first_ping_enrols_and_is_acknowledged(bench, server):
     here = bench()
     here.ping()
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert sequences(server.pings) == [1]
     assert server.pings[0]["installation_id"] == here.status["installation_id"]
     assert here.status["last_acknowledged"]["sequence"] == 1
@@ -48,7 +50,7 @@ def test_enrolling_is_done_once(bench, server):
     here = bench()
     for _ in range(3):
         here.ping()
-        here.sender.deliver(SOON)
+        here.engine.deliver(SOON)
     assert len(server.enrolments) == 1
     assert sequences(server.pings) == [1, 2, 3]
 
@@ -56,9 +58,9 @@ def test_enrolling_is_done_once(bench, server):
 def test_a_large_upload_is_sent_in_gzip_and_a_small_one_as_it_is(bench, server):
     small, large = bench(level="license"), bench()
     small.ping()
-    small.sender.deliver(SOON)
+    small.engine.deliver(SOON)
     large.ping(20)
-    large.sender.deliver(SOON)
+    large.engine.deliver(SOON)
     first, second = server.uploads()
     assert "content-encoding" not in first.headers
     assert len(first.body) <= 1024
@@ -71,7 +73,7 @@ def test_a_large_upload_is_sent_in_gzip_and_a_small_one_as_it_is(bench, server):
 def test_an_upload_says_who_made_it_and_when(bench, server):
     here = bench()
     here.ping()
-    here.sender.deliver(SOON)
+    here.engine.deliver(SOON)
     upload = server.uploads()[0].json
     assert upload["sdk"]["name"] == "license-telemetry-python"
     assert upload["sent_at"] == wire.timestamp(here.clock())
@@ -81,7 +83,7 @@ def test_an_upload_says_who_made_it_and_when(bench, server):
 def test_a_long_queue_goes_in_several_uploads_in_rising_sequence(bench, server):
     here = bench()
     here.ping(250)
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert [len(request.json["pings"]) for request in server.uploads()] == [100, 100, 50]
     assert sequences(server.pings) == list(range(1, 251))
 
@@ -91,7 +93,7 @@ def test_a_license_is_reported_when_it_changed_and_only_then(bench, server):
     for _ in range(3):
         here.license(key=KEY, source="direct")
     here.license(status="expired", key=KEY, source="direct")
-    here.sender.deliver(SOON)
+    here.engine.deliver(SOON)
     assert [(p["reason"], p["license"]["status"]) for p in server.pings] == [
         ("license", "licensed"),
         ("license", "expired"),
@@ -101,20 +103,20 @@ def test_a_license_is_reported_when_it_changed_and_only_then(bench, server):
 def test_the_key_is_nowhere_but_in_the_hosts_memory(bench, server, tmp_path):
     here = bench()
     here.license(key=KEY)
-    here.sender.deliver(SOON)
+    here.engine.deliver(SOON)
     assert all(KEY.encode() not in path.read_bytes() for path in (tmp_path / "state").iterdir())
     assert KEY not in json.dumps([request.json for request in server.received])
-    assert server.pings[0]["license"]["key_digest"] == wire.license_key_digest("acme", KEY)
+    assert server.pings[0]["license"]["key_digest"] == license_key_digest("acme", KEY)
 
 
 def test_another_process_goes_on_with_the_license_and_the_counts(bench, server):
     first, second = bench(), bench()
     first.license(key=KEY)
     first.feature("a", 2)
-    first.sender.collect()
+    first.engine.collect()
     second.feature("a", 3)
     second.ping()
-    second.sender.deliver(SOON)
+    second.engine.deliver(SOON)
     assert sequences(server.pings) == [1, 2]
     assert features(server.pings) == {"a": 5}
     assert server.pings[1]["license"]["key_hint"] == "7Q2K"
@@ -123,7 +125,7 @@ def test_another_process_goes_on_with_the_license_and_the_counts(bench, server):
 def test_a_copy_that_was_never_told_claims_no_license(bench, server):
     here = bench()
     here.ping()
-    here.sender.deliver(SOON)
+    here.engine.deliver(SOON)
     assert server.pings[0]["license"] == {"status": "unlicensed"}
 
 
@@ -150,12 +152,12 @@ def test_without_a_valid_receipt_the_same_bytes_are_sent_again(bench, server, fa
     here.feature("a", 7)
     here.ping(3)
     server.next_pings(fault, fault)
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    assert here.engine.deliver(NOW) is Delivery.WAITING
     here.ping()
     here.clock.advance(3600)
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    assert here.engine.deliver(NOW) is Delivery.WAITING
     assert here.status["queued"] == 4
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     first, second, third, fourth = server.uploads()
     assert first.body == second.body == third.body
     assert first.headers["telemetry-signature"] == third.headers["telemetry-signature"]
@@ -169,8 +171,8 @@ def test_a_retried_upload_is_no_fork(bench, server):
     here = bench()
     here.ping()
     server.next_pings(testing.lost())
-    here.sender.deliver(NOW)
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    here.engine.deliver(NOW)
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert [e["forked_from"] for e in server.enrolments] == [None]
     assert sequences(server.pings) == [1]
 
@@ -182,10 +184,10 @@ def test_what_may_have_arrived_is_not_counted_again_when_the_outbox_is_full(benc
         here.feature("a")
         here.ping()
     server.next_pings(testing.lost())
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     for _ in range(4):
         here.ping()
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert features(server.pings) == {"a": 5}
     assert server.uploads()[0].body == server.uploads()[1].body
 
@@ -199,16 +201,16 @@ def test_a_process_that_dies_while_sending_leaves_the_same_bytes_to_the_next(ben
 
     here = bench()
     here.ping()
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     dying = bench(post=dies, clock=here.clock)
     dying.ping(2)
-    dying.sender._courier.release = lambda: None
+    dying.engine._uploader.release = lambda: None
     with pytest.raises(Killed):
-        dying.sender.deliver(NOW)
-    assert here.sender.deliver(NOW) is Delivery.ELSEWHERE
+        dying.engine.deliver(NOW)
+    assert here.engine.deliver(NOW) is Delivery.ELSEWHERE
     here.ping()
     here.clock.advance(61)
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert [sequences(request.json["pings"]) for request in server.uploads()] == [[1], [2, 3], [4]]
 
 
@@ -221,7 +223,7 @@ def slow(bench, server, **options):
         if not other.busy:
             other.busy = True
             other.clock.advance(61)
-            assert other.sender.deliver(NOW) is Delivery.EMPTY
+            assert other.engine.deliver(NOW) is Delivery.EMPTY
         return answer
 
     other.busy = False
@@ -231,11 +233,11 @@ def slow(bench, server, **options):
 def test_who_lost_the_lease_does_not_touch_what_another_sent_meanwhile(bench, server):
     late, _ = slow(bench, server)
     late.ping(3)
-    assert late.sender.deliver(NOW) is Delivery.EMPTY
+    assert late.engine.deliver(NOW) is Delivery.EMPTY
     assert len(server.enrolments) == 2  # both asked; one identity is used
     assert sequences(server.pings) == [1, 2, 3]
     late.ping()
-    late.sender.deliver(NOW)
+    late.engine.deliver(NOW)
     assert sequences(server.pings) == [1, 2, 3, 4]
     assert len({p["installation_id"] for p in server.pings}) == 1
 
@@ -244,7 +246,7 @@ def test_redirects_are_not_followed(bench, server):
     here = bench()
     here.ping()
     server.next_pings(testing.redirect(server.endpoint + "/elsewhere"))
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     assert {request.path for request in server.received} == {wire.ENROLL_PATH, wire.PINGS_PATH}
 
 
@@ -252,9 +254,9 @@ def test_an_answer_that_tells_no_fate_lets_go_of_nothing(bench, server):
     here = bench()
     here.ping()
     server.next_pings(lambda running, request: running.receipted(request, 200, b"null"))
-    assert here.sender.deliver(SOON) is Delivery.WAITING
+    assert here.engine.deliver(SOON) is Delivery.WAITING
     assert here.status["queued"] == 1
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
 
 
 # ── when to try again ───────────────────────────────────────────────────────────────────────
@@ -265,12 +267,12 @@ def test_retry_after_is_obeyed_by_all_but_a_human(bench, server, status):
     here = bench()
     here.ping()
     server.next_pings(testing.status(status, retry_after="600"))
-    assert here.sender.deliver(SOON) is Delivery.WAITING
+    assert here.engine.deliver(SOON) is Delivery.WAITING
     here.clock.advance(599)
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    assert here.engine.deliver(NOW) is Delivery.WAITING
     assert len(server.uploads()) == 1
     here.clock.advance(62)
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert sequences(server.pings) == [1]
 
 
@@ -278,8 +280,8 @@ def test_a_human_may_pass_over_retry_after(bench, server):
     here = bench()
     here.ping()
     server.next_pings(testing.status(503, retry_after="600"))
-    here.sender.deliver(SOON)
-    assert here.sender.deliver(AT_ALL_COSTS) is Delivery.EMPTY
+    here.engine.deliver(SOON)
+    assert here.engine.deliver(AT_ALL_COSTS) is Delivery.EMPTY
 
 
 @pytest.mark.parametrize("said", ["0", "-1", "soon", "", None])
@@ -287,11 +289,11 @@ def test_without_a_usable_retry_after_the_clients_own_back_off_holds(bench, serv
     here = bench()
     here.ping()
     server.next_pings(testing.status(503, retry_after=said))
-    assert here.sender.deliver(SOON) is Delivery.WAITING
-    assert here.sender.deliver(SOON) is Delivery.WAITING
+    assert here.engine.deliver(SOON) is Delivery.WAITING
+    assert here.engine.deliver(SOON) is Delivery.WAITING
     assert len(server.uploads()) == 1
-    here.clock.advance(couriers.BACK_OFF_SECONDS * 2 + 1)
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    here.clock.advance(uploaders.BACK_OFF_SECONDS * 2 + 1)
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
 
 
 def test_a_storm_of_503_costs_few_requests_and_no_ping(bench, server):
@@ -300,12 +302,12 @@ def test_a_storm_of_503_costs_few_requests_and_no_ping(bench, server):
     server.next_pings(*[testing.status(503)] * 1000)
     for _ in range(60):
         here.ping()
-        here.sender.deliver(SOON)
+        here.engine.deliver(SOON)
         here.clock.advance(60)
     assert len(server.uploads()) <= 25
     server._faults[wire.PINGS_PATH].clear()
     here.clock.advance(DAY)
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert sequences(server.pings) == list(range(1, 61))
 
 
@@ -318,10 +320,10 @@ def test_the_back_off_is_noted_before_the_attempt(bench, server):
     here = bench(post=dies)
     here.ping()
     with pytest.raises(KeyboardInterrupt):
-        here.sender.deliver(SOON)
+        here.engine.deliver(SOON)
     asked = []
     again = bench(clock=here.clock, post=asked.append)
-    assert again.sender.deliver(SOON) is Delivery.WAITING
+    assert again.engine.deliver(SOON) is Delivery.WAITING
     assert asked == []
 
 
@@ -330,9 +332,9 @@ def test_a_back_off_from_a_clock_that_was_wrong_does_not_last(bench, server):
     here.clock.advance(3000 * DAY)
     here.ping()
     server.next_pings(testing.status(503, retry_after="600"))
-    here.sender.deliver(SOON)
+    here.engine.deliver(SOON)
     here.clock.advance(-3000 * DAY)
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
 
 
 # ── the interval ────────────────────────────────────────────────────────────────────────────
@@ -341,26 +343,26 @@ def test_a_back_off_from_a_clock_that_was_wrong_does_not_last(bench, server):
 def test_heartbeats_follow_the_servers_interval_for_all_processes_together(bench, server):
     server.next_ping_seconds = 1000
     one, two = bench(), bench()
-    two.clock = two.sender._clock = two.sender._collector._clock = two.sender._courier._clock = one.clock
+    two.clock = two.engine._clock = two.engine._collector._clock = two.engine._uploader._clock = one.clock
     one.ping()
-    one.sender.deliver(SOON)
+    one.engine.deliver(SOON)
     for _ in range(300):
         one.clock.advance(100)
         for here in (one, two):
-            here.sender.collect()
-            here.sender.deliver(SOON)
+            here.engine.collect()
+            here.engine.deliver(SOON)
     reasons = [made["reason"] for made in server.pings]
     assert set(reasons[1:]) == {"heartbeat"}
     assert 25 <= len(reasons) - 1 <= 35
 
 
 def test_the_interval_has_sane_bounds(bench, server, tmp_path):
-    for said, held in ((0, DAY), (-5, DAY), ("soon", DAY), (1, 60.0), (1e12, 31 * DAY), (True, 60.0)):
+    for said, held in ((0, DAY), (-5, DAY), ("soon", DAY), (1, 60.0), (1e12, 31 * DAY), (True, DAY)):
         server.next_ping_seconds = said
         here = bench(state_dir=str(tmp_path / f"interval {said}"))
         here.ping()
-        here.sender.deliver(SOON)
-        with here.sender._outbox.look() as ledger:
+        here.engine.deliver(SOON)
+        with here.engine._outbox.look() as ledger:
             assert (ledger.get("interval") or DAY) == held
             assert 0.89 * held <= ledger.get("due") - here.clock() <= 1.11 * held
 
@@ -370,8 +372,8 @@ def test_a_fleets_first_pings_are_spread(bench, tmp_path, server):
     for number in range(40):
         here = bench(state_dir=tmp_path / str(number))
         here.feature("a")
-        here.sender.collect()
-        with here.sender._outbox.look() as ledger:
+        here.engine.collect()
+        with here.engine._outbox.look() as ledger:
             first.append(ledger.get("due") - here.clock())
     assert all(0 <= wait <= 300 for wait in first)
     assert max(first) - min(first) > 100
@@ -380,23 +382,23 @@ def test_a_fleets_first_pings_are_spread(bench, tmp_path, server):
 def test_a_license_change_waits_its_turn_but_not_for_a_human(bench, server):
     here = bench()
     here.license(key=KEY)
-    here.sender._collector.send_at = here.clock() + 200
-    assert here.sender.deliver(WHEN_DUE) is Delivery.WAITING
+    here.engine._collector.send_at = here.clock() + 200
+    assert here.engine.deliver(WHEN_DUE) is Delivery.WAITING
     assert server.received == []
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
 
 
 def test_the_first_heartbeat_of_a_version_is_a_start(bench, server):
     here = bench()
-    here.sender.collect()
+    here.engine.collect()
     here.clock.advance(301)
-    here.sender.collect()
+    here.engine.collect()
     same, newer = bench(clock=here.clock), bench(clock=here.clock, version="8.0")
-    same.sender.collect()
-    newer.sender.collect()
+    same.engine.collect()
+    newer.engine.collect()
     here.clock.advance(301)
-    newer.sender.collect()
-    newer.sender.deliver(SOON)
+    newer.engine.collect()
+    newer.engine.deliver(SOON)
     assert [(p["reason"], p["service"]["version"]) for p in server.pings] == [
         ("start", "7.2.1"),
         ("start", "8.0"),
@@ -411,13 +413,13 @@ def test_a_single_ping_that_is_refused_is_dropped_and_counted(bench, server, sta
     here = bench()
     here.ping()
     server.next_pings(testing.refused(status))
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert here.status["refused"] == 1
     here.ping()
-    here.sender.deliver(SOON)
+    here.engine.deliver(SOON)
     assert server.pings[0]["outbox"] == {"refused": 1}
     here.ping()
-    here.sender.deliver(SOON)
+    here.engine.deliver(SOON)
     assert "outbox" not in server.pings[1]
 
 
@@ -425,7 +427,7 @@ def test_one_bad_ping_among_many_is_found_and_the_others_arrive(bench, server):
     here = bench()
     here.ping(100)
     server.refuse = lambda made: made["sequence"] == 37
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert sorted(sequences(server.pings)) == [n for n in range(1, 101) if n != 37]
     assert here.status["refused"] == 1
     assert len(server.uploads()) <= 16
@@ -435,9 +437,9 @@ def test_a_server_that_refuses_everything_is_not_flooded(bench, server):
     here = bench()
     here.ping(100)
     server.refuse = lambda _made: True
-    here.sender.deliver(SOON)
-    assert len(server.received) <= couriers.MOST_REQUESTS
-    while here.sender.deliver(NOW) is not Delivery.EMPTY:
+    here.engine.deliver(SOON)
+    assert len(server.received) <= uploaders.MOST_REQUESTS
+    while here.engine.deliver(NOW) is not Delivery.EMPTY:
         assert len(server.received) < 300
     assert here.status["refused"] == 100
 
@@ -456,14 +458,14 @@ def test_what_is_refused_without_a_receipt_is_neither_dropped_nor_in_the_way(ben
     here.feature("a", 3)
     here.ping()
     server.next_pings(fault)
-    assert here.sender.deliver(SOON) is Delivery.WAITING
+    assert here.engine.deliver(SOON) is Delivery.WAITING
     here.ping()
     here.clock.advance(62)
-    assert here.sender.deliver(SOON) is Delivery.WAITING
+    assert here.engine.deliver(SOON) is Delivery.WAITING
     assert sequences(server.pings) == [2]
     assert (here.status["queued"], here.status["refused"]) == (1, 0)
-    here.clock.advance(couriers.LONGEST_BACK_OFF)
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    here.clock.advance(uploaders.LONGEST_BACK_OFF)
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert sequences(server.pings) == [2, 1]
     assert features(server.pings) == {"a": 3}
 
@@ -475,12 +477,12 @@ def test_who_turns_everything_away_costs_no_ping_and_few_requests(bench, server,
     server.next_pings(*[fault] * 1000)
     for _ in range(48):
         here.ping()
-        here.sender.deliver(SOON)
+        here.engine.deliver(SOON)
         here.clock.advance(3600)
     assert len(server.uploads()) <= 48
     server._faults[wire.PINGS_PATH].clear()
     here.clock.advance(DAY)
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert sorted(sequences(server.pings)) == list(range(1, 49))
     assert here.status["refused"] == here.status["evicted"] == 0
 
@@ -508,23 +510,23 @@ def large_ping(here):
 
 def test_large_pings_behind_a_narrow_box_hold_up_no_other_and_pass_once_it_is_wider(bench, server):
     here, box = bench(), NarrowBox(server, 3000)
-    for _ in range(2):
+    for each in (here, bench()):  # a process counts 256 names
         here.ping(3)
-        large_ping(here)
+        large_ping(each)
     for _ in range(24):
-        here.sender.deliver(SOON)
+        here.engine.deliver(SOON)
         here.clock.advance(3600)
     assert sorted(sequences(server.pings)) == [1, 2, 3, 5, 6, 7]
     box.turned_away = 0
     for number in range(9, 81):
         here.ping()
-        assert here.sender.deliver(SOON) is Delivery.WAITING
+        assert here.engine.deliver(SOON) is Delivery.WAITING
         assert sequences(server.pings)[-1] == number
         here.clock.advance(3600)
     assert box.turned_away <= 72 / 3 + 1
     box.most = 2**20
-    here.clock.advance(couriers.LONGEST_BACK_OFF)
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    here.clock.advance(uploaders.LONGEST_BACK_OFF)
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert set(sequences(server.pings)[-2:]) == {4, 8}
     assert sum(features(server.pings).values()) == 512
 
@@ -533,10 +535,10 @@ def test_flushing_tries_what_was_turned_away_after_all_else(bench, server):
     here = bench()
     here.ping()
     server.next_pings(testing.status(422), testing.status(422))
-    here.sender.deliver(NOW)
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    here.engine.deliver(NOW)
+    assert here.engine.deliver(NOW) is Delivery.WAITING
     here.ping()
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert sequences(server.pings) == [2, 1]
 
 
@@ -544,7 +546,7 @@ def test_a_rejected_item_is_dropped_and_costs_no_other(bench, server):
     here = bench()
     here.ping(3)
     server.results = lambda made: "rejected" if made["sequence"] == 2 else None
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert sequences(server.pings) == [1, 3]
     assert here.status["refused"] == 1
 
@@ -554,7 +556,7 @@ def test_what_the_server_keeps_otherwise_is_let_go(bench, server, word):
     here = bench()
     here.ping()
     server.results = lambda _made: word
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert (here.status["queued"], here.status["refused"]) == (0, 0)
 
 
@@ -566,12 +568,12 @@ def test_who_is_not_known_pauses_a_day_and_tries_the_same_identity_once_more(ben
     here = bench()
     here.ping(2)
     server.next_pings(testing.status(status))
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    assert here.engine.deliver(NOW) is Delivery.WAITING
     here.clock.advance(DAY - 60)
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    assert here.engine.deliver(NOW) is Delivery.WAITING
     assert len(server.uploads()) == 1
     here.clock.advance(120)
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     first, second = server.uploads()
     assert (first.body, first.headers["telemetry-signature"]) == (
         second.body,
@@ -586,9 +588,9 @@ def test_who_is_not_known_twice_enrols_anew(bench, server, status):
     here = bench()
     here.ping(2)
     server.next_pings(*[testing.status(status)] * 2)
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     here.clock.advance(DAY + 60)
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert [e["forked_from"] for e in server.enrolments] == [None, None]
     assert sequences(server.pings) == [1, 2]
     assert server.pings[0]["installation_id"] == server.enrolments[1]["installation_id"]
@@ -600,11 +602,11 @@ def test_a_doubt_ends_with_the_first_word_the_server_signs(bench, server, proof)
     for _ in range(5):
         here.ping()
         server.next_pings(testing.status(403))
-        assert here.sender.deliver(NOW) is Delivery.WAITING
+        assert here.engine.deliver(NOW) is Delivery.WAITING
         here.clock.advance(DAY + 60)
         here.ping()
         server.next_pings(*[proof] * bool(proof))
-        assert here.sender.deliver(NOW) is Delivery.EMPTY
+        assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert len(server.enrolments) == 1
 
 
@@ -613,7 +615,7 @@ def test_it_enrols_once_more_and_not_every_day(bench, server):
     here.ping()
     server.next_pings(*[testing.status(401)] * 20)
     for _ in range(10):
-        here.sender.deliver(NOW)
+        here.engine.deliver(NOW)
         here.clock.advance(DAY + 1)
     assert len(server.enrolments) == 2
     assert len(server.uploads()) == 11
@@ -623,24 +625,24 @@ def test_it_enrols_once_more_and_not_every_day(bench, server):
 def test_who_may_not_enrol_keeps_its_identity_whoever_refuses_it(bench, server):
     known = bench()
     known.ping()
-    known.sender.deliver(NOW)
+    known.engine.deliver(NOW)
     here = bench(clock=known.clock, product_key=None, product="acme")
     here.ping()
     server.next_pings(*[testing.status(401)] * 3)
     for _ in range(3):
-        assert here.sender.deliver(AT_ALL_COSTS) is Delivery.WAITING
+        assert here.engine.deliver(AT_ALL_COSTS) is Delivery.WAITING
         here.clock.advance(DAY + 1)
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert sequences(server.pings) == [1, 2]
 
 
 def test_a_human_gets_a_new_identity_at_once_from_a_server_that_began_anew(bench, server):
     here = bench()
     here.ping()
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     server.forget_everyone()
     here.ping()
-    assert here.sender.deliver(AT_ALL_COSTS) is Delivery.EMPTY
+    assert here.engine.deliver(AT_ALL_COSTS) is Delivery.EMPTY
     assert sequences(server.pings) == [1, 1]
     assert len(server.enrolments) == 2
 
@@ -648,15 +650,15 @@ def test_a_human_gets_a_new_identity_at_once_from_a_server_that_began_anew(bench
 def test_gone_with_a_receipt_stops_for_good(bench, server):
     here = bench()
     here.ping()
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     server.next_pings(testing.gone())
     here.ping()
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    assert here.engine.deliver(NOW) is Delivery.WAITING
     again = bench(clock=here.clock)
     again.clock.advance(400 * DAY)
     again.feature("a")
     again.ping()
-    assert again.sender.deliver(AT_ALL_COSTS) is Delivery.EMPTY
+    assert again.engine.deliver(AT_ALL_COSTS) is Delivery.EMPTY
     assert len(server.uploads()) == 2
     assert "stop for good" in again.status["why_off"]
     assert again.status["queued"] == 0
@@ -675,11 +677,11 @@ def test_enrolling_that_fails_keeps_the_pings_and_is_tried_again(bench, server, 
     here = bench()
     here.ping(2)
     server.next_enrolments(fault)
-    assert here.sender.deliver(SOON) is Delivery.WAITING
-    assert here.sender.deliver(SOON) is Delivery.WAITING
+    assert here.engine.deliver(SOON) is Delivery.WAITING
+    assert here.engine.deliver(SOON) is Delivery.WAITING
     assert len(server.received) == 1
     here.clock.advance(seconds * 1.1 + 35)
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert sequences(server.pings) == [1, 2]
 
 
@@ -694,7 +696,7 @@ def cloned(bench, tmp_path):
     original = bench()
     original.license(key=KEY)
     original.ping()
-    assert original.sender.deliver(NOW) is Delivery.EMPTY
+    assert original.engine.deliver(NOW) is Delivery.EMPTY
     shutil.copytree(tmp_path / "state", tmp_path / "copy")
     return original, bench(state_dir=tmp_path / "copy", clock=original.clock)
 
@@ -703,10 +705,10 @@ def test_a_cloned_state_directory_is_seen_as_a_fork(cloned, server):
     original, clone = cloned
     parent = original.status["installation_id"]
     original.ping()
-    original.sender.deliver(NOW)
+    original.engine.deliver(NOW)
     clone.feature("a", 3)
     clone.ping()
-    assert clone.sender.deliver(NOW) is Delivery.EMPTY
+    assert clone.engine.deliver(NOW) is Delivery.EMPTY
     assert server.enrolments[-1]["forked_from"] == parent
     child = clone.status["installation_id"]
     assert clone.status["forked_from"] == parent != child
@@ -714,19 +716,19 @@ def test_a_cloned_state_directory_is_seen_as_a_fork(cloned, server):
     assert sequences(ours) == [1]
     assert features(ours) == {"a": 3}
     clone.ping()
-    assert clone.sender.deliver(NOW) is Delivery.EMPTY
+    assert clone.engine.deliver(NOW) is Delivery.EMPTY
     assert sequences(server.pings)[-1] == 2
     original.ping()
-    original.sender.deliver(NOW)
+    original.engine.deliver(NOW)
     assert server.pings[-1]["installation_id"] == parent
 
 
 def test_what_waits_when_a_fork_is_told_goes_with_the_new_identity(cloned, server):
     original, clone = cloned
     original.ping()
-    original.sender.deliver(NOW)
+    original.engine.deliver(NOW)
     clone.ping(130)
-    assert clone.sender.deliver(NOW) is Delivery.EMPTY
+    assert clone.engine.deliver(NOW) is Delivery.EMPTY
     assert len({p["ping_id"] for p in server.pings}) == len(server.pings) == 3 + 130
     ours = [p for p in server.pings if p["installation_id"] == clone.status["installation_id"]]
     assert sequences(ours) == list(range(1, len(ours) + 1))
@@ -735,13 +737,13 @@ def test_what_waits_when_a_fork_is_told_goes_with_the_new_identity(cloned, serve
 def test_who_lost_the_lease_does_not_fork_again(cloned, bench, server, tmp_path):
     original, _ = cloned
     original.ping()
-    original.sender.deliver(NOW)
+    original.engine.deliver(NOW)
     late, other = slow(bench, server, state_dir=tmp_path / "copy")
     late.ping()
-    assert late.sender.deliver(NOW) is Delivery.EMPTY
+    assert late.engine.deliver(NOW) is Delivery.EMPTY
     assert len(server.enrolments) == 2
     other.ping()
-    other.sender.deliver(NOW)
+    other.engine.deliver(NOW)
     ours = [p for p in server.pings if p["installation_id"] == server.enrolments[1]["installation_id"]]
     assert sequences(ours) == [1, 2]
 
@@ -749,10 +751,10 @@ def test_who_lost_the_lease_does_not_fork_again(cloned, bench, server, tmp_path)
 def test_a_fork_that_may_not_name_its_parent_enrols_without(cloned, server):
     original, clone = cloned
     original.ping()
-    original.sender.deliver(NOW)
+    original.engine.deliver(NOW)
     server.next_enrolments(testing.status(403))
     clone.ping()
-    assert clone.sender.deliver(NOW) is Delivery.EMPTY
+    assert clone.engine.deliver(NOW) is Delivery.EMPTY
     assert server.enrolments[-1]["forked_from"] is None
 
 
@@ -760,10 +762,10 @@ def test_a_server_that_always_says_forked_is_not_flooded(bench, server):
     here = bench()
     here.ping()
     server.results = lambda _made: "forked"
-    assert here.sender.deliver(SOON) is Delivery.WAITING
+    assert here.engine.deliver(SOON) is Delivery.WAITING
     assert len(server.received) <= 3
-    here.sender.deliver(NOW)
-    assert len(server.received) <= 3 + couriers.MOST_REQUESTS
+    here.engine.deliver(NOW)
+    assert len(server.received) <= 3 + uploaders.MOST_REQUESTS
     assert here.status["queued"] == 1
 
 
@@ -775,11 +777,11 @@ def test_a_copy_on_another_machine_declares_itself(bench, server, monkeypatch):
     on_machine(monkeypatch, "a" * 64)
     here = bench()
     here.ping()
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     on_machine(monkeypatch, "b" * 64)
     moved = bench(clock=here.clock)
     moved.ping()
-    assert moved.sender.deliver(NOW) is Delivery.EMPTY
+    assert moved.engine.deliver(NOW) is Delivery.EMPTY
     assert [e["forked_from"] for e in server.enrolments] == [None, server.enrolments[0]["installation_id"]]
     assert sequences(server.pings) == [1, 1]
 
@@ -794,7 +796,7 @@ def test_a_reboot_a_new_container_or_a_shared_home_enrols_no_more_than_once_for_
         here = bench(clock=clock)
         clock = here.clock
         here.ping()
-        assert here.sender.deliver(NOW) is Delivery.EMPTY
+        assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert len(server.enrolments) == max(1, len(set(machines) - {"-"}))
 
 
@@ -802,11 +804,11 @@ def test_a_server_restored_from_a_backup_gets_its_pings_back(bench, server):
     here = bench()
     here.feature("a", 5)
     here.ping(5)
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     server.forget(1)
     server.forget(3)
     here.ping()
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert sorted(sequences(server.pings)) == [1, 2, 3, 4, 5, 6]
     assert features(server.pings) == {"a": 5}
 
@@ -814,11 +816,11 @@ def test_a_server_restored_from_a_backup_gets_its_pings_back(bench, server):
 def test_numbers_that_never_were_kept_are_missing_without_a_storm(bench, server):
     here = bench()
     here.ping(30)
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     server.forget(2)
     for _ in range(3):
         here.ping()
-        assert here.sender.deliver(NOW) is Delivery.EMPTY
+        assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert len(server.uploads()) == 4
 
 
@@ -831,14 +833,14 @@ def test_without_a_disk_a_process_that_stays_or_flushes_is_heard(bench, server, 
     here.feature("a")
     here.ping()
     assert here.status["storage"] == "memory"
-    assert here.sender.deliver(SOON) is Delivery.WAITING
+    assert here.engine.deliver(SOON) is Delivery.WAITING
     assert server.received == []
     here.clock.advance(601)
-    assert here.sender.deliver(SOON) is Delivery.EMPTY
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert features(server.pings) == {"a": 1}
     flushing = bench(state_dir=tmp_path / "a file" / "state")
     flushing.ping()
-    assert flushing.sender.deliver(NOW) is Delivery.EMPTY
+    assert flushing.engine.deliver(NOW) is Delivery.EMPTY
 
 
 def test_a_disk_that_is_full_for_a_while_loses_nothing(bench, server, tiny_disk):
@@ -851,7 +853,7 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(bench, server, tiny_disk)
     assert "full" in here.status["trouble"]
     tiny_disk.free()
     assert here.ping()
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     assert features(server.pings) == {"a": 30}
     assert [p["license"]["status"] for p in server.pings] == ["unlicensed", "trial", "trial"]
     assert here.status["unsaved"] == 0
@@ -860,10 +862,10 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(bench, server, tiny_disk)
 def test_an_export_is_what_would_be_sent_and_stays_queued(bench, server, tmp_path):
     here = bench()
     here.ping()
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     here.feature("a", 2)
     here.ping(130)
-    assert here.sender.export(str(tmp_path / "file")) == 2
+    assert here.engine.export(str(tmp_path / "file")) == 2
     lines = [json.loads(line) for line in (tmp_path / "file").read_text().splitlines()]
     assert [(line["method"], line["path"]) for line in lines] == [("POST", "/v1/pings")] * 2
     for line in lines:
@@ -872,7 +874,7 @@ def test_an_export_is_what_would_be_sent_and_stays_queued(bench, server, tmp_pat
         assert reply.status == 200
     assert len(server.pings) == 131
     assert here.status["queued"] == 130
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert len(server.pings) == 131
     assert server.uploads()[1].body == base64.b64decode(lines[0]["body"])
 
@@ -884,30 +886,30 @@ def test_an_enrolment_file_gives_an_offline_copy_its_identity(bench, server, tmp
     here = bench(endpoint=None, product_key=None, product="acme")
     here.ping()
     with pytest.raises(ValueError, match="not enrolled"):
-        here.sender.export(str(tmp_path / "file"))
-    installation_id = here.sender.adopt(json.loads(reply.body))
-    assert here.sender.export(str(tmp_path / "file")) == 1
+        here.engine.export(str(tmp_path / "file"))
+    installation_id = here.engine.adopt(json.loads(reply.body))
+    assert here.engine.export(str(tmp_path / "file")) == 1
     assert here.status["installation_id"] == installation_id
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    assert here.engine.deliver(NOW) is Delivery.WAITING
 
 
 def test_what_is_switched_off_collects_and_sends_nothing(bench, server):
     here = bench()
     here.feature("a", 3)
-    here.sender.collect()
-    here.sender.switch(on=False)
+    here.engine.collect()
+    here.engine.switch(on=False)
     here.feature("a", 5)
     here.ping()
     here.license(key=KEY)
     here.clock.advance(10 * DAY)
-    here.sender.collect()
-    here.sender.deliver(AT_ALL_COSTS)
+    here.engine.collect()
+    here.engine.deliver(AT_ALL_COSTS)
     assert server.received == []
     assert here.status["why_off"] == "it was switched off here"
-    here.sender.switch(on=True)
+    here.engine.switch(on=True)
     here.feature("a")
     here.ping()
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     assert features(server.pings) == {"a": 1}
 
 
@@ -917,7 +919,7 @@ def test_what_was_queued_at_a_higher_level_is_lowered_before_it_leaves(bench, se
     here.ping()
     lowered = bench(clock=here.clock, level="license")
     lowered.ping()
-    lowered.sender.deliver(NOW)
+    lowered.engine.deliver(NOW)
     assert [p["privacy"]["level"] for p in server.pings] == ["license", "license"]
     assert all({"usage", "os", "host"}.isdisjoint(p) for p in server.pings)
 
@@ -926,7 +928,7 @@ def test_below_level_usage_no_count_reaches_the_disk(bench, server):
     here = bench(level="system")
     here.feature("a", 3)
     here.ping()
-    with here.sender._outbox.look() as ledger:
+    with here.engine._outbox.look() as ledger:
         assert ledger.rows("SELECT * FROM counter") == []
-    here.sender.deliver(NOW)
+    here.engine.deliver(NOW)
     assert "usage" not in server.pings[0]

@@ -2,18 +2,18 @@
 
 import json
 import os
-import sqlite3
 import stat
 import subprocess
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from license_telemetry import ledger as ledgers
-from license_telemetry import outbox as outboxes
-from license_telemetry import wire
-from license_telemetry.ledger import Limits
-from license_telemetry.outbox import FILE, MOST_SET_ASIDE, Outbox, Spoiled, Unavailable
+from license_telemetry import _ledger as ledgers
+from license_telemetry import _outbox as outboxes
+from license_telemetry import _wire as wire
+from license_telemetry._ledger import Limits
+from license_telemetry._locks import try_lock
+from license_telemetry._outbox import FILE, LOCK, MOST_SET_ASIDE, Outbox, Spoiled, Unavailable
 
 NOW = 1_795_000_000.0
 
@@ -282,12 +282,10 @@ def test_looking_makes_no_file(outbox, tmp_path):
 def test_who_can_not_wait_for_another_process_is_told(outbox, tmp_path):
     with outbox.transaction() as ledger:
         ledger.queue(a_ping())
-    other = sqlite3.connect(tmp_path / "state" / FILE, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(Unavailable), outbox.transaction(patience=0.05):
-        pass
-    other.execute("ROLLBACK")
-    other.close()
+    with (tmp_path / "state" / LOCK).open() as other:
+        assert try_lock(other.fileno())
+        with pytest.raises(Unavailable), outbox.transaction(patience=0.05):
+            pass
     with outbox.transaction(patience=0.05) as ledger:
         assert ledger.queued() == 1
 
@@ -340,11 +338,12 @@ def test_the_file_of_the_first_version_goes_on(outbox):
         ledger.queue(a_ping())
         sent = ledger.upload(build)
         ledger._db.execute("ALTER TABLE upload DROP COLUMN aside")
+        ledger._db.execute("DROP TABLE harvest")
         ledger._db.execute("PRAGMA user_version = 1")
     for _ in range(2):
         with outbox.transaction() as ledger:
             assert ledger.upload(build) == sent
-            assert ledger.rows("PRAGMA user_version") == [(2,)]
+            assert ledger.rows("PRAGMA user_version") == [(3,)]
 
 
 def test_an_empty_file_is_a_new_outbox(tmp_path):
@@ -358,7 +357,7 @@ def test_at_most_ten_spoiled_files_are_kept(tmp_path):
         (tmp_path / FILE).write_bytes(b"nonsense %d " % number * 100)
         with pytest.raises(Spoiled), Outbox(str(tmp_path)).transaction():
             pass
-    kept = sorted(p for p in tmp_path.iterdir() if not p.name.endswith("-journal"))
+    kept = sorted(p for p in tmp_path.iterdir() if not p.name.endswith(("-journal", ".lock")))
     assert len(kept) == MOST_SET_ASIDE
     assert kept[-1].read_bytes().startswith(b"nonsense 13 ")
 

@@ -8,26 +8,38 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from license_telemetry import levels, ping, wire
-from license_telemetry.settings import LEVELS, Settings
+from license_telemetry import _levels as levels
+from license_telemetry import _ping as ping
+from license_telemetry import _wire as wire
+from license_telemetry._client import claim_words, key_words, why_no_claim
+from license_telemetry._fields import FIELDS
+from license_telemetry._settings import LEVELS, Settings
+from license_telemetry._sha256 import license_key_digest
+from license_telemetry._statements import parse, write
 
 ROOT = Path(__file__).parent.parent.parent
 KEY = "ABCD-EFGH-IJKL-7Q2K"
 SETTINGS = Settings(product_key="pk_acme_x", edition="business")
 
 
-def claim(**said):
-    return ping.claim(SETTINGS, "acme", {"status": "licensed", **said})
+def claim(status="licensed", key=None, product="acme", **said):
+    """As a claim travels: from license() through a counter file to a ping."""
+    given = {"edition": SETTINGS.edition, **said}
+    words = claim_words(
+        status, *(given.get(name) for name in ("source", "source_detail", "edition", "expires_at"))
+    )
+    return ping.claim(parse(write(0.0, {**words, **key_words(product, key)}))[1])
 
 
 def compose(level="usage", **known):
     settings = Settings(product_key="pk_acme_x", version="7.2.1", build="sha256:0f", level=level)
     return ping.compose(
         settings,
+        level,
         reason="heartbeat",
         at=0.0,
         license_claim=claim(key=KEY),
-        known=known or ping.facts(settings, "acme"),
+        known=known or ping.facts(level, "acme"),
         lost={"evicted": 2},
         usage={"since": wire.timestamp(0), "features": {"a": 1}},
     )
@@ -40,7 +52,7 @@ def test_a_claim_carries_digest_and_hint_and_never_the_key():
     made = claim(key=f" {KEY}\n", source="marketplace", source_detail="codecanyon")
     assert made == {
         "status": "licensed",
-        "key_digest": wire.license_key_digest("acme", KEY),
+        "key_digest": license_key_digest("acme", KEY),
         "key_hint": "7Q2K",
         "source": "marketplace",
         "source_detail": "codecanyon",
@@ -53,7 +65,7 @@ def test_a_short_key_has_no_hint_that_would_tell_it():
 
 
 def test_without_the_products_slug_there_is_no_digest():
-    assert "key_digest" not in ping.claim(SETTINGS, None, {"status": "licensed", "key": KEY})
+    assert "key_digest" not in claim(key=KEY, product=None)
 
 
 def test_a_source_we_do_not_know_is_unknown():
@@ -62,7 +74,7 @@ def test_a_source_we_do_not_know_is_unknown():
 
 @pytest.mark.parametrize("status", [None, "", "valid", 3, [], object()])
 def test_a_status_that_is_none_makes_no_claim(status):
-    assert claim(status=status) is None
+    assert "is no status" in why_no_claim(status, None)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +119,7 @@ def test_the_declared_fields_are_those_of_the_servers_registry():
         }
         for path, field in registry["field"].items()
     }
-    assert levels.fields() == declared
+    assert declared == FIELDS
 
 
 def test_each_level_holds_what_it_says():
@@ -122,12 +134,12 @@ def test_each_level_holds_what_it_says():
 def test_nothing_above_its_level_is_in_a_ping(level):
     order = LEVELS.index(level)
     for name, value in compose(level).items():
-        paths = [name] if name in levels.fields() else [f"{name}.{inner}" for inner in value]
-        assert all(LEVELS.index(levels.fields()[path]["level"]) <= order for path in paths)
+        paths = [name] if name in FIELDS else [f"{name}.{inner}" for inner in value]
+        assert all(LEVELS.index(FIELDS[path]["level"]) <= order for path in paths)
 
 
 def test_below_level_system_the_machine_is_not_even_looked_at():
-    assert set(ping.facts(Settings(product_key="pk_acme_x", level="license"), "acme")) == {"boot_id"}
+    assert set(ping.facts("license", "acme")) == {"boot_id"}
 
 
 def test_what_is_not_declared_does_not_leave():
@@ -149,19 +161,19 @@ def test_a_malformed_fact_is_left_out():
 
 
 def test_a_broken_detector_costs_its_fact_only(monkeypatch):
-    from license_telemetry import facts
+    from license_telemetry import _facts as facts
 
     def broken(*_):
         raise RuntimeError("no such thing")
 
     monkeypatch.setattr(facts, "virtualization", broken)
-    found = ping.facts(SETTINGS, "acme")
+    found = ping.facts("usage", "acme")
     assert "virtualization" not in found
     assert found["os"]["type"]
 
 
 def test_in_a_container_the_identity_is_not_bound_to_the_machine(monkeypatch):
-    from license_telemetry import facts
+    from license_telemetry import _facts as facts
 
     monkeypatch.setattr(facts, "machine_digest", lambda _product: "a" * 64)
     monkeypatch.setattr(facts, "virtualization", lambda: {"vm": None, "container": "docker", "cloud": None})
@@ -175,7 +187,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
-paths = st.sampled_from(sorted({path.split(".")[0] for path in levels.fields()}))
+paths = st.sampled_from(sorted({path.split(".")[0] for path in FIELDS}))
 
 
 @given(
@@ -185,7 +197,7 @@ paths = st.sampled_from(sorted({path.split(".")[0] for path in levels.fields()})
 )
 def test_whatever_comes_to_the_gate_what_leaves_is_declared(whatever):
     for name, value in levels.strip(whatever, "usage").items():
-        assert name in levels.fields() or all(f"{name}.{inner}" in levels.fields() for inner in value)
+        assert name in FIELDS or all(f"{name}.{inner}" in FIELDS for inner in value)
 
 
 # ── the preview ─────────────────────────────────────────────────────────────────────────────
@@ -199,15 +211,15 @@ def test_the_preview_is_what_is_then_sent(bench, server):
     here = bench(environment="production", notice_version="2018-04-17")
     here.license(key=KEY, source="marketplace")
     here.feature("invoice.created", 12)
-    here.sender.collect()
+    here.engine.collect()
     here.feature("invoice.created", 3)
     here.feature("report.run")
-    here.pending.ask(("manual", here.clock(), {}))
-    shown = here.sender.preview()
+    here.say("ping")
+    shown = here.engine.preview()
     assert shown["sequence"] == 2
     assert shown["usage"]["features"] == {"invoice.created": 15, "report.run": 1}
-    assert here.sender.collect()
-    here.sender.deliver(3)
+    assert here.engine.collect()
+    here.engine.deliver(3)
     (sent,) = [p for p in server.pings if p["sequence"] == 2]
     assert without_what_time_changes(shown) == without_what_time_changes(
         {name: value for name, value in sent.items() if name != "installation_id"}
@@ -217,13 +229,13 @@ def test_the_preview_is_what_is_then_sent(bench, server):
 def test_the_preview_changes_nothing(bench, tmp_path, server):
     here = bench()
     here.feature("invoice.created")
-    assert here.sender.preview()["usage"]["features"] == {"invoice.created": 1}
-    assert here.sender.preview()["sequence"] == 1
+    assert here.engine.preview()["usage"]["features"] == {"invoice.created": 1}
+    assert here.engine.preview()["sequence"] == 1
     assert not (tmp_path / "state").exists()
     assert server.received == []
 
 
 def test_the_preview_tells_the_same_moment_as_the_clock(bench):
     here = bench()
-    assert here.sender.preview()["occurred_at"] == wire.timestamp(here.clock())
-    assert datetime.fromisoformat(here.sender.preview()["occurred_at"]).tzinfo == UTC
+    assert here.engine.preview()["occurred_at"] == wire.timestamp(here.clock())
+    assert datetime.fromisoformat(here.engine.preview()["occurred_at"]).tzinfo == UTC

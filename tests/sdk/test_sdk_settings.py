@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from license_telemetry.settings import Settings, is_name, slug_of
+from license_telemetry._settings import Settings, is_name, slug_of
 
 KEY = "pk_acme-billing_0123456789"
 

@@ -4,8 +4,8 @@ import ssl
 import subprocess
 
 import pytest
-from license_telemetry.courier import Delivery
-from license_telemetry.signals import NOW
+from license_telemetry._uploader import Delivery
+from license_telemetry._wakeups import NOW
 from license_telemetry.testing import FakeServer
 
 
@@ -35,14 +35,14 @@ def secure_server(certificate):
 def test_a_server_with_a_named_authority_is_trusted(bench, secure_server, certificate):
     here = bench(endpoint=secure_server.endpoint.replace("http:", "https:"), ca_file=certificate[0])
     here.ping()
-    assert here.sender.deliver(NOW) is Delivery.EMPTY
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert len(secure_server.pings) == 1
 
 
 def test_a_server_nobody_vouches_for_is_told_nothing(bench, secure_server):
     here = bench(endpoint=secure_server.endpoint.replace("http:", "https:"))
     here.ping()
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    assert here.engine.deliver(NOW) is Delivery.WAITING
     assert secure_server.received == []
     assert "certificate" in here.status["last_answer"]["detail"].lower()
 
@@ -51,12 +51,12 @@ def test_a_certificate_for_another_name_is_refused(bench, secure_server, certifi
     port = secure_server.endpoint.rpartition(":")[2]
     here = bench(endpoint=f"https://localhost:{port}", ca_file=certificate[0])
     here.ping()
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    assert here.engine.deliver(NOW) is Delivery.WAITING
     assert secure_server.received == []
 
 
 def test_a_file_of_authorities_that_is_not_there_stops_no_host(bench, secure_server, tmp_path):
     here = bench(endpoint=secure_server.endpoint.replace("http:", "https:"), ca_file=tmp_path / "nothing")
     here.ping()
-    assert here.sender.deliver(NOW) is Delivery.WAITING
+    assert here.engine.deliver(NOW) is Delivery.WAITING
     assert here.status["queued"] == 1
