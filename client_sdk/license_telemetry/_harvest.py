@@ -45,6 +45,7 @@ class Harvest:
         self._kept = kept_directory(state_dir) if state_dir else None
         self._seen: Dict[str, Snapshot] = {}
         self._alone = False
+        self._outbox = 0
 
     def take(self, ledger: Ledger, own: Optional[Counters], now: float, *, alone: bool) -> News:
         """The news of all files; it counts as taken once the ledger's transaction is committed.
@@ -52,13 +53,12 @@ class Harvest:
         `alone`: of this process only, because its outbox lives and dies with it.
         """
         outbox, fresh = ledger.outbox_id(), []
-        self._seen, self._alone = {}, alone
+        self._seen, self._alone, self._outbox = {}, alone, outbox
         for found in self._snapshots(own, alone=alone):
             if own is not None and found.id == own.id and found.outbox != outbox:
                 if found.outbox:  # the outbox is another than before: the counts it has seen are no news here
                     known = {name: count for name, count in own.known.items() if name != "license"}
                     ledger.note_taken(own.id, known, now)
-                own.belong_to(outbox)
                 found.outbox = outbox
             if found.outbox not in (0, outbox):
                 continue
@@ -80,6 +80,7 @@ class Harvest:
         """After the commit: the files of processes that have ended are removed."""
         if own is not None and own.id in self._seen:
             own.known = self._seen[own.id].numbers
+            own.belong_to(self._outbox)  # not before: a new outbox whose first commit fails has no name yet
         if self._alone:
             return
         for directory in (*self._shared, self._kept):

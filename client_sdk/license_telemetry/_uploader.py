@@ -23,7 +23,7 @@ from ._outbox import PATIENCE, Outbox, Unavailable
 from ._problems import Problems
 from ._settings import DAY, Settings
 from ._version import __version__
-from ._wakeups import AT_ALL_COSTS, NOW, SOON
+from ._wakeups import AT_ALL_COSTS, NOW, SOON, WHEN_DUE
 
 MOST_REQUESTS = 64
 GZIP_FROM_BYTES = 1024
@@ -309,7 +309,7 @@ class Uploader:
         asked = answer.retry_after(now) if answer.status in answers.BUSY else None
         if asked is not None:
             ledger.put("pause_until", now + asked * random.uniform(1, 1.1))  # noqa: S311  so that a fleet spreads
-        self._wait_for(1)
+        self._wait_for(max(1.0, self._blocked_until(ledger, WHEN_DUE, now) - now))
         return Delivery.WAITING
 
     # ── being forgotten ─────────────────────────────────────────────────────────────────────
@@ -355,7 +355,8 @@ class Uploader:
         if type(interval) in (int, float) and interval > 0:
             held = min(max(float(interval), SHORTEST_INTERVAL), LONGEST_INTERVAL)
             ledger.put("interval", held)
-            ledger.put("due", now + jittered(held))
+            self._collector.due = now + jittered(held)
+            ledger.put("due", self._collector.due)
             self._collector.look_at = min(self._collector.look_at, self._ticks() + held)
         for name in ("notice", "notices"):
             if name in told and len(json.dumps(told[name])) <= LARGEST_NOTICES:

@@ -194,10 +194,11 @@ class FakeServer:
     results      set it to a function of a ping that gives a status, or None for the true one
     """
 
-    def __init__(self, product: str = "acme", *, next_ping_seconds: int = 86_400) -> None:
+    def __init__(self, product: str = "acme", *, next_ping_seconds: int = 86_400, port: int = 0) -> None:
         self.product = product
         self.product_key = f"pk_{product}_test0000000000000000"
         self.next_ping_seconds = next_ping_seconds
+        self._port = port
         self.notices: List[Json] = []
         self.pings: List[Json] = []
         self.received: List[Received] = []
@@ -216,7 +217,7 @@ class FakeServer:
         self._http: Optional[_Http] = None
 
     def __enter__(self) -> FakeServer:  # noqa: PYI034  Self came with Python 3.11
-        self._http = _Http(("127.0.0.1", 0), _handler(self))
+        self._http = _Http(("127.0.0.1", self._port), _handler(self))
         threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
         return self
 

@@ -1,0 +1,596 @@
+"""What the client does by itself, in real processes and real time: read from outside, as an operator would."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import license_telemetry
+import pytest
+from license_telemetry import _counters
+from license_telemetry.testing import FakeServer, status
+
+CLIENT = Path(license_telemetry.__file__).parent.parent
+HERE = Path(__file__).parent
+PATIENCE = 60
+WATCHED_SECONDS = 60
+SETTLING_SECONDS = 20
+NEWEST = max(Path.home().glob(".pyenv/versions/3.1[23].*/bin/python"), default=Path(sys.executable))
+
+
+@pytest.fixture
+def tmp_path():
+    """In memory, where there is such a place: how slow a disk is must not decide these tests."""
+    place = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    yield Path(place)
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def host(server, tmp_path):
+    """A host process: runs `code` with a `telemetry` at hand, as `python`, in its own process group."""
+    started = []
+
+    def start(code, *, endpoint=server.endpoint, python=sys.executable, state="state", env=(), **options):
+        head = f"""
+            import os, signal, sys, threading, time
+            from license_telemetry import Telemetry
+            telemetry = Telemetry({endpoint!r}, {server.product_key!r}, "7.2.1", **{options!r})
+        """
+        environment = {**os.environ, "PYTHONPATH": str(CLIENT), **dict(env)}
+        environment["LICENSE_TELEMETRY_STATE_DIR"] = str(tmp_path / state)
+        script = textwrap.dedent(head) + textwrap.dedent(code)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(
+            subprocess.Popen([str(python), "-c", script], env=environment, start_new_session=True, **pipes)
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process, contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def end(process, code=0):
+    """What the host printed; it must have ended by itself and kept its standard error clean."""
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (code, "")
+    return out
+
+
+def features(server):
+    total = {}
+    for made in server.pings:
+        for name, count in made.get("usage", {}).get("features", {}).items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def wait_for(condition, seconds=PATIENCE):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def harvest_all(host):
+    """Whoever comes next: takes what others have left behind, and sends it."""
+    end(host("telemetry.feature('last')\nassert telemetry.flush(30), telemetry.status()"))
+
+
+# ── idle, whatever the server does ──────────────────────────────────────────────────────────
+
+WAITS = """
+    telemetry.license(status="licensed", key="ABCD-EFGH-7Q2K")
+    telemetry.feature("a")
+    telemetry.ping()
+    print("up", flush=True)
+    time.sleep(1000)
+"""
+
+
+class Spent:
+    """What a process has spent so far, as the kernel counts it."""
+
+    def __init__(self, pid):
+        tasks = [Path(f"/proc/{pid}/task/{task}") for task in os.listdir(f"/proc/{pid}/task")]
+        self.cpu = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
+        self.wakeups = sum(
+            int(line.split()[1])
+            for task in tasks
+            for line in (task / "status").read_text().splitlines()
+            if line.startswith("voluntary_ctxt_switches")
+        )
+        self.threads = len(tasks)
+        self.descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@contextlib.contextmanager
+def hole(kind):
+    """An address where no answer comes: `silent`, one byte a second in the headers, or no handshake at all."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0 if kind == "black hole" else 50)
+        if kind == "black hole":
+            for _ in range(4):  # fill the backlog
+                client = stack.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(listener.getsockname())
+        if kind == "drips":
+            threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        yield "http://{}:{}".format(*listener.getsockname())
+
+
+def drip(listener):
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=drip_into, args=(connection,), daemon=True).start()
+
+
+def drip_into(connection):
+    with contextlib.suppress(OSError), connection:
+        while True:
+            connection.sendall(b"H")
+            time.sleep(1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(SETTLING_SECONDS + WATCHED_SECONDS + 90)
+def test_an_idle_host_spends_nothing_whatever_the_server_does(host, server, tmp_path, tiny_disk):
+    """A minute of real time in each state at once. Two wake-ups a minute are for the client to look at its clock;
+    while a server hangs, each attempt to reach it costs a few more."""
+    tiny_disk.fill()
+    hosts = {}
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(FakeServer())
+        busy.next_pings(*[status(503, retry_after="3600")] * 100)
+        endpoints = {"up": server.endpoint, "refuses": "http://127.0.0.1:9", "503": busy.endpoint}
+        for kind in ("silent", "drips", "black hole"):
+            endpoints[kind] = stack.enter_context(hole(kind))
+        for state, endpoint in endpoints.items():
+            hosts[state] = host(WAITS, endpoint=endpoint, state=state)
+        hosts["disk full"] = host(WAITS, state=tiny_disk.place / "state")
+        hosts["resolver"] = host(
+            "import _socket\n_socket.getaddrinfo = lambda *_: time.sleep(1000)\n" + textwrap.dedent(WAITS),
+            state="resolver",
+        )
+        for process in hosts.values():
+            assert process.stdout.readline() == "up\n"
+        time.sleep(SETTLING_SECONDS)
+        before = {state: Spent(process.pid) for state, process in hosts.items()}
+        time.sleep(WATCHED_SECONDS)
+        after = {state: Spent(process.pid) for state, process in hosts.items()}
+    spent = {
+        state: (
+            round(now.cpu - before[state].cpu, 1),
+            now.wakeups - before[state].wakeups,
+            now.threads,
+            now.descriptors,
+        )
+        for state, now in after.items()
+    }
+    assert max(cpu for cpu, *_ in spent.values()) < 100, spent  # a spinning thread takes 60,000 ms
+    assert max(wakeups for _, wakeups, *_ in spent.values()) < 150, spent
+    assert all(spent[state][1] <= 4 for state in ("up", "disk full")), spent
+    assert max(threads for _, _, threads, _ in spent.values()) <= 3, spent
+    assert max(descriptors for *_, descriptors in spent.values()) <= 8, spent
+    assert features(server)["a"] >= 1
+
+
+def test_heartbeats_go_on_though_the_host_calls_nothing_any_more(host, server):
+    """Every minute; the host counted once, and is silent since."""
+    server.next_ping_seconds = 60
+    process = host("telemetry.feature('a')\ntelemetry.flush(20)\ntime.sleep(1000)")
+    wait_for(lambda: "heartbeat" in [made["reason"] for made in server.pings], 100)
+    assert process.poll() is None
+
+
+def test_the_queue_leaves_by_itself_once_the_server_is_back(host, server, tmp_path):
+    """The attempts come later and later, at first within half a minute."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    host("telemetry.feature('a')\ntelemetry.ping()\ntime.sleep(1000)", endpoint=f"http://127.0.0.1:{port}")
+    time.sleep(3)
+    with FakeServer(port=port) as late:
+        late.product_key = server.product_key
+        wait_for(lambda: features(late).get("a"), 100)
+
+
+@pytest.mark.parametrize("jump", ["+1h", "-1h", "+3650d", "-3650d"])
+def test_a_clock_that_jumps_stops_no_heartbeat(host, server, tmp_path, jump):
+    """libfaketime reads the offset anew while the host runs; the monotonic clock stays as it is.
+
+    The host waits in pause(2): under libfaketime time.sleep() is an error.
+    """
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        pytest.skip("libfaketime is not installed")
+    server.next_ping_seconds = 60
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    env = {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": offset,
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    process = host(
+        "telemetry.feature('a')\ntelemetry.ping()\nprint('up', flush=True)\nsignal.pause()",
+        env={name: str(value) for name, value in env.items()},
+    )
+    assert process.stdout.readline() == "up\n"
+    wait_for(lambda: server.pings)
+    before, cpu = len(server.pings), Spent(process.pid).cpu
+    offset.write_text(jump)
+    wait_for(lambda: len(server.pings) >= before + 2, 170)  # the one that is due, and one after it
+    assert Spent(process.pid).cpu - cpu < 1000
+
+
+# ── what outlives the process ───────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "os._exit"])
+def test_what_was_counted_is_there_however_the_process_ends(host, server, how):
+    """Its own line says how many feature() calls had returned; all of them arrive, once."""
+    ends = "os._exit(0)" if how == "os._exit" else f"os.kill(os.getpid(), signal.{how})"
+    for _ in range(3):
+        process = host(f"""
+            for _ in range(1000):
+                telemetry.feature("a")
+            {ends}
+        """)
+        process.communicate(timeout=PATIENCE)
+    harvest_all(host)
+    assert features(server) == {"a": 3000, "last": 1}
+
+
+def test_one_file_serves_many_processes_one_after_another(host, server, tmp_path):
+    for _ in range(5):
+        end(host('telemetry.feature("a")\nos._exit(0)'))
+    (directory, *_) = _counters.shared_directories(str(tmp_path / "state"))
+    assert len([name for name in os.listdir(directory) if name.endswith(_counters.SUFFIX)]) == 1
+    harvest_all(host)
+    assert features(server) == {"a": 5, "last": 1}
+
+
+def test_when_the_memory_is_gone_the_copy_on_disk_is_harvested(host, server, tmp_path):
+    """As after a reboot or in a new container: all but the last seconds."""
+    process = host("""
+        telemetry.feature("a", 7)
+        print("up", flush=True)
+        time.sleep(1000)
+    """)
+    assert process.stdout.readline() == "up\n"
+    kept = Path(_counters.kept_directory(str(tmp_path / "state")))
+    wait_for(lambda: list(kept.glob("*.counts")))
+    time.sleep(0.5)
+    process.kill()
+    process.communicate()
+    shutil.rmtree(_counters.shared_directories(str(tmp_path / "state"))[0])
+    harvest_all(host)
+    assert features(server) == {"a": 7, "last": 1}
+
+
+def test_a_file_that_a_cleaner_removed_is_made_anew_with_all_its_counts(host, server, tmp_path):
+    process = host("""
+        telemetry.feature("a", 5)
+        print("up", flush=True)
+        sys.stdin = open(0)
+        time.sleep(2)
+        for _ in range(20):
+            telemetry.feature("a")
+            time.sleep(0.5)
+        print("counted", flush=True)
+        time.sleep(1000)
+    """)
+    assert process.stdout.readline() == "up\n"
+    directory = Path(_counters.shared_directories(str(tmp_path / "state"))[0])
+    shutil.rmtree(directory)
+    assert process.stdout.readline() == "counted\n"
+    assert len(list(directory.glob("*.counts"))) == 1
+    process.kill()
+    process.communicate()
+    harvest_all(host)
+    assert features(server) == {"a": 25, "last": 1}
+
+
+def test_a_state_directory_that_is_made_anew_counts_nothing_twice(host, server, tmp_path):
+    process = host("""
+        telemetry.feature("a", 3)
+        assert telemetry.flush(30)
+        print("sent", flush=True)
+        sys.stdin.readline()
+        telemetry.feature("a", 4)
+        telemetry.license(status="trial")
+        assert telemetry.flush(30)
+        telemetry.close()
+    """)
+    process.stdin = None
+    assert process.stdout.readline() == "sent\n"
+    shutil.rmtree(tmp_path / "state")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert features(server) == {"a": 7}
+    assert len(server.enrolments) == 2
+
+
+def test_shared_memory_that_is_full_costs_no_count(host, server, tmp_path):
+    """In a mount namespace of its own, whose /dev/shm is full before the first call."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("mount namespaces are not allowed here")
+    with tempfile.TemporaryDirectory() as state:  # on a disk: /dev/shm is another one there
+        program = Path(state) / "program.py"
+        program.write_text(
+            "import os, sys\n"
+            f"sys.path.insert(0, {str(CLIENT)!r})\n"
+            "from license_telemetry import Telemetry\n"
+            f"telemetry = Telemetry({server.endpoint!r}, {server.product_key!r}, '1', state_dir={state!r})\n"
+            "for _ in range(100): telemetry.feature('a')\n"
+            "print(telemetry.status()['counters'], flush=True)\n"
+            "os.kill(os.getpid(), 9)\n"
+        )
+        fill = "mount -t tmpfs -o size=16k none /dev/shm && head -c 16384 /dev/zero > /dev/shm/full"
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", f"{fill} && exec {sys.executable} {program}"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.stdout == "state directory\n", done.stderr
+        end(host("telemetry.feature('last')\nassert telemetry.flush(30)", state=state))
+        assert features(server) == {"a": 100, "last": 1}
+
+
+# ── a disk on a bad day ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def slow_disk(tmp_path_factory):
+    """What to preload for an fsync of five seconds."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    library = tmp_path_factory.mktemp("slow") / "slow_disk.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, HERE / "slow_disk.c"], check=True)
+    return {"LD_PRELOAD": str(library), "FSYNC_SECONDS": "5"}
+
+
+def test_every_bound_holds_while_an_fsync_takes_five_seconds(host, slow_disk):
+    process = host(
+        """
+        import atexit, json
+        from license_telemetry import _background
+        took = {}
+
+        def measure(name, call):
+            started = time.monotonic()
+            call()
+            took[name] = time.monotonic() - started
+
+        def fork():
+            child = os.fork()
+            if not child:
+                telemetry.feature("child")
+                os._exit(0)
+            os.waitpid(child, 0)
+
+        telemetry.license(status="licensed", key="ABCD-EFGH-7Q2K")
+        telemetry.ping()
+        time.sleep(1)
+        measure("status", telemetry.status)
+        measure("preview", telemetry.preview)
+        measure("flush", lambda: telemetry.flush(1))
+        measure("feature", lambda: telemetry.feature("a"))
+        measure("fork", fork)
+        measure("close", telemetry.close)
+        telemetry = Telemetry("http://127.0.0.1:9", "pk_acme_x", "1")
+        telemetry.feature("b")
+        measure("exit", _background._at_exit)
+        print(json.dumps(took), flush=True)
+        """,
+        env=slow_disk,
+    )
+    took = json.loads(end(process))
+    assert took["feature"] < 0.5, took
+    assert took["status"] < 3, took
+    assert took["preview"] < 3, took
+    assert took["flush"] < 2, took
+    assert took["fork"] < 1, took
+    assert took["close"] < 3, took
+    assert took["exit"] < 2, took
+
+
+def test_out_of_descriptors_at_the_first_call_it_goes_on_later(host, server):
+    process = host("""
+        import resource
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        opened = []
+        try:
+            while True:
+                opened.append(open("/dev/null"))
+        except OSError:
+            pass
+        telemetry.feature("a")
+        telemetry.ping()
+        time.sleep(1)
+        telemetry.feature("a")
+        assert telemetry.status()["enabled"]
+        for file in opened:
+            file.close()
+        deadline = time.monotonic() + 90
+        while not telemetry.flush(20) and time.monotonic() < deadline:
+            time.sleep(1)
+        print(telemetry.status()["queued"], flush=True)
+    """)
+    assert end(process) == "0\n"
+    assert features(server) == {"a": 2}
+    assert len({made["installation_id"] for made in server.pings}) == 1
+
+
+def test_what_root_makes_in_a_directory_of_a_service_belongs_to_the_service(host, server, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can try")
+    owner = 12_345
+    tmp_path.chmod(0o711)
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, owner, owner)
+    end(host("telemetry.feature('a')\ntelemetry.close()", state=home / "state"))
+    made = [home / "state", *(home / "state").rglob("*")]
+    assert {path.name for path in made} >= {"state", "outbox.sqlite3", "outbox.lock"}
+    assert {path.stat().st_uid for path in made} == {owner}
+
+
+def test_directories_are_private_whatever_the_umask(host, tmp_path):
+    end(host("telemetry.feature('a')\ntelemetry.close()", state="one/two/three", env={"UMASK": "0"}))
+    code = "import os; os.umask(0)\n"
+    end(host(code + "telemetry.feature('a')\ntelemetry.close()", state="a/b/c"))
+    for path in ("a", "a/b", "a/b/c"):
+        assert (tmp_path / path).stat().st_mode & 0o777 == 0o700
+
+
+# ── forks, copies, interrupts ───────────────────────────────────────────────────────────────
+
+
+def test_a_host_that_forks_is_warned_of_no_thread(host, server):
+    """Python 3.12 and newer warn where a process with threads forks."""
+    process = host(
+        """
+        import warnings
+        warnings.simplefilter("error")
+        telemetry.feature("a")
+        telemetry.flush(20)
+        for _ in range(20):
+            child = os.fork()
+            if not child:
+                telemetry.feature("child")
+                os._exit(0)
+            os.waitpid(child, 0)
+            telemetry.feature("a")
+        telemetry.flush(20)
+        """,
+        python=NEWEST,
+    )
+    end(process)
+    harvest_all(host)
+    assert features(server) == {"a": 21, "child": 20, "last": 1}
+
+
+def test_ctrl_c_at_the_end_prints_nothing_of_ours(host):
+    for wait in (0.0, 0.05, 0.2):
+        with hole("silent") as endpoint:
+            process = host(
+                """
+                telemetry.feature("a")
+                telemetry.ping()
+                time.sleep(0.5)
+                print("ends", flush=True)
+                """,
+                endpoint=endpoint,
+                state=f"state {wait}",
+            )
+            assert process.stdout.readline() == "ends\n"
+            time.sleep(wait)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=PATIENCE)
+            assert "license_telemetry" not in err
+
+
+def test_a_client_for_each_request_makes_one_thread(host):
+    process = host("""
+        for number in range(300):
+            Telemetry(telemetry._arguments["endpoint"], "pk_acme_x", "1").feature("a")
+        print(len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd")), flush=True)
+    """)
+    threads, descriptors = map(int, end(process).split())
+    assert threads <= 3
+    assert descriptors <= 12
+
+
+@pytest.mark.parametrize("way", ["pickle.loads(pickle.dumps(holder))", "copy.deepcopy(holder)"])
+def test_what_holds_a_client_can_be_pickled_and_copied(host, server, way):
+    process = host(f"""
+        import copy, pickle
+        holder = [telemetry, "more"]
+        other, more = {way}
+        telemetry.feature("a")
+        other.feature("a")
+        assert other is not telemetry and other.level == telemetry.level
+        assert other.flush(20)
+    """)
+    end(process)
+    assert features(server) == {"a": 2}
+
+
+# ── programs that run for a moment ──────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def far_away(server):
+    """The server behind a round trip of 60 ms."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def carry(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                time.sleep(0.03)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def carry_both(client):
+        time.sleep(0.06)
+        address = ("127.0.0.1", int(server.endpoint.rsplit(":", 1)[1]))
+        with client, socket.create_connection(address) as upstream:
+            there = threading.Thread(target=carry, args=(client, upstream))
+            there.start()
+            carry(upstream, client)
+            there.join()
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=carry_both, args=(listener.accept()[0],), daemon=True).start()
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    yield "http://{}:{}".format(*listener.getsockname())
+    listener.shutdown(socket.SHUT_RDWR)
+    serving.join()
+    listener.close()
+
+
+def test_of_many_short_runs_far_from_the_server_the_first_or_second_is_acknowledged(host, server, far_away):
+    for number in range(12):
+        end(host('telemetry.license(status="licensed")\ntelemetry.feature("job")', endpoint=far_away))
+        if number == 1:
+            assert len(server.pings) == 1
+    assert len(server.pings) == 1  # the next one is due tomorrow
+    harvest_all(host)
+    assert features(server) == {"job": 12, "last": 1}
+
+
+@pytest.mark.slow
+def test_a_short_run_that_is_due_is_acknowledged_before_it_ends(host, server, far_away):
+    server.next_ping_seconds = 60
+    for number in range(2):
+        end(host('telemetry.feature("job")', endpoint=far_away))
+        assert len(server.pings) == number + 1
+        if not number:
+            time.sleep(67)  # ten per cent more at the most
+    assert features(server) == {"job": 2}
