@@ -10,6 +10,7 @@ from bench.servers import free_port, wrk
 from telemetry_server.cli.session import bring_up, database
 from telemetry_server.cli.workers import Site, run, serve_here
 from telemetry_server.settings import read_settings
+from telemetry_server.store.belonging import open_keyring_of
 from telemetry_server.store.database import operator_connection
 
 SECONDS = 4
@@ -33,9 +34,12 @@ async def _serve_and_profile(data, make_requests, connections, profile):
     async with database(settings) as dsn:
         async with operator_connection(dsn) as connection:
             await bring_up(connection)
+            keyring = await open_keyring_of(connection, settings.keyring)
         path = await asyncio.to_thread(make_requests)
         stop, ready = asyncio.Event(), asyncio.Event()
-        serving = asyncio.create_task(serve_here(Site(settings, dsn, "127.0.0.1", port), stop, ready.set))
+        serving = asyncio.create_task(
+            serve_here(Site(settings, keyring, dsn, "127.0.0.1", port), stop, ready.set)
+        )
         await ready.wait()
         await asyncio.sleep(0.5)
         profile.enable()

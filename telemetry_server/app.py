@@ -21,6 +21,7 @@ from telemetry_server.enrich.steps import (
     mark_doubtful_time,
     name_state,
 )
+from telemetry_server.errors import Unavailable
 from telemetry_server.jobs import Chore, Job, Shared, running
 from telemetry_server.keyring import Keyring
 from telemetry_server.middleware import for_browsers, no_such_address, no_such_method, told
@@ -46,6 +47,7 @@ from telemetry_server.settings import Settings
 from telemetry_server.show.access import guard
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.store.addresses import SHORTEN_ADDRESSES
+from telemetry_server.store.belonging import KeyringWatch
 from telemetry_server.store.catalogue import Catalogue
 from telemetry_server.store.database import connect_writer, make_pool
 from telemetry_server.store.export import Exports
@@ -94,6 +96,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     catalogue = Catalogue(pool)
     atlas = Atlas(settings.geoip)
     tally = Tally()
+    watch = KeyringWatch(keyring, pool.acquire)
     verifier = Verifier(keyring, catalogue.find)
     writer = GroupWriter(
         partial(connect_writer, dsn),
@@ -103,9 +106,12 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     book = LicenseBook(partial(connect_writer, dsn), most_bytes=settings.most_waiting_mebibytes * 2**20)
 
     async def look_again() -> None:
-        await asyncio.to_thread(keyring.reload)
+        await watch.look()
         await catalogue.refresh()
+        if watch.problem:  # a key that is not known may be a good one
+            raise Unavailable
 
+    look_once = Shared(look_again).run
     uploads = Uploads(
         steps=[
             refuse_unsigned(verifier),
@@ -121,7 +127,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         judge=add_verdict(book.find, by_address=settings.address_retention_days > 0),
         write=writer.write,
         count=tally.count,
-        look_again=Shared(look_again).run,
+        look_again=look_once,
         trusted_proxies=settings.trusted_proxies,
         keep_address=settings.address_retention_days > 0,
     )
@@ -131,13 +137,14 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         find_by_key=catalogue.find_by_key,
         keep_parent=_with_connection(pool, keep_parent),
         limiter=Limiter(settings.enrolments_per_hour, 3600),
+        look_again=look_once,
         notice=settings.notice,
         trusted_proxies=settings.trusted_proxies,
         keep_address=settings.address_retention_days > 0,
     )
     shop = ShopWebhook(settings.shop_webhook_secret, Shop(pool.acquire, keyring).carry_out)
     chores = (
-        Chore("read master keys", _in_thread(keyring.reload), every=timedelta(seconds=5)),
+        Chore("read master keys", watch.look, every=timedelta(seconds=5)),
         Chore("read products", catalogue.refresh, every=timedelta(seconds=5)),
         Chore("write down counts", _with_connection(pool, tally.write_down), every=timedelta(seconds=5)),
         Chore(
@@ -154,7 +161,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     table = job_table(settings)
     app[keys.SCHEDULE] = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
     app[keys.SETTINGS], app[keys.POOL], app[keys.ATLAS] = settings, pool, atlas
-    app[keys.KEYRING] = keyring
+    app[keys.KEYRING], app[keys.KEYRING_WATCH] = keyring, watch
     app[keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
     _register(app, app[keys.ROUTES], leaving)
     app.cleanup_ctx.extend(

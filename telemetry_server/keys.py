@@ -6,6 +6,7 @@ from telemetry_server.enrich.place import Atlas
 from telemetry_server.keyring import Keyring
 from telemetry_server.routing import Route
 from telemetry_server.settings import Settings
+from telemetry_server.store.belonging import KeyringWatch
 from telemetry_server.store.database import Pool
 from telemetry_server.store.export import Exports
 from telemetry_server.store.vitals import Schedule
@@ -15,5 +16,6 @@ POOL = web.AppKey("pool", Pool)
 EXPORTS = web.AppKey("exports", Exports)
 SCHEDULE = web.AppKey("schedule", Schedule)
 KEYRING = web.AppKey("keyring", Keyring)
+KEYRING_WATCH = web.AppKey("keyring_watch", KeyringWatch)
 ATLAS = web.AppKey("atlas", Atlas)
 ROUTES = web.AppKey("routes", tuple[Route, ...])

@@ -1,19 +1,21 @@
 """The command "enroll": identities for copies that may not go online."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
+from telemetry_server import durable
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.session import ask
 from telemetry_server.errors import OperatorError
-from telemetry_server.keyring import Keyring, open_keyring
+from telemetry_server.keyring import Keyring
+from telemetry_server.model import Product
 from telemetry_server.receive.enroll import new_enrolment
 from telemetry_server.settings import Settings
+from telemetry_server.store.belonging import keyring_of
 from telemetry_server.store.products import product_by_slug
 
 MOST = 10_000
@@ -49,28 +51,20 @@ def enroll(invocation: Invocation, product: str, output: Path, count: int, as_js
 
 
 def _enrolments(settings: Settings, slug: str, count: int) -> list[dict[str, Any]]:
-    product = ask(settings, lambda connection: product_by_slug(connection, slug))
-    keyring = _keyring(settings)
+    async def known(connection: Any) -> tuple[Product, Keyring]:
+        product = await product_by_slug(connection, slug)
+        return product, await keyring_of(connection, settings.keyring)
+
+    product, keyring = ask(settings, known)
     return [new_enrolment(keyring, product, notice=settings.notice) for _ in range(count)]
-
-
-def _keyring(settings: Settings) -> Keyring:
-    """The one that the server has: identities made with another would be known to nobody."""
-    if settings.database_url and not settings.keyring.exists():
-        raise OperatorError(
-            f"There is no keyring {settings.keyring}. Name the server's data directory with --data, "
-            "or its keyring with TELEMETRY_KEYRING_FILE."
-        )
-    return open_keyring(settings.keyring)
 
 
 def _write(enrolment: dict[str, Any], output: Path) -> dict[str, Any]:
     name = f"enrolment-{enrolment['installation_id']}.json"
     path = output / name if output.is_dir() else output
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        document = orjson.dumps(enrolment, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z)
+        durable.write(path, document, replace=False)
     except FileExistsError as error:
         raise OperatorError(f"{path} is there already, and may hold another copy's secret.") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps(enrolment, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))
     return {"installation_id": enrolment["installation_id"], "file": str(path)}

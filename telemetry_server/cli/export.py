@@ -14,8 +14,8 @@ from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import progress, say
 from telemetry_server.cli.registry import Command
 from telemetry_server.cli.session import connection
+from telemetry_server.durable import whole
 from telemetry_server.settings import Settings
-from telemetry_server.store.embedded.dumps import whole
 from telemetry_server.store.export import ALL, Form, Wanted, What, expected, filter_for
 from telemetry_server.store.export import export as export_to
 

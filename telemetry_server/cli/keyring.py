@@ -1,22 +1,21 @@
 """The commands "keyring …"."""
 
-import os
+from typing import Any
 
 import click
 
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
-from telemetry_server.errors import OperatorError
-from telemetry_server.keyring import Keyring, open_keyring
-from telemetry_server.keyring import rotate as add_key
-from telemetry_server.settings import Settings
+from telemetry_server.cli.session import ask
+from telemetry_server.keyring import read_keyring
+from telemetry_server.store.belonging import abandon_master, rotate_keyring_of
 
 
 @click.group(cls=Group)
 def keyring() -> None:
     """The master keys, which live outside the database.
 
-    Back their file up: it cannot be made again.
+    Back their file up, again after each rotation: it cannot be made again.
     """
 
 
@@ -25,7 +24,7 @@ def keyring() -> None:
 @click.pass_obj
 def show(invocation: Invocation, as_json: bool) -> None:
     """Show the ids of the master keys, never the keys."""
-    found = _existing(invocation.settings())
+    found = read_keyring(invocation.settings().keyring)
     if as_json:
         print_json({"file": str(found.path), "current": found.current, "masters": list(found.masters)})
     else:
@@ -38,25 +37,34 @@ def show(invocation: Invocation, as_json: bool) -> None:
 def rotate(invocation: Invocation, as_json: bool) -> None:
     """Add a master key for copies that enrol from now on; the old ones go on working.
 
-    Running servers read it within seconds.
+    Running servers read it within seconds. Back the keyring up at once: an older one is refused from now on.
     """
-    path = _existing(invocation.settings()).path
-    owner = path.stat()
-    key = add_key(path)
-    if os.geteuid() == 0:  # the file is a new one; the server must be able to read it
-        os.chown(path, owner.st_uid, owner.st_gid)
+    settings = invocation.settings()
+    read_keyring(settings.keyring)  # says what is wrong with it before the database is started
+    key = ask(settings, lambda connection: rotate_keyring_of(connection, settings.keyring))
     if as_json:
         print_json({"current": key})
     else:
         click.echo(key)
-        say(f"Back up {path} now: the installations of {key} are known by nothing else.")
+        say(f"Back up {settings.keyring} now: the installations of {key} are known by nothing else.")
 
 
-def _existing(settings: Settings) -> Keyring:
-    """Raises OperatorError where there is none: a second one would know nobody."""
-    if not settings.keyring.exists():
-        raise OperatorError(
-            f'There is no keyring {settings.keyring}. "telemetry-server serve" makes it; '
-            "if it was lost, restore it from a backup."
-        )
-    return open_keyring(settings.keyring)
+@keyring.command()
+@click.argument("key")
+@as_json
+@click.pass_obj
+def abandon(invocation: Invocation, key: str, as_json: bool) -> None:
+    """Go on without a master key that is lost for good; its id is not used again.
+
+    The installations that enrolled with KEY are refused. A day later they enrol anew, each as a new one.
+    """
+    settings = invocation.settings()
+
+    async def work(connection: Any) -> None:
+        await abandon_master(connection, key, settings.keyring)
+
+    ask(settings, work)
+    if as_json:
+        print_json({"abandoned": key})
+    else:
+        click.echo(f"{key} is abandoned. A keyring that has it is still good.")

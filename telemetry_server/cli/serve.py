@@ -14,6 +14,7 @@ from telemetry_server.cli.output import say
 from telemetry_server.cli.session import bring_up, database
 from telemetry_server.cli.workers import Site, reserve, run, serve_here, serve_in_workers, stop_on_signals
 from telemetry_server.errors import OperatorError
+from telemetry_server.keyring import Keyring
 from telemetry_server.model import Role
 from telemetry_server.settings import Settings
 from telemetry_server.store.access import create_sign_in_link
@@ -43,8 +44,8 @@ async def _serve(settings: Settings, first_product: str | None) -> None:
     holder, port = _reserve(settings)
     with contextlib.closing(holder):
         async with database(settings, say=say, keep_alive=True) as dsn:
-            await _prepare(settings, dsn, first_product)
-            site = Site(settings, dsn, settings.host_and_port[0], port)
+            keyring = await _prepare(settings, dsn, first_product)
+            site = Site(settings, keyring, dsn, settings.host_and_port[0], port)
             welcome = asyncio.create_task(_welcome(site, answering := asyncio.Event()))
             serving = serve_here if settings.workers == 1 else serve_in_workers
             await serving(site, stop, answering.set)
@@ -61,12 +62,13 @@ def _reserve(settings: Settings) -> Any:
         ) from error
 
 
-async def _prepare(settings: Settings, dsn: str, first_product: str | None) -> None:
+async def _prepare(settings: Settings, dsn: str, first_product: str | None) -> Keyring:
     async with operator_connection(dsn) as connection:
         await bring_up(connection, say)
-        await open_keyring_of(connection, settings.keyring)
+        keyring = await open_keyring_of(connection, settings.keyring)
         if first_product and not await all_products(connection):
             await add_product(connection, first_product, now=datetime.now(UTC))
+    return keyring
 
 
 async def _welcome(site: Site, answering: asyncio.Event) -> None:

@@ -16,10 +16,10 @@ from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, progress, say
 from telemetry_server.cli.product import name_of
 from telemetry_server.cli.session import connection
+from telemetry_server.durable import whole
 from telemetry_server.settings import Settings
 from telemetry_server.simulate.making import Made, Order, Progress, make_fleet
 from telemetry_server.store.belonging import open_keyring_of
-from telemetry_server.store.embedded.dumps import whole
 
 PINGS_EACH = 30
 MOST_INSTALLATIONS, MOST_DAYS, LARGEST_SEED = 10_000_000, 400, 2**31 - 1

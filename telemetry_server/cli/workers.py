@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from telemetry_server.app import create_app
-from telemetry_server.keyring import open_keyring
+from telemetry_server.keyring import Keyring
 from telemetry_server.logs import Severity, log
 from telemetry_server.receive.connections import Door, bind
 from telemetry_server.settings import Settings
@@ -25,6 +25,7 @@ class Site:
     """What a server process needs to know; goes to a new process as it is."""
 
     settings: Settings
+    keyring: Keyring
     dsn: str
     host: str
     port: int
@@ -39,7 +40,7 @@ class Site:
 async def serve_here(site: Site, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
     """Answers requests in this process until `stop` is set, then leaves without resetting anybody."""
     leaving = asyncio.Event()
-    app = create_app(site.settings, open_keyring(site.settings.keyring), site.dsn, leaving)
+    app = create_app(site.settings, site.keyring, site.dsn, leaving)
     door = Door(app, leaving)
     await door.open(bind(site.host, site.port))
     _settle_memory()

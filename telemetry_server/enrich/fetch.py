@@ -6,13 +6,13 @@ Whatever goes wrong before leaves the old one as it was.
 
 import gzip
 import hashlib
-import os
 import tempfile
 import zlib
 from datetime import date
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
+from telemetry_server import durable
 from telemetry_server.enrich.databases import Database, UnusableDatabase
 from telemetry_server.enrich.records import Kind
 
@@ -45,15 +45,14 @@ def install(
     Without `kind`, it is told from the records. `sha256` is that of the bytes as received, in
     hexadecimal. Raises UnusableDatabase, or the OSError of `source` or of the disk.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    durable.make_directory(directory, 0o777)
     with tempfile.TemporaryDirectory(dir=directory, prefix=".install-") as work:
         received = _receive(source, Path(work, "received"), sha256, max_bytes)
         candidate = _inflated(received, Path(work, "inflated"), max_bytes)
         database = Database.open(candidate, kind)
         # Also readable by the server when the operator installs as root.
         candidate.chmod(0o644)
-        candidate.replace(directory / database.kind.filename)
-        _to_disk(directory)
+        durable.put_in_place(candidate, directory / database.kind.filename)
     return database
 
 
@@ -65,7 +64,6 @@ def _receive(source: Readable, path: Path, sha256: str | None, max_bytes: int) -
             size = _within(max_bytes, size + len(chunk))
             digest.update(chunk)
             file.write(chunk)
-        _flush(file)
     if sha256 and sha256.lower() != digest.hexdigest():
         raise UnusableDatabase(
             f"The SHA-256 of what came is {digest.hexdigest()}, not {sha256.lower()}. "
@@ -90,16 +88,3 @@ def _within(max_bytes: int, size: int) -> int:
     if size > max_bytes:
         raise UnusableDatabase(f"The file is larger than {max_bytes} bytes: no GeoIP database is.")
     return size
-
-
-def _flush(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _to_disk(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,7 +15,8 @@ from telemetry_server.model import Product
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import inflate, read_body
 from telemetry_server.receive.limiter import Limiter, network_of
-from telemetry_server.receive.signature import SIGNATURE, Verifier
+from telemetry_server.receive.pings import LookAgain
+from telemetry_server.receive.signature import SIGNATURE, UnknownSigner, Verifier
 from telemetry_server.settings import Network
 from telemetry_server.uuid7 import uuid7
 
@@ -49,6 +50,7 @@ class Enrolments:
         find_by_key: FindByKey,
         keep_parent: KeepParent,
         limiter: Limiter,
+        look_again: LookAgain,
         notice: dict[str, str] | None = None,
         trusted_proxies: tuple[Network, ...] = (),
         keep_address: bool = True,
@@ -58,6 +60,7 @@ class Enrolments:
         self._find_by_key = find_by_key
         self._keep_parent = keep_parent
         self._limiter = limiter
+        self._look_again = look_again
         self._notice = notice
         self._trusted_proxies = trusted_proxies
         self._keep_address = keep_address
@@ -72,7 +75,7 @@ class Enrolments:
         claimed = _claimed_parent(inflate(sent, headers.get("Content-Encoding"), LARGEST_ENROLMENT))
         enrolment = new_enrolment(self._keyring, product, notice=self._notice)
         if claimed is not None:
-            parent = self._parent(claimed, headers.get(SIGNATURE, ""), request.path, sent, product)
+            parent = await self._parent(claimed, headers.get(SIGNATURE, ""), request.path, sent, product)
             await self._keep_parent(
                 installation_id=enrolment["installation_id"],
                 parent_id=parent,
@@ -94,9 +97,13 @@ class Enrolments:
             raise Unauthenticated("Send a valid product key: Authorization: Bearer <product key>")
         return product
 
-    def _parent(self, claimed: UUID, signature: str, path: str, sent: bytes, product: Product) -> UUID:
-        """The parent, proven by a signature with its secret. Raises Unauthenticated."""
-        sender = self._verifier.sender(signature, "POST", path, sent)
+    async def _parent(self, claimed: UUID, signature: str, path: str, sent: bytes, product: Product) -> UUID:
+        """The parent, proven by a signature with its secret. Raises Unauthenticated or Unavailable."""
+        try:
+            sender = self._verifier.sender(signature, "POST", path, sent)
+        except UnknownSigner:
+            await self._look_again()
+            sender = self._verifier.sender(signature, "POST", path, sent)
         if sender.installation_id != claimed or sender.product.id != product.id:
             raise Unauthenticated("forked_from must be the installation that signed the request.")
         return sender.installation_id

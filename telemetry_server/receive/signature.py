@@ -9,7 +9,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from telemetry_server.errors import Unauthenticated
-from telemetry_server.keyring import Keyring
+from telemetry_server.keyring import Keyring, installation_secret
 from telemetry_server.model import Arrival, Product, Sender, Step
 
 SIGNATURE = "telemetry-signature"
@@ -37,7 +37,7 @@ class Verifier:
     def __init__(self, keyring: Keyring, find_product: FindProduct) -> None:
         self._keyring = keyring
         self._find_product = find_product
-        self._derive = lru_cache(_REMEMBERED_SENDERS)(self._derive_secret)
+        self._derive = lru_cache(_REMEMBERED_SENDERS)(_derive)
 
     def sender(self, header: str, method: str, path: str, sent: bytes) -> Sender:
         """The installation that signed these bytes. Raises Unauthenticated, always with the same words.
@@ -49,17 +49,20 @@ class Verifier:
             raise Unauthenticated(_HOW_TO_SIGN)
         slug, key, installation, claimed = claim.groups()
         product = self._find_product(slug)
-        if product is None or key not in self._keyring.masters:
+        master = self._keyring.masters.get(key)
+        if product is None or master is None:
             raise UnknownSigner
-        installation_id, secret = self._derive(key, product.id, installation)
+        installation_id, secret = self._derive(master, product.id, installation)
         message = f"v1\n{method}\n{path}\n".encode() + sent
         if not hmac.compare_digest(hmac.digest(secret, message, "sha256").hex(), claimed):
             raise Unauthenticated
         return Sender(product, installation_id, secret)
 
-    def _derive_secret(self, key: str, product_id: UUID, installation: str) -> tuple[UUID, bytes]:
-        installation_id = UUID(installation)
-        return installation_id, self._keyring.secret(key, product_id, installation_id)
+
+def _derive(master: bytes, product_id: UUID, installation: str) -> tuple[UUID, bytes]:
+    """By the master key itself, not by its id: a changed one finds nothing that is remembered of the other."""
+    installation_id = UUID(installation)
+    return installation_id, installation_secret(master, product_id, installation_id)
 
 
 def refuse_unsigned(verifier: Verifier) -> Step:

@@ -30,6 +30,7 @@ async def readyz(request: web.Request) -> web.Response:
     An alarm must not become an outage: a load balancer takes every server away that is not ready.
     """
     checks = await look_at_database(request.app[keys.POOL], request.app[keys.SCHEDULE], datetime.now(UTC))
+    checks.append(request.app[keys.KEYRING_WATCH].check())
     ready = all(check.ok for check in checks if check.needed)
     whole = all(check.ok for check in checks)
     status = "ready" if whole else "degraded" if ready else "not ready"

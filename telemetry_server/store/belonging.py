@@ -1,28 +1,210 @@
-"""Whether a keyring and a database belong together: with a strange keyring nobody would be known any more."""
+"""Whether a keyring and a database belong together: with another keyring no installation would be known.
 
+The database remembers a check value of the keyring and of each master key by id. No master key is used
+before it is remembered. So a keyring that lacks one is from before a rotation, and no id has two secrets.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
-from telemetry_server.keyring import Keyring, KeyringError, open_keyring
+from telemetry_server.errors import OperatorError, Unavailable
+from telemetry_server.keyring import (
+    Keyring,
+    KeyringError,
+    KeyringMissing,
+    left_over,
+    open_keyring,
+    read_keyring,
+    rotate,
+    take_left_over,
+)
+from telemetry_server.logs import Severity, log
+from telemetry_server.store.database import Acquire, translated
+from telemetry_server.store.health import Check
 from telemetry_server.store.queries import load
 
 SQL = load("keyring")
 
 
-async def open_keyring_of(connection: asyncpg.Connection, path: Path) -> Keyring:
+class KeyringDiffers(KeyringError):
+    """The keyring file is not the one that this database was made with."""
+
+
+class KeyringOutdated(KeyringError):
+    """The keyring file is from before a rotation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Check values of 32 bytes: of the keyring, of its master keys by id, and which of these it must have."""
+
+    keyring: bytes | None
+    masters: dict[str, bytes]
+    needed: frozenset[str]
+
+    @classmethod
+    async def of(cls, connection: Any) -> "Remembered":
+        rows = await connection.fetch(SQL["remembered"])
+        masters = {row["key"]: row["check_value"] for row in rows if row["key"] is not None}
+        keyring = next((row["check_value"] for row in rows if row["key"] is None), None)
+        return cls(keyring, masters, frozenset(row["key"] for row in rows if row["key"] and row["needed"]))
+
+    def demand(self, keyring: Keyring) -> None:
+        """Raises KeyringError unless the keyring belongs to the database; it may have newer master keys."""
+        if self.keyring not in {None, keyring.check_value}:
+            raise KeyringDiffers(
+                f"{keyring.path} is not the keyring that this database was made with. Correct --data or "
+                "TELEMETRY_KEYRING_FILE, or TELEMETRY_DATABASE_URL."
+            )
+        found = keyring.master_check_values
+        changed = [key for key in found.keys() & self.masters.keys() if found[key] != self.masters[key]]
+        if changed:
+            raise KeyringDiffers(
+                f"{keyring.path} has another master key {_listed(changed)} than this database knows by that "
+                "id; the installations enrolled with it would be locked out. Restore the newest backup of it."
+            )
+        if lacking := self.needed - found.keys():
+            raise KeyringOutdated(
+                f"{keyring.path} is from before a rotation: it lacks the master key {_listed(lacking)}, "
+                "which this database knows. Restore the newest backup of it, or copy it from a server that has "
+                "that key. If the key is lost for good, go on without it; the installations enrolled with it "
+                f"then enrol anew: telemetry-server keyring abandon {min(lacking)}"
+            )
+
+    def has_all_of(self, keyring: Keyring) -> bool:
+        """Whether nothing of the keyring is new to the database."""
+        return self.keyring is not None and keyring.masters.keys() <= self.masters.keys()
+
+
+async def open_keyring_of(connection: Any, path: Path) -> Keyring:
     """The keyring in `path`, which is made only for a database that has none yet. Raises KeyringError."""
-    remembered = await connection.fetchval(SQL["remembered_check"])
-    if remembered is not None and not path.exists():  # noqa: ASYNC240  once, before anything is served
-        raise KeyringError(
-            f"There is no keyring at {path}, but this database was made with one. Restore it from a backup, "
-            "or correct --data or TELEMETRY_KEYRING_FILE; a new one would lock every installation out."
-        )
-    keyring = open_keyring(path)
-    await connection.execute(SQL["remember_check"], keyring.check_value)
-    if await connection.fetchval(SQL["remembered_check"]) != keyring.check_value:
-        raise KeyringError(
-            f"{path} is not the keyring that this database was made with. Correct --data or "
-            "TELEMETRY_KEYRING_FILE, or TELEMETRY_DATABASE_URL."
-        )
+    remembered = await Remembered.of(connection)
+    if remembered.keyring is None:
+        keyring = await asyncio.to_thread(open_keyring, path)
+    else:
+        keyring = await asyncio.to_thread(_read_or_take_left_over, path, remembered)
+    await remember(connection, keyring)
     return keyring
+
+
+async def keyring_of(connection: Any, path: Path) -> Keyring:
+    """The keyring in `path`, as long as it is that of this database. Makes none. Raises KeyringError."""
+    keyring = await asyncio.to_thread(read_keyring, path)
+    await remember(connection, keyring)
+    return keyring
+
+
+async def remember(connection: Any, keyring: Keyring) -> None:
+    """Notes in the database what is new of `keyring`. Raises KeyringError unless they belong together."""
+    remembered = await Remembered.of(connection)
+    remembered.demand(keyring)
+    if remembered.has_all_of(keyring):
+        return
+    await connection.execute(SQL["remember_check"], keyring.check_value)
+    await connection.executemany(SQL["remember_master"], list(keyring.master_check_values.items()))
+    (await Remembered.of(connection)).demand(keyring)  # another process may have been first, with another one
+
+
+async def rotate_keyring_of(connection: asyncpg.Connection, path: Path) -> str:
+    """Adds a master key for new installations and gives its id. File and database then have it for good.
+
+    Raises KeyringError.
+    """
+    async with connection.transaction():
+        await connection.fetch(SQL["one_at_a_time"])
+        await keyring_of(connection, path)
+        taken = (await Remembered.of(connection)).masters
+        # The file first: a key that no database knows is remembered later, one that no file has is lost.
+        key = await asyncio.to_thread(rotate, path, taken)
+        await keyring_of(connection, path)
+    return key
+
+
+async def abandon_master(connection: asyncpg.Connection, key: str, path: Path) -> None:
+    """The database no longer asks for a master key that `path` lacks. Raises OperatorError."""
+    if key in (await asyncio.to_thread(read_keyring, path)).masters:
+        raise OperatorError(f"{path} has the master key {key}: it is not lost.")
+    if await connection.fetchval(SQL["abandon_master"], key) is None:
+        raise OperatorError(f"This database knows no master key {key} that could be abandoned.")
+
+
+class KeyringWatch:
+    """Keeps the keyring of a running server up to date with its file.
+
+    While the file is missing, damaged or another one, the keys in memory stay, and `problem` says why.
+    """
+
+    def __init__(self, keyring: Keyring, acquire: Acquire) -> None:
+        self._keyring = keyring
+        self._acquire = acquire
+        self._turn = asyncio.Lock()  # an older look must not overtake a newer one
+        self.problem: KeyringError | None = None
+
+    async def look(self) -> None:
+        """Takes up what "keyring rotate" added. Raises Unavailable where that cannot be found out now."""
+        async with self._turn:
+            try:
+                fresh = await asyncio.to_thread(read_keyring, self._keyring.path)
+                async with translated(), self._acquire() as connection:
+                    await remember(connection, fresh)
+            except KeyringError as problem:
+                self._note(problem)
+            except OSError as error:
+                raise Unavailable(f"The server cannot open any file now ({error.strerror}).") from error
+            else:
+                self._keyring.take_up(fresh)
+                self._note(None)
+
+    def check(self) -> Check:
+        """Which file it is, and what is wrong with it, is for "doctor" and the log: anyone may read this."""
+        if self.problem is None:
+            return Check("keyring", ok=True, detail="the one of this database")
+        return Check("keyring", ok=False, detail=type(self.problem).__doc__ or "")
+
+    def _note(self, problem: KeyringError | None) -> None:
+        before, self.problem = self.problem, problem
+        if problem is None and before is not None:
+            log("keyring usable again", path=self._keyring.path)
+        elif problem is not None and str(problem) != str(before):
+            log("keyring unusable; the keys in memory stay", Severity.ERROR, error=problem.detail)
+
+
+def _read_or_take_left_over(path: Path, remembered: Remembered) -> Keyring:
+    """The keyring in `path`; where there is none, the one that a power cut has left without its name."""
+    try:
+        return read_keyring(path)
+    except KeyringMissing as missing:
+        found = [each for each in left_over(path) if _belongs(each, remembered)]
+        if len(found) != 1:
+            raise KeyringMissing(_advice(path, found)) from missing
+    take_left_over(found[0], path)
+    log("keyring taken from the file that a power cut left", Severity.WARNING, file=found[0].path, path=path)
+    return read_keyring(path)
+
+
+def _belongs(keyring: Keyring, remembered: Remembered) -> bool:
+    try:
+        remembered.demand(keyring)
+    except KeyringError:
+        return False
+    return True
+
+
+def _advice(path: Path, found: Sequence[Keyring]) -> str:
+    said = (
+        f"There is no keyring at {path}, but this database was made with one. Restore it from a backup, "
+        "or correct --data or TELEMETRY_KEYRING_FILE; a new one would lock every installation out."
+    )
+    if found:
+        files = ", ".join(str(each.path) for each in found)
+        said += f" Each of these beside it fits; rename the newest: {files}."
+    return said
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return ", ".join(sorted(keys))

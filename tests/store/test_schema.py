@@ -41,6 +41,7 @@ SMALL = {
     "products",
     "product_keys",
     "keyring_check",
+    "master_keys",
     "ingest_counts",
     "tokens",
     "sign_in_links",

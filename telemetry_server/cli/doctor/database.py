@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
@@ -9,9 +10,17 @@ from telemetry_server.cli.session import database
 from telemetry_server.enrich.lives import Outage
 from telemetry_server.errors import MigrationError, OperatorError
 from telemetry_server.jobs import Job
+from telemetry_server.keyring import (
+    KeyringDamaged,
+    KeyringError,
+    KeyringMissing,
+    KeyringUnreadable,
+    read_keyring,
+)
 from telemetry_server.settings import Settings
 from telemetry_server.store import rollups, vitals
 from telemetry_server.store.addresses import SHORTEN_ADDRESSES, retention_problem
+from telemetry_server.store.belonging import Remembered
 from telemetry_server.store.database import OLDEST_MAJOR, operator_connection
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.outages import outages
@@ -28,12 +37,12 @@ async def look(settings: Settings, jobs: Sequence[Job]) -> list[Finding]:
         return [failed("PostgreSQL", "There is no database yet.", "Run: telemetry-server serve")]
     try:
         async with database(settings) as dsn, operator_connection(dsn) as connection:
-            return [finding async for finding in _checks(connection, jobs)]
+            return [finding async for finding in _checks(connection, jobs, settings.keyring)]
     except OperatorError as error:
         return [failed("PostgreSQL", error.detail, "")]
 
 
-async def _checks(connection: Any, jobs: Sequence[Job]) -> AsyncIterator[Finding]:
+async def _checks(connection: Any, jobs: Sequence[Job], keyring: Path) -> AsyncIterator[Finding]:
     yield _version(connection)
     yield _durability(await vitals.durability(connection))
     yield _clock(await vitals.clock(connection))
@@ -41,6 +50,7 @@ async def _checks(connection: Any, jobs: Sequence[Job]) -> AsyncIterator[Finding
     yield migrations
     if migrations.advice:
         return
+    yield _master_keys(await Remembered.of(connection), keyring)
     yield _partitions(await months_everywhere(connection))
     yield _strays(await strays(connection))
     yield _quarantine(await vitals.quarantined(connection))
@@ -84,6 +94,17 @@ async def _migrations(connection: Any) -> Finding:
     if pending:
         return failed("migrations", f"{len(pending)} have not run.", "Run: telemetry-server migrate")
     return ok("migrations", "all have run")
+
+
+def _master_keys(remembered: Remembered, path: Path) -> Finding:
+    """Whether the keyring is the one of this database, and none from before a rotation."""
+    try:
+        remembered.demand(read_keyring(path))
+    except (KeyringMissing, KeyringUnreadable, KeyringDamaged):
+        return failed("master keys", "The keyring cannot be compared with the database.", "See: keyring")
+    except KeyringError as error:
+        return failed("master keys", error.detail, "")
+    return ok("master keys", f"the database knows {', '.join(sorted(remembered.masters)) or 'none yet'}")
 
 
 def _partitions(months: Sequence[Any]) -> Finding:

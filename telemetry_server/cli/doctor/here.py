@@ -13,7 +13,7 @@ from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
 from telemetry_server.enrich import hosting
 from telemetry_server.enrich.databases import SLOW, Database
 from telemetry_server.enrich.place import Atlas
-from telemetry_server.keyring import KeyringError, open_keyring
+from telemetry_server.keyring import KeyringError, read_keyring
 from telemetry_server.settings import Settings
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -42,16 +42,12 @@ def retention(settings: Settings) -> Finding:
 
 def keyring(settings: Settings) -> Finding:
     name, path = "keyring", settings.keyring
-    if not path.exists():
-        return failed(
-            name, f"{path} is not there.", '"telemetry-server serve" makes it; one that was lost: restore it.'
-        )
-    if path.stat().st_mode & OTHERS_READ:
-        return failed(name, f"Other users may read {path}.", f"Run: chmod 600 {path}")
     try:
-        found = open_keyring(path)
+        found = read_keyring(path)
     except KeyringError as error:
         return failed(name, error.detail, "")
+    if path.stat().st_mode & OTHERS_READ:
+        return failed(name, f"Other users may read {path}.", f"Run: chmod 600 {path}")
     return ok(name, f"{len(found.masters)} master keys, {found.current} in use. Keep a backup of {path}.")
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import asyncpg
 
+from telemetry_server import durable
 from telemetry_server.store.embedded.account import Account
 from telemetry_server.store.embedded.errors import EmbeddedCommandFailed, EmbeddedStartFailed
-from telemetry_server.store.embedded.home import PORT, Home, make_directory, rename
+from telemetry_server.store.embedded.home import PORT, Home, make_directory
 from telemetry_server.store.embedded.processes import Patience, run, started
 from telemetry_server.store.embedded.wheel import binaries_for
 
@@ -52,7 +53,7 @@ class Cluster:
             # Upper and lower case of all scripts, sorted by code point, whatever the system has installed.
             options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         await self._run("initdb", f"--pgdata={fresh}", *options)
-        rename(fresh, self.pgdata)
+        durable.rename(fresh, self.pgdata)  # initdb has synced what is in it
 
     async def start(self, patience: Patience) -> None:
         """Returns when connections are accepted; takes over a PostgreSQL that runs or is starting already."""
@@ -135,7 +136,7 @@ class Cluster:
         """
         pid = self._pid()
         if pid is not None and "postgres" not in command_line(pid):
-            script = '{ echo "$2"; tail -n +2 "$1"; } >"$1.new" && mv "$1.new" "$1"'
+            script = '{ echo "$2"; tail -n +2 "$1"; } >"$1.new" && sync "$1.new" && mv "$1.new" "$1"'
             arguments = ["sh", str(self._pid_file), str(os.getpid())]
             await run("/bin/sh", "-c", script, *arguments, account=self.account)
             self.home.socket(self.port).with_name(f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)

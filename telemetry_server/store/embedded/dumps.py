@@ -7,14 +7,13 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
 from urllib.parse import unquote, urlsplit
 
+from telemetry_server.durable import whole
 from telemetry_server.store.embedded.errors import EmbeddedCommandFailed
-from telemetry_server.store.embedded.home import rename
 from telemetry_server.store.embedded.processes import run, started
 from telemetry_server.store.embedded.wheel import binaries
 
@@ -64,19 +63,6 @@ def _pour(reader: Popen[bytes], writer: Popen[bytes]) -> None:
         sink.close()
     reader.wait()
     writer.wait()
-
-
-@contextmanager
-def whole(file: Path) -> Iterator[Path]:
-    """An empty file beside `file`, readable by us alone, which takes its place if the block succeeds."""
-    part = file.with_name(f"{file.name}.part")
-    part.unlink(missing_ok=True)
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-    try:
-        yield part
-        rename(part, file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def without_password(dsn: str) -> tuple[str, dict[str, str]]:

@@ -4,10 +4,11 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from telemetry_server import durable
 from telemetry_server.store.embedded.account import Account, owner
 from telemetry_server.store.embedded.errors import (
     EmbeddedAccountUnusable,
@@ -108,7 +109,7 @@ class Home:
             return
         new, old = self.unfinished(), sorted(self.data.glob("postgres.old-*"))
         if new and old:
-            rename(new[-1], self.postgres)
+            durable.rename(new[-1], self.postgres)
         elif old:
             raise EmbeddedPathUnusable(
                 f"{self.postgres} is missing, and {old[-1]} is there. To go back to the data from before the "
@@ -157,8 +158,10 @@ class Home:
             ) from error
 
     def make(self, account: Account) -> None:
-        with self._writable(), suppress(FileExistsError):
-            self.data.mkdir(parents=True)
+        with self._writable():
+            if self.data.is_dir():
+                return
+            durable.make_directory(self.data)
             self.data.chmod(0o711 if account.is_other else 0o700)
 
     def lock(self, name: str) -> FileLock:
@@ -173,9 +176,9 @@ class Home:
             self._hand_over_restored(account)
             make_directory(self.run, account)
             if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-                self.log.replace(self.log.with_name("postgres.log.1"))
+                durable.rename(self.log, self.log.with_name("postgres.log.1"))
             if not self.log.exists():
-                write(self.log, "", 0o600)
+                durable.write(self.log, b"")
                 hand_over(self.log, account)
             self._write_access()
 
@@ -189,8 +192,8 @@ class Home:
         """Outside PGDATA, where PostgreSQL's own user cannot change it."""
         operators = {Account.of(user).name for user in (os.geteuid(), 0)}
         lines = [f'telemetry "{name}" {role}\n' for name in operators for role in ("telemetry", "postgres")]
-        write(self.hba, _WHO_GETS_IN, 0o644)
-        write(self.ident, "".join(lines), 0o644)
+        durable.write(self.hba, _WHO_GETS_IN.encode(), mode=0o644)
+        durable.write(self.ident, "".join(lines).encode(), mode=0o644)
 
 
 def make_directory(path: Path, account: Account) -> None:
@@ -201,19 +204,3 @@ def make_directory(path: Path, account: Account) -> None:
 def hand_over(path: Path, account: Account) -> None:
     if account.is_other:
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
-
-
-def write(path: Path, text: str, mode: int) -> None:
-    """Write the whole file or nothing."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text)
-    fresh.chmod(mode)
-    fresh.replace(path)
-
-
-def rename(path: Path, to: Path) -> None:
-    """Rename for good: it is there after a power cut."""
-    path.rename(to)
-    directory = os.open(to.parent, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)

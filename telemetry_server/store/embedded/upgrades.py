@@ -11,11 +11,12 @@ from pathlib import Path
 
 import asyncpg
 
+from telemetry_server.durable import rename
 from telemetry_server.store.embedded.attachment import START_TIMEOUT_SECONDS
 from telemetry_server.store.embedded.cluster import Cluster
 from telemetry_server.store.embedded.dumps import dump, restore
 from telemetry_server.store.embedded.errors import EmbeddedInUse, EmbeddedPathUnusable, EmbeddedUpgradeFailed
-from telemetry_server.store.embedded.home import PORT, Home, rename
+from telemetry_server.store.embedded.home import PORT, Home
 from telemetry_server.store.embedded.processes import Patience, Say, silent
 from telemetry_server.store.embedded.wheel import NEWEST
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+from telemetry_server.durable import put_in_place
 from telemetry_server.store.embedded.account import Account
 from telemetry_server.store.embedded.errors import EmbeddedBinariesMissing
 from telemetry_server.store.embedded.processes import closed_to, run
@@ -71,4 +72,4 @@ async def _copy(tree: Path, to: Path) -> None:
     if libraries.exists():
         shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
     await run("chmod", "-R", "a+rX", str(fresh))
-    fresh.rename(to)
+    put_in_place(fresh, to)
