@@ -4,8 +4,8 @@
     license key hash     HMAC-SHA256(pepper, "license key" + key digest)
     state digest         keyed BLAKE2b, 16 bytes
 
-A lost file cannot be made again: every installation would have to enrol anew. Back it up. `store/belonging.py`
-says whether a file is the one that a database knows.
+A lost file cannot be made again: every installation would have to enrol anew. Back it up. Whether a file is
+the one that a database knows, says `store/belonging.py`.
 """
 
 import errno

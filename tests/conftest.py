@@ -233,7 +233,7 @@ def make_server(database, tmp_path_factory):
     data = tmp_path_factory.mktemp("server")
 
     def make(**settings):
-        server = RunningServer(database, data, **settings).start()
+        server = RunningServer(database, settings.pop("data", data), **settings).start()
         servers.append(server)
         return server
 

@@ -1,19 +1,17 @@
-"""A disk of its own for a test: a real file system in an image, whose power can be cut."""
+"""A disk for one test: a real file system in an image, whose power can be cut."""
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 
-MAKE = {
-    "ext4": ["mkfs.ext4", "-q"],
-    "xfs": ["mkfs.xfs", "-q"],
-    "btrfs": ["mkfs.btrfs", "-q"],
-}
-OPTIONS = {"xfs": "loop,nouuid"}
-BYTES = 600 << 20
-"""Sparse: an image takes what is written to it."""
+MAKE = {"ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q"], "btrfs": ["mkfs.btrfs", "-q"]}
+# What a slow machine must not have written by the clock while a test is at it. (xfs has no such option: 30 s.)
+OPTIONS = {"ext4": "loop,commit=300", "xfs": "loop,nouuid", "btrfs": "loop,commit=300"}
+BYTES = 700 << 20  # of a sparse file
 
 
 class Disk:
@@ -25,43 +23,51 @@ class Disk:
         self.place.mkdir()
         with self.image.open("wb") as file:
             file.truncate(BYTES)
-        subprocess.run([*MAKE[kind], self.image], check=True, capture_output=True)
+        run(*MAKE[kind], self.image)
         self.mount()
+        self.place.chmod(0o755)
+        os.sync()
 
     def mount(self):
-        options = OPTIONS.get(self.kind, "loop")
-        subprocess.run(
-            ["mount", "-t", self.kind, "-o", options, self.image, self.place], check=True, capture_output=True
-        )
-        self.place.chmod(0o711)
+        run("mount", "-t", self.kind, "-o", OPTIONS[self.kind], self.image, self.place)
 
-    def unmount(self):
-        subprocess.run(["umount", self.place], check=True, capture_output=True)
+    def unmount(self, patience=20):
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return run("umount", self.place)
+            except subprocess.CalledProcessError:  # the last processes of a killed PostgreSQL still end
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
-    def cut(self, *processes):
-        """The power fails while `processes` use the disk, and comes back: what was in memory only is gone.
+    def cut(self, *pids):
+        """The power fails while these processes use the disk, and comes back; they are killed.
 
-        The image is what the disk got. It is copied while the file system is mounted, so that nothing which
-        unmounting would write gets into the copy, and mounted again in its place: the file system recovers.
+        The image holds what the disk has got. It is copied while the file system is mounted, so that nothing
+        which unmounting writes is in the copy; then the copy is mounted, and the file system recovers.
         """
-        for process in processes:
-            process.send_signal(19)  # SIGSTOP
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
         after = self.image.with_suffix(".after")
-        subprocess.run(["cp", "--sparse=always", self.image, after], check=True)
-        for process in processes:
-            process.kill()
-            process.wait()
+        run("cp", "--sparse=always", self.image, after)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
         self.unmount()
         after.replace(self.image)
         self.mount()
 
 
+def run(*command):
+    subprocess.run(command, check=True, capture_output=True)
+
+
 def make_disk(kind, folder):
     """Skips the test, with the reason, where this machine cannot mount such a disk."""
     if os.geteuid() != 0:
-        pytest.skip("mounting a disk image needs root")
+        pytest.skip("only root can mount a disk image")
     if shutil.which(MAKE[kind][0]) is None:
-        pytest.skip(f"{MAKE[kind][0]} is not here: deploy/install-tools e2fsprogs xfsprogs btrfs-progs")
+        pytest.skip(f"no {MAKE[kind][0]} here: deploy/install-tools e2fsprogs xfsprogs btrfs-progs")
     try:
         return Disk(kind, folder)
     except subprocess.CalledProcessError as error:

@@ -60,7 +60,7 @@ class Verifier:
 
 
 def _derive(master: bytes, product_id: UUID, installation: str) -> tuple[UUID, bytes]:
-    """By the master key itself, not by its id: a changed one finds nothing that is remembered of the other."""
+    """By the master key itself, not by its id: after a change, nothing that is remembered is found again."""
     installation_id = UUID(installation)
     return installation_id, installation_secret(master, product_id, installation_id)
 

@@ -71,8 +71,8 @@ class Remembered:
         if lacking := self.needed - found.keys():
             raise KeyringOutdated(
                 f"{keyring.path} is from before a rotation: it lacks the master key {_listed(lacking)}, "
-                "which this database knows. Restore the newest backup of it, or copy it from a server that has "
-                "that key. If the key is lost for good, go on without it; the installations enrolled with it "
+                "which this database knows. Restore the newest backup, or copy the keyring of a server that "
+                "has that key. If it is lost for good, go on without it; the installations enrolled with it "
                 f"then enrol anew: telemetry-server keyring abandon {min(lacking)}"
             )
 

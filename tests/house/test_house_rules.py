@@ -78,6 +78,32 @@ def test_one_place_makes_the_tasks_of_jobs():
     }
 
 
+def test_only_the_first_start_makes_a_keyring():
+    makers = [named(path) for path in SERVER if re.search(r"\bopen_keyring\b", path.read_text())]
+    assert makers == ["telemetry_server/keyring.py", "telemetry_server/store/belonging.py"]
+
+
+def renames(path):
+    """The calls that give a file another name; `replace` of a path takes one argument, that of a text two."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            name, of = node.func.attr, ast.unparse(node.func.value)
+            of_a_path = name in {"rename", "hardlink_to", "symlink_to"} and of != "durable"
+            if (
+                of_a_path
+                or (name == "replace" and len(node.args) == 1 and not node.keywords)
+                or f"{of}.{name}" in {"os.rename", "os.replace", "os.link", "os.symlink", "shutil.move"}
+            ):
+                yield ast.unparse(node)
+
+
+def test_files_get_their_names_in_one_module():
+    """It syncs them and their directories: a rename elsewhere would be lost in a power cut."""
+    found = {named(path): list(renames(path)) for path in SERVER}
+    assert found.pop("telemetry_server/durable.py") == ["path.replace(to)", "to.hardlink_to(path)"]
+    assert {name: calls for name, calls in found.items() if calls} == {}
+
+
 def test_no_vague_module_names():
     vague = {"utils.py", "util.py", "helpers.py", "common.py", "base.py", "misc.py"}
     assert [named(path) for path in SERVER + SDK if path.name in vague] == []

@@ -136,7 +136,7 @@ class Cluster:
         """
         pid = self._pid()
         if pid is not None and "postgres" not in command_line(pid):
-            script = '{ echo "$2"; tail -n +2 "$1"; } >"$1.new" && sync "$1.new" && mv "$1.new" "$1"'
+            script = '{ echo "$2"; tail -n +2 "$1"; } >"$1.new" && { sync "$1.new"; mv "$1.new" "$1"; }'
             arguments = ["sh", str(self._pid_file), str(os.getpid())]
             await run("/bin/sh", "-c", script, *arguments, account=self.account)
             self.home.socket(self.port).with_name(f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
