@@ -17,6 +17,7 @@ from telemetry_server.keyring import (
     Keyring,
     KeyringError,
     KeyringMissing,
+    KeyringUnreadable,
     left_over,
     open_keyring,
     read_keyring,
@@ -29,6 +30,8 @@ from telemetry_server.store.health import Check
 from telemetry_server.store.queries import load
 
 SQL = load("keyring")
+
+_PATIENCE_SECONDS = 5
 
 
 class KeyringDiffers(KeyringError):
@@ -143,13 +146,14 @@ class KeyringWatch:
         self._keyring = keyring
         self._acquire = acquire
         self._turn = asyncio.Lock()  # an older look must not overtake a newer one
+        self._reading: asyncio.Future[Keyring] | None = None
         self.problem: KeyringError | None = None
 
     async def look(self) -> None:
         """Takes up what "keyring rotate" added. Raises Unavailable where that cannot be found out now."""
         async with self._turn:
             try:
-                fresh = await asyncio.to_thread(read_keyring, self._keyring.path)
+                fresh = await self._read()
                 async with translated(), self._acquire() as connection:
                     await remember(connection, fresh)
             except KeyringError as problem:
@@ -159,6 +163,18 @@ class KeyringWatch:
             else:
                 self._keyring.take_up(fresh)
                 self._note(None)
+
+    async def _read(self) -> Keyring:
+        """What is in the file. A disk that hangs keeps one thread and one look waiting, and no more."""
+        path, patience = self._keyring.path, 0.0
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().run_in_executor(None, read_keyring, path)
+            patience = _PATIENCE_SECONDS
+        await asyncio.wait({self._reading}, timeout=patience)
+        if not self._reading.done():
+            raise KeyringUnreadable(f"The keyring {path} cannot be read: its disk does not answer.")
+        reading, self._reading = self._reading, None
+        return reading.result()
 
     def check(self) -> Check:
         """Which file it is, and what is wrong with it, is for "doctor" and the log: anyone may read this."""

@@ -16,6 +16,7 @@ import pytest
 from installation import Installation, post
 from test_kill import workers_of
 
+from telemetry_server import durable
 from telemetry_server.errors import Unauthenticated
 from telemetry_server.keyring import Keyring, KeyringError, KeyringMissing, open_keyring, read_keyring, rotate
 from telemetry_server.receive.signature import Verifier
@@ -37,10 +38,13 @@ async def readiness(server):
     return answer.status, check
 
 
-async def until_ready(server, status):
+async def until_ready(server, status, stranger=None):
+    """What /readyz says of the keyring. `stranger` has a key that is not known: its upload has the server look."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (found := await readiness(server))[0] != status:
         assert time.monotonic() < deadline, found
+        if stranger:
+            await stranger.send()
         await asyncio.sleep(0.2)
     return found[1]
 
@@ -90,11 +94,12 @@ async def test_whatever_happens_to_the_file_the_keys_in_memory_stay(server):
     server.command("keyring", "rotate")
     file = server.data / "keyring.json"
     good = file.read_bytes()
-    known = await Installation.enrolled(server)
+    known, stranger = await Installation.enrolled(server), await Installation.enrolled(server)
+    stranger.key = "k9"
     await until_ready(server, 200)
     for wrong, said in WRONGS.items():
         wrong(file)
-        check = await until_ready(server, 503)
+        check = await until_ready(server, 503, None if wrong is away else stranger)
         assert said in check["detail"], wrong
         assert (await known.send()).statuses == ["accepted"], wrong
         assert (await (await Installation.enrolled(server)).send()).statuses == ["accepted"], wrong
@@ -102,14 +107,35 @@ async def test_whatever_happens_to_the_file_the_keys_in_memory_stay(server):
             assert not file.exists()
         if wrong is unreadable:
             file.rmdir()
-        file.write_bytes(good)
-        await until_ready(server, 200)
+        durable.write(file, good)
+        await until_ready(server, 200, None if wrong is away else stranger)
         assert (await known.send()).statuses == ["accepted"], wrong
     logged = [json.loads(line) for line in server.errors().splitlines() if line.startswith("{")]
     errors = [line for line in logged if line["message"] == "keyring unusable; the keys in memory stay"]
     assert len(errors) == len(WRONGS)
     assert {line["severity"] for line in errors} == {"error"}
     assert len([line for line in logged if line["message"] == "keyring usable again"]) == len(WRONGS)
+
+
+async def test_a_disk_that_hangs_costs_one_thread_and_the_keys_in_memory_stay(server):
+    """A named pipe to which no one writes: who opens it waits, as on a network file system that is gone."""
+    file = server.data / "keyring.json"
+    copy = await Installation.enrolled(server)
+    stranger = await Installation.enrolled(server)
+    stranger.key = "k2"
+    file.rename(server.data / "moved.json")
+    os.mkfifo(file)
+    check = await until_ready(server, 503)
+    assert "cannot be read" in check["detail"]
+    answers = await asyncio.gather(*(stranger.send() for _ in range(20)))
+    assert {answer.status for answer in answers} == {503}
+    assert (await copy.send()).statuses == ["accepted"]
+    os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))  # fails unless one is waiting
+    (server.data / "moved.json").replace(file)
+    await until_ready(server, 200)
+    assert (await copy.send()).statuses == ["accepted"]
+    assert (await stranger.send()).status == 401
+    assert server.terminate() == 0
 
 
 async def test_while_the_keyring_is_away_a_key_that_is_not_known_is_asked_to_come_back(server):
@@ -345,6 +371,15 @@ async def test_rotations_at_once_give_each_its_own_id(database, tmp_path):
         await connection.close()
     assert sorted(keys) == ["k2", "k3", "k4", "k5", "k6"]
     assert remembered == len(read_keyring(file).masters) == 6
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root rotates the keyring of another user")
+async def test_a_rotation_by_root_leaves_the_file_to_the_servers_user(connection, tmp_path):
+    file = tmp_path / "keyring.json"
+    await open_keyring_of(connection, file)
+    os.chown(file, 65534, 65534)
+    await rotate_keyring_of(connection, file)
+    assert (file.stat().st_uid, file.stat().st_gid, file.stat().st_mode & 0o777) == (65534, 65534, 0o600)
 
 
 # ── what a power cut has left ───────────────────────────────────────────────────────────────
