@@ -177,7 +177,7 @@ class RunningServer:
             self.listen = self.url.removeprefix("http://")  # a restart comes back where clients look for it
 
     def errors(self):
-        return (self.data / "server.log").read_text()
+        return Path(self.log_to or self.data / "server.log").read_text()
 
     def terminate(self, timeout=20):
         self.process.send_signal(signal.SIGTERM)

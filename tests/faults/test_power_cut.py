@@ -202,6 +202,46 @@ async def test_after_the_first_start_and_a_rotation_every_copy_is_known(disk, fo
     assert (await second.send()).statuses == (await first.send()).statuses == ["accepted"]
 
 
+WITHOUT_SYNCS = """
+import os, stat
+really = os.fsync
+os.fsync = lambda file: None if {lost} else really(file)
+"""
+
+
+@pytest.fixture
+def careless_server(make_server, folder, tmp_path, monkeypatch):
+    """Makes a server whose Python does not sync what `lost` says of `file`."""
+
+    def make(lost):
+        (tmp_path / "sitecustomize.py").write_text(WITHOUT_SYNCS.format(lost=lost))
+        with monkeypatch.context() as only_here:
+            only_here.setenv("PYTHONPATH", str(tmp_path))
+            os.sync()
+            return make_server(data=folder / "data", log_to=tmp_path / "server.log")
+
+    return make
+
+
+async def test_a_keyring_that_lost_its_name_is_found_by_the_next_start(disk, careless_server, tmp_path):
+    server = careless_server("stat.S_ISDIR(os.fstat(file).st_mode)")  # as earlier versions did it
+    copy = await Installation.enrolled(server)
+    assert (await copy.send()).statuses == ["accepted"]
+    power_cut(disk, server)
+    assert "keyring taken from the file that a power cut left" in (tmp_path / "server.log").read_text()
+    assert (await copy.send()).statuses == ["accepted"]
+
+
+async def test_without_any_sync_the_keyring_is_lost_and_the_server_says_so(disk, careless_server, tmp_path):
+    """The control of the two tests above."""
+    server = careless_server("True")
+    assert (await (await Installation.enrolled(server)).send()).statuses == ["accepted"]
+    with pytest.raises(RuntimeError):
+        power_cut(disk, server)
+    server.kill()
+    assert "There is no keyring" in (tmp_path / "server.log").read_text()
+
+
 def power_cut(disk, server):
     disk.cut(server.process.pid)
     server.process.wait()
