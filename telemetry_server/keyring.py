@@ -108,8 +108,8 @@ def read_keyring(path: Path) -> Keyring:
         return _parse(path, json.loads(path.read_text("utf-8")))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise KeyringMissing(
-            f'There is no keyring {path}. "telemetry-server serve" makes it; if it was lost, restore it from '
-            "a backup; if it is elsewhere, correct --data or TELEMETRY_KEYRING_FILE."
+            f'There is no keyring {path}. The first "telemetry-server serve" makes it; if it was lost, '
+            "restore it from a backup; if it is elsewhere, correct --data or TELEMETRY_KEYRING_FILE."
         ) from error
     except OSError as error:
         if error.errno in _SHORT_OF:

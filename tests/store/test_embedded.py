@@ -437,6 +437,21 @@ async def test_after_kill_9_it_is_started_again_though_leftovers_hold_its_memory
     assert not is_up(made)
 
 
+async def test_data_that_is_gone_for_a_while_is_not_made_anew_beside_a_running_server(made: Path) -> None:
+    """A disk that was unmounted, a backup that moves directories."""
+    said: list[str] = []
+    async with attached(made, say=said.append) as postgres, kept_alive(postgres):
+        await tell(postgres.dsn, ROWS)
+        killed = postmaster(made)
+        (made / "postgres").rename(made / "elsewhere")
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: any("is gone" in line for line in said))
+        assert not (made / "postgres").exists()
+        (made / "elsewhere").rename(made / "postgres")
+        await until(lambda: "database system is ready" in log_since_kill(made))
+        assert await ask(postgres.dsn, SUM) == SUM_OF_ROWS
+
+
 async def test_a_lost_connection_alone_restarts_nothing(made: Path) -> None:
     said: list[str] = []
     async with attached(made, say=said.append) as postgres, kept_alive(postgres):

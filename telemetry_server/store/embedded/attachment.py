@@ -17,7 +17,7 @@ import asyncpg
 
 from telemetry_server.store.database import AWAY
 from telemetry_server.store.embedded.cluster import Cluster
-from telemetry_server.store.embedded.errors import EmbeddedError, EmbeddedTimeout
+from telemetry_server.store.embedded.errors import EmbeddedError, EmbeddedPathUnusable, EmbeddedTimeout
 from telemetry_server.store.embedded.home import Home
 from telemetry_server.store.embedded.processes import Patience, Say, owned, silent, until
 from telemetry_server.store.embedded.wheel import NEWEST
@@ -43,8 +43,8 @@ class Attachment:
         """The superuser `postgres` and its own database: for set-up and tests only."""
         return self._cluster.dsn("postgres", "postgres")
 
-    async def ensure_running(self) -> None:
-        """Returns when connections are accepted; otherwise as `attached`."""
+    async def ensure_running(self, *, make: bool = True) -> None:
+        """Returns when connections are accepted; otherwise as `attached`. Makes missing data if `make`."""
         patience = Patience(self._start_timeout, self._say)
         cluster, home = self._cluster, self._cluster.home
         async with owned(home.lock("start"), patience, "another process to start PostgreSQL"):
@@ -53,6 +53,11 @@ class Attachment:
                 await replace(cluster, pgdata=leftover).discard()
             home.demand(cluster.major)
             if not home.postgres.exists():
+                if not make:
+                    raise EmbeddedPathUnusable(
+                        f"{home.postgres} is gone, and no new database is made while a server runs. Mount "
+                        "its disk or put it back: the server goes on then."
+                    )
                 self._say(f"making a new database in {home.postgres}")
                 await cluster.initialise()
             await cluster.start(patience)
@@ -82,7 +87,7 @@ class Attachment:
         pause = 0.2
         while True:
             try:
-                return await self.ensure_running()
+                return await self.ensure_running(make=False)
             except (EmbeddedError, *AWAY, asyncpg.PostgresError) as error:
                 self._say(str(error))
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, no secret
