@@ -6,11 +6,13 @@ import enum
 import json
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Dict, NamedTuple, Optional
+from itertools import islice
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import _wire as wire
 from ._identity import Identity
 
+MOST_RANGES = 64  # the server keeps no more holes
 LONGEST_PAUSE = 86_400.0
 _REFUSALS = (400, 413, 415, 422)
 _UNKNOWN_TO_THE_SERVER = (401, 403)
@@ -83,6 +85,26 @@ def judge(answer: Answer, identity: Identity, sent: bytes) -> Outcome:
     if answer.status in _UNKNOWN_TO_THE_SERVER and not answer.is_page():
         return Outcome.UNKNOWN
     return Outcome.UNANSWERED
+
+
+def fates(told: Any) -> Dict[str, str]:
+    """What became of each ping, by ping_id."""
+    results = told.get("results") if isinstance(told, dict) else None
+    return {
+        str(result.get("ping_id")): str(result.get("status"))
+        for result in (results if isinstance(results, list) else [])
+        if isinstance(result, dict)
+    }
+
+
+def missing(told: Any) -> List[Tuple[int, int]]:
+    """The ranges of numbers the server misses, [from, to) each; no more than it keeps."""
+    ranges = told.get("missing") if isinstance(told, dict) else None
+    return [
+        (pair[0], pair[1])
+        for pair in islice(ranges if isinstance(ranges, list) else [], MOST_RANGES)
+        if isinstance(pair, list) and len(pair) == 2 and all(type(n) is int and 0 < n < 2**62 for n in pair)  # noqa: PLR2004
+    ]
 
 
 def _until(date: str, now: float) -> float:

@@ -8,43 +8,49 @@ The file lies in memory-backed storage, where a page that was written once can a
 are written before it is mapped, because a store into a hole of a full file system would end the host with
 SIGBUS. For the same reason it is never truncated, and never mapped on a disk: a page that the kernel
 dropped and cannot read back is SIGBUS, too. Without such storage each store is written to a file in the
-state directory; without that, it lies in memory.
-
-    bytes 0-511       64 words: magic, used slots, lost, ignored, the process, the outbox, what was said
-    bytes 512-2559    256 words: the counts
-    from 4096         256 names of 64 bytes
-    from 20480        for each topic two texts of 1,024 bytes, used in turn
+state directory; without that, it lies in memory. `_snapshot` says how it is laid out.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
 
 from . import _process
 from ._locks import try_lock
 from ._primitives import RLock
+from ._private_files import SAFELY, euid, give_to_owner_above, own_directory, pwrite
 from ._sha256 import digest
+from ._snapshot import (
+    IGNORED,
+    LOST,
+    MAGIC,
+    NAME_BYTES,
+    NAMES_AT,
+    OUTBOX,
+    PAGE,
+    PROCESS,
+    SAID,
+    SIZE,
+    SLOTS,
+    SUFFIX,
+    TEXT_BYTES,
+    TOPICS,
+    USED,
+    VALUES_WORD,
+    Snapshot,
+    names,
+    snapshot,
+    text_at,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional, Tuple
+    from typing import Any, Dict, List, Optional, Tuple
 
-MAGIC = int.from_bytes(b"LTcount\x01", sys.byteorder)
-SLOTS, NAME_BYTES = 256, 64
-TOPICS = ("license", "ping", "level", "enabled", "forget")
-TEXT_BYTES = 1024
-PAGE = 4096
-VALUES_WORD = 64
-NAMES_AT = PAGE
-TEXTS_AT = NAMES_AT + SLOTS * NAME_BYTES
-SIZE = TEXTS_AT + 3 * PAGE
-USED, LOST, IGNORED, PROCESS, OUTBOX, SAID = 1, 2, 3, 4, 8, 10
 LARGEST_COUNT = 2**53 - 1
 MOST_ADOPTIONS = 8  # dead files that a new process tries to go on with
 SPARE = 16  # times SIZE must be free: the memory is the host's
-SUFFIX = ".counts"
 
 SHARED_MEMORY, STATE_DIRECTORY, MEMORY = "shared memory", "state directory", "memory"
 
@@ -72,7 +78,7 @@ class Counters:
         self._busy = False
         self._deferred: List[Tuple[str, int]] = []
         self._point_at(buffer)
-        self._slots = {name: VALUES_WORD + slot for slot, name in enumerate(_names(bytes(self._bytes)))}
+        self._slots = {name: VALUES_WORD + slot for slot, name in enumerate(names(bytes(self._bytes)))}
 
     @property
     def id(self) -> str:
@@ -145,7 +151,7 @@ class Counters:
         told = text.encode("utf-8", "replace")[: TEXT_BYTES - 2]
         with self._lock:
             said = self._words[SAID + number] + 1
-            at = _text_at(number, said)
+            at = text_at(number, said)
             block = len(told).to_bytes(2, "little") + told
             self._bytes[at : at + len(block)] = block
             self._write_through(at, len(block))
@@ -202,67 +208,12 @@ class Counters:
         descriptor, inode = self._file
         try:
             if os.fstat(descriptor).st_ino == inode:
-                _pwrite(descriptor, bytes(self._bytes[at : at + length]), at)
+                pwrite(descriptor, bytes(self._bytes[at : at + length]), at)
                 return
             self.trouble = "the file of the counters was closed by the host"
         except OSError as error:
             self.trouble = f"the counters can't be written: {error.strerror}"
         self._file, self.storage = None, MEMORY
-
-
-class Snapshot:
-    """What one counter file holds.
-
-    `numbers` only grow: counts by name after a "+", `lost`, `ignored`, and by topic how often something was
-    said; `said` has what was said last.
-    """
-
-    __slots__ = ("id", "numbers", "outbox", "process", "said")
-
-    def __init__(
-        self,
-        id: str,  # noqa: A002
-        numbers: Dict[str, int],
-        said: Dict[str, str],
-        process: _process.Process,
-        outbox: int,
-    ) -> None:
-        self.id = id
-        self.numbers = numbers
-        self.said = said
-        self.process = process
-        self.outbox = outbox
-
-
-def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
-    """Read a file's content. Raises ValueError where it is no counter file."""
-    if len(content) != SIZE:
-        raise ValueError("no counter file")
-    words = memoryview(content).cast("Q")
-    if words[0] != MAGIC:
-        raise ValueError("no counter file")
-    numbers = {"+" + name: words[VALUES_WORD + slot] for slot, name in enumerate(_names(content))}
-    numbers.update(lost=words[LOST], ignored=words[IGNORED])
-    said = {}
-    for number, topic in enumerate(TOPICS):
-        times = words[SAID + number]
-        if times:
-            at = _text_at(number, times)
-            length = int.from_bytes(content[at : at + 2], "little")
-            said[topic] = content[at + 2 : at + 2 + length].decode("utf-8", "replace")
-            numbers[topic] = times
-    process: Any = tuple(words[PROCESS : PROCESS + 4])
-    return Snapshot(id, numbers, said, process, words[OUTBOX])
-
-
-def _names(content: bytes) -> Iterator[str]:
-    used = min(memoryview(content).cast("Q")[USED], SLOTS)
-    for at in range(NAMES_AT, NAMES_AT + used * NAME_BYTES, NAME_BYTES):
-        yield content[at : at + NAME_BYTES].rstrip(b"\0").decode("ascii", "replace")
-
-
-def _text_at(topic: int, times: int) -> int:
-    return TEXTS_AT + (2 * topic + times % 2) * TEXT_BYTES
 
 
 # ── where the files lie ─────────────────────────────────────────────────────────────────────
@@ -276,7 +227,7 @@ def shared_directories(state_dir: str) -> List[str]:
     """
     if not hasattr(os, "geteuid"):
         return []
-    own = f"license-telemetry-{_euid()}"
+    own = f"license-telemetry-{euid()}"
     name = digest(os.fsencode(state_dir))[:16]
     homes = ["/dev/shm", os.environ.get("XDG_RUNTIME_DIR") or ""]  # noqa: S108  a directory of ours, checked
     return [os.path.join(home, own, name) for home in homes if os.path.isabs(home)]
@@ -404,57 +355,5 @@ def _buffer(descriptor: int, content: bytes, *, mapped: bool) -> Tuple[Any, Opti
     return mmap.mmap(descriptor, SIZE), None
 
 
-def own_directory(path: str, *, shared: bool) -> None:
-    """Make it and what is missing above, for this user alone. Raises OSError where it is somebody else's.
-
-    Above a `shared` one is another of ours. Root may use what the owner of the state directory has.
-    """
-    for place in (os.path.dirname(path), path) if shared else (path,):
-        make_private(place)
-        found = os.lstat(place)
-        owners = {_euid()} if shared or _euid() else {0, os.stat(os.path.dirname(place)).st_uid}
-        private = sys.platform == "win32" or not found.st_mode & 0o077
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners or not private:
-            raise PermissionError(1, "it belongs to somebody else, or others may enter it")
-
-
-def make_private(path: str) -> None:
-    """Make it and those missing above with mode 0700, whatever the umask. Raises OSError."""
-    if os.path.isdir(path):
-        return
-    above = os.path.dirname(path)
-    if above and above != path:
-        make_private(above)
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        return
-    give_to_owner_above(path)
-
-
-def give_to_owner_above(path: str) -> None:
-    """What root makes in another user's directory belongs to that user, or the service could not use it."""
-    if _euid() != 0:
-        return
-    owner = os.stat(os.path.dirname(path))
-    if owner.st_uid != 0 and hasattr(os, "lchown"):
-        os.lchown(path, owner.st_uid, owner.st_gid)
-
-
 def _is_ours(found: os.stat_result) -> bool:
-    return stat.S_ISREG(found.st_mode) and found.st_size == SIZE and found.st_uid == _euid()
-
-
-def _euid() -> int:
-    return os.geteuid() if hasattr(os, "geteuid") else 0
-
-
-def _pwrite(descriptor: int, data: bytes, at: int) -> None:
-    if hasattr(os, "pwrite"):
-        os.pwrite(descriptor, data, at)
-        return
-    os.lseek(descriptor, at, os.SEEK_SET)  # on Windows
-    os.write(descriptor, data)
-
-
-SAFELY = sum(getattr(os, flag, 0) for flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"))
+    return stat.S_ISREG(found.st_mode) and found.st_size == SIZE and found.st_uid == euid()

@@ -19,10 +19,11 @@ from ._collector import PATIENCE, Collector
 from ._counters import Counters
 from ._harvest import Harvest
 from ._identity import Request as Post
-from ._ledger import LOSSES, Ledger
+from ._ledger import Ledger
 from ._outbox import Outbox, Unavailable
 from ._problems import Problems
 from ._settings import Settings
+from ._state import LOSSES
 from ._transport import Posting, Transport
 from ._uploader import Delivery, Exchange, Uploader
 from ._wakeups import SOON, WHEN_DUE, Request, Wakeup

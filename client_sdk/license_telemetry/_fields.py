@@ -1,5 +1,4 @@
 """Every field a ping may carry, by its dotted path. Written by `make fields`."""
-# ruff: noqa
 # fmt: off
 
 FIELDS = \

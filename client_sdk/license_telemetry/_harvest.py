@@ -13,9 +13,10 @@ import time
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import _process
-from ._counters import SIZE, SUFFIX, Counters, Snapshot, kept_directory, shared_directories, snapshot
+from ._counters import Counters, kept_directory, shared_directories
 from ._ledger import Ledger
 from ._locks import try_lock
+from ._snapshot import SIZE, SUFFIX, Snapshot, snapshot
 from ._statements import parse
 
 FOREIGN_SECONDS = 3600.0  # a copy whose process cannot be asked goes when it has not changed for so long

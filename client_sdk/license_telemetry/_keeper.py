@@ -9,17 +9,9 @@ from __future__ import annotations
 
 import os
 
-from ._counters import (
-    PAGE,
-    SAFELY,
-    SHARED_MEMORY,
-    SIZE,
-    Counters,
-    give_to_owner_above,
-    kept_directory,
-    own_directory,
-    shared_directories,
-)
+from ._counters import SHARED_MEMORY, Counters, kept_directory, shared_directories
+from ._private_files import SAFELY, give_to_owner_above, own_directory
+from ._snapshot import PAGE, SIZE, SUFFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +33,7 @@ class Keeper:
         """Write the pages that have changed, the one with the numbers last. Raises OSError."""
         if counters.storage != SHARED_MEMORY or self._directory is None:
             return
-        path = os.path.join(self._directory, counters.id + ".counts")
+        path = os.path.join(self._directory, counters.id + SUFFIX)
         content = counters.content()
         try:
             descriptor = os.open(path, os.O_WRONLY | SAFELY)

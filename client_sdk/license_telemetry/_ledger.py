@@ -6,26 +6,21 @@ Every method runs inside a transaction that `_outbox` opened; all SQL is here, t
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-from . import _process
 from ._counters import LARGEST_COUNT
-from ._identity import Identity, from_answer
+from ._identity import Identity
 from ._levels import MOST_FEATURES, lower
+from ._settings import DAY
+from ._state import LOSSES, State, read_json
 
-DAY = 86_400.0
 MOST_COUNTERS = 4096
 MOST_KEPT = 20
 KEPT_SECONDS = 7 * DAY
 MOST_RESENT = 3
-MOST_RANGES = 64
-HARVEST_KEPT_SECONDS = 30 * DAY
-LEASE_SECONDS = 60.0
 UPLOAD_PINGS = 100
 UPLOAD_CHARACTERS = 900_000  # with what is around the pings below the protocol's 1 MiB, even without gzip
-LOSSES = ("evicted", "refused", "unsaved")
 
 Json = Dict[str, Any]
 Build = Callable[[List[Json]], Tuple[str, bytes, Optional[str]]]
@@ -52,69 +47,12 @@ class Upload(NamedTuple):
     pings: List[Tuple[int, str]]
 
 
-class Ledger:
+class Ledger(State):
     """One transaction's view of the outbox."""
 
     def __init__(self, connection: sqlite3.Connection, limits: Limits) -> None:
-        self._db = connection
+        super().__init__(connection)
         self._limits = limits
-
-    # ── state ───────────────────────────────────────────────────────────────────────────────
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """A value by name; `default` also where the disk spoiled it."""
-        row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
-        try:
-            return default if row is None else json.loads(row[0])
-        except (ValueError, TypeError):
-            return default
-
-    def put(self, name: str, value: Any) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)", (name, json.dumps(value))
-        )
-
-    def add(self, name: str, count: int) -> None:
-        if count:
-            self.put(name, min(self.get(name, 0) + count, LARGEST_COUNT))
-
-    def lose(self, kind: str, count: int) -> None:
-        """Count a loss, one of LOSSES: for the next ping, and for good."""
-        self.add(kind, count)
-        self.add("total_" + kind, count)
-
-    def identity(self) -> Optional[Identity]:
-        try:
-            return from_answer(self.get("identity"))
-        except ValueError:
-            return None
-
-    # ── what was harvested ──────────────────────────────────────────────────────────────────
-
-    def outbox_id(self) -> int:
-        """A random number that names this outbox to the counter files."""
-        known = self.get("outbox_id")
-        if not isinstance(known, int) or not 0 < known < 2**63:
-            known = int.from_bytes(os.urandom(8), "big") >> 1 | 1
-            self.put("outbox_id", known)
-        return known
-
-    def taken(self, file: str) -> Dict[str, int]:
-        """How much of each number of a counter file was taken."""
-        row = self._db.execute("SELECT taken FROM harvest WHERE file = ?", (file,)).fetchone()
-        numbers = _read(row[0]) if row else {}
-        return {name: count for name, count in numbers.items() if isinstance(count, int)}
-
-    def note_taken(self, file: str, numbers: Dict[str, int], now: float) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO harvest (file, taken, at) VALUES (?, ?, ?)",
-            (file, json.dumps(numbers, separators=(",", ":")), now),
-        )
-
-    def forget_files(self, there: Set[str], now: float) -> None:
-        """Forget the files that have long been gone."""
-        old = self.rows(f"SELECT file FROM harvest WHERE at < {now - HARVEST_KEPT_SECONDS!r}")  # noqa: S608  a float
-        self._each("DELETE FROM harvest WHERE file = ?", (row for row in old if row[0] not in there))
 
     # ── counters ────────────────────────────────────────────────────────────────────────────
 
@@ -199,7 +137,7 @@ class Ledger:
             count, characters = count - 1, characters - len(content)
 
     def _give_up(self, sequence: int, content: str, upload_id: Optional[str]) -> None:
-        ping = _read(content)
+        ping = read_json(content)
         self._db.execute("DELETE FROM ping WHERE sequence = ?", (sequence,))
         self.lose("evicted", 1)
         self._report_again(ping)
@@ -251,7 +189,7 @@ class Ledger:
             " ORDER BY sequence",
             (upload_id,),
         )
-        pings = [(sequence, _read(content).get("ping_id", "")) for sequence, content in rows]
+        pings = [(sequence, read_json(content).get("ping_id", "")) for sequence, content in rows]
         return Upload(upload_id, bytes(body), encoding, bool(aside), pings)
 
     def _unpacked(self) -> List[int]:
@@ -277,7 +215,7 @@ class Ledger:
             (content,) = self._db.execute(
                 "SELECT content FROM ping WHERE sequence = ?", (sequence,)
             ).fetchone()
-            ping = _read(content)
+            ping = read_json(content)
             if ping:
                 pings.append({"ping_id": ping.pop("ping_id", None), "sequence": sequence, **ping})
                 packed.append(sequence)
@@ -346,14 +284,14 @@ class Ledger:
         """The server won't have it: dropped and counted."""
         row = self._db.execute("SELECT content FROM ping WHERE sequence = ?", (sequence,)).fetchone()
         if row is not None:
-            self._report_again(_read(row[0]))
+            self._report_again(read_json(row[0]))
             self.drop(sequence)
             self.lose("refused", 1)
 
     def resend(self, missing: Iterable[Tuple[int, int]]) -> None:
         """Queue again what the server misses, [from, to) each, as far as it is still here."""
         kept = self.rows("SELECT sequence FROM ping WHERE acknowledged_at IS NOT NULL")
-        ranges = list(missing)[:MOST_RANGES]  # the server keeps no more holes
+        ranges = list(missing)
         wanted = [row for row in kept if any(first <= row[0] < end for first, end in ranges)]
         self._each(
             "UPDATE ping SET acknowledged_at = NULL, resent = resent + 1 WHERE sequence = ? AND resent < ?",
@@ -397,7 +335,7 @@ class Ledger:
             )
         waiting = "SELECT sequence, content FROM ping WHERE acknowledged_at IS NULL ORDER BY sequence"
         for sequence, content in other.rows(waiting):
-            self._insert(sequence if fresh else self._next(), _read(content))
+            self._insert(sequence if fresh else self._next(), read_json(content))
         self.count(dict(other.rows("SELECT name, count FROM counter")))
         if not fresh:
             for kind in LOSSES:
@@ -413,7 +351,7 @@ class Ledger:
         for sequence, content in self.rows(
             "SELECT sequence, content FROM ping WHERE acknowledged_at IS NULL"
         ):
-            lowered = lower(_read(content), level)
+            lowered = lower(read_json(content), level)
             self._db.execute(
                 "UPDATE ping SET content = ?, usage = ? WHERE sequence = ?",
                 (json.dumps(lowered, separators=(",", ":")), "usage" in lowered, sequence),
@@ -433,42 +371,3 @@ class Ledger:
         self.clear()
         for name in ("identity", "parent", "last_acknowledged", "next_sequence", "reenrol", "machines"):
             self._db.execute("DELETE FROM state WHERE name = ?", (name,))
-
-    # ── who sends ───────────────────────────────────────────────────────────────────────────
-
-    def lease(self, owner: str, now: float) -> bool:
-        """Become the one sender, or stay it.
-
-        A lease that ran out, ends impossibly late, or whose process has ended is taken over.
-        """
-        held = self.get("lease")
-        if isinstance(held, dict) and held.get("owner") != owner:
-            process: Any = tuple(held.get("process") or (0, 0, 0, 0))
-            if now < held.get("until", 0.0) <= now + LEASE_SECONDS and not _process.is_gone(process):
-                return False
-        self.put("lease", {"owner": owner, "until": now + LEASE_SECONDS, "process": _process.myself()})
-        return True
-
-    def release(self, owner: str) -> None:
-        held = self.get("lease")
-        if isinstance(held, dict) and held.get("owner") == owner:
-            self.put("lease", None)
-
-    def rows(self, query: str) -> List[Tuple[Any, ...]]:
-        return self._db.execute(query).fetchall()
-
-    def _number(self, query: str) -> int:
-        found: int = self._db.execute(query).fetchone()[0]
-        return found
-
-    def _each(self, statement: str, rows: Iterable[Tuple[Any, ...]]) -> None:
-        self._db.executemany(statement, rows)
-
-
-def _read(content: str) -> Json:
-    """A stored ping; empty when the disk spoiled it."""
-    try:
-        ping = json.loads(content)
-    except (ValueError, TypeError, RecursionError):
-        return {}
-    return ping if isinstance(ping, dict) else {}

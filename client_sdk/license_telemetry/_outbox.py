@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Iterator, Optional
 
 from . import _process_fork
-from ._counters import SAFELY, give_to_owner_above, make_private
 from ._ledger import Ledger, Limits
 from ._locks import try_lock, unlock
 from ._primitives import allocate_lock
+from ._private_files import SAFELY, give_to_owner_above, make_private
 from ._schema import SCHEMA, UPGRADES, VERSION
 
 FILE = "outbox.sqlite3"

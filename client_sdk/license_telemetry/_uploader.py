@@ -8,7 +8,6 @@ import json
 import os
 import random
 from functools import partial
-from itertools import islice
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from . import _answers as answers
@@ -18,7 +17,7 @@ from . import _wire as wire
 from ._answers import Answer, Outcome
 from ._collector import LONGEST_INTERVAL, Collector, jittered
 from ._identity import Identity, Request
-from ._ledger import MOST_RANGES, Ledger, Upload
+from ._ledger import Ledger, Upload
 from ._outbox import PATIENCE, Outbox, Unavailable
 from ._problems import Problems
 from ._settings import DAY, Settings
@@ -234,11 +233,11 @@ class Uploader:
 
     def _acknowledge(self, ledger: Ledger, upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
         told = answer.json() or {}
-        fates = _fates(told)
+        fates = answers.fates(told)
         ledger.unpack(upload.upload_id)
         for sequence, ping_id in upload.pings:
             _settle(ledger, sequence, fates.get(ping_id), now)
-        ledger.resend(_ranges(told))
+        ledger.resend(answers.missing(told))
         ledger.prune(now)
         _trust(ledger)
         if upload.aside:
@@ -394,16 +393,6 @@ def _within(until: float, now: float, longest: float) -> float:
     return until if until <= now + longest else 0.0
 
 
-def _fates(told: Any) -> Dict[str, str]:
-    """What became of each ping, by ping_id."""
-    results = told.get("results") if isinstance(told, dict) else None
-    return {
-        str(result.get("ping_id")): str(result.get("status"))
-        for result in (results if isinstance(results, list) else [])
-        if isinstance(result, dict)
-    }
-
-
 def _settle(ledger: Ledger, sequence: int, status: Optional[str], now: float) -> None:
     if status is None:
         return
@@ -415,12 +404,3 @@ def _settle(ledger: Ledger, sequence: int, status: Optional[str], now: float) ->
         ledger.refuse(sequence)
     else:  # quarantined, or a word of a newer server: it has the ping, under its receipt
         ledger.drop(sequence)
-
-
-def _ranges(told: Any) -> List[Tuple[int, int]]:
-    missing = told.get("missing") if isinstance(told, dict) else None
-    return [
-        (pair[0], pair[1])
-        for pair in islice(missing if isinstance(missing, list) else [], MOST_RANGES)
-        if isinstance(pair, list) and len(pair) == 2 and all(type(n) is int and 0 < n < 2**62 for n in pair)  # noqa: PLR2004
-    ]

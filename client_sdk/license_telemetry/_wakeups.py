@@ -15,8 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-    from ._engine import Engine
-
 # How hard to try to send; each step passes over one more reason to wait.
 WHEN_DUE = 0  # the schedule, spread over the fleet
 SOON = 1  # the client's own back-off
@@ -64,7 +62,7 @@ class Request:
         self,
         push: int = WHEN_DUE,
         *,
-        work: Optional[Callable[[Engine], Any]] = None,
+        work: Optional[Callable[[Any], Any]] = None,
         report: bool = False,
         last: bool = False,
         deadline: float = 0.0,

@@ -28,8 +28,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 from . import _wire as wire
 from ._client import Telemetry, why_no_claim, why_no_use
-from ._counters import SLOTS
 from ._settings import STATUSES
+from ._snapshot import SLOTS
 
 Json = Dict[str, Any]
 MASTER_KEY = "m1"
@@ -39,8 +39,11 @@ MASTER_KEY = "m1"
 
 
 class Recorded:
-    """What was handed over: counts by feature, the arguments of each license(), the number of ping()s, the
-    reasons given to forget(), and in `ignored` the calls that production would ignore, each with its reason.
+    """What was handed over.
+
+    `features` has counts by feature, `licenses` the arguments of each license(), `pings` the number of
+    ping()s, `forgotten` the reasons given to forget(), and `ignored` the calls that production would ignore,
+    each with its reason.
     """
 
     def __init__(self) -> None:
@@ -50,60 +53,54 @@ class Recorded:
         self.forgotten: List[str] = []
         self.ignored: List[str] = []
 
+    def _feature(self, name: str, count: int = 1) -> None:
+        why = why_no_use(name, count)
+        if why is not None:
+            self.ignored.append(f"feature(): {why}")
+        elif name not in self.features and len(self.features) >= SLOTS:
+            self.ignored.append(f"feature(): {name!r} is beyond the {SLOTS} names of a process")
+        else:
+            self.features[name] = self.features.get(name, 0) + count
+
+    def _license(
+        self, status: str, key: Optional[str] = None, source: Optional[str] = None, **more: Any
+    ) -> None:
+        why = why_no_claim(status, source)
+        if why is not None:
+            self.ignored.append(f"license(): {why}")
+        if status in STATUSES:
+            self.licenses.append({"status": status, "key": key, "source": source, **more})
+
+    def _ping(self) -> None:
+        self.pings += 1
+
+    def _forget(self, reason: str = "") -> None:
+        self.forgotten.append(reason)
+
+    def _flush(self, timeout: float = 10.0) -> bool:  # noqa: ARG002  as flush() has it
+        return True
+
 
 @contextmanager
-def recording() -> Iterator[Recorded]:  # noqa: C901  four stand-ins
+def recording() -> Iterator[Recorded]:
     """Every Telemetry records instead of working: no thread, no disk, no network.
 
     It holds the host to the rules of production: what would be ignored there stands in `ignored`, and nowhere
     else.
     """
     recorded = Recorded()
-
-    def feature(_client: Telemetry, name: str, count: int = 1) -> None:
-        why = why_no_use(name, count)
-        if why is not None:
-            recorded.ignored.append(f"feature(): {why}")
-        elif name not in recorded.features and len(recorded.features) >= SLOTS:
-            recorded.ignored.append(f"feature(): {name!r} is beyond the {SLOTS} names of a process")
-        else:
-            recorded.features[name] = recorded.features.get(name, 0) + count
-
-    def license(  # noqa: A001  the name of the method it stands for
-        _client: Telemetry,
-        status: str,
-        key: Optional[str] = None,
-        source: Optional[str] = None,
-        *,
-        source_detail: Optional[str] = None,
-        edition: Optional[str] = None,
-        expires_at: Any = None,
-    ) -> None:
-        why = why_no_claim(status, source)
-        if why is not None:
-            recorded.ignored.append(f"license(): {why}")
-        if status in STATUSES:
-            said = {"status": status, "key": key, "source": source}
-            more = {"source_detail": source_detail, "edition": edition, "expires_at": expires_at}
-            given = {name: value for name, value in more.items() if value is not None}
-            recorded.licenses.append({**said, **given})
-
-    def ping(_client: Telemetry) -> None:
-        recorded.pings += 1
-
-    def forget(_client: Telemetry, reason: str = "") -> None:
-        recorded.forgotten.append(reason)
-
-    stand_ins: Json = {"feature": feature, "license": license, "ping": ping, "forget": forget}
-    stand_ins["flush"] = lambda _client, _timeout=0.0: True
-    real = {name: getattr(Telemetry, name) for name in stand_ins}
+    real = {name: getattr(Telemetry, name) for name in ("feature", "license", "ping", "forget", "flush")}
     try:
-        for name, stand_in in stand_ins.items():
-            setattr(Telemetry, name, stand_in)
+        for name in real:
+            setattr(Telemetry, name, _stand_in(getattr(recorded, f"_{name}")))
         yield recorded
     finally:
         for name, method in real.items():
             setattr(Telemetry, name, method)
+
+
+def _stand_in(record: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda _client, *arguments, **named: record(*arguments, **named)
 
 
 # ── how a server may misbehave ──────────────────────────────────────────────────────────────

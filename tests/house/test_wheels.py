@@ -40,7 +40,7 @@ def test_the_servers_wheel_carries_schema_migrations_sql_pages_and_fields(wheels
 
 def test_the_clients_wheel_carries_fields_and_types_and_nothing_else(wheels):
     inside = contents(wheels["license_telemetry_client"])
-    assert {"license_telemetry/fields.json", "license_telemetry/py.typed"} <= inside
+    assert {"license_telemetry/_fields.py", "license_telemetry/py.typed"} <= inside
     assert all(name.startswith(("license_telemetry/", "license_telemetry_client-")) for name in inside)
 
 

@@ -1,0 +1,123 @@
+"""The part of the outbox that is no queue: values by name, what was harvested, and who sends.
+
+Every method runs inside a transaction that `_outbox` opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
+
+from . import _process
+from ._counters import LARGEST_COUNT
+from ._identity import Identity, from_answer
+from ._settings import DAY
+
+HARVEST_KEPT_SECONDS = 30 * DAY
+LEASE_SECONDS = 60.0
+LOSSES = ("evicted", "refused", "unsaved")
+
+Json = Dict[str, Any]
+
+
+class State:
+    """One transaction's view of it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A value by name; `default` also where the disk spoiled it."""
+        row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        try:
+            return default if row is None else json.loads(row[0])
+        except (ValueError, TypeError):
+            return default
+
+    def put(self, name: str, value: Any) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)", (name, json.dumps(value))
+        )
+
+    def add(self, name: str, count: int) -> None:
+        if count:
+            self.put(name, min(self.get(name, 0) + count, LARGEST_COUNT))
+
+    def lose(self, kind: str, count: int) -> None:
+        """Count a loss, one of LOSSES: for the next ping, and for good."""
+        self.add(kind, count)
+        self.add("total_" + kind, count)
+
+    def identity(self) -> Optional[Identity]:
+        try:
+            return from_answer(self.get("identity"))
+        except ValueError:
+            return None
+
+    # ── what was harvested ──────────────────────────────────────────────────────────────────
+
+    def outbox_id(self) -> int:
+        """A random number that names this outbox to the counter files."""
+        known = self.get("outbox_id")
+        if not isinstance(known, int) or not 0 < known < 2**63:
+            known = int.from_bytes(os.urandom(8), "big") >> 1 | 1
+            self.put("outbox_id", known)
+        return known
+
+    def taken(self, file: str) -> Dict[str, int]:
+        """How much of each number of a counter file was taken."""
+        row = self._db.execute("SELECT taken FROM harvest WHERE file = ?", (file,)).fetchone()
+        numbers = read_json(row[0]) if row else {}
+        return {name: count for name, count in numbers.items() if isinstance(count, int)}
+
+    def note_taken(self, file: str, numbers: Dict[str, int], now: float) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO harvest (file, taken, at) VALUES (?, ?, ?)",
+            (file, json.dumps(numbers, separators=(",", ":")), now),
+        )
+
+    def forget_files(self, there: Set[str], now: float) -> None:
+        """Forget the files that have long been gone."""
+        old = self.rows(f"SELECT file FROM harvest WHERE at < {now - HARVEST_KEPT_SECONDS!r}")  # noqa: S608  a float
+        self._each("DELETE FROM harvest WHERE file = ?", (row for row in old if row[0] not in there))
+
+    # ── who sends ───────────────────────────────────────────────────────────────────────────
+
+    def lease(self, owner: str, now: float) -> bool:
+        """Become the one sender, or stay it.
+
+        A lease that ran out, ends impossibly late, or whose process has ended is taken over.
+        """
+        held = self.get("lease")
+        if isinstance(held, dict) and held.get("owner") != owner:
+            process: Any = tuple(held.get("process") or (0, 0, 0, 0))
+            if now < held.get("until", 0.0) <= now + LEASE_SECONDS and not _process.is_gone(process):
+                return False
+        self.put("lease", {"owner": owner, "until": now + LEASE_SECONDS, "process": _process.myself()})
+        return True
+
+    def release(self, owner: str) -> None:
+        held = self.get("lease")
+        if isinstance(held, dict) and held.get("owner") == owner:
+            self.put("lease", None)
+
+    def rows(self, query: str) -> List[Tuple[Any, ...]]:
+        return self._db.execute(query).fetchall()
+
+    def _number(self, query: str) -> int:
+        found: int = self._db.execute(query).fetchone()[0]
+        return found
+
+    def _each(self, statement: str, rows: Iterable[Tuple[Any, ...]]) -> None:
+        self._db.executemany(statement, rows)
+
+
+def read_json(content: str) -> Json:
+    """A stored ping; empty when the disk spoiled it."""
+    try:
+        ping = json.loads(content)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return ping if isinstance(ping, dict) else {}
