@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional, Tuple
 
+BLOCK = 256  # 32 counters
 HINT = "due"
 
 
@@ -30,7 +31,7 @@ class Keeper:
         self._written = b""
 
     def keep(self, counters: Counters) -> None:
-        """Write the pages that have changed, the one with the numbers last. Raises OSError."""
+        """Write the blocks that have changed, those with the numbers last. Raises OSError."""
         if counters.storage != SHARED_MEMORY or self._directory is None:
             return
         path = os.path.join(self._directory, counters.id + SUFFIX)
@@ -43,10 +44,10 @@ class Keeper:
             give_to_owner_above(path)
         try:
             known = self._written if os.fstat(descriptor).st_size == SIZE else b""
-            for at in range(SIZE - PAGE, -PAGE, -PAGE):
-                if content[at : at + PAGE] != known[at : at + PAGE]:
+            for at in range(SIZE - BLOCK, -BLOCK, -BLOCK):
+                if content[at : at + BLOCK] != known[at : at + BLOCK]:
                     os.lseek(descriptor, at, os.SEEK_SET)
-                    os.write(descriptor, content[at : at + PAGE])
+                    os.write(descriptor, content[at : at + BLOCK])
         except OSError:
             self._written = b""
             raise

@@ -217,6 +217,7 @@ class Outbox:
         self._inode = self._make_file()
         connection = self._open()
         try:
+            connection.execute("PRAGMA page_size = 1024")  # of a new file: a small change writes little
             connection.execute("PRAGMA journal_mode = TRUNCATE")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN EXCLUSIVE")
