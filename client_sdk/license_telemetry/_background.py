@@ -62,7 +62,7 @@ class Background:
         self.settings = settings
         self.problems = Problems()
         self.clients = 0  # that are open
-        self.is_off = False
+        self._off: Optional[bool] = None  # by the outbox; None: not known yet
         self._allowed: Optional[Level] = None  # by the outbox
         self.begin_anew()
         _process_fork.threads.add(self)
@@ -91,6 +91,14 @@ class Background:
     # ── consent ─────────────────────────────────────────────────────────────────────────────
 
     @property
+    def is_off(self) -> bool:
+        """Whether it was switched off, as far as this process knows."""
+        return bool(self._off)
+
+    def is_known_to_be(self, *, off: bool) -> bool:
+        return self._off is off
+
+    @property
     def level(self) -> Level:
         """The lowest of what the host, the environment and the outbox allow, as far as this process knows."""
         levels = (self.settings.level, self._allowed or self.settings.level)
@@ -98,7 +106,7 @@ class Background:
 
     def consent(self, *, off: Optional[bool] = None, level: Optional[Level] = None) -> None:
         """What the customer allows: at once here, and everywhere once it stands in the outbox."""
-        self.is_off = self.is_off if off is None else off
+        self._off = self._off if off is None else off
         self._allowed = self._allowed if level is None else level
         self.is_counting = self.settings.why_off is None and not self.is_off and self.level == "usage"
 
@@ -310,7 +318,7 @@ class Background:
         if counters is None or counters.times_said() != self._collected_said:
             return  # the outbox may not know yet what was said last
         allowed = engine.consent()
-        self.is_off, self._allowed = allowed["off"], allowed["level"]
+        self._off, self._allowed = allowed["off"], allowed["level"]
         self.consent()
         hint = (engine.due(), _statements.write(0, engine.known_claim() or {}).partition("\n")[2])
         if hint != self._hinted:

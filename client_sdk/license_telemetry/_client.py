@@ -193,6 +193,7 @@ class Telemetry:
         """
         try:
             self._background.consent(off=True)
+            self._said = None
             self._say("forget", {"reason": printable(reason, 256) or ""})
         except Exception as error:
             self._ignore("forget", repr(error))
@@ -209,8 +210,9 @@ class Telemetry:
         try:
             if value:
                 self._settings.allow()
-            self._background.consent(off=not value)
-            self._say("enabled", {"value": "yes" if value else "no"})
+            if not self._background.is_known_to_be(off=not value):
+                self._consent("enabled", "yes" if value else "no", off=not value)
+            self._background.consent()
         except Exception as error:
             self._ignore("enabled", repr(error))
 
@@ -230,9 +232,9 @@ class Telemetry:
                     "level", f"{value!r} is none of {', '.join(LEVELS)}: the level stays {self.level}"
                 )
                 return
-            self._settings.set_level(value)
-            self._background.consent(level=value)
-            self._say("level", {"value": value})
+            if value != self.level or value != self._settings.level:
+                self._settings.set_level(value)
+                self._consent("level", value, level=value)
         except Exception as error:
             self._ignore("level", repr(error))
 
@@ -277,6 +279,14 @@ class Telemetry:
 
     def _may_say(self) -> bool:
         return self._is_open and self._settings.why_off is None and not self._background.is_off
+
+    def _consent(self, topic: str, value: str, **allowed: Any) -> None:
+        """What was counted before is forgone; what is counted from here on is under the new consent."""
+        background = self._background
+        (background.counters or background.open()).forgo()
+        background.consent(**allowed)
+        self._said = None
+        self._say(topic, {"value": value})
 
     def _say(self, topic: str, words: Dict[str, Optional[str]]) -> None:
         counters = self._background.counters or self._background.open()

@@ -110,7 +110,7 @@ class Collector:
         if self._hear_of_consent(ledger, news, now):  # what was counted and said without it is dropped
             switched_on = max((at for topic, at, _ in news.said if topic == "enabled"), default=0.0)
             said_since = [one for one in news.said if one[1] >= switched_on]
-            news = news._replace(counts={}, lost=0, said=said_since)
+            news = news._replace(counts=news.consented, lost=0, said=said_since)
         self.is_off, self.allowed = bool(ledger.get("off")), ledger.get("level")
         ledger.add("total_ignored", news.ignored)
         if self.is_off or ledger.get("stopped"):
@@ -163,39 +163,40 @@ class Collector:
 
     def level(self, ledger: Ledger) -> str:
         """The lowest of what the host, the environment and the outbox allow."""
-        allowed = ledger.get("level")
+        return self._lowest(ledger.get("level"))
+
+    def _lowest(self, allowed: Any) -> str:
         levels = (self.settings.level, allowed if allowed in LEVELS else self.settings.level)
         return LEVELS[min(map(LEVELS.index, levels))]
 
     def _hear_of_consent(self, ledger: Ledger, news: News, now: float) -> bool:
-        """What was said of consent, in order; whether any of it was withdrawn in this time."""
+        """What was said of consent, in order; whether it changed, or is withdrawn."""
         withdrawn = bool(ledger.get("off"))
         for topic, at, words in news.said:
-            if topic == "enabled":
-                withdrawn |= self.switch(ledger, on=words.get("value") == "yes")
+            again = words.get("times") != "1"  # it changed and changed back
+            if topic == "enabled" and (again or bool(ledger.get("off")) == (words.get("value") == "yes")):
+                self.switch(ledger, on=words.get("value") == "yes")
+                withdrawn = True
             elif topic == "level" and words.get("value") in LEVELS:
-                withdrawn |= self._allow(ledger, words["value"])
+                if again or words["value"] != ledger.get("level"):
+                    self._allow(ledger, words["value"])
+                    withdrawn = True
             elif topic == "forget":
                 ledger.put("forget", {"reason": words.get("reason", ""), "at": at or now})
-                withdrawn |= self.switch(ledger, on=False)
+                self.switch(ledger, on=False)
+                withdrawn = True
                 ledger.clear()
                 self.send_at = self._ticks()
         return withdrawn
 
-    def switch(self, ledger: Ledger, *, on: bool) -> bool:
-        """The persisted switch; whether it was switched off. What was queued goes on as a bare claim."""
+    def switch(self, ledger: Ledger, *, on: bool) -> None:
+        """The persisted switch. What was queued goes on as a bare claim."""
         ledger.put("off", not on)
-        if not on:
-            ledger.withdraw("license")
-        return not on
+        ledger.withdraw("license")
 
-    def _allow(self, ledger: Ledger, level: str) -> bool:
-        before = self.level(ledger)
+    def _allow(self, ledger: Ledger, level: str) -> None:
         ledger.put("level", level)
-        lowered = LEVELS.index(level) < LEVELS.index(before)
-        if lowered:
-            ledger.withdraw(level)
-        return lowered
+        ledger.withdraw(level)
 
     # ── the start of a process ──────────────────────────────────────────────────────────────
 
@@ -226,7 +227,7 @@ class Collector:
 
     def _look_around(self) -> None:
         """Gather the facts outside of any transaction."""
-        self._known = pings.facts(self.settings.level, self.settings.product)
+        self._known = pings.facts(self._lowest(self.allowed), self.settings.product)
         self._known_until = self._ticks() + FACTS_KEPT_SECONDS
         if not self._begun:
             self._machine = pings.machine(self.settings.product)
@@ -245,6 +246,7 @@ class Collector:
             self.send_at = self._ticks()
 
     def _hear_of_license(self, ledger: Ledger, at: float, words: Dict[str, str], now: float) -> None:
+        words = {name: value for name, value in words.items() if name != "times"}
         claim = pings.claim(words)
         ledger.put("said", words)
         if claim == ledger.get("claim"):
@@ -281,13 +283,14 @@ class Collector:
 
     def preview(self, own: Optional[Counters]) -> Json:
         """The next ping, made of what is on disk and in the counters. Changes nothing."""
-        now, known = self._clock(), pings.facts(self.settings.level, self.settings.product)
+        now = self._clock()
         with self._outbox.look() as ledger:
             news = self._harvest.look(ledger, own, alone=self._outbox.in_memory)
             level, lost, usage = self.level(ledger), ledger.losses(), ledger.usage()
             claim = ledger.get("claim") or pings.NO_CLAIM
             reason, sequence = ledger.get("due_reason", "start"), ledger.get("next_sequence", 1)
             usage.setdefault("since", ledger.get("usage_since") or wire.timestamp(now))
+        known = pings.facts(level, self.settings.product)
         for topic, _, words in news.said:
             if topic == "license":
                 claim, reason = pings.claim(words), "license"

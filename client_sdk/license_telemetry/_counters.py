@@ -22,6 +22,7 @@ from ._primitives import RLock
 from ._private_files import SAFELY, euid, give_to_owner_above, own_directory, pwrite
 from ._sha256 import digest
 from ._snapshot import (
+    FORGONE_WORD,
     IGNORED,
     LOST,
     MAGIC,
@@ -116,6 +117,13 @@ class Counters:
             self.fresh = False
             return True
         return False
+
+    def forgo(self) -> None:
+        """Consent changed: nothing that was counted until now may be harvested any more."""
+        with self._lock:
+            at, length = FORGONE_WORD * 8, SLOTS * 8
+            self._bytes[at : at + length] = bytes(self._bytes[VALUES_WORD * 8 : VALUES_WORD * 8 + length])
+            self._write_through(at, length)
 
     def knows(self, name: object) -> bool:
         """Whether it was counted here before; then it is sound."""

@@ -28,11 +28,15 @@ Said = Tuple[str, float, Dict[str, str]]
 
 
 class News(NamedTuple):
-    """What was not taken yet: uses by feature, how many were lost or ignored, and what was said, in order of
-    time, as (topic, seconds since 1970, words).
+    """What was not taken yet.
+
+    Uses by feature, those among them that were counted since consent changed where it did, how many were lost
+    or ignored, and what was said, in order of time, as (topic, seconds since 1970, words). `times` among the
+    words says how often it was said.
     """
 
     counts: Numbers
+    consented: Numbers
     lost: int
     ignored: int
     said: List[Said]
@@ -64,7 +68,7 @@ class Harvest:
             if found.outbox not in (0, outbox):
                 continue
             self._seen[found.id] = found
-            difference = _difference(found.numbers, ledger.taken(found.id))
+            difference = _difference(found, ledger.taken(found.id))
             if difference:
                 ledger.note_taken(found.id, found.numbers, now)
                 fresh.append((found, difference))
@@ -75,7 +79,7 @@ class Harvest:
         """The news, taking nothing."""
         known = (0, ledger.get("outbox_id", 0))
         snapshots = [found for found in self._snapshots(own, alone=alone) if found.outbox in known]
-        return _news([(found, _difference(found.numbers, ledger.taken(found.id))) for found in snapshots])
+        return _news([(found, _difference(found, ledger.taken(found.id))) for found in snapshots])
 
     def committed(self, own: Optional[Counters]) -> None:
         """After the commit: the files of processes that have ended are removed."""
@@ -136,21 +140,31 @@ def _read(path: str) -> Optional[Snapshot]:
     return found
 
 
-def _difference(numbers: Numbers, taken: Numbers) -> Numbers:
-    return {name: count - taken.get(name, 0) for name, count in numbers.items() if count > taken.get(name, 0)}
+def _difference(found: Snapshot, taken: Numbers) -> Numbers:
+    """How much of each number is new, of those that are."""
+    news = {}
+    for name, count in found.numbers.items():
+        before = max(taken.get(name, 0), found.forgone.get(name, 0))
+        if count > before:
+            news[name] = count - before
+    return news
 
 
 def _news(fresh: List[Tuple[Snapshot, Numbers]]) -> News:
     counts: Numbers = {}
+    consented: Numbers = {}
     said: List[Said] = []
     for found, difference in fresh:
+        spoke = "enabled" in difference or "level" in difference
         for name, count in difference.items():
             if name.startswith("+"):
-                counts[name[1:]] = counts.get(name[1:], 0) + count
+                for sums in (counts, consented) if spoke else (counts,):
+                    sums[name[1:]] = sums.get(name[1:], 0) + count
             elif name in found.said:
-                said.append((name, *parse(found.said[name])))
+                at, words = parse(found.said[name])
+                said.append((name, at, {**words, "times": str(count)}))
     lost, ignored = (sum(difference.get(name, 0) for _, difference in fresh) for name in ("lost", "ignored"))
-    return News(counts, lost, ignored, sorted(said, key=lambda one: one[1]))
+    return News(counts, consented, lost, ignored, sorted(said, key=lambda one: one[1]))
 
 
 def _remove_if_dead(path: str, seen: Optional[Snapshot], *, copy: bool) -> None:

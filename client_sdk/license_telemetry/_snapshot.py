@@ -24,7 +24,8 @@ PAGE = 4096
 VALUES_WORD = 64
 NAMES_AT = PAGE
 TEXTS_AT = NAMES_AT + SLOTS * NAME_BYTES
-SIZE = TEXTS_AT + 3 * PAGE
+FORGONE_WORD = (TEXTS_AT + 2 * len(TOPICS) * TEXT_BYTES) // 8
+SIZE = 8 * (FORGONE_WORD + SLOTS)
 USED, LOST, IGNORED, PROCESS, OUTBOX, SAID = 1, 2, 3, 4, 8, 10
 SUFFIX = ".counts"
 
@@ -33,24 +34,27 @@ class Snapshot:
     """What one counter file holds.
 
     `numbers` only grow: counts by name after a "+", `lost`, `ignored`, and by topic how often something was
-    said; `said` has what was said last.
+    said; `said` has what was said last. `forgone` are the numbers from before consent last changed.
     """
 
-    __slots__ = ("id", "numbers", "outbox", "process", "said")
+    __slots__ = ("forgone", "id", "numbers", "outbox", "process", "said")
 
     def __init__(
         self,
         id: str,  # noqa: A002
         numbers: Dict[str, int],
         said: Dict[str, str],
+        *,
         process: Process,
         outbox: int,
+        forgone: Dict[str, int],
     ) -> None:
         self.id = id
         self.numbers = numbers
         self.said = said
         self.process = process
         self.outbox = outbox
+        self.forgone = forgone
 
 
 def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
@@ -71,7 +75,8 @@ def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
             said[topic] = content[at + 2 : at + 2 + length].decode("utf-8", "replace")
             numbers[topic] = times
     process: Any = tuple(words[PROCESS : PROCESS + 4])
-    return Snapshot(id, numbers, said, process, words[OUTBOX])
+    forgone = {"+" + name: words[FORGONE_WORD + slot] for slot, name in enumerate(names(content))}
+    return Snapshot(id, numbers, said, process=process, outbox=words[OUTBOX], forgone=forgone)
 
 
 def names(content: bytes) -> Iterator[str]:

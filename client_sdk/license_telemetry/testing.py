@@ -63,13 +63,22 @@ class Recorded:
             self.features[name] = self.features.get(name, 0) + count
 
     def _license(
-        self, status: str, key: Optional[str] = None, source: Optional[str] = None, **more: Any
+        self,
+        status: str,
+        key: Optional[str] = None,
+        source: Optional[str] = None,
+        *,
+        source_detail: Optional[str] = None,
+        edition: Optional[str] = None,
+        expires_at: Any = None,
     ) -> None:
         why = why_no_claim(status, source)
         if why is not None:
             self.ignored.append(f"license(): {why}")
         if status in STATUSES:
-            self.licenses.append({"status": status, "key": key, "source": source, **more})
+            more = {"source_detail": source_detail, "edition": edition, "expires_at": expires_at}
+            given = {name: value for name, value in more.items() if value is not None}
+            self.licenses.append({"status": status, "key": key, "source": source, **given})
 
     def _ping(self) -> None:
         self.pings += 1
