@@ -1,63 +1,134 @@
-"""What the SDK costs the software it is embedded in, each figure from fresh processes."""
+"""What the SDK costs the software it is embedded in, beside what else a vendor embeds: fresh processes, in turn."""
 
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
+import venv
 from pathlib import Path
 
-SDK = Path(__file__).parent.parent / "client_sdk"
-RUNS = 7
+ROOT = Path(__file__).parent.parent
+BESIDE = ROOT / "bench" / "out" / "beside"
+ROUNDS = 7
+WRITING_SECONDS = 120
 
-IMPORT = """
-import time
+# Each prints [milliseconds and MiB of the import, milliseconds of the constructor, microseconds of a call, median
+# and 99.9th percentile]; `make` returns the call, with no server to be reached.
+PROGRAM = """
+import json, sys, time
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * 4096 / 2**20
 before, started = resident(), time.perf_counter()
-from license_telemetry import Telemetry
-milliseconds, mebibytes = (time.perf_counter() - started) * 1e3, resident() - before
-print(f"[{milliseconds}, {mebibytes}]")
-"""
-FEATURE = """
-import json, statistics, sys, time
-from license_telemetry import Telemetry
-telemetry = Telemetry(endpoint="http://127.0.0.1:9", product_key="pk_bench_0123456789abcdef0123", version="1", state_dir=sys.argv[1])
-feature, clock, costs = telemetry.feature, time.perf_counter_ns, []
+{imports}
+imported, mebibytes = time.perf_counter() - started, resident() - before
+started = time.perf_counter()
+call = make(sys.argv[1])
+made = time.perf_counter() - started
+call()
+clock, costs, empty = time.perf_counter_ns, [], []
 for _ in range(20_000):
     started = clock()
-    feature("invoice.created")
+    call()
     costs.append(clock() - started)
-empty = []
 for _ in range(20_000):
     started = clock()
     empty.append(clock() - started)
-print(json.dumps([(statistics.median(costs) - statistics.median(empty)) / 1e3]))
-telemetry.close()
+costs.sort()
+floor = sorted(empty)[len(empty) // 2]
+print(json.dumps([imported * 1e3, mebibytes, made * 1e3, (costs[10_000] - floor) / 1e3, costs[19_980] / 1e3]))
+import os
+os._exit(0)
+"""
+OURS = """
+from license_telemetry import Telemetry
+def make(home):
+    feature = Telemetry("http://127.0.0.1:9", "pk_bench_0123456789abcdef0123", "1", state_dir=home).feature
+    return lambda: feature("invoice.created")
+"""
+OTHERS = {
+    "sentry-sdk": """
+import sentry_sdk
+def make(home):
+    sentry_sdk.init("http://key@127.0.0.1:9/1")
+    return lambda: sentry_sdk.add_breadcrumb(message="invoice.created")
+""",
+    "posthog": """
+from posthog import Posthog
+def make(home):
+    client = Posthog("key", host="http://127.0.0.1:9")
+    return lambda: client.capture("invoice.created", distinct_id="installation")
+""",
+    "opentelemetry-sdk": """
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+def make(home):
+    counter = MeterProvider([InMemoryMetricReader()]).get_meter("bench").create_counter("invoice.created")
+    return lambda: counter.add(1)
+""",
+}
+WRITES = """
+import json, sys, time
+from license_telemetry import Telemetry
+def written():
+    with open("/proc/self/io") as file:
+        return dict(line.split(": ") for line in file.read().splitlines())["write_bytes"]
+telemetry = Telemetry("http://127.0.0.1:9", "pk_bench_0123456789abcdef0123", "1", state_dir=sys.argv[1], interval=86400)
+telemetry.feature("invoice.created")
+time.sleep(15)
+before, started, count, seconds = int(written()), time.monotonic(), 0, float(sys.argv[2])
+while time.monotonic() - started < seconds:
+    for number in range(100):
+        telemetry.feature(f"feature.{number % 40}")
+    count += 100
+    time.sleep(max(0.0, started + count / 10_000 - time.monotonic()))
+print(json.dumps([(int(written()) - before) * 3600 / seconds / 1e6, count / seconds]))
+import os
+os._exit(0)
 """
 
 
-def run(script, *arguments):
-    environment = os.environ | {"PYTHONPATH": str(SDK)}
+def run(python, program, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "client_sdk")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
+        [python, "-c", program, *arguments], env=environment, capture_output=True, text=True, check=True
     )
     return json.loads(done.stdout)
 
 
-def measure_sdk(report):
-    import tempfile
+def python_with_the_others():
+    """An environment of its own: nothing of theirs is a dependency of ours."""
+    python = BESIDE / "bin" / "python"
+    if not python.exists():
+        venv.create(BESIDE, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *OTHERS], check=True)
+    return str(python)
 
-    imports = [run(IMPORT) for _ in range(RUNS)]
-    with tempfile.TemporaryDirectory() as state:
-        features = [run(FEATURE, f"{state}/{number}") for number in range(RUNS)]
-    report.sdk(
-        statistics.median(cost for [cost] in features),
-        statistics.median(milliseconds for milliseconds, _ in imports),
-        statistics.median(mebibytes for _, mebibytes in imports),
-    )
+
+def measure_sdk(report):
+    python, found = python_with_the_others(), {}
+    programs = {"license-telemetry": OURS, **OTHERS}
+    with tempfile.TemporaryDirectory() as home:
+        for number in range(ROUNDS + 1):
+            for name, imports in programs.items():
+                figures = run(python, PROGRAM.replace("{imports}", imports), f"{home}/{name}-{number}")
+                if number:  # the first compiles
+                    found.setdefault(name, []).append(figures)
+        written, rate = run(python, WRITES, f"{home}/writes", str(WRITING_SECONDS))
+    medians = {
+        name: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for name, rows in found.items()
+    }
+    report.sdk(medians.pop("license-telemetry"), medians, written, rate)
+
+
+if __name__ == "__main__":
+
+    class Printed:
+        def sdk(self, *figures):
+            sys.stdout.write(json.dumps(figures, indent=1) + "\n")
+
+    measure_sdk(Printed())
