@@ -32,6 +32,7 @@ from telemetry_server.receive.limiter import Limiter, refuse_flood
 from telemetry_server.receive.pings import Uploads
 from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
+from telemetry_server.receive.slow_lane import RATION_SECONDS, SlowLane
 from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.rollup import outages, upkeep
 from telemetry_server.rollup.cohorts import roll_up_cohorts
@@ -128,6 +129,10 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         write=writer.write,
         count=tally.count,
         look_again=look_once,
+        slow_lane=SlowLane(
+            cpu=Limiter(settings.network_cpu_percent / 100 * RATION_SECONDS, RATION_SECONDS),
+            inflated=Limiter(settings.network_mebibytes_per_minute * 2**20, 60),
+        ),
         trusted_proxies=settings.trusted_proxies,
         keep_address=settings.address_retention_days > 0,
     )

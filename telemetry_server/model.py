@@ -1,6 +1,6 @@
 """The words of this project as types. Imports nothing of ours."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -37,6 +37,7 @@ class Reason(StrEnum):
     TOO_MANY = "too_many"
     FORBIDDEN_CHARACTER = "forbidden_character"
     TOO_DEEP = "too_deep"
+    TOO_LARGE = "too_large"
     MALFORMED = "malformed"
     OUT_OF_ORDER = "out_of_order"
 
@@ -362,4 +363,8 @@ class Arrival(msgspec.Struct):
         return self.sender
 
 
-Step: TypeAlias = Callable[[Arrival], None]
+Slices: TypeAlias = Iterator[None]
+"""Work that takes long: each step of the iterator does a few milliseconds of it, and may raise a refusal."""
+
+Step: TypeAlias = Callable[[Arrival], Slices | None]
+"""Does its work at once, or gives it back in slices."""

@@ -150,6 +150,14 @@ class Settings:
     uploads_per_minute: int = _setting(
         6_000, "Uploads one installation may make in a minute.", parse=_positive
     )
+    network_cpu_percent: int = _setting(
+        25,
+        "Share of a processor for one network's large or unusual uploads of one product, per process.",
+        parse=_positive,
+    )
+    network_mebibytes_per_minute: int = _setting(
+        1_024, "What those uploads may hold, inflated, in a minute, per process.", parse=_positive
+    )
     notice_version: str = _setting("", "Version of the privacy notice that customers are shown.")
     notice_url: str = _setting("", "Where that notice can be read.")
     shop_webhook_secret: tuple[bytes, ...] = _setting(

@@ -1,14 +1,18 @@
 """Why a ping was refused, field by field. Slow and thorough: runs only for what was refused. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import Raw
 
+from telemetry_server.check.json_text import members as members_of
+from telemetry_server.check.json_text import scalar
+from telemetry_server.check.normalise import Members
 from telemetry_server.check.registry import (
     DEEPEST_PING,
     DIGEST_PATTERN,
@@ -35,6 +39,18 @@ class FieldFault:
         return cls("", Reason.MALFORMED, detail)
 
     @classmethod
+    def no_object(cls) -> "FieldFault":
+        return cls("", Reason.WRONG_TYPE, "a ping is an object")
+
+    @classmethod
+    def too_large(cls, limit: int) -> "FieldFault":
+        return cls("", Reason.TOO_LARGE, f"takes more than {limit} bytes")
+
+    @classmethod
+    def too_deep(cls) -> "FieldFault":
+        return cls("", Reason.TOO_DEEP, f"nested deeper than {DEEPEST_PING}")
+
+    @classmethod
     def forbidden_character(cls) -> "FieldFault":
         return cls("", Reason.FORBIDDEN_CHARACTER, "U+0000 cannot be kept in any string or name")
 
@@ -44,50 +60,13 @@ class FieldFault:
         return "/" + self.path.replace(".", "/") if self.path else ""
 
 
-def explain(raw: object, registry: Registry, carrier: Carrier = Carrier.PING) -> list[FieldFault]:
-    """Every fault of `raw` as a ping, or as the upload around pings; empty when it is sound."""
-    if not isinstance(raw, dict):
-        return [_fault("", Reason.WRONG_TYPE, f"a{'n' * (carrier is Carrier.UPLOAD)} {carrier} is an object")]
-    if carrier is Carrier.UPLOAD:
-        return list(_faults(raw, registry, carrier))
-    if depth(raw) > DEEPEST_PING:
-        return [_fault("", Reason.TOO_DEEP, f"nested deeper than {DEEPEST_PING}")]
-    if has_forbidden_character(raw):
-        return [FieldFault.forbidden_character()]
-    return list(_faults(raw, registry, carrier))
+def explain(members: Members, registry: Registry, carrier: Carrier = Carrier.PING) -> Iterator[FieldFault]:
+    """Each fault of what is known of a ping, or of the upload around pings; none when it is sound.
 
-
-def depth(value: object) -> int:
-    """How deep objects and arrays are nested; a bare value is 0. Iterative: input may be hostile."""
-    deepest, level = 0, [value]
-    while containers := [node for node in level if isinstance(node, dict | list)]:
-        deepest += 1
-        level = [child for node in containers for child in _children(node)]
-    return deepest
-
-
-def has_forbidden_character(value: object) -> bool:
-    """True where a string or a key anywhere in `value` holds U+0000."""
-    waiting = [value]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, str) and "\0" in node:
-            return True
-        if isinstance(node, dict):
-            waiting.extend(node.keys())
-        waiting.extend(_children(node))
-    return False
-
-
-def _children(node: object) -> list[Any]:
-    if isinstance(node, dict):
-        return list(node.values())
-    return node if isinstance(node, list) else []
-
-
-def _faults(raw: dict[str, Any], registry: Registry, carrier: Carrier) -> Iterator[FieldFault]:
+    They are found as they are asked for: whoever wants the first does not wait for a thousand others.
+    """
     for section, fields in registry.sections(carrier).items():
-        holder = raw if not section else raw.get(section, {})
+        holder = members if not section else members.get(section, {})
         if not isinstance(holder, dict):
             yield _fault(section, Reason.WRONG_TYPE, "must be an object")
             continue
@@ -95,48 +74,43 @@ def _faults(raw: dict[str, Any], registry: Registry, carrier: Carrier) -> Iterat
             yield from _field_faults(field, holder)
 
 
-def _field_faults(field: Field, holder: dict[str, Any]) -> Iterator[FieldFault]:
+def _field_faults(field: Field, holder: Mapping[str, Any]) -> Iterator[FieldFault]:
     if field.name not in holder:
         if field.required:
             yield _fault(field.path, Reason.MISSING_FIELD, "is required")
         return
-    value = holder[field.name]
-    if value is None and field.nullable:
-        return
-    yield from _value_faults(field, value)
-
-
-def _value_faults(field: Field, value: Any) -> Iterator[FieldFault]:
     match field.kind:
         case Kind.INTEGER:
-            yield from _integer_faults(field.path, value, field.minimum)
+            yield from _integer_faults(field.path, scalar(holder[field.name]), field.minimum)
         case Kind.COUNTERS | Kind.DIGESTS:
-            yield from _map_faults(field, value)
+            yield from _map_faults(field, holder[field.name])
         case _:
-            yield from _text_faults(field, value)
+            yield from _text_faults(field, scalar(holder[field.name]))
 
 
 def _integer_faults(path: str, value: Any, minimum: int) -> Iterator[FieldFault]:
-    huge = isinstance(value, float) and value.is_integer() and abs(value) > LARGEST_INTEGER
+    huge = isinstance(value, float) and abs(value) > LARGEST_INTEGER
     if (not isinstance(value, int) or isinstance(value, bool)) and not huge:
         yield _fault(path, Reason.WRONG_TYPE, "must be an integer")
     elif not minimum <= value <= LARGEST_INTEGER:
         yield _fault(path, Reason.OUT_OF_RANGE, f"must lie between {minimum} and {LARGEST_INTEGER}")
 
 
-def _map_faults(field: Field, value: Any) -> Iterator[FieldFault]:
-    if not isinstance(value, dict):
+def _map_faults(field: Field, value: Raw) -> Iterator[FieldFault]:
+    try:
+        items = members_of(value)
+    except msgspec.ValidationError:
         yield _fault(field.path, Reason.WRONG_TYPE, "must be an object")
         return
-    if len(value) > field.max_items:
+    if len(items) > field.max_items:
         yield _fault(field.path, Reason.TOO_MANY, f"may hold at most {field.max_items} names")
-    for name, item in value.items():
+    for name, item in items.items():
         if not _matches(NAME_PATTERN, name):
             yield _fault(field.path, Reason.BAD_FORMAT, f"the name {name[:80]!r} must match {NAME_PATTERN}")
         if field.kind is Kind.COUNTERS:
-            yield from _integer_faults(field.path, item, field.minimum)
+            yield from _integer_faults(field.path, scalar(item), field.minimum)
         else:
-            yield from _digest_faults(field.path, item)
+            yield from _digest_faults(field.path, scalar(item))
 
 
 def _digest_faults(path: str, value: Any) -> Iterator[FieldFault]:

@@ -1,16 +1,18 @@
-"""From decoded JSON to a ping we may keep, or to the reasons why not. Pure."""
+"""From the JSON of a ping to a ping we may keep, or to the reason why not. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import orjson
-from msgspec import UNSET
 
-from telemetry_server.check.explain import FieldFault, explain, has_forbidden_character
+from telemetry_server.check.explain import FieldFault, explain
+from telemetry_server.check.json_text import NUL, has_forbidden_character, is_deeper_than, members
+from telemetry_server.check.normalise import Normalised, Normaliser
 from telemetry_server.check.registry import (
+    DEEPEST_PING,
     DIGEST_PATTERN,
     NAME_PATTERN,
     Carrier,
@@ -30,11 +32,11 @@ _IDENTITY = {"ping_id", "sequence", "occurred_at"}
 
 
 class Refused(Exception):
-    """This ping is not kept. `faults` says why, one for each wrong field, never empty."""
+    """This ping is not kept, for the first fault that was found."""
 
-    def __init__(self, faults: list[FieldFault]) -> None:
-        self.faults = faults
-        super().__init__(f"{faults[0].path}: {faults[0].detail}")
+    def __init__(self, fault: FieldFault) -> None:
+        self.fault = fault
+        super().__init__(f"{fault.path}: {fault.detail}")
 
 
 class PingReader:
@@ -42,58 +44,58 @@ class PingReader:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._type = type_of(Carrier.PING, registry)
-        self._known = {section: {f.name for f in fields} for section, fields in registry.sections().items()}
-        self._known[""] |= set(self._known) - {""}
-        self._above = {level: _fields_above(registry, level) for level in Level}
-        self._members_above = {level: _members_of(above) for level, above in self._above.items()}
+        self._decode = msgspec.json.Decoder(type_of(Carrier.PING, registry)).decode
+        self._normalise = Normaliser(Carrier.PING, registry).normalise
+        self._members_above = {level: _members_of(_fields_above(registry, level)) for level in Level}
         facts, details = _by_retention(registry)
         self._facts, self._details = _Excerpt(facts, "sdk"), _Excerpt(details)
         self._formats = _fields_with_formats(registry, facts)
+        self._lower_case = _by_section(registry, lambda field: field.lower_case)
+        self._nones = _by_section(registry, lambda field: field.none)
         self._good_names: set[str] = set()
         self._sound_facts: set[int] = set()
 
-    def keep(self, ping: Any, sdk: object = UNSET) -> Ping | None:
-        """The `ping` that was decoded as `strict_upload_type`, without another look at its JSON.
+    def keep(self, ping: Any, sdk: object = None) -> Ping | None:
+        """The `ping` that was decoded as `type_of` a ping, without another look at its JSON.
 
         None where only `read` can tell what becomes of it: a field is above its level, or a name or
         digest is not sound. `sdk` is what the upload says of its client; it is kept among the facts.
         """
         for member in self._members_above[ping.privacy.level]:
-            if getattr(ping, member) is not UNSET:
+            if getattr(ping, member) is not None:
                 return None
         return self._keep(ping, sdk)
 
-    def read(self, raw: object, sdk: object = UNSET) -> Ping:
-        """The ping in `raw`, which is changed: fields above its level are taken out first. Raises Refused."""
-        if not isinstance(raw, dict):
-            raise Refused(explain(raw, self._registry))
-        stripped, unknown = self._strip(raw), self._count_unknown(raw)
+    def read(self, text: bytes, sdk: object = None) -> Ping:
+        """The ping in `text`, which must be JSON of a bounded length. Raises Refused."""
         try:
-            ping = msgspec.convert(raw, self._type)
-        except msgspec.ValidationError as error:
-            raise Refused(explain(raw, self._registry) or [FieldFault.unexplained(str(error))]) from None
-        if unknown:
-            self._refuse_the_unsound(raw)
-        kept = self._keep(ping, sdk, unknown, stripped)
+            kept = None if NUL in text else self.keep(self._decode(text), sdk)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            kept = None
+        return kept or self._read_thoroughly(text, sdk)
+
+    def _read_thoroughly(self, text: bytes, sdk: object) -> Ping:
+        if has_forbidden_character(text):
+            raise Refused(FieldFault.forbidden_character())
+        try:
+            came = members(text)
+        except msgspec.ValidationError:
+            raise Refused(FieldFault.no_object()) from None
+        if is_deeper_than(DEEPEST_PING, text):
+            raise Refused(FieldFault.too_deep())
+        normalised = self._normalise(came)
+        try:
+            ping = self._decode(msgspec.json.encode(normalised.members))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._refused(normalised, str(error)) from None
+        kept = self._keep(ping, sdk, normalised.unknown, normalised.stripped)
         if kept is None:
-            raise Refused(explain(raw, self._registry) or [FieldFault.unexplained("a pattern does not hold")])
+            raise self._refused(normalised, "a pattern does not hold")
         return kept
 
-    def _strip(self, raw: dict[str, Any]) -> int:
-        privacy = raw.get("privacy")
-        level = privacy.get("level") if isinstance(privacy, dict) else None
-        if level == Level.USAGE or not isinstance(level, str) or level not in self._above:
-            return 0
-        return sum(_take_out(raw, field) for field in self._above[Level(level)])
-
-    def _count_unknown(self, raw: dict[str, Any]) -> int:
-        known = self._known
-        unknown = 0 if known[""].issuperset(raw) else len(raw.keys() - known[""])
-        for name, value in raw.items():
-            if type(value) is dict and name in known and not known[name].issuperset(value):
-                unknown += len(value.keys() - known[name])
-        return unknown
+    def _refused(self, normalised: Normalised, otherwise: str) -> Refused:
+        faults = explain(normalised.members, self._registry)
+        return Refused(next(faults, FieldFault.unexplained(otherwise)))
 
     def _are_sound(self, ping: Any, facts: bytes) -> bool:
         """Whether the patterns of names and digests hold, which the types leave to us.
@@ -107,8 +109,8 @@ class PingReader:
         digests: list[str] = []
         for section, name, kind in self._formats:
             holder = getattr(ping, section)
-            value = None if holder is UNSET else getattr(holder, name)
-            if value is None or value is UNSET:
+            value = None if holder is None else getattr(holder, name)
+            if value is None:
                 continue
             if kind is Kind.NAME:
                 names.append(value)
@@ -134,17 +136,25 @@ class PingReader:
             self._good_names.update(names)
         return True
 
-    def _refuse_the_unsound(self, raw: dict[str, Any]) -> None:
-        faults = explain(raw, self._registry)
-        if faults:
-            raise Refused(faults)
+    def _put_in_our_words(self, ping: Any) -> None:
+        for section, names in self._nones:
+            if (holder := getattr(ping, section)) is not None:
+                for name in names:
+                    if getattr(holder, name) == "none":
+                        setattr(holder, name, None)
+        for section, names in self._lower_case:
+            if (holder := getattr(ping, section)) is not None:
+                for name in names:
+                    if (value := getattr(holder, name)) is not None:
+                        setattr(holder, name, value.lower())
 
     def _keep(self, ping: Any, sdk: object, unknown: int = 0, stripped: int = 0) -> Ping | None:
         """None where a name or a digest is not sound."""
         key_digest, ping.license.key_digest = ping.license.key_digest, None
         counters, usage = None, ping.usage
-        if usage is not UNSET and usage.features is not UNSET:
-            counters, usage.features = usage.features, UNSET
+        if usage is not None and usage.features is not None:
+            counters, usage.features = usage.features, None
+        self._put_in_our_words(ping)
         facts = self._facts.of(ping, sdk)
         if not (
             self._are_sound(ping, facts)
@@ -173,8 +183,8 @@ class _Excerpt:
 
     def __init__(self, members: list[str], *more: str) -> None:
         self._members = members
-        fields = [(name, Any, UNSET) for name in (*members, *more)]
-        self._type = msgspec.defstruct("Excerpt", fields, gc=False)
+        fields = [(name, Any, None) for name in (*members, *more)]
+        self._type = msgspec.defstruct("Excerpt", fields, omit_defaults=True, gc=False)
         self._encode = msgspec.json.Encoder().encode
 
     def of(self, ping: Any, *more: object) -> bytes:
@@ -183,8 +193,8 @@ class _Excerpt:
 
 def _told(section: Any, name: str) -> str:
     """A member of a section that may not be there: the database too says "unknown" of what was not told."""
-    value = None if section is UNSET else getattr(section, name)
-    return "unknown" if value is None or value is UNSET else value
+    value = None if section is None else getattr(section, name)
+    return "unknown" if value is None else value
 
 
 def _by_retention(registry: Registry) -> tuple[list[str], list[str]]:
@@ -198,12 +208,6 @@ def _by_retention(registry: Registry) -> tuple[list[str], list[str]]:
     if mixed := set(facts) & set(details):
         raise ValueError(f"fields.toml: facts and details are mixed in {', '.join(sorted(mixed))}")
     return sorted(set(facts)), sorted(set(details))
-
-
-def check_characters(raw: object) -> None:
-    """Raises Refused where a string or a key of `raw` holds U+0000, which PostgreSQL cannot keep."""
-    if has_forbidden_character(raw):
-        raise Refused([FieldFault.forbidden_character()])
 
 
 def utc(moment: datetime) -> datetime:
@@ -234,14 +238,15 @@ def _fields_with_formats(registry: Registry, facts: list[str]) -> tuple[tuple[st
     return found
 
 
-def _take_out(raw: dict[str, Any], field: Field) -> int:
-    holder = raw.get(field.section) if field.section else raw
-    if not isinstance(holder, dict) or field.name not in holder:
-        return 0
-    del holder[field.name]
-    if not holder:
-        del raw[field.section]
-    return 1
+def _by_section(
+    registry: Registry, chosen: Callable[[Field], bool]
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The names of the `chosen` fields by their section."""
+    sections = registry.sections().items()
+    names = (
+        (section, tuple(field.name for field in fields if chosen(field))) for section, fields in sections
+    )
+    return tuple((section, found) for section, found in names if section and found)
 
 
 def _is_digest(value: Any) -> bool:

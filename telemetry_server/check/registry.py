@@ -66,7 +66,8 @@ class Field:
     text: str
     carrier: Carrier = Carrier.PING
     required: bool = False
-    nullable: bool = False
+    lower_case: bool = False
+    none: bool = False
     values: tuple[str, ...] = ()
     max_length: int = LONGEST_STRING
     max_items: int = 0

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta, Raw
 
 from telemetry_server.check.registry import (
     DIGEST_PATTERN,
@@ -24,43 +24,55 @@ from telemetry_server.check.registry import (
 
 
 def type_of(carrier: Carrier, registry: Registry) -> type[msgspec.Struct]:
-    """A struct that accepts the pings or uploads that the registry allows; unknown fields are ignored."""
-    return _struct(carrier.title(), _members(carrier, registry, strict=False), strict=False)
+    """A struct of a ping, or of an upload without its pings, that has no unknown fields anywhere."""
+    return _struct(carrier.title(), _members(carrier, registry))
 
 
-def strict_upload_type(registry: Registry) -> type[msgspec.Struct]:
-    """A struct that accepts a whole upload with its pings, if it has no unknown fields anywhere."""
-    ping = _struct("Ping", _members(Carrier.PING, registry, strict=True), strict=True)
-    pings = ("pings", Annotated[list[ping], Meta(min_length=1, max_length=MOST_PINGS)])  # type: ignore[valid-type]
-    return _struct("Upload", [*_members(Carrier.UPLOAD, registry, strict=True), pings], strict=True)
+def upload_type(registry: Registry) -> type[msgspec.Struct]:
+    """A struct of a whole upload with its pings that has no unknown fields anywhere."""
+    ping = type_of(Carrier.PING, registry)
+    pings = Annotated[list[ping], Meta(min_length=1, max_length=MOST_PINGS)]  # type: ignore[valid-type]
+    return _struct("Upload", [*_members(Carrier.UPLOAD, registry), ("pings", pings)])
 
 
-def _members(carrier: Carrier, registry: Registry, *, strict: bool) -> list[tuple[Any, ...]]:
+def envelope_type(registry: Registry) -> type[msgspec.Struct]:
+    """A struct of the known members of an upload, each as its JSON; None where it is not there."""
+    sections = registry.sections(Carrier.UPLOAD)
+    names = [*(field.name for field in sections.pop("")), *sections, "pings"]
+    return msgspec.defstruct("Envelope", [(name, Raw, None) for name in names], gc=False)
+
+
+def array_type(most: int) -> type[msgspec.Struct]:
+    """A struct of an array of 1 to `most` items, each as its JSON; None where there are no more.
+
+    A list would be built whole before its length is looked at.
+    """
+    items: list[tuple[Any, ...]] = [("item0", Raw), *((f"item{n}", Raw, None) for n in range(1, most))]
+    return msgspec.defstruct("Array", items, array_like=True, forbid_unknown_fields=True, gc=False)
+
+
+def _members(carrier: Carrier, registry: Registry) -> list[tuple[Any, ...]]:
     sections = registry.sections(carrier)
     own = [_member(field) for field in sections.pop("")]
-    return own + [_section_member(name, fields, strict) for name, fields in sections.items()]
+    return own + [_section_member(name, fields) for name, fields in sections.items()]
 
 
-def _section_member(name: str, fields: tuple[Field, ...], strict: bool) -> tuple[Any, ...]:
-    struct = _struct(name.title(), [_member(field) for field in fields], strict=strict)
+def _section_member(name: str, fields: tuple[Field, ...]) -> tuple[Any, ...]:
+    struct = _struct(name.title(), [_member(field) for field in fields])
     if any(field.required for field in fields):
         return (name, struct)
-    return (name, struct | UnsetType, UNSET)
+    return (name, struct | None, None)
 
 
-def _struct(name: str, members: list[tuple[Any, ...]], *, strict: bool) -> type[msgspec.Struct]:
+def _struct(name: str, members: list[tuple[Any, ...]]) -> type[msgspec.Struct]:
     return msgspec.defstruct(
-        name, members, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=strict
+        name, members, kw_only=True, omit_defaults=True, gc=False, forbid_unknown_fields=True
     )
 
 
 def _member(field: Field) -> tuple[Any, ...]:
     value = _value_type(field)
-    if field.required:
-        return (field.name, value)
-    if field.nullable:
-        return (field.name, value | None, None)
-    return (field.name, value | UnsetType, UNSET)
+    return (field.name, value) if field.required else (field.name, value | None, None)
 
 
 def _value_type(field: Field) -> Any:
@@ -111,9 +123,11 @@ def _carrier_schema(carrier: Carrier, registry: Registry) -> dict[str, Any]:
     sections = registry.sections(carrier)
     schema = _object(sections.pop(""))
     for name, fields in sections.items():
-        schema["properties"][name] = _object(fields)
-        if any(field.required for field in fields):
+        section = schema["properties"][name] = _object(fields)
+        if section["required"]:
             schema["required"].append(name)
+        else:
+            section["type"] = ["object", "null"]
     return schema
 
 
@@ -125,7 +139,7 @@ def _object(fields: tuple[Field, ...]) -> dict[str, Any]:
 
 def _property(field: Field) -> dict[str, Any]:
     schema = _value_schema(field)
-    if field.nullable:
+    if not field.required:
         schema = {"anyOf": [schema, {"type": "null"}]}
     return {
         **schema,

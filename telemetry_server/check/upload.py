@@ -3,18 +3,22 @@
 from typing import Any
 
 import msgspec
-import orjson
+from msgspec import Raw
 
 from telemetry_server.check.explain import FieldFault, explain
-from telemetry_server.check.ping import PingReader, Refused, check_characters
+from telemetry_server.check.json_text import NUL, has_forbidden_character, scalar
+from telemetry_server.check.normalise import Normaliser
+from telemetry_server.check.ping import PingReader, Refused
 from telemetry_server.check.registry import MOST_PINGS, Carrier, Registry
-from telemetry_server.check.schema import strict_upload_type, type_of
+from telemetry_server.check.schema import array_type, envelope_type, type_of, upload_type
 from telemetry_server.errors import FieldProblem, Malformed, TooLarge, Unprocessable
-from telemetry_server.model import Arrival, Ping, Reason, RefusedPing
+from telemetry_server.model import Arrival, Ping, Reason, RefusedPing, Slices
 
 LARGEST_SINGLE_SENT = 64 * 1024
 LARGEST_SINGLE_INFLATED = 256 * 1024
-_ESCAPED_NUL = b"\\u0000"
+_AT_ONCE = 64 * 1024  # bytes: a few milliseconds
+_COST_OF_A_PING = 1024  # what a ping costs beside its bytes, in bytes
+_LONGEST_ID = 64  # a UUID has 36
 
 
 class UploadReader:
@@ -22,31 +26,36 @@ class UploadReader:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._decode = msgspec.json.Decoder(strict_upload_type(registry)).decode
-        self._type = type_of(Carrier.UPLOAD, registry)
+        self._decode = msgspec.json.Decoder(upload_type(registry)).decode
+        self._decode_envelope = msgspec.json.Decoder(envelope_type(registry)).decode
+        self._decode_array = msgspec.json.Decoder(array_type(MOST_PINGS)).decode
+        self._decode_own = msgspec.json.Decoder(type_of(Carrier.UPLOAD, registry)).decode
+        self._normalise = Normaliser(Carrier.UPLOAD, registry).normalise
         self._pings = PingReader(registry)
 
-    def read(self, arrival: Arrival) -> None:
+    def read(self, arrival: Arrival) -> Slices | None:
         """Fills in what the upload says of itself and its pings, in the order sent.
 
-        Raises Malformed, Unprocessable or TooLarge for the upload as a whole; a single bad ping never
-        costs a good one, a RefusedPing stands in its place.
+        None when that is done, as for nearly every upload; else the slices of the work, of a few
+        milliseconds each. Raises Malformed, Unprocessable or TooLarge for the upload as a whole; a single
+        bad ping never costs a good one, a RefusedPing stands in its place.
         """
-        if not self._read_at_once(arrival):
-            self._read_thoroughly(arrival)
+        if len(arrival.body) <= _AT_ONCE and self._read_at_once(arrival):
+            return None
+        return self._read_in_slices(arrival)
 
     def _read_at_once(self, arrival: Arrival) -> bool:
         """Decodes and checks in one pass what is as our own clients write it: nearly every upload.
 
         False for any other, which is not judged here.
         """
-        if _ESCAPED_NUL in arrival.body:
+        if NUL in arrival.body:
             return False
         try:
             upload: Any = self._decode(arrival.body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
-        _refuse_large_single(arrival, upload.pings)
+        _refuse_large_single(arrival, len(upload.pings))
         items: list[Ping | RefusedPing] = []
         for ping in upload.pings:
             kept = self._pings.keep(ping, upload.sdk)
@@ -56,44 +65,77 @@ class UploadReader:
         _fill_in(arrival, upload, items)
         return True
 
-    def _read_thoroughly(self, arrival: Arrival) -> None:
-        """Field by field; finds out what is wrong, what is unknown, and what is above a ping's level."""
-        raw = _decode(arrival.body)
-        envelope, raws = self._envelope(raw)
-        _refuse_large_single(arrival, raws)
-        doubtful = _ESCAPED_NUL in arrival.body
-        if doubtful and envelope.sdk is not msgspec.UNSET:
-            _refuse_forbidden_characters(raw["sdk"])
-        _fill_in(arrival, envelope, [self._read_ping(ping, envelope.sdk, doubtful) for ping in raws])
+    def _read_in_slices(self, arrival: Arrival) -> Slices:
+        """Ping by ping. What is unknown is passed over where it stands, and never built."""
+        members = self._members(arrival.body)
+        yield
+        pings = self._array(members.pop("pings", None))
+        _refuse_large_single(arrival, len(pings))
+        own = self._own(members)
+        items: list[Ping | RefusedPing] = []
+        cost = len(arrival.body)
+        for ping in pings:
+            if cost > _AT_ONCE:
+                yield
+                cost = 0
+            text = bytes(ping)
+            items.append(self._read_ping(text, own.sdk))
+            cost += len(text) + _COST_OF_A_PING
+        _fill_in(arrival, own, items)
 
-    def _envelope(self, raw: object) -> tuple[Any, list[Any]]:
-        if not isinstance(raw, dict):
-            raise Unprocessable("An upload is a JSON object.")
-        raws = raw.get("pings")
-        if not isinstance(raws, list) or not 1 <= len(raws) <= MOST_PINGS:
-            problem = FieldProblem("/pings", f"must be an array of 1 to {MOST_PINGS} pings")
-            raise Unprocessable("The upload carries no pings, or too many.", problems=[problem])
+    def _members(self, body: bytes) -> dict[str, Raw]:
+        """The known members of the upload, each as its JSON."""
         try:
-            return msgspec.convert(raw, self._type), raws
-        except msgspec.ValidationError as error:
-            faults = explain(raw, self._registry, Carrier.UPLOAD) or [FieldFault.unexplained(str(error))]
-            problems = [FieldProblem(fault.pointer, fault.detail) for fault in faults]
-            raise Unprocessable("The upload around the pings is wrong.", problems=problems) from None
+            body.decode()
+            envelope = self._decode_envelope(body)
+        except msgspec.ValidationError:
+            raise Unprocessable("An upload is a JSON object.") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Malformed(f"The body is not valid JSON in UTF-8: {error}") from None
+        return {name: text for name, text in msgspec.structs.asdict(envelope).items() if text is not None}
 
-    def _read_ping(self, raw: Any, sdk: object, doubtful: bool) -> Ping | RefusedPing:
+    def _array(self, pings: Raw | None) -> list[Raw]:
+        """The JSON of each ping."""
         try:
-            if doubtful:
-                check_characters(raw)
-            return self._pings.read(raw, sdk)
+            if pings is not None:
+                return [
+                    text for text in msgspec.structs.astuple(self._decode_array(pings)) if text is not None
+                ]
+        except msgspec.ValidationError:
+            pass
+        problem = FieldProblem("/pings", f"must be an array of 1 to {MOST_PINGS} pings")
+        raise Unprocessable("The upload carries no pings, or too many.", problems=[problem])
+
+    def _own(self, members: dict[str, Raw]) -> Any:
+        """What the upload says of itself."""
+        problems = [
+            FieldProblem(f"/{name}", f"may take at most {LARGEST_SINGLE_INFLATED} bytes")
+            for name, text in members.items()
+            if len(bytes(text)) > LARGEST_SINGLE_INFLATED
+        ]
+        if not problems:
+            known = self._normalise(members).members
+            text = msgspec.json.encode(known)
+            try:
+                own = self._decode_own(text)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                faults = [*explain(known, self._registry, Carrier.UPLOAD)] or [
+                    FieldFault.unexplained(str(error))
+                ]
+                problems = [FieldProblem(fault.pointer, fault.detail) for fault in faults]
+            else:
+                if not has_forbidden_character(text):
+                    return own
+                problems = [FieldProblem("/sdk", FieldFault.forbidden_character().detail)]
+        raise Unprocessable("The upload around the pings is wrong.", problems=problems)
+
+    def _read_ping(self, text: bytes, sdk: object) -> Ping | RefusedPing:
+        if len(text) > LARGEST_SINGLE_INFLATED:
+            return _refused(text, FieldFault.too_large(LARGEST_SINGLE_INFLATED))
+        try:
+            return self._pings.read(text, sdk)
         except Refused as refusal:
-            return _refused(raw, refusal.faults[0])
-
-
-def _decode(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(f"The body is not valid JSON in UTF-8: {error}") from None
+            return _refused(text, refusal.fault)
 
 
 def _fill_in(arrival: Arrival, envelope: Any, items: list[Ping | RefusedPing]) -> None:
@@ -102,21 +144,13 @@ def _fill_in(arrival: Arrival, envelope: Any, items: list[Ping | RefusedPing]) -
     arrival.sent_at = envelope.sent_at
 
 
-def _refuse_large_single(arrival: Arrival, pings: list[Any]) -> None:
-    if len(pings) > 1:
+def _refuse_large_single(arrival: Arrival, pings: int) -> None:
+    if pings > 1:
         return
     if len(arrival.sent) > LARGEST_SINGLE_SENT or len(arrival.body) > LARGEST_SINGLE_INFLATED:
         raise TooLarge(
             f"One ping may take {LARGEST_SINGLE_SENT} bytes sent and {LARGEST_SINGLE_INFLATED} inflated."
         )
-
-
-def _refuse_forbidden_characters(sdk: object) -> None:
-    try:
-        check_characters(sdk)
-    except Refused as refusal:
-        problem = FieldProblem("/sdk", refusal.faults[0].detail)
-        raise Unprocessable("The upload around the pings is wrong.", problems=[problem]) from None
 
 
 def _in_order(items: list[Ping | RefusedPing]) -> list[Ping | RefusedPing]:
@@ -138,13 +172,31 @@ def _same(one: Ping, other: Ping) -> bool:
     return one.sequence == other.sequence and one.ping_id == other.ping_id
 
 
-def _refused(raw: Any, fault: FieldFault) -> RefusedPing:
-    ping_id = raw.get("ping_id") if isinstance(raw, dict) else None
-    sequence = raw.get("sequence") if isinstance(raw, dict) else None
+class _Identity(msgspec.Struct, gc=False):
+    """What names a ping, as its JSON."""
+
+    ping_id: Raw = Raw(b"null")
+    sequence: Raw = Raw(b"null")
+
+
+_decode_identity = msgspec.json.Decoder(_Identity).decode
+
+
+def _refused(text: bytes, fault: FieldFault) -> RefusedPing:
+    try:
+        named = _decode_identity(text)
+    except msgspec.ValidationError:
+        named = _Identity()
+    ping_id, sequence = _short(named.ping_id), _short(named.sequence)
     detail = f"{fault.path}: {fault.detail}" if fault.path else fault.detail
     return RefusedPing(
-        ping_id if isinstance(ping_id, str) and len(ping_id) <= 64 else None,  # noqa: PLR2004  a UUID has 36
+        ping_id if isinstance(ping_id, str) else None,
         sequence if type(sequence) is int else None,
         fault.reason,
         detail,
     )
+
+
+def _short(text: Raw) -> Any:
+    """A value that is no longer than an id is; None for others."""
+    return scalar(text) if len(bytes(text)) <= _LONGEST_ID else None

@@ -17,7 +17,7 @@ class Limiter:
     When more keys are busy than memory allows, the oldest are forgotten: a ration fails open.
     """
 
-    def __init__(self, count: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, count: float, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._cost = seconds / count
         self._burst = seconds
         self._clock = clock
@@ -27,8 +27,23 @@ class Limiter:
         """Takes one from the key's ration. Raises TooManyRequests with when to come back."""
         now = self._clock()
         free_at = max(self._free_at.get(key, 0.0), now) + self._cost
-        if free_at - now > self._burst:
-            raise TooManyRequests(retry_after=math.ceil(free_at - now - self._burst))
+        self._refuse(free_at - now)
+        self._set(key, free_at, now)
+
+    def refuse_overdrawn(self, key: object) -> None:
+        """Raises TooManyRequests where what the key was charged is more than its ration."""
+        self._refuse(self._free_at.get(key, 0.0) - self._clock())
+
+    def charge(self, key: object, amount: float) -> None:
+        """Takes what something has cost, which is known only afterwards, from the key's ration."""
+        now = self._clock()
+        self._set(key, max(self._free_at.get(key, 0.0), now) + amount * self._cost, now)
+
+    def _refuse(self, ahead: float) -> None:
+        if ahead > self._burst:
+            raise TooManyRequests(retry_after=math.ceil(ahead - self._burst))
+
+    def _set(self, key: object, free_at: float, now: float) -> None:
         self._free_at[key] = free_at
         if len(self._free_at) > _MOST_KEYS:
             self._forget(now)

@@ -1,6 +1,5 @@
 """POST /v1/pings: an upload comes in, runs through the pipeline, is committed, and is answered."""
 
-import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from telemetry_server.model import (
     RefusedPing,
     Sender,
     SignedUpload,
+    Slices,
     Status,
     Step,
     Written,
@@ -27,9 +27,9 @@ from telemetry_server.model import (
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import read_body
 from telemetry_server.receive.signature import RECEIPT, SIGNATURE, UnknownSigner, receipt
+from telemetry_server.receive.slow_lane import SlowLane
 from telemetry_server.settings import Network
 
-LARGE = 64 * 1024  # bytes of an upload
 COME_BACK_SECONDS = (5, 60)  # a fleet must not come back at once
 
 Write: TypeAlias = Callable[[SignedUpload, int], Awaitable[Written]]
@@ -72,6 +72,7 @@ _encode = msgspec.json.Encoder().encode
 class Uploads:
     """The handler of uploads: `steps` run in order, `write` commits, `count` is told what became of it.
 
+    What the steps give back in slices is done in the `slow_lane`.
     `look_again` takes up products and master keys that are new. `judge` is the last step, and waits until
     its memory has what it asks for: `know` gives None when it has, else something to wait for.
     """
@@ -85,6 +86,7 @@ class Uploads:
         look_again: LookAgain,
         know: Know,
         judge: Step,
+        slow_lane: SlowLane,
         trusted_proxies: tuple[Network, ...] = (),
         keep_address: bool = True,
     ) -> None:
@@ -96,7 +98,7 @@ class Uploads:
         self._judge = judge
         self._trusted_proxies = trusted_proxies
         self._keep_address = keep_address
-        self._turn = asyncio.Lock()
+        self._slow_lane = slow_lane
 
     async def post(self, request: web.Request) -> web.Response:
         sent = await read_body(request)
@@ -134,25 +136,27 @@ class Uploads:
             return _receipted(arrival.sender, arrival.sent, problem(error))
 
     async def _take(self, arrival: Arrival) -> Accepted:
-        if len(arrival.sent) > LARGE:
-            await self._next_turn()
         try:
-            self._run(arrival)
+            await self._run(arrival)
         except UnknownSigner:
             await self._look_again()
-            self._run(arrival)
+            await self._run(arrival)
         written = await self._commit(arrival)
         self._count(arrival, written)
         return _answer(arrival, written)
 
-    async def _next_turn(self) -> None:
-        """Large uploads take milliseconds each: between two of them, everybody else has a turn."""
-        async with self._turn:
-            await asyncio.sleep(0)
+    async def _run(self, arrival: Arrival) -> None:
+        """Runs the steps: at once, for nearly every upload."""
+        slices = self._slices(arrival)
+        for _ in slices:
+            await self._slow_lane.run(arrival, slices)
 
-    def _run(self, arrival: Arrival) -> None:
+    def _slices(self, arrival: Arrival) -> Slices:
         for step in self._steps:
-            step(arrival)
+            rest = step(arrival)
+            if rest is not None:
+                yield
+                yield from rest
 
     async def _commit(self, arrival: Arrival) -> Written:
         pings = _distinct(arrival.items)

@@ -4,19 +4,19 @@ import json
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from installation import make_ping
 
-from telemetry_server.check.explain import depth, explain
-from telemetry_server.check.ping import PingReader, Refused, check_characters
+from telemetry_server.check.ping import PingReader, Refused
 from telemetry_server.check.registry import Carrier, Level, load_registry, parse_registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.check.upload import UploadReader
 from telemetry_server.errors import TelemetryError
-from telemetry_server.model import Arrival
+from telemetry_server.model import Arrival, Reason
 
 WIRE = Path(__file__).parent.parent / "wire"
 VALID = json.loads((WIRE / "pings_valid.json").read_text())
@@ -33,10 +33,9 @@ def text_of(entry):
 
 
 def read(text):
-    raw = orjson.loads(text)
-    if b"\\u0000" in text:
-        check_characters(raw)
-    return READER.read(raw)
+    """The ping as an upload of nothing else would bring it; `text` must be JSON."""
+    msgspec.json.decode(text, type=msgspec.Raw)
+    return READER.read(text)
 
 
 @pytest.mark.parametrize("entry", VALID, ids=lambda entry: entry["name"])
@@ -48,19 +47,19 @@ def test_a_golden_valid_ping_is_read_with_its_counts(entry):
 @pytest.mark.parametrize("entry", INVALID, ids=lambda entry: entry["name"])
 def test_a_golden_invalid_ping_is_refused_for_its_field_and_reason(entry):
     if entry["code"] == "malformed" and "raw" in entry:
-        with pytest.raises((orjson.JSONDecodeError, Refused)):
+        with pytest.raises(msgspec.DecodeError):
             read(text_of(entry))
         return
     with pytest.raises(Refused) as refusal:
         read(text_of(entry))
-    first = refusal.value.faults[0]
-    assert (first.path, str(first.reason)) == (entry["field"], entry["code"])
+    fault = refusal.value.fault
+    assert (fault.path, str(fault.reason)) == (entry["field"], entry["code"])
 
 
 @pytest.mark.parametrize("entry", VALID, ids=lambda entry: entry["name"])
 def test_the_json_schema_accepts_what_the_server_accepts(entry):
     raw = json.loads(text_of(entry))
-    assert entry.get("stripped") or SCHEMA.is_valid(raw)
+    assert entry.get("stripped") or entry.get("lenient") or SCHEMA.is_valid(raw)
 
 
 def test_fields_above_the_level_are_nowhere_in_what_is_kept():
@@ -68,7 +67,7 @@ def test_fields_above_the_level_are_nowhere_in_what_is_kept():
         "license": ["os", "host", "virtualization", "runtime", "usage"],
         "system": ["usage"],
     }.items():
-        ping = READER.read(make_ping(1, privacy={"level": level}))
+        ping = READER.read(orjson.dumps(make_ping(1, privacy={"level": level})))
         kept = json.loads(ping.facts) | json.loads(ping.details)
         assert not set(gone) & set(kept)
         assert ping.features is None
@@ -76,15 +75,15 @@ def test_fields_above_the_level_are_nowhere_in_what_is_kept():
 
 
 def test_the_license_key_digest_is_not_among_the_facts():
-    ping = READER.read(make_ping(1))
+    ping = READER.read(orjson.dumps(make_ping(1)))
     assert ping.key_digest == "9f" * 32
     assert ping.key_digest not in ping.facts + ping.details
 
 
 def test_facts_do_not_change_from_ping_to_ping():
     one, other = (
-        READER.read(make_ping(1)),
-        READER.read(make_ping(2, reason="manual", usage={"features": {"a": 1}})),
+        READER.read(orjson.dumps(make_ping(1))),
+        READER.read(orjson.dumps(make_ping(2, reason="manual", usage={"features": {"a": 1}}))),
     )
     assert one.facts == other.facts
     assert one.details != other.details
@@ -93,9 +92,7 @@ def test_facts_do_not_change_from_ping_to_ping():
 def test_every_field_of_the_registry_reaches_the_schema_and_the_other_way_round():
     paths = set()
     for name, schema in ping_json_schema(REGISTRY)["properties"].items():
-        nested = (
-            schema.get("properties") if schema.get("type") == "object" and "x-level" not in schema else None
-        )
+        nested = schema.get("properties") if "x-level" not in schema else None
         paths |= {f"{name}.{inner}" for inner in nested} if nested else {name}
     assert paths == {field.path for field in REGISTRY.of(Carrier.PING)}
     upload = upload_json_schema(REGISTRY, {})["properties"]
@@ -161,7 +158,7 @@ TEXTS = st.sampled_from(
     path=st.sampled_from(PATHS),
     value=JUNK | TEXTS | st.dictionaries(TEXTS, st.integers(-2, 2**60) | TEXTS, max_size=3),
 )
-def test_reader_explanation_and_what_is_kept_agree(path, value):
+def test_any_value_in_any_field_is_kept_or_refused_with_its_reason(path, value):
     ping = make_ping(1)
     section, _, name = path.rpartition(".")
     (ping.setdefault(section, {}) if section else ping)[name] = value
@@ -169,16 +166,11 @@ def test_reader_explanation_and_what_is_kept_agree(path, value):
         text = orjson.dumps(ping)
     except (TypeError, orjson.JSONEncodeError):  # what JSON cannot say cannot arrive
         return
-    faults = explain(orjson.loads(text), REGISTRY)
     try:
         kept = read(text)
     except Refused as refusal:
-        assert refusal.faults
-        stripped_first = not faults
-        assert stripped_first is False
+        assert refusal.fault.reason is not Reason.MALFORMED, "every refusal can be explained"
         return
-    if kept.stripped == 0:
-        assert faults == []
     json.loads(kept.facts)
     assert "\\u0000" not in kept.facts + kept.details + (kept.features or "")
 
@@ -186,16 +178,11 @@ def test_reader_explanation_and_what_is_kept_agree(path, value):
 @given(JUNK)
 def test_anything_at_all_is_a_ping_or_is_refused(value):
     try:
-        raw = orjson.loads(orjson.dumps(value))
+        text = orjson.dumps(value)
     except (TypeError, orjson.JSONEncodeError):
         return
     with pytest.raises(Refused):
-        check_characters(raw)
-        READER.read(raw)
-
-
-def test_depth_counts_containers():
-    assert [depth(value) for value in (1, {}, [[]], {"a": {"b": [1]}})] == [0, 1, 2, 3]
+        read(text)
 
 
 # ── the two ways of reading an upload ───────────────────────────────────────────────────────
@@ -216,24 +203,28 @@ def read_upload(read, body):
     """Everything that a way of reading finds out, or the error it raises."""
     arrival = Arrival("/v1/pings", "", body, None, None, None, body)
     try:
-        return read(arrival), arrival.items, arrival.upload_id, arrival.sent_at
-    except (TelemetryError, RecursionError) as error:
+        done = read(arrival)
+        if not isinstance(done, bool):
+            for _ in done:
+                pass
+    except TelemetryError as error:
         return type(error), str(error)
+    return done, arrival.items, arrival.upload_id, arrival.sent_at
 
 
 def both_ways_agree(body):
-    at_once, thoroughly = (
+    at_once, in_slices = (
         read_upload(UPLOADS._read_at_once, body),
-        read_upload(UPLOADS._read_thoroughly, body),
+        read_upload(UPLOADS._read_in_slices, body),
     )
     if at_once[0] is True:
-        assert at_once[1:] == thoroughly[1:]
+        assert at_once[1:] == in_slices[1:]
     return at_once[0]
 
 
 @pytest.mark.parametrize("envelope", ENVELOPES, ids=range(len(ENVELOPES)))
 @pytest.mark.parametrize("entry", VALID + INVALID, ids=lambda entry: entry["name"])
-def test_a_golden_ping_is_read_alike_at_once_and_thoroughly(entry, envelope):
+def test_a_golden_ping_is_read_alike_at_once_and_in_slices(entry, envelope):
     both_ways_agree(envelope % text_of(entry))
 
 
@@ -248,7 +239,7 @@ def test_what_our_clients_send_is_read_at_once():
 
 
 @given(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=4), st.sampled_from(ENVELOPES), st.data())
-def test_a_damaged_upload_is_read_alike_at_once_and_thoroughly(texts, envelope, data):
+def test_a_damaged_upload_is_read_alike_at_once_and_in_slices(texts, envelope, data):
     """Cuts, doubles and replaces parts of uploads, so that what comes out is often still nearly one."""
     body = envelope % b",".join(texts)
     for _ in range(data.draw(st.integers(0, 3))):
@@ -269,7 +260,7 @@ JSON_VALUES = st.recursive(
 
 
 @given(st.sampled_from(VALID_TEXTS), st.sampled_from(sorted(REGISTRY.fields)), JSON_VALUES)
-def test_an_upload_with_any_value_in_any_field_is_read_alike_at_once_and_thoroughly(text, path, value):
+def test_an_upload_with_any_value_in_any_field_is_read_alike_at_once_and_in_slices(text, path, value):
     ping = json.loads(text)
     upload = {"pings": [ping]}
     field = REGISTRY.fields[path]

@@ -205,7 +205,9 @@ async def test_what_is_not_http_is_refused_and_the_server_goes_on(server, instal
 @asynccontextmanager
 async def counter_at(take, handler=None):
     """A socket whose connections are taken by `take`; gives the counter and the address."""
-    uploads = Uploads(steps=[], know=None, judge=None, write=None, count=None, look_again=None)
+    uploads = Uploads(
+        steps=[], know=None, judge=None, write=None, count=None, look_again=None, slow_lane=None
+    )
     counter = Counter(uploads, take, handler, asyncio.Event())
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: DirectConnection(counter, loop), "127.0.0.1", 0)
@@ -317,7 +319,7 @@ async def _answered_or_handed_over(data, cuts):
         resume_reading = pause_reading
 
     counter = Counter(
-        Uploads(steps=[], know=None, judge=None, write=None, count=None, look_again=None),
+        Uploads(steps=[], know=None, judge=None, write=None, count=None, look_again=None, slow_lane=None),
         accept,
         handler,
         asyncio.Event(),

@@ -186,7 +186,7 @@ class DemoFleet:
 
     def _upload(self, copy, moment, sequence, reason, address=None):
         raw = self._raw(copy, moment, sequence, reason)
-        ping = self.reader.read(raw, SDK)
+        ping = self.reader.read(orjson.dumps(raw), SDK)
         place = orjson.dumps(self._place(copy)).decode()
         ping.state = blake2b((ping.facts + place).encode(), digest_size=16).digest()
         ping.time_suspect = copy["wrong_clock"]

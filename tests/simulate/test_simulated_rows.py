@@ -120,7 +120,7 @@ def test_a_real_ping_that_says_the_same_would_be_in_the_same_state(keyring):
         state = copy.state(terms.over.end)
         facts = orjson.loads(state.facts_json)
         sdk = facts.pop("sdk")
-        ping = reader.read(facts | IDENTITY, sdk)
+        ping = reader.read(orjson.dumps(facts | IDENTITY), sdk)
         assert (ping.unknown, ping.stripped) == (0, 0)
         assert ping.facts == state.facts_json.decode()
         place, key_hash = state.network.place.encode(), state.key_hash or b""

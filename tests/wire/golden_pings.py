@@ -5,7 +5,8 @@ or of a known section) and `stripped` (registry fields present above the ping's 
 not present). An invalid entry has exactly one fault. Its `field` is a registry field (a wrong
 key or value inside a map is the map's), a section that is no object, or empty where the ping as a whole is
 refused: malformed, no object, too deep, U+0000 anywhere. An entry has a `raw` text instead of a `ping`
-where not every JSON parser reads the same out of it.
+where not every JSON parser reads the same out of it. A valid entry is `lenient` where the server takes what the
+JSON Schema does not allow: what encoders of some languages write, and no client should mean to.
 """
 
 import json
@@ -33,20 +34,19 @@ MAX_LENGTH = {
     "runtime.version": 64,
 }
 NAMES = ("os.type", "host.arch", "virtualization.vm", "virtualization.container", "virtualization.cloud")
+REQUIRED = ("ping_id", "sequence", "occurred_at", "privacy.level", "license.status")
 NULLABLE = (
+    *("reason", "boot_id", "privacy.notice_version"),
     *("license.key_digest", "license.key_hint", "license.source", "license.source_detail"),
     *("license.edition", "license.expires_at", "service.version", "service.build", "service.environment"),
-    *("os.type", "os.name", "os.version", "os.kernel", "host.arch"),
+    *("outbox.evicted", "outbox.refused", "outbox.unsaved"),
+    *("os.type", "os.name", "os.version", "os.kernel", "host.arch", "host.fingerprint"),
     *("virtualization.vm", "virtualization.container", "virtualization.cloud"),
-    *("runtime.name", "runtime.version", "usage.since"),
+    *("runtime.name", "runtime.version", "usage.since", "usage.features"),
 )
-NEVER_NULL = (
-    *("ping_id", "sequence", "occurred_at", "reason", "boot_id", "privacy.notice_version", "privacy.level"),
-    *("license.status", "outbox.evicted", "outbox.refused", "outbox.unsaved"),
-    *("host.fingerprint", "usage.features"),
-)
-REQUIRED = ("ping_id", "sequence", "occurred_at", "privacy.level", "license.status")
-SECTIONS = ("privacy", "license", "service", "outbox", "os", "host", "virtualization", "runtime", "usage")
+REQUIRED_SECTIONS = ("privacy", "license")
+OPTIONAL_SECTIONS = ("service", "outbox", "os", "host", "virtualization", "runtime", "usage")
+SECTIONS = (*REQUIRED_SECTIONS, *OPTIONAL_SECTIONS)
 
 NOT_TEXT: Json = {
     "ping_id": 42,
@@ -140,6 +140,7 @@ def valid() -> Iterator[Json]:
     yield from valid_values()
     yield from valid_timestamps()
     yield from valid_unknown()
+    yield from valid_leniency()
     yield from valid_largest()
 
 
@@ -157,7 +158,8 @@ def valid_levels() -> Iterator[Json]:
 
 
 def valid_values() -> Iterator[Json]:
-    yield entry("every nullable field null", having(*((path, None) for path in NULLABLE)))
+    yield entry("every optional field null", having(*((path, None) for path in NULLABLE)))
+    yield entry("every optional section null", {**MINIMAL, **dict.fromkeys(OPTIONAL_SECTIONS)})
     yield entry("empty sections", {**MINIMAL, **{name: {} for name in SECTIONS if name not in MINIMAL}})
     yield entry("empty maps", having(("usage.features", {}), ("host.fingerprint", {})))
     yield entry("empty strings", having(*((path, "") for path in MAX_LENGTH)))
@@ -190,6 +192,30 @@ def valid_timestamps() -> Iterator[Json]:
         yield entry(f"a timestamp {name}", having(("occurred_at", text), ("license.expires_at", text)))
 
 
+def valid_leniency() -> Iterator[Json]:
+    """What encoders write without being asked: PHP's empty array, .NET's largest time, a clock's 61st second."""
+    for section in OPTIONAL_SECTIONS:
+        yield entry(f"section {section} is an empty array", {**MINIMAL, section: []}, lenient=True)
+    for path in ("host.fingerprint", "usage.features"):
+        yield entry(f"{path} is an empty array", having((path, []), base=FULL), lenient=True)
+    spaced = json.dumps(having(("usage.features", "?"))).replace('"?"', "[ \n]")
+    yield entry("an empty array with white space", raw=spaced, lenient=True)
+    for name, text in (
+        (".NET's largest", "9999-12-31T23:59:59.9999999Z"),
+        ("Go's largest", "9999-12-31T23:59:59.999999999Z"),
+        ("that is a leap second", "2016-12-31T23:59:60Z"),
+        ("within a leap second", "2016-12-31T23:59:60.5Z"),
+        ("that is a leap second in India", "2017-01-01T05:29:60+05:30"),
+    ):
+        both = having(("occurred_at", text), ("license.expires_at", text), ("usage.since", text))
+        yield entry(f"a timestamp {name}", both, lenient=True)
+    for path in ("virtualization.vm", "virtualization.container", "virtualization.cloud"):
+        yield entry(f"{path} is the word none", having((path, "none")))
+    yield entry("an operating system's name in capitals", having(("os.name", "Debian")))
+    above = having(("privacy.level", "license"), ("os.name", None), ("usage", None), ("host", []))
+    yield entry("null and an empty array above the level hold no field", above, lenient=True)
+
+
 def valid_unknown() -> Iterator[Json]:
     yield entry("an unknown key", {**MINIMAL, "mood": "fine"}, unknown=1)
     yield entry("an unknown section", {**MINIMAL, "disk": {"free": 1, "total": {"bytes": 2}}}, unknown=1)
@@ -202,6 +228,10 @@ def valid_unknown() -> Iterator[Json]:
     yield entry("an unknown key everywhere", everywhere, unknown=len(SECTIONS) + 1)
     yield entry("objects eight deep", {**MINIMAL, "x": nested(7)}, unknown=1)
     yield entry("arrays eight deep", {**MINIMAL, "x": nested(7, array=True)}, unknown=1)
+    for name, number in (("1e400", "1e400"), ("of 400 digits", "9" * 400), ("-1e999", "-1e999")):
+        yield entry(f"an unknown number {name}", raw=with_sequence(f'1,"x":[{number}]'), unknown=1)
+        inside = json.dumps(having(("license.x", "?"))).replace('"?"', number)
+        yield entry(f"an unknown number {name} in a known section", raw=inside, unknown=1)
     yield entry("an unknown text longer than any field", {**MINIMAL, "essay": "x" * 1000}, unknown=1)
 
 
@@ -246,9 +276,12 @@ def invalid_types() -> Iterator[Json]:
     for name, value in (("array", []), ("text", "ping"), ("number", 1), ("null", None), ("boolean", True)):
         yield refusal(f"a ping that is {name}", "", "wrong_type", value)
     for section in SECTIONS:
-        for name, value in (("null", None), ("text", "x"), ("number", 1), ("array", [])):
+        for name, value in (("text", "x"), ("number", 1), ("array", [{}])):
             yield wrong(f"section {section} is {name}", section, value, "wrong_type")
-    for path in NEVER_NULL:
+    for section in REQUIRED_SECTIONS:
+        for name, value in (("null", None), ("an empty array", [])):
+            yield wrong(f"section {section} is {name}", section, value, "wrong_type")
+    for path in REQUIRED:
         yield wrong(f"{path} is null", path, None, "wrong_type")
     for path, value in NOT_TEXT.items():
         yield wrong(f"{path} is no text", path, value, "wrong_type")
@@ -309,6 +342,7 @@ def invalid_timestamps() -> Iterator[Json]:
         ("without an offset", "2026-11-22T09:59:58"),
         ("without a time", "2026-11-22"),
         ("without seconds", "2026-11-22T09:59Z"),
+        ("of the second 61", "2016-12-31T23:59:61Z"),
         ("with an offset of hours only", "2026-11-22T09:59:58+05"),
         ("with an offset of a day", "2026-11-22T09:59:58+24:00"),
         ("with a comma", "2026-11-22T09:59:58,004Z"),
@@ -336,6 +370,8 @@ def invalid_numbers() -> Iterator[Json]:
         ("2^53", "9007199254740992"),
         ("2^64", "18446744073709551616"),
         ("10^40", "1" + "0" * 40),
+        ("10^400", "1" + "0" * 400),
+        ("1e400", "1e400"),
     ):
         yield refusal(f"sequence {name}", "sequence", "out_of_range", raw=with_sequence(digits))
     yield refusal("sequence -2^63 - 1", "sequence", "out_of_range", raw=with_sequence("-9223372036854775809"))

@@ -1,0 +1,104 @@
+"""From what an encoder of another language wrote to what the strict types take. Pure.
+
+`null` is an optional member that is absent, `[]` an optional object that is empty, a leap second the second
+before, and a time beyond microseconds is cut. Unknown fields, and those above the level of a ping, are
+counted and taken out.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from telemetry_server.check import json_text
+from telemetry_server.check.registry import Carrier, Field, Kind, Level, Registry
+
+Members: TypeAlias = dict[str, Raw | dict[str, Raw]]
+"""What is known of a ping or an upload, by section or field. A section that is no object stays as it came."""
+
+_NULL = Raw(b"null")
+_EMPTY_ARRAY = re.compile(rb"\[[ \t\n\r]*\]")
+_EMPTY_OBJECT = Raw(b"{}")
+_TIME = re.compile(
+    rb'"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:)([0-9]{2})'
+    rb'(?:(\.[0-9]{1,6})[0-9]*)?(Z|z|[+-][0-9]{2}:[0-9]{2})"'
+)
+_MAPS = {Kind.COUNTERS, Kind.DIGESTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """The known members, and how many were unknown, or above the level."""
+
+    members: Members
+    unknown: int
+    stripped: int
+
+
+class Normaliser:
+    """Brings the members of one carrier into the form of the field registry."""
+
+    def __init__(self, carrier: Carrier, registry: Registry) -> None:
+        self._sections = registry.sections(carrier)
+        self._own = self._sections.pop("")
+        self._known = {field.name for field in self._own} | set(self._sections)
+
+    def normalise(self, came: dict[str, Raw]) -> Normalised:
+        """What of the members that `came` is known and not above the level of the ping."""
+        level = _level(came.get("privacy"))
+        kept: Members = {**_present(self._own, came)}
+        unknown, stripped = len(came.keys() - self._known), 0
+        for name in self._sections.keys() & came.keys():
+            fields = self._sections[name]
+            section = _section(came[name], fields)
+            if isinstance(section, dict):
+                unknown += len(section.keys() - {field.name for field in fields})
+                allowed = tuple(field for field in fields if level.allows(field.level))
+                present, section = _present(fields, section), _present(allowed, section)
+                stripped += len(present) - len(section)
+                if not allowed:
+                    continue
+            if section is not None:
+                kept[name] = section
+        return Normalised(kept, unknown, stripped)
+
+
+def _level(privacy: Raw | None) -> Level:
+    """The ping's level; the highest where it has none that is known, which is for others to refuse."""
+    try:
+        return Level(json_text.scalar(json_text.members(privacy)["level"])) if privacy else Level.USAGE
+    except (msgspec.ValidationError, KeyError, ValueError):
+        return Level.USAGE
+
+
+def _section(value: Raw, fields: tuple[Field, ...]) -> dict[str, Raw] | Raw | None:
+    """The members of a section; None for one that is absent, the value itself for one that is no object."""
+    if not any(field.required for field in fields):
+        if value == _NULL:
+            return None
+        if _EMPTY_ARRAY.fullmatch(value):
+            return {}
+    try:
+        return json_text.members(value)
+    except msgspec.ValidationError:
+        return value
+
+
+def _present(fields: tuple[Field, ...], came: dict[str, Raw]) -> dict[str, Raw]:
+    """Of `fields` those that are present, each as the strict types take it."""
+    return {
+        field.name: _value(field, came[field.name])
+        for field in fields
+        if field.name in came and (field.required or came[field.name] != _NULL)
+    }
+
+
+def _value(field: Field, value: Raw) -> Raw:
+    if field.kind in _MAPS and _EMPTY_ARRAY.fullmatch(value):
+        return _EMPTY_OBJECT
+    if field.kind is Kind.TIMESTAMP and (found := _TIME.fullmatch(value)):
+        minute, second, fraction, offset = found.groups()
+        return Raw(b'"%s%s%s%s"' % (minute, b"59" if second == b"60" else second, fraction or b"", offset))
+    return value
