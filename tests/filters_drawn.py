@@ -21,6 +21,7 @@ VALUES = {
     Kind.TIME_AHEAD: AGES | DAYS | MOMENTS,
     Kind.NUMBER: st.integers(0, 10**15 - 1),
     Kind.EMAIL: TEXT.map(str.lower),
+    Kind.LOWER_CASE: TEXT.map(str.lower),
     Kind.COUNTRY: st.sampled_from(["DE", "FR", "ZZ", "unknown"]),
     Kind.NETWORK: st.integers(0, 9_999_999_999).map(str) | st.just("unknown"),
     Kind.PREFIX: UUIDS.flatmap(lambda text: st.integers(1, 36).map(lambda length: text[:length])),

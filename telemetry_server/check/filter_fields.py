@@ -46,7 +46,7 @@ INSTALLATIONS = _by_name(
     Field("version", Kind.VERSION, "Version of the software, or unknown; < and > go by its numbers."),
     Field("edition", Kind.TEXT, "The edition, or unknown."),
     Field("environment", Kind.TEXT, "production, staging …, or unknown."),
-    Field("os", Kind.TEXT, "The distribution's ID, or unknown."),
+    Field("os", Kind.LOWER_CASE, "The distribution's ID, or unknown."),
     Field("vm", Kind.TEXT, "The hypervisor; none on bare metal, unknown if not told."),
     Field("container", Kind.TEXT, "The container manager; none outside one, unknown if not told."),
     Field("cloud", Kind.TEXT, "The cloud provider; none found, or unknown if not told."),

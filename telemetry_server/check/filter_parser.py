@@ -221,7 +221,7 @@ def _identity(field: Field, __: Operator, text: str) -> str:
     return str(UUID(text))
 
 
-def _email(_: Field, __: Operator, text: str) -> str:
+def _lower_case(_: Field, __: Operator, text: str) -> str:
     return text.lower()
 
 
@@ -276,6 +276,7 @@ _READERS: dict[Kind, Callable[[Field, Operator, str], Value]] = {
     Kind.COUNTRY: _country,
     Kind.NETWORK: _network,
     Kind.PREFIX: _prefix,
-    Kind.EMAIL: _email,
+    Kind.EMAIL: _lower_case,
+    Kind.LOWER_CASE: _lower_case,
     Kind.IDENTITY: _identity,
 }

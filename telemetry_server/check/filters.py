@@ -45,6 +45,7 @@ class Kind(StrEnum):
     COUNTRY = "country"
     NETWORK = "network"
     EMAIL = "e-mail"
+    LOWER_CASE = "text in lower case"
     PREFIX = "beginning of an id"
     IDENTITY = "id"
 

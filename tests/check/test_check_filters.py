@@ -71,6 +71,7 @@ def test_terms_come_in_their_order():
         ("license=019AB6EF-F2A0-7C44-8D53-1B6A0F4E7C90", ("019ab6ef-f2a0-7c44-8d53-1b6a0f4e7c90",)),
         ('os="red hat, inc.","say \\"hi\\" \\\\",plain', ("red hat, inc.", 'say "hi" \\', "plain")),
         ('os=""', ("",)),
+        ("os=Debian", ("debian",)),
         ("os=a=b", ("a=b",)),
         ("version=7.2-rc1", ("7.2-rc1",)),
         ("last_seen<90min", (timedelta(minutes=90),)),

@@ -151,3 +151,15 @@ async def test_partitions_are_made_ahead_and_again_makes_nothing(connection):
         f"{later.year + 1}-02-01",
         f"{later.year + 1}-03-01",
     ]
+
+
+async def test_names_of_operating_systems_that_came_in_capitals_are_lowered(connection):
+    await connection.execute("""
+        INSERT INTO states (installation_id, state, first_received_at, license_status, facts, place)
+        SELECT gen_random_uuid(), substr(sha256('x'), 1, 16), now(), 'licensed', facts::jsonb, '{}'
+        FROM unnest(ARRAY['{"os": {"name": "Debian", "version": "12"}}', '{"os": {"name": "alpine"}}', '{}']) AS facts
+    """)
+    [migration] = [m for m in released_migrations() if m.name == "os_names_in_lower_case"]
+    await connection.execute(migration.sql)
+    rows = await connection.fetch("SELECT os_name, os_version FROM states ORDER BY os_name")
+    assert [tuple(row) for row in rows] == [("alpine", None), ("debian", "12"), (None, None)]
