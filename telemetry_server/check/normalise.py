@@ -41,8 +41,9 @@ class Normaliser:
     """Brings the members of one carrier into the form of the field registry."""
 
     def __init__(self, carrier: Carrier, registry: Registry) -> None:
-        self._sections = registry.sections(carrier)
-        self._own = self._sections.pop("")
+        sections = registry.sections(carrier)
+        self._own = sections.pop("")
+        self._sections = {name: _Section(fields) for name, fields in sections.items()}
         self._known = {field.name for field in self._own} | set(self._sections)
 
     def normalise(self, came: dict[str, Raw]) -> Normalised:
@@ -50,19 +51,39 @@ class Normaliser:
         level = _level(came.get("privacy"))
         kept: Members = {**_present(self._own, came)}
         unknown, stripped = len(came.keys() - self._known), 0
-        for name in self._sections.keys() & came.keys():
-            fields = self._sections[name]
-            section = _section(came[name], fields)
+        for name, known in self._sections.items():
+            section = known.open(came[name]) if name in came else None
             if isinstance(section, dict):
-                unknown += len(section.keys() - {field.name for field in fields})
-                allowed = tuple(field for field in fields if level.allows(field.level))
-                present, section = _present(fields, section), _present(allowed, section)
-                stripped += len(present) - len(section)
-                if not allowed:
+                unknown += len(section.keys() - known.names)
+                stripped += len(_present(known.above[level], section))
+                if not known.allowed[level]:
                     continue
+                section = _present(known.allowed[level], section)
             if section is not None:
                 kept[name] = section
         return Normalised(kept, unknown, stripped)
+
+
+class _Section:
+    """The fields of a section, and which of them each level allows."""
+
+    def __init__(self, fields: tuple[Field, ...]) -> None:
+        self.names = {field.name for field in fields}
+        self.allowed = {level: tuple(f for f in fields if level.allows(f.level)) for level in Level}
+        self.above = {level: tuple(f for f in fields if not level.allows(f.level)) for level in Level}
+        self._required = any(field.required for field in fields)
+
+    def open(self, value: Raw) -> dict[str, Raw] | Raw | None:
+        """The members of the section; None where it is absent, the value itself where it is no object."""
+        if not self._required:
+            if value == _NULL:
+                return None
+            if _EMPTY_ARRAY.fullmatch(value):
+                return {}
+        try:
+            return json_text.members(value)
+        except msgspec.ValidationError:
+            return value
 
 
 def _level(privacy: Raw | None) -> Level:
@@ -71,19 +92,6 @@ def _level(privacy: Raw | None) -> Level:
         return Level(json_text.scalar(json_text.members(privacy)["level"])) if privacy else Level.USAGE
     except (msgspec.ValidationError, KeyError, ValueError):
         return Level.USAGE
-
-
-def _section(value: Raw, fields: tuple[Field, ...]) -> dict[str, Raw] | Raw | None:
-    """The members of a section; None for one that is absent, the value itself for one that is no object."""
-    if not any(field.required for field in fields):
-        if value == _NULL:
-            return None
-        if _EMPTY_ARRAY.fullmatch(value):
-            return {}
-    try:
-        return json_text.members(value)
-    except msgspec.ValidationError:
-        return value
 
 
 def _present(fields: tuple[Field, ...], came: dict[str, Raw]) -> dict[str, Raw]:

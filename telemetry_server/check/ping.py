@@ -50,8 +50,8 @@ class PingReader:
         facts, details = _by_retention(registry)
         self._facts, self._details = _Excerpt(facts, "sdk"), _Excerpt(details)
         self._formats = _fields_with_formats(registry, facts)
-        self._lower_case = _by_section(registry, lambda field: field.lower_case)
-        self._nones = _by_section(registry, lambda field: field.none)
+        self._lower_case = _by_section(registry, facts, lambda field: field.lower_case)
+        self._nones = _by_section(registry, facts, lambda field: field.none)
         self._good_names: set[str] = set()
         self._sound_facts: set[int] = set()
 
@@ -100,7 +100,7 @@ class PingReader:
     def _are_sound(self, ping: Any, facts: bytes) -> bool:
         """Whether the patterns of names and digests hold, which the types leave to us.
 
-        Facts repeat from ping to ping: those seen before are known to be sound.
+        Facts repeat from ping to ping: those seen before are known to be sound, and in our words.
         """
         seen = hash(facts)
         if seen in self._sound_facts:
@@ -154,8 +154,10 @@ class PingReader:
         counters, usage = None, ping.usage
         if usage is not None and usage.features is not None:
             counters, usage.features = usage.features, None
-        self._put_in_our_words(ping)
         facts = self._facts.of(ping, sdk)
+        if hash(facts) not in self._sound_facts:
+            self._put_in_our_words(ping)
+            facts = self._facts.of(ping, sdk)
         if not (
             self._are_sound(ping, facts)
             and (key_digest is None or _is_digest(key_digest))
@@ -239,14 +241,15 @@ def _fields_with_formats(registry: Registry, facts: list[str]) -> tuple[tuple[st
 
 
 def _by_section(
-    registry: Registry, chosen: Callable[[Field], bool]
+    registry: Registry, facts: list[str], chosen: Callable[[Field], bool]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The names of the `chosen` fields by their section."""
-    sections = registry.sections().items()
-    names = (
-        (section, tuple(field.name for field in fields if chosen(field))) for section, fields in sections
-    )
-    return tuple((section, found) for section, found in names if section and found)
+    """The names of the `chosen` fields by their section. They must be facts: those are remembered."""
+    named: dict[str, list[str]] = {}
+    for field in filter(chosen, registry.of(Carrier.PING)):
+        if field.section not in facts:
+            raise ValueError(f"fields.toml: {field.path} is put in our words, and is no fact")
+        named.setdefault(field.section, []).append(field.name)
+    return tuple((section, tuple(names)) for section, names in named.items())
 
 
 def _is_digest(value: Any) -> bool:

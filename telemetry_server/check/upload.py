@@ -1,5 +1,6 @@
 """From the bytes of an upload to its pings, each with its own fate. Pure."""
 
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -98,9 +99,9 @@ class UploadReader:
         """The JSON of each ping."""
         try:
             if pings is not None:
-                return [
-                    text for text in msgspec.structs.astuple(self._decode_array(pings)) if text is not None
-                ]
+                array = self._decode_array(pings)
+                texts = (getattr(array, name) for name in array.__struct_fields__)
+                return list(takewhile(lambda text: text is not None, texts))
         except msgspec.ValidationError:
             pass
         problem = FieldProblem("/pings", f"must be an array of 1 to {MOST_PINGS} pings")
