@@ -131,6 +131,8 @@ def _claimed_parent(body: bytes) -> UUID | None:
         raw = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Malformed(f"The body is not valid JSON in UTF-8: {error}") from None
+    if raw == []:  # PHP's empty object
+        return None
     if not isinstance(raw, dict):
         raise Unprocessable("An enrolment is a JSON object; an empty one will do.")
     if raw.get("forked_from") is None:
