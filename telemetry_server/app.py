@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from telemetry_server import keys
 from telemetry_server.check.registry import load_registry
@@ -24,9 +25,17 @@ from telemetry_server.enrich.steps import (
 from telemetry_server.errors import Unavailable
 from telemetry_server.jobs import Chore, Job, Shared, running
 from telemetry_server.keyring import Keyring
-from telemetry_server.middleware import for_browsers, no_such_address, no_such_method, told
+from telemetry_server.logs import write_held_lines
+from telemetry_server.middleware import (
+    drop_server_header,
+    for_browsers,
+    no_such_address,
+    no_such_method,
+    told,
+)
 from telemetry_server.receive.body import LARGEST_SENT, unpack
-from telemetry_server.receive.connections import UPLOADS
+from telemetry_server.receive.capacity import Capacity, connections_within, open_files
+from telemetry_server.receive.connections import CAPACITY, UPLOADS
 from telemetry_server.receive.enroll import Enrolments
 from telemetry_server.receive.limiter import Limiter, refuse_flood
 from telemetry_server.receive.pings import Uploads
@@ -158,10 +167,16 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             every=timedelta(minutes=1),
         ),
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
+        Chore("log what was rationed", _at_once(write_held_lines), every=timedelta(seconds=5)),
     )
 
     app = web.Application(client_max_size=LARGEST_SENT)
     app[UPLOADS] = uploads
+    app[CAPACITY] = Capacity(
+        most_connections=connections_within(open_files()),
+        most_bytes=settings.most_incoming_mebibytes * 2**20,
+    )
+    app.on_response_prepare.append(drop_server_header)
     app[keys.EXPORTS] = Exports(dsn)
     table = job_table(settings)
     app[keys.SCHEDULE] = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
@@ -179,16 +194,19 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
 
 
 def _register(app: web.Application, routes: tuple[Route, ...], leaving: asyncio.Event) -> None:
-    methods: dict[str, set[str]] = defaultdict(set)
+    handlers: dict[str, dict[str, Handler]] = defaultdict(dict)
     for route in routes:
         handler = route.handler
         if route.access in {Access.PUBLIC, Access.PERSON}:
             handler = for_browsers(guard(route))
-        app.router.add_route(route.method, route.path, told(handler, leaving))
-        methods[route.path].add(route.method)
-    for path, allowed in methods.items():
-        app.router.add_route("*", path, told(no_such_method(allowed), leaving))
-    app.router.add_route("*", "/{path:.*}", told(no_such_address, leaving))
+        handlers[route.path][route.method] = told(handler, leaving)
+    for path, by_method in handlers.items():
+        if "GET" in by_method:
+            by_method["HEAD"] = by_method["GET"]
+        for method, handler in by_method.items():
+            app.router.add_route(method, path, handler)
+        app.router.add_route("*", path, told(no_such_method(by_method), leaving))
+    app.router.add_route("*", "/{path:.*}", told(no_such_address(handlers), leaving))
 
 
 def _owned(resource: AbstractAsyncContextManager[Any]) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -205,6 +223,13 @@ def _with_connection(pool: Any, call: Callable[..., Any]) -> Callable[..., Any]:
             await call(connection, **arguments)
 
     return with_connection
+
+
+def _at_once(call: Callable[[], object]) -> Callable[[], Awaitable[object]]:
+    async def done() -> None:
+        call()
+
+    return done
 
 
 def _in_thread(call: Callable[[], object]) -> Callable[[], Awaitable[object]]:

@@ -5,6 +5,7 @@
     │   ├── Malformed                         not JSON, not UTF-8, broken gzip
     │   ├── TooLarge                    413   over a limit on bytes
     │   ├── UnsupportedEncoding         415   neither identity nor gzip
+    │   ├── UnknownExpectation          417   Expect is not 100-continue
     │   └── Unprocessable               422   JSON, but not an upload
     ├── Unauthenticated                 401   no signature, product key, token or session that we know
     ├── Forbidden                       403   known, but not allowed
@@ -13,6 +14,7 @@
     ├── SlowClient                      408   the body did not arrive in time
     ├── TooManyRequests                 429   over its ration; carries when to come back
     ├── Unavailable                     503   full, or PostgreSQL is away or slow (store.reading's TooSlow)
+    │   └── OutOfFiles                        this process or machine may open no more files
     └── OperatorError                         something the person at the command line can mend
         ├── SettingsError                     a setting is wrong or unknown
         ├── MigrationError                    the database is not one this version can use
@@ -24,6 +26,7 @@ class's. `middleware.py` turns them into RFC 9457 documents; the command line pr
 message and leaves with `exit_code`. Driver errors are translated in `store/` only.
 """
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -81,6 +84,12 @@ class UnsupportedEncoding(BadRequest):
     status, code = 415, "unsupported_encoding"
 
 
+class UnknownExpectation(BadRequest):
+    """Of Expect, this server takes only 100-continue."""
+
+    status, code = 417, "unknown_expectation"
+
+
 class Unprocessable(BadRequest):
     """The body is JSON, but not what this address takes."""
 
@@ -127,6 +136,17 @@ class Unavailable(TelemetryError):
     """The server cannot answer for this now; send the same again after the time in Retry-After."""
 
     status, code = 503, "unavailable"
+
+
+class OutOfFiles(Unavailable):
+    """The server can open no more files. Raise its limit (LimitNOFILE, ulimit -n), then restart it."""
+
+    code = "out_of_files"
+
+    @classmethod
+    def means(cls, error: BaseException) -> bool:
+        """Whether that is what the system's error says: it is no word on the file or the other side."""
+        return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
 
 
 class OperatorError(TelemetryError):

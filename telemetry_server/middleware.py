@@ -2,11 +2,11 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
 import orjson
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, hdrs, web
 from aiohttp.typedefs import Handler
 
 from telemetry_server.errors import (
@@ -15,11 +15,14 @@ from telemetry_server.errors import (
     MethodNotAllowed,
     NotFound,
     OperatorError,
+    OutOfFiles,
     TelemetryError,
     TooLarge,
     Unavailable,
+    UnknownExpectation,
 )
-from telemetry_server.logs import Severity, log
+from telemetry_server.logs import Severity, log, log_rationed
+from telemetry_server.routing import plain_path
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -34,6 +37,7 @@ _BY_STATUS: dict[int, type[TelemetryError]] = {
     404: NotFound,
     405: MethodNotAllowed,
     413: TooLarge,
+    417: UnknownExpectation,
 }
 
 
@@ -76,19 +80,44 @@ def caught_for(
 
 
 def _tell(error: Exception, path: str) -> web.Response:
+    if isinstance(error, OutOfFiles):
+        log_rationed("no file left to open", Severity.ERROR, advice=error.detail)
     if isinstance(error, TelemetryError) and (error.status < 500 or not isinstance(error, OperatorError)):  # noqa: PLR2004
         return problem(error)
     if isinstance(error, web.HTTPException):
         if error.status < 400:  # noqa: PLR2004  a redirect is no error
             raise error
-        return problem(_translate(error))
+        return problem(translate(error))
+    if isinstance(error, ClientConnectionResetError):
+        return problem(BadRequest("The client left before its answer."))
     log("handler failed", Severity.ERROR, path=path, error=f"{type(error).__name__}: {error}"[:500])
     return problem(TelemetryError("The server made a mistake; it is in its log."))
 
 
-async def no_such_address(_: web.Request) -> web.StreamResponse:
-    """For every path that no route takes."""
-    raise NotFound
+def no_such_address(handlers: Mapping[str, Mapping[str, Handler]]) -> Handler:
+    """For every path that no route takes; `handlers` by path and method.
+
+    An address with a slash too many finds its route: installed software cannot be corrected, and a client
+    that signs what it posts follows no redirect. Who only reads is sent to the right address.
+    """
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        path = plain_path(request.path)
+        if path == request.path or path not in handlers:
+            raise NotFound
+        if request.method not in handlers[path]:
+            return await no_such_method(handlers[path])(request)
+        if request.method in {"GET", "HEAD"}:
+            query = request.rel_url.raw_query_string
+            return web.Response(status=308, headers={"Location": f"{path}?{query}" if query else path})
+        return await handlers[path][request.method](request)
+
+    return handler
+
+
+async def drop_server_header(_: web.Request, response: web.StreamResponse) -> None:
+    """Takes out what aiohttp puts there: its version and Python's."""
+    response.headers.popall(hdrs.SERVER, None)
 
 
 def no_such_method(allowed: Collection[str]) -> Handler:
@@ -134,7 +163,8 @@ def problem(error: TelemetryError) -> web.Response:
     return web.Response(body=orjson.dumps(document), status=error.status, headers=headers)
 
 
-def _translate(error: web.HTTPException) -> TelemetryError:
+def translate(error: web.HTTPException) -> TelemetryError:
+    """The error of ours that stands for one of aiohttp's."""
     if error.status in _BY_STATUS:
         return _BY_STATUS[error.status]()
     return Unavailable() if error.status >= 500 else BadRequest(error.reason)  # noqa: PLR2004

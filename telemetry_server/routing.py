@@ -50,3 +50,8 @@ class Route:
     body: str | None = None
     answers: Mapping[int, str] = field(default_factory=dict)
     errors: tuple[type[TelemetryError], ...] = ()
+
+
+def plain_path(path: str) -> str:
+    """The path without repeated slashes, and without one at its end."""
+    return "/" + "/".join(filter(None, path.split("/")))

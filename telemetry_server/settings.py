@@ -143,6 +143,9 @@ class Settings:
     most_waiting_mebibytes: int = _setting(
         64, "Memory for pings that wait to be written, per process.", parse=_positive
     )
+    most_incoming_mebibytes: int = _setting(
+        64, "Memory for requests on their way in, per process.", parse=_positive
+    )
     writer_lanes: int = _setting(2, "Database connections that write, per process.", parse=_positive)
     enrolments_per_hour: int = _setting(
         6_000, "New identities one address (IPv6: one /64) may get in an hour.", parse=_positive

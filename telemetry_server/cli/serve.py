@@ -16,6 +16,7 @@ from telemetry_server.cli.workers import Site, reserve, run, serve_here, serve_i
 from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import Keyring
 from telemetry_server.model import Role
+from telemetry_server.receive.capacity import raise_open_files
 from telemetry_server.settings import Settings
 from telemetry_server.store.access import create_sign_in_link
 from telemetry_server.store.belonging import open_keyring_of
@@ -36,6 +37,7 @@ def serve(context: click.Context, /, **options: Any) -> None:
     Without TELEMETRY_DATABASE_URL it runs a PostgreSQL of its own in the data directory.
     """
     first_product = options.pop("product")
+    raise_open_files()  # before other processes inherit the limit
     run(_serve(context.obj.settings(**options), first_product))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from telemetry_server.app import create_app
 from telemetry_server.keyring import Keyring
-from telemetry_server.logs import Severity, log
+from telemetry_server.logs import Severity, log, take_over_libraries, write_held_lines
 from telemetry_server.receive.connections import Door, bind
 from telemetry_server.settings import Settings
 
@@ -122,7 +122,11 @@ def stop_on_signals(*, only_terminate: bool = False) -> asyncio.Event:
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Runs `main` on uvloop where the extra `fast` is installed, else on asyncio's own loop."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(main)
+        take_over_libraries(runner.get_loop())
+        try:
+            runner.run(main)
+        finally:
+            write_held_lines(all_of_them=True)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -26,6 +26,7 @@ from telemetry_server.enrich.databases import (
 )
 from telemetry_server.enrich.hosting import Hosting, HostingList
 from telemetry_server.enrich.records import Facts, Kind
+from telemetry_server.errors import OutOfFiles
 
 _File = TypeVar("_File", Database, HostingList)
 
@@ -189,10 +190,12 @@ class Atlas:
             return in_use
         except OSError as problem:
             # A missing permission or a full disk may pass without a change of the file: try each time.
-            self._refused[filename] = (
-                None,
-                f"{filename}: {problem.strerror}. Make it readable for the server.",
+            advice = (
+                "Raise the limit of open files"
+                if OutOfFiles.means(problem)
+                else "Make it readable for the server"
             )
+            self._refused[filename] = None, f"{filename}: {problem.strerror}. {advice}."
             return in_use
         self._refused.pop(filename, None)
         return in_use

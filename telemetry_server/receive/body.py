@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from aiohttp import web
 
-from telemetry_server.errors import Malformed, SlowClient, TooLarge, UnsupportedEncoding
+from telemetry_server.errors import BadRequest, Malformed, SlowClient, TooLarge, UnsupportedEncoding
 from telemetry_server.model import Arrival, Slices, Step
 
 LARGEST_SENT = 2**20
@@ -17,7 +17,10 @@ _PART = 64 * 1024
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The body as sent. Raises TooLarge above 1 MiB and SlowClient after ten seconds."""
+    """The body as sent.
+
+    Raises TooLarge above 1 MiB, SlowClient after ten seconds, and BadRequest where it breaks off.
+    """
     length = request.content_length
     if length is not None and length > LARGEST_SENT:
         _refuse_size(LARGEST_SENT)
@@ -28,6 +31,8 @@ async def read_body(request: web.Request) -> bytes:
             return await _gather(request.content.iter_any())
     except TimeoutError:
         raise SlowClient(f"The body did not arrive within {BODY_SECONDS} seconds.") from None
+    except (web.RequestPayloadError, ConnectionError):
+        raise BadRequest("The body broke off, or its chunks are damaged.") from None
 
 
 def unpack() -> Step:

@@ -11,28 +11,27 @@ with the bytes as they came, as if it had been aiohttp's from the start.
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from email.utils import formatdate
-from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.web_protocol import RequestHandler
 
+from telemetry_server.middleware import problem
 from telemetry_server.model import Arrival
-from telemetry_server.receive.pings import Accepted, Uploads
+from telemetry_server.receive.capacity import Capacity, Place
+from telemetry_server.receive.pings import PATH, Accepted, Uploads
+from telemetry_server.receive.refusal import Departure, last_lines, no_connection, no_memory, on_the_wire
 from telemetry_server.receive.signature import RECEIPT
 
+FIRST_BYTE_SECONDS = 10
 IDLE_SECONDS = 75
 PATIENCE_SECONDS = 0.1  # a head and its body often come one after the other
 LARGEST_DIRECT = 64 * 1024
 LARGEST_HEAD = 8 * 1024
 
-PATH = "/v1/pings"
-_BEGINNING = b"POST /v1/pings HTTP/1.1\r\n"
+_BEGINNING = f"POST {PATH} HTTP/1.1\r\n".encode()
 _END_OF_HEAD = b"\r\n\r\n"
 _HEAD = re.compile(
     _BEGINNING.replace(b".", rb"\.")
@@ -56,8 +55,9 @@ class Counter:
 
     uploads: Uploads
     take: Take
-    make_handler: Callable[[], RequestHandler]
+    make_handler: Callable[[Place], asyncio.Protocol]
     leaving: asyncio.Event
+    capacity: Capacity
     connections: "set[DirectConnection]" = field(default_factory=set)
 
     async def close(self, seconds: float) -> None:
@@ -72,7 +72,17 @@ class Counter:
 class DirectConnection(BaseProtocol):
     """A connection for as long as nothing but whole uploads comes over it, one after the other."""
 
-    __slots__ = ("_came", "_counter", "_idle", "_idle_since", "_late", "_peer", "answering")
+    __slots__ = (
+        "_came",
+        "_counter",
+        "_half_closed",
+        "_idle",
+        "_late",
+        "_peer",
+        "_place",
+        "_silent_since",
+        "answering",
+    )
 
     def __init__(self, counter: Counter, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -81,22 +91,40 @@ class DirectConnection(BaseProtocol):
         self._peer: str | None = None
         self._came = b""  # what came of the next request
         self._late: asyncio.TimerHandle | None = None
-        self._idle_since = loop.time()
-        self._idle = loop.call_later(IDLE_SECONDS, self._close_if_idle)
+        self._half_closed = False
+        self._silent_since: float | None = None  # since its last answer; None before the first
+        self._idle = loop.call_later(FIRST_BYTE_SECONDS, self._close_if_idle)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        assert self.transport is not None
+        place = self._counter.capacity.admit(self.transport)
+        if place is None:
+            self._idle.cancel()
+            self.transport.write(on_the_wire(problem(no_connection()), closing=True))
+            self.transport.close()
+            return
+        self._place = place
         self._counter.connections.add(self)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else None
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        self._forget()
+        if self in self._counter.connections:
+            self._place.leave()
+            self._forget()
+
+    def eof_received(self) -> bool:
+        """Whether the connection stays open for an answer: the client sends nothing more, but may read."""
+        self._half_closed = True
+        return self.answering is not None
 
     def data_received(self, data: bytes) -> None:
         came = self._came = self._came + data if self._came else data
-        if self.answering is not None:
+        if not self._place.hears(len(data)):
+            self._turn_away()
+        elif self.answering is not None:
             self._pause_transport_reading()  # pipelined: what is in memory stays bounded
         elif not self._may_be_an_upload():
             self._hand_over()
@@ -130,6 +158,7 @@ class DirectConnection(BaseProtocol):
             self._late.cancel()
             self._late = None
         self._came = b""
+        self._place.works()
         arrival = self._counter.uploads.arrival(PATH, head.headers, body, self._peer)
         self.answering = self._loop.create_task(self._answer(arrival))
 
@@ -140,10 +169,12 @@ class DirectConnection(BaseProtocol):
         self.answering = None
         if self.transport is None:
             return
-        leaving = self._counter.leaving.is_set()
-        self.transport.write(_on_the_wire(answer, leaving=leaving))
-        self._idle_since = self._loop.time()
-        if leaving:
+        self._place.answered()
+        self._place.waits()
+        closing = self._counter.leaving.is_set() or (self._half_closed and not self._came)
+        self.transport.write(_on_the_wire(answer, closing=closing))
+        self._silent_since = self._loop.time()
+        if closing:
             self.transport.close()
         elif self._came:
             self._hand_over()
@@ -158,19 +189,39 @@ class DirectConnection(BaseProtocol):
         self._resume_transport_reading()
         self.transport = None
         self._forget()
-        handler = self._counter.make_handler()
+        self._place.answered()  # the handler counts the bytes again
+        handler = self._counter.make_handler(self._place)
         transport.set_protocol(handler)
         handler.connection_made(transport)
         if self.writing_paused:
             handler.pause_writing()
         handler.data_received(self._came)
+        if self._half_closed and not handler.eof_received():
+            transport.close()
+
+    def _turn_away(self) -> None:
+        """The budget has no room for what came."""
+        transport, self.transport = self.transport, None
+        self._forget()
+        if transport is None:
+            return
+        if self.answering is not None:  # what came is behind an upload that may be committed by now
+            self._place.vacate()
+        else:
+            Departure(transport, self._place, no_memory())
 
     def _close_if_idle(self) -> None:
-        idle = 0.0 if self.answering else self._loop.time() - self._idle_since
-        if idle >= IDLE_SECONDS:
+        now = self._loop.time()
+        if self.answering is not None or self._came:
+            closes_at = now + IDLE_SECONDS
+        elif self._silent_since is None:
+            closes_at = now
+        else:
+            closes_at = self._silent_since + IDLE_SECONDS
+        if closes_at <= now:
             self.close()
         else:
-            self._idle = self._loop.call_later(IDLE_SECONDS - idle, self._close_if_idle)
+            self._idle = self._loop.call_at(closes_at, self._close_if_idle)
 
     def _forget(self) -> None:
         self._counter.connections.discard(self)
@@ -208,22 +259,9 @@ def _read_head(came: bytes) -> _Head | None:
     return _Head(headers, head.end(), head.end() + int(length)) if plain else None
 
 
-def _on_the_wire(answer: Accepted | web.Response, *, leaving: bool) -> bytes:
+def _on_the_wire(answer: Accepted | web.Response, *, closing: bool) -> bytes:
     """The whole response: head and body."""
-    if isinstance(answer, Accepted):
-        body = answer.body
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{RECEIPT}: {answer.receipt}\r\n"
-    else:
-        assert isinstance(answer.body, bytes)
-        body = answer.body
-        lines = [f"HTTP/1.1 {answer.status} {answer.reason}"]
-        lines += [f"{name}: {value}" for name, value in answer.headers.items()]
-        head = "\r\n".join([*lines, ""])
-    closing = "Connection: close\r\n" if leaving else ""
-    rest = f"Content-Length: {len(body)}\r\nDate: {_date(int(time.time()))}\r\n{closing}\r\n"
-    return f"{head}{rest}".encode() + body
-
-
-@lru_cache(1)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+    if not isinstance(answer, Accepted):
+        return on_the_wire(answer, closing=closing)
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{RECEIPT}: {answer.receipt}\r\n"
+    return f"{head}{last_lines(len(answer.body), closing=closing)}".encode() + answer.body

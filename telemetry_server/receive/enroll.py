@@ -100,10 +100,10 @@ class Enrolments:
     async def _parent(self, claimed: UUID, signature: str, path: str, sent: bytes, product: Product) -> UUID:
         """The parent, proven by a signature with its secret. Raises Unauthenticated or Unavailable."""
         try:
-            sender = self._verifier.sender(signature, "POST", path, sent)
+            sender = self._verifier.sender_at(path, signature, sent)
         except UnknownSigner:
             await self._look_again()
-            sender = self._verifier.sender(signature, "POST", path, sent)
+            sender = self._verifier.sender_at(path, signature, sent)
         if sender.installation_id != claimed or sender.product.id != product.id:
             raise Unauthenticated("forked_from must be the installation that signed the request.")
         return sender.installation_id

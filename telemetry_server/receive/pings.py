@@ -26,11 +26,12 @@ from telemetry_server.model import (
 )
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import read_body
+from telemetry_server.receive.refusal import COME_BACK_SECONDS
 from telemetry_server.receive.signature import RECEIPT, SIGNATURE, UnknownSigner, receipt
 from telemetry_server.receive.slow_lane import SlowLane
 from telemetry_server.settings import Network
 
-COME_BACK_SECONDS = (5, 60)  # a fleet must not come back at once
+PATH = "/v1/pings"
 
 Write: TypeAlias = Callable[[SignedUpload, int], Awaitable[Written]]
 LookAgain: TypeAlias = Callable[[], Awaitable[None]]

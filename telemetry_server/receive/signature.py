@@ -11,6 +11,7 @@ from uuid import UUID
 from telemetry_server.errors import Unauthenticated
 from telemetry_server.keyring import Keyring, installation_secret
 from telemetry_server.model import Arrival, Product, Sender, Step
+from telemetry_server.routing import plain_path
 
 SIGNATURE = "telemetry-signature"
 RECEIPT = "Telemetry-Receipt"
@@ -58,6 +59,19 @@ class Verifier:
             raise Unauthenticated
         return Sender(product, installation_id, secret)
 
+    def sender_at(self, path: str, header: str, sent: bytes) -> Sender:
+        """The installation that posted these bytes to `path`. Raises Unauthenticated or UnknownSigner.
+
+        It signed the path as the protocol writes it; or, with a slash too many, as it sent it.
+        """
+        plain = plain_path(path)
+        try:
+            return self.sender(header, "POST", plain, sent)
+        except Unauthenticated:
+            if plain == path:
+                raise
+            return self.sender(header, "POST", path, sent)
+
 
 def _derive(master: bytes, product_id: UUID, installation: str) -> tuple[UUID, bytes]:
     """By the master key itself, not by its id: after a change, nothing that is remembered is found again."""
@@ -69,7 +83,7 @@ def refuse_unsigned(verifier: Verifier) -> Step:
     """The step that finds out who sent an upload, or refuses it."""
 
     def step(arrival: Arrival) -> None:
-        arrival.sender = verifier.sender(arrival.signature, "POST", arrival.path, arrival.sent)
+        arrival.sender = verifier.sender_at(arrival.path, arrival.signature, arrival.sent)
 
     return step
 

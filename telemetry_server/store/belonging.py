@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from telemetry_server.errors import OperatorError, Unavailable
+from telemetry_server.errors import OperatorError, OutOfFiles, Unavailable
 from telemetry_server.keyring import (
     Keyring,
     KeyringError,
@@ -159,6 +159,8 @@ class KeyringWatch:
             except KeyringError as problem:
                 self._note(problem)
             except OSError as error:
+                if OutOfFiles.means(error):
+                    raise OutOfFiles from error
                 raise Unavailable(f"The server cannot open any file now ({error.strerror}).") from error
             else:
                 self._keyring.take_up(fresh)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import asyncpg
 
-from telemetry_server.errors import OperatorError, Unavailable
+from telemetry_server.errors import OperatorError, OutOfFiles, Unavailable
 
 Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
 
@@ -97,8 +97,10 @@ def make_pool(dsn: str, *, size: int = 4) -> asyncpg.Pool:
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Turns the errors that mean PostgreSQL is away into Unavailable."""
+    """Turns the errors that mean PostgreSQL is away into Unavailable, or OutOfFiles."""
     try:
         yield
     except AWAY as error:
+        if OutOfFiles.means(error):
+            raise OutOfFiles from error
         raise Unavailable("PostgreSQL is away; try again in a moment.") from error

@@ -34,7 +34,7 @@ _BETWEEN = {"directories": "; "}
 _TOLD_IF_EMPTY = {"free_environments"}
 """An import takes an empty cell for what is usual."""
 _SECONDS = 3_600
-_MOST_AT_ONCE = 2
+_MOST_AT_ONCE = 5  # of all people; each has one
 _COME_BACK_SECONDS = 30
 _SMALL_PIECE_BYTES, _REST_SECONDS = 65_536, 0.001
 

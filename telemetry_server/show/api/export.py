@@ -10,13 +10,14 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from telemetry_server import keys
 from telemetry_server.check.filters import Filter
 from telemetry_server.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from telemetry_server.logs import log
 from telemetry_server.model import Role
+from telemetry_server.receive.connections import PatientHandler
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.filters import FILTERS, LICENSES, filter_from
 from telemetry_server.show.query import MOMENT, one_of, read_query, text
@@ -121,6 +122,8 @@ async def _download(
             "Ask by HTTP/1.1 (behind nginx: proxy_http_version 1.1): before, a cut file looks whole."
         )
     file = Download(request, f"{wanted.what}-{now:%Y-%m-%d}.{wanted.form}", _MEDIA_TYPES[wanted.form])
+    if request.method == hdrs.METH_HEAD:
+        return await file.end()
     rows = None
     try:
         async with (
@@ -138,14 +141,18 @@ async def _download(
 
 @asynccontextmanager
 async def _while_there(request: web.Request) -> AsyncIterator[None]:
-    """Ends the block with TimeoutError soon after the client left, be it before the first row."""
+    """Ends the block with TimeoutError soon after the client left, be it before the first row.
+
+    A client that only closed its half of the connection cannot be told from one that left: before the first
+    row, a query would run on for no one.
+    """
     loop = asyncio.get_running_loop()
     next_look: asyncio.TimerHandle
     async with asyncio.timeout(None) as limit:
 
         def look() -> None:
             nonlocal next_look
-            if request.transport is None or request.transport.is_closing():
+            if request.transport is None or request.transport.is_closing() or _half_closed(request):
                 limit.reschedule(loop.time())
             else:
                 next_look = loop.call_later(_LOOK_SECONDS, look)
@@ -155,6 +162,10 @@ async def _while_there(request: web.Request) -> AsyncIterator[None]:
             yield
         finally:
             next_look.cancel()
+
+
+def _half_closed(request: web.Request) -> bool:
+    return isinstance(request.protocol, PatientHandler) and request.protocol.half_closed
 
 
 def _note(request: web.Request, wanted: Wanted, asked: Mapping[str, Any], rows: int | None) -> None:

@@ -1,0 +1,129 @@
+"""What one process takes on at a time: connections, and bytes of requests that are not answered yet.
+
+A connection beyond the limit closes the one that has waited longest for its client. Bytes beyond the
+budget are refused with 503 before they are read. The first 8 KiB of each request are free, so that ordinary
+pings, pages and health checks are answered while large bodies are refused.
+"""
+
+import resource
+from asyncio import Transport
+from dataclasses import dataclass, field
+
+OPEN_FILES = 65_536
+RESERVED_FILES = 256  # database, log, GeoIP, keyring, and sockets that are accepted but not counted yet
+MOST_CONNECTIONS = 16_384
+UNCOUNTED_BYTES = 8 * 1024
+
+
+def raise_open_files() -> None:
+    """Raises the soft limit of open files towards the hard one; processes started later inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if 0 <= soft < wanted:  # RLIM_INFINITY is negative
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def open_files() -> int:
+    """Number of files and connections that this process may have open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return OPEN_FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def connections_within(files: int) -> int:
+    """Number of connections that a process with this limit of open files accepts."""
+    return max(1, min(MOST_CONNECTIONS, files - min(RESERVED_FILES, files // 2)))
+
+
+@dataclass(slots=True)
+class Capacity:
+    """The limits of this process, and what is in use.
+
+    `waiting` holds the connections whose client has the next move, longest silent first.
+    """
+
+    most_connections: int
+    most_bytes: int
+    connections: int = 0
+    held_bytes: int = 0
+    waiting: "dict[Place, None]" = field(default_factory=dict)
+
+    def admit(self, transport: Transport) -> "Place | None":
+        """A place for a new connection; None where every connection waits for this server."""
+        if self.connections >= self.most_connections:
+            silent = next(iter(self.waiting), None)
+            if silent is None:
+                return None
+            silent.vacate()
+        self.connections += 1
+        place = Place(self, transport)
+        place.waits()
+        return place
+
+
+class Place:
+    """One connection's part of the capacity, whichever protocol reads it."""
+
+    __slots__ = ("_came", "_capacity", "_held", "_transport")
+
+    def __init__(self, capacity: Capacity, transport: Transport) -> None:
+        self._capacity: Capacity | None = capacity
+        self._transport = transport
+        self._came = 0
+        self._held = 0
+
+    def hears(self, count: int) -> bool:
+        """Counts bytes that came. False where the budget has no room for them."""
+        self._came += count
+        if self._capacity is not None and self in self._capacity.waiting:
+            self.waits()
+        return self._hold(self._came)
+
+    def expects(self, length: int) -> bool:
+        """Reserves the bytes of a body before it is read. False where the budget has no room for them."""
+        return self._hold(length)
+
+    def works(self) -> None:
+        """The server has the next move: this connection is not closed for its silence."""
+        if self._capacity is not None:
+            self._capacity.waiting.pop(self, None)
+
+    def waits(self) -> None:
+        """The client has the next move, since now."""
+        if self._capacity is not None:
+            self._capacity.waiting.pop(self, None)
+            self._capacity.waiting[self] = None
+
+    def answered(self, still_here: int = 0) -> None:
+        """Returns what the request held. At most `still_here` of the bytes belong to the next request."""
+        self._came = min(self._came, still_here)
+        if not self._came:
+            self._release()
+
+    def leave(self) -> None:
+        """The connection is closed. May be called twice."""
+        if self._capacity is None:
+            return
+        self._release()
+        self._capacity.waiting.pop(self, None)
+        self._capacity.connections -= 1
+        self._capacity = None
+
+    def vacate(self) -> None:
+        """Closes the connection for another one."""
+        self.leave()
+        self._transport.abort()
+
+    def _hold(self, count: int) -> bool:
+        more = count - UNCOUNTED_BYTES - self._held
+        if more <= 0 or self._capacity is None:
+            return True
+        if self._capacity.held_bytes + more > self._capacity.most_bytes:
+            return False
+        self._capacity.held_bytes += more
+        self._held += more
+        return True
+
+    def _release(self) -> None:
+        if self._held and self._capacity is not None:
+            self._capacity.held_bytes -= self._held
+            self._held = 0

@@ -1,0 +1,76 @@
+"""The last answer of a connection, written without a request: to what is no HTTP, too slow, or too much."""
+
+import asyncio
+import time
+from email.utils import formatdate
+from functools import lru_cache
+from random import randint
+
+from aiohttp import web
+
+from telemetry_server.errors import TelemetryError, Unavailable
+from telemetry_server.logs import Severity, log_rationed
+from telemetry_server.middleware import problem
+from telemetry_server.receive.capacity import Place
+
+LINGER_SECONDS = 2.0
+COME_BACK_SECONDS = (5, 60)  # a fleet must not come back at once
+
+
+def no_memory() -> Unavailable:
+    """The refusal of a request whose bytes are beyond the budget of the process."""
+    log_rationed("requests refused: memory for request bodies is in use", Severity.WARNING)
+    return Unavailable(
+        "The server holds as many bytes as it may; send the same again after the time in Retry-After.",
+        retry_after=randint(*COME_BACK_SECONDS),  # noqa: S311  spreads clients
+    )
+
+
+def no_connection() -> Unavailable:
+    """The refusal of a connection beyond the limit, where none could be closed for it."""
+    log_rationed("connections refused: the limit of open connections is reached", Severity.WARNING)
+    return Unavailable(
+        "The server has as many connections as it may; come back after the time in Retry-After.",
+        retry_after=randint(*COME_BACK_SECONDS),  # noqa: S311  spreads clients
+    )
+
+
+def on_the_wire(answer: web.Response, *, closing: bool) -> bytes:
+    """The whole response: head and body."""
+    assert isinstance(answer.body, bytes)
+    lines = [f"HTTP/1.1 {answer.status} {answer.reason}"]
+    lines += [f"{name}: {value}" for name, value in answer.headers.items()]
+    return "\r\n".join([*lines, last_lines(len(answer.body), closing=closing)]).encode() + answer.body
+
+
+def last_lines(length: int, *, closing: bool) -> str:
+    """The lines of a head that all answers have, and its end."""
+    connection = "Connection: close\r\n" if closing else ""
+    return f"Content-Length: {length}\r\nDate: {_date(int(time.time()))}\r\n{connection}\r\n"
+
+
+@lru_cache(1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
+class Departure(asyncio.Protocol):
+    """A connection with its last answer on the way.
+
+    Bytes that still arrive are dropped for two seconds: closing over unread bytes resets the connection,
+    and a reset can overtake the answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport, place: Place, error: TelemetryError) -> None:
+        self._place = place
+        place.answered()
+        place.waits()
+        transport.set_protocol(self)
+        transport.resume_reading()
+        transport.write(on_the_wire(problem(error), closing=True))
+        transport.write_eof()
+        self._end = asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.abort)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._end.cancel()
+        self._place.leave()
