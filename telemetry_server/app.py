@@ -157,6 +157,10 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         keep_address=settings.address_retention_days > 0,
     )
     shop = ShopWebhook(settings.shop_webhook_secret, Shop(pool.acquire, keyring).carry_out)
+    capacity = Capacity(
+        most_connections=connections_within(open_files()),
+        most_bytes=settings.most_incoming_mebibytes * 2**20,
+    )
     chores = (
         Chore("read master keys", watch.look, every=timedelta(seconds=5)),
         Chore("read products", catalogue.refresh, every=timedelta(seconds=5)),
@@ -168,14 +172,12 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         ),
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
         Chore("log what was rationed", _at_once(write_held_lines), every=timedelta(seconds=5)),
+        Chore("give memory back", _at_once(capacity.give_memory_back), every=timedelta(seconds=5)),
     )
 
     app = web.Application(client_max_size=LARGEST_SENT)
     app[UPLOADS] = uploads
-    app[CAPACITY] = Capacity(
-        most_connections=connections_within(open_files()),
-        most_bytes=settings.most_incoming_mebibytes * 2**20,
-    )
+    app[CAPACITY] = capacity
     app.on_response_prepare.append(drop_server_header)
     app[keys.EXPORTS] = Exports(dsn)
     table = job_table(settings)

@@ -127,12 +127,13 @@ async def connection(database):
 
 
 class RunningServer:
-    """A real server process on a database of its own."""
+    """A real server process on a database of its own. `open_files`: the soft and the hard limit."""
 
     def __init__(self, database, data, **settings):
         self.database = database
         self.data = data
         self.log_to = settings.pop("log_to", None)
+        self.open_files = settings.pop("open_files", None)
         self.listen = settings.pop("listen", "127.0.0.1:0")
         self.settings = settings
         self.process = None
@@ -144,6 +145,7 @@ class RunningServer:
         self.log = open(self.log_to or self.data / "server.log", "ab")
         self.process = subprocess.Popen(
             [
+                *self._limited(),
                 sys.executable,
                 "-m",
                 "telemetry_server",
@@ -161,6 +163,9 @@ class RunningServer:
         )
         self._read_welcome()
         return self
+
+    def _limited(self):
+        return ["prlimit", "--nofile={}:{}".format(*self.open_files)] if self.open_files else []
 
     def _read_welcome(self):
         said = ""

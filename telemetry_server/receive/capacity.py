@@ -5,7 +5,9 @@ budget are refused with 503 before they are read. The first 8 KiB of each reques
 pings, pages and health checks are answered while large bodies are refused.
 """
 
+import ctypes
 import resource
+import time
 from asyncio import Transport
 from dataclasses import dataclass, field
 
@@ -13,6 +15,8 @@ OPEN_FILES = 65_536
 RESERVED_FILES = 256  # database, log, GeoIP, keyring, and sockets that are accepted but not counted yet
 MOST_CONNECTIONS = 16_384
 UNCOUNTED_BYTES = 8 * 1024
+REMEMBERED_SECONDS = 600
+FLOOD_BYTES = 16 * 2**20
 
 
 def raise_open_files() -> None:
@@ -45,11 +49,32 @@ class Capacity:
     most_bytes: int
     connections: int = 0
     held_bytes: int = 0
+    peak_bytes: int = 0  # since memory was last given back
+    exceeded_at: float | None = None
     waiting: "dict[Place, None]" = field(default_factory=dict)
+
+    @property
+    def was_exceeded(self) -> bool:
+        """Whether in the last ten minutes a limit closed or refused a connection or a request."""
+        return self.exceeded_at is not None and time.monotonic() - self.exceeded_at < REMEMBERED_SECONDS
+
+    def exceed(self) -> None:
+        self.exceeded_at = time.monotonic()
+
+    def give_memory_back(self) -> None:
+        """After a flood, returns free memory to the system; to be called every few seconds.
+
+        What is free between pieces in use, the C library keeps until it is asked.
+        """
+        if self.peak_bytes > FLOOD_BYTES and self.held_bytes < self.peak_bytes // 4:
+            self.peak_bytes = self.held_bytes
+            if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc has it, musl does not need it
+                trim(0)
 
     def admit(self, transport: Transport) -> "Place | None":
         """A place for a new connection; None where every connection waits for this server."""
         if self.connections >= self.most_connections:
+            self.exceed()
             silent = next(iter(self.waiting), None)
             if silent is None:
                 return None
@@ -118,8 +143,10 @@ class Place:
         if more <= 0 or self._capacity is None:
             return True
         if self._capacity.held_bytes + more > self._capacity.most_bytes:
+            self._capacity.exceed()
             return False
         self._capacity.held_bytes += more
+        self._capacity.peak_bytes = max(self._capacity.peak_bytes, self._capacity.held_bytes)
         self._held += more
         return True
 

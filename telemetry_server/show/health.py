@@ -7,9 +7,11 @@ from importlib import metadata
 from aiohttp import web
 
 from telemetry_server import keys
+from telemetry_server.receive.capacity import Capacity
+from telemetry_server.receive.connections import CAPACITY
 from telemetry_server.routing import Access, Route
 from telemetry_server.show.answers import json_answer
-from telemetry_server.store.health import look_at_database
+from telemetry_server.store.health import Check, look_at_database
 
 
 @cache
@@ -31,11 +33,21 @@ async def readyz(request: web.Request) -> web.Response:
     """
     checks = await look_at_database(request.app[keys.POOL], request.app[keys.SCHEDULE], datetime.now(UTC))
     checks.append(request.app[keys.KEYRING_WATCH].check())
+    checks.append(_room(request.app[CAPACITY]))
     ready = all(check.ok for check in checks if check.needed)
     whole = all(check.ok for check in checks)
     status = "ready" if whole else "degraded" if ready else "not ready"
     document = {"status": status, "version": version(), "checks": checks}
     return json_answer(document, status=200 if ready else 503)
+
+
+def _room(capacity: Capacity) -> Check:
+    limits = (
+        f"{capacity.most_connections} connections and {capacity.most_bytes >> 20} MiB of requests at most"
+    )
+    if capacity.was_exceeded:
+        return Check("capacity", ok=False, detail=f"{limits}; reached in the last 10 minutes", needed=False)
+    return Check("capacity", ok=True, detail=limits, needed=False)
 
 
 ROUTES = (

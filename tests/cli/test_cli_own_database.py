@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+import sys
 import threading
 from uuid import uuid4
 
@@ -229,3 +230,20 @@ def test_a_data_directory_that_postgresql_cannot_enter_is_told(fresh):
 )
 def test_a_reader_connects_as_itself_to_the_same_database(url, shown):
     assert as_user(url, "r") == shown
+
+
+@pytest.mark.parametrize(
+    ("most", "outcome", "detail"), [(600, "warning", "344 connections"), (2_000, "ok", "1744 connections")]
+)
+def test_doctor_tells_how_much_a_process_takes_on(operator, most, outcome, detail):
+    """The limit that counts is the hard one, to which "serve" raises the soft one."""
+    done = subprocess.run(
+        ["prlimit", f"--nofile=200:{most}", sys.executable, "-m", "telemetry_server", "doctor", "--json"],
+        env=operator.environment,
+        capture_output=True,
+        check=False,
+    )
+    [check] = [each for each in json.loads(done.stdout)["checks"] if each["check"] == "capacity"]
+    assert check["outcome"] == outcome
+    assert detail in check["detail"]
+    assert ("LimitNOFILE" in check["advice"]) == (outcome == "warning")

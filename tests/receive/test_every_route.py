@@ -116,3 +116,27 @@ async def test_nothing_but_the_public_is_told_to_strangers(server):
                 assert answer.status in {401, 303, 403} or route.access is Access.WEBHOOK, (
                     f"{route.method} {route.path}"
                 )
+
+
+async def test_head_works_where_get_does(server):
+    token = server.command("token", "create", "--role", "admin")["token"]
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+        for route in ROUTES:
+            path = route.path.replace("{what}", "installations").replace("{name}", "style.css")
+            path = re.sub(r"\{\w+\}", "0197f7a0-0000-7000-8000-000000000000", path)
+            answers = {}
+            for method in ("GET", "HEAD"):
+                async with session.request(method, server.url + path, allow_redirects=False) as answer:
+                    length = None if "export" in path else answer.headers.get("Content-Length")
+                    found = (
+                        answer.status,
+                        answer.headers.get("Content-Type"),
+                        length,
+                        answer.headers.get("Allow"),
+                    )
+                    answers[method] = found
+                    body = await answer.read()
+            assert answers["GET"] == answers["HEAD"], path
+            assert body == b"", path
+            if route.method == "GET":
+                assert answers["HEAD"][0] != 405, path

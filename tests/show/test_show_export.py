@@ -192,6 +192,38 @@ async def test_whoever_goes_away_before_the_first_row_ends_the_export(program, l
     assert (await program.get("/api/v1/export/fleet-days?since=2100-01-01T00:00:00Z")).status == 200
 
 
+async def test_half_a_connection_gets_no_export(program, large):
+    """It cannot be told from a client that left, for whom PostgreSQL would search on."""
+    holder = await asyncpg.connect(program.site.dsn)
+    async with holder.transaction():
+        await holder.execute("LOCK TABLE fleet_days")
+        _, writer = await asyncio.open_connection(*program.site.url.removeprefix("http://").split(":"))
+        token = program.session.headers["Authorization"]
+        writer.write(
+            f"GET /api/v1/export/fleet-days HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n".encode()
+        )
+        await writer.drain()
+        await asyncio.sleep(0.5)
+        assert await program.site.execute("SELECT FROM pg_locks WHERE NOT granted")
+        writer.write_eof()
+        for _ in range(100):
+            if not await program.site.execute("SELECT FROM pg_locks WHERE NOT granted"):
+                break
+            await asyncio.sleep(0.1)
+        else:
+            pytest.fail("the export goes on")
+    writer.close()
+    await holder.close()
+
+
+async def test_the_head_of_an_export_runs_no_export(program, large):
+    async with program.session.head(program.site.url + "/api/v1/export/fleet-days?format=csv") as answer:
+        assert (answer.status, answer.content_type) == (200, "text/csv")
+        assert "attachment" in answer.headers["Content-Disposition"]
+        assert not program.site.app[keys.EXPORTS]._open
+        assert await copying(program.site) == []
+
+
 async def gone(site):
     for _ in range(100):
         if not await copying(site):
@@ -200,11 +232,12 @@ async def gone(site):
     pytest.fail("the export goes on")
 
 
-async def test_only_a_few_export_at_a_time(program, large):
+async def test_one_export_for_each_and_a_few_for_all(program, large):
+    """Whoever does not read keeps nobody else from exporting."""
     running = [await begun(program, "/api/v1/export/fleet-days")]
     refused = await program.get("/api/v1/export/fleet-days")
     assert (refused.status, refused.json["detail"][:19]) == (429, "An export of yours ")
-    running.append(await begun(await program.site.program(), "/api/v1/export/fleet-days"))
+    running += [await begun(await program.site.program(), "/api/v1/export/fleet-days") for _ in range(4)]
     refused = await (await program.site.program()).get("/api/v1/export/fleet-days")
     assert (refused.status, refused.headers["Retry-After"]) == (429, "30")
     for answer in running:

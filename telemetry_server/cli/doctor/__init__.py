@@ -37,6 +37,7 @@ def doctor(invocation: Invocation, listen: str | None, as_json: bool) -> None:
         *here.geoip(settings),
         here.extensions(),
         here.server(settings),
+        here.capacity(settings),
     ]
     fine = all(finding.outcome is not Outcome.FAILED for finding in findings)
     if as_json:

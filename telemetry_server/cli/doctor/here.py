@@ -1,12 +1,18 @@
 """The checks of this machine, without the database."""
 
+import resource
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
+
+import orjson
 
 from telemetry_server.check.registry import load_registry
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
@@ -14,6 +20,7 @@ from telemetry_server.enrich import hosting
 from telemetry_server.enrich.databases import SLOW, Database
 from telemetry_server.enrich.place import Atlas
 from telemetry_server.keyring import KeyringError, read_keyring
+from telemetry_server.receive.capacity import OPEN_FILES, connections_within
 from telemetry_server.settings import Settings
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -22,6 +29,11 @@ LOW_BYTES, SCARCE_BYTES = 2 << 30, 256 << 20
 LOW_SHARE = 0.05
 OLD_DAYS = 60
 ANSWER_SECONDS = 3
+FEW_CONNECTIONS = 1_000
+RAISE_CAPACITY = (
+    "Raise the limit of open files (LimitNOFILE=65536 in the systemd unit, ulimit -Hn) for more connections, "
+    "TELEMETRY_MOST_INCOMING_MEBIBYTES for more bytes."
+)
 IN_C = ("aiohttp._http_parser", "maxminddb.extension")
 
 
@@ -109,6 +121,35 @@ def server(settings: Settings) -> Finding:
             f"Nobody answers at {url} ({error}).",
             "Start it, or tell doctor where it is: --listen HOST:PORT or TELEMETRY_PUBLIC_URL.",
         )
+
+
+def capacity(settings: Settings) -> Finding:
+    """How much one process takes on at a time: as the running server says, else as it would be from here."""
+    name = "capacity"
+    readiness = _readiness(settings)
+    for check in readiness.get("checks", ()) if readiness else ():
+        if check["name"] == name and not check["ok"]:
+            return warning(name, f"{check['detail']}.", RAISE_CAPACITY)
+        if check["name"] == name:
+            return ok(name, check["detail"])
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = connections_within(OPEN_FILES if hard == resource.RLIM_INFINITY else hard)
+    found = f"{connections} connections at most, for a process that is started from here"
+    return ok(name, found) if connections >= FEW_CONNECTIONS else warning(name, found, RAISE_CAPACITY)
+
+
+def _readiness(settings: Settings) -> Any:
+    """What the running server says of itself; None where it does not answer."""
+    with suppress(OSError, ValueError):
+        try:
+            answer = build_opener(ProxyHandler({})).open(
+                f"{settings.base_url}/readyz", timeout=ANSWER_SECONDS
+            )
+        except HTTPError as error:
+            answer = error
+        with answer:
+            return orjson.loads(answer.read())
+    return None
 
 
 def _existing(path: Path) -> Path:
