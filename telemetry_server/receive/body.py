@@ -9,10 +9,10 @@ from aiohttp import web
 
 from telemetry_server.errors import BadRequest, Malformed, SlowClient, TooLarge, UnsupportedEncoding
 from telemetry_server.model import Arrival, Slices, Step
+from telemetry_server.receive.capacity import BODY_SECONDS
 
 LARGEST_SENT = 2**20
 LARGEST_INFLATED = 8 * 2**20
-BODY_SECONDS = 10
 _PART = 64 * 1024
 
 

@@ -1,8 +1,9 @@
 """What one process takes on at a time: connections, and bytes of requests that are not answered yet.
 
 A connection beyond the limit closes the one that has waited longest for its client. Bytes beyond the
-budget are refused with 503 before they are read. The first 8 KiB of each request are free, so that ordinary
-pings, pages and health checks are answered while large bodies are refused.
+budget are refused with 503 before they are read; a body that was announced and does not come makes room for
+one that does. The first 8 KiB of each request are free, so that ordinary pings, pages and health checks are
+answered while large bodies are refused.
 """
 
 import ctypes
@@ -17,6 +18,8 @@ MOST_CONNECTIONS = 16_384
 UNCOUNTED_BYTES = 8 * 1024
 REMEMBERED_SECONDS = 600
 FLOOD_BYTES = 16 * 2**20
+GRACE_SECONDS = 1.0
+BODY_SECONDS = 10
 
 
 def raise_open_files() -> None:
@@ -42,7 +45,8 @@ def connections_within(files: int) -> int:
 class Capacity:
     """The limits of this process, and what is in use.
 
-    `waiting` holds the connections whose client has the next move, longest silent first.
+    `waiting` holds the connections whose client has the next move, longest silent first; `announced` those
+    with bytes reserved for a body, and since when.
     """
 
     most_connections: int
@@ -52,6 +56,7 @@ class Capacity:
     peak_bytes: int = 0  # since memory was last given back
     exceeded_at: float | None = None
     waiting: "dict[Place, None]" = field(default_factory=dict)
+    announced: "dict[Place, float]" = field(default_factory=dict)
 
     @property
     def was_exceeded(self) -> bool:
@@ -60,6 +65,17 @@ class Capacity:
 
     def exceed(self) -> None:
         self.exceeded_at = time.monotonic()
+
+    def make_room(self, count: int, asking: "Place") -> bool:
+        """Whether there is room for the bytes, once announced bodies that come too slowly were closed."""
+        now = time.monotonic()
+        for place, since in list(self.announced.items()):
+            if self.held_bytes + count <= self.most_bytes or now - since < GRACE_SECONDS:
+                break
+            late = place.is_slower_than(max(1.0, BODY_SECONDS / (now - since)))
+            if late and place in self.waiting and place is not asking:
+                place.vacate()
+        return self.held_bytes + count <= self.most_bytes
 
     def give_memory_back(self) -> None:
         """After a flood, returns free memory to the system; to be called every few seconds.
@@ -105,7 +121,15 @@ class Place:
 
     def expects(self, length: int) -> bool:
         """Reserves the bytes of a body before it is read. False where the budget has no room for them."""
-        return self._hold(length)
+        if not self._hold(length):
+            return False
+        if self._held and self._capacity is not None:
+            self._capacity.announced[self] = time.monotonic()
+        return True
+
+    def is_slower_than(self, rest: float) -> bool:
+        """Whether less came than one part in `rest` of what is reserved."""
+        return self._came * rest < self._held
 
     def works(self) -> None:
         """The server has the next move: this connection is not closed for its silence."""
@@ -144,7 +168,8 @@ class Place:
             return True
         if self._capacity.held_bytes + more > self._capacity.most_bytes:
             self._capacity.exceed()
-            return False
+            if not self._capacity.make_room(more, self):
+                return False
         self._capacity.held_bytes += more
         self._capacity.peak_bytes = max(self._capacity.peak_bytes, self._capacity.held_bytes)
         self._held += more
@@ -152,5 +177,6 @@ class Place:
 
     def _release(self) -> None:
         if self._held and self._capacity is not None:
+            self._capacity.announced.pop(self, None)
             self._capacity.held_bytes -= self._held
             self._held = 0

@@ -145,13 +145,17 @@ class PatientHandler(RequestHandler):
     def handle_error(
         self,
         request: web.BaseRequest,
-        status: int = 500,  # noqa: ARG002  the library's signature
+        status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002
+        message: str | None = None,  # noqa: ARG002  the library's signature
     ) -> web.StreamResponse:
         """The answer to what aiohttp cannot read as HTTP."""
         if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
             raise ConnectionResetError
+        if status >= 500:  # noqa: PLR2004
+            self.log_exception(exc_info=exc)
+            self._turn_away(TelemetryError("The server made a mistake; it is in its log."))
+            return _ANSWERED
         kind, detail = _not_http(exc)
         log_rationed("not HTTP", kind=kind)
         self._turn_away(BadRequest(detail))

@@ -329,7 +329,9 @@ async def raw(server, data, wait=8.0):
 
 
 async def test_headers_that_take_longer_than_five_seconds_end_the_connection(server):
-    assert await raw(server, b"POST /v1/pings HTTP/1.1\r\nHost: x\r\nX-Slow") == b""
+    answer = await raw(server, b"POST /v1/pings HTTP/1.1\r\nHost: x\r\nX-Slow")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 async def test_a_body_that_does_not_come_is_answered_after_ten_seconds(server):
