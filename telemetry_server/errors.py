@@ -139,7 +139,7 @@ class Unavailable(TelemetryError):
 
 
 class OutOfFiles(Unavailable):
-    """The server can open no more files. Raise its limit (LimitNOFILE, ulimit -n), then restart it."""
+    """Too many open files. Raise the limit of the server (LimitNOFILE, ulimit -n), then restart it."""
 
     code = "out_of_files"
 
