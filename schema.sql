@@ -82,7 +82,8 @@ CREATE TABLE products (
     lost_after_seconds    integer     NOT NULL DEFAULT 2592000 CHECK (lost_after_seconds BETWEEN 60 AND 315360000),
     new_for_seconds       integer     NOT NULL DEFAULT 604800 CHECK (new_for_seconds BETWEEN 0 AND 31536000),
     simulated             boolean     NOT NULL DEFAULT false,
-    reschedule_after      uuid
+    reschedule_after      uuid,
+    time_zone             text        NOT NULL DEFAULT 'UTC' CHECK (length(time_zone) BETWEEN 1 AND 64)
 );
 COMMENT ON TABLE products IS
     'A row is a product the vendor sells. Written by "telemetry-server product add". Kept for ever.';
@@ -96,6 +97,8 @@ COMMENT ON COLUMN products.simulated IS
 COMMENT ON COLUMN products.reschedule_after IS
     'Its schedule changed, and the lives of its installations after this one are still to be looked at again. '
     'Set by "product change", moved on and taken back by the job "watch deadlines".';
+COMMENT ON COLUMN products.time_zone IS
+    'The IANA name of the time zone in which its licenses'' dates are days. Set by "product add" and "product change".';
 
 CREATE TABLE product_keys (
     product_key text        PRIMARY KEY CHECK (product_key ~ '^pk_[a-z0-9][a-z0-9-]{0,62}_[A-Za-z0-9_-]{16,}$'),
@@ -140,12 +143,16 @@ CREATE TABLE customers (
     custom            jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(custom) = 'object'),
     created_at        timestamptz NOT NULL,
     updated_at        timestamptz NOT NULL,
+    account           text        CHECK (length(account) BETWEEN 1 AND 256),
     CONSTRAINT customers_are_named CHECK (num_nonnulls(email, name, company) > 0)
 );
 CREATE UNIQUE INDEX customers_email_is_unique ON customers (lower(email));
+CREATE UNIQUE INDEX customers_account_is_unique ON customers (account);
 COMMENT ON TABLE customers IS
     'A row is a party that owns licenses: the personal data of this database. Written by imports, the API, '
     'the shop''s webhook and "telemetry-server customer". Nothing removes it yet.';
+COMMENT ON COLUMN customers.account IS
+    'Which account of a marketplace or another system it is, e.g. envato:ann_lee; tells customers apart who have no e-mail.';
 
 CREATE TABLE licenses (
     license_id        uuid        PRIMARY KEY,
@@ -174,6 +181,7 @@ CREATE TABLE licenses (
     updated_at        timestamptz NOT NULL,
     seats_used        integer     NOT NULL DEFAULT 0 CHECK (seats_used >= 0),
     stale             boolean     NOT NULL DEFAULT true,
+    addresses_enforced boolean NOT NULL DEFAULT true,
     CONSTRAINT licenses_key_is_unique UNIQUE (key_hash),
     CONSTRAINT licenses_start_before_they_expire CHECK (starts_at < expires_at)
 );
@@ -191,7 +199,8 @@ COMMENT ON COLUMN licenses.key_hash IS
 COMMENT ON COLUMN licenses.seats IS
     'How many installations may run on it; NULL is any number. overage says from what excess on that counts as over_seats.';
 COMMENT ON COLUMN licenses.addresses IS
-    'Networks the installations must report from; empty: anywhere. domains and directories are recorded for people.';
+    'Networks the installations must report from; empty: anywhere. Recorded only where addresses_enforced is false. '
+    'domains and directories are recorded for people.';
 COMMENT ON COLUMN licenses.seats_used IS
     'Installations on it that are neither late nor lost, and not in a free environment. Counted by the job "judge installations".';
 COMMENT ON COLUMN licenses.stale IS
@@ -225,14 +234,22 @@ COMMENT ON TABLE registry_changes IS
 
 CREATE TABLE webhook_deliveries (
     webhook_id  text        PRIMARY KEY CHECK (length(webhook_id) BETWEEN 1 AND 256),
-    received_at timestamptz NOT NULL,
-    key_hash    bytea       NOT NULL CHECK (length(key_hash) = 32),
-    happened_at timestamptz NOT NULL
+    received_at timestamptz NOT NULL
 );
-CREATE INDEX webhook_deliveries_of_key ON webhook_deliveries (key_hash, happened_at);
 COMMENT ON TABLE webhook_deliveries IS
-    'A row is a message of the shop that was carried out: a repeated one is not, nor one about the same '
-    'license that happened before it. Written by the webhook. Kept 30 days by the job "forget deliveries".';
+    'A row is a message of the shop that was carried out: a repeated one is not. Written by the webhook. Kept 30 '
+    'days by the job "forget deliveries".';
+
+CREATE TABLE shop_fields (
+    license_id  uuid        NOT NULL REFERENCES licenses ON DELETE CASCADE,
+    field       text        NOT NULL CHECK (length(field) BETWEEN 1 AND 128),
+    happened_at timestamptz NOT NULL,
+    webhook_id  text        NOT NULL CHECK (length(webhook_id) BETWEEN 1 AND 256),
+    PRIMARY KEY (license_id, field)
+);
+COMMENT ON TABLE shop_fields IS
+    'A row is a field of a license that the shop set: when that happened, and in which message. A message that comes '
+    'late changes only what no later one set. Written by the webhook. Kept as long as the license.';
 
 -- ── the fleet ──────────────────────────────────────────────────────────────────────────────
 
@@ -875,7 +892,10 @@ SELECT l.license_id,
        l.starts_at,
        l.expires_at,
        l.created_at,
-       l.updated_at
+       l.updated_at,
+       l.addresses_enforced,
+       (l.starts_at AT TIME ZONE p.time_zone)::date AS first_day,
+       ((l.expires_at - interval '1 microsecond') AT TIME ZONE p.time_zone)::date AS last_day
 FROM licenses AS l
 JOIN products AS p USING (product_id);
 COMMENT ON VIEW v_licenses IS 'Every license of the registry; of its customer the id, and no custom fields.';
@@ -884,6 +904,12 @@ COMMENT ON COLUMN v_licenses.seats IS 'How many installations may run on it; emp
 COMMENT ON COLUMN v_licenses.overage IS 'From what excess on more than that counts as over_seats.';
 COMMENT ON COLUMN v_licenses.seats_used IS
     'Installations on it that are neither late nor lost, and not in a free environment.';
+COMMENT ON COLUMN v_licenses.addresses IS
+    'Networks its installations must report from, or should, see addresses_enforced; none: anywhere.';
+COMMENT ON COLUMN v_licenses.expires_at IS 'When it ends: the first moment at which it is no longer good.';
+COMMENT ON COLUMN v_licenses.addresses_enforced IS 'Whether another address than those is a wrong_place.';
+COMMENT ON COLUMN v_licenses.first_day IS 'The day it starts, in its product''s time zone.';
+COMMENT ON COLUMN v_licenses.last_day IS 'The last day on which it is good, in its product''s time zone.';
 
 CREATE VIEW v_changes AS
 SELECT c.installation_id,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import Enum, StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final, NewType, TypeAlias
@@ -76,6 +76,20 @@ class LicenseStatus(StrEnum):
     REFUNDED = "refunded"
 
 
+STATUS_AFTER: Mapping[str, LicenseStatus | None] = {
+    "license.created": None,
+    "license.updated": None,
+    "license.suspended": LicenseStatus.SUSPENDED,
+    "license.reinstated": LicenseStatus.ACTIVE,
+    "license.revoked": LicenseStatus.REVOKED,
+    "license.refunded": LicenseStatus.REFUNDED,
+}
+"""The types of the shop's messages that are carried out, and the status each leaves a license in.
+
+None: as its data says.
+"""
+
+
 class LicenseType(StrEnum):
     """What kind of license it is."""
 
@@ -126,6 +140,7 @@ class Product:
     lost_after_seconds: int = 2_592_000
     new_for_seconds: int = 604_800
     simulated: bool = False
+    time_zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +153,7 @@ class Customer:
     company: str | None
     tax_id: str | None
     technical_contact: str | None
+    account: str | None = None
     custom: Mapping[str, Any]
     created_at: datetime
     updated_at: datetime
@@ -145,12 +161,17 @@ class Customer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class License:
-    """A license of the registry; the key itself is nowhere. `product` is the slug, addresses are text."""
+    """A license of the registry; the key itself is nowhere. `product` is the slug, addresses are text.
+
+    It is good before `expires_at` and not from that moment on. `time_zone` is the product's, in which dates
+    are days.
+    """
 
     license_id: UUID
     product_id: ProductId
     product: Slug
     simulated: bool
+    time_zone: str = "UTC"
     customer_id: UUID | None
     key_hash: bytes
     key_hint: str
@@ -164,6 +185,7 @@ class License:
     overage: Overage
     domains: tuple[str, ...]
     addresses: tuple[str, ...]
+    addresses_enforced: bool = True
     directories: tuple[str, ...]
     free_environments: tuple[str, ...]
     starts_at: datetime | None
@@ -177,7 +199,10 @@ class License:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a verdict looks at of a license; equal for two that grant the same. Environments in lower case."""
+    """What a verdict looks at of a license; equal for two that grant the same.
+
+    `networks` are those that are enforced. Environments in lower case.
+    """
 
     product_id: ProductId
     status: LicenseStatus
@@ -210,6 +235,7 @@ class CustomerPatch:
     company: str | UnsetType | None = UNSET
     tax_id: str | UnsetType | None = UNSET
     technical_contact: str | UnsetType | None = UNSET
+    account: str | UnsetType | None = UNSET
     custom: Mapping[str, Any] | UnsetType = UNSET
 
 
@@ -217,8 +243,9 @@ class CustomerPatch:
 class LicensePatch:
     """What somebody says of a license: UNSET stays as it is, None clears, which is back to the default.
 
-    `customer_id` names a customer that is there. `customer` describes one: with an e-mail the one of that
-    e-mail, who is made where there is none; without, the one the license has, or a new one.
+    A date in `starts_at` and `expires_at` is a whole day of the product's time zone. `customer_id` names a
+    customer that is there. `customer` describes one: with an e-mail or an account the one of that, who is
+    made where there is none; without, the one the license has, or a new one.
     """
 
     status: LicenseStatus | UnsetType | None = UNSET
@@ -231,10 +258,11 @@ class LicensePatch:
     overage: Overage | UnsetType | None = UNSET
     domains: tuple[str, ...] | UnsetType | None = UNSET
     addresses: tuple[str, ...] | UnsetType | None = UNSET
+    addresses_enforced: bool | UnsetType | None = UNSET
     directories: tuple[str, ...] | UnsetType | None = UNSET
     free_environments: tuple[str, ...] | UnsetType | None = UNSET
-    starts_at: datetime | UnsetType | None = UNSET
-    expires_at: datetime | UnsetType | None = UNSET
+    starts_at: date | UnsetType | None = UNSET
+    expires_at: date | UnsetType | None = UNSET
     custom: Mapping[str, Any] | UnsetType = UNSET
     customer_id: UUID | UnsetType | None = UNSET
     customer: CustomerPatch | UnsetType | None = UNSET
@@ -242,12 +270,16 @@ class LicensePatch:
 
 @dataclass(frozen=True, slots=True)
 class LicenseRow:
-    """A line of a file, or whatever came as one: which license, by `key` or else by id, and what of it."""
+    """A line of a file, or whatever came as one: which license, by `key` or else by id, and what of it.
+
+    One that `follows` another about its license, as a refund does a sale, adds to what that one says.
+    """
 
     line: int
     key: str | None
     license_id: UUID | None
     patch: LicensePatch
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,17 @@ comes to none of these.
 import difflib
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
 from uuid import UUID
 
+import idna
 import orjson
+
+from telemetry_server.check.networks import unmapped
 
 Parse: TypeAlias = Callable[[Any], Any]
 
@@ -24,6 +28,7 @@ MOST_SEATS = 2**31 - 1
 LARGEST_INTEGER = 2**53 - 1
 EARLIEST, LATEST = 1970, 9999
 NONE = "none"
+LONGEST_KEY = 512
 
 _SEPARATOR = re.compile(r"[\s,;]+")
 _BEFORE_A_PATH = re.compile(r"\s*[,;\n]\s*|\s+(?=[/\\]|[A-Za-z]:[/\\])")
@@ -31,8 +36,32 @@ _FORBIDDEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
 _DOMAIN = re.compile(r"(\*\.)?[\w-]{1,63}(\.[\w-]{1,63})*")
 _CUSTOM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_NUMBER = re.compile(r"[0-9]{1,10}")
+_ACCOUNT = re.compile(r"[a-z0-9_-]{1,32}:\S(?:.{0,198}\S)?")
+_NUMBER = re.compile(r"([0-9]{1,10})(?:\.0{1,6})?")  # 2.0 is what pandas makes of a 2 beside an empty cell
+_SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+# Dates in other forms than ISO 8601, of which the advice names the ISO form.
+_NO_DATE = re.compile(r"0000-00-00(?:[ T]00:00(?::00(?:\.0+)?)?Z?)?")
+_MIDNIGHT = re.compile(r"(\d{4}-\d\d-\d\d)[ T]00:00(?::00(?:\.0+)?)?")
+_EPOCH = re.compile(r"\d{9,10}|\d{12,13}")
+_EPOCH_SECONDS_DIGITS = 10
+_DAY_OF_A_SHEET = re.compile(r"([2-7]\d{4})(?:[.,]\d+)?")
+_FIRST_DAY_OF_SHEETS = date(1899, 12, 30)
+_WITH_THE_YEAR_LAST = re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{2}|\d{4})\b.*")
+_NEVER = {"never", "none", "no", "lifetime", "unlimited", "forever", "n/a", "-"}
+_MONTHS, _CENTURY = 12, 2000
+
+# What a spreadsheet leaves of a long number: its first digits.
+_SHORTENED = re.compile(r"[+-]?\d(?:[.,]\d+)?E[+-]\d{2,3}", re.IGNORECASE)
+_FLOAT = re.compile(r"\d+\.0")
 _SPACE_BEFORE_OFFSET = re.compile(r"\s+(?=[+-]\d\d:?\d\d$|Z$)")
+
+
+def visible(text: str) -> str:
+    """Without characters that cannot be seen: zero-width spaces, byte order marks, marks of direction."""
+    if text.isascii():
+        return text
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
 
 
 def text(longest: int) -> Callable[[Any], str]:
@@ -47,34 +76,104 @@ def text(longest: int) -> Callable[[Any], str]:
     return parse
 
 
+_E_MAIL_TEXT, _KEY_TEXT = text(254), text(LONGEST_KEY)
+
+
+def key(value: Any) -> str:
+    """A license key, without white space around it and without what cannot be seen."""
+    bare = _KEY_TEXT(visible(_text(value)))
+    if not bare:
+        raise ValueError("is empty but for characters that cannot be seen")
+    if _SHORTENED.fullmatch(bare) or _FLOAT.fullmatch(bare):
+        raise ValueError(
+            f"{_quoted(bare)} is a number that a spreadsheet or pandas made of the key; digits are lost; "
+            "write the file again with the column as text"
+        )
+    return bare
+
+
+def reference(longest: int) -> Callable[[Any], str]:
+    """As text; not what a spreadsheet leaves of a long number."""
+
+    def parse(value: Any) -> str:
+        bare = text(longest)(value)
+        if _SHORTENED.fullmatch(bare):
+            raise ValueError(
+                f"{_quoted(bare)} is what a spreadsheet leaves of a long number; "
+                "write the file again with the column as text"
+            )
+        return bare
+
+    return parse
+
+
+def switch(value: Any) -> bool:
+    """True or false."""
+    found = value if isinstance(value, bool) else _SWITCHES.get(_text(value).lower())
+    if found is None:
+        raise ValueError(f"{_quoted(value)} is neither true nor false")
+    return found
+
+
 def one_of(values: type[StrEnum]) -> Parse:
-    """One of the words, as they are."""
+    """One of the words, as they are.
+
+    The advice is a word that was misspelt, never its opposite: "inactive" is not nearly "active".
+    """
     words = {value.value: value for value in values}
 
     def parse(value: Any) -> StrEnum:
         bare = _text(value)
         if bare in words:
             return words[bare]
-        close = difflib.get_close_matches(bare.lower(), words, n=1)
-        advice = f"; write {close[0]}" if close else ""
+        begun_alike = [word for word in words if word[:1] == bare[:1].lower()]
+        close = difflib.get_close_matches(bare.lower(), begun_alike, n=1)
+        advice = f"; write {close[0]}" if close else "; write the one that is meant"
         raise ValueError(f"{_quoted(bare)} is none of {', '.join(words)}{advice}")
 
     return parse
 
 
 def email(value: Any) -> str:
-    """An e-mail in small letters: they are the same to everybody who delivers them."""
-    bare = text(254)(_text(value).lower())
+    """An e-mail as mail is delivered to it: in small letters, the domain in its ASCII form (xn--…)."""
+    bare = _E_MAIL_TEXT(unicodedata.normalize("NFC", visible(_text(value))).lower())
     if not _EMAIL.fullmatch(bare):
         raise ValueError(f"{_quoted(bare)} is no e-mail")
+    name, _, host = bare.rpartition("@")
+    return _E_MAIL_TEXT(f"{name}@{_ascii_host(host)}")
+
+
+def in_unicode(address: str) -> str:
+    """The e-mail with the letters of its domain, as the registry kept some before."""
+    name, _, host = address.rpartition("@")
+    try:
+        return f"{name}@{idna.decode(host)}"
+    except UnicodeError:
+        return address
+
+
+def _ascii_host(host: str) -> str:
+    if host.isascii():
+        return host
+    try:
+        return idna.encode(host, uts46=True).decode()
+    except UnicodeError:  # is no name of the DNS, and stays as it is
+        return host
+
+
+def account(value: Any) -> str:
+    """An account of another system, in small letters: envato:ann_lee."""
+    bare = visible(_text(value)).lower()
+    if not _ACCOUNT.fullmatch(bare):
+        raise ValueError(f"{_quoted(bare)} is no account such as envato:ann_lee")
     return bare
 
 
 def seats(value: Any) -> int:
     """A number from 1 on."""
-    number = value
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        number = int(value)
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, str) and (found := _NUMBER.fullmatch(value.strip())):
+        number = int(found[1])
     if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST_SEATS:
         raise ValueError(
             f"{_quoted(value)} is no number from 1 to {MOST_SEATS}; leave it empty for any number"
@@ -82,19 +181,54 @@ def seats(value: Any) -> int:
     return number
 
 
-def moment(value: Any) -> datetime:
-    """A date or a time, ISO 8601. Without an offset it is UTC; a date is its first moment."""
-    bare = _text(value)
+def moment(value: Any) -> date | None:
+    """A date, or a time in UTC: ISO 8601, or seconds or milliseconds since 1970.
+
+    A time without an offset is UTC. Midnight without one is a date, as databases write it, and so is a
+    number of seconds at midnight UTC. None for 0000-00-00, which is MySQL's word for no date.
+    """
+    bare = str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+    if _NO_DATE.fullmatch(bare):
+        return None
     try:
-        found = datetime.fromisoformat(_SPACE_BEFORE_OFFSET.sub("", bare))
-        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        found = _date_or_time(bare)
     except (ValueError, OverflowError):
-        raise ValueError(
-            f"{_quoted(bare)} is no date or time such as 2026-11-22 or 2026-11-22T10:00:00Z"
-        ) from None
+        raise ValueError(f"{_quoted(bare)} is no date or time{_advice_for(bare)}") from None
     if not EARLIEST <= found.year <= LATEST:
         raise ValueError(f"{_quoted(bare)} is not in the years {EARLIEST} to {LATEST}")
     return found
+
+
+def _date_or_time(bare: str) -> date:
+    """Raises ValueError or OverflowError."""
+    if _EPOCH.fullmatch(bare):
+        found = datetime.fromtimestamp(int(bare) / (1 if len(bare) <= _EPOCH_SECONDS_DIGITS else 1000), UTC)
+        return found.date() if found.time() == time.min else found
+    if dated := _MIDNIGHT.fullmatch(bare):
+        return date.fromisoformat(dated[1])
+    try:
+        return date.fromisoformat(bare)
+    except ValueError:
+        found = datetime.fromisoformat(_SPACE_BEFORE_OFFSET.sub("", bare))
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _advice_for(bare: str) -> str:
+    """What to write in place of a date that has another form."""
+    if bare.lower() in _NEVER:
+        return "; leave it empty where there is none"
+    if number := _DAY_OF_A_SHEET.fullmatch(bare):
+        day = _FIRST_DAY_OF_SHEETS + timedelta(days=int(number[1]))
+        return f", but a spreadsheet's number of a day; format the column as dates, e.g. {day}"
+    if written := _WITH_THE_YEAR_LAST.fullmatch(bare):
+        one, two, year = map(int, written.groups())
+        year += _CENTURY if year < 100 else 0  # noqa: PLR2004  two digits
+        orders = [
+            f"{year}-{month:02}-{day:02}" for day, month in ((one, two), (two, one)) if month <= _MONTHS
+        ]
+        if orders:
+            return f"; write the year first: {' or '.join(dict.fromkeys(orders))}"
+    return " such as 2026-11-22 or 2026-11-22T10:00:00Z"
 
 
 def identifier(value: Any) -> UUID:
@@ -135,19 +269,21 @@ def paths(cell: str) -> list[str]:
 
 def domain(value: Any) -> str:
     """A name in small letters, which may begin with *."""
-    bare = text(253)(_text(value).lower().rstrip("."))
+    bare = text(253)(visible(_text(value)).lower().rstrip("."))
     if not _DOMAIN.fullmatch(bare):
         raise ValueError(f"{_quoted(bare)} is no domain such as example.com or *.example.com")
     return bare
 
 
 def network(value: Any) -> str:
-    """An address or a network, in the form everybody writes it."""
+    """An address or a network, in the form everybody writes it; of ::ffff:192.0.2.7 the IPv4 address."""
     bare = _text(value)
     try:
+        found: ipaddress.IPv4Network | ipaddress.IPv6Network
         found = ipaddress.ip_network(bare.replace("%", " "), strict=False)  # a scope means nothing elsewhere
     except ValueError:
         raise ValueError(f"{_quoted(bare)} is no address such as 192.0.2.7 or 2001:db8::/32") from None
+    found = unmapped(found)
     return str(found.network_address if found.prefixlen == found.max_prefixlen else found)
 
 

@@ -73,9 +73,15 @@ LICENSES = _by_name(
     Field("seats", Kind.NUMBER, "How many installations may run on it; where any number may, only != holds."),
     Field("seats_used", Kind.NUMBER, "How many run on it."),
     Field("exceeded", Kind.FLAG, "More run on it than it has seats, whatever its overage allows.", _SWITCH),
-    Field("starts", Kind.TIME_AHEAD, "When it starts: how long ahead (30d, 12h), a date, a time, or none."),
     Field(
-        "expires", Kind.TIME_AHEAD, "When it ends, or none; expires<30d: less than 30 days ahead, or past."
+        "starts",
+        Kind.TIME_AHEAD,
+        "When it starts: how long ahead (30d, 12h), a day, a time, or none.",
+    ),
+    Field(
+        "expires",
+        Kind.TIME_AHEAD,
+        "When it ends, or its last day, or none; expires<30d: less than 30 days ahead, or past.",
     ),
     _CREATED,
     _UPDATED,
@@ -88,6 +94,7 @@ CUSTOMERS = _by_name(
     Field("name", Kind.TEXT, "The name."),
     Field("company", Kind.TEXT, "The company."),
     Field("tax_id", Kind.TEXT, "The tax number."),
+    Field("account", Kind.TEXT, "The account at a marketplace or in another system."),
     _CREATED,
     _UPDATED,
     _ID,

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import ClassVar
 from uuid import UUID
 
+from telemetry_server.check.cells import email
 from telemetry_server.check.filter_fields import INSTALLATIONS, Fields
 from telemetry_server.check.filters import EXACT, NONE, UNKNOWN, Field, Filter, Kind, Operator, Term, Value
 from telemetry_server.errors import BadRequest
@@ -225,6 +226,13 @@ def _lower_case(_: Field, __: Operator, text: str) -> str:
     return text.lower()
 
 
+def _email(_: Field, __: Operator, text: str) -> str:
+    try:
+        return email(text)
+    except ValueError:  # none that the registry has
+        return text.lower()
+
+
 def _number(field: Field, _: Operator, text: str) -> int:
     if not _NUMBER.fullmatch(text):
         raise ValueError(f"{field.name} is compared with a number, like 5")
@@ -276,7 +284,7 @@ _READERS: dict[Kind, Callable[[Field, Operator, str], Value]] = {
     Kind.COUNTRY: _country,
     Kind.NETWORK: _network,
     Kind.PREFIX: _prefix,
-    Kind.EMAIL: _lower_case,
+    Kind.EMAIL: _email,
     Kind.LOWER_CASE: _lower_case,
     Kind.IDENTITY: _identity,
 }

@@ -1,10 +1,21 @@
 """A file of licenses, whole: from its bytes to rows that can be kept. Pure but for the file handed in."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from difflib import get_close_matches
 
+from telemetry_server.check.leftovers import cleaned
 from telemetry_server.check.licenses import CUSTOM, KEY, LICENSE_ID, PARSERS, license_row
-from telemetry_server.check.mappings import MAPPINGS, MappingName, WrongCell, left_out, mapped, our_columns
+from telemetry_server.check.mappings import (
+    MAPPINGS,
+    Asked,
+    MappingName,
+    WrongCell,
+    left_out,
+    mapped,
+    our_columns,
+)
 from telemetry_server.check.rows import (
     NAMELESS,
     Cells,
@@ -19,7 +30,10 @@ from telemetry_server.check.rows import (
 from telemetry_server.model import LicenseRow
 
 TOLD_BY_EXPORTS = frozenset(
-    {"product", "simulated", "key_hint", "customer_id", "seats_used", "created_at", "updated_at"}
+    {
+        *("product", "simulated", "key_hint", "customer_id", "seats_used", "created_at", "updated_at"),
+        *("first_day", "last_day"),
+    }
 )
 """Columns of an export that an import cannot take: they are passed over beside license_id."""
 
@@ -27,12 +41,24 @@ KNOWN = frozenset(PARSERS)
 
 
 class LicenseFile:
-    """The rows of a file, each good or with its problems; `left_out` are columns that a mapping ignored."""
+    """The rows of a file, each good or with its problems; `left_out` are columns that a mapping ignored.
 
-    def __init__(self, file: Readable, form: RowFormat, mapping: MappingName | None = None) -> None:
+    `today` is needed by a mapping; with `enforce_addresses` the networks of another system are enforced.
+    """
+
+    def __init__(
+        self,
+        file: Readable,
+        form: RowFormat,
+        mapping: MappingName | None = None,
+        *,
+        today: date = date.max,
+        enforce_addresses: bool = False,
+    ) -> None:
         self._file = file
         self._form = form
         self._mapping = None if mapping is None else MAPPINGS[mapping]
+        self._asked = Asked(today, enforce_addresses)
         self.left_out: list[str] = []
 
     def __iter__(self) -> Iterator[LicenseRow | list[RowProblem]]:
@@ -48,21 +74,28 @@ class LicenseFile:
             yield self._row(row)
 
     def _row(self, row: Row) -> LicenseRow | list[RowProblem]:
-        cells = row.cells
-        try:
-            if self._mapping is not None:
-                cells = mapped(self._mapping, cells, KNOWN)
-        except WrongCell as wrong:
-            return [RowProblem(row.line, wrong.column, str(wrong))]
+        cells, follows = row.cells, False
+        if self._form is RowFormat.CSV and self._mapping is None:
+            cells = {_our_name(name): cell for name, cell in cells.items()}
         if LICENSE_ID in cells:
             cells = {name: cell for name, cell in cells.items() if name not in TOLD_BY_EXPORTS}
             if self._form is RowFormat.CSV:
                 cells = {name: unguarded(cell) for name, cell in cells.items()}
-        return license_row(row.line, cells)
+        elif self._form is RowFormat.CSV:
+            cells, problems = _cleaned(row.line, cells)
+            if problems:
+                return problems
+        try:
+            if self._mapping is not None:
+                cells, follows = mapped(self._mapping, cells, KNOWN, self._asked)
+        except WrongCell as wrong:
+            return [RowProblem(row.line, wrong.column, str(wrong))]
+        found = license_row(row.line, cells)
+        return replace(found, follows=True) if follows and isinstance(found, LicenseRow) else found
 
     def _look_at(self, cells: Cells) -> None:
         """The columns, which all rows of a CSV file have in common."""
-        columns = list(cells)
+        columns = [_our_name(name) for name in cells]
         if self._mapping is not None:
             self.left_out = left_out(self._mapping, cells, KNOWN)
             columns = our_columns(self._mapping, cells)
@@ -74,6 +107,26 @@ class LicenseFile:
             raise WrongFile(f"There is no column {_with_advice(unknown)}; docs/licenses.md describes them.")
         if (KEY in columns) == (LICENSE_ID in columns):
             raise WrongFile("The head must name key, or in an edited export license_id, and not both.")
+
+
+def _our_name(name: str) -> str:
+    """A column as it is called here, however it was capitalised; the names of custom fields stay."""
+    if name.startswith(NAMELESS.format("")):
+        return name
+    prefix, dot, own = name.partition(".")
+    return f"{CUSTOM}{own}" if dot and prefix.lower() == "custom" else name.lower().replace(" ", "_")
+
+
+def _cleaned(line: int, cells: Cells) -> tuple[Cells, list[RowProblem]]:
+    """The cells without what spreadsheets and databases leave in them, and what is lost of them."""
+    clean: Cells = {}
+    problems: list[RowProblem] = []
+    for name, cell in cells.items():
+        try:
+            clean[name] = cleaned(cell)
+        except ValueError as error:
+            problems.append(RowProblem(line, name, str(error)))
+    return clean, problems
 
 
 def _is_known(name: str) -> bool:

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from telemetry_server.check.cells import (
     MOST_CUSTOM,
     Parse,
+    account,
     custom_name,
     custom_object,
     custom_value,
@@ -20,12 +21,15 @@ from telemetry_server.check.cells import (
     email,
     environments,
     identifier,
+    key,
     moment,
     network,
     one_of,
     paths,
+    reference,
     seats,
     several,
+    switch,
     text,
     words,
 )
@@ -43,23 +47,23 @@ from telemetry_server.model import (
 
 Patch = TypeVar("Patch", LicensePatch, CustomerPatch)
 
-LONGEST_KEY = 512
 CUSTOM = "custom."
 
 KEY, LICENSE_ID = "key", "license_id"
-IDENTITY: dict[str, Parse] = {KEY: text(LONGEST_KEY), LICENSE_ID: identifier}
+IDENTITY: dict[str, Parse] = {KEY: key, LICENSE_ID: identifier}
 
 OF_THE_LICENSE: dict[str, Parse] = {
     "status": one_of(LicenseStatus),
     "type": one_of(LicenseType),
     "source": one_of(LicenseSource),
     "source_detail": text(256),
-    "order_reference": text(256),
+    "order_reference": reference(256),
     "edition": text(64),
     "seats": seats,
     "overage": one_of(Overage),
     "domains": several(domain, words),
     "addresses": several(network, words),
+    "addresses_enforced": switch,
     "directories": several(text(1024), paths),
     "free_environments": environments,
     "starts_at": moment,
@@ -69,8 +73,9 @@ OF_THE_CUSTOMER: dict[str, Parse] = {
     "email": email,
     "name": text(256),
     "company": text(256),
-    "tax_id": text(64),
+    "tax_id": reference(64),
     "technical_contact": text(256),
+    "account": account,
 }
 CUSTOMER_COLUMNS = {f"customer_{field}": parse for field, parse in OF_THE_CUSTOMER.items()}
 PARSERS = {**IDENTITY, **OF_THE_LICENSE, **CUSTOMER_COLUMNS, "custom": custom_object}
@@ -150,7 +155,7 @@ def _customer_of(values: Mapping[str, Any]) -> CustomerPatch | UnsetType | None:
     given = {name.removeprefix("customer_"): values[name] for name in CUSTOMER_COLUMNS if name in values}
     if not given:
         return UNSET
-    if "email" in given and not any(given.values()):
+    if {"email", "account"} & given.keys() and not any(given.values()):
         return None
     return CustomerPatch(**given)
 

@@ -4,11 +4,14 @@ docs/licenses.md says which columns are assumed and how to get such a file. A co
 as it is where the other system has none of that name.
 """
 
+import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from telemetry_server.check.cells import moment
 from telemetry_server.check.rows import Cells
 
 Convert: TypeAlias = Callable[[str], str]
@@ -32,19 +35,29 @@ class WrongCell(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnMapping:
-    """`columns`: theirs, in small letters with _ for a space, to ours and how its cells are converted.
+class Asked:
+    """What a mapping has to know beside the file."""
 
-    `defaults` are told of rows that say nothing else; `finish` sees to what takes several columns.
-    """
-
-    columns: Mapping[str, tuple[str, Convert]]
-    defaults: Mapping[str, str]
-    finish: Callable[[Cells, Cells], None] = field(default=lambda _theirs, _ours: None)
+    today: date
+    enforce_addresses: bool
 
 
 def plain(text: str) -> str:
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """`columns`: theirs, in small letters with _ for a space, to ours and how its cells are converted.
+
+    `defaults` are told of rows that say nothing else; `finish` sees to what takes several columns, and says
+    whether the row only follows another one. `read` makes text of what the system keeps.
+    """
+
+    columns: Mapping[str, tuple[str, Convert]]
+    defaults: Mapping[str, str]
+    finish: Callable[[Cells, Cells, Asked], bool]
+    read: Convert = field(default=plain)
 
 
 def whmcs_date(text: str) -> str:
@@ -69,14 +82,56 @@ def marketplace(text: str) -> str:
     return text.strip().lower().removesuffix(".net")
 
 
-def _whmcs(theirs: Cells, ours: Cells) -> None:
-    """The name in two columns is one; what is Expired ended with its service, or when that was due."""
+def envato_account(buyer: str) -> str:
+    """A user name is that of one buyer, in whatever case it is written."""
+    return f"envato:{buyer.strip().lower()}" if buyer.strip() else ""
+
+
+def _whmcs(theirs: Cells, ours: Cells, asked: Asked) -> bool:
+    """The name in two columns is one; what is Expired ended with its service, or when that was due.
+
+    validip is where the server believes to be, often behind NAT: recorded, and enforced only where asked.
+    """
     if name := " ".join(filter(None, (_cell(theirs, "firstname"), _cell(theirs, "lastname")))):
         ours["customer_name"] = name
     if _cell(theirs, "status").lower() == "expired":
         ours["expires_at"] = whmcs_date(_cell(theirs, "termination_date")) or ours.get("expires_at")
         if not ours["expires_at"]:
             raise WrongCell("status", "is Expired; add the date, as nextduedate or termination_date")
+        if _day(ours["expires_at"]) > asked.today:
+            raise WrongCell(
+                "status", f"is Expired, but {ours['expires_at']} is still to come; add termination_date"
+            )
+    if "validip" in theirs and "addresses_enforced" not in theirs:
+        ours["addresses_enforced"] = "true" if asked.enforce_addresses else "false"
+    return False
+
+
+def _day(text: str) -> date:
+    """The day; of what is no date, the first one there is, so that whoever reads the cell says so."""
+    try:
+        return date.fromisoformat(str(moment(text) or date.min)[:10])
+    except ValueError:
+        return date.min
+
+
+_SALE = {"", "sale", "sales"}
+_TAKEN_BACK = {"sale reversal", "sale refund", "reversal", "refund", "chargeback"}
+
+
+def _envato(theirs: Cells, ours: Cells, _: Asked) -> bool:
+    """A sale that was taken back says only that; a line about a fee says nothing of the license."""
+    if buyer := _cell(theirs, "buyer"):
+        ours["customer_name"] = ours.get("customer_name") or buyer
+    kind, amount = _cell(theirs, "type").lower(), _cell(theirs, "amount")
+    if kind in _SALE and not (kind == "" and amount.startswith(("-", "\u2212", "("))):
+        return False
+    ours_are = {"key": ours.get("key")}
+    if kind in _TAKEN_BACK or not kind:
+        ours_are["status"] = "refunded"
+    ours.clear()
+    ours.update(ours_are)
+    return True
 
 
 MAPPINGS: dict[MappingName, ColumnMapping] = {
@@ -104,6 +159,7 @@ MAPPINGS: dict[MappingName, ColumnMapping] = {
         },
         defaults={"source": "direct"},
         finish=_whmcs,
+        read=html.unescape,
     ),
     MappingName.ENVATO: ColumnMapping(
         columns={
@@ -111,7 +167,7 @@ MAPPINGS: dict[MappingName, ColumnMapping] = {
             "code": ("key", plain),
             "sold_at": ("starts_at", plain),
             "date": ("starts_at", plain),
-            "buyer": ("customer_name", plain),
+            "buyer": ("customer_account", envato_account),
             "buyer_email": ("customer_email", plain),
             "order_id": ("order_reference", plain),
             "site": ("source_detail", marketplace),
@@ -123,24 +179,34 @@ MAPPINGS: dict[MappingName, ColumnMapping] = {
             "item.id": ("custom.envato_item_id", plain),
             "license": ("custom.envato_license", plain),
             "supported_until": ("custom.envato_supported_until", plain),
+            "type": ("", plain),
+            "amount": ("", plain),
         },
         defaults={"source": "marketplace", "source_detail": "codecanyon"},
+        finish=_envato,
     ),
 }
 
 
-def mapped(mapping: ColumnMapping, cells: Cells, known: frozenset[str]) -> Cells:
-    """The cells in our columns; `known` are ours. What neither knows is left out. Raises WrongCell."""
-    theirs = {_bare(name): value for name, value in _flat(cells).items()}
+def mapped(mapping: ColumnMapping, cells: Cells, known: frozenset[str], asked: Asked) -> tuple[Cells, bool]:
+    """The cells in our columns, and whether the row follows another one about its license.
+
+    `known` are our columns. What neither knows is left out. Raises WrongCell.
+    """
+    theirs = {
+        _bare(name): mapping.read(value) if isinstance(value, str) else value
+        for name, value in _flat(cells).items()
+    }
     ours: Cells = {}
     for name, value in theirs.items():
         column, convert = mapping.columns.get(name, (name, plain))
         if _is_ours(column, known):
             ours[column] = ours.get(column) or (convert(value) if isinstance(value, str) else value)
-    mapping.finish(theirs, ours)
+    if mapping.finish(theirs, ours, asked):
+        return ours, True
     for name, default in mapping.defaults.items():
         ours[name] = ours.get(name) or default
-    return ours
+    return ours, False
 
 
 def our_columns(mapping: ColumnMapping, cells: Cells) -> list[str]:

@@ -16,11 +16,13 @@ from typing import Any, Protocol, TypeAlias
 
 import orjson
 
+from telemetry_server.check.cells import visible
 from telemetry_server.errors import OperatorError
 
 LONGEST_LINE = 256 * 1024
 MOST_LINES = 100
 DELIMITERS = (b",", b";", b"\t")
+TAB = "\t"
 NAMELESS = "column {}"
 
 Cells: TypeAlias = dict[str, Any]
@@ -71,6 +73,16 @@ def unguarded(text: str) -> str:
     return _GUARDED.sub(r"\1", text)
 
 
+# Excel's own first line, sep=; and nothing else, maybe quoted.
+_SEPARATOR = re.compile(rb'"?sep=([,;\t])"?[;,\t\s]*', re.IGNORECASE)
+# A cell whose every backslash is one of a database.
+_ESCAPES = re.compile(r"(?:[^\\]|\\[ntr0\\])*")
+_ESCAPE = re.compile(r"\\([ntr0\\])")
+_CARRIAGE_RETURN = re.compile(rb"\r(?![\r\n]|$)")
+_DOUBLED_END = re.compile(rb"\r{2,}\n$")  # a line end that was converted twice
+_LINE_END = re.compile(rb"\r\n?|\n")
+
+
 class Readable(Protocol):
     """A file of bytes."""
 
@@ -106,34 +118,91 @@ def read_ndjson(file: Readable) -> Iterator[Row | RowProblem]:
 
 
 def read_csv(file: Readable) -> Iterator[Row | RowProblem]:
-    """RFC 4180, UTF-8, with a head; delimited by what the head is: comma, semicolon or tab."""
+    """RFC 4180, UTF-8, with a head; delimited by what the head is: comma, semicolon or tab.
+
+    Passes over rows of empty cells, as spreadsheets leave below a table, and over the head where it comes
+    again, as in files put one after the other. With tabs a row is a line, see `_of_a_line`.
+    """
     source = _Source(file)
     columns, delimiter = _head(source)
+    head = [_name(column) for column in columns]
     for line, found in _records(source, delimiter):
         if isinstance(found, str):
             yield RowProblem(line, None, found)
-        elif len(found) != len(columns):
+            continue
+        cells, beyond = found[: len(columns)], found[len(columns) :]
+        if not any(cell.strip() for cell in found) or [_name(cell) for cell in found] == head:
+            continue
+        if len(cells) < len(columns) or any(cell.strip() for cell in beyond):
             counts = f"{len(found)} cells, but the head has {len(columns)}"
             yield RowProblem(line, None, f"has {counts}; quote cells that contain {delimiter!r}")
         else:
-            yield Row(line, dict(zip(columns, found, strict=True)))
+            yield Row(line, dict(zip(columns, cells, strict=True)))
+
+
+def _name(cell: str) -> str:
+    """A column's name as names are compared."""
+    return visible(cell).strip().lower()
 
 
 def _head(source: "_Source") -> tuple[list[str], str]:
-    """The columns' names, and what delimits cells: what there is most of in the first line."""
+    """The columns' names, and what delimits cells: by the line sep=; or what the head has most of."""
     first = source.peek()
-    delimiter = max(DELIMITERS, key=first.count).decode()
+    if said := _SEPARATOR.fullmatch(first):
+        source.skip()
+        source.peek()
+    delimiter = (said[1] if said else max(DELIMITERS, key=first.count)).decode()
     line, found = next(_records(source, delimiter), (1, "is missing: the file is empty"))
     if isinstance(found, str):
         raise WrongFile(f"The head, line {line}, {found}.")
-    columns = [name.strip() or NAMELESS.format(place) for place, name in enumerate(found, 1)]
-    if twice := sorted({name for name in columns if columns.count(name) > 1}):
+    columns = [visible(name).strip() or NAMELESS.format(place) for place, name in enumerate(found, 1)]
+    names = [_name(column) for column in columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
         raise WrongFile(f"The head names {', '.join(twice)} twice.")
     return columns, delimiter
 
 
 def _records(source: "_Source", delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
     """The first line of each record and its cells, or what is wrong with it."""
+    return _tabbed(source) if delimiter == TAB else _quoted(source, delimiter)
+
+
+def _tabbed(source: "_Source") -> Iterator[tuple[int, list[str] | str]]:
+    while True:
+        try:
+            text = next(source).rstrip("\r\n")
+        except _Unreadable as reason:
+            yield source.give_back(), str(reason)
+        except StopIteration:
+            return
+        else:
+            line = source.begin()
+            if text:
+                yield line, _of_a_line(text)
+
+
+def _of_a_line(text: str) -> list[str]:
+    r"""The cells of a line with tabs: quoted by a spreadsheet, or as a database writes them.
+
+    mysql --batch and COPY quote nothing, and write backslash, tab and line feed as \\, \t and \n.
+    """
+    cells = text.split(TAB)
+    if '"' in text:
+        try:
+            [quoted] = csv.reader([text], delimiter=TAB, strict=True)
+        except (csv.Error, ValueError):
+            quoted = []
+        cells = quoted if len(quoted) == len(cells) else cells
+    return [
+        _ESCAPE.sub(_escaped, cell) if "\\" in cell and _ESCAPES.fullmatch(cell) else cell for cell in cells
+    ]
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\"}[found[1]]
+
+
+def _quoted(source: "_Source", delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
     while True:
         reader = csv.reader(source, delimiter=delimiter, strict=True)
         try:
@@ -144,7 +213,10 @@ def _records(source: "_Source", delimiter: str) -> Iterator[tuple[int, list[str]
         except _Unreadable as reason:
             yield source.give_back(), str(reason)
         except csv.Error as error:
-            yield source.give_back(), f"is no CSV ({error}); close and double the quotes in it"
+            advice = "close and double the quotes in it"
+            if source.has_escaped_quote:
+                advice = r'the file has a quote in a cell as \"; have it written as "", as RFC 4180 says'
+            yield source.give_back(), f"is no CSV ({error}); {advice}"
         else:
             return
 
@@ -180,6 +252,15 @@ class _Source:
         self._taken = []
         return first[0]
 
+    @property
+    def has_escaped_quote(self) -> bool:
+        """Whether the first line of the record has a quote behind a backslash."""
+        return bool(self._taken) and b'\\"' in self._taken[0][1]
+
+    def skip(self) -> None:
+        """Passes over the line that was looked at by `peek`."""
+        self._waiting.popleft()
+
     def peek(self) -> bytes:
         """The first line that is not blank, which will be read next; empty where there is none."""
         for entry in self._lines:
@@ -192,19 +273,47 @@ class _Source:
 def _lines(file: Readable) -> Iterator[tuple[int, bytes]]:
     """Numbered lines; of one that is too long, its beginning."""
     number = 0
-    while line := file.readline(LONGEST_LINE + 1):
+    beginning = file.readline(LONGEST_LINE + 1)
+    if _CARRIAGE_RETURN.search(beginning):
+        file = _CarriageReturns(file, beginning)
+        beginning = file.readline(LONGEST_LINE + 1)
+    line = _without_mark(beginning)
+    while line:
         number += 1
         rest = line
         while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
             rest = file.readline(LONGEST_LINE + 1)
-        if number == 1:
-            line = _without_mark(line)
-        yield number, line
+        yield number, _DOUBLED_END.sub(b"\n", line)
+        line = file.readline(LONGEST_LINE + 1)
+
+
+class _CarriageReturns:
+    """A file whose lines end with a carriage return, as old Macs wrote it, read as if it had line feeds."""
+
+    def __init__(self, file: Readable, beginning: bytes) -> None:
+        self._lines = self._split(file, beginning)
+
+    def readline(self, _: int, /) -> bytes:
+        return next(self._lines, b"")
+
+    def _split(self, file: Readable, rest: bytes) -> Iterator[bytes]:
+        """The lines; of one that is too long, its pieces."""
+        while rest:
+            *lines, rest = _LINE_END.split(rest)
+            yield from (line + b"\n" for line in lines)
+            if len(rest) > LONGEST_LINE:
+                yield rest
+                rest = b""
+            more = file.readline(LONGEST_LINE + 1)
+            if not more:
+                yield rest
+                return
+            rest += more
 
 
 def _without_mark(line: bytes) -> bytes:
-    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise WrongFile("The file is in UTF-16; save it as UTF-8.")
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in line[:2]:
+        raise WrongFile("The file is in UTF-16; save it as UTF-8: iconv -f UTF-16 -t UTF-8 FILE > NEW")
     return line.removeprefix(codecs.BOM_UTF8)
 
 
@@ -216,5 +325,6 @@ def _text(line: bytes) -> str:
     except UnicodeDecodeError as error:
         raise _Unreadable(
             f"is not UTF-8 (byte {error.start + 1} is 0x{line[error.start]:02x}); "
-            "if the file is in Latin-1: iconv -f latin1 -t utf-8 FILE"
+            "save it as CSV UTF-8, or if it is Excel's in Windows-1252: "
+            "iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
         ) from None

@@ -34,10 +34,13 @@ class Moment(click.ParamType[datetime]):
 
 
 def to_a_file(default: Form) -> Callable[[Command], Command]:
-    """The options --format and --output."""
+    """The options --format, --output and --no-bom."""
 
     def with_options(command: Command) -> Command:
         output = click.Path(dir_okay=False, path_type=Path)
+        command = click.option(
+            "--no-bom", is_flag=True, help="CSV for a program: without the mark that Excel needs."
+        )(command)
         command = click.option("--output", type=output, help="[default: standard output]")(command)
         forms = click.Choice([form.value for form in Form])
         return click.option("--format", "form", type=forms, default=default.value, show_default=True)(command)
@@ -60,7 +63,9 @@ def to_a_file(default: Form) -> Callable[[Command], Command]:
 )
 @to_a_file(Form.NDJSON)
 @click.pass_obj
-def export(invocation: Invocation, /, what: str, form: str, output: Path | None, **asked: Any) -> None:
+def export(
+    invocation: Invocation, /, what: str, form: str, output: Path | None, no_bom: bool, **asked: Any
+) -> None:
     """Write installations, pings, licenses or counts as NDJSON, CSV or Parquet.
 
     The rows are those of one moment, in no particular order. A FILE is written whole or not at all,
@@ -74,6 +79,7 @@ def export(invocation: Invocation, /, what: str, form: str, output: Path | None,
         asked["product"],
         asked["since"],
         tuple(name.strip() for name in asked["columns"].split(",") if name.strip()),
+        mark=not no_bom,
     )
     export_as(invocation, wanted, output)
 

@@ -4,28 +4,31 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
+from zoneinfo import ZoneInfo
 
 import click
 from rich.progress import Progress
 
 from telemetry_server.check.license_files import LicenseFile
+from telemetry_server.check.lookalikes import misleads
 from telemetry_server.check.mappings import MappingName
 from telemetry_server.check.rows import RowFormat, RowProblem
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, progress, say
 from telemetry_server.cli.registry import author, by_whom, differences
 from telemetry_server.cli.session import connection
+from telemetry_server.enrich.verdict import never_matching
 from telemetry_server.model import Author, LicenseRow
 from telemetry_server.settings import Settings
 from telemetry_server.store.belonging import open_keyring_of
 from telemetry_server.store.license_import import MOST_ROWS_IN_A_CHUNK, Chunk, importing
-from telemetry_server.store.license_plan import Batch, Kept
+from telemetry_server.store.license_plan import Batch, Kept, KeptCustomer
 from telemetry_server.store.licenses import KeyHashes, key_hashes
 from telemetry_server.store.registry import Outcome
 
@@ -41,6 +44,7 @@ class Wanted:
     product: str
     form: RowFormat
     mapping: MappingName | None
+    enforce_addresses: bool
     by: Author
     dry_run: bool
     all_or_nothing: bool
@@ -55,6 +59,11 @@ class Summary:
         default_factory=lambda: dict.fromkeys((Outcome.NEW, Outcome.CHANGED), 0)
     )
     differing: int = 0
+    time_zone: str = "UTC"
+    never_matching: list[str] = field(default_factory=list)
+    rows_never_matching: int = 0
+    alike: list[str] = field(default_factory=list)
+    customer_changes: list[KeptCustomer] = field(default_factory=list)
     problems: list[RowProblem] = field(default_factory=list)
     changes: list[Kept] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -75,8 +84,25 @@ class Summary:
                 self.changes.append(_naming(kept, chunk.batch))
         for customer in chunk.batch.customers:
             self.customers[Outcome.NEW if customer.before is None else Outcome.CHANGED] += 1
+        room = MOST_SHOWN - len(self.customer_changes)
+        self.customer_changes += chunk.batch.customers[:room]
         self.differing += len(chunk.differing)
+        self.alike += [
+            f"line {each.line}: the key looks like that of line {each.first_line}, and is another one"
+            for each in chunk.alike
+        ]
+        del self.alike[MOST_TOLD:]
         return problems
+
+    def look_at(self, rows: Iterable[LicenseRow]) -> None:
+        """Notes what is no problem of a row and may yet surprise whoever imports it."""
+        for row in rows:
+            if row.key is not None and misleads(row.key) and len(self.alike) < MOST_TOLD:
+                self.alike.append(f"line {row.line}: the key has letters or hyphens that only look usual")
+            addresses = row.patch.addresses
+            if isinstance(addresses, tuple) and (never := never_matching(addresses)):
+                self.rows_never_matching += 1
+                self.never_matching += never[: MOST_SHOWN - len(self.never_matching)]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -84,6 +110,8 @@ class Summary:
             "customers": {outcome.value: count for outcome, count in self.customers.items()},
             "differing_customers": self.differing,
             "left_out": self.left_out,
+            "never_matching": {"rows": self.rows_never_matching, "addresses": self.never_matching},
+            "alike": self.alike,
             "problems": [
                 {"line": each.line, "column": each.column, "detail": each.detail} for each in self.problems
             ],
@@ -97,17 +125,20 @@ class Summary:
                 }
                 for each in self.changes
             ],
+            "customer_changes": [
+                {"customer_id": each.customer_id, "before": each.before, "after": each.after}
+                for each in self.customer_changes
+            ],
         }
 
 
 def _naming(kept: Kept, batch: Batch) -> Kept:
     """The change, with the e-mail or name of a customer that it makes: a dry run's id is nobody's."""
     made = [each for each in batch.customers if each.before is None]
-    customer = next((each.after for each in made if each.customer_id == kept.after.get("customer_id")), None)
+    customer = next((each for each in made if each.customer_id == kept.after.get("customer_id")), None)
     if customer is None:
         return kept
-    name = next(customer[field] for field in ("email", "name", "company") if field in customer)
-    return replace(kept, after={**kept.after, "customer_id": f"new: {name}"})
+    return replace(kept, after={**kept.after, "customer_id": f"new: {customer.who}"})
 
 
 @click.command("import")
@@ -126,6 +157,11 @@ def _naming(kept: Kept, batch: Batch) -> Kept:
     help="FILE is another system's, with its columns.",
 )
 @click.option(
+    "--enforce-addresses",
+    is_flag=True,
+    help="With --mapping: its addresses are where copies must report from.",
+)
+@click.option(
     "--all-or-nothing", is_flag=True, help="Check the whole file first, and import only if all is good."
 )
 @by_whom
@@ -140,6 +176,7 @@ def import_licenses(
     dry_run: bool,
     form: str | None,
     mapping: str | None,
+    enforce_addresses: bool,
     all_or_nothing: bool,
     actor: str | None,
     reason: str | None,
@@ -155,6 +192,7 @@ def import_licenses(
         product,
         RowFormat(form) if form else _form_of(file),
         MappingName(mapping) if mapping else None,
+        enforce_addresses,
         author(actor, reason),
         dry_run,
         all_or_nothing,
@@ -232,15 +270,22 @@ class _Run:
         self._size = size
 
     async def over(self, source: IO[bytes], *, dry_run: bool) -> Summary:
-        summary = Summary()
+        summary = Summary(time_zone=self._hashes.product.time_zone)
         counted = _Counted(source)
         task = self._bar.add_task("checking" if dry_run else "importing", total=self._size)
-        file = LicenseFile(counted, self._wanted.form, self._wanted.mapping)
+        file = LicenseFile(
+            counted,
+            self._wanted.form,
+            self._wanted.mapping,
+            today=datetime.now(ZoneInfo(summary.time_zone)).date(),
+            enforce_addresses=self._wanted.enforce_addresses,
+        )
         async with importing(self._connection, self._hashes, by=self._wanted.by, dry_run=dry_run) as run:
             chunks = _chunks(file, counted)
             upcoming = next(chunks, None)
             while upcoming is not None:
                 rows, problems = upcoming
+                summary.look_at(rows)
                 upcoming, chunk = await asyncio.gather(  # PostgreSQL writes while the next rows are read
                     asyncio.to_thread(next, chunks, None), run.take(rows, now=datetime.now(UTC))
                 )
@@ -291,6 +336,34 @@ def _chunks(file: LicenseFile, counted: _Counted) -> Iterator[tuple[list[License
     yield rows, problems
 
 
+_ALWAYS = set(Outcome) - {Outcome.REPEATED}
+
+
+def _print_notes(summary: Summary) -> None:
+    """What is no problem of a row and may yet surprise."""
+    if repeated := summary.counts[Outcome.REPEATED]:
+        say(f"{repeated:,} rows say again what an earlier row says of the same license.")
+    if summary.rows_never_matching:
+        some = ", ".join(dict.fromkeys(summary.never_matching))
+        say(
+            f"{summary.rows_never_matching:,} rows have addresses that no copy can ever match, as they are "
+            f"private or reserved; these say nothing of a place: {some}"
+        )
+    for note in summary.alike[:MOST_SHOWN]:
+        say(f"{note}.")
+
+
+def _print_changes(summary: Summary) -> None:
+    for kept in summary.changes:
+        click.echo(f"line {kept.line}: {kept.outcome}")
+        for line in differences(kept.before, kept.after, summary.time_zone):
+            click.echo(f"  {line}")
+    for customer in summary.customer_changes:
+        click.echo(f"customer {customer.who}: {'new' if customer.before is None else 'changed'}")
+        for line in differences(customer.before, customer.after):
+            click.echo(f"  {line}")
+
+
 def _print(summary: Summary, written: bool) -> None:
     if summary.left_out:
         say(f"Columns that were left out: {', '.join(summary.left_out)}")
@@ -298,16 +371,15 @@ def _print(summary: Summary, written: bool) -> None:
         say(f"Of {summary.wrong:,} wrong rows the first were told.")
     if summary.differing:
         say(f"{summary.differing:,} rows describe a customer otherwise than an earlier row does: it holds.")
+    _print_notes(summary)
     if not written:
-        for kept in summary.changes:
-            click.echo(f"line {kept.line}: {kept.outcome}")
-            for line in differences(kept.before, kept.after):
-                click.echo(f"  {line}")
-    click.echo(" · ".join(f"{count:,} {outcome.value}" for outcome, count in summary.counts.items()))
+        _print_changes(summary)
+    counts = {outcome: count for outcome, count in summary.counts.items() if count or outcome in _ALWAYS}
+    click.echo(" · ".join(f"{count:,} {outcome.value}" for outcome, count in counts.items()))
     new, changed = summary.customers.values()
     if new or changed:
         click.echo(f"customers: {new:,} new · {changed:,} changed")
     if not written:
         say("Nothing was written.")
     elif summary.wrong:
-        say("The good rows were imported; mend the wrong ones and import the file again.")
+        say("The good rows were imported; correct the wrong ones and import the file again.")

@@ -9,10 +9,11 @@ from uuid import UUID
 import click
 from msgspec import UNSET
 
-from telemetry_server.check.cells import text
+from telemetry_server.check.cells import key as license_key
+from telemetry_server.check.days import first_day, last_day
 from telemetry_server.check.filter_fields import LICENSES
 from telemetry_server.check.filter_parser import read_filter
-from telemetry_server.check.licenses import LONGEST_KEY, PARSERS, license_patch
+from telemetry_server.check.licenses import PARSERS, license_patch
 from telemetry_server.cli.export import export_as, to_a_file
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.license_import import import_licenses
@@ -24,6 +25,7 @@ from telemetry_server.cli.registry import (
     differences,
     from_stdin,
     given,
+    in_days,
     listed,
     print_fields,
     print_history,
@@ -138,7 +140,7 @@ def change(
     if as_json:
         print_json({"outcome": kept.outcome, **about(found)})
         return
-    for line in differences(kept.before, kept.after):
+    for line in differences(kept.before, kept.after, found.time_zone):
         click.echo(line)
     if kept.outcome is Outcome.UNCHANGED:
         say("It was so already." if patch.customer is UNSET else "The license itself was so already.")
@@ -205,7 +207,8 @@ def list_all(
         print_json({"licenses": [about(each) for each in found]})
         return
     columns = ("license_id", "product", "key_hint", "status", "type", "source", "seats", "expires_at")
-    print_table(columns, ([shown(about(each)[column]) for column in columns] for each in found))
+    rows = (in_days(about(each), each.time_zone) for each in found)
+    print_table(columns, ([shown(row[column]) for column in columns] for row in rows))
     if len(found) == limit:
         say(f"There may be more: --after {found[-1].license_id}")
 
@@ -216,7 +219,7 @@ def list_all(
 @to_a_file(Form.CSV)
 @click.pass_obj
 def export_all(
-    invocation: Invocation, /, *, product: str, wanted: str, form: str, output: Path | None
+    invocation: Invocation, /, *, product: str, wanted: str, form: str, output: Path | None, no_bom: bool
 ) -> None:
     """Write the licenses of a product as CSV, NDJSON or Parquet.
 
@@ -225,7 +228,7 @@ def export_all(
     holds personal data. In CSV, text that a spreadsheet would run as a formula has a ' in front.
     """
     asked = read_filter(wanted, LICENSES, {"product": product})
-    export_as(invocation, Wanted(What.LICENSES, Form(form), asked), output)
+    export_as(invocation, Wanted(What.LICENSES, Form(form), asked, mark=not no_bom), output)
 
 
 @license.command("history")
@@ -236,28 +239,34 @@ def show_history(invocation: Invocation, license_id: UUID, as_json: bool) -> Non
     """Show who changed a license, when, why and what, the newest change first."""
 
     async def look(connection: Any) -> Any:
-        await license_by_id(connection, license_id)
-        return await history(connection, Entity.LICENSE, str(license_id))
+        found = await license_by_id(connection, license_id)
+        return await history(connection, Entity.LICENSE, str(license_id)), found.time_zone
 
-    print_history(ask(invocation.settings(), look), as_json)
+    changes, time_zone = ask(invocation.settings(), look)
+    print_history(changes, as_json, time_zone)
 
 
 def about(found: License) -> dict[str, Any]:
     """What is told of a license; not the hash of its key."""
-    return {name: value for name, value in asdict(found).items() if name not in {"key_hash", "product_id"}}
+    fields = {name: value for name, value in asdict(found).items() if name not in {"key_hash", "product_id"}}
+    return fields | {
+        "first_day": first_day(found.starts_at, found.time_zone),
+        "last_day": last_day(found.expires_at, found.time_zone),
+    }
 
 
 def _print(found: License, as_json: bool) -> None:
     if as_json:
         print_json(about(found))
-    else:
-        print_fields(about(found))
+        return
+    row = in_days(about(found), found.time_zone)
+    print_fields({name: value for name, value in row.items() if name not in {"first_day", "last_day"}})
 
 
 def _key(given_key: str) -> str:
+    if not given_key.strip():
+        raise click.BadParameter("The key is empty.")
     try:
-        if bare := text(LONGEST_KEY)(given_key):
-            return bare
+        return license_key(given_key)
     except ValueError as error:
         raise click.BadParameter(f"The key {error}.") from None
-    raise click.BadParameter("The key is empty.")

@@ -9,13 +9,16 @@ import click
 from telemetry_server.cli.durations import Duration, in_words
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
+from telemetry_server.cli.registry import author, by_whom
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Product
 from telemetry_server.store.products import (
     add_product,
     all_products,
     change_schedule,
+    change_time_zone,
     good_keys,
+    product_by_slug,
     rotate_key,
 )
 
@@ -29,6 +32,13 @@ SCHEDULE = (
     ("--grace", Duration(0, YEAR), DAY, "How long after that a copy is not yet late."),
     ("--lost-after", Duration(MINUTE, 10 * YEAR), 30 * DAY, "After how much silence a late copy is lost."),
     ("--new-for", Duration(0, YEAR), 7 * DAY, "How long a copy is new after its first ping."),
+)
+
+
+TIME_ZONE = click.option(
+    "--time-zone",
+    metavar="NAME",
+    help="In which dates of its licenses are days, e.g. Europe/Berlin. [default: UTC]",
 )
 
 
@@ -65,9 +75,12 @@ def name_of(_: click.Context, __: click.Parameter, name: str) -> str:
 @click.argument("name", callback=name_of)
 @click.option("--slug", help="Its name in URLs and on the wire. [default: made from NAME]")
 @schedule(defaults=True)
+@TIME_ZONE
 @as_json
 @click.pass_obj
-def add(invocation: Invocation, /, name: str, slug: str | None, as_json: bool, **times: int) -> None:
+def add(
+    invocation: Invocation, /, name: str, slug: str | None, time_zone: str | None, as_json: bool, **times: int
+) -> None:
     """Add a product and print its key.
 
     TIME is a length of time: 90s, 15m, 36h, 30d, 2w, or a number of seconds.
@@ -75,7 +88,12 @@ def add(invocation: Invocation, /, name: str, slug: str | None, as_json: bool, *
     added, key = ask(
         invocation.settings(),
         lambda connection: add_product(
-            connection, name, slug=slug, **_in_seconds(times), now=datetime.now(UTC)
+            connection,
+            name,
+            slug=slug,
+            time_zone=time_zone or "UTC",
+            **_in_seconds(times),
+            now=datetime.now(UTC),
         ),
     )
     _print(added, as_json, product_key=key)
@@ -84,21 +102,46 @@ def add(invocation: Invocation, /, name: str, slug: str | None, as_json: bool, *
 @product.command()
 @click.argument("slug")
 @schedule(defaults=False)
+@click.option(
+    "--time-zone", metavar="NAME", help="In which dates of its licenses are days, e.g. Europe/Berlin."
+)
+@by_whom
 @as_json
 @click.pass_obj
-def change(invocation: Invocation, /, slug: str, as_json: bool, **times: int | None) -> None:
-    """Change the schedule by which copies of a product are new, active, late and lost.
+def change(
+    invocation: Invocation,
+    /,
+    *,
+    slug: str,
+    time_zone: str | None,
+    actor: str | None,
+    reason: str | None,
+    as_json: bool,
+    **times: int | None,
+) -> None:
+    """Change the schedule by which copies of a product are new, active, late and lost, or its time zone.
 
     TIME is a length of time: 90s, 15m, 36h, 30d, 2w, or a number of seconds. What is not given stays.
     A running server looks at all copies again, up to a hundred thousand a run; they learn of another
-    interval with their next ping.
+    interval with their next ping. With another time zone, licenses that begin or end with a day do so with
+    the same day there; --actor and --reason are for their history.
     """
-    if all(time is None for time in times.values()):
-        raise click.UsageError(f"Give at least one of {', '.join(name for name, *_ in SCHEDULE)}.")
-    changed = ask(
-        invocation.settings(), lambda connection: change_schedule(connection, slug, **_in_seconds(times))
-    )
-    _print(changed, as_json)
+    scheduled = any(time is not None for time in times.values())
+    if not scheduled and time_zone is None:
+        names = [name for name, *_ in SCHEDULE]
+        raise click.UsageError(f"Give at least one of {', '.join(names)}, --time-zone.")
+    by = author(actor, reason)
+
+    async def make(connection: Any) -> Product:
+        async with connection.transaction():
+            changed = await product_by_slug(connection, slug)
+            if scheduled:
+                changed = await change_schedule(connection, slug, **_in_seconds(times))
+            if time_zone is not None:
+                changed = await change_time_zone(connection, slug, time_zone, by=by, now=datetime.now(UTC))
+            return changed
+
+    _print(ask(invocation.settings(), make), as_json)
 
 
 @product.command("list")
@@ -117,7 +160,16 @@ def list_products(invocation: Invocation, as_json: bool) -> None:
     if as_json:
         print_json({"products": products})
     elif products:
-        columns = ("product", "name", "interval", "grace", "lost after", "new for", "product key")
+        columns = (
+            "product",
+            "name",
+            "interval",
+            "grace",
+            "lost after",
+            "new for",
+            "time zone",
+            "product key",
+        )
         print_table(columns, map(_row, products))
     else:
         say('No product yet. Run: telemetry-server product add "My product"')
@@ -150,6 +202,7 @@ def _print(product: Product, as_json: bool, **more: Any) -> None:
         return
     shown = {"product": f"{product.slug} ({product.name})", **more}
     shown |= {name: in_words(seconds) for name, seconds in _schedule(product).items()}
+    shown["time_zone"] = product.time_zone
     for name, value in shown.items():
         click.echo(f"{name.replace('_', ' ').capitalize():<12} {value}")
 
@@ -158,7 +211,7 @@ def _row(shown: Mapping[str, Any]) -> list[Any]:
     times = [
         in_words(shown[f"{name}_seconds"]) for name in ("ping_interval", "grace", "lost_after", "new_for")
     ]
-    return [shown["product"], shown["name"], *times, "\n".join(shown["product_keys"])]
+    return [shown["product"], shown["name"], *times, shown["time_zone"], "\n".join(shown["product_keys"])]
 
 
 def _schedule(product: Product) -> dict[str, int]:
@@ -179,6 +232,7 @@ def _about(product: Product) -> dict[str, Any]:
         "grace_seconds": product.grace_seconds,
         "lost_after_seconds": product.lost_after_seconds,
         "new_for_seconds": product.new_for_seconds,
+        "time_zone": product.time_zone,
         "simulated": product.simulated,
         "created_at": product.created_at,
     }

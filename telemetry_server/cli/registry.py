@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from telemetry_server.check.days import shown_beginning, shown_end
 from telemetry_server.cli.output import print_json, print_table
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author
@@ -106,11 +107,26 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[str]:
-    """What changed, a line for each field."""
+def in_days(row: Mapping[str, Any], time_zone: str) -> dict[str, Any]:
+    """The fields of a license with the days on which it begins and ends, where it does so with a day."""
+    shown_as = {"starts_at": shown_beginning, "expires_at": shown_end}
+    days = {
+        name: shown_as[name](datetime.fromisoformat(value) if isinstance(value, str) else value, time_zone)
+        for name, value in row.items()
+        if name in shown_as and value is not None
+    }
+    return {**row, **days}
+
+
+def differences(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any], time_zone: str = "UTC"
+) -> list[str]:
+    """What changed, a line for each field; days of a license are those of the time zone."""
+    after = in_days(after, time_zone)
     if before is None:
         return [f"{name}: {shown(value)}" for name, value in after.items()]
-    return [f"{name}: {shown(before[name])} → {shown(value)}" for name, value in after.items()]
+    before = in_days(before, time_zone)
+    return [f"{name}: {shown(before.get(name))} → {shown(value)}" for name, value in after.items()]
 
 
 def print_fields(row: Mapping[str, Any]) -> None:
@@ -119,7 +135,7 @@ def print_fields(row: Mapping[str, Any]) -> None:
         click.echo(f"{name:<18} {shown(value)}")
 
 
-def print_history(changes: Sequence[RegistryChange], as_json: bool) -> None:
+def print_history(changes: Sequence[RegistryChange], as_json: bool, time_zone: str = "UTC") -> None:
     if as_json:
         print_json({"changes": [change_as_json(change) for change in changes]})
         return
@@ -128,7 +144,7 @@ def print_history(changes: Sequence[RegistryChange], as_json: bool) -> None:
             f"{change.changed_at:%Y-%m-%d %H:%M:%S}",
             change.actor,
             change.reason,
-            "\n".join(differences(change.before, change.after)),
+            "\n".join(differences(change.before, change.after, time_zone)),
         )
         for change in changes
     )

@@ -11,10 +11,11 @@ from functools import cached_property, lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from socket import AF_INET, inet_pton
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import orjson
 
+from telemetry_server.check.networks import Network, unmapped
 from telemetry_server.enrich import hosting
 from telemetry_server.enrich.databases import (
     SLOW,
@@ -85,24 +86,32 @@ _FACTS = ("country", "region", "city", "asn", "organisation")
 # Many addresses are in the same place; to find it again is faster than to make it, and takes no memory.
 _shared = lru_cache(4_096)(Place)
 
-# Never in a database. As (network, mask) by version: these tests cost a tenth of `address in network`.
-_LOCAL = {
-    version: tuple(
-        (int(network.network_address), int(network.netmask)) for network in map(ip_network, networks)
-    )
-    for version, networks in {
-        4: (
-            "0.0.0.0/8",
-            "10.0.0.0/8",
-            "100.64.0.0/10",
-            "127.0.0.0/8",
-            "169.254.0.0/16",
-            "172.16.0.0/12",
-            "192.168.0.0/16",
-        ),
-        6: ("::/127", "fc00::/7", "fe80::/10"),
-    }.items()
-}
+# Networks as (network, mask) by version: these tests cost a tenth of `address in network`.
+_Numbers: TypeAlias = Mapping[int, tuple[tuple[int, int], ...]]
+
+
+def _numbers(of_4: tuple[str, ...], of_6: tuple[str, ...]) -> _Numbers:
+    return {
+        version: tuple((int(each.network_address), int(each.netmask)) for each in map(ip_network, networks))
+        for version, networks in ((4, of_4), (6, of_6))
+    }
+
+
+# Never in a database.
+_LOCAL = _numbers(
+    (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+    ),
+    ("::/127", "fc00::/7", "fe80::/10"),
+)
+# Multicast and broadcast: no host sends from there.
+_NO_HOST = _numbers(("224.0.0.0/4", "255.255.255.255/32"), ("ff00::/8",))
 
 
 class Atlas:
@@ -203,7 +212,24 @@ class Atlas:
 
 def is_public(address: str) -> bool:
     """Whether it is an address that others may know something of. Raises ValueError if it is none."""
-    return not _is_local(_plain(address))
+    return public_address(address) is not None
+
+
+def public_address(address: str) -> Address | None:
+    """The address, if others may know something of it, out of an IPv6 one that maps it.
+
+    None for a local one. Raises ValueError for what is no address.
+    """
+    plain = _plain(address)
+    return None if _is_local(plain) else plain
+
+
+def holds_public(network: Network) -> bool:
+    """Whether the public address of a host can be in it: not where all of it is local or multicast."""
+    plain = unmapped(network)
+    number, mask = int(plain.network_address), int(plain.netmask)
+    nowhere = (*_LOCAL[plain.version], *_NO_HOST[plain.version])
+    return not any(mask & wide == wide and number & wide == first for first, wide in nowhere)
 
 
 def _place(databases: Iterable[Database], lists: Hosting, address: Address | str) -> Place:

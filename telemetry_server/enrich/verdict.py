@@ -19,6 +19,8 @@ Nobody is accused on bad evidence:
 - A license that has not started yet is judged as if it had. A start is a date of bookkeeping, and no
   verdict means "early".
 - An address that is not known, was shortened, or is private says nothing of the place: never wrong_place.
+  Nor do networks in which no public address can be, as 10.0.0.5 or ::1, and networks of the other IP version:
+  a license that names no network of the copy's version is good anywhere in that version.
 - Seats: `none` allows seats, `1.25x`, `1.5x` and `2x` that many times the seats, `any` any number. A copy
   that takes no seat, because its environment is free or because it stopped reporting, is never over_seats.
 
@@ -40,14 +42,16 @@ Beside the verdict stand two facts. They are no verdicts and change none.
 where either of them does not know; "trial" is right for a license of type trial, whatever its source.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from functools import lru_cache
+from ipaddress import ip_network
 from uuid import UUID
 
 import msgspec
 
-from telemetry_server.enrich.place import is_public
+from telemetry_server.check.networks import Network, unmapped
+from telemetry_server.enrich.place import holds_public, public_address
 from telemetry_server.model import Grant, LicenseStatus, LicenseType, Overage, Verdict
 
 UNKNOWN_SOURCE = "unknown"
@@ -146,11 +150,23 @@ def _verdict(claim: Claim, grant: Grant | None, now: datetime) -> Verdict:
     return Verdict.TRIAL if grant.type is LicenseType.TRIAL else Verdict.VALID
 
 
-def _is_elsewhere(address: str | None, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:
-    if address is None or "/" in address:
+def never_matching(addresses: Iterable[str]) -> list[str]:
+    """Those addresses and networks of a license that no copy's address can be in."""
+    return [address for address in addresses if not holds_public(ip_network(address, strict=False))]
+
+
+def _is_elsewhere(address: str | None, networks: tuple[Network, ...]) -> bool:
+    if address is None or "/" in address or (where := public_address(address)) is None:
         return False
-    where = ip_address(address)
-    return is_public(address) and not any(where in network for network in networks)
+    alike = _comparable(networks).get(where.version, ())
+    return bool(alike) and not any(where in network for network in alike)
+
+
+@lru_cache(16_384)
+def _comparable(networks: tuple[Network, ...]) -> Mapping[int, tuple[Network, ...]]:
+    """The networks that a copy's address can be in, by IP version."""
+    useful = [unmapped(network) for network in networks if holds_public(network)]
+    return {version: tuple(each for each in useful if each.version == version) for version in (4, 6)}
 
 
 def _contradicted(claim: Claim, grant: Grant, verdict: Verdict) -> bool:

@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from telemetry_server.errors import Malformed, NotFound, TooLarge, Unauthenticated, Unprocessable
-from telemetry_server.model import ShopMessage
+from telemetry_server.model import STATUS_AFTER, ShopMessage
 from telemetry_server.receive.body import read_body
 
 LARGEST_MESSAGE = 64 * 1024
@@ -31,7 +31,7 @@ class ShopWebhook:
     """The handler of the shop's messages; `carry_out` does what one says, once for each id.
 
     Each of `secrets` is good, so that they can be changed one after the other; without any, the address
-    takes nothing.
+    takes nothing. A message of another type is acknowledged and ignored, whatever else is in it.
     """
 
     def __init__(self, secrets: Sequence[bytes], carry_out: CarryOut) -> None:
@@ -46,7 +46,9 @@ class ShopWebhook:
             raise TooLarge(f"A message may take {LARGEST_MESSAGE} bytes.")
         now = datetime.now(UTC)
         message_id = verify(self._secrets, request.headers, body, now)
-        await self._carry_out(_message(message_id, body, now), now)
+        message = _message(message_id, body, now)
+        if message is not None:
+            await self._carry_out(message, now)
         return web.Response(status=204)
 
 
@@ -68,24 +70,32 @@ def verify(secrets: Sequence[bytes], headers: Any, body: bytes, now: datetime) -
     return str(message_id)
 
 
-def _message(message_id: str, body: bytes, now: datetime) -> ShopMessage:
+def _message(message_id: str, body: bytes, now: datetime) -> ShopMessage | None:
+    """None for a message of another type, the rest of which is not looked at.
+
+    Raises Malformed or Unprocessable.
+    """
     try:
         raw = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Malformed(f"The body is not valid JSON in UTF-8: {error}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("type"), str):
         raise Unprocessable('A message is a JSON object {"type", "timestamp", "data"}.')
+    if raw["type"] not in STATUS_AFTER:
+        return None
     if not isinstance(raw.get("data"), dict):
         raise Unprocessable("data must be a JSON object.")
     return ShopMessage(message_id, raw["type"], raw["data"], _happened_at(raw.get("timestamp"), now))
 
 
 def _happened_at(told: Any, now: datetime) -> datetime:
-    """When it happened; without a word on that, now. Nothing happens in the future."""
+    """When it happened: a time, or seconds since 1970; now, where there is none or one in the future."""
     if told is None:
         return now
     try:
+        if isinstance(told, int | float):
+            return min(datetime.fromtimestamp(told, UTC), now)
         moment = datetime.fromisoformat(told)
         return min(moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC), now)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, OSError):
         raise Unprocessable("timestamp must be a time such as 2026-11-22T10:00:00Z.") from None

@@ -79,6 +79,7 @@ def _environment() -> jinja2.Environment:
         "number",
         "plural",
         "stamp",
+        "until",
         "day",
         "ago",
         "span",

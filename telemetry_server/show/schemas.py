@@ -9,6 +9,7 @@ from typing import Any
 from telemetry_server.check.registry import LARGEST_INTEGER, Field, Registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.model import (
+    STATUS_AFTER,
     LicenseSource,
     LicenseStatus,
     LicenseType,
@@ -20,7 +21,6 @@ from telemetry_server.model import (
 )
 from telemetry_server.show.items import PLACE, detail_fields, fact_fields
 from telemetry_server.store.registry import Outcome
-from telemetry_server.store.shop import STATUS_AFTER
 
 Schema = dict[str, Any]
 
@@ -128,6 +128,7 @@ def _registry() -> dict[str, Schema]:
         "LicenseImport": _object(
             dry_run=_SWITCH,
             **{outcome.value: _COUNT for outcome in Outcome},
+            never_matching=_COUNT | {"description": "Rows with addresses that no copy can match."},
             problems=_many(row),
             changes=_many(change),
         ),
@@ -271,7 +272,7 @@ _FREE: Schema = {"type": "object"}
 _TEXTS = _many(_TEXT)
 _NULLABLE_MOMENT = _nullable(_MOMENT)
 _CUSTOMER_FIELDS: Schema = {
-    **dict.fromkeys(("email", "name", "company", "tax_id", "technical_contact"), _NULLABLE_TEXT),
+    **dict.fromkeys(("email", "name", "company", "tax_id", "technical_contact", "account"), _NULLABLE_TEXT),
     "custom": _FREE,
 }
 _CUSTOMER = _object(customer_id=_ID, **_CUSTOMER_FIELDS, created_at=_MOMENT, updated_at=_MOMENT)
@@ -287,10 +288,11 @@ _LICENSE_FIELDS: Schema = {
     "overage": {"enum": [overage.value for overage in Overage]},
     "domains": _TEXTS,
     "addresses": _TEXTS,
+    "addresses_enforced": _SWITCH | {"description": "Whether another address is a wrong_place."},
     "directories": _TEXTS,
     "free_environments": _TEXTS,
-    "starts_at": _NULLABLE_MOMENT,
-    "expires_at": _NULLABLE_MOMENT,
+    "starts_at": _NULLABLE_MOMENT | {"description": "A date is that day in the product's time zone."},
+    "expires_at": _NULLABLE_MOMENT | {"description": "It is good until then; a date: through that day."},
     "custom": _FREE,
 }
 _LICENSE = _object(
@@ -300,6 +302,9 @@ _LICENSE = _object(
     simulated=_SIMULATED,
     key_hint=_TEXT | {"description": "The last characters of the key; the key itself is nowhere."},
     **_LICENSE_FIELDS,
+    time_zone=_TEXT | {"description": "Of its product, in which dates are days."},
+    first_day=_nullable(_DAY) | {"description": "The day it starts."},
+    last_day=_nullable(_DAY) | {"description": "The last day on which it is good."},
     seats_used=_COUNT,
     created_at=_MOMENT,
     updated_at=_MOMENT,

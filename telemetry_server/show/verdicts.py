@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from telemetry_server.check.days import shown_end
 from telemetry_server.model import Overage, Verdict
 from telemetry_server.show.words import plural
 from telemetry_server.store.fleet import Row
@@ -54,7 +55,14 @@ def _news(license_: _License | None) -> Iterator[str]:
 
 def _expired(license_: _License) -> str:
     ended: datetime | None = license_["expires_at"]
-    return f"The license expired on {ended:%Y-%m-%d}." if ended else "The license had expired."
+    if ended is None:
+        return "The license had expired."
+    last = shown_end(ended, license_["time_zone"])
+    return (
+        f"The license expired on {last:%Y-%m-%d at %H:%M} UTC."
+        if isinstance(last, datetime)
+        else f"The license was good through {last}."
+    )
 
 
 def _over_seats(license_: _License) -> str:

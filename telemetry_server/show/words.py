@@ -8,6 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from telemetry_server.check.days import shown_end
+
 _STEPS = (
     (timedelta(days=365), "y"),
     (timedelta(days=1), "d"),
@@ -36,6 +38,12 @@ def plural(count: int, one: str, many: str = "") -> str:
 def stamp(moment: datetime) -> str:
     """In full: 2026-11-22 09:59:58 UTC."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def until(expires_at: datetime, time_zone: str) -> str:
+    """How long a license is good: through 2026-11-29, or until a moment."""
+    end = shown_end(expires_at, time_zone)
+    return f"until {stamp(end)}" if isinstance(end, datetime) else f"through {end}"
 
 
 def day(text: Any) -> str:

@@ -181,7 +181,7 @@ def deal(seed: int, number: int, over: Timespan) -> Deal:
         starts_at=starts_at,
         expires_at=_expiry(story, over, dice),
         changed_at=changed_at,
-        addresses=(_elsewhere(country, dice),) if story is Story.WRONG_PLACE else (),
+        addresses=_elsewhere(country, dice) if story is Story.WRONG_PLACE else (),
     )
 
 
@@ -272,8 +272,8 @@ def _another(source: str, dice: Dice) -> str:
     return dice.one_of([other for other in SOURCES if other != source])
 
 
-def _elsewhere(country: str, dice: Dice) -> str:
-    """A network of another country."""
+def _elsewhere(country: str, dice: Dice) -> tuple[str, str]:
+    """The networks of an operator in another country."""
     while (other := dice.pick(countries())) == country:
         pass
-    return dice.pick(networks()[other]).block
+    return dice.pick(networks()[other]).blocks

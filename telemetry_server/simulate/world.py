@@ -142,9 +142,9 @@ class Network:
     runs_on: Weighted[tuple[str | None, str | None]]
 
     @property
-    def block(self) -> str:
-        """All its IPv4 addresses."""
-        return f"{self._address(0)}/16"
+    def blocks(self) -> tuple[str, str]:
+        """All its IPv4 addresses, and all its IPv6 ones."""
+        return f"{self._address(0)}/16", f"2001:db8:{self.number:x}::/48"
 
     def address(self, dice: Dice) -> str:
         """One of its addresses, in a tenth of the cases an IPv6 one."""

@@ -10,6 +10,8 @@ import asyncpg
 import orjson
 from msgspec import UNSET
 
+from telemetry_server.check.cells import email as canonical
+from telemetry_server.check.cells import in_unicode
 from telemetry_server.check.filters import EVERYTHING, Filter
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Author, Customer, CustomerPatch
@@ -22,6 +24,7 @@ from telemetry_server.uuid7 import LOWEST, uuid7
 SQL = load("customers")
 
 FIELDS = tuple(field.name for field in fields(CustomerPatch))
+_NAMED_BY = ("email", "name", "company")
 
 
 class NoSuchCustomer(OperatorError):
@@ -31,7 +34,7 @@ class NoSuchCustomer(OperatorError):
 
 
 class CustomerExists(OperatorError):
-    """A customer of that e-mail exists already."""
+    """A customer of that e-mail or account exists already."""
 
     status, code = 409, "customer_exists"
 
@@ -67,11 +70,26 @@ async def customers_by_id(
 
 
 async def customers_by_email(connection: asyncpg.Connection, emails: Collection[str]) -> dict[str, Customer]:
-    """Those of them that are there, by their e-mail in small letters, as which it is asked for."""
+    """Those of them that are there, by their e-mail as check/ writes it, in which form it is asked for.
+
+    The registry may hold the domain with its own letters, from before it was written in ASCII.
+    """
     if not emails:
         return {}
-    rows = await connection.fetch(SQL["customers_by_email"], list(emails))
-    return {customer.email.lower(): customer for customer in map(_customer, rows) if customer.email}
+    rows = await connection.fetch(SQL["customers_by_email"], list({*emails, *map(in_unicode, emails)}))
+    found = [customer for customer in map(_customer, rows) if customer.email]
+    found.sort(key=lambda customer: customer.email in emails)  # of both forms the ASCII one holds
+    return {_canonical(customer.email): customer for customer in found if customer.email}
+
+
+async def customers_by_account(
+    connection: asyncpg.Connection, accounts: Collection[str]
+) -> dict[str, Customer]:
+    """Those of them that are there, by their account."""
+    if not accounts:
+        return {}
+    rows = await connection.fetch(SQL["customers_by_account"], list(accounts))
+    return {customer.account: customer for customer in map(_customer, rows) if customer.account}
 
 
 async def list_customers(
@@ -152,7 +170,12 @@ def patched(before: Fields, patch: Any, names: Iterable[str]) -> Fields:
 
 def is_named(customer: Fields) -> bool:
     """Whether there is enough to tell the customer from others."""
-    return any(customer[name] is not None for name in ("email", "name", "company"))
+    return any(customer[name] is not None for name in _NAMED_BY)
+
+
+def named(customer: Fields) -> str:
+    """What people call the customer by: the e-mail, or else the name or the company."""
+    return next(str(customer[name]) for name in _NAMED_BY if customer[name] is not None)
 
 
 async def _check(connection: asyncpg.Connection, draft: Draft) -> None:
@@ -162,6 +185,17 @@ async def _check(connection: asyncpg.Connection, draft: Draft) -> None:
     same = (await customers_by_email(connection, [email])).get(email) if email else None
     if same is not None and same.customer_id != draft.uuid:
         raise CustomerExists(f"A customer of the e-mail {email} exists already: {same.customer_id}.")
+    account = draft.fields["account"]
+    same = (await customers_by_account(connection, [account])).get(account) if account else None
+    if same is not None and same.customer_id != draft.uuid:
+        raise CustomerExists(f"A customer of the account {account} exists already: {same.customer_id}.")
+
+
+def _canonical(email: str) -> str:
+    try:
+        return canonical(email)
+    except ValueError:  # from before it was checked
+        return email.lower()
 
 
 def _row(draft: Draft) -> Fields:

@@ -5,6 +5,7 @@ memory but what is on its way.
 """
 
 import asyncio
+import codecs
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ class NothingToFilter(BadRequest):
 class Wanted:
     """Which rows: those that the filter wants, of one product or all, since a moment or ever.
 
-    `columns`: none for the default ones, or "all".
+    `columns`: none for the default ones, or "all". `mark`: CSV begins with a byte order mark, without which
+    Excel takes its letters for those of Windows-1252.
     """
 
     what: What
@@ -133,6 +135,7 @@ class Wanted:
     product: str | None = None
     since: datetime | None = None
     columns: tuple[str, ...] = ()
+    mark: bool = True
 
 
 def filter_for(what: What, text: str) -> Filter:
@@ -156,7 +159,7 @@ async def export(connection: asyncpg.Connection, wanted: Wanted, sink: Sink, *, 
     copying = _Copying(connection, _lines(rows, columns, wanted.form), values)
     match wanted.form:
         case Form.CSV:
-            return await copying.csv(sink)
+            return await copying.csv(_marked(sink) if wanted.mark else sink)
         case Form.PARQUET:
             return await parquet.write(copying.csv, columns, sink)
     return await copying.plain(sink)
@@ -260,6 +263,18 @@ def _cell(name: str, type_: str, form: Form) -> str:
     if form is Form.CSV and (type_ in {"text", "jsonb"} or type_.endswith("[]")):
         value = f"spreadsheet_text({value})"
     return f'{value} AS "{name}"'
+
+
+def _marked(sink: Sink) -> Sink:
+    """A sink whose first piece begins with a byte order mark."""
+    mark = codecs.BOM_UTF8
+
+    async def write(piece: bytes) -> None:
+        nonlocal mark
+        await sink(mark + piece)
+        mark = b""
+
+    return write
 
 
 @dataclass(frozen=True, slots=True)

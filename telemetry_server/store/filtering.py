@@ -12,6 +12,8 @@ from uuid import UUID
 
 import asyncpg
 
+from telemetry_server.check.cells import in_unicode
+from telemetry_server.check.days import beginning, end
 from telemetry_server.check.filter_parser import BadFilter, version_key
 from telemetry_server.check.filters import EXACT, NONE, UNKNOWN, Filter, Kind, Operator, Term, Value, printed
 from telemetry_server.errors import BadRequest
@@ -111,6 +113,7 @@ CUSTOMERS: Columns = {
     "name": "c.name",
     "company": "c.company",
     "tax_id": "c.tax_id",
+    "account": "c.account",
     "created": "c.created_at",
     "updated": "c.updated_at",
     "id": "c.customer_id",
@@ -131,7 +134,10 @@ _MIRRORED = {
 _POSITIVE = {Operator.UNEQUAL: Operator.EQUAL}
 _TYPES = {Kind.NUMBER: "bigint"}
 _TOLD_OF_PRODUCTS = {"product": "slug", "simulated": "is_simulated"}
-_DAY = timedelta(days=1)
+_STARTS, _EXPIRES = "starts", "expires"
+_OF_PRODUCTS = {*_TOLD_OF_PRODUCTS, _STARTS, _EXPIRES}
+_WITHOUT_ZONE = "UTC"
+_LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 _SLOT = re.compile(r"\S+ /\*:(\w+)\*/")
 _ID_DIGITS = 32
 _MOST_NAMED = 20
@@ -174,9 +180,7 @@ async def condition(
         raise NotThen(
             f"{', '.join(unknown)}: this is known of the present only. Leave from, to and step out."
         )
-    products = (
-        await connection.fetch(SQL["products_to_filter"]) if wanted.fields & {"product", "simulated"} else []
-    )
+    products = await connection.fetch(SQL["products_to_filter"]) if wanted.fields & _OF_PRODUCTS else []
     compiling = _Compiling(columns, products, now, first)
     return Condition(" AND ".join(map(compiling.term, wanted.terms)) or "TRUE", tuple(compiling.values))
 
@@ -218,6 +222,10 @@ class _Compiling:
                 return self._one_of(column, self._product_ids(term), "uuid")
             case "attention", _:
                 return " OR ".join(_ATTENTION[str(value)] for value in term.values)
+            case _, Kind.EMAIL:
+                emails = map(str, term.values)
+                both = dict.fromkeys(form for each in emails for form in (each, in_unicode(each)))
+                return self._one_of(column, tuple(both), "text")
             case _, Kind.FLAG:
                 return self._flag(column, term.values)
             case _, Kind.IDENTITY:
@@ -271,19 +279,43 @@ class _Compiling:
                 return f"{column} {_MIRRORED[operator]} {self._bind(self.now - value)}"
             case datetime():
                 return f"{column} {_POSITIVE.get(operator, operator)} {self._bind(value)}"
+            case date() if term.field.name in {_STARTS, _EXPIRES}:
+                return self._day_of_license(column, term, value)
             case date():
-                return self._day(column, operator, datetime(value.year, value.month, value.day, tzinfo=UTC))
+                return self._day(column, operator, value, _WITHOUT_ZONE)
         raise AssertionError(value)
 
-    def _day(self, column: str, operator: Operator, start: datetime) -> str:
+    def _day_of_license(self, column: str, term: Term, day: date) -> str:
+        """A day in the time zone of each license's product; what expires on a day does so at its end."""
+        zones: dict[str, list[UUID]] = {}
+        for row in self.products:
+            zones.setdefault(row["time_zone"], []).append(row["product_id"])
+        at_its_end = term.field.name == _EXPIRES
+        days = {
+            zone: self._day(column, term.operator, day, zone, at_its_end=at_its_end)
+            for zone in zones or {_WITHOUT_ZONE: []}
+        }
+        if len(days) == 1:
+            return next(iter(days.values()))
+        product = self.columns["product"]
+        return " OR ".join(
+            f"({self._one_of(product, zones[zone], 'uuid')} AND ({holds}))" for zone, holds in days.items()
+        )
+
+    def _day(self, column: str, operator: Operator, day: date, zone: str, *, at_its_end: bool = False) -> str:
+        """What happens `at_its_end` does so at the first moment after the day, and belongs to it."""
+        first, after = beginning(day, zone), end(day, zone) or _LAST_MOMENT
+        since, before = (">", "<=") if at_its_end else (">=", "<")
         match operator:
-            case Operator.LESS | Operator.AT_LEAST:
-                return f"{column} {operator} {self._bind(start)}"
+            case Operator.LESS:
+                return f"{column} {before} {self._bind(first)}"
+            case Operator.AT_LEAST:
+                return f"{column} {since} {self._bind(first)}"
             case Operator.AT_MOST:
-                return f"{column} < {self._bind(start + _DAY)}"
+                return f"{column} {before} {self._bind(after)}"
             case Operator.MORE:
-                return f"{column} >= {self._bind(start + _DAY)}"
-        return f"({column} >= {self._bind(start)} AND {column} < {self._bind(start + _DAY)})"
+                return f"{column} {since} {self._bind(after)}"
+        return f"({column} {since} {self._bind(first)} AND {column} {before} {self._bind(after)})"
 
     def _bind(self, value: Any) -> str:
         self.values.append(value)

@@ -11,7 +11,12 @@ import asyncpg
 
 from telemetry_server.model import Author, CustomerPatch, License, LicensePatch, LicenseRow
 from telemetry_server.store import registry
-from telemetry_server.store.customers import customers_by_email, customers_by_id, write_customers
+from telemetry_server.store.customers import (
+    customers_by_account,
+    customers_by_email,
+    customers_by_id,
+    write_customers,
+)
 from telemetry_server.store.license_plan import (
     Batch,
     Identity,
@@ -62,7 +67,7 @@ async def change_license(
         await registry.lock(connection)
         found = await license_by_id(connection, license_id)
         row = LicenseRow(1, None, license_id, patch)
-        plan, [kept] = await _plan(connection, {license_id: found}, [(row, license_id)])
+        plan, [kept] = await _plan(connection, {license_id: found}, [(row, license_id)], found.time_zone)
         await _write(connection, plan, by=by, now=now)
         return kept, await _license_of(connection, kept)
 
@@ -86,7 +91,7 @@ async def keep_licenses(
             await registry.lock(connection)
         identified = [(row, _identity(row, hashes)) for row in rows]
         found = await _licenses(connection, hashes, [identity for _, identity in identified])
-        plan, kept = await _plan(connection, found, identified)
+        plan, kept = await _plan(connection, found, identified, hashes.product.time_zone)
         if not dry_run:
             keys = {identity: row.key for row, identity in identified if row.key is not None}
             await _write(connection, plan, by=by, now=now, hashes=hashes, keys=keys)
@@ -109,15 +114,19 @@ async def _plan(
     connection: asyncpg.Connection,
     found: Mapping[Identity, License],
     identified: Sequence[tuple[LicenseRow, Identity]],
+    time_zone: str,
 ) -> tuple[Plan, list[Kept]]:
     patches = [row.patch for row, _ in identified]
     described = [patch.customer for patch in patches if isinstance(patch.customer, CustomerPatch)]
     emails = {customer.email for customer in described if isinstance(customer.email, str)}
+    accounts = {customer.account for customer in described if isinstance(customer.account, str)}
     ids = {patch.customer_id for patch in patches if isinstance(patch.customer_id, UUID)}
     if len(emails) < len(described):
         ids |= {each.customer_id for each in found.values() if each.customer_id is not None}
-    by_email, by_id = await customers_by_email(connection, emails), await customers_by_id(connection, ids)
-    plan = Plan(Known(found, by_email, by_id))
+    by_email = await customers_by_email(connection, emails)
+    by_account = await customers_by_account(connection, accounts)
+    by_id = await customers_by_id(connection, ids)
+    plan = Plan(Known(found, by_email, by_account, by_id, time_zone))
     return plan, [plan.take(row, identity) for row, identity in identified]
 
 

@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
+from secrets import token_bytes
 from typing import TypeAlias
 
 import asyncpg
+from msgspec import UnsetType
 
+from telemetry_server.check.lookalikes import looks
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author, CustomerPatch, LicenseRow
 from telemetry_server.store.license_changes import keep_licenses
@@ -37,7 +40,15 @@ class Differing:
 
     line: int
     first_line: int
-    email: str
+    who: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """A row with a key that looks like that of an earlier row, and is another one."""
+
+    line: int
+    first_line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,7 @@ class Chunk:
 
     batch: Batch
     differing: list[Differing]
+    alike: list[Alike]
 
 
 class Import:
@@ -56,6 +68,7 @@ class Import:
     ) -> None:
         self._connection = connection
         self._hashes = hashes
+        self._secret = token_bytes(32)  # so that nothing on disk can be tried against likely keys
         self._by = by
         self._dry_run = dry_run
 
@@ -72,14 +85,14 @@ class Import:
 
     async def _take(self, rows: Sequence[LicenseRow], now: datetime) -> Chunk:
         if not rows:
-            return Chunk(Batch([], []), [])
+            return Chunk(Batch([], []), [], [])
         subjects = {row.line: self._subject(row) for row in rows}
         earlier = await self._earlier(rows, subjects)
         differing: list[Differing] = []
         fresh = [
             _without_a_known_customer(row, earlier, differing)
             for row in rows
-            if earlier[subjects[row.line]][0] == row.line
+            if row.follows or earlier[subjects[row.line]][0] == row.line
         ]
         batch = await keep_licenses(
             self._connection, self._hashes, fresh, by=self._by, now=now, dry_run=self._dry_run
@@ -92,15 +105,26 @@ class Import:
         wrong = {each.line for each in batch.rows if each.outcome is Outcome.WRONG}
         await self._forget([subject for subject, (line, _) in earlier.items() if line in wrong])
         customers = [each for each in batch.customers if not self._is_told(each, earlier, rows[0].line)]
-        return Chunk(Batch([kept[row.line] for row in rows], customers), differing)
+        alike = [
+            Alike(row.line, line)
+            for row in rows
+            if row.key is not None
+            for line, subject in (earlier[self._looks(row.key)],)
+            if subject != subjects[row.line]
+        ]
+        return Chunk(Batch([kept[row.line] for row in rows], customers), differing, alike)
 
     async def _earlier(self, rows: Sequence[LicenseRow], subjects: dict[int, bytes]) -> Remembered:
         """Of each subject of these rows, the first line of the import about it."""
         told: Remembered = {}
         for row in rows:
+            if row.key is not None:
+                told.setdefault(self._looks(row.key), (row.line, subjects[row.line]))
+            if row.follows:
+                continue
             told.setdefault(subjects[row.line], (row.line, _digest(row.patch)))
-            if (email := _email(row)) is not None:
-                told.setdefault(_customer_subject(email), (row.line, _digest(row.patch.customer)))
+            for name in _names(row.patch.customer):
+                told.setdefault(_customer_subject(name), (row.line, _digest(row.patch.customer)))
         columns = (list(told), [line for line, _ in told.values()], [digest for _, digest in told.values()])
         known = await self._connection.fetch(SQL["remember_rows"], *columns)
         return told | {subject: (line, digest) for subject, line, digest in known}
@@ -113,12 +137,15 @@ class Import:
     def _subject(self, row: LicenseRow) -> bytes:
         return self._hashes.own(row.key) if row.key is not None else f"license {row.license_id}".encode()
 
+    def _looks(self, key: str) -> bytes:
+        return b"looks " + blake2b(looks(key).encode(), key=self._secret, digest_size=16).digest()
+
     def _is_told(self, customer: KeptCustomer, earlier: Remembered, first_line: int) -> bool:
         """In a dry run a customer that an earlier chunk would have made is still new to this one."""
-        email = customer.after.get("email")
-        if not self._dry_run or customer.before is not None or email is None:
+        who = customer.after.get("email") or customer.after.get("account")
+        if not self._dry_run or customer.before is not None or who is None:
             return False
-        return earlier[_customer_subject(email)][0] < first_line
+        return earlier[_customer_subject(who)][0] < first_line
 
 
 @asynccontextmanager
@@ -135,7 +162,7 @@ async def importing(
 
 def _repeated(row: LicenseRow, line: int, same: bool, first: Kept | None) -> Kept:
     if same and (first is None or first.outcome is not Outcome.WRONG):
-        return Kept(row.line, Outcome.UNCHANGED, row.license_id)
+        return Kept(row.line, Outcome.REPEATED, row.license_id)
     field = "/key" if row.key is not None else "/license_id"
     detail = f"line {line} is about the same license, and " + ("is wrong too" if same else "says otherwise")
     return Kept(row.line, Outcome.WRONG, None, problems=(FieldProblem(field, detail),))
@@ -143,24 +170,26 @@ def _repeated(row: LicenseRow, line: int, same: bool, first: Kept | None) -> Kep
 
 def _without_a_known_customer(row: LicenseRow, earlier: Remembered, differing: list[Differing]) -> LicenseRow:
     """The row, only naming its customer where an earlier one describes them."""
-    email = _email(row)
-    if email is None or (first := earlier[_customer_subject(email)])[0] == row.line:
+    customer = row.patch.customer
+    names = _names(customer)
+    line, digest = min((earlier[_customer_subject(name)] for name in names), default=(row.line, b""))
+    if line == row.line or not isinstance(customer, CustomerPatch):
         return row
-    line, digest = first
-    if digest != _digest(row.patch.customer):
-        differing.append(Differing(row.line, line, email))
-    return replace(row, patch=replace(row.patch, customer=CustomerPatch(email=email)))
+    if digest != _digest(customer):
+        differing.append(Differing(row.line, line, names[0]))
+    named = CustomerPatch(email=customer.email, account=customer.account)
+    return replace(row, patch=replace(row.patch, customer=named))
 
 
-def _email(row: LicenseRow) -> str | None:
-    match row.patch.customer:
-        case CustomerPatch(email=str() as email):
-            return email
-    return None
+def _names(customer: CustomerPatch | UnsetType | None) -> list[str]:
+    """What tells the customer from others: the e-mail and the account."""
+    if not isinstance(customer, CustomerPatch):
+        return []
+    return [name for name in (customer.email, customer.account) if isinstance(name, str)]
 
 
-def _customer_subject(email: str) -> bytes:
-    return b"customer " + blake2b(email.encode(), digest_size=16).digest()
+def _customer_subject(who: str) -> bytes:
+    return b"customer " + blake2b(who.encode(), digest_size=16).digest()
 
 
 def _digest(said: object) -> bytes:

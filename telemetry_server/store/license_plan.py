@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
+from telemetry_server.check.days import beginning, end
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import (
     Customer,
@@ -24,7 +25,7 @@ from telemetry_server.model import (
 )
 from telemetry_server.store.customers import FIELDS as CUSTOMER_FIELDS
 from telemetry_server.store.customers import draft_of as customer_draft
-from telemetry_server.store.customers import is_named, patched
+from telemetry_server.store.customers import is_named, named, patched
 from telemetry_server.store.registry import Draft, Entity, Fields, Outcome
 from telemetry_server.uuid7 import uuid7
 
@@ -37,6 +38,7 @@ DEFAULTS: Fields = {
     "overage": Overage.NONE,
     "domains": (),
     "addresses": (),
+    "addresses_enforced": True,
     "directories": (),
     "free_environments": ("development", "staging"),
     "custom": {},
@@ -62,9 +64,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class KeptCustomer:
-    """A customer that rows made or changed; `before` is None where it was made."""
+    """A customer that rows made or changed, and who that is; `before` is None where it was made."""
 
     customer_id: UUID
+    who: str
     before: Mapping[str, Any] | None
     after: Mapping[str, Any]
 
@@ -79,11 +82,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What there is already: licenses by whatever rows may name them by, customers by e-mail and by id."""
+    """What there is already: licenses by what rows may name them by, customers by e-mail, account and id.
+
+    `time_zone` is that of the product for which new licenses are.
+    """
 
     licenses: Mapping[Identity, License]
     by_email: Mapping[str, Customer]
+    by_account: Mapping[str, Customer]
     by_id: Mapping[UUID, Customer]
+    time_zone: str
 
 
 class Wrong(Exception):
@@ -101,30 +109,38 @@ class Plan:
         self._known = known
         self._rows: dict[Identity, LicenseRow] = {}
         self._customers_by_email: dict[str, Draft] = {}
+        self._customers_by_account: dict[str, Draft] = {}
         self.licenses: dict[Identity, Draft] = {}
         self.customers: dict[UUID, Draft] = {}
 
     def take(self, row: LicenseRow, identity: Identity) -> Kept:
         """What the row comes to."""
+        held = self.licenses.get(identity)
+        was = None if held is None else dict(held.fields)
         try:
             draft = self._take(row, identity)
         except Wrong as wrong:
             return Kept(row.line, Outcome.WRONG, None, problems=(wrong.problem,))
-        license_id = draft.uuid
-        if self._rows[identity] is not row or draft.outcome is Outcome.UNCHANGED:
-            return Kept(row.line, Outcome.UNCHANGED, license_id)
-        return Kept(row.line, draft.outcome, license_id, draft.before(), draft.after())
+        if not row.follows and self._rows[identity] is not row:
+            return Kept(row.line, Outcome.REPEATED, draft.uuid)
+        step = draft if was is None else Draft(draft.entity, draft.entity_id, was, draft.fields)
+        if step.outcome is Outcome.UNCHANGED:
+            return Kept(row.line, Outcome.UNCHANGED, draft.uuid)
+        return Kept(row.line, step.outcome, draft.uuid, step.before(), step.after())
 
     def _take(self, row: LicenseRow, identity: Identity) -> Draft:
-        if (earlier := self._rows.get(identity)) is not None:
+        earlier = self._rows.get(identity)
+        if earlier is not None and not row.follows:
             if (earlier.key, earlier.patch) != (row.key, row.patch):
                 raise Wrong("key", f"line {earlier.line} is about the same license, and says otherwise")
             return self.licenses[identity]
-        draft = self._draft(row, identity)
-        draft.fields = _with_defaults(patched(draft.fields, row.patch, PATCHED))
-        _check_dates(draft.fields)
-        draft.fields["customer_id"] = self._customer_of(row.patch, draft.fields["customer_id"])
-        self._rows[identity] = row
+        draft = self.licenses.get(identity) or self._draft(row, identity)
+        after = _with_defaults(patched(draft.fields, row.patch, PATCHED))
+        self._resolve_days(after, identity)
+        after["customer_id"] = self._customer_of(row.patch, draft.fields["customer_id"])
+        draft.fields = after
+        if not row.follows:
+            self._rows[identity] = row
         self.licenses[identity] = draft
         return draft
 
@@ -136,6 +152,16 @@ class Plan:
         if row.key is None:
             raise Wrong("license_id", "no license of this product has this id")
         return Draft(Entity.LICENSE, uuid7(), None, dict(DEFAULTS))
+
+    def _resolve_days(self, fields: Fields, identity: Identity) -> None:
+        """Dates become moments in the product's time zone."""
+        present = self._known.licenses.get(identity)
+        zone = self._known.time_zone if present is None else present.time_zone
+        first, last = fields["starts_at"], fields["expires_at"]
+        starts, expires = beginning(first, zone), end(last, zone)
+        if starts is not None and expires is not None and starts >= expires:
+            raise Wrong("expires_at", f"{last:%Y-%m-%d} is not after starts_at, {first:%Y-%m-%d}")
+        fields |= {"starts_at": starts, "expires_at": expires}
 
     # ── customers ───────────────────────────────────────────────────────────────────────────
 
@@ -157,22 +183,42 @@ class Plan:
             return now
         if not is_named(after):
             raise Wrong("customer_email", "a customer needs an e-mail, a name or a company")
+        owner = self._draft_of_account(patch.account)
+        if owner is not None and owner.uuid != draft.uuid:
+            after["account"] = draft.fields["account"]  # two customers, until somebody merges them
         draft.fields = after
         self.customers[draft.uuid] = draft
         if isinstance(patch.email, str):
             self._customers_by_email[patch.email] = draft
+        if after["account"] is not None:
+            self._customers_by_account[after["account"]] = draft
         return draft.uuid
 
     def _customer_draft(self, patch: CustomerPatch, now: UUID | None) -> Draft:
-        """The one the patch is about: of its e-mail; without one, the license's own, or a new one."""
-        if isinstance(patch.email, str):
-            if (draft := self._customers_by_email.get(patch.email)) is not None:
-                return draft
-            return self._known_draft(self._known.by_email.get(patch.email))
+        """The one the patch is about: of its e-mail or account; else the license's own, or a new one."""
         present = self._known.by_id.get(now) if now else None
+        if isinstance(patch.email, str):
+            draft = self._customers_by_email.get(patch.email)
+            known = self._known.by_email.get(patch.email)
+            if draft is not None or known is not None:
+                return draft or self._known_draft(known)
+            draft = self._draft_of_account(patch.account)
+            return draft if draft is not None and draft.fields["email"] is None else self._known_draft(None)
+        if isinstance(patch.account, str):
+            if (draft := self._draft_of_account(patch.account)) is not None:
+                return draft
+            return self._known_draft(None if present is None or present.account else present)
         if patch.email is None and present is not None and present.email is not None:
             present = None
         return self._known_draft(present)
+
+    def _draft_of_account(self, account: str | UnsetType | None) -> Draft | None:
+        if not isinstance(account, str):
+            return None
+        if (draft := self._customers_by_account.get(account)) is not None:
+            return draft
+        known = self._known.by_account.get(account)
+        return None if known is None else self._known_draft(known)
 
     def _known_draft(self, customer: Customer | None) -> Draft:
         if customer is not None and (draft := self.customers.get(customer.customer_id)) is not None:
@@ -183,7 +229,7 @@ class Plan:
 def kept_customers(plan: Plan) -> list[KeptCustomer]:
     """The customers that are new or change."""
     return [
-        KeptCustomer(draft.uuid, draft.before(), draft.after())
+        KeptCustomer(draft.uuid, named(draft.was or draft.fields), draft.before(), draft.after())
         for draft in plan.customers.values()
         if draft.outcome is not Outcome.UNCHANGED
     ]
@@ -218,9 +264,3 @@ def rows_to_change(drafts: Sequence[Draft]) -> list[Fields]:
 
 def _with_defaults(row: Fields) -> Fields:
     return {name: DEFAULTS[name] if value is None else value for name, value in row.items()}
-
-
-def _check_dates(row: Fields) -> None:
-    starts, expires = row["starts_at"], row["expires_at"]
-    if starts is not None and expires is not None and starts >= expires:
-        raise Wrong("expires_at", f"{expires:%Y-%m-%d} is not after starts_at, {starts:%Y-%m-%d}")

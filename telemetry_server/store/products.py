@@ -4,11 +4,13 @@ import re
 import secrets
 from datetime import datetime
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import asyncpg
 
 from telemetry_server.errors import OperatorError
-from telemetry_server.model import Product, ProductId, Slug
+from telemetry_server.model import Author, Product, ProductId, Slug
+from telemetry_server.store import registry
 from telemetry_server.store.queries import load
 
 SQL = load("products")
@@ -40,6 +42,12 @@ class BadSlug(OperatorError):
     code = "bad_slug"
 
 
+class BadTimeZone(OperatorError):
+    """A time zone has an IANA name, such as Europe/Berlin, that Python and PostgreSQL both know."""
+
+    code = "bad_time_zone"
+
+
 def slug_of(name: str) -> str:
     """A slug made from a product's name: "Billing Suite 2" becomes billing-suite-2. Raises BadSlug."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63]
@@ -57,17 +65,19 @@ async def add_product(
     grace_seconds: int = 86_400,
     lost_after_seconds: int = 2_592_000,
     new_for_seconds: int = 604_800,
+    time_zone: str = "UTC",
     now: datetime,
 ) -> tuple[Product, str]:
-    """A new product and its first key. Raises ProductExists, BadSlug or BadSchedule."""
+    """A new product and its first key. Raises ProductExists, BadSlug, BadSchedule or BadTimeZone."""
     slug = slug or slug_of(name)
     if not _SLUG.fullmatch(slug):
         raise BadSlug
+    await _check_time_zone(connection, time_zone)
     async with connection.transaction():
         row = await connection.fetchrow(
             SQL["add_product"],
             *(uuid4(), slug, name, now),
-            *(interval_seconds, grace_seconds, lost_after_seconds, new_for_seconds),
+            *(interval_seconds, grace_seconds, lost_after_seconds, new_for_seconds, time_zone),
         )
         if row is None:
             raise ProductExists(
@@ -96,6 +106,33 @@ async def change_schedule(
         if row is None:
             raise NoSuchProduct(_no_such(slug))
         return _in_order(_product(row))
+
+
+async def change_time_zone(
+    connection: asyncpg.Connection, slug: str, time_zone: str, *, by: Author, now: datetime
+) -> Product:
+    """The product in another time zone, in which its licenses' dates are days.
+
+    What began or ended with a day of the old time zone does so with the same day of the new one. Raises
+    NoSuchProduct or BadTimeZone.
+    """
+    await _check_time_zone(connection, time_zone)
+    async with connection.transaction():
+        await registry.lock(connection)
+        product = await product_by_slug(connection, slug)
+        moved = product.time_zone, time_zone, now, by.actor, by.reason or f"the time zone is {time_zone}"
+        await connection.execute(SQL["move_days"], product.id, *moved)
+        return _product(await connection.fetchrow(SQL["change_time_zone"], product.id, time_zone))
+
+
+async def _check_time_zone(connection: asyncpg.Connection, name: str) -> None:
+    """Raises BadTimeZone."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # no such name, or one that is a path
+        raise BadTimeZone from None
+    if not await connection.fetchval(SQL["knows_time_zone"], name):
+        raise BadTimeZone
 
 
 async def rotate_key(

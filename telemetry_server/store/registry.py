@@ -39,6 +39,7 @@ class Outcome(StrEnum):
     NEW = "new"
     CHANGED = "changed"
     UNCHANGED = "unchanged"
+    REPEATED = "repeated"
     WRONG = "wrong"
 
 
@@ -110,6 +111,14 @@ async def record(connection: asyncpg.Connection, drafts: Iterable[Draft], by: Au
     ]
     if rows:
         await connection.execute(SQL["record_changes"], as_json(rows), now, by.actor, by.reason)
+
+
+async def note(
+    connection: asyncpg.Connection, entity: Entity, entity_id: UUID, by: Author, now: datetime
+) -> None:
+    """Writes into the history that there was a wish which changed nothing; `by.reason` says which."""
+    row = {"change_id": uuid7(), "entity": entity, "entity_id": str(entity_id), "before": {}, "after": {}}
+    await connection.execute(SQL["record_changes"], as_json([row]), now, by.actor, by.reason)
 
 
 async def history(

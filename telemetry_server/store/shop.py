@@ -1,34 +1,30 @@
-"""What the shop's messages do to the registry, each message once."""
+"""What the shop's messages do to the registry, each message once, in whatever order they come."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import asyncpg
 
-from telemetry_server.check.licenses import LONGEST_KEY, license_patch
+from telemetry_server.check.cells import LONGEST_KEY
+from telemetry_server.check.cells import key as license_key
+from telemetry_server.check.licenses import license_patch
 from telemetry_server.errors import FieldProblem, Unprocessable
 from telemetry_server.keyring import Keyring
-from telemetry_server.model import Author, LicensePatch, LicenseRow, LicenseStatus, ShopMessage
+from telemetry_server.model import STATUS_AFTER, Author, LicensePatch, LicenseRow, ShopMessage
+from telemetry_server.store.customers import customers_by_id
 from telemetry_server.store.database import Acquire, translated
 from telemetry_server.store.license_changes import keep_licenses
-from telemetry_server.store.licenses import key_hashes
+from telemetry_server.store.licenses import KeyHashes, key_hashes, licenses_by_key_hash
 from telemetry_server.store.products import NoSuchProduct
 from telemetry_server.store.queries import load
-from telemetry_server.store.registry import lock
+from telemetry_server.store.registry import Entity, Outcome, lock, note
+from telemetry_server.store.shop_order import KnownLicense, Said, Timely, all_of, timely
 
 SQL = load("shop")
 
-STATUS_AFTER: Mapping[str, LicenseStatus | None] = {
-    "license.created": None,
-    "license.updated": None,
-    "license.suspended": LicenseStatus.SUSPENDED,
-    "license.reinstated": LicenseStatus.ACTIVE,
-    "license.revoked": LicenseStatus.REVOKED,
-    "license.refunded": LicenseStatus.REFUNDED,
-}
-"""The types of messages that are carried out, and the status each leaves a license in; None: as data says."""
+ACTOR = "webhook:shop"
+_LONGEST_REASON = 1_000
 
 
 class Shop:
@@ -39,19 +35,15 @@ class Shop:
         self._keyring = keyring
 
     async def carry_out(self, message: ShopMessage, now: datetime) -> None:
-        """Does what the message says, unless it came before, or a later one about the same license did.
+        """Does what the message says, unless it came before; not what later ones said otherwise.
 
-        Raises Unprocessable or Unavailable.
-
-        A message of another type is none of ours: it is taken and does nothing.
+        The license's history has every message, also one that changes nothing. Raises Unprocessable or
+        Unavailable.
         """
-        if message.type not in STATUS_AFTER:
-            return
         slug, key, patch = _read(message)
         async with translated(), self._acquire() as connection, connection.transaction():
             await lock(connection)
-            noted = (message.id, now, self._keyring.hash_of_key(slug, key), message.happened_at)
-            if await connection.fetchval(SQL["note_delivery"], *noted) is not None:
+            if await connection.fetchval(SQL["note_delivery"], message.id, now) is not None:
                 await self._keep(connection, message, (slug, key, patch), now)
 
     async def _keep(
@@ -66,9 +58,18 @@ class Shop:
             hashes = await key_hashes(connection, self._keyring, slug)
         except NoSuchProduct as error:
             raise Unprocessable(problems=[FieldProblem("/data/product", error.detail)]) from None
-        by = Author("webhook:shop", f"{message.type}, message {message.id}")
-        batch = await keep_licenses(connection, hashes, [LicenseRow(1, key, None, patch)], by=by, now=now)
-        _refuse(batch.rows[0].problems)
+        part = await _timely(connection, hashes, message, (key, patch))
+        by = Author(ACTOR, _reason(message, part))
+        batch = await keep_licenses(
+            connection, hashes, [LicenseRow(1, key, None, part.patch)], by=by, now=now
+        )
+        [kept] = batch.rows
+        _refuse(kept.problems)
+        assert kept.license_id is not None, "a row without problems has a license"
+        if kept.outcome is Outcome.UNCHANGED:
+            await note(connection, Entity.LICENSE, kept.license_id, by, now)
+        told = kept.license_id, list(part.fields), message.happened_at, message.id
+        await connection.execute(SQL["keep_said"], *told)
 
 
 async def forget_deliveries(connection: asyncpg.Connection, before: datetime) -> int:
@@ -77,14 +78,44 @@ async def forget_deliveries(connection: asyncpg.Connection, before: datetime) ->
     return count
 
 
+async def _timely(
+    connection: asyncpg.Connection, hashes: KeyHashes, message: ShopMessage, said: tuple[str, LicensePatch]
+) -> Timely:
+    """What of the message no later one said otherwise."""
+    key, patch = said
+    own = hashes.own(key)
+    found = (await licenses_by_key_hash(connection, [own])).get(own)
+    if found is None:
+        return all_of(patch)
+    owner = found.customer_id
+    customers = await customers_by_id(connection, [] if owner is None else [owner])
+    rows = await connection.fetch(SQL["said_of_license"], found.license_id)
+    known = KnownLicense(
+        found,
+        None if owner is None else customers[owner],
+        {row["field"]: Said(row["happened_at"], row["webhook_id"]) for row in rows},
+        await connection.fetchval(SQL["status_set_elsewhere"], str(found.license_id), ACTOR),
+    )
+    return timely(patch, message, known)
+
+
+def _reason(message: ShopMessage, part: Timely) -> str:
+    reason = f"{message.type}, message {message.id}"
+    if part.overtaken:
+        reason += f"; later ones hold for {', '.join(part.overtaken)}"
+    return reason[:_LONGEST_REASON]
+
+
 def _read(message: ShopMessage) -> tuple[str, str, LicensePatch]:
     data = dict(message.data)
     slug, key = data.pop("product", None), data.pop("key", None)
     patch, problems = license_patch(data)
     if not isinstance(slug, str):
         problems.append(FieldProblem("/product", "must be the slug of a product"))
-    if not isinstance(key, str) or not 1 <= len(key.strip()) <= LONGEST_KEY or "\0" in key:
-        problems.append(FieldProblem("/key", f"must be a license key of 1 to {LONGEST_KEY} characters"))
+    try:
+        key = license_key(key)
+    except ValueError as error:
+        problems.append(FieldProblem("/key", f"{error}; a license key has 1 to {LONGEST_KEY} characters"))
     _refuse(problems)
     status = STATUS_AFTER[message.type]
     assert isinstance(slug, str)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from telemetry_server.check.license_files import KNOWN, LicenseFile
 from telemetry_server.check.mappings import MAPPINGS, MappingName, left_out
 from telemetry_server.check.rows import RowFormat, WrongFile
-from telemetry_server.model import LicenseRow
+from telemetry_server.model import UNSET, LicenseRow
 
 WHMCS = (
     "licensekey,status,validdomain,validip,validdirectory,regdate,nextduedate,termination_date,billingcycle,"
@@ -19,8 +20,11 @@ WHMCS = (
 ENVATO = "Purchase Code,Item Name,Item ID,Buyer,Sold At,License,Supported Until,Amount\n"
 
 
-def imported(text, mapping, form=RowFormat.CSV):
-    file = LicenseFile(io.BytesIO(text.encode()), form, mapping)
+TODAY = date(2026, 11, 22)
+
+
+def imported(text, mapping, form=RowFormat.CSV, **options):
+    file = LicenseFile(io.BytesIO(text.encode()), form, mapping, today=TODAY, **options)
     return list(file), file
 
 
@@ -74,6 +78,20 @@ def test_what_is_expired_at_whmcs_is_so_by_its_date():
     [problem] = whmcs(licensekey="A", status="Expired", nextduedate="0000-00-00")
     assert problem.column == "status"
     assert "nextduedate or termination_date" in problem.detail
+    [problem] = whmcs(licensekey="A", status="Expired", nextduedate="2027-11-01")
+    assert problem.column == "status"
+    assert "2027-11-01 is still to come; add termination_date" in problem.detail
+
+
+def test_addresses_of_whmcs_are_enforced_only_where_that_is_asked_for():
+    def enforced(head, cell, **options):
+        [found], _ = imported(f"licensekey,{head}\nA,{cell}\n", MappingName.WHMCS, **options)
+        return found.patch.addresses_enforced
+
+    assert enforced("validip", "192.0.2.7") is False
+    assert enforced("validip", "192.0.2.7", enforce_addresses=True) is True
+    assert enforced("validip,addresses_enforced", "192.0.2.7,true") is True
+    assert enforced("status", "Active") is UNSET
 
 
 def test_other_states_are_refused_in_words():
@@ -101,10 +119,10 @@ def test_an_envato_sale_is_a_license_of_the_marketplace():
     assert found.key == "86781236-23d0-4b3c-7dfa-c1c147e0dece"
     assert (patch.source, patch.source_detail) == ("marketplace", "codecanyon")
     assert f"{patch.starts_at:%F %T}" == "2016-09-07 00:54:28"
-    assert patch.customer.name == "ann"
+    assert (patch.customer.name, patch.customer.account) == ("ann", "envato:ann")
     assert patch.custom["envato_license"] == "Extended License"
-    assert patch.expires_at is not found  # support that ends is no license that ends
-    assert file.left_out == ["Amount"]
+    assert patch.expires_at is UNSET  # support that ends is no license that ends
+    assert file.left_out == []
 
 
 def test_the_answers_of_the_envato_api_are_taken_as_ndjson():

@@ -41,7 +41,9 @@ def import_(registry, path, *options, **more):
 
 
 def counts(summary):
-    return {name: summary[name] for name in ("new", "changed", "unchanged", "wrong") if summary[name]}
+    return {
+        name: summary[name] for name in ("new", "changed", "unchanged", "repeated", "wrong") if summary[name]
+    }
 
 
 # ── the documentation ───────────────────────────────────────────────────────────────────────
@@ -156,7 +158,7 @@ async def test_rows_far_apart_that_say_different_things_are_told(registry, file)
     dry = import_(registry, path, "--dry-run", exit_code=1)
     done = import_(registry, path, exit_code=1)
     for summary in (dry, done):
-        assert counts(summary) == {"new": 6_000, "unchanged": 1, "wrong": 1}
+        assert counts(summary) == {"new": 6_000, "repeated": 1, "wrong": 1}
         assert summary["customers"] == {"new": 3_000, "changed": 0}
         assert summary["problems"] == [
             {"line": 6_002, "column": "key", "detail": "line 9 is about the same license, and says otherwise"}
@@ -283,6 +285,62 @@ def test_an_edited_export_changes_the_licenses_it_names(registry, file, tmp_path
     strange = file(ID.sub("00000000-0000-0000-0000-000000000001", exported), "strange.csv")
     summary = import_(registry, strange, exit_code=1)
     assert (summary["problems"][0]["line"], summary["problems"][0]["column"]) == (2, "license_id")
+
+
+def test_a_dry_run_shows_what_changes_of_customers(registry, file):
+    import_(registry, file("key,customer_email,customer_name\nA-1,ann@example.com,Ann\n"))
+    path = file("key,customer_email,customer_name\nA-1,Ann@example.com,Ann Lee\nA-2,bob@example.com,Bob\n")
+    said = registry("license", "import", path, "--product", "acme-billing", "--dry-run").stdout
+    assert "customer ann@example.com: changed\n  name: Ann → Ann Lee\n" in said
+    assert "customer bob@example.com: new\n  email: bob@example.com\n  name: Bob\n" in said
+    changes = import_(registry, path, "--dry-run")["customer_changes"]
+    assert [(each["before"], each["after"]) for each in changes] == [
+        ({"name": "Ann"}, {"name": "Ann Lee"}),
+        (None, {"email": "bob@example.com", "name": "Bob"}),
+    ]
+
+
+def test_an_import_says_what_may_surprise(registry, file):
+    rows = "A-1,10.0.0.5\nA-1,10.0.0.5\na-1,192.0.2.7 ::1\nA\u20111,192.0.2.7\n"
+    path = file(f"key,addresses\n{rows}")
+    said = registry("license", "import", path, "--product", "acme-billing").stderr
+    assert "1 rows say again what an earlier row says" in said
+    assert "3 rows have addresses that no copy can ever match" in said
+    assert "10.0.0.5, ::1" in said
+    assert "line 5: the key has letters or hyphens that only look usual." in said
+    assert "line 4: the key looks like that of line 2, and is another one." in said
+    again = import_(registry, path)
+    assert counts(again) == {"unchanged": 3, "repeated": 1}
+    assert again["never_matching"]["rows"] == 3
+
+
+@pytest.mark.parametrize("options", [("--mapping", "whmcs"), ("--mapping", "whmcs", "--enforce-addresses")])
+def test_addresses_of_another_system_are_enforced_where_that_is_asked_for(registry, file, options):
+    path = file("licensekey,validip\nWH-0001-AAAA,192.0.2.7\n")
+    import_(registry, path, *options)
+    found = registry.json("license", "show", "--product", "acme-billing", "--key", "WH-0001-AAAA")
+    assert (found["addresses"], found["addresses_enforced"]) == (["192.0.2.7"], len(options) == 3)
+
+
+def test_a_date_is_shown_as_it_was_said_in_the_time_zone_of_the_product(registry):
+    registry("product", "change", "acme-billing", "--time-zone", "Pacific/Auckland")
+    assert registry.json("product", "list")["products"][0]["time_zone"] == "Pacific/Auckland"
+    made = registry.json("license", "add", "A-1", "--product", "acme-billing", "--expires-at", "2026-11-29")
+    assert (made["expires_at"], made["last_day"]) == ("2026-11-29T11:00:00Z", "2026-11-29")
+    assert "expires_at         2026-11-29\n" in registry("license", "show", made["license_id"]).stdout
+    changed = registry("license", "change", made["license_id"], "--expires-at", "2026-12-24").stdout
+    assert changed == "expires_at: 2026-11-29 → 2026-12-24\n"
+    assert "2026-11-29 → 2026-12-24" in registry("license", "history", made["license_id"]).stdout
+    assert "2026-12-24" in registry("license", "list").stdout
+    assert "IANA name" in registry.error("product", "change", "acme-billing", "--time-zone", "Mars/Base")
+
+
+def test_csv_for_people_has_a_mark_and_csv_for_programs_has_none(registry, file):
+    import_(registry, file(HEAD + "A-1,1,ann@example.com\n"))
+    for command in (("license", "export"), ("export", "licenses", "--format", "csv")):
+        marked = registry(*command, "--product", "acme-billing").stdout
+        assert marked == "\ufeff" + registry(*command, "--product", "acme-billing", "--no-bom").stdout
+    assert registry("export", "licenses", "--format", "ndjson").stdout.startswith("{")
 
 
 # ── one by one ──────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from places import ROOT
 
 from telemetry_server.check.registry import load_registry
-from telemetry_server.enrich.verdict import Claim, judge
+from telemetry_server.enrich.verdict import Claim, judge, never_matching
 from telemetry_server.model import Grant, LicenseSource, LicenseStatus, LicenseType, Overage, Verdict
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -138,6 +138,49 @@ def test_an_address_outside_the_networks_is_the_wrong_place(address):
 )
 def test_an_address_that_says_nothing_is_no_wrong_place(address):
     assert verdict(claim(address=address), grant(networks=HERE)) == "valid"
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [
+        ("10.0.0.5/32",),
+        ("127.0.0.1/32", "::1/128"),
+        ("0.0.0.0/32", "::/128"),
+        ("::ffff:10.0.0.5/128",),
+        ("100.64.0.0/16", "169.254.1.0/24", "fe80::/64", "fd00::/8"),
+        ("224.0.0.5/32", "255.255.255.255/32", "ff02::1/128"),
+    ],
+)
+@pytest.mark.parametrize("address", ["198.51.100.9", "2001:db9::1"])
+def test_networks_in_which_no_public_address_can_be_say_nothing(networks, address):
+    of = grant(networks=tuple(map(ip_network, networks)))
+    assert verdict(claim(address=address), of) == "valid"
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "8.0.0.0/5", "::/0", "::ffff:11.2.3.0/120", "2000::/3"])
+def test_networks_with_a_public_address_can_match(network):
+    assert never_matching([network]) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "network", "said"),
+    [
+        ("198.51.100.9", "2001:db8::/48", "valid"),
+        ("2001:db9::1", "192.0.2.0/24", "valid"),
+        ("192.0.2.7", "::ffff:192.0.2.0/120", "valid"),
+        ("198.51.100.9", "::ffff:192.0.2.0/120", "wrong_place"),
+        ("::ffff:192.0.2.7", "192.0.2.0/24", "valid"),
+        ("::ffff:198.51.100.9", "192.0.2.0/24", "wrong_place"),
+    ],
+)
+def test_an_address_is_compared_with_networks_of_its_own_version(address, network, said):
+    assert verdict(claim(address=address), grant(networks=(ip_network(network),))) == said
+
+
+def test_a_network_that_never_matches_leaves_the_others_as_they_are():
+    mixed = grant(networks=(ip_network("192.0.2.0/24"), ip_network("10.0.0.9/32")))
+    assert verdict(claim(address="192.0.2.7"), mixed) == "valid"
+    assert verdict(claim(address="198.51.100.9"), mixed) == "wrong_place"
 
 
 # ── seats ───────────────────────────────────────────────────────────────────────────────────

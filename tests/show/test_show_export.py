@@ -48,6 +48,8 @@ async def test_every_form_is_named_and_kept_by_nobody(program, fleet):
     answer = await program.get("/api/v1/export/installations?format=csv")
     assert len(list(csv.DictReader(io.StringIO(answer.text, newline="")))) == count
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
+    plain = await program.get("/api/v1/export/installations?format=csv&bom=false")
+    assert answer.text.splitlines()[0] == "\ufeff" + plain.text.splitlines()[0]
     assert answer.headers["Content-Disposition"].startswith('attachment; filename="installations-20')
     assert (answer.headers["Cache-Control"], answer.headers["X-Content-Type-Options"]) == (
         "no-store",

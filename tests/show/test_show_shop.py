@@ -3,17 +3,22 @@
 import asyncio
 import base64
 import hmac
+import itertools
 import json
+import random
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry_server.errors import Unauthenticated
+from telemetry_server.model import Role
 from telemetry_server.receive.webhook import verify
 from telemetry_server.store.products import add_product
 
+MESSAGES = Path(__file__).parent / "shop_messages"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BYTES = base64.b64decode(SECRET.removeprefix("whsec_"))
 
@@ -92,7 +97,7 @@ async def test_a_refund_ends_it_and_a_repeated_message_does_nothing(shop, tell):
     assert made["status"] == "refunded"
 
 
-async def test_a_message_that_comes_after_a_later_one_does_nothing(shop, tell):
+async def test_a_message_that_comes_after_a_later_one_changes_nothing(shop, tell):
     """A shop tries again what was refused for a moment, and meanwhile goes on."""
     await tell("license.created", "msg_1", key="SHOP-0001", happened="2026-11-22T10:00:00Z")
     await tell("license.reinstated", "msg_3", key="SHOP-0001", happened="2026-11-22T12:00:00Z")
@@ -101,6 +106,154 @@ async def test_a_message_that_comes_after_a_later_one_does_nothing(shop, tell):
     assert [one["status"] for one in await licenses(shop)] == ["active"]
     await tell("license.suspended", "msg_4", key="SHOP-0001", happened="2026-11-22T13:00:00Z")
     assert [one["status"] for one in await licenses(shop)] == ["suspended"]
+
+
+# ── messages that come late ─────────────────────────────────────────────────────────────────
+
+
+def messages_of(name):
+    return [json.loads(line) for line in (MESSAGES / name).read_text().splitlines()]
+
+
+@pytest.fixture
+async def send(shop, tell):
+    """Sends messages as they stand in a file; gives the answers."""
+    client, numbers = shop.client(), itertools.count(1)
+
+    async def send(messages):
+        answers = []
+        for message in messages:
+            body = json.dumps(message).encode()
+            signed = headers(body, f"msg_{next(numbers)}")
+            answers.append(await client.request("POST", "/webhooks/shop", data=body, headers=signed))
+        return [answer.status for answer in answers]
+
+    return send
+
+
+async def state(site):
+    """What the registry holds of its one license and its customer."""
+    [row] = await site.execute("""
+        SELECT l.status, l.seats, l.expires_at, l.order_reference, c.email, c.name
+        FROM licenses AS l LEFT JOIN customers AS c USING (customer_id)
+    """)
+    return dict(row)
+
+
+async def test_a_refund_that_comes_late_takes_the_license_back(shop, send):
+    assert await send(messages_of("late-refund.ndjson")) == [204] * 3
+    assert (await state(shop))["status"] == "refunded"
+    assert (await state(shop))["order_reference"] == "4712"
+
+
+async def test_a_renewal_that_comes_late_renews(shop, send):
+    assert await send(messages_of("late-renewal.ndjson")) == [204] * 3
+    found = await state(shop)
+    assert (found["expires_at"], found["email"]) == (datetime(2027, 11, 2, tzinfo=UTC), "z@example.com")
+
+
+async def test_a_sale_that_comes_late_keeps_everything_but_what_changed_since(shop, send):
+    assert await send(messages_of("late-created.ndjson")) == [204] * 2
+    assert await state(shop) == {
+        "status": "suspended",
+        "seats": 3,
+        "expires_at": datetime(2027, 11, 23, tzinfo=UTC),
+        "order_reference": "4711",
+        "email": "ann@example.com",
+        "name": None,
+    }
+
+
+async def test_messages_of_other_types_are_acknowledged_whatever_is_in_them(shop, send):
+    others = messages_of("other-types.ndjson")
+    others += [{"type": "", "data": None}, {"type": "x", "timestamp": {}, "data": 7}]
+    assert await send(others) == [204] * len(others)
+    assert await licenses(shop) == []
+
+
+def said(kind, at, **data):
+    return {"type": kind, "timestamp": at, "data": {"product": "billing", "key": "SHOP-0001", **data}}
+
+
+async def test_a_time_may_be_seconds_since_1970(shop, send):
+    assert await send([said("license.suspended", 1764410402), said("license.reinstated", 1764410401)]) == [
+        204,
+        204,
+    ]
+    assert (await state(shop))["status"] == "suspended"
+
+
+async def test_of_two_messages_of_one_moment_the_one_that_takes_away_holds(shop, send):
+    moment = "2026-11-29T10:00:00Z"
+    both = [
+        said("license.refunded", moment),
+        said("license.reinstated", moment),
+        said("license.updated", moment, seats=2, expires_at="2027-01-01"),
+        said("license.updated", moment, seats=None, expires_at="2028-01-01"),
+        said("license.updated", moment, seats=9, expires_at=None),
+    ]
+    await send(both)
+    found = await state(shop)
+    assert (found["status"], found["seats"]) == ("refunded", 2)
+    assert found["expires_at"] == datetime(2027, 1, 2, tzinfo=UTC)
+
+
+async def test_every_message_leaves_a_trace_in_the_history(shop, send):
+    await send(
+        [
+            said("license.created", "2026-11-29T10:00:00Z", seats=1),
+            said("license.suspended", "2026-11-29T10:00:03Z"),
+            said("license.reinstated", "2026-11-29T10:00:02Z"),
+            said("license.updated", "2026-11-29T10:00:04Z", seats=1),
+        ]
+    )
+    rows = await shop.execute("SELECT reason, after FROM registry_changes ORDER BY changed_at, change_id")
+    assert [row["reason"] for row in rows] == [
+        "license.created, message msg_1",
+        "license.suspended, message msg_2",
+        "license.reinstated, message msg_3; later ones hold for status",
+        "license.updated, message msg_4",
+    ]
+    assert [json.loads(row["after"]) for row in rows][2:] == [{}, {}]
+
+
+async def test_what_somebody_took_away_since_is_not_given_back_by_a_late_message(shop, send):
+    await send([said("license.created", "2026-11-01T10:00:00Z")])
+    admin = await shop.program(Role.ADMIN)
+    [made] = await licenses(shop)
+    path = f"/api/v1/licenses/{made['license_id']}"
+    assert (await admin.request("PATCH", path, json={"status": "revoked"})).status == 200
+    await send([said("license.reinstated", "2026-11-01T10:00:01Z")])
+    assert (await state(shop))["status"] == "revoked"
+    await send([said("license.refunded", "2026-11-01T10:00:02Z")])
+    assert (await state(shop))["status"] == "refunded"
+
+
+STORY = [
+    said("license.created", "2026-11-29T10:00:00Z", seats=3, expires_at="2027-01-01", customer_name="Ann"),
+    said("license.updated", "2026-11-29T10:00:01Z", seats=5, customer_email="ann@example.com"),
+    said("license.suspended", "2026-11-29T10:00:02Z"),
+    said("license.updated", "2026-11-29T10:00:03Z", expires_at="2028-01-01", customer_name="Ann Lee"),
+    said("license.reinstated", "2026-11-29T10:00:03Z", order_reference="4711"),
+    said("license.refunded", "2026-11-29T10:00:03Z"),
+]
+
+
+async def test_messages_in_any_order_come_to_the_same(shop, send):
+    """Each order on a license of its own; customers are told apart by e-mail, which is the same in all."""
+    dice, found = random.Random(7), []
+    for number in range(24):
+        order = dice.sample(STORY, len(STORY)) if number else STORY
+        keyed = [{**each, "data": each["data"] | {"key": f"SHOP-{number:04}"}} for each in order]
+        assert await send(keyed) == [204] * len(order)
+        [row] = await shop.execute(f"""
+            SELECT l.status, l.seats, l.expires_at, l.order_reference, c.email, c.name
+            FROM licenses AS l LEFT JOIN customers AS c USING (customer_id)
+            WHERE l.key_hint = '{number:04}'
+        """)
+        found.append(tuple(row))
+    there = datetime(2028, 1, 2, tzinfo=UTC)
+    assert set(found) == {("refunded", 5, there, "4711", "ann@example.com", "Ann Lee")}
 
 
 @pytest.mark.parametrize("happened", ["yesterday", "99999-01-01", "0001-01-01T00:00:00+23:59"])

@@ -31,6 +31,7 @@ LICENSE = {
     "seats_used": 5,
     "overage": "1.5x",
     "expires_at": datetime(2026, 11, 22, tzinfo=UTC),
+    "time_zone": "UTC",
     "stale": False,
 }
 
@@ -52,7 +53,9 @@ def test_every_verdict_says_what_it_rests_on_and_accuses_nobody(verdict, license
 def test_seats_and_days_are_those_of_the_license():
     said = lambda verdict: verdicts.rests_on(row(verdict), LICENSE)[0]  # noqa: E731
     assert said("over_seats") == "On the license: 5 copies. It has 2 seats, up to 1.5x of which are allowed."
-    assert said("expired") == "The license expired on 2026-11-22."
+    assert said("expired") == "The license was good through 2026-11-21."
+    there = LICENSE | {"time_zone": "Europe/Berlin"}
+    assert verdicts.rests_on(row("expired"), there)[0] == "The license expired on 2026-11-22 at 00:00 UTC."
     assert said("wrong_product") == "The key is that of a license for hosting."
 
 

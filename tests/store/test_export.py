@@ -1,5 +1,6 @@
 """Exports: the same rows in every form, whoever wrote what into them."""
 
+import codecs
 import csv
 import io
 import json
@@ -91,7 +92,8 @@ async def rows_of(connection, what, form=Form.NDJSON, **wanted):
 
 
 def _from_csv(data):
-    return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+    assert data.startswith(codecs.BOM_UTF8)
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
 
 
 def _from_ndjson(data):
@@ -151,7 +153,7 @@ async def test_csv_has_a_head_and_tells_nothing_from_an_empty_text(fleet):
     _, data = await written(
         fleet, "installations", Form.CSV, columns=("service_version", "os_name", "hosting", "life_since")
     )
-    head, *lines = data.decode().split("\n")
+    head, *lines = data.decode("utf-8-sig").split("\n")
     assert head == "service_version,os_name,hosting,life_since"
     moment = f"{NOW:%Y-%m-%d %H:%M:%S.%f}".rstrip("0").rstrip(".") + "+00"
     assert f'"",,true,{moment}' in lines

@@ -4,6 +4,7 @@ import asyncio
 import random
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -39,7 +40,9 @@ WORDS = {
     "name": ["Ann", "Bob", None],
     "company": ["ACME, Inc.", "acme", None],
     "tax_id": ["1", "+49", None],
+    "account": ["envato:ann", "envato:bob"],
 }
+ZONES = {"billing": "UTC", "panel": "Pacific/Auckland", "demo": "America/Sao_Paulo"}
 
 
 def licenses_made_up(count=120):
@@ -69,22 +72,27 @@ def customers_made_up():
     for number, identity in enumerate(OWNERS):
         row = {name: dice.choice(WORDS[name]) for name in ("name", "company", "tax_id")}
         row |= {"created": dice.choice(MOMENTS_THERE), "updated": MOMENTS_THERE[number], "id": identity}
-        rows.append(row | {"email": WORDS["email"][number]})
+        rows.append(row | {name: WORDS[name][number] for name in ("email", "account")})
     return rows
 
 
 async def settle(connection, licenses, customers):
     await connection.execute(
-        "INSERT INTO products (product_id, slug, name, created_at, simulated) "
-        "SELECT gen_random_uuid(), slug, slug, now(), slug = 'demo' FROM unnest($1::text[]) AS slug",
-        WORDS["product"],
+        "INSERT INTO products (product_id, slug, name, created_at, simulated, time_zone) "
+        "SELECT gen_random_uuid(), slug, slug, now(), slug = 'demo', zone "
+        "FROM unnest($1::text[], $2::text[]) AS p (slug, zone)",
+        list(ZONES),
+        list(ZONES.values()),
     )
     products = dict(await connection.fetch("SELECT slug, product_id FROM products"))
     await connection.executemany(
-        "INSERT INTO customers (customer_id, email, name, company, tax_id, custom, created_at, updated_at) "
-        "VALUES ($1, initcap($2), $3, $4, $5, '{}', $6, $7)",
+        "INSERT INTO customers (customer_id, email, name, company, tax_id, account, custom, created_at, updated_at) "
+        "VALUES ($1, initcap($2), $3, $4, $5, $6, '{}', $7, $8)",
         [
-            tuple(row[name] for name in ("id", "email", "name", "company", "tax_id", "created", "updated"))
+            tuple(
+                row[name]
+                for name in ("id", "email", "name", "company", "tax_id", "account", "created", "updated")
+            )
             for row in customers
         ],
     )
@@ -106,12 +114,29 @@ async def settle(connection, licenses, customers):
 # ── what a filter means ─────────────────────────────────────────────────────────────────────
 
 
+class Day(datetime):
+    """A moment with its day in the time zone of its license's product; a license ends with the day before."""
+
+    @classmethod
+    def of(cls, moment, row, *, at_its_end):
+        found = cls.fromtimestamp(moment.timestamp(), UTC)
+        found = found.replace(microsecond=moment.microsecond)
+        last = moment - timedelta(microseconds=1) if at_its_end else moment
+        found.day_there = last.astimezone(ZoneInfo(ZONES[row["product"]])).date()
+        return found
+
+    def date(self):
+        return self.day_there
+
+
 def wants(wanted, row):
     return all(holds(term, row) for term in wanted.terms)
 
 
 def holds(term, row):
     mine = row[term.field.name]
+    if term.field.name in {"starts", "expires"} and mine is not None:
+        mine = Day.of(mine, row, at_its_end=term.field.name == "expires")
     if term.operator is Operator.UNEQUAL:
         return not any(equals(term.field, mine, value) for value in term.values)
     if term.operator is Operator.EQUAL:

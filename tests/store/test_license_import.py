@@ -44,7 +44,7 @@ async def test_chunks_know_of_each_other(connection, hashes, dry_run):
     found = await outcomes(
         connection, hashes, [row(2, seats=1)], [row(3, seats=1), row(4, seats=2)], dry_run=dry_run
     )
-    assert found == [[Outcome.NEW], [Outcome.UNCHANGED, Outcome.WRONG]]
+    assert found == [[Outcome.NEW], [Outcome.REPEATED, Outcome.WRONG]]
 
 
 async def test_a_wrong_row_holds_nobody_back(connection, hashes):

@@ -106,6 +106,7 @@ async def test_a_license_is_kept_as_it_was_said(connection, hashes):
         overage=Overage.HALF,
         domains=("example.com", "*.example.org"),
         addresses=("192.0.2.0/24", "2001:db8::1"),
+        addresses_enforced=False,
         directories=("/var/www/a b",),
         free_environments=("testing",),
         starts_at=NOW,
@@ -274,7 +275,7 @@ async def test_a_wrong_row_leaves_nothing_and_the_good_ones_are_kept(connection,
 
 async def test_two_rows_about_one_key_must_say_the_same(connection, keep):
     batch = await keep(row(seats=2), row(seats=2), row(seats=3))
-    assert [kept.outcome for kept in batch.rows] == [Outcome.NEW, Outcome.UNCHANGED, Outcome.WRONG]
+    assert [kept.outcome for kept in batch.rows] == [Outcome.NEW, Outcome.REPEATED, Outcome.WRONG]
     assert "line 1 is about the same license" in batch.rows[2].problems[0].detail
     assert (await list_licenses(connection, now=NOW))[0].seats == 2
 

@@ -29,6 +29,7 @@ SMALL = {
     "license_keys",
     "registry_changes",
     "webhook_deliveries",
+    "shop_fields",
     "hostnames",
     "outages",
     "fleet_days",

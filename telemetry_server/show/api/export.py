@@ -37,10 +37,16 @@ _LONGEST_LIST = 2_000
 
 _OF_THE_FLEET = [what.value for what in What if what is not What.LICENSES]
 _FORMAT = Parameter("format", "What kind of file.", {**one_of(*Form), "default": Form.NDJSON})
+_BOM = Parameter(
+    "bom",
+    "false: CSV for a program, without the byte order mark that Excel needs.",
+    one_of("true", "false") | {"default": "true"},
+)
 _LIST = text() | {"maxLength": _LONGEST_LIST}
 
 PARAMETERS = (
     _FORMAT,
+    _BOM,
     *FILTERS,
     Parameter("since", "Received since then.", MOMENT),
     Parameter(
@@ -51,6 +57,7 @@ PARAMETERS = (
 )
 LICENSE_PARAMETERS = (
     _FORMAT,
+    _BOM,
     *LICENSES.parameters,
     Parameter("since", "Changed since then.", MOMENT),
     Parameter("columns", "These, by comma. Default: every one.", _LIST),
@@ -193,6 +200,7 @@ def _wanted(what: What, asked: Mapping[str, Any], wanted: Filter, product: str |
         product,
         asked.get("since"),
         tuple(name for name in asked.get("columns", "").split(",") if name),
+        mark=asked["bom"] == "true",
     )
 
 

@@ -11,9 +11,13 @@ from uuid import UUID
 from aiohttp import web
 
 from telemetry_server import keys
+from telemetry_server.check.cells import LONGEST_KEY
+from telemetry_server.check.cells import key as license_key
+from telemetry_server.check.days import first_day, last_day
 from telemetry_server.check.license_files import LicenseFile
-from telemetry_server.check.licenses import LONGEST_KEY, license_patch
+from telemetry_server.check.licenses import license_patch
 from telemetry_server.check.rows import RowFormat, RowProblem
+from telemetry_server.enrich.verdict import never_matching
 from telemetry_server.errors import (
     BadRequest,
     FieldProblem,
@@ -92,6 +96,10 @@ async def add_license(request: web.Request) -> web.Response:
     by = Author(request[VIEWER].actor, take_text(document, "reason", LONGEST_REASON))
     slug, key = take_text(document, "product", 63), take_text(document, "key", LONGEST_KEY)
     patch, problems = license_patch(document)
+    try:
+        key = key and license_key(key)
+    except ValueError as error:
+        problems.append(FieldProblem("/key", str(error)))
     missing = [name for name, value in (("product", slug), ("key", key)) if value is None]
     refuse([*(FieldProblem(f"/{name}", "is missing") for name in missing), *problems])
     assert slug is not None
@@ -128,7 +136,8 @@ async def import_licenses(request: web.Request) -> web.Response:
         batch = await keep_licenses(
             connection, hashes, rows, by=by, now=datetime.now(UTC), dry_run=asked["dry_run"] == "true"
         )
-    return json_answer(_imported(batch.rows, problems, dry_run=asked["dry_run"] == "true"))
+    never = sum(bool(never_matching(row.patch.addresses or ())) for row in rows)
+    return json_answer(_imported(batch.rows, problems, never, dry_run=asked["dry_run"] == "true"))
 
 
 def _rows(body: bytes, form: RowFormat) -> tuple[list[LicenseRow], list[RowProblem]]:
@@ -142,7 +151,7 @@ def _rows(body: bytes, form: RowFormat) -> tuple[list[LicenseRow], list[RowProbl
     return rows, problems
 
 
-def _imported(kept: list[Kept], unread: list[RowProblem], *, dry_run: bool) -> dict[str, Any]:
+def _imported(kept: list[Kept], unread: list[RowProblem], never: int, *, dry_run: bool) -> dict[str, Any]:
     problems = [{"line": p.line, "column": p.column, "detail": p.detail} for p in unread]
     problems += [
         {"line": row.line, "column": problem.pointer.removeprefix("/"), "detail": problem.detail}
@@ -154,6 +163,7 @@ def _imported(kept: list[Kept], unread: list[RowProblem], *, dry_run: bool) -> d
     return {
         "dry_run": dry_run,
         **{outcome.value: counts[outcome] for outcome in Outcome},
+        "never_matching": never,
         "problems": sorted(problems, key=lambda problem: problem["line"]),
         "changes": [
             {"line": row.line, "license_id": row.license_id, "before": row.before, "after": row.after}
@@ -171,7 +181,11 @@ async def _found(connection: Any, license_id: UUID) -> License:
 
 
 def license_item(found: License) -> dict[str, Any]:
-    return {name: value for name, value in asdict(found).items() if name not in _HIDDEN}
+    fields = {name: value for name, value in asdict(found).items() if name not in _HIDDEN}
+    return fields | {
+        "first_day": first_day(found.starts_at, found.time_zone),
+        "last_day": last_day(found.expires_at, found.time_zone),
+    }
 
 
 def change_item(change: RegistryChange) -> Mapping[str, Any]:

@@ -5,6 +5,9 @@ SELECT * FROM customers WHERE customer_id = ANY ($1::uuid[]);
 -- The e-mails are in small letters, as check/ leaves them.
 SELECT * FROM customers WHERE lower(email) = ANY ($1::text[]);
 
+-- name: customers_by_account
+SELECT * FROM customers WHERE account = ANY ($1::text[]);
+
 -- name: customers_listed
 -- In the order they came.
 SELECT c.*
@@ -15,9 +18,9 @@ LIMIT $2;
 
 -- name: add_customers
 INSERT INTO customers (
-    customer_id, email, name, company, tax_id, technical_contact, custom, created_at, updated_at
+    customer_id, email, name, company, tax_id, technical_contact, account, custom, created_at, updated_at
 )
-SELECT customer_id, email, name, company, tax_id, technical_contact, custom, $2, $2
+SELECT customer_id, email, name, company, tax_id, technical_contact, account, custom, $2, $2
 FROM jsonb_populate_recordset(NULL::customers, $1::jsonb);
 
 -- name: change_customers
@@ -27,6 +30,7 @@ UPDATE customers AS c SET
     company           = n.company,
     tax_id            = n.tax_id,
     technical_contact = n.technical_contact,
+    account           = n.account,
     custom            = n.custom,
     updated_at        = $2
 FROM jsonb_populate_recordset(NULL::customers, $1::jsonb) AS n

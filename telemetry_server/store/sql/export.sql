@@ -25,6 +25,7 @@ SELECT l.license_id FROM licenses AS l WHERE TRUE /*:filter*/;
 -- import takes, and those that tell of it. The key is not in it: license_id says which license a row is.
 SELECT v.*, c.email AS customer_email, c.name AS customer_name, c.company AS customer_company,
        c.tax_id AS customer_tax_id, c.technical_contact AS customer_technical_contact,
+       c.account AS customer_account,
        nullif(l.custom, '{}') AS custom
 FROM v_licenses AS v
 JOIN licenses AS l USING (license_id)

@@ -116,7 +116,7 @@ WHERE i.installation_id = $1;
 -- name: license_shown
 -- What a verdict rests on.
 SELECT l.license_id, p.slug AS product, l.key_hint, l.status, l.type, l.source, l.seats, l.seats_used,
-       l.overage, l.starts_at, l.expires_at, l.stale
+       l.overage, l.starts_at, l.expires_at, p.time_zone, l.stale
 FROM licenses AS l
 JOIN products AS p USING (product_id)
 WHERE l.license_id = $1;

@@ -30,7 +30,8 @@ SELECT k.key_hash, k.license_id FROM license_keys AS k WHERE k.key_hash = ANY ($
 -- What the licenses grant, the hashes of their keys (under the slug of their own product, and all), and the
 -- version of the row.
 SELECT l.license_id, l.xmin::text AS version, l.product_id, l.status, l.type, l.source, l.seats, l.seats_used,
-       l.overage, l.addresses, l.free_environments, l.starts_at, l.expires_at,
+       l.overage, CASE WHEN l.addresses_enforced THEN l.addresses ELSE '{}' END AS addresses,
+       l.free_environments, l.starts_at, l.expires_at,
        ARRAY(SELECT k.key_hash FROM license_keys AS k
              WHERE k.license_id = l.license_id AND k.product_id = l.product_id) AS own_keys,
        ARRAY(SELECT k.key_hash FROM license_keys AS k WHERE k.license_id = l.license_id) AS keys

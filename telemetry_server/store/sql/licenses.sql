@@ -1,18 +1,18 @@
 -- name: licenses_by_id
-SELECT l.*, p.slug AS product, p.simulated
+SELECT l.*, p.slug AS product, p.simulated, p.time_zone
 FROM licenses AS l
 JOIN products AS p USING (product_id)
 WHERE l.license_id = ANY ($1::uuid[]);
 
 -- name: licenses_by_key_hash
-SELECT l.*, p.slug AS product, p.simulated
+SELECT l.*, p.slug AS product, p.simulated, p.time_zone
 FROM licenses AS l
 JOIN products AS p USING (product_id)
 WHERE l.key_hash = ANY ($1::bytea[]);
 
 -- name: licenses_listed
 -- In the order they came.
-SELECT l.*, p.slug AS product, p.simulated
+SELECT l.*, p.slug AS product, p.simulated, p.time_zone
 FROM licenses AS l
 JOIN products AS p USING (product_id)
 WHERE l.license_id > $1 AND TRUE /*:filter*/
@@ -22,35 +22,36 @@ LIMIT $2;
 -- name: add_licenses
 INSERT INTO licenses (
     license_id, product_id, customer_id, key_hash, key_hint, status, type, source, source_detail,
-    order_reference, edition, seats, overage, domains, addresses, directories, free_environments, starts_at,
-    expires_at, custom, created_at, updated_at
+    order_reference, edition, seats, overage, domains, addresses, addresses_enforced, directories,
+    free_environments, starts_at, expires_at, custom, created_at, updated_at
 )
 SELECT license_id, $3, customer_id, key_hash, key_hint, status, type, source, source_detail,
-       order_reference, edition, seats, overage, domains, addresses, directories, free_environments, starts_at,
-       expires_at, custom, $2, $2
+       order_reference, edition, seats, overage, domains, addresses, addresses_enforced, directories,
+       free_environments, starts_at, expires_at, custom, $2, $2
 FROM jsonb_populate_recordset(NULL::licenses, $1::jsonb);
 
 -- name: change_licenses
 -- Whoever judges installations sees by stale that there is something to judge anew.
 UPDATE licenses AS l SET
-    customer_id       = n.customer_id,
-    status            = n.status,
-    type              = n.type,
-    source            = n.source,
-    source_detail     = n.source_detail,
-    order_reference   = n.order_reference,
-    edition           = n.edition,
-    seats             = n.seats,
-    overage           = n.overage,
-    domains           = n.domains,
-    addresses         = n.addresses,
-    directories       = n.directories,
-    free_environments = n.free_environments,
-    starts_at         = n.starts_at,
-    expires_at        = n.expires_at,
-    custom            = n.custom,
-    updated_at        = $2,
-    stale             = true
+    customer_id        = n.customer_id,
+    status             = n.status,
+    type               = n.type,
+    source             = n.source,
+    source_detail      = n.source_detail,
+    order_reference    = n.order_reference,
+    edition            = n.edition,
+    seats              = n.seats,
+    overage            = n.overage,
+    domains            = n.domains,
+    addresses          = n.addresses,
+    addresses_enforced = n.addresses_enforced,
+    directories        = n.directories,
+    free_environments  = n.free_environments,
+    starts_at          = n.starts_at,
+    expires_at         = n.expires_at,
+    custom             = n.custom,
+    updated_at         = $2,
+    stale              = true
 FROM jsonb_populate_recordset(NULL::licenses, $1::jsonb) AS n
 WHERE l.license_id = n.license_id;
 

@@ -2,12 +2,12 @@
 -- Nothing comes back where the slug is taken.
 INSERT INTO products (
     product_id, slug, name, created_at, ping_interval_seconds, grace_seconds, lost_after_seconds,
-    new_for_seconds
+    new_for_seconds, time_zone
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (slug) DO NOTHING
 RETURNING product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
-          new_for_seconds, simulated;
+          new_for_seconds, simulated, time_zone;
 
 -- name: change_schedule
 -- What is NULL stays. From the first installation on, all are looked at again.
@@ -19,7 +19,45 @@ UPDATE products SET
     reschedule_after      = '00000000-0000-0000-0000-000000000000'
 WHERE slug = $1
 RETURNING product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
-          new_for_seconds, simulated;
+          new_for_seconds, simulated, time_zone;
+
+-- name: change_time_zone
+UPDATE products SET time_zone = $2 WHERE product_id = $1
+RETURNING product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
+          new_for_seconds, simulated, time_zone;
+
+-- name: knows_time_zone
+SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = $1);
+
+-- name: move_days
+-- What is midnight in the product's old time zone $2 came from a date: the same day begins and ends in the new
+-- one, $3. Each license has its history, by $5 because of $6, and is judged anew.
+WITH dated AS (
+    SELECT l.license_id, l.starts_at, l.expires_at,
+           CASE WHEN (l.starts_at AT TIME ZONE $2)::time = '00:00'
+                THEN (l.starts_at AT TIME ZONE $2) AT TIME ZONE $3 ELSE l.starts_at END AS starts_now,
+           CASE WHEN (l.expires_at AT TIME ZONE $2)::time = '00:00'
+                THEN (l.expires_at AT TIME ZONE $2) AT TIME ZONE $3 ELSE l.expires_at END AS expires_now
+    FROM licenses AS l
+    WHERE l.product_id = $1
+), moved AS (
+    UPDATE licenses AS l SET starts_at = d.starts_now, expires_at = d.expires_now, updated_at = $4, stale = true
+    FROM dated AS d
+    WHERE l.license_id = d.license_id
+      AND (d.starts_now, d.expires_now) IS DISTINCT FROM (d.starts_at, d.expires_at)
+      AND coalesce(d.starts_now < d.expires_now, true)
+    RETURNING d.*
+)
+INSERT INTO registry_changes (change_id, changed_at, entity, entity_id, actor, reason, before, after)
+SELECT gen_random_uuid(), $4, 'license', m.license_id::text, $5, $6, c.before, c.after
+FROM moved AS m
+CROSS JOIN LATERAL (
+    SELECT jsonb_object_agg(f.name, to_char(f.was AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) AS before,
+           jsonb_object_agg(f.name, to_char(f.is_now AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) AS after
+    FROM (VALUES ('starts_at', m.starts_at, m.starts_now), ('expires_at', m.expires_at, m.expires_now))
+        AS f (name, was, is_now)
+    WHERE f.was <> f.is_now
+) AS c;
 
 -- name: add_product_key
 INSERT INTO product_keys (product_key, product_id, created_at) VALUES ($1, $2, $3);
@@ -36,13 +74,13 @@ SELECT count(*) FROM revoked;
 -- name: all_products
 -- Few: the vendor's price list.
 SELECT product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
-       new_for_seconds, simulated
+       new_for_seconds, simulated, time_zone
 FROM products
 ORDER BY created_at, slug;
 
 -- name: product_by_slug
 SELECT product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
-       new_for_seconds, simulated
+       new_for_seconds, simulated, time_zone
 FROM products
 WHERE slug = $1;
 
@@ -52,7 +90,7 @@ SELECT product_id, product_key FROM product_keys WHERE revoked_at IS NULL ORDER 
 
 -- name: product_by_key
 SELECT p.product_id, p.slug, p.name, p.ping_interval_seconds, p.created_at, p.grace_seconds,
-       p.lost_after_seconds, p.new_for_seconds, p.simulated
+       p.lost_after_seconds, p.new_for_seconds, p.simulated, p.time_zone
 FROM products AS p
 JOIN product_keys AS k USING (product_id)
 WHERE k.product_key = $1 AND k.revoked_at IS NULL;

@@ -1,11 +1,22 @@
 -- name: note_delivery
--- Gives the message's id back when it is to be carried out: it is new, and nothing that happened later to
--- the same license was carried out before.
-INSERT INTO webhook_deliveries (webhook_id, received_at, key_hash, happened_at)
-SELECT $1, $2, $3, $4
-WHERE NOT EXISTS (SELECT FROM webhook_deliveries AS d WHERE d.key_hash = $3 AND d.happened_at > $4)
+-- Gives the message's id back when it is to be carried out: it is new.
+INSERT INTO webhook_deliveries (webhook_id, received_at) VALUES ($1, $2)
 ON CONFLICT DO NOTHING
 RETURNING webhook_id;
 
 -- name: forget_deliveries
 WITH done AS (DELETE FROM webhook_deliveries WHERE received_at < $1 RETURNING 1) SELECT count(*) FROM done;
+
+-- name: said_of_license
+-- What the shop said of the license so far: each field, when that happened, and in which message.
+SELECT field, happened_at, webhook_id FROM shop_fields WHERE license_id = $1;
+
+-- name: keep_said
+INSERT INTO shop_fields (license_id, field, happened_at, webhook_id)
+SELECT $1, field, $3, $4 FROM unnest($2::text[]) AS f (field)
+ON CONFLICT (license_id, field) DO UPDATE SET happened_at = excluded.happened_at, webhook_id = excluded.webhook_id;
+
+-- name: status_set_elsewhere
+-- When somebody else than $2 last changed the status of the license.
+SELECT max(changed_at) FROM registry_changes
+WHERE entity = 'license' AND entity_id = $1 AND actor <> $2 AND before IS NOT NULL AND after ? 'status';

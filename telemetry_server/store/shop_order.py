@@ -1,0 +1,155 @@
+"""Which words of a shop's message still hold when it comes late: field by field, by when things happened.
+
+Messages may come in any order, and the license is in the end as if they had come in the order in which they
+happened. Compares; neither reads nor writes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from telemetry_server.check.days import end
+from telemetry_server.model import (
+    Customer,
+    CustomerPatch,
+    License,
+    LicensePatch,
+    LicenseStatus,
+    ShopMessage,
+)
+
+_EMAIL, _CUSTOMER, _CUSTOM = "customer_email", "customer_", "custom."
+_TAKEN = (LicenseStatus.ACTIVE, LicenseStatus.SUSPENDED, LicenseStatus.REVOKED, LicenseStatus.REFUNDED)
+_OF_A_LICENSE = tuple(
+    field.name for field in fields(LicensePatch) if field.name not in {"custom", "customer", "customer_id"}
+)
+_OF_A_CUSTOMER = tuple(field.name for field in fields(CustomerPatch) if field.name != "custom")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """When the message happened that set a field, and its id."""
+
+    happened_at: datetime
+    webhook_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timely:
+    """What of a message still holds: the patch, its fields, and those for which a later message holds."""
+
+    patch: LicensePatch
+    fields: tuple[str, ...]
+    overtaken: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLicense:
+    """The license, its customer, what the shop said of it so far, and when somebody else set its status."""
+
+    license: License
+    customer: Customer | None
+    said: Mapping[str, Said]
+    status_set_at: datetime | None
+
+
+def all_of(patch: LicensePatch) -> Timely:
+    """Of a license that is not there yet, everything holds."""
+    return Timely(patch, _fields_of(patch), ())
+
+
+def timely(patch: LicensePatch, message: ShopMessage, known: KnownLicense) -> Timely:
+    """What holds of a message about a license that is there."""
+
+    def holds(field: str) -> bool:
+        return _holds(field, patch, message, known)
+
+    held = {name: getattr(patch, name) for name in _OF_A_LICENSE if holds(name)}
+    if patch.custom is not UNSET:
+        held["custom"] = {name: each for name, each in patch.custom.items() if holds(_CUSTOM + name)}
+    part = LicensePatch(**{name: value for name, value in held.items() if value is not UNSET})
+    part = replace(part, **_customer(patch, message, known, holds))
+    told, kept = _fields_of(patch), _fields_of(part)
+    return Timely(part, tuple(set(told) & set(kept)), tuple(sorted(set(told) - set(kept))))
+
+
+def _holds(field: str, patch: LicensePatch, message: ShopMessage, known: KnownLicense) -> bool:
+    """Whether the message's word on a field is the latest; of equals, that which takes away."""
+    takes_away = _takes_away(field, patch, known.license)
+    if field == "status" and known.status_set_at is not None and message.happened_at < known.status_set_at:
+        return bool(
+            takes_away
+        )  # what somebody else took away since is not given back by what happened before
+    last = known.said.get(field)
+    if last is None or message.happened_at != last.happened_at:
+        return last is None or message.happened_at > last.happened_at
+    return message.id > last.webhook_id if takes_away is None else takes_away
+
+
+def _takes_away(field: str, patch: LicensePatch, now: License) -> bool | None:
+    """Whether the message leaves the license less than it has; None for a field that is no more or less."""
+    match field, getattr(patch, field, UNSET):
+        case (("status" | "seats" | "expires_at"), UnsetType()):
+            return False
+        case "status", said:
+            return _TAKEN.index(said or LicenseStatus.ACTIVE) > _TAKEN.index(now.status)
+        case "seats", said:
+            return _is_less(said, now.seats)
+        case "expires_at", (None | date() as said):
+            return _is_less(end(said, now.time_zone), now.expires_at)
+    return None
+
+
+def _is_less(one: Any, other: Any) -> bool:
+    """None is without end."""
+    return one is not None and (other is None or one < other)
+
+
+def _customer(
+    patch: LicensePatch, message: ShopMessage, known: KnownLicense, holds: Callable[[str], bool]
+) -> dict[str, Any]:
+    """Who the customer is said to be, as far as that still holds.
+
+    The e-mail says of whom a message speaks. What later messages said of the license's customer goes with
+    an e-mail that comes late.
+    """
+    if patch.customer_id is not UNSET or patch.customer is None:
+        whole = {"customer_id": patch.customer_id, "customer": patch.customer}
+        return whole if holds(_EMAIL) else {}
+    if patch.customer is UNSET:
+        return {}
+    said: CustomerPatch = patch.customer
+    now = {} if known.customer is None else {name: getattr(known.customer, name) for name in _OF_A_CUSTOMER}
+    names_it = said.email is not UNSET
+    if not holds(_EMAIL) and not (names_it and said.email == now.get("email")):
+        return {}
+    held = {
+        name: value
+        for name in _OF_A_CUSTOMER
+        if (value := getattr(said, name)) is not UNSET and (name == "email" or holds(_CUSTOMER + name))
+    }
+    if names_it:
+        later = {
+            name: value
+            for name, value in now.items()
+            if value is not None
+            and name not in held
+            and (last := known.said.get(_CUSTOMER + name)) is not None
+            and last.happened_at > message.happened_at
+        }
+        held |= later
+    return {"customer": CustomerPatch(**held)} if held else {}
+
+
+def _fields_of(patch: LicensePatch) -> tuple[str, ...]:
+    """The names of the fields that a patch says something of, as columns of an import."""
+    names = [name for name in _OF_A_LICENSE if getattr(patch, name) is not UNSET]
+    names += [_CUSTOM + name for name in (() if patch.custom is UNSET else patch.custom)]
+    if patch.customer_id is not UNSET or patch.customer is None:
+        names.append(_EMAIL)
+    elif patch.customer is not UNSET:
+        names += [_CUSTOMER + name for name in _OF_A_CUSTOMER if getattr(patch.customer, name) is not UNSET]
+    return tuple(names)
