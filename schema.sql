@@ -674,11 +674,18 @@ CREATE TABLE jobs (
     name             text        PRIMARY KEY,
     last_started_at  timestamptz NOT NULL,
     last_finished_at timestamptz,
-    last_error       text
+    last_error       text,
+    as_of            timestamptz,
+    found_at         timestamptz,
+    finding          text
 );
 COMMENT ON TABLE jobs IS
     'A row is a job of the job table and how it last went. Written by the job runner under the job''s '
     'advisory lock. Kept for ever.';
+COMMENT ON COLUMN jobs.as_of IS
+    'The time by which the last good run of a job that forgets worked: a week beyond the run before at most.';
+COMMENT ON COLUMN jobs.finding IS
+    'What the job "take back future times" last took back, at found_at: times later than the clock.';
 
 CREATE TABLE keyring_check (
     only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -44,6 +44,13 @@ from telemetry_server.receive.signature import Verifier, refuse_unsigned
 from telemetry_server.receive.slow_lane import RATION_SECONDS, SlowLane
 from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.rollup import outages, upkeep
+from telemetry_server.rollup.clock import (
+    TAKE_BACK_FUTURE_TIMES,
+    ClockWatch,
+    Run,
+    forgetting,
+    take_back_future_times,
+)
 from telemetry_server.rollup.cohorts import roll_up_cohorts
 from telemetry_server.rollup.days import roll_up_days
 from telemetry_server.rollup.fleet_now import count_the_fleet
@@ -80,21 +87,22 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(Kind.DAYS, roll_up_days(registry), every=timedelta(minutes=1)),
         Job(Kind.NOW, count_the_fleet(), every=timedelta(minutes=1)),
         Job(Kind.COHORTS, roll_up_cohorts(registry), every=timedelta(hours=1)),
-        Job(FORGET_OLD_PINGS, upkeep.forget_old_pings(registry), every=timedelta(days=1)),
-        Job(FORGET_OLD_COUNTERS, upkeep.forget_old_counters(registry), every=timedelta(days=1)),
-        Job(
-            SHORTEN_ADDRESSES,
-            upkeep.shorten_addresses(settings.address_retention_days),
-            every=timedelta(days=1),
-        ),
-        Job("empty quarantine", upkeep.empty_quarantine, every=timedelta(days=1)),
-        Job("forget sessions", upkeep.forget_sessions, every=timedelta(hours=1)),
+        Job(TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),
+        _forgetting(FORGET_OLD_PINGS, upkeep.forget_old_pings(registry)),
+        _forgetting(FORGET_OLD_COUNTERS, upkeep.forget_old_counters(registry)),
+        _forgetting(SHORTEN_ADDRESSES, upkeep.shorten_addresses(settings.address_retention_days)),
+        _forgetting("empty quarantine", upkeep.empty_quarantine),
+        _forgetting("forget deliveries", upkeep.forget_deliveries),
+        _forgetting("forget sessions", upkeep.forget_sessions, every=timedelta(hours=1)),
         Job("catch up", upkeep.catch_up, every=timedelta(minutes=10)),
-        Job("forget deliveries", upkeep.forget_deliveries, every=timedelta(days=1)),
         Job(WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
         *([hostnames] if settings.reverse_dns else []),
         Job(JUDGE_INSTALLATIONS, judge_installations, every=timedelta(seconds=20)),
     )
+
+
+def _forgetting(name: str, run: Run, every: timedelta = timedelta(days=1)) -> Job:
+    return Job(name, forgetting(name, run), every)
 
 
 def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.Event) -> web.Application:
@@ -170,6 +178,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             _with_connection(pool, outages.say_that_it_serves),
             every=timedelta(minutes=1),
         ),
+        Chore("watch the clock", ClockWatch().look, every=timedelta(seconds=10)),
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
         Chore("log what was rationed", _at_once(write_held_lines), every=timedelta(seconds=5)),
         Chore("give memory back", _at_once(capacity.give_memory_back), every=timedelta(seconds=5)),

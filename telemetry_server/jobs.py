@@ -14,11 +14,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from telemetry_server.logs import Severity, log
+from telemetry_server.store.clock import ClockDoubt
 from telemetry_server.store.database import Acquire
 from telemetry_server.store.job_log import run_locked
 
 _RETRY_SECONDS = 5
 _SHARED_PAUSE_SECONDS = 0.1
+_ASKED_EVERY = timedelta(minutes=5)
+"""How often it is asked whether a job is due, by the clock as it is then: it may have been set meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,10 @@ async def run_job(job: Job, acquire: Acquire, *, only_if_due: bool = False) -> s
 async def running(jobs: Sequence[Job], chores: Sequence[Chore], acquire: Acquire) -> AsyncIterator[None]:
     """Runs jobs and chores in the background until the block is left."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_repeat(job.name, job.every, _due(job, acquire))) for job in jobs]
+        tasks = [
+            group.create_task(_repeat(job.name, min(job.every, _ASKED_EVERY), _due(job, acquire)))
+            for job in jobs
+        ]
         tasks += [group.create_task(_repeat(chore.name, chore.every, chore.run)) for chore in chores]
         yield
         for task in tasks:
@@ -83,11 +89,17 @@ def _due(job: Job, acquire: Acquire) -> Callable[[], Awaitable[object]]:
 
 
 async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[object]]) -> None:
-    """Runs at once, then `every` so often; after a failure, soon again."""
+    """Runs at once, then `every` so often; after a failure, soon again. A clock in doubt is logged once."""
+    in_doubt = False
     while True:
         pause = every.total_seconds()
         try:
             await run()
+            in_doubt = False
+        except ClockDoubt as doubt:
+            if not in_doubt:
+                log("clock in doubt", Severity.ERROR, job=name, error=doubt.detail)
+            pause, in_doubt = min(pause, _RETRY_SECONDS), True
         except Exception as error:  # noqa: BLE001  one failing job must not stop the others
             log("job failed", Severity.ERROR, job=name, error=f"{type(error).__name__}: {error}")
             pause = min(pause, _RETRY_SECONDS)

@@ -20,7 +20,7 @@ SMALL = 20_000
 
 def roll_up_days(registry: Registry) -> Run:
     async def run(connection: Any, now: datetime) -> str:
-        days = await open_days(connection, registry, now.date())
+        days = await open_days(connection, registry, now)
         count = await roll_up_due(connection, days, now - LARGE_WAITS)
         return f"counted {count} days of products anew"
 

@@ -24,6 +24,7 @@ from telemetry_server.enrich.steps import is_doubtful
 from telemetry_server.enrich.verdict import Claim, is_exceeded, judge, takes_seat
 from telemetry_server.model import Grant, Life
 from telemetry_server.store import judging, marks
+from telemetry_server.store.clock import is_future
 from telemetry_server.store.judging import Registered, Ruling, Standing
 from telemetry_server.uuid7 import LOWEST
 
@@ -67,8 +68,13 @@ class _Run:
                 return
 
     async def mark_what_expired(self) -> None:
-        """What expired since the last run; once more where some were being changed just then."""
+        """What expired since the last run; once more where some were being changed just then.
+
+        A watermark in the future stays until "take back future times" has looked at what it passed over.
+        """
         since = await marks.reached(self._connection, JUDGE_INSTALLATIONS) or self._now
+        if is_future(since, self._now):
+            return
         after, all_marked = (since, LOWEST), True
         while expired := await judging.expired_licenses(self._connection, since, self._now, after, _EXPIRED):
             after = expired[-1]

@@ -13,6 +13,7 @@ from telemetry_server.enrich.lives import Outage, apart
 from telemetry_server.logs import Severity, log
 from telemetry_server.store import marks
 from telemetry_server.store import outages as store
+from telemetry_server.store.clock import is_future
 
 SERVING = "serving"
 QUIET = timedelta(minutes=5)
@@ -31,8 +32,13 @@ async def say_that_it_serves(connection: Any) -> None:
 
 
 async def note_absence(connection: Any, now: datetime) -> None:
-    """The server is here now; where it was not for longer than QUIET, that was an outage."""
+    """The server is here now; where it was not for longer than QUIET, that was an outage.
+
+    A watermark in the future stays: where the clock is behind now, it is right.
+    """
     served_until = await marks.reached(connection, SERVING)
+    if served_until is not None and is_future(served_until, now):
+        return
     if served_until is not None and now - served_until > QUIET:
         for outage in await quiet_times(connection, served_until, now):
             await _note(connection, outage, now)

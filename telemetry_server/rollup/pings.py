@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from telemetry_server.check.registry import Registry
 from telemetry_server.rollup.retention import open_days
 from telemetry_server.store import partitions, rollups
+from telemetry_server.store.clock import is_future
 from telemetry_server.store.marks import reach, reached
 from telemetry_server.store.rollups import Kind, Open, Slice
 
@@ -28,13 +29,15 @@ Run: TypeAlias = Callable[[Any, datetime], Awaitable[str]]
 
 def roll_up_pings(registry: Registry, slice_pings: int = SLICE_PINGS) -> Run:
     async def run(connection: Any, now: datetime) -> str:
-        days = await open_days(connection, registry, now.date())
+        days = await open_days(connection, registry, now)
         mark = await _first_mark(connection)
         since = now if mark is None else _before(mark, now)
+        ahead = await _received_ahead(connection, now)
+        end = ahead if ahead and mark and _sweeps(mark, now) else now
         pings = changed = 0
-        while mark is not None and since < now:
-            part = await next_slice(connection, since, now, slice_pings, days)
-            rolled_up = await _roll_up(connection, part, days, now, mark)
+        while mark is not None and since < end:
+            part = await next_slice(connection, since, end, slice_pings, days)
+            rolled_up = await _roll_up(connection, part, days, now, mark, ahead=ahead)
             mark = rolled_up.mark
             since = _before(mark, now) if rolled_up.moved else part.until
             changed, pings = changed + rolled_up.changed, pings + part.pings
@@ -67,14 +70,24 @@ async def _first_mark(connection: Any) -> datetime | None:
     return first
 
 
+async def _received_ahead(connection: Any, now: datetime) -> datetime | None:
+    """The end of the pings that were received by a clock that was ahead; None: there are none."""
+    last = await rollups.last_received_at(connection)
+    return last + timedelta(microseconds=1) if last is not None and is_future(last, now) else None
+
+
+def _sweeps(mark: datetime, now: datetime) -> bool:
+    """Whether to look again at what came before: first in a quarter, and where the clock was ahead."""
+    return mark > now or _quarter(mark) != _quarter(now)
+
+
 def _before(mark: datetime, now: datetime) -> datetime:
     """From when on to take pings. The mark is in the future where the clock was ahead when it was set.
 
     The first run of each quarter of an hour looks again at all that came in those that were not over when the
     last one ran.
     """
-    swept = _quarter(min(mark, now))
-    return mark - USUAL if swept == _quarter(now) and mark <= now else swept - LATEST
+    return _quarter(min(mark, now)) - LATEST if _sweeps(mark, now) else mark - USUAL
 
 
 def _quarter(moment: datetime) -> datetime:
@@ -82,7 +95,9 @@ def _quarter(moment: datetime) -> datetime:
     return moment - (moment - _EPOCH) % SWEEP
 
 
-async def _roll_up(connection: Any, part: Slice, days: Open, now: datetime, mark: datetime) -> _RolledUp:
+async def _roll_up(
+    connection: Any, part: Slice, days: Open, now: datetime, mark: datetime, *, ahead: datetime | None
+) -> _RolledUp:
     """Counts a slice, and all beyond it that was counted before: no number shrinks while a run catches up.
 
     Whoever adds pings of the past moves the mark back to them: then this goes on from there.
@@ -91,7 +106,7 @@ async def _roll_up(connection: Any, part: Slice, days: Open, now: datetime, mark
         found = await rollups.lock_mark(connection)
         if found != mark:
             return _RolledUp(found, moved=True, changed=0)
-        before = max(part.until, min(mark, now))
-        changed = await rollups.roll_up_pings(connection, part, before, days, now)
+        before = min(max(part.until, mark), now)
+        changed = await rollups.roll_up_pings(connection, part, ahead or before, days, now)
         await reach(connection, Kind.PINGS, before)
     return _RolledUp(before, moved=False, changed=changed)

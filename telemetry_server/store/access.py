@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from telemetry_server.model import Role
+from telemetry_server.store.clock import TOLERANCE
 from telemetry_server.store.database import translated
 from telemetry_server.store.queries import load
 
@@ -23,7 +24,8 @@ TOKEN_PREFIX = "tlm_"  # noqa: S105  not a secret: lets scanners of source code 
 IDLE_AFTER = timedelta(hours=2)
 LINK_MINUTES = 15
 
-_LINKS_KEPT = timedelta(days=1)
+_KEPT = timedelta(days=1)
+"""What is over goes only later: by a clock that is hours ahead, nobody is signed out for good."""
 _SEEN_EVERY = timedelta(minutes=1)
 
 Database: TypeAlias = asyncpg.Connection | asyncpg.Pool
@@ -71,11 +73,14 @@ async def revoke_token(database: Database, token_id: UUID) -> bool:
 
 
 async def find_token(database: Database, token: str, now: datetime) -> tuple[Role, str, UUID] | None:
-    """The role, the label and the id of `token`; None when it is unknown, revoked or ran out."""
+    """The role, the label and the id of `token`; None when it is unknown, revoked or ran out.
+
+    Nor is one good that ends and was made in the future: it would last as much longer.
+    """
     if not token.startswith(TOKEN_PREFIX):
         return None
     async with translated():
-        row = await database.fetchrow(SQL["find_token"], digest(token), now)
+        row = await database.fetchrow(SQL["find_token"], digest(token), now, now + TOLERANCE)
         if row is None:
             return None
         if row["last_used_on"] != now.date():
@@ -98,12 +103,12 @@ async def create_sign_in_link(
 
 
 async def use_sign_in_link(database: Database, secret: str, now: datetime) -> Role | None:
-    """Uses the link up and gives its role; None when it is unknown, used or ran out.
+    """Uses the link up and gives its role; None when it is unknown, used, ran out or was made in the future.
 
     Of two callers at the same moment one gets the role.
     """
     async with translated():
-        role = await database.fetchval(SQL["use_sign_in_link"], digest(secret), now)
+        role = await database.fetchval(SQL["use_sign_in_link"], digest(secret), now, now + TOLERANCE)
     return None if role is None else Role(role)
 
 
@@ -119,13 +124,18 @@ async def create_session(database: Database, role: Role, now: datetime, expires_
 
 
 async def find_session(database: Database, secret: str, now: datetime) -> Role | None:
-    """The role of the session; None when it is unknown or over. Counts as a sign of life."""
+    """The role of the session; None when it is unknown, over or made in the future. Counts as a sign of life.
+
+    What a clock that was ahead made would else be good for as much longer.
+    """
     async with translated():
-        row = await database.fetchrow(SQL["find_session"], digest(secret), now, now - IDLE_AFTER)
+        row = await database.fetchrow(
+            SQL["find_session"], digest(secret), now, now - IDLE_AFTER, now + TOLERANCE
+        )
         if row is None:
             return None
-        if now - row["last_seen_at"] >= _SEEN_EVERY:
-            await database.execute(SQL["note_session_use"], digest(secret), now)
+        if abs(now - row["last_seen_at"]) >= _SEEN_EVERY:
+            await database.execute(SQL["note_session_use"], digest(secret), now, now + TOLERANCE)
     return Role(row["role"])
 
 
@@ -135,10 +145,11 @@ async def delete_session(database: Database, secret: str) -> None:
 
 
 async def forget_sessions(database: Database, now: datetime) -> int:
-    """Removes the sessions that are over, and the links that ran out a day ago; gives how many."""
+    """Removes the sessions and links that have been over for a day; gives how many."""
+    over = now - _KEPT
     async with translated():
-        sessions = await database.fetch(SQL["forget_sessions"], now, now - IDLE_AFTER)
-        links = await database.fetch(SQL["forget_sign_in_links"], now - _LINKS_KEPT)
+        sessions = await database.fetch(SQL["forget_sessions"], over, over - IDLE_AFTER)
+        links = await database.fetch(SQL["forget_sign_in_links"], over)
     return len(sessions) + len(links)
 
 

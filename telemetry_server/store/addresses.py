@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from telemetry_server.store.clock import is_future
 from telemetry_server.store.hostnames import forget_hostnames
 from telemetry_server.store.marks import reach, reached
 from telemetry_server.store.queries import load
@@ -50,7 +51,9 @@ async def erase_addresses(connection: asyncpg.Connection, now: datetime) -> int:
 async def _day_by_day(connection: asyncpg.Connection, mark: str, verb: str, until: datetime) -> int:
     """Does it to the pings and the timeline between the mark and `until`."""
     done_until = await reached(connection, mark)
-    first = done_until - _OVERLAP if done_until else await connection.fetchval(SQL["oldest_address"])
+    first = (
+        min(done_until, until) - _OVERLAP if done_until else await connection.fetchval(SQL["oldest_address"])
+    )
     at, changed = first or until, 0
     while at < until:
         end = min(at + _DAY, until)
@@ -78,6 +81,8 @@ async def retention_problem(connection: asyncpg.Connection, now: datetime) -> st
     run = await connection.fetchrow(SQL["last_run"], SHORTEN_ADDRESSES)
     if run["last_error"]:
         return f'the job "{SHORTEN_ADDRESSES}" failed'
+    if run["last_finished_at"] and is_future(run["last_finished_at"], now):
+        return f'the job "{SHORTEN_ADDRESSES}" last ran by a clock that was ahead'
     if now - (run["last_finished_at"] or run["made_at"]) > timedelta(days=MOST_DAYS_WITHOUT_A_RUN):
         when = f"on {run['last_finished_at']:%Y-%m-%d}" if run["last_finished_at"] else "never"
         return f'the job "{SHORTEN_ADDRESSES}" last came to an end {when}'

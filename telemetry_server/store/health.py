@@ -7,6 +7,7 @@ from datetime import date, datetime
 import asyncpg
 
 from telemetry_server.errors import MigrationError, Unavailable
+from telemetry_server.store import clock
 from telemetry_server.store.addresses import retention_problem
 from telemetry_server.store.database import Pool
 from telemetry_server.store.migrate import pending_migrations
@@ -41,6 +42,7 @@ async def _checks(connection: asyncpg.Connection, schedule: Schedule, now: datet
     migrations = await _migrations(connection)
     yield migrations
     if migrations.ok:
+        yield await _clock(connection, now)
         yield await _partitions(connection, now.date())
         yield await _strays(connection)
         yield await _addresses(connection, now)
@@ -56,6 +58,14 @@ async def _migrations(connection: asyncpg.Connection) -> Check:
     if pending:
         return Check("migrations", ok=False, detail=f'{len(pending)} to do; run "telemetry-server migrate"')
     return Check("migrations", ok=True, detail="all applied")
+
+
+async def _clock(connection: asyncpg.Connection, now: datetime) -> Check:
+    problem = (await clock.read_clock(connection, now)).problem
+    taken_back = await clock.taken_back(connection, now)
+    detail = problem or "the database and the pings agree with it"
+    detail += f"; {taken_back}" if taken_back else ""
+    return Check("clock", ok=problem is None, detail=detail, needed=False)
 
 
 async def _partitions(connection: asyncpg.Connection, today: date) -> Check:

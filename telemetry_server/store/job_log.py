@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
+from telemetry_server.store.clock import TOLERANCE
 from telemetry_server.store.database import Acquire
 from telemetry_server.store.queries import load
 
@@ -22,7 +23,8 @@ async def run_locked(
 ) -> str | None:
     """Runs under the job's lock and writes down how it went; what it raises goes on.
 
-    None where another process holds the lock, or where the last good run began less than `due_after` ago.
+    None where another process holds the lock, or where the last good run began less than `due_after` ago: a
+    last run in the future counts as never. With a `due_after` of 0 it is always due.
     """
     lock = lock_number(name)
     async with acquire() as connection:
@@ -30,7 +32,7 @@ async def run_locked(
             return None
         try:
             last = await connection.fetchval(SQL["last_good_start"], name)
-            if last is not None and now - last < due_after * 0.9:
+            if last is not None and -min(TOLERANCE, due_after) < now - last < due_after * 0.9:
                 return None
             return await _run_noted(connection, name, run, now)
         finally:

@@ -18,6 +18,7 @@ from uuid import UUID
 import asyncpg
 
 from telemetry_server.enrich.steps import NEWEST, OLDEST
+from telemetry_server.store.clock import is_future
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.queries import load
 
@@ -72,7 +73,9 @@ class Progress:
     days_since: datetime | None
 
     def is_late(self, now: datetime) -> bool:
-        """Whether a server whose jobs run would have counted more by now."""
+        """Whether a server whose jobs run would have counted more by now, or set a wrong watermark back."""
+        if self.pings_until is not None and is_future(self.pings_until, now):
+            return True
         waits_since = min(self.pings_until or now, self.days_since or now)
         return now - waits_since > MOST_BEHIND
 
@@ -105,6 +108,11 @@ async def counting(connection: asyncpg.Connection, kind: Kind) -> AsyncIterator[
 async def first_received_at(connection: asyncpg.Connection) -> datetime | None:
     first: datetime | None = await connection.fetchval(SQL["first_received_at"])
     return first
+
+
+async def last_received_at(connection: asyncpg.Connection) -> datetime | None:
+    last: datetime | None = await connection.fetchval(SQL["last_received_at"])
+    return last
 
 
 async def lock_mark(connection: asyncpg.Connection) -> datetime:

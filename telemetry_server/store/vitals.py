@@ -1,7 +1,8 @@
 """What PostgreSQL says of itself and of our tables, for "doctor"."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,17 +22,18 @@ class Schedule:
 
     every: Mapping[str, timedelta]
     since: datetime
+    began: float = field(default_factory=time.monotonic)
+
+    def waits_since(self, ended: datetime | None, now: datetime) -> datetime:
+        """Since when a job waits whose last good run ended then. A time in the future is that of no run."""
+        up_since = now - timedelta(seconds=time.monotonic() - self.began)
+        times = (self.since if self.since <= now else up_since, ended)
+        return max(moment for moment in times if moment is not None and moment <= now + _GRACE)
 
 
 async def durability(connection: Any) -> dict[str, str]:
     """The settings that "committed" rests on: fsync, full_page_writes, synchronous_commit."""
     return dict(await connection.fetch(SQL["durability"]))
-
-
-async def clock(connection: Any) -> datetime:
-    """What time it is over there."""
-    now: datetime = await connection.fetchval(SQL["clock"])
-    return now
 
 
 async def quarantined(connection: Any) -> int:
@@ -60,5 +62,5 @@ async def late_jobs(connection: Any, schedule: Schedule, now: datetime) -> list[
     return [
         name
         for name, every in schedule.every.items()
-        if now - max(schedule.since, ended.get(name) or schedule.since) > 3 * every + _GRACE
+        if now - schedule.waits_since(ended.get(name), now) > 3 * every + _GRACE
     ]

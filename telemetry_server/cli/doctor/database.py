@@ -18,7 +18,7 @@ from telemetry_server.keyring import (
     read_keyring,
 )
 from telemetry_server.settings import Settings
-from telemetry_server.store import rollups, vitals
+from telemetry_server.store import clock, rollups, vitals
 from telemetry_server.store.addresses import SHORTEN_ADDRESSES, retention_problem
 from telemetry_server.store.belonging import Remembered
 from telemetry_server.store.database import OLDEST_MAJOR, operator_connection
@@ -45,12 +45,13 @@ async def look(settings: Settings, jobs: Sequence[Job]) -> list[Finding]:
 async def _checks(connection: Any, jobs: Sequence[Job], keyring: Path) -> AsyncIterator[Finding]:
     yield _version(connection)
     yield _durability(await vitals.durability(connection))
-    yield _clock(await vitals.clock(connection))
+    yield _clocks(await clock.database_time(connection))
     migrations = await _migrations(connection)
     yield migrations
     if migrations.advice:
         return
     yield _master_keys(await Remembered.of(connection), keyring)
+    yield await _clock(connection, datetime.now(UTC))
     yield _partitions(await months_everywhere(connection))
     yield _strays(await strays(connection))
     yield _quarantine(await vitals.quarantined(connection))
@@ -78,12 +79,23 @@ def _durability(settings: dict[str, str]) -> Finding:
     return ok("durability", ", ".join(f"{name} {setting}" for name, setting in sorted(settings.items())))
 
 
-def _clock(there: datetime) -> Finding:
+def _clocks(there: datetime) -> Finding:
     difference = abs(datetime.now(UTC) - there)
     found = f"{difference.total_seconds():.1f} s between this machine and the database"
     if difference > CLOCKS_DIFFER:
         return warning("clocks", found, "Let both follow a time server.")
     return ok("clocks", found)
+
+
+async def _clock(connection: Any, now: datetime) -> Finding:
+    problem = (await clock.read_clock(connection, now)).problem
+    if problem:
+        return failed("clock", f"{problem[0].upper()}{problem[1:]}.", "Until then, nothing is forgotten.")
+    if taken_back := await clock.taken_back(connection, now):
+        return warning(
+            "clock", f"{taken_back}.", "Look why: a time server that was away, a machine's battery."
+        )
+    return ok("clock", "the database and the pings agree with it")
 
 
 async def _migrations(connection: Any) -> Finding:
@@ -171,6 +183,9 @@ def _job(job: Job, run: Any) -> Finding | None:
         return warning("jobs", f'"{job.name}" has not run yet.', "A running server runs it.")
     if run["last_error"]:
         return warning("jobs", f'"{job.name}" failed: {run["last_error"]}', advice)
+    if clock.is_future(run["last_started_at"], datetime.now(UTC)):
+        future = f"{run['last_started_at']:%Y-%m-%d}, by a clock that was ahead"
+        return warning("jobs", f'"{job.name}" ran last on {future}; that counts as never.', advice)
     if datetime.now(UTC) - run["last_started_at"] > 2 * job.every + GRACE:
         return warning("jobs", f'"{job.name}" ran last on {run["last_started_at"]:%Y-%m-%d}.', advice)
     return None

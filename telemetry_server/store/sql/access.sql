@@ -16,10 +16,10 @@ WHERE token_id = $1 AND revoked_at IS NULL
 RETURNING token_id;
 
 -- name: find_token
--- The role of a token that is good at $2, and what it is called.
+-- The role of a token that is good at $2, and what it is called. One that ends must not be made after $3.
 SELECT token_id, role, label, last_used_on
 FROM tokens
-WHERE digest = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2);
+WHERE digest = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2 AND created_at <= $3);
 
 -- name: note_token_use
 -- Remembers the day of a token's last use.
@@ -32,9 +32,9 @@ INSERT INTO sign_in_links (digest, role, created_at, expires_at)
 VALUES ($1, $2, $3, $4);
 
 -- name: use_sign_in_link
--- Uses a link up; gives its role to the one caller who is first and in time.
+-- Uses a link up; gives its role to the one caller who is first and in time. It must not be made after $3.
 UPDATE sign_in_links SET used_at = $2
-WHERE digest = $1 AND used_at IS NULL AND expires_at > $2
+WHERE digest = $1 AND used_at IS NULL AND expires_at > $2 AND created_at <= $3
 RETURNING role;
 
 -- name: create_session
@@ -43,22 +43,22 @@ INSERT INTO sessions (digest, role, created_at, last_seen_at, expires_at)
 VALUES ($1, $2, $3, $3, $4);
 
 -- name: find_session
--- The role of a session that is good at $2 and was not idle since $3.
+-- The role of a session that is good at $2, was not idle since $3 and not made after $4.
 SELECT role, last_seen_at
 FROM sessions
-WHERE digest = $1 AND expires_at > $2 AND last_seen_at > $3;
+WHERE digest = $1 AND expires_at > $2 AND last_seen_at > $3 AND created_at <= $4;
 
 -- name: note_session_use
--- Remembers when a session was last seen.
+-- Remembers when a session was last seen; a time beyond $3 is one of a clock that was ahead.
 UPDATE sessions SET last_seen_at = $2
-WHERE digest = $1 AND last_seen_at < $2;
+WHERE digest = $1 AND (last_seen_at < $2 OR last_seen_at > $3);
 
 -- name: delete_session
 -- Ends a session.
 DELETE FROM sessions WHERE digest = $1;
 
 -- name: forget_sessions
--- Removes sessions that ended or were idle since $2; gives them.
+-- Removes sessions that ended before $1 or were idle since $2; gives them.
 DELETE FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2
 RETURNING digest;
 

@@ -10,6 +10,10 @@ SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'forc
 -- When the oldest ping there is was received.
 SELECT received_at FROM pings ORDER BY received_at LIMIT 1;
 
+-- name: last_received_at
+-- When the newest was.
+SELECT received_at FROM pings ORDER BY received_at DESC LIMIT 1;
+
 -- name: lock_mark
 SELECT reached_at FROM rollup_marks WHERE name = $1 FOR UPDATE;
 

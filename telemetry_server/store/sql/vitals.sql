@@ -2,8 +2,5 @@
 -- The settings that "committed" rests on.
 SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit');
 
--- name: clock
-SELECT clock_timestamp();
-
 -- name: quarantined
 SELECT count(*) FROM quarantine;

@@ -1,0 +1,66 @@
+"""What jobs do about a clock that is, or was, wrong."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from telemetry_server.logs import Severity, log
+from telemetry_server.store import clock
+from telemetry_server.store.clock import TOLERANCE
+
+TAKE_BACK_FUTURE_TIMES = "take back future times"
+
+Run: TypeAlias = Callable[[Any, datetime], Awaitable[str]]
+
+
+def forgetting(name: str, run: Run) -> Run:
+    """The job that forgets by a clock that can be relied on, and not far beyond its last run.
+
+    What it gives raises ClockDoubt where the clock may be wrong.
+    """
+
+    async def careful(connection: Any, now: datetime) -> str:
+        as_of = await clock.time_to_forget(connection, name, now)
+        done = await run(connection, as_of)
+        await clock.keep_as_of(connection, name, as_of)
+        return (
+            done if as_of == now else f"{done}, as of {as_of:%Y-%m-%d %H:%M} UTC: a week beyond the last run"
+        )
+
+    return careful
+
+
+async def take_back_future_times(connection: Any, now: datetime) -> str:
+    """The job: where the clock was ahead, what was written down in the meantime is set back.
+
+    Not where the clock is behind: then it is the clock that is wrong.
+    """
+    read = await clock.read_clock(connection, now)
+    if read.is_behind or abs(read.here - read.there) > TOLERANCE:
+        return f"nothing is taken back: {read.doubt}"
+    found = await clock.take_back(connection, now)
+    if found is None:
+        return "nothing lies in the future"
+    log("future times taken back", Severity.WARNING, found=found)
+    await clock.keep_finding(connection, TAKE_BACK_FUTURE_TIMES, found, now)
+    return f"took back {found}"
+
+
+class ClockWatch:
+    """Notices when this machine's clock jumps while the process runs."""
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
+        self._lag = self._measure()
+
+    async def look(self) -> None:
+        """Logs by how much the clock moved more than time passed since the last look."""
+        lag = self._measure()
+        jump, self._lag = lag - self._lag, lag
+        if abs(jump) > TOLERANCE:
+            log("clock jumped", Severity.WARNING, seconds=round(jump.total_seconds()))
+
+    def _measure(self) -> timedelta:
+        """How far the clock is ahead of the time since the machine started; constant, unless it is set."""
+        return self._now() - datetime.fromtimestamp(time.monotonic(), UTC)

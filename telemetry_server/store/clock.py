@@ -1,0 +1,187 @@
+"""What time it is, as far as it can be known, and how what lies in the future is taken back.
+
+A machine that starts with a wrong clock writes wrong times down, and by them jobs would forget what is to be
+kept. So this machine's clock, the database's and those of the copies are compared, with a tolerance: several
+servers never agree exactly.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from telemetry_server.errors import OperatorError
+from telemetry_server.store.queries import load
+
+SQL = load("clock")
+
+TOLERANCE = timedelta(minutes=5)
+"""How far two clocks may differ that agree."""
+LEAP = timedelta(days=2)
+"""How far the clock may be beyond everything known: longer than a job that forgets waits for its next run."""
+STEP = timedelta(days=7)
+"""How far a run that forgets goes beyond the one before."""
+VOUCH = "telemetry-server run forget sessions --clock-is-right"
+
+_BATCH = 2_000
+_PATIENCE = timedelta(hours=6)
+_SECONDS = 3_600
+_TOLD_FOR = timedelta(days=7)
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class ClockDoubt(OperatorError):
+    """The clock may be wrong: nothing is forgotten."""
+
+    code = "clock"
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The clocks, read at one moment.
+
+    `known` is the latest moment that can be relied on, None in a new database; `received` the latest one that
+    pings from after `here` agree on; `ahead` the latest time written down that is later than `here`.
+    """
+
+    here: datetime
+    there: datetime
+    known: datetime | None
+    received: datetime | None
+    ahead: datetime | None
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the clock may be wrong, and what to do; None where nothing speaks against it."""
+        if abs(self.here - self.there) > TOLERANCE:
+            return (
+                f"this machine's clock says {_text(self.here)} and the database's {_text(self.there)}; "
+                "let both follow a time server"
+            )
+        if self.is_behind:
+            return (
+                f"the clock says {_text(self.here)}, but copies reported until {_text(self.received)}; "
+                "it is behind: set it right"
+            )
+        if self.known is not None and self.here - self.known > LEAP:
+            return (
+                f"the clock jumped: it says {_text(self.here)}, {(self.here - self.known).days} days after "
+                f"{_text(self.known)}, the last time that pings and jobs agree on; set it right, or if it is "
+                f"right, wait for the next ping or run: {VOUCH}"
+            )
+        return None
+
+    @property
+    def problem(self) -> str | None:
+        """The doubt, or else what is about to be taken back; None where all is in order."""
+        if self.doubt or self.ahead is None:
+            return self.doubt
+        return f'times up to {_text(self.ahead)} lie in the future; "take back future times" corrects them'
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether copies agreed with the server on times that are still to come."""
+        return self.received is not None and self.received - self.here > TOLERANCE
+
+
+def is_future(moment: datetime, now: datetime) -> bool:
+    """Whether a time that was written down lies in the future: then the clock was ahead, or is behind now."""
+    return moment - now > TOLERANCE
+
+
+async def read_clock(connection: asyncpg.Connection, now: datetime) -> Clock:
+    """`now` is what this machine's clock says; the others are asked."""
+    latest = now + TOLERANCE
+    there = await database_time(connection)
+    received = await connection.fetchval(SQL["agreed"], latest, _LAST)
+    ahead = await connection.fetchval(SQL["ahead"], latest)
+    return Clock(now, there, await _known(connection, now), received, ahead)
+
+
+async def database_time(connection: asyncpg.Connection) -> datetime:
+    """What the database's clock says."""
+    there: datetime = await connection.fetchval(SQL["there"])
+    return there
+
+
+async def believable(connection: asyncpg.Connection, now: datetime) -> datetime:
+    """`now`, but no later than LEAP after the latest moment that can be relied on."""
+    known = await _known(connection, now)
+    return now if known is None else min(now, known + LEAP)
+
+
+async def _known(connection: asyncpg.Connection, now: datetime) -> datetime | None:
+    latest = now + TOLERANCE
+    agreed = await connection.fetchval(SQL["agreed"], _FIRST, latest)
+    forgot = await connection.fetchval(SQL["last_as_of"], latest)
+    return max(filter(None, (agreed, forgot)), default=None)
+
+
+# ── forgetting ──────────────────────────────────────────────────────────────────────────────
+
+
+async def time_to_forget(connection: asyncpg.Connection, job: str, now: datetime) -> datetime:
+    """By which time the job may forget: now, but at most STEP beyond its last run. Raises ClockDoubt."""
+    doubt = (await read_clock(connection, now)).doubt
+    if doubt:
+        raise ClockDoubt(f"Nothing is forgotten: {doubt}")
+    last = await connection.fetchval(SQL["as_of"], job, now + TOLERANCE)
+    return now if last is None else min(now, last + STEP)
+
+
+async def keep_as_of(connection: asyncpg.Connection, job: str, as_of: datetime) -> None:
+    """The job forgot by that time; or somebody who knows says that this is the time."""
+    await connection.execute(SQL["keep_as_of"], job, as_of)
+
+
+# ── taking back ─────────────────────────────────────────────────────────────────────────────
+
+
+async def take_back(connection: asyncpg.Connection, now: datetime) -> str | None:
+    """Sets back what lies in the future, where the clock was ahead; gives a sentence on what, None: nothing.
+
+    Pings and counts stay as they are. Safe to be killed anywhere: each step can be repeated.
+    """
+    latest = now + TOLERANCE
+    async with connection.transaction():
+        ended = await connection.fetch(SQL["take_back_outages"], now, latest + _PATIENCE)
+        marks = await connection.fetch(SQL["take_back_marks"], now, latest)
+        until = max((row["reached_at"] for row in marks), default=now)
+        await connection.execute(SQL["stale_again"], now, until)
+        await connection.execute(SQL["take_back_due"], now, latest)
+        await connection.execute(SQL["take_back_hostnames"], now, latest)
+        if marks or ended:
+            await connection.execute(SQL["look_at_all"])
+    heard = await _by_installation(connection, "heard_ahead", "take_back_hearing", now)
+    lived = await _by_installation(connection, "lived_ahead", "take_back_lives", now)
+    counts = {"watermarks": len(marks), "outages": len(ended), "installations": heard, "lives": lived}
+    if not any(counts.values()):
+        return None
+    found = ", ".join(f"{what}: {count}" for what, count in counts.items() if count)
+    return f"{found}; the clock had been ahead" + (f" until {_text(until)}" if until > now else "")
+
+
+async def _by_installation(connection: asyncpg.Connection, find: str, correct: str, now: datetime) -> int:
+    """Batch by batch, until none is found; gives how many installations were corrected."""
+    latest, count = now + TOLERANCE, 0
+    while rows := await connection.fetch(SQL[find], latest, _BATCH, timeout=_SECONDS):
+        async with connection.transaction():
+            ids = [row["installation_id"] for row in rows]
+            count += await connection.fetchval(SQL[correct], ids, now, latest, timeout=_SECONDS)
+            await connection.execute(SQL["look_at_all"])
+    return count
+
+
+async def keep_finding(connection: asyncpg.Connection, job: str, finding: str, now: datetime) -> None:
+    """The job took that back; `taken_back` tells it for a week."""
+    await connection.execute(SQL["keep_finding"], job, finding, now)
+
+
+async def taken_back(connection: asyncpg.Connection, now: datetime) -> str | None:
+    """A sentence on what was taken back within the last week; None: nothing was."""
+    row = await connection.fetchrow(SQL["finding"], now - _TOLD_FOR)
+    return row and f"{_text(row['found_at'])}: took back {row['finding']}"
+
+
+def _text(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

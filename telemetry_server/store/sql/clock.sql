@@ -1,0 +1,155 @@
+-- name: there
+-- What the database's clock says.
+SELECT clock_timestamp();
+
+-- name: agreed
+-- The latest moment that the pings received after $1 and until $2 agree on; NULL without any. The copies' clocks
+-- count as much as the server's: of each copy its newest ping, by the earlier of the two, and of the copies the
+-- middle one. The thousand newest pings tell it; simulated ones tell nothing.
+SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY c.newest)
+FROM (
+    SELECT g.installation_id, max(least(g.received_at, g.occurred_at)) AS newest
+    FROM (
+        SELECT installation_id, received_at, occurred_at
+        FROM pings
+        WHERE received_at > $1::timestamptz AND received_at <= $2::timestamptz
+        ORDER BY received_at DESC
+        LIMIT 1000
+    ) AS g
+    JOIN installations AS i ON i.installation_id = g.installation_id
+    JOIN products AS p ON p.product_id = i.product_id
+    WHERE NOT p.simulated
+    GROUP BY g.installation_id
+) AS c;
+
+-- name: last_as_of
+-- The latest time, until $1, by which a job forgot.
+SELECT max(as_of) FROM jobs WHERE as_of <= $1;
+
+-- name: as_of
+-- The time by which the job forgot last; one later than $2 counts as never.
+SELECT as_of FROM jobs WHERE name = $1 AND as_of <= $2;
+
+-- name: keep_as_of
+INSERT INTO jobs (name, last_started_at, as_of) VALUES ($1, $2, $2)
+ON CONFLICT (name) DO UPDATE SET as_of = excluded.as_of;
+
+-- name: ahead
+-- The latest time, beyond $1, of what a job or a server process wrote down about itself; NULL: none is.
+SELECT greatest((SELECT max(reached_at) FROM rollup_marks WHERE reached_at > $1),
+                (SELECT max(last_started_at) FROM jobs WHERE last_started_at > $1));
+
+-- name: keep_finding
+UPDATE jobs SET finding = $2, found_at = $3 WHERE name = $1;
+
+-- name: finding
+-- What was last taken back, if that was since $1.
+SELECT found_at, finding FROM jobs WHERE finding IS NOT NULL AND found_at >= $1 ORDER BY found_at DESC LIMIT 1;
+
+-- name: stale_again
+-- Licenses that expire after the time $1 and until $2 were judged by a clock that was ahead.
+UPDATE licenses SET stale = true WHERE expires_at > $1 AND expires_at <= $2;
+
+-- name: take_back_marks
+-- Those beyond $2 are at $1 from now on; gives them as they were.
+WITH ahead AS MATERIALIZED (
+    SELECT name, reached_at FROM rollup_marks WHERE reached_at > $2::timestamptz ORDER BY name FOR UPDATE
+)
+UPDATE rollup_marks AS m SET reached_at = $1
+FROM ahead AS a
+WHERE m.name = a.name
+RETURNING m.name, a.reached_at;
+
+-- name: take_back_outages
+-- None has ended later than $2; one that began later was none. Gives when they ended.
+WITH none AS (
+    DELETE FROM outages WHERE began_at >= $1::timestamptz RETURNING ended_at
+), shorter AS (
+    UPDATE outages SET ended_at = $1 WHERE ended_at > $2::timestamptz AND began_at < $1 RETURNING ended_at
+)
+SELECT ended_at FROM none UNION ALL SELECT ended_at FROM shorter;
+
+-- name: take_back_due
+-- Days that are due since a time beyond $2 are so since $1.
+UPDATE days_due SET due_since = $1 WHERE due_since > $2;
+
+-- name: take_back_hostnames
+UPDATE hostnames SET looked_up_at = $1 WHERE looked_up_at > $2;
+
+-- name: heard_ahead
+-- A batch of the installations last heard of at a time beyond $1.
+SELECT DISTINCT i.installation_id
+FROM pings AS g
+JOIN installations AS i ON i.installation_id = g.installation_id
+WHERE g.received_at > $1 AND i.last_received_at > $1
+ORDER BY i.installation_id
+LIMIT $2;
+
+-- name: take_back_hearing
+-- Of $1, those that were heard of at a time beyond $3 were so when their own clock says, if that is within 400
+-- days; else now, at $2. Rows are locked in the writer's order.
+WITH known AS MATERIALIZED (
+    SELECT installation_id,
+           CASE WHEN last_occurred_at >= $2::timestamptz - interval '400 days' THEN least(last_occurred_at, $2)
+                ELSE $2 END AS heard_at
+    FROM installations
+    WHERE installation_id = ANY ($1::uuid[]) AND last_received_at > $3::timestamptz
+    ORDER BY installation_id
+    FOR UPDATE
+), heard AS (
+    UPDATE installations AS i SET
+        last_received_at  = k.heard_at,
+        first_received_at = least(i.first_received_at, k.heard_at)
+    FROM known AS k
+    WHERE i.installation_id = k.installation_id
+    RETURNING i.installation_id
+), facts AS (
+    UPDATE installation_facts AS f SET
+        first_received_at = least(f.first_received_at, k.heard_at),
+        life_since        = CASE WHEN f.life = 'new' THEN least(f.life_since, k.heard_at) ELSE f.life_since END
+    FROM known AS k
+    WHERE f.installation_id = k.installation_id
+)
+SELECT count(*) FROM heard;
+
+-- name: lived_ahead
+-- A batch of the installations whose life changed at a time beyond $1.
+SELECT DISTINCT c.installation_id
+FROM changes AS c
+JOIN installation_facts AS f ON f.installation_id = c.installation_id
+WHERE c.field = 'life' AND c.changed_at > $1
+ORDER BY c.installation_id
+LIMIT $2;
+
+-- name: take_back_lives
+-- The lives of $1 are what they were before those changes; $2 is now, $3 the time beyond which a change was none.
+-- Rows are locked in the writer's order.
+WITH locked AS MATERIALIZED (
+    SELECT installation_id FROM installation_facts WHERE installation_id = ANY ($1::uuid[])
+    ORDER BY installation_id
+    FOR UPDATE
+), gone AS (
+    DELETE FROM changes AS c
+    USING locked AS l
+    WHERE c.installation_id = l.installation_id AND c.field = 'life' AND c.changed_at > $3::timestamptz
+    RETURNING c.installation_id, c.changed_at, c.sequence, c.before
+), lived AS (
+    SELECT DISTINCT ON (installation_id) installation_id, before FROM gone
+    ORDER BY installation_id, changed_at, sequence
+), done AS (
+    UPDATE installation_facts AS f SET
+        life        = l.before,
+        life_since  = coalesce((SELECT max(c.changed_at) FROM changes AS c
+                                WHERE c.installation_id = f.installation_id AND c.field = 'life'
+                                  AND c.changed_at <= $3),
+                               least(f.first_received_at, $2::timestamptz)),
+        judge_again = true
+    FROM lived AS l
+    WHERE f.installation_id = l.installation_id
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: look_at_all
+-- The lives of all installations are looked at again: when they were due may rest on times that were taken back.
+UPDATE products SET reschedule_after = '00000000-0000-0000-0000-000000000000';
