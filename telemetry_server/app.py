@@ -46,7 +46,6 @@ from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.rollup import outages, upkeep
 from telemetry_server.rollup.clock import (
     TAKE_BACK_FUTURE_TIMES,
-    ClockWatch,
     Run,
     forgetting,
     take_back_future_times,
@@ -178,7 +177,6 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             _with_connection(pool, outages.say_that_it_serves),
             every=timedelta(minutes=1),
         ),
-        Chore("watch the clock", ClockWatch().look, every=timedelta(seconds=10)),
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
         Chore("log what was rationed", _at_once(write_held_lines), every=timedelta(seconds=5)),
         Chore("give memory back", _at_once(capacity.give_memory_back), every=timedelta(seconds=5)),

@@ -6,7 +6,9 @@ fresh.
 """
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,14 +16,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from telemetry_server.logs import Severity, log
-from telemetry_server.store.clock import ClockDoubt
+from telemetry_server.store.clock import TOLERANCE, ClockDoubt
 from telemetry_server.store.database import Acquire
 from telemetry_server.store.job_log import run_locked
 
 _RETRY_SECONDS = 5
 _SHARED_PAUSE_SECONDS = 0.1
-_ASKED_EVERY = timedelta(minutes=5)
-"""How often it is asked whether a job is due, by the clock as it is then: it may have been set meanwhile."""
+_GLANCE_SECONDS = 5
+"""How often a job that sleeps looks whether the clock was set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,9 @@ async def run_job(job: Job, acquire: Acquire, *, only_if_due: bool = False) -> s
 async def running(jobs: Sequence[Job], chores: Sequence[Chore], acquire: Acquire) -> AsyncIterator[None]:
     """Runs jobs and chores in the background until the block is left."""
     async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(_repeat(job.name, min(job.every, _ASKED_EVERY), _due(job, acquire)))
-            for job in jobs
-        ]
+        tasks = [group.create_task(_repeat(job.name, job.every, _due(job, acquire))) for job in jobs]
         tasks += [group.create_task(_repeat(chore.name, chore.every, chore.run)) for chore in chores]
+        tasks.append(group.create_task(_watch_the_clock()))
         yield
         for task in tasks:
             task.cancel()
@@ -103,4 +103,25 @@ async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[objec
         except Exception as error:  # noqa: BLE001  one failing job must not stop the others
             log("job failed", Severity.ERROR, job=name, error=f"{type(error).__name__}: {error}")
             pause = min(pause, _RETRY_SECONDS)
-        await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311  spreads several servers
+        await _sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311  spreads several servers
+
+
+async def _sleep(seconds: float) -> timedelta:
+    """Sleeps, but not on when the clock is set, for then other jobs are due; gives by how much it was."""
+    until, lead, jump = time.monotonic() + seconds, _lead(), timedelta(0)
+    while abs(jump) <= TOLERANCE and (left := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(left, _GLANCE_SECONDS))
+        jump = _lead() - lead
+    return jump
+
+
+async def _watch_the_clock() -> None:
+    """Logs when the clock is set while the process runs."""
+    while True:
+        jump = await _sleep(math.inf)
+        log("clock jumped", Severity.WARNING, seconds=round(jump.total_seconds()))
+
+
+def _lead() -> timedelta:
+    """How far the clock is ahead of the time since the machine started: constant, unless it is set."""
+    return datetime.now(UTC) - datetime.fromtimestamp(time.monotonic(), UTC)

@@ -1,8 +1,7 @@
 """What jobs do about a clock that is, or was, wrong."""
 
-import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from telemetry_server.logs import Severity, log
@@ -45,22 +44,3 @@ async def take_back_future_times(connection: Any, now: datetime) -> str:
     log("future times taken back", Severity.WARNING, found=found)
     await clock.keep_finding(connection, TAKE_BACK_FUTURE_TIMES, found, now)
     return f"took back {found}"
-
-
-class ClockWatch:
-    """Notices when this machine's clock jumps while the process runs."""
-
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._now = now
-        self._lag = self._measure()
-
-    async def look(self) -> None:
-        """Logs by how much the clock moved more than time passed since the last look."""
-        lag = self._measure()
-        jump, self._lag = lag - self._lag, lag
-        if abs(jump) > TOLERANCE:
-            log("clock jumped", Severity.WARNING, seconds=round(jump.total_seconds()))
-
-    def _measure(self) -> timedelta:
-        """How far the clock is ahead of the time since the machine started; constant, unless it is set."""
-        return self._now() - datetime.fromtimestamp(time.monotonic(), UTC)

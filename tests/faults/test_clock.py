@@ -1,0 +1,325 @@
+"""A clock that is wrong, at the start or while serving: no job stops, nothing is forgotten, and it is said.
+
+The server and its PostgreSQL run under libfaketime (Debian's package faketime), which reads how far the clock is off
+from a file; time that passes is real.
+"""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+from installation import Installation
+from places import ROOT
+
+from telemetry_server.check.registry import load_registry
+from telemetry_server.rollup.days import roll_up_days
+from telemetry_server.rollup.pings import roll_up_pings
+
+LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+REGISTRY = load_registry()
+SESSION, IDLE = "session-of-now", "idle-for-a-day"
+FORGETTING = ("forget old pings", "shorten addresses", "forget sessions")
+
+pytestmark = [
+    pytest.mark.timeout(170),
+    pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not here: apt-get install faketime"),
+]
+
+
+class ClockedServer:
+    """A real server with its own PostgreSQL, both by a clock that can be set."""
+
+    def __init__(self, place):
+        self.place, self.data, self.process = place, place / "data", None
+        self.dsn = f"postgresql://telemetry@/telemetry?host={self.data}/run"
+        self.offset = place / "offset"
+        self.set_clock(timedelta(0))
+
+    def set_clock(self, off):
+        beside = self.offset.with_suffix(".new")
+        beside.write_text(f"{off.total_seconds():+.0f}s\n")
+        beside.chmod(0o644)
+        beside.replace(self.offset)
+
+    @property
+    def environment(self):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TELEMETRY_")}
+        return environment | {
+            "TELEMETRY_DATA": str(self.data),
+            "LD_PRELOAD": str(LIBRARIES[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(self.offset),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def start(self, off=timedelta(0)):
+        self.set_clock(off)
+        with (self.place / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*_COMMAND, "serve", "--listen", "127.0.0.1:0", "--product", "Example"],
+                env=self.environment,
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        said = ""
+        while "Sign in" not in said:
+            line = self.process.stdout.readline()
+            assert line, said + self.log
+            said += line
+        self.product_key = re.search(r"Product key +(\S+)", said)[1]
+        self.url = re.search(r"Address +(\S+)", said)[1]
+
+    def stop(self):
+        self.process.terminate()
+        assert self.process.wait(40) == 0
+        self.process.stdout.close()
+
+    def run(self, *arguments):
+        """A command, by the same clock."""
+        return subprocess.run(
+            [*_COMMAND, *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    @property
+    def log(self):
+        return (self.place / "log").read_text()
+
+    @property
+    def logged(self):
+        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+
+    async def fetch(self, sql, *arguments):
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            return [tuple(row) for row in await connection.fetch(sql, *arguments)]
+        finally:
+            await connection.close()
+
+    async def fetchval(self, sql, *arguments):
+        return (await self.fetch(sql, *arguments))[0][0]
+
+    async def readyz(self):
+        async with aiohttp.ClientSession() as session, session.get(f"{self.url}/readyz") as answer:
+            document = await answer.json()
+        return document["status"], {check["name"]: check for check in document["checks"]}
+
+    async def signed_in(self, secret):
+        cookies = {"session": secret}
+        async with (
+            aiohttp.ClientSession(cookies=cookies) as session,
+            session.get(f"{self.url}/", allow_redirects=False) as answer,
+        ):
+            return answer.status == 200
+
+    async def kept(self):
+        """What there is to forget: pings, days of copies, addresses in full, sessions."""
+        return await self.fetch(
+            "SELECT (SELECT count(*) FROM pings),"
+            " (SELECT count(*) FROM installation_days),"
+            " (SELECT count(*) FROM pings WHERE masklen(client_address) = 32),"
+            " (SELECT count(*) FROM sessions)"
+        )
+
+
+_COMMAND = [sys.executable, "-m", "telemetry_server"]
+
+
+@pytest.fixture
+def server(short_directory):
+    server = ClockedServer(short_directory)
+    yield server
+    if server.process and server.process.poll() is None:
+        server.set_clock(timedelta(0))
+        server.process.terminate()
+        server.process.wait(40)
+    if server.process:
+        server.process.stdout.close()
+
+
+async def until(condition, seconds=30):
+    """Waits until the condition, called again and again, gives something true; gives that."""
+    deadline = time.monotonic() + seconds
+    while not (found := await condition()):
+        assert time.monotonic() < deadline, condition
+        await asyncio.sleep(0.2)
+    return found
+
+
+async def serving_fleet(server):
+    """Three copies that reported and are counted, a session in use and one that is idle."""
+    copies = [await Installation.enrolled(server) for _ in range(3)]
+    for copy in copies:
+        await copy.send(copy.ping(), copy.ping())
+    for secret, seen in (SESSION, timedelta(0)), (IDLE, 23 * HOUR):
+        now = datetime.now(UTC)
+        await server.fetch(
+            "INSERT INTO sessions VALUES ($1, 'viewer', $2, $2, $3)",
+            *(sha256(secret.encode()).digest(), now - seen, now + 12 * HOUR),
+        )
+    await count(server)
+    assert await server.signed_in(SESSION)
+    return copies
+
+
+async def count(server, off=timedelta(0)):
+    """As the jobs do every minute, by the server's clock."""
+    connection = await asyncpg.connect(server.dsn)
+    for roll_up in roll_up_pings(REGISTRY), roll_up_days(REGISTRY):
+        await roll_up(connection, datetime.now(UTC) + off)
+    await connection.close()
+
+
+async def reported(server, copies):
+    for copy in copies:
+        copy.url = server.url
+        assert (await copy.send()).statuses == ["accepted"]
+
+
+async def jobs_ran(server, since):
+    """The forgetting jobs each came to an end, or were held, at that time or later."""
+    rows = await server.fetch(
+        "SELECT last_started_at FROM jobs WHERE name = ANY ($1) AND last_started_at >= $2"
+        " AND (last_error IS NOT NULL OR last_finished_at >= last_started_at)",
+        *(FORGETTING, since),
+    )
+    return len(rows) == len(FORGETTING)
+
+
+async def assert_in_order(server, copies):
+    """Nothing lies in the future but pings, every job runs, each copy is counted and none is late or lost."""
+
+    async def in_order():
+        status, checks = await server.readyz()
+        return status == "ready" and checks
+
+    checks = await until(in_order)
+    now = datetime.now(UTC) + timedelta(minutes=5)
+    future = await server.fetch(
+        "SELECT name FROM jobs WHERE greatest(last_started_at, as_of) > $1"
+        " UNION ALL SELECT name FROM rollup_marks WHERE reached_at > $1"
+        " UNION ALL SELECT 'outage' FROM outages WHERE ended_at > $1::timestamptz + interval '6 hours'"
+        " UNION ALL SELECT 'due' FROM days_due WHERE due_since > $1"
+        " UNION ALL SELECT 'life' FROM installation_facts WHERE life_since > $1"
+        " UNION ALL SELECT 'life' FROM changes WHERE field = 'life' AND changed_at > $1"
+        " UNION ALL SELECT 'heard' FROM installations WHERE last_received_at > $1",
+        now,
+    )
+    assert future == []
+    assert await server.fetchval("SELECT max(due_at) FROM installation_facts") < now + 8 * DAY
+    assert {life for (life,) in await server.fetch("SELECT life FROM installation_facts")} == {"new"}
+    await count(server)
+    assert await server.fetchval(
+        "SELECT installations FROM fleet_days WHERE dimension = 'all' AND verdict = '' AND day = current_date"
+    ) == len(copies)
+    assert await server.signed_in(SESSION)
+    return checks
+
+
+def doubtful(off):
+    """Hours ahead may be an outage of the server; before the newest pings it can't be."""
+    return off > 2 * DAY or off < timedelta(0)
+
+
+async def assert_nothing_is_forgotten(server, off, before, logged):
+    """`before` is what there was, `logged` how many lines."""
+
+    async def jobs_ran_or_were_held():
+        if doubtful(off):
+            return any(line["message"] == "clock in doubt" for line in server.logged[logged:])
+        return await jobs_ran(server, datetime.now(UTC) + off - timedelta(minutes=1))
+
+    await until(jobs_ran_or_were_held)
+    _, checks = await server.readyz()
+    done = await asyncio.to_thread(server.run, "run", "forget old pings")
+    assert checks["clock"]["ok"] == (not doubtful(off))
+    if doubtful(off):
+        sentence = "the clock jumped" if off > timedelta(0) else "it is behind: set it right"
+        assert sentence in checks["clock"]["detail"]
+        assert (done.returncode, "Nothing is forgotten" in done.stderr) == (1, True), done
+        assert sentence in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+    assert await server.kept() == before
+
+
+async def doctor_on_the_clock(server):
+    report = json.loads((await asyncio.to_thread(server.run, "doctor", "--json")).stdout)
+    [found] = [check for check in report["checks"] if check["check"] == "clock"]
+    return found["outcome"], found["detail"]
+
+
+async def assert_survives(server, offsets, go):
+    """While the clock is off, two of three copies report; once it is right again, two."""
+    server.start()
+    copies = await serving_fleet(server)
+    pings = 6
+    for off in offsets:
+        before, logged = await server.kept(), len(server.logged)
+        go(off)
+        await assert_nothing_is_forgotten(server, off, before, logged)
+        await reported(server, copies[:2])
+        await count(server, off)
+        go(timedelta(0))
+        await reported(server, copies[1:])
+        checks = await assert_in_order(server, copies)
+        pings += 4
+        assert await server.fetchval("SELECT count(*) FROM pings") == pings
+        if off > timedelta(0):
+            assert "took back watermarks" in checks["clock"]["detail"]
+    done = await asyncio.to_thread(server.run, "run", "make", "partitions")
+    assert (done.returncode, done.stderr) == (0, ""), done
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        pytest.param([500 * DAY], id="+500d"),
+        pytest.param(
+            [8 * HOUR, 40 * DAY, -8 * HOUR, -40 * DAY, -500 * DAY], marks=pytest.mark.slow, id="others"
+        ),
+    ],
+)
+async def test_a_clock_that_is_off_at_the_start_forgets_nothing_and_stops_no_job(server, offsets):
+    def restart(off):
+        server.stop()
+        server.start(off)
+
+    await assert_survives(server, offsets, restart)
+    assert (await doctor_on_the_clock(server))[0] == "warning"
+
+
+@pytest.mark.parametrize(
+    "offsets",
+    [
+        pytest.param([-8 * HOUR], id="-8h"),
+        pytest.param(
+            [8 * HOUR, 40 * DAY, 500 * DAY, -40 * DAY, -500 * DAY], marks=pytest.mark.slow, id="others"
+        ),
+    ],
+)
+async def test_a_clock_that_is_set_while_serving_forgets_nothing_and_stops_no_job(server, offsets):
+    await assert_survives(server, offsets, server.set_clock)
+    jumps = [line["seconds"] for line in server.logged if line["message"] == "clock jumped"]
+    assert [round(jump / 60) for jump in jumps] == [
+        jump / timedelta(minutes=1) for off in offsets for jump in (off, -off)
+    ]
