@@ -58,7 +58,7 @@ $(VENV)/run: pyproject.toml client_sdk/pyproject.toml | $(BIN)/python
 
 $(VENV)/test: $(VENV)/run
 	$(BIN)/python -m pip install --quiet --group test
-	deploy/install-tools chromium nodejs postgresql-15 e2fsprogs xfsprogs btrfs-progs
+	deploy/install-tools chromium nodejs postgresql-15 e2fsprogs xfsprogs btrfs-progs faketime
 	@touch $@
 
 $(VENV)/check: $(VENV)/test

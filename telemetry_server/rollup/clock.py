@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from telemetry_server.logs import Severity, log
 from telemetry_server.store import clock
+from telemetry_server.store.addresses import ERASE_ADDRESSES, SHORTEN_ADDRESSES
 from telemetry_server.store.clock import TOLERANCE
 
 TAKE_BACK_FUTURE_TIMES = "take back future times"
@@ -36,6 +37,8 @@ async def take_back_future_times(connection: Any, now: datetime) -> str:
     Not where the clock is behind: then it is the clock that is wrong.
     """
     read = await clock.read_clock(connection, now)
+    if read.is_behind:
+        await clock.set_back(connection, [SHORTEN_ADDRESSES, ERASE_ADDRESSES], now)
     if read.is_behind or abs(read.here - read.there) > TOLERANCE:
         return f"nothing is taken back: {read.doubt}"
     found = await clock.take_back(connection, now)

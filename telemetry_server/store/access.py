@@ -24,8 +24,6 @@ TOKEN_PREFIX = "tlm_"  # noqa: S105  not a secret: lets scanners of source code 
 IDLE_AFTER = timedelta(hours=2)
 LINK_MINUTES = 15
 
-_KEPT = timedelta(days=1)
-"""What is over goes only later: by a clock that is hours ahead, nobody is signed out for good."""
 _SEEN_EVERY = timedelta(minutes=1)
 
 Database: TypeAlias = asyncpg.Connection | asyncpg.Pool
@@ -145,11 +143,10 @@ async def delete_session(database: Database, secret: str) -> None:
 
 
 async def forget_sessions(database: Database, now: datetime) -> int:
-    """Removes the sessions and links that have been over for a day; gives how many."""
-    over = now - _KEPT
+    """Removes the sessions and links that are over; gives how many."""
     async with translated():
-        sessions = await database.fetch(SQL["forget_sessions"], over, over - IDLE_AFTER)
-        links = await database.fetch(SQL["forget_sign_in_links"], over)
+        sessions = await database.fetch(SQL["forget_sessions"], now, now - IDLE_AFTER)
+        links = await database.fetch(SQL["forget_sign_in_links"], now)
     return len(sessions) + len(links)
 
 

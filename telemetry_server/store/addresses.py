@@ -21,7 +21,7 @@ SQL = load("addresses")
 SHORTEN_ADDRESSES = "shorten addresses"
 MOST_DAYS_WITHOUT_A_RUN = 2
 
-_ERASE_ADDRESSES = "erase addresses"
+ERASE_ADDRESSES = "erase addresses"
 _OVERLAP = timedelta(days=2)
 _DAY = timedelta(days=1)
 _BATCH = 2_000
@@ -40,7 +40,7 @@ async def shorten_addresses(connection: asyncpg.Connection, now: datetime, keep_
 
 async def erase_addresses(connection: asyncpg.Connection, now: datetime) -> int:
     """No address is left, short or full, of what there is by now; gives how many rows changed."""
-    changed = await _day_by_day(connection, _ERASE_ADDRESSES, "erase", now)
+    changed = await _day_by_day(connection, ERASE_ADDRESSES, "erase", now)
     changed += await _erase_of_installations(connection)
     for table in ("fork", "lineage"):
         changed += await connection.fetchval(SQL[f"erase_{table}_addresses"], timeout=_SECONDS)

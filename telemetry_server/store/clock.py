@@ -5,6 +5,7 @@ kept. So this machine's clock, the database's and those of the copies are compar
 servers never agree exactly.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -159,6 +160,11 @@ async def take_back(connection: asyncpg.Connection, now: datetime) -> str | None
         return None
     found = ", ".join(f"{what}: {count}" for what, count in counts.items() if count)
     return f"{found}; the clock had been ahead" + (f" until {_text(until)}" if until > now else "")
+
+
+async def set_back(connection: asyncpg.Connection, marks: Sequence[str], now: datetime) -> None:
+    """What is received while the clock is behind lies before these watermarks: they start again from here."""
+    await connection.execute(SQL["set_back"], now, marks)
 
 
 async def _by_installation(connection: asyncpg.Connection, find: str, correct: str, now: datetime) -> int:

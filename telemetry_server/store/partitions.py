@@ -77,14 +77,28 @@ async def make_months_if_free(
 async def drop_partitions(
     connection: asyncpg.Connection, today: date, keep_days: int, parted: Parted = PINGS
 ) -> list[date]:
-    """Drops the months that ended more than `keep_days` ago; gives them."""
-    months = await partition_months(connection, parted)
-    over = [month for month in months if (today - months_after(month, 1)).days > keep_days]
-    for month in over:
+    """Drops the months that ended more than `keep_days` ago; gives them.
+
+    A month of pings that most copies call newer stays: it was received by a clock that was behind.
+    """
+    dropped = []
+    for month in await partition_months(connection, parted):
+        over = (today - months_after(month, 1)).days > keep_days
+        told = await _told(connection, month) if over and parted is PINGS else None
+        if not over or (told and (today - told).days <= keep_days):
+            continue
         async with connection.transaction():
             await connection.execute(_WAIT_A_MOMENT)
             await connection.execute(f'DROP TABLE "{parted.name(month)}"')
-    return over
+        dropped.append(month)
+    return dropped
+
+
+async def _told(connection: asyncpg.Connection, month: date) -> date | None:
+    """The last day of the month's pings by the copies' own clocks; None where there is none."""
+    bounds = PINGS.bound(month), PINGS.bound(months_after(month, 1))
+    day: date | None = await connection.fetchval(SQL["told"], *bounds, timeout=_HOUR_SECONDS)
+    return day
 
 
 async def partition_months(connection: asyncpg.Connection, parted: Parted = PINGS) -> list[date]:

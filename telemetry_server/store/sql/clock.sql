@@ -60,6 +60,10 @@ FROM ahead AS a
 WHERE m.name = a.name
 RETURNING m.name, a.reached_at;
 
+-- name: set_back
+-- Of $2, those beyond $1 are there from now on.
+UPDATE rollup_marks SET reached_at = $1 WHERE name = ANY ($2::text[]) AND reached_at > $1;
+
 -- name: take_back_outages
 -- None has ended later than $2; one that began later was none. Gives when they ended.
 WITH none AS (
