@@ -68,7 +68,7 @@ class Clock:
             return (
                 f"the clock jumped: it says {_text(self.here)}, {(self.here - self.known).days} days after "
                 f"{_text(self.known)}, the last time that pings and jobs agree on; set it right, or if it is "
-                f"right, wait for the next ping or run: {VOUCH}"
+                f"right, wait until copies report or run: {VOUCH}"
             )
         return None
 

@@ -57,6 +57,28 @@ async def test_a_job_that_was_killed_is_due_again(pool):
     assert await run_job(Job("count", run, every=timedelta(days=1)), pool.acquire, only_if_due=True) == "done"
 
 
+@pytest.mark.parametrize("ahead", [timedelta(minutes=6), timedelta(hours=8), timedelta(days=500)])
+async def test_a_last_run_in_the_future_counts_as_never(pool, ahead):
+    run, _ = counted(["done"])
+    job = Job("count", run, every=timedelta(days=1))
+    future = datetime.now(UTC) + ahead
+    await pool.execute("INSERT INTO jobs VALUES ('count', $1, $1, NULL)", future)
+    assert await run_job(job, pool.acquire, only_if_due=True) == "done"
+    assert await pool.fetchval("SELECT last_started_at FROM jobs") < datetime.now(UTC)
+    await pool.execute("UPDATE jobs SET last_started_at = $1, last_finished_at = $1", future)
+    assert await run_job(job, pool.acquire) == "done"
+
+
+async def test_a_run_that_another_server_began_a_moment_from_now_is_no_future(pool):
+    run, ran = counted(["done"])
+    job = Job("count", run, every=timedelta(days=1))
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    await pool.execute("INSERT INTO jobs VALUES ('count', $1, $1, NULL)", soon)
+    assert await run_job(job, pool.acquire, only_if_due=True) is None
+    assert await run_job(job, pool.acquire) == "done"
+    assert len(ran) == 1
+
+
 async def test_two_servers_run_a_job_once(pool):
     started, go_on = asyncio.Event(), asyncio.Event()
 

@@ -13,6 +13,7 @@ from judged_fleet import JudgedFleet
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Overage, Verdict
 from telemetry_server.rollup import judging as job
+from telemetry_server.rollup.clock import take_back_future_times
 from telemetry_server.store import judging
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.license_book import LicenseBook
@@ -138,6 +139,24 @@ async def test_a_license_expires_without_anybody_touching_it(fleet, small_batche
     await fleet.copy("KEY0", of=copies[0], verdict=Verdict.EXPIRED)
     await fleet.judge()
     assert not (await fleet.row(copies[1]))["claim_mismatch"]
+
+
+async def test_a_license_that_expired_by_a_clock_ahead_is_valid_again(fleet, connection):
+    await fleet.license(expires_at=fleet.now + timedelta(days=10))
+    copy = await fleet.copy()
+    await fleet.judge()
+    assert await fleet.verdict(copy) == "valid"
+    fleet.passed = timedelta(days=40)
+    await fleet.judge()
+    assert await fleet.verdict(copy) == "expired"
+    fleet.passed = timedelta(0)
+    await fleet.judge()
+    assert "watermarks: 1" in await take_back_future_times(connection, fleet.now)
+    await fleet.judge()
+    assert await fleet.verdict(copy) == "valid"
+    fleet.passed = timedelta(days=11)
+    await fleet.judge()
+    assert await fleet.verdict(copy) == "expired"
 
 
 async def test_what_changed_last_is_judged_first_and_a_long_queue_by_and_by(fleet, monkeypatch):

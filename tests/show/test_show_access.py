@@ -79,6 +79,29 @@ async def test_a_session_ends_at_its_end_and_when_it_is_idle(connection):
         assert found is (Role.VIEWER if hour < 12 else None)
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=8), timedelta(days=500)])
+async def test_what_a_clock_ahead_made_with_an_end_is_not_good_for_as_much_longer(connection, ahead):
+    then = NOW + ahead
+    session = await access.create_session(connection, Role.VIEWER, then, then + timedelta(hours=12))
+    link = await access.create_sign_in_link(connection, Role.ADMIN, then)
+    token = await access.create_token(connection, Role.VIEWER, "a", then + timedelta(days=1), now=then)
+    lasting = await access.create_token(connection, Role.VIEWER, "b", now=then)
+    assert await access.find_session(connection, session, NOW) is None
+    assert await access.use_sign_in_link(connection, link, NOW) is None
+    assert await access.find_token(connection, token, NOW) is None
+    assert (await access.find_token(connection, lasting, NOW))[1] == "b"
+    assert await access.find_session(connection, session, then) is Role.VIEWER
+    assert await access.use_sign_in_link(connection, link, then) is Role.ADMIN
+    assert (await access.find_token(connection, token, then))[1] == "a"
+
+
+async def test_a_session_that_was_used_by_a_clock_ahead_is_idle_in_time_all_the_same(connection):
+    session = await access.create_session(connection, Role.VIEWER, NOW, NOW + timedelta(hours=12))
+    await connection.execute("UPDATE sessions SET last_seen_at = $1", NOW + timedelta(hours=8))
+    assert await access.find_session(connection, session, NOW + timedelta(minutes=2)) is Role.VIEWER
+    assert await access.find_session(connection, session, NOW + timedelta(hours=3)) is None
+
+
 async def test_a_session_is_noted_once_a_minute(connection):
     session = await access.create_session(connection, Role.VIEWER, NOW, NOW + timedelta(hours=12))
     await access.find_session(connection, session, NOW + timedelta(seconds=59))

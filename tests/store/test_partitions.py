@@ -76,3 +76,24 @@ async def test_a_state_goes_with_its_last_ping_but_the_present_one_stays(connect
 
     await upkeep.forget_old_pings(load_registry())(connection, datetime.now(UTC))
     assert [row["state"] for row in await connection.fetch("SELECT state FROM states")] == [present]
+
+
+async def test_a_month_that_a_clock_far_behind_received_stays_as_long_as_its_copies_say(connection):
+    today, old = date(2026, 11, 29), datetime(2025, 7, 18, tzinfo=UTC)
+    await make_partitions(connection, old.date())
+    for number in range(3):
+        await insert(connection, old.replace(hour=number))
+    await connection.execute(
+        "UPDATE pings SET occurred_at = '2026-11-29' WHERE received_at < '2025-07-18 02:00Z'"
+    )
+    assert date(2025, 7, 1) not in await drop_partitions(connection, today, 400)
+    assert date(2025, 7, 1) in await drop_partitions(connection, date(2028, 1, 4), 400)
+
+
+async def test_one_copy_whose_clock_is_ahead_keeps_no_month(connection):
+    old = datetime(2025, 7, 18, tzinfo=UTC)
+    await make_partitions(connection, old.date())
+    for number in range(3):
+        await insert(connection, old.replace(hour=number))
+    await connection.execute("UPDATE pings SET occurred_at = '2031-01-01' WHERE received_at = $1", old)
+    assert date(2025, 7, 1) in await drop_partitions(connection, date(2026, 11, 29), 400)

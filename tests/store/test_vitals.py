@@ -1,5 +1,6 @@
 """Whether jobs run in time."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,3 +47,44 @@ async def test_a_job_is_not_late_as_soon_as_the_server_starts(pool, connection):
     await connection.execute("INSERT INTO jobs VALUES ('count', $1, $1, NULL)", now - timedelta(days=9))
     assert (await jobs_check(pool, schedule, now + 3 * HOUR))[0]
     assert await jobs_check(pool, schedule, now + 4 * HOUR) == (False, "late: count, new")
+
+
+@pytest.mark.parametrize("ahead", [8 * HOUR, timedelta(days=500)])
+async def test_a_run_in_the_future_and_a_start_in_the_future_hide_no_job_that_is_late(
+    pool, connection, ahead
+):
+    now = datetime.now(UTC)
+    await connection.execute("INSERT INTO jobs VALUES ('count', $1, $1, NULL)", now + ahead)
+    began = time.monotonic() - 4 * HOUR.total_seconds()
+    for since in now - 4 * HOUR, now + ahead:
+        schedule = Schedule({"count": HOUR, "new": HOUR}, since, began)
+        assert await jobs_check(pool, schedule, now) == (False, "late: count, new")
+    schedule = Schedule({"count": HOUR}, now + ahead)  # it has just begun
+    assert await jobs_check(pool, schedule, now) == (True, "none failed or late")
+
+
+async def test_the_address_promise_is_not_called_kept_by_a_run_in_the_future(pool, connection):
+    now = datetime.now(UTC)
+    await connection.execute(
+        "INSERT INTO jobs VALUES ('shorten addresses', $1, $1, NULL)", now + timedelta(days=40)
+    )
+    checks = {check.name: check for check in await look_at_database(pool, Schedule({}, now), now)}
+    assert not checks["address_retention"].ok
+    assert "by a clock that was ahead" in checks["address_retention"].detail
+
+
+async def test_times_in_the_future_and_a_clock_in_doubt_are_told(pool, connection):
+    now = datetime.now(UTC)
+
+    async def clock(moment):
+        found = await look_at_database(pool, Schedule({}, moment), moment)
+        [check] = [check for check in found if check.name == "clock"]
+        assert not check.needed
+        return check.ok, check.detail
+
+    assert await clock(now) == (True, "the database and the pings agree with it")
+    assert (await clock(now + HOUR))[0] is False
+    await connection.execute("INSERT INTO rollup_marks VALUES ('serving', $1)", now + timedelta(days=500))
+    ok, detail = await clock(now)
+    assert not ok
+    assert f"times up to {now + timedelta(days=500):%Y-%m-%d %H:%M} UTC lie in the future" in detail

@@ -5,7 +5,7 @@ SELECT clock_timestamp();
 -- name: agreed
 -- The latest moment that the pings received after $1 and until $2 agree on; NULL without any. The copies' clocks
 -- count as much as the server's: of each copy its newest ping, by the earlier of the two, and of the copies the
--- middle one. The thousand newest pings tell it; simulated ones tell nothing.
+-- middle one. The hundred newest pings tell it; simulated ones tell nothing.
 SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY c.newest)
 FROM (
     SELECT g.installation_id, max(least(g.received_at, g.occurred_at)) AS newest
@@ -14,7 +14,7 @@ FROM (
         FROM pings
         WHERE received_at > $1::timestamptz AND received_at <= $2::timestamptz
         ORDER BY received_at DESC
-        LIMIT 1000
+        LIMIT 100
     ) AS g
     JOIN installations AS i ON i.installation_id = g.installation_id
     JOIN products AS p ON p.product_id = i.product_id

@@ -1,0 +1,222 @@
+"""A clock that is wrong: what forgets waits or goes on step by step, and what lies in the future is taken back."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from plain_count import Told
+from story import DAY, HOUR, MINUTE, NOON
+
+from telemetry_server.rollup.clock import forgetting, take_back_future_times
+from telemetry_server.rollup.outages import SERVING
+from telemetry_server.store.addresses import SHORTEN_ADDRESSES
+from telemetry_server.store.clock import ClockDoubt, keep_as_of
+from telemetry_server.store.marks import reach, reached
+
+
+@pytest.fixture
+def now():
+    """What the database's clock says, too."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def forget(fleet):
+    """Runs a job that forgets; gives by which time it worked."""
+    as_of = []
+
+    async def run(_, moment):
+        as_of.append(moment)
+        return "forgot"
+
+    async def forget(moment):
+        done = await forgetting("forget", run)(fleet.connection, moment)
+        assert done.startswith("forgot")
+        return as_of[-1]
+
+    return forget
+
+
+# ── forgetting ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_in_a_new_database_there_is_nothing_to_doubt_the_clock_by(forget, now):
+    assert await forget(now) == now
+
+
+async def test_nothing_is_forgotten_while_the_clock_is_days_beyond_all_that_is_known(fleet, forget, now):
+    copies = await fleet.copies(3, now - 10 * DAY)
+    with pytest.raises(ClockDoubt, match=r"Nothing is forgotten: the clock jumped.* 10 days after"):
+        await forget(now)
+    await fleet.ping(copies[0], now)
+    with pytest.raises(ClockDoubt):  # one copy alone may have the same wrong clock
+        await forget(now)
+    await fleet.ping(copies[1], now)
+    assert await forget(now) == now
+
+
+async def test_copies_that_a_clock_ahead_received_do_not_confirm_it(fleet, forget, now):
+    copies = await fleet.copies(3, now - 10 * DAY)
+    for copy in copies:
+        await fleet.ping(copy, now)
+    await fleet.execute("UPDATE pings SET occurred_at = received_at - interval '10 days'")
+    with pytest.raises(ClockDoubt, match="jumped"):
+        await forget(now)
+
+
+async def test_simulated_copies_tell_nothing_of_the_time(fleet, forget, now):
+    await fleet.copies(3, now - 10 * DAY)
+    await fleet.execute("UPDATE products SET simulated = true")
+    assert await forget(now) == now
+
+
+async def test_a_server_that_forgets_every_day_goes_on_without_pings(fleet, forget, now):
+    await fleet.copies(3, now - 10 * DAY)
+    await keep_as_of(fleet.connection, "forget sessions", now - DAY)
+    assert await forget(now) == now
+
+
+async def test_a_run_goes_a_week_beyond_the_one_before_and_the_next_one_on_from_there(fleet, forget, now):
+    await fleet.copies(3, now)
+    await keep_as_of(fleet.connection, "forget", now - 20 * DAY)
+    assert [await forget(now) for _ in range(4)] == [now - 13 * DAY, now - 6 * DAY, now, now]
+
+
+async def test_a_run_by_a_time_in_the_future_counts_as_never(fleet, forget, now):
+    await fleet.copies(3, now)
+    await keep_as_of(fleet.connection, "forget", now + 500 * DAY)
+    assert await forget(now) == now
+
+
+async def test_a_run_that_failed_moves_nothing_on(fleet, now):
+    async def fails(*_):
+        raise OSError("no luck")
+
+    await fleet.copies(3, now)
+    await keep_as_of(fleet.connection, "forget", now - 20 * DAY)
+    with pytest.raises(OSError, match="no luck"):
+        await forgetting("forget", fails)(fleet.connection, now)
+    assert await fleet.connection.fetchval("SELECT as_of FROM jobs") == now - 20 * DAY
+
+
+@pytest.mark.parametrize("off", [-HOUR, HOUR])
+async def test_nothing_is_forgotten_while_this_machine_and_the_database_differ(forget, now, off):
+    with pytest.raises(ClockDoubt, match=r"this machine's clock says .* and the database's"):
+        await forget(now + off)
+    assert await forget(now + MINUTE) == now + MINUTE
+
+
+async def test_nothing_is_forgotten_while_the_clock_is_behind_what_copies_reported(fleet, forget, now):
+    await fleet.copies(3, now + 8 * HOUR)
+    with pytest.raises(ClockDoubt, match="it is behind: set it right"):
+        await forget(now)
+    # what a clock that was ahead received says nothing of the kind
+    await fleet.execute("UPDATE pings SET occurred_at = received_at - interval '8 hours'")
+    assert await forget(now) == now
+
+
+# ── taking back ─────────────────────────────────────────────────────────────────────────────
+
+
+async def test_lives_and_outages_of_a_clock_that_was_ahead_are_taken_back(fleet, now):
+    copies = await fleet.copies(4, now - HOUR)
+    await fleet.watch(now)
+    await fleet.watch(now + 500 * DAY)
+    [(_, ended_at)] = await fleet.outages()
+    assert ended_at > now + 500 * DAY
+    done = await take_back_future_times(fleet.connection, now + MINUTE)
+    assert "outages: 1" in done
+    assert "lives: 4" in done
+    await fleet.watch(now + 2 * MINUTE)
+    assert await fleet.outages() == [(now, now + MINUTE)]
+    for copy in copies:
+        assert await fleet.life(copy) == ("new", now - HOUR)
+        assert await fleet.timeline(copy) == []
+    late_at = now - HOUR + 2 * DAY + MINUTE
+    await reach(fleet.connection, SERVING, late_at)
+    await fleet.watch(late_at)
+    assert {(await fleet.life(copy))[0] for copy in copies} == {"late"}
+
+
+async def test_who_was_lost_by_a_clock_ahead_is_as_before_and_keeps_its_timeline(fleet, now):
+    [gone], [here] = await fleet.copies(1, now - 5 * DAY), await fleet.copies(1, now - HOUR)
+    await fleet.watch(now)
+    before = {copy: (await fleet.life(copy), await fleet.timeline(copy)) for copy in (gone, here)}
+    assert before[gone][0] == ("late", now - 3 * DAY)
+    await reach(fleet.connection, SERVING, now + 40 * DAY)  # no absence was noticed
+    await fleet.watch(now + 40 * DAY)
+    assert {(await fleet.life(copy))[0] for copy in (gone, here)} == {"lost"}
+    await take_back_future_times(fleet.connection, now)
+    await fleet.watch(now)
+    assert {copy: (await fleet.life(copy), await fleet.timeline(copy)) for copy in (gone, here)} == before
+
+
+async def test_when_a_copy_was_last_heard_of_by_a_clock_ahead_is_told_by_its_own(fleet, now):
+    [copy], _ = await fleet.copies(1, now - DAY), await fleet.copies(2, now - HOUR)
+    await fleet.ping(copy, now + 500 * DAY)
+    await fleet.execute("UPDATE pings SET occurred_at = $1 WHERE received_at > $2", now - HOUR, now)
+    await fleet.execute(
+        "UPDATE installations SET last_occurred_at = $1 WHERE last_received_at > $2", now - HOUR, now
+    )
+    assert "installations: 1" in await take_back_future_times(fleet.connection, now)
+    heard = "SELECT last_received_at FROM installations WHERE installation_id = $1"
+    assert await fleet.connection.fetchval(heard, copy) == now - HOUR
+    assert await take_back_future_times(fleet.connection, now) == "nothing lies in the future"
+
+
+async def test_watermarks_in_the_future_are_taken_back_and_others_stay(fleet, now):
+    for name, at in ((SERVING, now + 8 * HOUR), ("count the fleet", now + 500 * DAY), ("other", now - DAY)):
+        await reach(fleet.connection, name, at)
+    done = await take_back_future_times(fleet.connection, now)
+    assert "took back watermarks: 2; the clock had been ahead until" in done
+    marks = [await reached(fleet.connection, name) for name in (SERVING, "count the fleet", "other")]
+    assert marks == [now, now, now - DAY]
+
+
+async def test_a_clock_that_is_behind_takes_nothing_back_and_starts_shortening_again(fleet, now):
+    await fleet.copies(3, now)
+    await fleet.execute(
+        "UPDATE pings SET received_at = received_at + interval '8 hours', occurred_at = occurred_at + interval '8 hours'"
+    )
+    for name, at in ((SERVING, now + 8 * HOUR), (SHORTEN_ADDRESSES, now + HOUR)):
+        await reach(fleet.connection, name, at)
+    assert "it is behind" in await take_back_future_times(fleet.connection, now)
+    assert await reached(fleet.connection, SERVING) == now + 8 * HOUR
+    assert await reached(fleet.connection, SHORTEN_ADDRESSES) == now
+
+
+async def test_a_server_behind_notes_no_outage_once_it_is_right_again(fleet, now):
+    await fleet.copies(3, now - 100 * DAY)
+    await fleet.watch(now)
+    await fleet.watch(now - 40 * DAY)
+    await fleet.watch(now + MINUTE)
+    assert await fleet.outages() == []
+
+
+# ── counting ────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_ping_received_by_a_clock_ahead_is_counted_and_stays_so(story):
+    await story.send(UUID(int=1), NOON, Told(1, NOON))
+    await story.roll_up(NOON + MINUTE)
+    await story.send(UUID(int=1), NOON + 8 * HOUR, Told(2, NOON + MINUTE))
+    await story.send(UUID(int=2), NOON + 8 * HOUR, Told(1, NOON + MINUTE))
+    await story.roll_up(NOON + 8 * HOUR + MINUTE)
+    await story.send(UUID(int=1), NOON + 2 * MINUTE, Told(3, NOON + 2 * MINUTE))
+    await story.roll_up(NOON + 3 * MINUTE)
+    await story.agrees()
+
+
+async def test_a_ping_that_only_another_server_received_ahead_is_counted_in_a_quarter_of_an_hour(story):
+    await story.send(UUID(int=1), NOON, Told(1, NOON))
+    await story.roll_up(NOON + MINUTE)
+    await story.send(UUID(int=2), NOON + 8 * HOUR, Told(1, NOON + MINUTE))
+    await story.roll_up(NOON + 16 * MINUTE)
+    await story.agrees()
+    assert await reached(story.connection, "roll up pings") == NOON + 16 * MINUTE
+
+
+async def test_by_a_clock_far_ahead_no_day_is_called_over(story):
+    await story.send(UUID(int=1), NOON, Told(1, NOON))
+    await story.roll_up(NOON + 500 * DAY)
+    await story.agrees()
