@@ -104,6 +104,18 @@ def test_files_get_their_names_in_one_module():
     assert {name: calls for name, calls in found.items() if calls} == {}
 
 
+def test_no_span_of_time_is_measured_by_a_clock_that_can_be_set():
+    """Rations, caches, deadlines and Retry-After go by the monotonic clock; a Date header is a time of day."""
+    users = [
+        named(path)
+        for path in SERVER
+        if re.search(r"\btime\.time(_ns)?\(|datetime\.utcnow", path.read_text())
+    ]
+    assert set(users) <= {"telemetry_server/receive/direct.py", "telemetry_server/uuid7.py"}
+    for name in "receive/limiter", "store/license_book", "store/catalogue":
+        assert "datetime.now" not in (ROOT / "telemetry_server" / f"{name}.py").read_text()
+
+
 def test_no_vague_module_names():
     vague = {"utils.py", "util.py", "helpers.py", "common.py", "base.py", "misc.py"}
     assert [named(path) for path in SERVER + SDK if path.name in vague] == []

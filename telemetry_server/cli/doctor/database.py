@@ -88,9 +88,12 @@ def _clocks(there: datetime) -> Finding:
 
 
 async def _clock(connection: Any, now: datetime) -> Finding:
-    problem = (await clock.read_clock(connection, now)).problem
-    if problem:
-        return failed("clock", f"{problem[0].upper()}{problem[1:]}.", "Until then, nothing is forgotten.")
+    read = await clock.read_clock(connection, now)
+    if read.problem:
+        advice = (
+            "Until then, nothing is forgotten." if read.doubt else "A running server does so within a minute."
+        )
+        return failed("clock", f"{read.problem[0].upper()}{read.problem[1:]}.", advice)
     if taken_back := await clock.taken_back(connection, now):
         return warning(
             "clock", f"{taken_back}.", "Look why: a time server that was away, a machine's battery."
