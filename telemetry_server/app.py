@@ -49,6 +49,7 @@ from telemetry_server.rollup.clock import (
     Run,
     forgetting,
     take_back_future_times,
+    waiting,
 )
 from telemetry_server.rollup.cohorts import roll_up_cohorts
 from telemetry_server.rollup.days import roll_up_days
@@ -85,7 +86,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(Kind.PINGS, roll_up_pings(registry), every=timedelta(minutes=1)),
         Job(Kind.DAYS, roll_up_days(registry), every=timedelta(minutes=1)),
         Job(Kind.NOW, count_the_fleet(), every=timedelta(minutes=1)),
-        Job(Kind.COHORTS, roll_up_cohorts(registry), every=timedelta(hours=1)),
+        Job(Kind.COHORTS, waiting(roll_up_cohorts(registry)), every=timedelta(hours=1)),
         Job(TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),
         _forgetting(FORGET_OLD_PINGS, upkeep.forget_old_pings(registry)),
         _forgetting(FORGET_OLD_COUNTERS, upkeep.forget_old_counters(registry)),

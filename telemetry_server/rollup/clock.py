@@ -7,11 +7,22 @@ from typing import Any, TypeAlias
 from telemetry_server.logs import Severity, log
 from telemetry_server.store import clock
 from telemetry_server.store.addresses import ERASE_ADDRESSES, SHORTEN_ADDRESSES
-from telemetry_server.store.clock import TOLERANCE
+from telemetry_server.store.clock import TOLERANCE, ClockDoubt
 
 TAKE_BACK_FUTURE_TIMES = "take back future times"
 
 Run: TypeAlias = Callable[[Any, datetime], Awaitable[str]]
+
+
+def waiting(run: Run) -> Run:
+    """The job, which raises ClockDoubt while the clock may be wrong."""
+
+    async def careful(connection: Any, now: datetime) -> str:
+        if doubt := (await clock.read_clock(connection, now)).doubt:
+            raise ClockDoubt(f"The job waits: {doubt}")
+        return await run(connection, now)
+
+    return careful
 
 
 def forgetting(name: str, run: Run) -> Run:

@@ -12,7 +12,7 @@ from telemetry_server.store.rollups import Kind
 
 def roll_up_cohorts(registry: Registry) -> Run:
     async def run(connection: Any, now: datetime) -> str:
-        days = await open_days(connection, registry, now)
+        days = await open_days(connection, registry, now.date())
         count = await roll_up_due_weeks(connection, days.pings_from, now.date())
         return f"counted {count} weeks anew"
 

@@ -28,7 +28,7 @@ async def rebuild(
 
     Raises OperatorError where their pings are not all there, or not counted for the first time yet.
     """
-    days = await open_days(connection, registry, now)
+    days = await open_days(connection, registry, now.date())
     if first < days.pings_from:
         raise OperatorError(f"The pings of before {days.pings_from} are gone: there is nothing to count.")
     oldest = await rollups.first_received_at(connection)

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from telemetry_server.check.registry import Registry
-from telemetry_server.store import clock
 from telemetry_server.store.marks import reach, reached
 from telemetry_server.store.rollups import Open
 
@@ -15,9 +14,8 @@ FORGET_OLD_PINGS = "forget old pings"
 FORGET_OLD_COUNTERS = "forget old counters"
 
 
-async def open_days(connection: Any, registry: Registry, now: datetime) -> Open:
-    """The days whose pings, and whose counters, are all there: by a clock that is ahead, none would be."""
-    today = (await clock.believable(connection, now)).date()
+async def open_days(connection: Any, registry: Registry, today: date) -> Open:
+    """The days whose pings, and whose counters, are all there."""
 
     async def first(name: str, job: str) -> date:
         return min(max(first_kept(registry, name, today), await forgotten_until(connection, job)), today)
