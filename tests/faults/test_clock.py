@@ -31,8 +31,18 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 REGISTRY = load_registry()
 SESSION = "secret of a session"
 
+FUTURE = """
+    SELECT name FROM jobs WHERE greatest(last_started_at, as_of) > $1
+    UNION ALL SELECT name FROM rollup_marks WHERE reached_at > $1
+    UNION ALL SELECT 'outage' FROM outages WHERE ended_at > $1::timestamptz + interval '6 hours'
+    UNION ALL SELECT 'due' FROM days_due WHERE due_since > $1
+    UNION ALL SELECT 'life' FROM installation_facts WHERE life_since > $1
+    UNION ALL SELECT 'life' FROM changes WHERE field = 'life' AND changed_at > $1
+    UNION ALL SELECT 'heard' FROM installations WHERE last_received_at > $1
+"""
+
 pytestmark = [
-    pytest.mark.timeout(170),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(not LIBRARIES, reason="libfaketime is not here: apt-get install faketime"),
 ]
 
@@ -234,17 +244,12 @@ async def assert_in_order(server, copies):
 
     checks = await until(in_order)
     now = datetime.now(UTC) + timedelta(minutes=5)
-    future = await server.fetch(
-        "SELECT name FROM jobs WHERE greatest(last_started_at, as_of) > $1"
-        " UNION ALL SELECT name FROM rollup_marks WHERE reached_at > $1"
-        " UNION ALL SELECT 'outage' FROM outages WHERE ended_at > $1::timestamptz + interval '6 hours'"
-        " UNION ALL SELECT 'due' FROM days_due WHERE due_since > $1"
-        " UNION ALL SELECT 'life' FROM installation_facts WHERE life_since > $1"
-        " UNION ALL SELECT 'life' FROM changes WHERE field = 'life' AND changed_at > $1"
-        " UNION ALL SELECT 'heard' FROM installations WHERE last_received_at > $1",
-        now,
-    )
-    assert future == []
+
+    async def nothing_ahead():
+        """What a job wrote that had begun by the wrong clock is taken back a minute later."""
+        return not await server.fetch(FUTURE, now)
+
+    await until(nothing_ahead, 90)
     due = "SELECT FROM installation_facts HAVING max(due_at) < $1"
     await until(lambda: server.fetch(due, now + 8 * DAY))  # the job looks every ten seconds
     assert {life for (life,) in await server.fetch("SELECT life FROM installation_facts")} == {"new"}
