@@ -94,25 +94,80 @@ def test_what_is_no_machine_id_is_left_out(tmp_path, value):
     assert "machine_id" not in parts(tmp_path)
 
 
+PLACEHOLDERS = {
+    "words": [
+        "To be filled by O.E.M.", "None", "Default string", "Not Specified", "System Serial Number", "(null string)",
+        "Serial Number xxxxxx", "OEM_Serial", "Not Present", "Chassis Serial Number", "None Specified", "IATPASS",
+        "SystemSerialNumb", "Tulip Computers", "Base Board Serial Number", "Enter Serial", "NO_LOGIC_BOARD_SN",
+        "No Asset Tag", "INVALID", "Unknow", "EVAL", "N/A", "System manufacturer", "Standard", " ", ".........",
+    ],
+    "repetition": ["0", "00000000", "1111111111", "0101010", "0110100", "NNNNNNN", "xxxxxxxxxxx", "ABCABCABC", "1.0"],
+    "counting": [
+        "0123456789", "SYS-1234567890", "SN-1234567890", "MB-1234567890", "SYS-9876543210", "SN-12345", "123456",
+        "12345678", "12345678901234567", "123456789000", "112233445566", "ABCDEFGH", "000001",
+        "SN-123456fvgv3i0b8o5n6n7k",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [value for kind in PLACEHOLDERS.values() for value in kind])
+def test_placeholders_that_many_machines_share_are_left_out(tmp_path, value):
+    for field in ("board_serial", "board_name", "product_uuid"):
+        put(tmp_path, f"/sys/class/dmi/id/{field}", value)
+    root_disk(tmp_path, serial=value)
+    assert parts(tmp_path) == {}
+
+
 @pytest.mark.parametrize(
-    "value",
+    "uuid",
     [
-        "To be filled by O.E.M.",
-        "None",
-        "Default string",
-        "0",
-        "00000000",
-        "0123456789",
-        " ",
-        "Not Specified",
-        "System Serial Number",
+        "00000000-0000-0000-0000-000000000000",
+        "00000000-0000-0000-0000-000000000001",
+        "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+        "FEFEFEFE-FEFE-FEFE-FEFE-FEFEFEFEFEFE",
+        "01010101-0101-0101-0101-010101010101",
+        "11111111-2222-3333-4444-555555555555",
+        "10000000-0000-8000-0040-000000000000",
+        "00112233-4455-6677-8899-AABBCCDDEEFF",
+        "33221100-5544-7766-8899-AABBCCDDEEFF",
+        "03020100-0504-0706-0809-0A0B0C0D0E0F",
+        "12345678-1234-5678-90AB-CDDEEFAABBCC",
+        "CAFECAFE-CAFE-CAFE-CAFE-DECAFFDECAFF",
+        "03000200-0400-0500-0006-000700080009",
+        "00020003-0004-0005-0006-000700080009",
+        "4C4C4544-0000-2010-8020-80C04F202020",
+        "6AB5B300-538D-1014-9FB5-B0684D007B53",
+        "2",
     ],
 )
-def test_placeholders_that_many_machines_share_are_left_out(tmp_path, value):
-    for field in ("board_serial", "board_name"):
-        put(tmp_path, f"/sys/class/dmi/id/{field}", value)
-    put(tmp_path, "/sys/class/dmi/id/product_uuid", "03000200-0400-0500-0006-000700080009")
+def test_a_uuid_that_many_machines_share_is_left_out(tmp_path, uuid):
+    put(tmp_path, "/sys/class/dmi/id/product_uuid", uuid)
     assert parts(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("board_serial", ".7XKQ2Z3.CNFCP0012345AB."),  # Dell
+        ("board_serial", "PGYHNQBCY5Q0BR"),  # HPE
+        ("board_serial", "ZM17CS014325"),  # Supermicro
+        ("board_serial", "BR80YFDYZ68ICQ4"),  # ASRock
+        ("board_serial", "190755239905221"),  # ASUS
+        ("board_serial", "K916S017"),
+        ("product_uuid", "4c4c4544-0058-4b10-8051-b7c04f325a33"),  # Dell with its service tag
+        ("product_uuid", "00000000-0000-0000-0000-ac1f6b4d3e10"),  # Supermicro: only the card's address
+        ("product_uuid", "545f25ec-0000-4000-8000-0000000000ff"),
+        ("board_name", "X99"),
+    ],
+)
+def test_what_a_manufacturer_did_fill_in_is_kept(tmp_path, field, value):
+    put(tmp_path, f"/sys/class/dmi/id/{field}", value)
+    assert set(parts(tmp_path)) == {"board" if field == "board_name" else field}
+
+
+def test_a_boot_without_an_id_has_none(tmp_path):
+    put(tmp_path, "/proc/sys/kernel/random/boot_id", "00000000-0000-0000-0000-000000000000\n")
+    assert facts.boot_id("billing", tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +180,19 @@ def test_placeholders_that_many_machines_share_are_left_out(tmp_path, value):
         {"address": "ff:ff:ff:ff:ff:ff"},
         {"address": "01:00:5e:00:00:01"},
         {"address": "80:00:00:48:fe:80:00:00:00:00:00:00:f4:52:14:03:00:7b:cb:a1"},
+        *(
+            {"address": address}
+            for address in (
+                "02:00:4e:43:50:49", "00:50:56:c0:00:01", "00:50:56:C0:00:08", "02:80:37:ec:02:00", "00:0b:ca:fe:00:00",
+                "0a:00:27:00:00:00", "00:1c:42:00:00:08", "fe:ff:ff:ff:ff:ff", "52:54:00:12:34:56", "52:54:00:12:34:57",
+                "20:41:53:59:4e:ff", "50:50:54:50:30:30", "33:50:6f:45:30:30", "24:b6:20:52:41:53", "02:50:41:00:00:01",
+                "00:05:9a:3c:7a:00", "00:a0:c6:00:00:00", "d2:0a:2d:a0:04:be", "0c:5b:8f:27:9a:64", "02:00:4c:4f:4f:50",
+                "00:11:22:33:44:55", "12:34:56:78:9a:bc", "aa:bb:cc:dd:ee:ff", "de:ad:be:ef:00:01", "88:88:88:88:87:88",
+                "b8:cb:29:00:00:00", "b8:cb:29:00:00:07", "02:00:00:00:00:0a",
+            )
+        ),
         {"address": "b8:cb:29:aa:bb"},
+        {"address": "b8cb:29:aa:bb:cc"},
         {"address": "zz:cb:29:aa:bb:cc"},
         {"address": "3e:1f:22:33:44:55", "assigned": "1"},
         {"address": "3e:1f:22:33:44:55", "assigned": "3"},
@@ -136,6 +203,14 @@ def test_placeholders_that_many_machines_share_are_left_out(tmp_path, value):
 def test_an_address_that_is_not_a_cards_own_is_left_out(tmp_path, interface):
     network(tmp_path, "eth0", **interface)
     assert parts(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "address", ["52:54:00:6b:3c:58", "00:50:56:b4:1a:7e", "96:00:00:2c:7d:0e", "0a:5f:3c:81:d2:ef"]
+)
+def test_a_virtual_machines_own_address_is_kept(tmp_path, address):
+    network(tmp_path, "eth0", address)
+    assert parts(tmp_path) == {"mac": keyed(address, "mac")}
 
 
 def test_the_lowest_cards_address_counts_whatever_the_names(tmp_path):

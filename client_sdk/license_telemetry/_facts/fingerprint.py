@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from . import firmware, processor
 from .native import registry, sysctl_text
+from .placeholders import is_placeholder, is_shared_address, is_shared_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .machine import Machine
 
-# What makers leave in place of a value; machines with these have nothing in common.
-PLACEHOLDERS = frozenset(
-    ["none", "null", "n/a", "na", "unknown", "undefined", "uninitialized", "default", "default string",
-     "not specified", "not applicable", "not available", "not settable", "no asset tag", "o.e.m.", "oem",
-     "to be filled by o.e.m.", "system serial number", "base board serial number", "serial number",
-     "0123456789", "123456789", "1234567890", "03000200-0400-0500-0006-000700080009",
-     "00020003-0004-0005-0006-000700080009", "12345678-1234-5678-90ab-cddeefaabbcc"]
-)  # fmt: skip
-SEPARATORS = frozenset(" -:.")
 HEX_DIGITS = frozenset("0123456789abcdef")
 MACHINE_ID_DIGITS = 32
-MAC_SEPARATORS = 5
-# Made from a private address or a default: Docker, Google Cloud, Firecracker. Others have the same.
-SHARED_MAC_STARTS = ("02:42:", "42:01:", "02:fc:", "aa:fc:")
 # Virtual disks whose serial is only their slot.
 SHARED_DISKS = ("qemu", "qm0000", "drive-", "persistent-disk-", "virtio-disk")
 PROCESSOR_KEYS = (
@@ -38,8 +27,8 @@ def digests(product: str, machine: Machine) -> dict[str, str]:
     parts = {
         "machine_id": machine_id(machine),
         "board": _board(dmi),
-        "board_serial": dmi.get("board_serial"),
-        "product_uuid": dmi.get("product_uuid"),
+        "board_serial": _own(dmi.get("board_serial")),
+        "product_uuid": _own(dmi.get("product_uuid")),
         "mac": _mac(machine),
         "cpu": _processor(machine),
         "disk": _disk(machine),
@@ -49,9 +38,9 @@ def digests(product: str, machine: Machine) -> dict[str, str]:
 
 
 def digest(product: str, part: str, raw: str | None) -> str | None:
-    """HMAC-SHA256 keyed with `raw` in lower case; None for a value that many machines share."""
+    """HMAC-SHA256 keyed with `raw` in lower case; None for an empty value."""
     value = (raw or "").strip().lower()
-    if value in PLACEHOLDERS or len(set(value) - SEPARATORS) <= 1:  # empty, or zeros, or Fs
+    if not value:
         return None
     import hmac  # noqa: PLC0415 - loads OpenSSL, and only a ping needs it
 
@@ -63,24 +52,25 @@ def machine_id(machine: Machine) -> str | None:
     """The installation's id: machine-id(5), FreeBSD's hostid, Windows' MachineGuid."""
     for path in ("/etc/machine-id", "/var/lib/dbus/machine-id", "/etc/hostid"):
         value = (machine.line(path) or "").replace("-", "").lower()
-        if len(value) == MACHINE_ID_DIGITS and HEX_DIGITS.issuperset(value):
+        if len(value) == MACHINE_ID_DIGITS and HEX_DIGITS.issuperset(value) and not is_shared_uuid(value):
             return value
-    if not machine.live:
-        return None
-    return registry(r"SOFTWARE\Microsoft\Cryptography", "MachineGuid")
+    return _own(registry(r"SOFTWARE\Microsoft\Cryptography", "MachineGuid")) if machine.live else None
 
 
 def boot(machine: Machine) -> str | None:
     """What is new at each boot and the same until the next."""
     found = machine.line("/proc/sys/kernel/random/boot_id")
     if found or not machine.live:
-        return found
+        return _own(found)
     return sysctl_text("kern.bootsessionuuid") or sysctl_text("kern.boot_id")  # macOS, FreeBSD
 
 
+def _own(value: str | None) -> str | None:
+    return None if value is None or is_placeholder(value) else value
+
+
 def _board(dmi: dict[str, str]) -> str | None:
-    name = dmi.get("board_name", "")
-    if name.lower() in PLACEHOLDERS or not name:
+    if not _own(dmi.get("board_name")):
         return None
     return "\n".join(dmi.get(field, "") for field in ("board_vendor", "board_name", "board_version"))
 
@@ -88,13 +78,11 @@ def _board(dmi: dict[str, str]) -> str | None:
 def _mac(machine: Machine) -> str | None:
     directory = "/sys/class/net/"
     addresses = (
-        machine.line(f"{directory}{name}/address")
+        (machine.line(f"{directory}{name}/address") or "").lower()
         for name in machine.names(directory)
         if _is_built_in(machine, directory + name)
     )
-    return min(
-        (address.lower() for address in addresses if address and _is_own(address.lower())), default=None
-    )
+    return min((address for address in addresses if not is_shared_address(address)), default=None)
 
 
 def _is_built_in(machine: Machine, interface: str) -> bool:
@@ -103,16 +91,6 @@ def _is_built_in(machine: Machine, interface: str) -> bool:
         and machine.line(interface + "/addr_assign_type") in ("0", None)  # neither random nor set by hand
         and not (machine.line(interface + "/device/modalias") or "").startswith("usb:")
     )
-
-
-def _is_own(address: str) -> bool:
-    digits = address.replace(":", "")
-    if address.count(":") != MAC_SEPARATORS or len(digits) != 2 * (MAC_SEPARATORS + 1):
-        return False
-    if not HEX_DIGITS.issuperset(digits) or address.startswith(SHARED_MAC_STARTS):
-        return False
-    octets = bytes.fromhex(digits)
-    return not octets[0] & 1 and any(octets[3:])  # no group's address, and not only a maker's prefix
 
 
 def _processor(machine: Machine) -> str | None:
@@ -131,11 +109,12 @@ def _disk(machine: Machine) -> str | None:
         value = machine.line(f"{block}/{name}")
         if value and _is_serial(value):
             return value
-    return _file_system(machine, device)
+    return _own(_file_system(machine, device))
 
 
 def _is_serial(value: str) -> bool:
-    return any(map(str.isdigit, value)) and not any(shared in value.lower() for shared in SHARED_DISKS)
+    slot = any(shared in value.lower() for shared in SHARED_DISKS)
+    return any(map(str.isdigit, value)) and not slot and not is_placeholder(value)
 
 
 def _root_device(machine: Machine) -> str | None:
