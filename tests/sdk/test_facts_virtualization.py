@@ -5,7 +5,8 @@ import sys
 
 import pytest
 from license_telemetry import _facts as facts
-from license_telemetry._facts import native
+from license_telemetry._facts import container, native
+from license_telemetry._facts.machine import Machine
 from recorded_machines import MACHINES, build, put
 
 # Every name that systemd-detect-virt --list prints.
@@ -61,6 +62,20 @@ def test_an_unprivileged_process_in_podman_is_found_by_its_own_environment(monke
         pytest.skip("this machine is a container by stronger marks")
     monkeypatch.setenv("container", "podman")
     assert facts.virtualization()["container"] == "podman"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about Linux")
+def test_a_real_pid_namespace_differs_from_the_first_one():
+    asked = "from license_telemetry._facts import container, machine; print(container._is_namespaced(machine.Machine()))"
+    unshared = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    inside = subprocess.run(
+        [*unshared, sys.executable, "-c", asked], capture_output=True, text=True, check=False
+    )
+    if inside.returncode:
+        pytest.skip(f"may not make namespaces here: {inside.stderr.strip()}")
+    assert inside.stdout == "True\n"
+    first = os.readlink("/proc/self/ns/pid") == "pid:[4026531836]"
+    assert container._is_namespaced(Machine()) is not first
 
 
 def test_the_firmware_is_believed_before_cloud_init_and_the_environment(tmp_path):

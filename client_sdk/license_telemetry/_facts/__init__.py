@@ -28,11 +28,14 @@ __all__ = ["boot_id", "host", "machine_digest", "operating_system", "runtime", "
 
 
 def operating_system(root: Root = "/") -> dict[str, str | None]:
-    """`type` (linux, darwin, windows …), `name` (os-release's ID), `version` (VERSION_ID) and `kernel`."""
+    """`type` (linux, darwin, windows …), `name` (os-release's ID), `version` (VERSION_ID) and `kernel`.
+
+    `name` is in lower case; os-release(5) demands it, and not every distribution complies.
+    """
     kind, distribution, version, kernel = _safely(lambda: identify(Machine(root))) or (None,) * 4
     return {
         "type": name(kind),
-        "name": string(distribution),
+        "name": string((distribution or "").lower()),
         "version": string(version),
         "kernel": string(kernel, 128),
     }

@@ -75,7 +75,7 @@ def _from_firmware(dmi: dict[str, str]) -> str | None:
     for field, start, provider in FIRMWARE_MARKS:
         if dmi.get(field, "").lower().startswith(start):
             return provider
-    return None
+    return "gcp" if dmi.get("product_name") == "Google" else None  # a Chromebook's has the model's name
 
 
 def _amazon_on_xen(machine: Machine, dmi: dict[str, str]) -> str | None:

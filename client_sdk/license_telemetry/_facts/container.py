@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 OTHER = "container-other"
 VARIABLE = "container"
 # What managers call themselves in $container and in the files that stand for it.
-MANAGERS = frozenset(
-    ["lxc", "lxc-libvirt", "systemd-nspawn", "docker", "podman", "rkt", "wsl", "proot", "pouch"]
-)  # fmt: skip
+MANAGERS = {
+    name: name
+    for name in (
+        "lxc", "lxc-libvirt", "systemd-nspawn", "openvz", "docker", "podman", "rkt", "wsl", "proot", "pouch",
+    )
+}  # fmt: skip
+MANAGERS["openvzve"] = "openvz"
 # Docker's comes last: it gets into images, and then into other managers' containers.
 MARKER_FILES = (("/run/.containerenv", "podman"), ("/.dockerenv", "docker"))
 CGROUP_MARKS = (
@@ -27,26 +31,56 @@ KUBERNETES_FILES = (
     "/run/secrets/kubernetes.io/serviceaccount",
     "/var/run/secrets/kubernetes.io/serviceaccount",
 )
-GVISOR_KERNEL = "Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016"
+# gVisor reports a Linux of this day, whichever release it reports.
+GVISOR_BUILD = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
+PID_NAMESPACE = "/proc/self/ns/pid"
+FIRST_PID_NAMESPACE = "pid:[4026531836]"  # 0xEFFFFFFC, the same in every kernel since 3.8
 
 
 def manager(machine: Machine) -> str | None:
     """The manager's name; `container-other` for one that is there but unknown; None outside a container."""
-    if machine.exists("/proc/vz") and not machine.exists("/proc/bc"):  # the host has both
+    status = _status(machine)
+    if _in_openvz(machine, status):
         return "openvz"
-    kernel = machine.line("/proc/sys/kernel/osrelease") or ""
-    if "Microsoft" in kernel or "WSL" in kernel:
-        return "wsl"
-    if _traced_by_proot(machine):
+    if _traced_by_proot(machine, status):
         return "proot"
+    subsystem = _in_windows(machine)
+    if subsystem and machine.exists("/run/WSL"):  # which a container inside it does not see
+        return "wsl"
     said = _announced(machine)
     if said is not None:
         return _translated(said, machine) if said else None
-    return _from_marker_files(machine) or _from_kernel(machine) or (_from_process() if machine.live else None)
+    return (
+        _from_marker_files(machine)
+        or _from_kernel(machine)
+        or ("wsl" if subsystem else None)
+        or (OTHER if _is_namespaced(machine) else None)
+        or (_from_process() if machine.live else None)
+    )
+
+
+def _status(machine: Machine) -> dict[str, str]:
+    pairs = (line.partition(":") for line in (machine.text("/proc/self/status") or "").split("\n"))
+    return {key: value.strip() for key, _, value in pairs}
+
+
+def _in_openvz(machine: Machine, status: dict[str, str]) -> bool:
+    if status.get("envID"):  # 0 on the host
+        return status["envID"] != "0"
+    if not machine.exists("/proc/vz") or machine.exists("/proc/bc"):  # the host has both
+        return False
+    # CloudLinux inherited an empty /proc/vz.
+    counted = machine.exists("/proc/user_beancounters") and not machine.exists("/proc/lve")
+    return counted or machine.exists("/proc/vz/veinfo")
+
+
+def _in_windows(machine: Machine) -> bool:
+    kernel = machine.line("/proc/sys/kernel/osrelease") or ""
+    return "Microsoft" in kernel or "WSL" in kernel
 
 
 def _announced(machine: Machine) -> str | None:
-    """What the manager told its first process; empty when that was told it is in no container."""
+    """What the manager announced to its first process; empty where that is "no container"."""
     said = machine.line("/run/host/container-manager")
     if said:
         return said
@@ -64,15 +98,12 @@ def _first_process_variable(machine: Machine) -> str | None:
 def _translated(said: str, machine: Machine) -> str:
     if said == "oci":  # some images say so, whatever runs them
         return _from_marker_files(machine) or OTHER
-    return said if said in MANAGERS else OTHER
+    return MANAGERS.get(said, OTHER)
 
 
-def _traced_by_proot(machine: Machine) -> bool:
-    for line in (machine.text("/proc/self/status", 4096) or "").split("\n"):
-        key, _, tracer = line.partition(":")
-        if key == "TracerPid" and tracer.strip().isdigit():
-            return (machine.line(f"/proc/{tracer.strip()}/comm") or "").startswith("proot")
-    return False
+def _traced_by_proot(machine: Machine, status: dict[str, str]) -> bool:
+    tracer = status.get("TracerPid", "")
+    return tracer.isdigit() and (machine.line(f"/proc/{tracer}/comm") or "").startswith("proot")
 
 
 def _from_marker_files(machine: Machine) -> str | None:
@@ -80,24 +111,33 @@ def _from_marker_files(machine: Machine) -> str | None:
 
 
 def _from_kernel(machine: Machine) -> str | None:
-    # systemd stops at "some cgroup namespace"; the kernel's files often still name the manager.
     cgroup = machine.text("/proc/1/cgroup") or ""
     named = next((name for mark, name in CGROUP_MARKS if mark in cgroup), None)
-    if named:
-        return named
-    if _behind_lxcfs(machine):
-        return "lxc"
-    anonymous = (
-        _below_the_cgroup_root(machine)
+    if named or not _behind_lxcfs(machine):
+        return named or (OTHER if _in_a_sandbox(machine) else None)
+    return "lxc"
+
+
+def _in_a_sandbox(machine: Machine) -> bool:
+    version = machine.line("/proc/version") or ""
+    return (
+        GVISOR_BUILD in version
+        or "-gvisor" in version
         or any(machine.exists(path) for path in KUBERNETES_FILES)
-        or (machine.line("/proc/version") or "").startswith(GVISOR_KERNEL)
     )
-    return OTHER if anonymous else None
 
 
 def _behind_lxcfs(machine: Machine) -> bool:
     mounts = (machine.text("/proc/self/mountinfo") or "").split("\n")
     return any(" fuse.lxcfs " in mount and " /proc/" in mount for mount in mounts)
+
+
+def _is_namespaced(machine: Machine) -> bool:
+    """Whether the first process here is not the system's: a container has processes of its own."""
+    namespace = machine.target(PID_NAMESPACE) or ""
+    if namespace.startswith("pid:["):
+        return namespace != FIRST_PID_NAMESPACE
+    return _below_the_cgroup_root(machine)  # weaker, as a service can be that; for records without the link
 
 
 def _below_the_cgroup_root(machine: Machine) -> bool:
@@ -111,7 +151,7 @@ def _below_the_cgroup_root(machine: Machine) -> bool:
 
 
 def _from_process() -> str | None:
-    said = os.environ.get(VARIABLE)
-    if said in MANAGERS:
+    said = MANAGERS.get(os.environ.get(VARIABLE, ""))
+    if said:
         return said
     return OTHER if "KUBERNETES_SERVICE_HOST" in os.environ or sysctl_flag("security.jail.jailed") else None

@@ -15,18 +15,26 @@ if TYPE_CHECKING:
 
 FIRMWARE_FIELDS = ("product_name", "sys_vendor", "board_vendor", "bios_vendor", "product_version")
 FIRMWARE_STARTS = (
-    ("KVM", "kvm"), ("OpenStack", "kvm"), ("KubeVirt", "kvm"), ("Amazon EC2", "amazon"), ("QEMU", "qemu"),
-    ("VMware", "vmware"), ("VMW", "vmware"), ("innotek GmbH", "oracle"), ("VirtualBox", "oracle"),
-    ("Oracle Corporation", "oracle"), ("Xen", "xen"), ("Bochs", "bochs"), ("Parallels", "parallels"),
-    ("BHYVE", "bhyve"), ("Hyper-V", "microsoft"), ("Apple Virtualization", "apple"),
-    ("Google Compute Engine", "google"),
+    ("KVM", "kvm"), ("OpenStack", "kvm"), ("KubeVirt", "kvm"), ("AHV", "kvm"), ("Alibaba Cloud ECS", "kvm"),
+    ("Amazon EC2", "amazon"), ("QEMU", "qemu"), ("VMware", "vmware"), ("VMW", "vmware"),
+    ("innotek GmbH", "oracle"), ("VirtualBox", "oracle"), ("Oracle Corporation", "oracle"), ("Xen", "xen"),
+    ("Bochs", "bochs"), ("Parallels", "parallels"), ("BHYVE", "bhyve"), ("Hyper-V", "microsoft"),
+    ("Apple Virtualization", "apple"), ("Google Compute Engine", "google"),
 )  # fmt: skip
+# Names of sellers, who put them into machines of metal too.
+ALSO_METAL = frozenset(
+    ["OpenStack", "Alibaba Cloud ECS", "Amazon EC2", "Oracle Corporation", "Google Compute Engine"]
+)
 # These are believed before the processor, because their guests are shown another hypervisor's signature.
 FIRMWARE_DECIDES = frozenset(["oracle", "xen", "amazon", "parallels", "google"])
 
 CLOCKS = "/sys/devices/system/clocksource/clocksource0/available_clocksource"
+XEN_FEATURES = "/sys/hypervisor/properties/features"
+DEVICE_TREES = ("/proc/device-tree/", "/sys/firmware/devicetree/base/")  # the first is a link to the second
+LPAR_CONFIGURATIONS = ("/proc/ppc64/lparcfg", "/proc/powerpc/lparcfg")
+EMULATORS = ("qemu", "bochs")  # Bochs' strings are also those of QEMU's early firmware
 KVM_CLOUDS = frozenset(
-    ["akamai_cloud", "alibaba_cloud", "digitalocean", "exoscale", "hetzner", "huawei_cloud", "ibm_cloud",
+    ["akamai_cloud", "digitalocean", "exoscale", "hetzner", "huawei_cloud", "ibm_cloud",
      "outscale", "scaleway_cloud", "tencent_cloud", "upcloud", "vultr", "yandex_cloud"]
 )  # fmt: skip
 DEVICE_MAKERS = (
@@ -42,63 +50,77 @@ MAC_MODELS = (("VMware", "vmware"), ("Parallels", "parallels"), ("VirtualMac", "
 
 def vm(machine: Machine, dmi: dict[str, str], cloud: str | None) -> str | None:
     """The hypervisor's name; `vm-other` for one that is there but unknown; None on bare metal."""
-    named = _from_firmware(machine, dmi)
-    if named in FIRMWARE_DECIDES:
-        return named
     cpu = processor.read(machine)
     if cpu.get("vendor_id", "").startswith("User Mode Linux"):
         return "uml"
     clocks = (machine.line(CLOCKS) or "").split()
-    if _under_xen(machine, clocks):
-        return None if _controls_xen(machine) else "xen"
+    flag = "hypervisor" in cpu["flags"].split() if "flags" in cpu else None  # x86 only
+    xen = _under_xen(machine, clocks)
+    controls = xen and _controls_xen(machine)
+    if controls:  # Xen set the clocks and the flag; what may be below Xen shows elsewhere
+        clocks, flag = [], None
+    named = _from_firmware(machine, dmi, flag)
+    if named in FIRMWARE_DECIDES:
+        return named
+    if xen and not controls:
+        return "xen"
     if "kvm-clock" in clocks:
         return "kvm"
-    flag = "hypervisor" in cpu["flags"].split() if "flags" in cpu else None
-    if named == "qemu" and flag and not clocks and "TCG" not in cpu.get("model name", ""):
+    accelerated = not clocks or _offered_by_hyper_v(clocks)  # QEMU offers that clock only with KVM
+    if named in EMULATORS and (flag or controls) and accelerated and "TCG" not in cpu.get("model name", ""):
         return "kvm"
     return (
         (named if named != "vm-other" else None)
         or _from_device_tree(machine)
+        or _from_partition(machine, cpu)
         or _from_sysinfo(machine)
         or _microsoft(machine, dmi, clocks, flag)
         or ("kvm" if cloud in KVM_CLOUDS and flag is not False else None)
         or (_from_devices(machine) if flag else None)
-        or ("vm-other" if flag or named or machine.line("/sys/hypervisor/type") else None)
+        or ("vm-other" if flag or named or _is_some_guest(machine) else None)
         or (_from_sysctl() if machine.live else None)
     )
 
 
-def _from_firmware(machine: Machine, dmi: dict[str, str]) -> str | None:
+def _from_firmware(machine: Machine, dmi: dict[str, str], flag: bool | None) -> str | None:
     values = [dmi[field] for field in FIRMWARE_FIELDS if field in dmi]
-    matches = (name for value in values for start, name in FIRMWARE_STARTS if value.startswith(start))
-    named = next(matches, None)
-    if named == "amazon":
-        return None if _amazon_metal(machine, dmi) else named
-    return named or ("vm-other" if firmware.says_virtual(machine) else None)
-
-
-def _amazon_metal(machine: Machine, dmi: dict[str, str]) -> bool:
+    matches = (match for value in values for match in FIRMWARE_STARTS if value.startswith(match[0]))
+    start, name = next(matches, ("", None))
     virtual = firmware.says_virtual(machine)
-    if virtual is not None:
-        return not virtual
+    if start in ALSO_METAL and _is_sold_as_metal(start, dmi, virtual, flag):
+        name = None
+    return name or ("vm-other" if virtual else None)
+
+
+def _is_sold_as_metal(seller: str, dmi: dict[str, str], virtual: bool | None, flag: bool | None) -> bool:
+    if seller == "Oracle Corporation" and dmi.get("sys_vendor", "").startswith(seller):
+        return True  # a server of Oracle's, or the strings of one; VirtualBox is named on the board only
+    if virtual or flag is not None:
+        return not virtual and not flag
     _, metal, rest = dmi.get("product_name", "").partition(".metal")
-    return bool(metal) and rest[:1] in ("", "-")
+    return seller == "Amazon EC2" and (virtual is False or (bool(metal) and rest[:1] in ("", "-")))
 
 
 def _under_xen(machine: Machine, clocks: list[str]) -> bool:
-    return machine.exists("/proc/xen") or "xen" in clocks or machine.line("/sys/hypervisor/type") == "xen"
+    return (
+        "xen" in clocks
+        or machine.exists("/proc/xen")
+        or machine.line("/sys/hypervisor/type") == "xen"
+        or machine.line(XEN_FEATURES) is not None
+        or bool(machine.names("/sys/bus/xen/devices"))  # the bus alone is in every kernel that could use it
+    )
 
 
 def _controls_xen(machine: Machine) -> bool:
     try:
         dom0 = 1 << 11
-        return bool(int(machine.line("/sys/hypervisor/properties/features") or "", 16) & dom0)
+        return bool(int(machine.line(XEN_FEATURES) or "", 16) & dom0)
     except ValueError:
         return "control_d" in (machine.line("/proc/xen/capabilities") or "").split(",")
 
 
 def _from_device_tree(machine: Machine) -> str | None:
-    tree = "/proc/device-tree/"
+    tree = _device_tree(machine)
     hypervisor = machine.line(tree + "hypervisor/compatible")
     if hypervisor:
         known = {"linux,kvm": "kvm"}.get(hypervisor)
@@ -110,6 +132,21 @@ def _from_device_tree(machine: Machine) -> str | None:
     return "qemu" if emulated or machine.line(tree + "compatible") == "qemu,pseries" else None
 
 
+def _device_tree(machine: Machine) -> str:
+    return next(filter(machine.exists, DEVICE_TREES), DEVICE_TREES[0])
+
+
+def _from_partition(machine: Machine, cpu: dict[str, str]) -> str | None:
+    """PowerVM's or KVM's partition, also where a container hides the device tree."""
+    partition = next(filter(None, map(machine.text, LPAR_CONFIGURATIONS)), "")
+    if not partition and not cpu.get("cpu", "").upper().startswith("POWER"):
+        return None
+    platform = processor.platform(machine)
+    if "emulated by qemu" in partition + platform.get("machine", ""):
+        return "kvm"
+    return "powervm" if partition or platform.get("platform") == "pSeries" else None  # or else PowerNV: metal
+
+
 def _from_sysinfo(machine: Machine) -> str | None:
     for line in (machine.text("/proc/sysinfo") or "").split("\n"):  # of s390 only
         key, _, value = line.partition(":")
@@ -119,14 +156,20 @@ def _from_sysinfo(machine: Machine) -> str | None:
 
 
 def _microsoft(machine: Machine, dmi: dict[str, str], clocks: list[str], flag: bool | None) -> str | None:
+    vendor = dmi.get("sys_vendor")
     kernel = machine.line("/proc/sys/kernel/osrelease") or ""
-    seen = (
-        any("hyperv_clocksource" in clock for clock in clocks)
-        or machine.exists("/sys/bus/vmbus")
-        or (dmi.get("sys_vendor"), dmi.get("product_name")) == ("Microsoft Corporation", "Virtual Machine")
-        or (flag and ("Microsoft" in kernel or "WSL" in kernel))
-    )
-    return "microsoft" if seen else None
+    if machine.names("/sys/bus/vmbus/devices") or (
+        (vendor, dmi.get("product_name")) == ("Microsoft Corporation", "Virtual Machine")
+    ):
+        return "microsoft"
+    if _offered_by_hyper_v(clocks) or (flag and ("Microsoft" in kernel or "WSL" in kernel)):
+        # KVM imitates Hyper-V for the sake of Windows, but its firmware names somebody else.
+        return "microsoft" if vendor in ("Microsoft Corporation", None) else "kvm"
+    return None
+
+
+def _offered_by_hyper_v(clocks: list[str]) -> bool:
+    return any("hyperv_clocksource" in clock for clock in clocks)
 
 
 def _from_devices(machine: Machine) -> str | None:
@@ -134,6 +177,12 @@ def _from_devices(machine: Machine) -> str | None:
     makers = {machine.line(f"{directory}{device}/vendor") for device in machine.names(directory)[:64]}
     known = next((name for maker, name in DEVICE_MAKERS if maker in makers), None)
     return known or ("kvm" if machine.names("/sys/bus/virtio/devices") else None)
+
+
+def _is_some_guest(machine: Machine) -> bool:
+    other = machine.line("/sys/hypervisor/type") not in (None, "xen")
+    board = machine.line(_device_tree(machine) + "compatible")
+    return other or board == "linux,dummy-virt"  # kvmtool, crosvm, Firecracker
 
 
 def _from_sysctl() -> str | None:

@@ -10,6 +10,14 @@ if TYPE_CHECKING:
 def read(machine: Machine) -> dict[str, str]:
     """The fields of /proc/cpuinfo, whose names differ between architectures; empty where there are none."""
     # On large machines the whole file takes long to make, and the first processor is at its start.
-    text = machine.text("/proc/cpuinfo", 16384) or ""
-    pairs = (line.partition(":") for line in text.partition("\n\n")[0].split("\n"))
+    return _fields((machine.text("/proc/cpuinfo", 16384) or "").partition("\n\n")[0])
+
+
+def platform(machine: Machine) -> dict[str, str]:
+    """What follows the last processor; on POWER that is `platform`, `model` and `machine`."""
+    return _fields((machine.text("/proc/cpuinfo", 1 << 20) or "").rstrip().rpartition("\n\n")[2])
+
+
+def _fields(text: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.split("\n"))
     return {key.strip(): value.strip() for key, colon, value in pairs if colon}

@@ -26,7 +26,10 @@ RECORDED_MARKS = (
 )  # fmt: skip
 BSD_IDS = {"freebsd": "freebsd", "openbsd": "openbsd", "netbsd": "netbsd", "dragonfly": "dragonflybsd"}
 
-# Before os-release each distribution had a file of its own; Debian's is in others too, so it comes last.
+# Before os-release there was lsb-release, and OpenWrt's own by the same rules.
+OS_RELEASES = ("/etc/os-release", "/usr/lib/os-release")
+LSB_RELEASES = ("/etc/lsb-release", "/etc/openwrt_release")
+# Before these each distribution had a file of its own; Debian's is in others too, so it comes last.
 RELEASE_FILES = (
     ("/etc/oracle-release", "ol"), ("/etc/redhat-release", None), ("/etc/system-release", None),
     ("/etc/SuSE-release", None), ("/etc/alpine-release", "alpine"), ("/etc/gentoo-release", "gentoo"),
@@ -38,13 +41,20 @@ DISTRIBUTIONS = (
     ("Rocky", "rocky"), ("Virtuozzo", "virtuozzo"), ("XenServer", "xenserver"),
     ("SUSE Linux Enterprise Desktop", "sled"), ("SUSE Linux Enterprise", "sles"), ("openSUSE", "opensuse"),
 )  # fmt: skip
+# CageFS may show an account of shared hosting none of these files, but it shows this one of its own.
+CAGEFS_FILE = "/var/.cagefs/.cagefs.token"
 
 
 def identify(machine: Machine) -> Identity:
     """Type, distribution, version and kernel release, each None where nothing tells."""
-    release = assignments(machine.text("/etc/os-release") or machine.text("/usr/lib/os-release") or "")
+    release = next(filter(None, (_os_release(machine, path) for path in OS_RELEASES)), {})
     kind = _kind(machine, release)
     return (kind, *_distribution(machine, kind, release), _kernel(machine))
+
+
+def _os_release(machine: Machine, path: str) -> dict[str, str]:
+    text = machine.text(path) or ""
+    return {} if text.startswith("#!") else assignments(text)  # Synology's is a program, not for us to run
 
 
 def assignments(text: str) -> dict[str, str]:
@@ -98,19 +108,58 @@ def _distribution(machine: Machine, kind: str | None, release: dict[str, str]) -
 
 
 def _linux_distribution(machine: Machine, release: dict[str, str]) -> Version:
+    unraid = assignments(machine.text("/etc/unraid-version") or "").get("version")
+    if unraid:  # before 7.2 its os-release was Slackware's
+        return "unraid-os", unraid
     if not release.get("ID"):
-        legacy = _before_os_release(machine)
-        return legacy if legacy[0] or not release else ("linux", release.get("VERSION_ID"))
+        found = _storage_system(machine) or _before_os_release(machine) or _cloudlinux(machine)
+        return found or ("linux" if release else None, release.get("VERSION_ID"))
     version = release.get("VERSION_ID")
     if not version and release["ID"] == "debian":  # testing and unstable have no VERSION_ID
         version = machine.line("/etc/debian_version")
     return release["ID"], version
 
 
-def _before_os_release(machine: Machine) -> Version:
-    lsb = assignments(machine.text("/etc/lsb-release") or "")
-    if lsb.get("DISTRIB_ID"):
-        return lsb["DISTRIB_ID"].lower(), lsb.get("DISTRIB_RELEASE")
+def _storage_system(machine: Machine) -> Version | None:
+    """Synology's, QNAP's and ASUSTOR's, each under the name that it has in an os-release or would have."""
+    for path in ("/etc.defaults/VERSION", "/etc/VERSION"):
+        dsm = assignments(machine.text(path) or "")
+        if dsm.get("majorversion"):
+            oldest = f"{dsm['majorversion']}.{dsm.get('minorversion', '0')}"
+            return dsm.get("os_name") or "dsm", dsm.get("productversion") or oldest
+    for path in ("/etc/config/uLinux.conf", "/etc/default_config/uLinux.conf"):
+        version = _settings(machine.text(path), "[System]").get("Version")
+        if version:
+            return "qts", version
+    basic = _settings(machine.text("/etc/nas.conf"), "[Basic]")
+    return ("adm", basic.get("Version")) if basic.get("Vendor") == "ASUSTOR" else None
+
+
+def _settings(text: str | None, section: str) -> dict[str, str]:
+    """The keys and values after `section`, as far as the next one of an INI file."""
+    lines = (text or "").partition(section)[2].partition("\n[")[0].split("\n")
+    pairs = (line.partition("=") for line in lines)
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def _cloudlinux(machine: Machine) -> Version | None:
+    kernel = (_kernel(machine) or "").replace("_", ".").split(".")
+    if (
+        any(part.startswith("lve") for part in kernel)
+        or "cloudlinux" in (machine.line("/proc/version") or "")
+        or machine.exists("/proc/lve")
+        or machine.read(CAGEFS_FILE, 1) is not None
+    ):
+        versions = (part[2:].rstrip("h") for part in kernel if part.startswith("el"))  # h: hybrid
+        return "cloudlinux", next(filter(str.isdigit, versions), None)
+    return None
+
+
+def _before_os_release(machine: Machine) -> Version | None:
+    for path in LSB_RELEASES:
+        lsb = assignments(machine.text(path) or "")
+        if lsb.get("DISTRIB_ID"):
+            return lsb["DISTRIB_ID"], lsb.get("DISTRIB_RELEASE")
     for path, only in RELEASE_FILES:
         text = machine.text(path, 4096)
         if text is None:
@@ -118,13 +167,12 @@ def _before_os_release(machine: Machine) -> Version:
         distribution = only or next((name for start, name in DISTRIBUTIONS if text.startswith(start)), None)
         if distribution:
             return distribution, _version_in(text)
-    return None, None
+    return None
 
 
 def _version_in(text: str) -> str | None:
-    first, _, rest = text.partition("\n")
-    keys = (line.partition("=") for line in rest.split("\n"))
-    suse = {key.strip(): value.strip() for key, equals, value in keys if equals}
+    first = text.partition("\n")[0]
+    suse = _settings(text, "\n")
     if suse.get("VERSION"):
         patch = suse.get("PATCHLEVEL", "0")
         return suse["VERSION"] + (f".{patch}" if patch != "0" else "")
