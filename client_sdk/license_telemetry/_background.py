@@ -8,6 +8,7 @@ While the engine is not needed (nothing is due, nothing was asked for) it is not
 from __future__ import annotations
 
 import atexit
+import sys
 import threading  # noqa: F401  whoever imports it first is its main thread: never ours
 import time
 from collections import deque
@@ -126,17 +127,27 @@ class Background:
 
     def wake(self) -> None:
         """There is news."""
+        _process_fork.notice()
+        if self._is_pausing and _process_fork.is_returned:
+            _process_fork.resume()
         self._wakeup.set()
         if not self._is_running and not self._is_pausing:
             self._start()
 
     def ask(self, request: Request, timeout: float) -> bool:
         """Hand a request over and wait for its answer at most `timeout` seconds; whether it came."""
+        _process_fork.notice()
         if len(self._requests) >= MOST_REQUESTS:
             return False
         self._requests.append(request)
         self.wake()
         return wait_until(lambda: request.done, time.monotonic() + timeout)
+
+    def leave(self) -> None:
+        """The process ends where what TLS needs is gone already: the counter file is enough."""
+        self.pause()
+        if wait_until(self.is_paused, time.monotonic() + EXIT_SECONDS) and self.counters is not None:
+            self._keep()
 
     def answer(self, work: Callable[[Engine], Any], timeout: float = ANSWER_SECONDS) -> Any:
         """The result of `work`, done in the background. Raises TimeoutError, and what the work raises."""
@@ -179,6 +190,7 @@ class Background:
 
     def finish(self, push: int, timeout: float) -> None:
         """All on disk, and with `push` an attempt to send it; then the thread ends with its last client."""
+        _process_fork.notice()
         if self.counters is None and not self._is_running:
             return
         self.ask(Request(push, last=True, deadline=time.monotonic() + timeout), timeout)
@@ -207,7 +219,7 @@ class Background:
     def resume(self) -> None:
         self._is_pausing = False
         if self._is_wanted:
-            self.wake()
+            self._start()
 
     def _run(self) -> None:
         try:
@@ -358,7 +370,12 @@ def _at_exit() -> None:
     try:
         for found in list(_running.values()):
             found.clients = 0
-            found.finish(WHEN_DUE, EXIT_SECONDS)
+            if (
+                "uwsgi" in sys.modules
+            ):  # it runs this after OpenSSL has cleaned up: using it then is a SIGSEGV
+                found.leave()
+            else:
+                found.finish(WHEN_DUE, EXIT_SECONDS)
     except BaseException:
         pass
 

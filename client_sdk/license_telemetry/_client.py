@@ -8,6 +8,8 @@ import time
 from . import _statements
 from ._background import background
 from ._counters import LARGEST_COUNT
+from ._process_fork import mark as fork_mark
+from ._process_fork import notice as notice_fork
 from ._settings import LEVELS, SOURCES, STATUSES, Settings, is_name, printable
 from ._wakeups import SOON
 
@@ -107,6 +109,8 @@ class Telemetry:
             background = self._background
             if not self._is_open or not background.is_counting:
                 return
+            if not fork_mark[0]:
+                notice_fork()
             counters = background.counters or background.open()
             if type(count) is not int or count < 1 or count > LARGEST_COUNT or not counters.knows(name):
                 why = why_no_use(name, count)
@@ -278,6 +282,7 @@ class Telemetry:
     # ── behind it ───────────────────────────────────────────────────────────────────────────
 
     def _may_say(self) -> bool:
+        notice_fork()
         return self._is_open and self._settings.why_off is None and not self._background.is_off
 
     def _consent(self, topic: str, value: str, **allowed: Any) -> None:
@@ -289,6 +294,7 @@ class Telemetry:
         self._say(topic, {"value": value})
 
     def _say(self, topic: str, words: Dict[str, Optional[str]]) -> None:
+        notice_fork()
         counters = self._background.counters or self._background.open()
         counters.say(topic, _statements.write(time.time(), words))
         self._background.wake()
@@ -296,6 +302,7 @@ class Telemetry:
     def _ignore(self, call: str, why: str) -> None:
         """Count a call that is of no use, with its reason."""
         try:
+            notice_fork()
             (self._background.counters or self._background.open()).ignore()
             self._background.problems.note(f"ignored {call} {why[:80]}", f"{call}() was ignored: {why}")
             self._background.wake()

@@ -67,12 +67,15 @@ class Problems:
                 pass
 
     def log(self) -> None:
-        """Hand what is new to the host's log."""
-        while self._unlogged and self._lock.acquire(False):
+        """Hand what is new to the host's log, where it has one.
+
+        It is not imported here: without it there is no handler, and a fork during that import breaks its lock.
+        """
+        logging = sys.modules.get("logging")
+        while self._unlogged and hasattr(logging, "NullHandler") and self._lock.acquire(False):
+            assert logging is not None
             try:
                 text = self._unlogged.pop(0)
-                import logging  # noqa: PLC0415  most hosts have it; for those without nobody listens
-
                 logger = logging.getLogger(LOGGER)
                 if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
                     logger.addHandler(logging.NullHandler())

@@ -9,12 +9,13 @@ cut in half hangs at its own. What is cut off nevertheless is left behind: the c
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import sys
 import time
 from weakref import WeakSet
 
-from ._primitives import allocate_lock
+from ._primitives import RLock, allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,31 +34,69 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.1
 IMPORT_PATIENCE = 2.0
-SHOWS_THREADS = sys.version_info >= (
-    3,
-    12,
-)  # fork() then warns of threads, counting them in the parent afterwards
+COUNTS_AFTERWARDS = sys.version_info >= (3, 13)  # fork() counts threads after the hooks, to warn of them
+WIPE_ON_FORK = 18  # madvise(2)
 
 threads: WeakSet[Any] = WeakSet()
 descriptors: set[int] = set()  # open only for a moment: a child that was forked in it closes them
 left_behind: list[Any] = []  # what a child must not free: it would close descriptors that may be the host's
 
 
+class _Pid:
+    """What stands for the mark where the kernel wipes no page: it costs a system call."""
+
+    def __init__(self) -> None:
+        self[0] = 1
+
+    def __setitem__(self, _index: int, _value: int) -> None:
+        self._pid = os.getpid()
+
+    def __getitem__(self, _index: int) -> bool:
+        return os.getpid() == self._pid
+
+
+def _make_mark() -> Any:
+    """A page that the kernel wipes in a forked child; its first byte is 1."""
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        page.madvise(WIPE_ON_FORK)
+    except (AttributeError, OSError, ValueError, TypeError):
+        return _Pid()
+    page[0] = 1
+    return page
+
+
+mark = _make_mark()
+_noticing = RLock()
+
+
+def notice() -> None:
+    """In a child of a server that forks in C and runs no hooks, as uWSGI does: begin anew, once."""
+    if mark[0]:
+        return
+    with _noticing:
+        if not mark[0]:
+            after_fork_in_child()
+
+
 def before_fork() -> None:
     """Ask all threads to end, and wait for them a little."""
+    global is_returned  # noqa: PLW0603  a process forks as a whole
+    is_returned = False
     for thread in list(threads):
         thread.pause()
     started = time.monotonic()
     for thread in list(threads):
-        patience = IMPORT_PATIENCE if thread.importing else PATIENCE
-        _wait(thread, started + patience)
+        _wait(thread, started)
 
 
 def after_fork_in_parent() -> None:
-    if not SHOWS_THREADS:
+    global is_returned  # noqa: PLW0603  a process forks as a whole
+    is_returned = True
+    if COUNTS_AFTERWARDS:
+        gc.callbacks.append(_resume_later)
+    else:
         resume()
-        return
-    gc.callbacks.append(_resume_later)
 
 
 def after_fork_in_child() -> None:
@@ -72,24 +111,32 @@ def after_fork_in_child() -> None:
         gc.callbacks.remove(_resume_later)
     for thread in list(threads):
         thread.begin_anew()
+    mark[0] = 1
 
 
 def resume() -> None:
+    """After a fork, in the parent: at the next call of the host at the latest."""
+    if _resume_later in gc.callbacks:
+        gc.callbacks.remove(_resume_later)
     for thread in list(threads):
         thread.resume()
 
 
 def _resume_later(_phase: str, _info: Any) -> None:
     """The next collection of garbage after a fork is late enough for fork() to have counted the threads."""
-    gc.callbacks.remove(_resume_later)
     resume()
 
 
-def _wait(thread: Forked, deadline: float) -> None:
+is_returned = True
+
+
+def _wait(thread: Forked, started: float) -> None:
     """On a real lock that nothing releases: the host's own sleep may be that of a hub of greenlets."""
     nap = allocate_lock()
     nap.acquire()
-    while not thread.is_paused() and time.monotonic() < deadline:
+    while not thread.is_paused():
+        if time.monotonic() > started + (IMPORT_PATIENCE if thread.importing else PATIENCE):
+            return
         nap.acquire(True, 0.0005)
 
 

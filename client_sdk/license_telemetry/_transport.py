@@ -10,11 +10,12 @@ import _socket
 import http.client
 import io
 import ssl
+import sys
 import time
 import urllib.request
 from base64 import b64encode
 from encodings import idna  # noqa: F401  getaddrinfo would import it later, when a fork may cut it
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from . import _process_fork
@@ -28,6 +29,8 @@ from ._wakeups import Wakeup
 DEADLINE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0  # for one of a host's addresses
 LARGEST_ANSWER = 4 * 1024 * 1024
+SHOWS_THREADS = sys.version_info >= (3, 12)  # fork() warns where there are any
+MOST_BROKEN_OFF = 3  # in a row
 _CHUNK = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
 
@@ -38,18 +41,21 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def post(self, request: Request) -> Answer:
+    def post(self, request: Request, connected: Callable[[_Wire], None] = lambda _wire: None) -> Answer:
         """The answer, whatever its status; an Answer with status 0 when there was none. Never raises."""
         try:
-            return self._post(request, time.monotonic() + DEADLINE_SECONDS)
+            answer = self._post(request, time.monotonic() + DEADLINE_SECONDS, connected)
+            Posting.broken_off = 0
+            return answer
         except Exception as error:
             return Answer(0, {}, b"", _words(error))
 
-    def _post(self, request: Request, deadline: float) -> Answer:
+    def _post(self, request: Request, deadline: float, connected: Callable[[_Wire], None]) -> Answer:
         target = urlsplit(f"{self._settings.endpoint}{request.path}")
         if target.scheme not in _PORTS or not target.hostname:
             raise ValueError("the endpoint is no http or https address")
         wire = _Wire(deadline)
+        connected(wire)
         try:
             path = self._connect(wire, target)
             wire.send(_head(target, path, request, wire.more_head) + request.body)
@@ -104,12 +110,17 @@ class Posting:
     does not answer, and until `ended` no other is started.
     """
 
+    broken_off = 0  # in a row, because of forks
+
     def __init__(self, transport: Transport, request: Request, wakeup: Wakeup) -> None:
         self._transport = transport
         self._request = request
         self._wakeup = wakeup
         self.answer = Answer(0, {}, b"", "no answer in time")
         self.done = self.ended = False
+        self._wire: Optional[_Wire] = None
+        if SHOWS_THREADS:
+            _process_fork.threads.add(self)
         self.deadline = time.monotonic() + DEADLINE_SECONDS + 1
         try:
             start_new_thread(self._run, ())
@@ -119,10 +130,32 @@ class Posting:
 
     def _run(self) -> None:
         try:
-            self.answer = self._transport.post(self._request)
+            self.answer = self._transport.post(self._request, self._connected)
         finally:
+            self._wire = None
             self.done = self.ended = True
             self._wakeup.set()
+
+    def _connected(self, wire: _Wire) -> None:
+        self._wire = wire
+
+    importing = False
+
+    def pause(self) -> None:
+        """A fork warns of threads: break off, the same bytes are sent again. Not time after time, though."""
+        wire, self._wire = self._wire, None
+        if wire is not None and Posting.broken_off < MOST_BROKEN_OFF:
+            Posting.broken_off += 1
+            wire.interrupt()
+
+    def is_paused(self) -> bool:
+        return self.ended or Posting.broken_off >= MOST_BROKEN_OFF
+
+    def resume(self) -> None:
+        """Nothing to do: what was broken off is tried again when due."""
+
+    def begin_anew(self) -> None:
+        """Nothing to do: the child has a background of its own."""
 
 
 class _Wire:
@@ -160,6 +193,14 @@ class _Wire:
     def receive(self, most: int) -> bytes:
         """At most `most` bytes; empty at the end."""
         return (self._layers[-1] if self._layers else self._plain()).receive(most)
+
+    def interrupt(self) -> None:
+        """From another thread: whatever waits on it ends at once."""
+        self._deadline = 0.0
+        try:
+            self._socket.shutdown(_socket.SHUT_RDWR)
+        except (AttributeError, OSError):
+            pass  # it is not connected yet, or not any more
 
     def close(self) -> None:
         if self._socket is not None:
