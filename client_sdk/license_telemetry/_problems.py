@@ -72,8 +72,9 @@ class Problems:
         It is not imported here: without it there is no handler, and a fork during that import breaks its lock.
         """
         logging = sys.modules.get("logging")
-        while self._unlogged and hasattr(logging, "NullHandler") and self._lock.acquire(False):
-            assert logging is not None
+        if logging is None or not hasattr(logging, "NullHandler"):
+            return
+        while self._unlogged and self._lock.acquire(False):
             try:
                 text = self._unlogged.pop(0)
                 logger = logging.getLogger(LOGGER)
