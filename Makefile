@@ -1,5 +1,6 @@
 # make run    the server, with a PostgreSQL of its own, on http://127.0.0.1:8080
 # make test   every test · make check  what CI runs: style, types, directions, tests
+# make test-hosts  the SDK in real hosts on every Python from 3.8 on that is here, with the table client_sdk/HOSTS.md
 # make bench  ratios measured in one run, written to bench/RESULTS.md
 # make bench-scale  a million installations, made up: an hour, and 40 GB in TMPDIR; one size at a time with
 #             ARGS="--sizes 300000 --notes FILE"
@@ -12,7 +13,7 @@ LISTEN ?= 127.0.0.1:8080
 # PostgreSQL runs as another user when we are root, and that user has to reach its data.
 DATA   ?= $(shell [ "$$(id -u)" != 0 ] || runuser -u nobody -- test -x . && echo data || echo /var/lib/license-telemetry)
 
-.PHONY: run test check lint bench bench-scale fields clean
+.PHONY: run test test-hosts check lint bench bench-scale fields clean
 
 run: $(VENV)/run
 	@$(BIN)/telemetry-server serve --data "$(DATA)" --listen "$(LISTEN)" --product "My product" || [ $$? = 130 ]
@@ -21,6 +22,10 @@ test: $(VENV)/test
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 	@programs=$$(ls -d /usr/lib/postgresql/15/bin 2>/dev/null) || { echo "PostgreSQL 15 is not here: its tests did not run"; exit 0; }; \
 	    $(BIN)/python -m pytest -n 2 --dist loadgroup --postgres "$$programs" $(or $(ARGS),tests/store tests/receive tests/faults --ignore tests/store/test_embedded.py)
+
+test-hosts: $(VENV)/test
+	deploy/install-tools redis-server util-linux binutils gcc
+	$(BIN)/python -m pytest tests/sdk/hosts --hosts all -n 2 $(or $(ARGS),--hosts-table client_sdk/HOSTS.md)
 
 check: lint test
 

@@ -1,6 +1,7 @@
 """What tests share: a real PostgreSQL, a fresh database for each test, a real server process.
 
 --postgres DIR   the PostgreSQL programs to test on (default: the embedded 18)
+--hosts all      the SDK in every host on every Python, see tests/sdk/hosts/conftest.py
 KEEPDB=1         leaves the databases and prints how to open them
 """
 
@@ -27,6 +28,8 @@ from telemetry_server.store.partitions import make_partitions
 
 def pytest_addoption(parser):
     parser.addoption("--postgres", metavar="DIR", help="the PostgreSQL programs to test on")
+    parser.addoption("--hosts", choices=("small", "all"), default="small", help="see tests/sdk/hosts/conftest.py")
+    parser.addoption("--hosts-table", metavar="FILE", type=Path, help="what became of each host, as Markdown")
 
 
 class Cluster:
