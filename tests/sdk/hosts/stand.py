@@ -129,15 +129,15 @@ class Stand:
         self.until(lambda: process.poll() is not None or get(port, "/"), "answer", READY_SECONDS)
         assert process.poll() is None, self.errors
 
-    def request(self, count, port=None):
-        """`count` requests over some connections at once, each answered in good time, else the test fails.
+    def request(self, count, port=None, seconds=ANSWER_SECONDS):
+        """`count` requests over some connections at once, each answered within `seconds`, else the test fails.
 
         A connection that a recycled worker closed is opened again, as every client does.
         """
-        load = Load(port or self.port, count, retries=20)
+        load = Load(port or self.port, count, retries=100)
         load.finish()
         assert not load.unanswered, f"{load.unanswered} requests without an answer:\n{self.errors}"
-        assert load.slowest < ANSWER_SECONDS, f"a request took {load.slowest:.1f} s"
+        assert load.slowest < seconds, f"a request took {load.slowest:.1f} s"
 
     def load(self, count, port=None):
         """The same in the background, and it may fail: for hosts that are killed meanwhile."""
