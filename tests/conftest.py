@@ -28,7 +28,9 @@ from telemetry_server.store.partitions import make_partitions
 
 def pytest_addoption(parser):
     parser.addoption("--postgres", metavar="DIR", help="the PostgreSQL programs to test on")
-    parser.addoption("--hosts", choices=("small", "all"), default="small", help="see tests/sdk/hosts/conftest.py")
+    parser.addoption(
+        "--hosts", choices=("small", "all"), default="small", help="see tests/sdk/hosts/conftest.py"
+    )
     parser.addoption("--hosts-table", metavar="FILE", type=Path, help="what became of each host, as Markdown")
 
 
