@@ -5,6 +5,7 @@
 --hosts-table   the file for the table; `make test-hosts` has it in client_sdk/HOSTS.md
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -101,6 +102,10 @@ class Table:
 
 
 def pytest_configure(config):
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # in the background of a shell: hosts would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     path = config.getoption("--hosts-table")
     if path and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Table(path), "table of hosts")

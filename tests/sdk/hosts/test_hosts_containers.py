@@ -8,6 +8,7 @@ import time
 import pytest
 from stand import free_port, members
 
+NAME = "two containers on one volume"
 HARVEST_SECONDS = 15  # well above the few seconds after which counts are on the volume
 
 CONTAINER = ["--pid", "--fork", "--kill-child", "--mount", "--ipc", "--uts", "--mount-proc"]
@@ -43,7 +44,7 @@ class Container:
 
 
 def test_two_containers_on_one_volume_lose_no_count(make_stand):
-    stand = make_stand("gunicorn", "two containers on one volume", "SIGTERM, each started twice")
+    stand = make_stand("gunicorn", NAME, "SIGTERM, each started twice", forks_beside_threads=True)
     for _ in range(2):
         containers = [Container(stand), Container(stand)]
         for container in containers:
@@ -55,7 +56,7 @@ def test_two_containers_on_one_volume_lose_no_count(make_stand):
 
 def test_a_container_with_killed_workers_loses_no_count(make_stand):
     """Its own processes take along what the killed ones left, for no one else sees it."""
-    stand = make_stand("gunicorn", "two containers on one volume", "workers killed at random, SIGTERM")
+    stand = make_stand("gunicorn", NAME, "workers killed at random, SIGTERM", forks_beside_threads=True)
     containers = [Container(stand), Container(stand)]
     loads = [stand.load(2000, container.port) for container in containers]
     for returned in range(100, 700, 100):
@@ -70,7 +71,7 @@ def test_a_container_with_killed_workers_loses_no_count(make_stand):
 
 def test_a_removed_container_loses_its_last_seconds_only(make_stand):
     """Its memory is gone with it; what was counted before the last seconds is on the volume."""
-    stand = make_stand("gunicorn", "two containers on one volume", "at rest, then removed with kill -9")
+    stand = make_stand("gunicorn", NAME, "at rest, then removed with kill -9", forks_beside_threads=True)
     containers = [Container(stand), Container(stand)]
     for container in containers:
         stand.request(300, container.port)

@@ -41,7 +41,10 @@ def start(make_stand):
 
     def start(worker, options, ends, **more):
         host, _threads, arguments, application = WORKERS[worker]
-        stand = make_stand(host, " ".join(("gunicorn -k", worker, *options)), ends, **more)
+        name = " ".join(("gunicorn -k", worker, *options))
+        stand = make_stand(
+            host, name, ends, forks_beside_threads=host != "eventlet", **more
+        )  # a control socket's
         served = ("--bind", f"127.0.0.1:{stand.port}", "--workers", 3, "--graceful-timeout", 5)
         process = stand.start("-m", "gunicorn", "-k", worker, *served, *arguments, *options, application)
         stand.serves(process)
