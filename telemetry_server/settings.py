@@ -2,110 +2,29 @@
 
 Read once, in `cli/`. Command-line options win over the environment. `TELEMETRY_NAME_FILE` reads the
 value of `TELEMETRY_NAME` from a file. All problems are reported together, unknown names among them.
+The types and their bounds are in `setting_types`.
 """
 
-import base64
 import dataclasses
 import difflib
-import ipaddress
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
+from telemetry_server import setting_types as types
 from telemetry_server.errors import SettingsError
-
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+from telemetry_server.setting_types import Keep, Network
+from telemetry_server.text import decoded
 
 PREFIX = "TELEMETRY_"
-_DAY = 86_400
-FOREVER = "forever"
-_MOST_DAYS = 36_500
+_LONGEST_SHOWN = 80
+_LARGEST_FILE = 65_536
 
 
-def _setting(default: Any, text: str, *, parse: Callable[[str], Any] = str, secret: bool = False) -> Any:
+def _setting(default: Any, text: str, *, parse: Callable[[str], Any], secret: bool = False) -> Any:
     return dataclasses.field(default=default, metadata={"text": text, "parse": parse, "secret": secret})
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError("must be at least 1")
-    return value
-
-
-def _not_negative(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError("must not be negative")
-    return value
-
-
-class Keep(NamedTuple):
-    """How many days a class of fields is kept; None: for ever."""
-
-    name: str
-    days: int | None
-
-    def __str__(self) -> str:
-        return f"{self.name}={FOREVER if self.days is None else self.days}"
-
-
-def _retention(text: str) -> tuple[Keep, ...]:
-    parts = [part.strip().partition("=") for part in text.split(",") if part.strip()]
-    kept = tuple(Keep(name.strip(), _days(days.strip())) for name, _, days in parts)
-    if len({keep.name for keep in kept}) < len(kept):
-        raise ValueError("names a class twice")
-    return kept
-
-
-def _days(text: str) -> int | None:
-    if text == FOREVER:
-        return None
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= _MOST_DAYS:
-        raise ValueError(f"must be like ping=400,fact=400,usage={FOREVER}, with 1 to {_MOST_DAYS} days")
-    return int(text)
-
-
-def _switch(text: str) -> bool:
-    words = {
-        "1": True,
-        "true": True,
-        "yes": True,
-        "on": True,
-        "0": False,
-        "false": False,
-        "no": False,
-        "off": False,
-    }
-    if text.lower() not in words:
-        raise ValueError("must be one of 1, 0, true, false, yes, no, on, off")
-    return words[text.lower()]
-
-
-def _webhook_secrets(text: str) -> tuple[bytes, ...]:
-    return tuple(_webhook_secret(part.strip()) for part in text.split(",") if part.strip())
-
-
-def _webhook_secret(text: str) -> bytes:
-    try:
-        secret = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-    except ValueError:
-        raise ValueError("must be whsec_ and base64, as the shop shows it") from None
-    if len(secret) < 24:  # noqa: PLR2004  bytes, the least that Standard Webhooks allow
-        raise ValueError("must stand for at least 24 bytes")
-    return secret
-
-
-def _listen(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004  the highest TCP port
-        raise ValueError("must be HOST:PORT, e.g. 127.0.0.1:8080 or [::]:8080")
-    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,64 +32,89 @@ class Settings:
     """The settings of one process. The field's name in capitals is the environment variable's."""
 
     data: Path = _setting(
-        Path("data"), "Directory of the keyring, the GeoIP files and the embedded PostgreSQL.", parse=Path
+        Path("data"),
+        "Directory of the keyring, the GeoIP files and the embedded PostgreSQL.",
+        parse=types.directory,
     )
-    listen: str = _setting("127.0.0.1:8080", "Address to listen on, HOST:PORT.", parse=_listen)
-    workers: int = _setting(1, "Server processes on the one port.", parse=_positive)
-    public_url: str = _setting("", "Address people and installations use, when a proxy stands in front.")
+    listen: str = _setting("127.0.0.1:8080", "Address to listen on, HOST:PORT.", parse=types.listen)
+    workers: int = _setting(1, "Server processes on the one port.", parse=types.whole(1, 256))
+    public_url: str = _setting(
+        "",
+        "Address people and installations use, when a proxy stands in front: https://HOST.",
+        parse=types.address_of_site,
+    )
     database_url: str = _setting(
-        "", "An operator's own PostgreSQL, 15 or newer; empty: the embedded one.", secret=True
+        "",
+        "An operator's own PostgreSQL, 15 or newer; empty: the embedded one.",
+        parse=types.database,
+        secret=True,
     )
     database_user: str = _setting(
-        "nobody", "Operating-system user the embedded PostgreSQL runs as when the server is root."
+        "nobody",
+        "Operating-system user the embedded PostgreSQL runs as when the server is root.",
+        parse=types.user,
     )
-    postgres_major: int = _setting(18, "Major version of the embedded PostgreSQL: 16 or 18.", parse=_positive)
-    keyring_file: str = _setting("", "File of the master keys; empty: keyring.json in the data directory.")
+    postgres_major: int = _setting(
+        18, "Major version of the embedded PostgreSQL: 16 or 18.", parse=types.one_of(16, 18)
+    )
+    keyring_file: str = _setting(
+        "",
+        "File of the master keys; empty: keyring.json in the data directory.",
+        parse=types.optional_file,
+    )
     trusted_proxies: tuple[Network, ...] = _setting(
-        (), "Networks whose X-Forwarded-For is believed, comma-separated.", parse=_networks
+        (), "Networks whose X-Forwarded-For is believed, comma-separated.", parse=types.proxies
     )
     address_retention_days: int = _setting(
-        90, "Days to keep full client addresses; 0: never stored.", parse=_not_negative
+        90, "Days to keep full client addresses; 0: never stored.", parse=types.whole(0, types.MOST_DAYS)
     )
     reverse_dns: bool = _setting(
-        False, "Look up the hostnames of addresses: asks your DNS resolver for each.", parse=_switch
+        False, "Look up the hostnames of addresses: asks your DNS resolver for each.", parse=types.switch
     )
     retention_days: tuple[Keep, ...] = _setting(
         (),
         "Days to keep a class of fields, where not those in fields.toml: ping=400,fact=400,usage=forever.",
-        parse=_retention,
+        parse=types.retention,
     )
     most_waiting_mebibytes: int = _setting(
-        64, "Memory for pings that wait to be written, per process.", parse=_positive
+        64, "Memory for pings that wait to be written, per process.", parse=types.whole(16, 65_536)
     )
     most_incoming_mebibytes: int = _setting(
-        64, "Memory for requests on their way in, per process.", parse=_positive
+        64, "Memory for requests on their way in, per process.", parse=types.whole(1, 65_536)
     )
-    writer_lanes: int = _setting(2, "Database connections that write, per process.", parse=_positive)
+    writer_lanes: int = _setting(2, "Database connections that write, per process.", parse=types.whole(1, 64))
     enrolments_per_hour: int = _setting(
-        6_000, "New identities one address (IPv6: one /64) may get in an hour.", parse=_positive
+        6_000,
+        "New identities one address (IPv6: one /64) may get in an hour.",
+        parse=types.whole(1, 1_000_000_000),
     )
     uploads_per_minute: int = _setting(
-        6_000, "Uploads one installation may make in a minute.", parse=_positive
+        6_000, "Uploads one installation may make in a minute.", parse=types.whole(1, 1_000_000_000)
     )
     network_cpu_percent: int = _setting(
         25,
         "Share of a processor for one network's large or unusual uploads of one product, per process.",
-        parse=_positive,
+        parse=types.whole(1, 100),
     )
     network_mebibytes_per_minute: int = _setting(
-        1_024, "What those uploads may hold, inflated, in a minute, per process.", parse=_positive
+        1_024,
+        "What those uploads may hold, inflated, in a minute, per process.",
+        parse=types.whole(8, 1_048_576),
     )
-    notice_version: str = _setting("", "Version of the privacy notice that customers are shown.")
-    notice_url: str = _setting("", "Where that notice can be read.")
+    notice_version: str = _setting(
+        "", "Version of the privacy notice that customers are shown.", parse=types.words(64)
+    )
+    notice_url: str = _setting("", "Where that notice can be read.", parse=types.address_of_page)
     shop_webhook_secret: tuple[bytes, ...] = _setting(
         (),
         "Secrets of the shop's webhook, whsec_…, comma-separated while one takes over from another.",
-        parse=_webhook_secrets,
+        parse=types.webhook_secrets,
         secret=True,
     )
-    session_hours: int = _setting(12, "Hours after which a browser signs in anew.", parse=_positive)
-    jobs: bool = _setting(True, "Run the background jobs in this server.", parse=_switch)
+    session_hours: int = _setting(
+        12, "Hours after which a browser signs in anew.", parse=types.whole(1, 8_760)
+    )
+    jobs: bool = _setting(True, "Run the background jobs in this server.", parse=types.switch)
 
     @property
     def geoip(self) -> Path:
@@ -192,7 +136,7 @@ class Settings:
 
     @property
     def base_url(self) -> str:
-        return self.public_url.rstrip("/") or f"http://{self.listen}"
+        return self.public_url or f"http://{self.listen}"
 
 
 def read_settings(environment: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
@@ -208,35 +152,80 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, Any]) ->
         if text is None:
             continue
         try:
-            parsed[field.name] = field.metadata["parse"](str(text))
+            parsed[field.name] = _parsed(field, str(text))
         except ValueError as error:
-            shown = "***" if field.metadata["secret"] else repr(text)
-            problems.append(f"{PREFIX}{field.name.upper()}={shown}: {error}")
+            shown = "***" if field.metadata["secret"] else _shown(str(text))
+            problems.append(f"{_variable(field)}={shown}: {error}")
+    if not problems and bool(parsed.get("notice_version")) != bool(parsed.get("notice_url")):
+        problems.append(f"{PREFIX}NOTICE_VERSION and {PREFIX}NOTICE_URL belong together: set both or none")
     if problems:
         raise SettingsError("These settings are wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
     return Settings(**parsed)
 
 
+def _variable(field: Any) -> str:
+    return PREFIX + str(field.name).upper()
+
+
+def _parsed(field: Any, text: str) -> Any:
+    """Raises ValueError."""
+    if not text.isprintable():  # pasted with an invisible character, which would go on to hurt somewhere else
+        raise ValueError("has an invisible character in it, or a line end; type it anew")
+    if not text.strip() and field.default not in {"", ()}:
+        raise ValueError("is empty; remove it, or write a value")
+    return field.metadata["parse"](text)
+
+
+def _shown(text: str) -> str:
+    """A value that is no secret, short enough to be read, without the password that an address may have."""
+    if "@" in text:
+        return "***"
+    return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
+
+
 def _gather(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    names = {PREFIX + field.name.upper(): field.name for field in dataclasses.fields(Settings)}
+    """The texts given, by setting, and what is wrong with the variables."""
+    fields = {_variable(field): field for field in dataclasses.fields(Settings)}
     given, problems = {}, []
     for variable in sorted(name for name in environment if name.startswith(PREFIX)):
-        if variable in names:
-            given[names[variable]] = environment[variable]
-        elif variable.removesuffix("_FILE") in names:
-            text, problem = _read_file(variable, environment[variable])
-            given[names[variable.removesuffix("_FILE")]] = text
-            problems += problem
+        plain = variable.removesuffix("_FILE")
+        if variable in fields:
+            given[fields[variable].name] = environment[variable]
+        elif plain not in fields:
+            problems.append(_unknown(variable, fields))
+        elif plain in environment:
+            problems.append(f"{plain} and {variable} are both set: remove one of them")
         else:
-            problems.append(_unknown(variable, names))
+            try:
+                given[fields[plain].name] = _read_file(environment[variable])
+            except ValueError as error:
+                # The path of a secret may be the secret itself, given where its file should be.
+                shown = "***" if fields[plain].metadata["secret"] else _shown(environment[variable])
+                problems.append(f"{variable}={shown}: {error}")
     return given, problems
 
 
-def _read_file(variable: str, path: str) -> tuple[str, list[str]]:
+def _read_file(path: str) -> str:
+    """The text of a small file, without white space around it. Raises ValueError."""
     try:
-        return Path(path).read_text("utf-8").strip(), []
-    except (OSError, UnicodeDecodeError) as error:
-        return "", [f"{variable}={path}: {error}"]
+        with Path(path).open("rb") as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # ValueError: no path at all
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no path"
+        raise ValueError(
+            f"the file cannot be read ({reason}); write the path of a file with the value"
+        ) from None
+    if len(content) > _LARGEST_FILE:
+        raise ValueError(
+            f"the file has more than {_LARGEST_FILE} bytes; write the path of a file with the value"
+        )
+    try:
+        text = decoded(content).strip()
+    except UnicodeDecodeError:
+        raise ValueError("the file is no text; save it as UTF-8") from None
+    if not text:
+        raise ValueError("the file is empty; write the value into it")
+    return text
 
 
 def _unknown(variable: str, names: Iterable[str]) -> str:

@@ -21,6 +21,7 @@ import orjson
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, progress, say
 from telemetry_server.errors import OperatorError, Unavailable
+from telemetry_server.text import in_utf8
 
 PATH = "/v1/pings"
 KEPT_HEADERS = frozenset({"content-type", "content-encoding", "telemetry-signature"})
@@ -82,7 +83,7 @@ def import_uploads(
 def _import(path: Path, url: str, summary: Summary) -> None:
     with progress() as bar, path.open("rb") as file:
         task = bar.add_task(path.name, total=path.stat().st_size)
-        for number, line in _lines(file):
+        for number, line in _lines(in_utf8(file)):
             summary.uploads += 1
             try:
                 summary.pings.update(result["status"] for result in _send(url, parse(line)))

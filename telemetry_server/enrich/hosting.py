@@ -25,6 +25,7 @@ from typing import Self, TypeAlias
 
 from telemetry_server.enrich.databases import Address, Database, Fingerprint, UnusableDatabase
 from telemetry_server.enrich.records import MAX_ASN
+from telemetry_server.text import decoded
 
 FILENAME = "hosting.txt"
 LARGEST_BYTES = 64 << 20
@@ -55,7 +56,7 @@ class HostingList:
         before = Fingerprint.of(path)
         if before.size > LARGEST_BYTES:
             raise UnusableDatabase(f"The file is larger than {LARGEST_BYTES} bytes: no list is.")
-        text = path.read_bytes().decode("utf-8", errors="replace")
+        text = decoded(path.read_bytes(), errors="replace")
         if Fingerprint.of(path) != before:
             raise UnusableDatabase("The file was being written while it was read. Try again.")
         networks, operators = _entries(text)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from socket import AF_INET, inet_pton
 
-from telemetry_server.settings import Network
+from telemetry_server.setting_types import Network
 
 
 def client_address(peer: str | None, forwarded: Sequence[str], trusted: tuple[Network, ...]) -> str | None:
@@ -29,7 +29,8 @@ def client_address(peer: str | None, forwarded: Sequence[str], trusted: tuple[Ne
 
 
 def _from_the_right(values: Iterable[str]) -> list[str]:
-    return [part.strip() for part in ",".join(values).split(",")][::-1]
+    """The elements that are not empty: those a recipient of a list ignores (RFC 9110, 5.6.1)."""
+    return [part.strip() for part in ",".join(values).split(",") if part.strip()][::-1]
 
 
 @lru_cache(maxsize=10_000)

@@ -29,7 +29,7 @@ from telemetry_server.receive.body import read_body
 from telemetry_server.receive.refusal import COME_BACK_SECONDS
 from telemetry_server.receive.signature import RECEIPT, SIGNATURE, UnknownSigner, receipt
 from telemetry_server.receive.slow_lane import SlowLane
-from telemetry_server.settings import Network
+from telemetry_server.setting_types import Network
 
 PATH = "/v1/pings"
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry_server.cli.uploads import Refused, parse
+from telemetry_server.cli.uploads import Refused, _lines, parse
+from telemetry_server.text import in_utf8
 
 GOOD = {
     "method": "POST",
@@ -69,3 +70,15 @@ def test_a_damaged_line_is_an_upload_or_refused(changes):
         return
     assert isinstance(upload.body, bytes)
     assert set(upload.headers) <= {"Content-Type", "Telemetry-Signature"} | set(changes.get("headers") or ())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_an_export_may_have_passed_through_another_system(tmp_path, encoding):
+    """Windows PowerShell writes UTF-16 with a mark and CRLF where it copies text."""
+    file = tmp_path / "export.ndjson"
+    whole = line(note="ü" * 3_000).decode()
+    file.write_bytes(f"{whole}\r\n\r\n{whole}\r\n".encode(encoding))
+    with file.open("rb") as opened:
+        numbered = list(_lines(in_utf8(opened)))
+    assert [number for number, _ in numbered] == [1, 3]
+    assert [parse(each) for _, each in numbered] == [parse(line())] * 2

@@ -67,6 +67,27 @@ def test_a_local_address_is_nowhere_whatever_is_listed(geoip, write):
     assert Atlas(geoip).place("10.1.2.3") is UNKNOWN
 
 
+OURS = "# hosting networks of öurs\r\n192.0.2.0/24\r\nAS64500\r\n"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        OURS.encode("utf-8-sig"),
+        OURS.encode("utf-16"),
+        b"\xfe\xff" + OURS.encode("utf-16-be"),
+        OURS.encode("cp1252"),
+        OURS.replace("\r\n", "\r").encode(),
+        OURS.replace("\r\n", "\n").encode(),
+    ],
+    ids=["Notepad", "PowerShell", "UTF-16 BE", "Windows-1252", "CR", "Unix"],
+)
+def test_a_list_may_come_from_another_system(geoip, written):
+    (geoip / "hosting.txt").write_bytes(written)
+    listed = HostingList.read(geoip / "hosting.txt")
+    assert (listed.networks, listed.operators) == (1, {64500})
+
+
 def test_an_operator_is_listed_by_its_number(geoip, write, mmdb):
     mmdb(geoip / "asn.mmdb", {"192.0.2.0/24": EXAMPLE_NET, "198.51.100.0/24": HOME_NET}, "DBIP-ASN-Lite")
     for entry in ("AS64500", "as64500", "64500"):

@@ -53,6 +53,28 @@ def test_whatever_a_proxy_passes_on_an_address_comes_out(headers):
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        ("203.0.113.9,",),
+        ("203.0.113.9", ""),
+        ("203.0.113.9, , 10.0.0.7",),
+        (" ,\t, 203.0.113.9 ,, 10.0.0.7\t, ",),
+        ("198.51.100.7", ",", "203.0.113.9", " ", "10.0.0.7,"),
+    ],
+)
+def test_empty_elements_are_no_hops(written):
+    assert client_address("10.0.0.6", written, PROXIES) == "203.0.113.9"
+    assert (
+        client_address("10.0.0.6", (", ".join(written),), PROXIES) == "203.0.113.9"
+    )  # as the fast path has it
+
+
+@pytest.mark.parametrize("written", [("",), (" , ,",), ("", ",")])
+def test_a_header_with_nothing_in_it_names_no_client(written):
+    assert client_address("10.0.0.6", written, PROXIES) == "10.0.0.6"
+
+
+@pytest.mark.parametrize(
     ("written", "meant"),
     [
         ("[2001:db9::1]:443", "2001:db9::1"),
