@@ -139,6 +139,10 @@ def _from_stream(
 def _tell(database: Database) -> None:
     built = f", built {database.built_on}" if database.built_on else ""
     click.echo(f"{database.kind}: {database.source}{built}")
+    for kind in database.also:
+        click.echo(
+            f"  It also answers for {kind}; to use it for that as well, install it with --kind {kind}."
+        )
     if database.attribution:
         text, url = database.attribution
         click.echo(f'  Its license asks for the link "{text}" ({url}) on pages that show its results.')
@@ -146,7 +150,7 @@ def _tell(database: Database) -> None:
 
 def _about(kind: str, database: Database | HostingList | None) -> dict[str, Any]:
     if database is None:
-        return {"kind": kind, "source": None, "built_on": None, "age_days": None, "bytes": None}
+        return {"kind": kind, "source": None, "built_on": None, "age_days": None, "bytes": None, "also": []}
     built_on = database.built_on
     return {
         "kind": kind,
@@ -154,6 +158,7 @@ def _about(kind: str, database: Database | HostingList | None) -> dict[str, Any]
         "built_on": built_on and built_on.isoformat(),
         "age_days": built_on and (_today() - built_on).days,
         "bytes": database.fingerprint.size,
+        "also": database.also if isinstance(database, Database) else [],
     }
 
 
@@ -171,7 +176,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
     age = row["age_days"]
     old = age is not None and age > OLD_AFTER.days
     days = "unknown" if age is None else f"{age} days" + (": old, run geoip install" if old else "")
-    return [row["kind"], row["source"], row["built_on"] or "unknown", days, f"{row['bytes'] / 2**20:.1f} MiB"]
+    source = f"{row['source']} (also {', '.join(row['also'])})" if row["also"] else row["source"]
+    return [row["kind"], source, row["built_on"] or "unknown", days, f"{row['bytes'] / 2**20:.1f} MiB"]
 
 
 def _today() -> date:

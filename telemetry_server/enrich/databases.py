@@ -7,21 +7,22 @@ reader is gone, even after a SIGKILL; its mapping is closed with the Database, w
 to that any more.
 """
 
-import shutil
+import re
 import stat
-import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import maxminddb
 
-from telemetry_server.enrich.records import Facts, Kind, facts, is_of, text
+from telemetry_server.enrich.contents import DAMAGE, kinds_in, remember, remembered
+from telemetry_server.enrich.records import Facts, Kind, facts, text
 from telemetry_server.errors import OperatorError
 
 try:
@@ -38,16 +39,9 @@ else:
 Address = IPv4Address | IPv6Address
 
 NOTHING: tuple[Facts, int] = ({}, 0)
-# Besides its own error (a RuntimeError), a reader raises what the damaged bytes happen to lead it to.
-DAMAGE = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, struct.error)
-
-SAMPLED_NETWORKS = 1_000
-SAMPLED_ADDRESSES = 500
-
-_V4 = 4
 _MATTERS = {
-    Kind.COUNTRY: "a country",
     Kind.CITY: "a city",
+    Kind.COUNTRY: "a country",
     Kind.ASN: "a network operator (ASN)",
     Kind.HOSTING: "a hosting provider",
 }
@@ -91,9 +85,13 @@ class Fingerprint(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Database:
-    """An open database. `source` is its name for people, `built_on` the day its data was put together."""
+    """An open database, used for `kind`; its records answer for `kinds`.
+
+    `source` is its name for people, `built_on` the day its data was put together.
+    """
 
     kind: Kind
+    kinds: frozenset[Kind]
     source: str
     built_on: date | None
     fingerprint: Fingerprint
@@ -102,25 +100,33 @@ class Database:
     problem: str | None = None
 
     @classmethod
-    def open(cls, path: Path, kind: Kind | None = None) -> Self:
-        """Open and check the file at `path`; without `kind`, it is told from the records.
+    def open(cls, path: Path, kind: Kind | None = None, *, memory: Path | None = None) -> Self:
+        """Open the file at `path`, of which every record was checked; without `kind`, the file tells it.
 
+        `memory` is the directory where it is kept which files were found sound; usually that of the file.
         Raises UnusableDatabase if it is cut short, damaged, something else, or of another kind,
         and OSError if it can't be read or copied.
         """
-        with _private_copy(path) as (copy, fingerprint):
+        with _private_copy(path) as copy:
             try:
-                kind = _probe(copy, kind)
-                reader = maxminddb.open_database(copy, MODE)
+                kinds = _sound_kinds(copy, memory or path.parent)
+                reader = maxminddb.open_database(copy.path, MODE)
+                about = reader.metadata()
             except DAMAGE as damage:
                 raise UnusableDatabase(
                     "The file is cut short, damaged or no MaxMind database. "
                     "Get it again; a .tar.gz has to be unpacked first."
                 ) from damage
-        about = reader.metadata()
-        return cls(
-            kind, _source(about.database_type), _day(about.build_epoch), fingerprint, about.ip_version, reader
-        )
+        source = _source(about.database_type)
+        kind = _kind_of(kinds, source, kind)
+        built_on = _day(about.build_epoch)
+        return cls(kind, kinds, source, built_on, copy.original, about.ip_version, reader)
+
+    @property
+    def also(self) -> tuple[Kind, ...]:
+        """What else could be asked of it: with `--kind`, it can be installed for that as well."""
+        implied = {self.kind, Kind.COUNTRY} if self.kind is Kind.CITY else {self.kind}
+        return tuple(kind for kind in Kind if kind in self.kinds - implied)
 
     @property
     def attribution(self) -> Attribution | None:
@@ -143,16 +149,36 @@ class Database:
         return (facts(self.kind, record) if isinstance(record, dict) else {}), prefix_length
 
 
+class _Copy(NamedTuple):
+    """A copy that nobody else can change: its path, the SHA-256 of its bytes, and what was copied."""
+
+    path: str
+    sha256: str
+    original: Fingerprint
+
+
 @contextmanager
-def _private_copy(path: Path) -> Iterator[tuple[str, Fingerprint]]:
-    """A copy of `path` that nobody else can change, gone by name at the end, and what was copied."""
+def _private_copy(path: Path) -> Iterator[_Copy]:
+    """A copy of `path`, gone by name at the end."""
     before = Fingerprint.of(path)
+    digest = sha256()
     with path.open("rb") as original, _nameless(path.parent) as copy:
-        shutil.copyfileobj(original, copy, 1 << 20)
+        while chunk := original.read(1 << 20):
+            digest.update(chunk)
+            copy.write(chunk)
         copy.flush()
         if Fingerprint.of(path) != before:
             raise UnusableDatabase("The file was being written while it was read. Try again.")
-        yield copy.name, before
+        yield _Copy(copy.name, digest.hexdigest(), before)
+
+
+def _sound_kinds(copy: _Copy, memory: Path) -> frozenset[Kind]:
+    """The kinds in a file in which nothing is wrong. Raises one of DAMAGE."""
+    kinds = remembered(memory, copy.sha256)
+    if kinds is None:
+        kinds = kinds_in(copy.path)
+        remember(memory, copy.sha256, kinds)
+    return kinds
 
 
 def _nameless(beside: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
@@ -163,53 +189,31 @@ def _nameless(beside: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
         return tempfile.NamedTemporaryFile(prefix="geoip-")
 
 
-def _probe(copy: str, kind: Kind | None) -> Kind:
-    """Ask the file a little all over, so that damage shows now; the kind that its records answer for.
-
-    With the reader in pure Python, whose memory is safe: over some damage the C extension (3.2.0)
-    ends the process, on a map key that is no string, or while iterating over a search tree that
-    leads back into itself.
-    """
-    with maxminddb.open_database(copy, maxminddb.MODE_MMAP) as reader:
-        starts: list[Address] = [IPv4Address(0)]
-        if reader.metadata().ip_version != _V4:
-            starts.append(IPv6Address("2000::"))
-        records = [record for start in starts for record in _sample(reader, start) if _sound(record)]
-        for possible in [kind] if kind else Kind:
-            if any(isinstance(record, dict) and is_of(possible, record) for record in records):
-                return possible
-        holds = _source(reader.metadata().database_type)
-    matter = _MATTERS[kind] if kind else "a country, a city, a network operator or a hosting provider"
-    raise UnusableDatabase(f"The file holds {holds!r}, and no record of it names {matter}. Get another file.")
-
-
-def _sample(reader: maxminddb.Reader, start: Address) -> Iterator[object]:
-    """The first records from `start` on, and some at even distances over the addresses in use."""
-    yield from _walk(reader, start)
-    room = 2**32 if start.version == _V4 else 2**125
-    for i in range(SAMPLED_ADDRESSES):
-        yield reader.get(start + i * room // SAMPLED_ADDRESSES)
+def _kind_of(kinds: frozenset[Kind], source: str, wanted: Kind | None) -> Kind:
+    """What the file is for: `wanted`, or what can be told from it. Raises UnusableDatabase."""
+    if not kinds or (wanted and wanted not in kinds):
+        none = _MATTERS[wanted] if wanted else _listed(_MATTERS.values(), "or")
+        raise UnusableDatabase(
+            f"The file holds {source!r}, and no record of it names {none}. Get another file."
+        )
+    if wanted:
+        return wanted
+    possible = (
+        kinds - {Kind.COUNTRY} if Kind.CITY in kinds else kinds
+    )  # every database of cities names countries
+    named = possible.intersection(re.findall("[a-z]+", source.lower()))
+    if len(possible) > 1 and len(named) != 1:
+        raise UnusableDatabase(
+            f"The file holds {source!r}, and it names {_listed(map(_MATTERS.get, sorted(kinds)), 'and')}. "
+            f"Say what it is for: --kind {_listed(sorted(possible), 'or')}; once for each, if for several."
+        )
+    [kind] = named if len(possible) > 1 else possible
+    return Kind(kind)
 
 
-def _walk(reader: maxminddb.Reader, start: Address) -> Iterator[object]:
-    """What is said of each network from `start` on; of the first of them, if there are many."""
-    number, bits = int(start), start.max_prefixlen
-    for _ in range(SAMPLED_NETWORKS):
-        record, prefix_length = reader.get_with_prefix_len(type(start)(number))
-        yield record
-        size = 1 << (bits - min(max(prefix_length, 0), bits))
-        number = (number // size + 1) * size
-        if number >= 1 << bits:
-            return
-
-
-def _sound(value: object) -> bool:
-    """Always true; raises InvalidDatabaseError over a map key that is no string."""
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise maxminddb.InvalidDatabaseError("a map key is no string")
-        return all(map(_sound, value.values()))
-    return not isinstance(value, list) or all(map(_sound, value))
+def _listed(words: Iterable[object], last: str) -> str:
+    *first, final = map(str, words)
+    return f"{', '.join(first)} {last} {final}" if first else final
 
 
 def _source(database_type: Any) -> str:

@@ -49,7 +49,7 @@ def install(
     with tempfile.TemporaryDirectory(dir=directory, prefix=".install-") as work:
         received = _receive(source, Path(work, "received"), sha256, max_bytes)
         candidate = _inflated(received, Path(work, "inflated"), max_bytes)
-        database = Database.open(candidate, kind)
+        database = Database.open(candidate, kind, memory=directory)
         # Also readable by the server when the operator installs as root.
         candidate.chmod(0o644)
         durable.put_in_place(candidate, directory / database.kind.filename)

@@ -1,14 +1,17 @@
 """What the record of a GeoIP database says, whoever made it.
 
 Two shapes are in use: the nested one of MaxMind and DB-IP (`country.iso_code`, `city.names.en`,
-`autonomous_system_number`, `is_hosting_provider`) and flat ones (`country_code`, `city`, `asn`,
+`autonomous_system_number`, `is_hosting_provider`) and flat ones (`country_code`, `city`, `asn`, `org`,
 `hosting`). A reader takes a record of either and gives only the facts it found, fit to be stored: text
-is at most 256 characters and without U+0000; a value of the wrong type counts as absent.
+is at most 256 characters, without U+0000, and its steering characters are written out; a value of the
+wrong type counts as absent.
 """
 
 import re
 from enum import StrEnum
 from typing import Any, TypedDict
+
+from telemetry_server.text import written_out
 
 MAX_TEXT = 256
 MAX_ASN = 2**32 - 1
@@ -83,7 +86,8 @@ def _operator(record: Record) -> Facts:
     known: Facts = {}
     if (number := _as_number(record.get("autonomous_system_number", record.get("asn")))) is not None:
         known["asn"] = number
-    if name := text(record.get("autonomous_system_organization") or record.get("as_name")):
+    names = map(text, map(record.get, ("autonomous_system_organization", "as_name", "org", "name")))
+    if name := next(filter(None, names), None):
         known["organisation"] = name
     return known
 
@@ -112,4 +116,4 @@ def text(value: object) -> str | None:
     """`value` if it is a string with something in it, in a form that PostgreSQL stores; else None."""
     if not isinstance(value, str):
         return None
-    return value.replace("\0", "").strip()[:MAX_TEXT] or None
+    return written_out(value.replace("\0", "").strip())[:MAX_TEXT] or None

@@ -13,6 +13,7 @@ import geoip2.database
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from places import files_in
 
 from telemetry_server.enrich.databases import Database, UnusableDatabase
 from telemetry_server.enrich.place import UNKNOWN, Atlas, Place
@@ -383,7 +384,7 @@ def test_databases_no_longer_in_use_are_closed_and_leave_no_files(german, mmdb):
         assert atlas.refresh()
         atlas.place("192.0.2.7")
     assert mapped() == 1
-    assert os.listdir(german) == ["country.mmdb"]
+    assert files_in(german) == ["country.mmdb"]
     del atlas
     assert mapped() == 0
 

@@ -1,0 +1,153 @@
+"""What a GeoIP database file holds: each of its records, decoded once.
+
+A look-up must not be the first to meet damage: over some of it the C extension of maxminddb (3.2.0) ends
+the whole process, for example on a map key that is no string. So every record is decoded here before, with
+the decoder in pure Python, whose memory is safe. For 100 MB that takes seconds to a minute, so what was
+found is remembered beside the file, by the SHA-256 of its bytes.
+"""
+
+import os
+import struct
+import sys
+from array import array
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+import maxminddb
+import orjson
+from maxminddb.decoder import Decoder
+from maxminddb.reader import Metadata
+
+from telemetry_server.enrich.records import Kind, is_of
+
+# Besides its own error (a RuntimeError), a reader raises what the damaged bytes happen to lead it to.
+DAMAGE = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, struct.error)
+
+REMEMBERED_IN = ".checked.json"
+CHECK = 1
+"""Which check it was: one that finds more has another number, and what others found is forgotten."""
+
+_MOST_REMEMBERED = 20
+_SEPARATOR = 16
+"""Zero bytes between the search tree and the records."""
+_NODES_AT_ONCE = 1 << 16
+_SAMPLED_ADDRESSES = 500
+_HIGH, _LOW = bytes(byte >> 4 for byte in range(256)), bytes(byte & 15 for byte in range(256))
+
+
+def kinds_in(path: str) -> frozenset[Kind]:
+    """The kinds that the records of the file answer for. Raises one of DAMAGE if anything is wrong in it."""
+    with (
+        maxminddb.open_database(path, maxminddb.MODE_MMAP) as reader,
+        Path(path).open("rb") as file,
+        mmap(file.fileno(), 0, access=ACCESS_READ) as whole,
+    ):
+        about = reader.metadata()
+        _ask_all_over(reader, about.ip_version)
+        _demand_texts_as_keys([about.description, about.languages])
+        first = about.search_tree_size + _SEPARATOR
+        decode = Decoder(whole, first).decode
+        missing = set(Kind)
+        for offset in _distinct(whole, about, len(whole) - first):
+            record, _ = decode(first + offset)
+            _demand_texts_as_keys(record)
+            if isinstance(record, dict):
+                missing -= {kind for kind in missing if is_of(kind, record)}
+        return frozenset(set(Kind) - missing)
+
+
+def _ask_all_over(reader: maxminddb.Reader, ip_version: int) -> None:
+    """Raises InvalidDatabaseError where the search tree leads nowhere; looks at even distances."""
+    rooms: list[tuple[type[IPv4Address | IPv6Address], int, int]] = [(IPv4Address, 0, 2**32)]
+    if ip_version != 4:  # noqa: PLR2004
+        rooms.append((IPv6Address, 2**125, 2**125))
+    for address, first, room in rooms:
+        for i in range(_SAMPLED_ADDRESSES):
+            reader.get(address(first + i * room // _SAMPLED_ADDRESSES))
+
+
+def _distinct(whole: mmap, about: Metadata, size: int) -> set[int]:
+    """Where the records begin that the search tree leads to, from the first one's place on."""
+    none, found = about.node_count, set[int]()
+    for pointers in _pointers(whole, about):
+        found.update(pointer for pointer in pointers if pointer > none)
+    if found and (min(found) < none + _SEPARATOR or max(found) >= none + _SEPARATOR + size):
+        raise maxminddb.InvalidDatabaseError("the search tree leads to where no record is")
+    return {pointer - none - _SEPARATOR for pointer in found}
+
+
+def _pointers(whole: mmap, about: Metadata) -> Iterator["array[int]"]:
+    """All pointers of the search tree's nodes, two a node, in no order: a few thousand nodes at a time."""
+    width = about.node_byte_size
+    for start in range(0, about.search_tree_size, _NODES_AT_ONCE * width):
+        nodes = whole[start : min(start + _NODES_AT_ONCE * width, about.search_tree_size)]
+        yield from map(_numbers, _as_32_bits(nodes, width))
+
+
+def _as_32_bits(nodes: bytes, width: int) -> Iterator[bytes]:
+    """The pointers with 4 bytes each. A node has two of 3 or 4 bytes, or of 3 and half the byte between."""
+    if width == 8:  # noqa: PLR2004  bytes of two pointers
+        yield nodes
+        return
+    count = len(nodes) // width
+    for first, middle in ((0, _HIGH), (width - 3, _LOW)):
+        wide = bytearray(4 * count)
+        if width == 7:  # noqa: PLR2004  bytes of two pointers with 28 bits
+            wide[0::4] = nodes[3::7].translate(middle)
+        for byte in range(3):
+            wide[byte + 1 :: 4] = nodes[first + byte :: width]
+        yield bytes(wide)
+
+
+def _numbers(big_endian: bytes) -> "array[int]":
+    numbers = array("I", big_endian)
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
+
+
+def _demand_texts_as_keys(value: object) -> None:
+    """Raises InvalidDatabaseError over a map key that is no string."""
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise maxminddb.InvalidDatabaseError("a map key is no string")
+        for each in value.values():
+            _demand_texts_as_keys(each)
+    elif isinstance(value, list):
+        for each in value:
+            _demand_texts_as_keys(each)
+
+
+# ── what was found before ───────────────────────────────────────────────────────────────────
+
+
+def remembered(directory: Path, digest: str) -> frozenset[Kind] | None:
+    """The kinds in a file of this SHA-256 that was found sound; None where it is not known to be."""
+    kinds = _all_remembered(directory).get(digest)
+    try:
+        return None if kinds is None else frozenset(map(Kind, kinds))
+    except (TypeError, ValueError):
+        return None
+
+
+def remember(directory: Path, digest: str, kinds: frozenset[Kind]) -> None:
+    """Keeps it for the next start. Where that cannot be written, the file is checked again then."""
+    known = _all_remembered(directory) | {digest: sorted(kinds)}
+    latest = dict(list(known.items())[-_MOST_REMEMBERED:])
+    part = directory / f"{REMEMBERED_IN}.{os.getpid()}"
+    with suppress(OSError):
+        part.write_bytes(orjson.dumps({"check": CHECK, "sound": latest}))
+        part.replace(directory / REMEMBERED_IN)
+
+
+def _all_remembered(directory: Path) -> dict[str, list[str]]:
+    try:
+        document = orjson.loads((directory / REMEMBERED_IN).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    valid = isinstance(document, dict) and document.get("check") == CHECK
+    known = document.get("sound") if valid else None
+    return known if isinstance(known, dict) else {}
