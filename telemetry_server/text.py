@@ -13,21 +13,34 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
-# Control characters (Cc), line and paragraph separators, and the bidirectional controls of Unicode, which
-# turn the direction of the text around them. Not the joiners U+200C and U+200D: scripts and emoji need them.
-_STEERING = "\x01-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
-STEERING = re.compile(f"[{_STEERING}]")
+# What steers what is around it: control characters, line and paragraph separators, and the bidirectional
+# controls of Unicode. Not the joiners U+200C and U+200D, which scripts and emoji need.
+_BIDI = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_STEERING = re.compile(f"[\0-\x1f\x7f-\x9f{_BIDI}]")
+_STEERING_BUT_LINES = re.compile(f"[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_BIDI}]")
+IN_NO_TEXT = re.compile(f"[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_BIDI}\ud800-\udfff]")
 
 
-def written_out(text: str) -> str:
-    r"""`text` with each steering character as its number: U+202E becomes the six characters \u202e."""
-    return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def written_out(text: str, *, lines: bool = False) -> str:
+    r"""The text with every steering character as its number: U+202E becomes \u202e.
+
+    So it is kept of what a machine sent, which nobody can ask again. With `lines`, tabs and line ends stay.
+    """
+    steering = _STEERING_BUT_LINES if lines else _STEERING
+    return text if text.isprintable() else steering.sub(_number, text)
 
 
-def steering_in(text: str) -> str | None:
-    """The first steering character of `text`, as "U+202E at character 3"; None where there is none."""
-    found = STEERING.search(text)
-    return f"U+{ord(found[0]):04X} at character {found.start() + 1}" if found else None
+def _number(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+def hidden_in(text: str) -> str | None:
+    """The first character that no text from a person has, as "U+202E"; None where there is none.
+
+    Tabs and line ends may be in a text; U+0000 and halves of a pair may not.
+    """
+    found = None if text.isprintable() else IN_NO_TEXT.search(text)
+    return f"U+{ord(found[0]):04X}" if found else None
 
 
 def decoded(content: bytes, *, errors: str = "strict") -> str:

@@ -6,8 +6,12 @@ from hypothesis import strategies as st
 
 from telemetry_server.check.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters import EXACT, Filter, Kind, Term
+from telemetry_server.text import hidden_in
 
-TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+CHARACTERS = st.characters(exclude_categories=["Cc", "Cs"]).filter(
+    lambda one: not hidden_in(one)
+) | st.sampled_from("\t\n")
+TEXT = st.text(CHARACTERS, max_size=20)
 AGES = st.builds(timedelta, minutes=st.integers(0, 200_000))
 DAYS = st.dates(date(2024, 1, 1), date(2027, 12, 31))
 MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC))

@@ -18,6 +18,7 @@ import idna
 import orjson
 
 from telemetry_server.check.networks import unmapped
+from telemetry_server.text import hidden_in
 
 Parse: TypeAlias = Callable[[Any], Any]
 
@@ -32,7 +33,6 @@ LONGEST_KEY = 512
 
 _SEPARATOR = re.compile(r"[\s,;]+")
 _BEFORE_A_PATH = re.compile(r"\s*[,;\n]\s*|\s+(?=[/\\]|[A-Za-z]:[/\\])")
-_FORBIDDEN = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
 _DOMAIN = re.compile(r"(\*\.)?[\w-]{1,63}(\.[\w-]{1,63})*")
 _CUSTOM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -331,8 +331,8 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a text")  # noqa: TRY004  one kind of error for all
     bare = value.strip()
-    if _FORBIDDEN.search(bare):
-        raise ValueError("has a character that no text has: a control character or half of a pair")
+    if hidden := hidden_in(bare):
+        raise ValueError(f"has the invisible character {hidden}; remove it")
     return bare
 
 

@@ -15,6 +15,7 @@ from telemetry_server.check.cells import email
 from telemetry_server.check.filter_fields import INSTALLATIONS, Fields
 from telemetry_server.check.filters import EXACT, NONE, UNKNOWN, Field, Filter, Kind, Operator, Term, Value
 from telemetry_server.errors import BadRequest
+from telemetry_server.text import IN_NO_TEXT
 
 LONGEST_FILTER = 2_000
 MOST_TERMS = 50
@@ -33,7 +34,6 @@ _NAME = re.compile(r"\w+")
 _OPERATOR = re.compile(r"!=|<=|>=|=|<|>")
 _VALUE = re.compile(r'"((?:[^"\\]|\\["\\])*)"|([^\s,"=!<>][^\s,"]*)')
 _SHOWN = 30
-_IN_NO_VALUE = re.compile("[\0\ud800-\udfff]")
 
 
 def read_filter(text: str, fields: Fields, values: Mapping[str, object]) -> Filter:
@@ -49,7 +49,7 @@ def parse_filter(text: str, fields: Fields = INSTALLATIONS) -> Filter:
     """The filter by `fields` that `text` is. Raises BadFilter, and nothing else."""
     if len(text) > LONGEST_FILTER:
         raise BadFilter(f"A filter may be {LONGEST_FILTER:,} characters long; this one has {len(text):,}.")
-    if found := _IN_NO_VALUE.search(text):
+    if found := IN_NO_TEXT.search(text):
         raise _bad(text, found.start(), "this character can be in no value.")
     terms: list[Term] = []
     at = _end(_SPACE, text, 0)
@@ -65,7 +65,7 @@ def parse_filter(text: str, fields: Fields = INSTALLATIONS) -> Filter:
 
 def parse_value(field: Field, text: str) -> Filter:
     """The filter that wants `field` to be the value that `text` is, unquoted. Raises BadFilter."""
-    if _IN_NO_VALUE.search(text):
+    if IN_NO_TEXT.search(text):
         raise BadFilter(f"{field.name} has a character that can be in no value.")
     try:
         return Filter((Term(field, Operator.EQUAL, _values(field, Operator.EQUAL, [text])),))

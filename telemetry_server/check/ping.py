@@ -23,6 +23,7 @@ from telemetry_server.check.registry import (
 )
 from telemetry_server.check.schema import type_of
 from telemetry_server.model import Ping
+from telemetry_server.text import written_out
 
 _NAME = re.compile(NAME_PATTERN)
 _DIGEST = re.compile(DIGEST_PATTERN)
@@ -158,6 +159,9 @@ class PingReader:
         if hash(facts) not in self._sound_facts:
             self._put_in_our_words(ping)
             facts = self._facts.of(ping, sdk)
+        environment = _told(ping.service, "environment")
+        if _may_steer(facts):
+            facts, environment = _written_out(facts), written_out(environment)
         if not (
             self._are_sound(ping, facts)
             and (key_digest is None or _is_digest(key_digest))
@@ -176,7 +180,7 @@ class PingReader:
             stripped,
             ping.license.status,
             _told(ping.license, "source"),
-            _told(ping.service, "environment"),
+            environment,
         )
 
 
@@ -191,6 +195,24 @@ class _Excerpt:
 
     def of(self, ping: Any, *more: object) -> bytes:
         return self._encode(self._type(*[getattr(ping, name) for name in self._members], *more))
+
+
+def _may_steer(facts: bytes) -> bool:
+    """Quick: in JSON a control character is an escape, but for DEL, and no other one is ASCII."""
+    return b"\\" in facts or b"\x7f" in facts or not facts.isascii()
+
+
+def _written_out(facts: bytes) -> bytes:
+    """The JSON object with the steering characters of its texts written out: pages and views show them."""
+    document = orjson.loads(facts)
+    changed = _with_texts(document, written_out)
+    return facts if changed == document else orjson.dumps(changed)
+
+
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_texts(each, change) for name, each in value.items()}
+    return change(value) if isinstance(value, str) else value
 
 
 def _told(section: Any, name: str) -> str:

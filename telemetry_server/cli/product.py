@@ -21,6 +21,7 @@ from telemetry_server.store.products import (
     product_by_slug,
     rotate_key,
 )
+from telemetry_server.text import written_out
 
 Command: TypeAlias = Callable[..., Any]
 
@@ -66,8 +67,8 @@ def product() -> None:
 
 def name_of(_: click.Context, __: click.Parameter, name: str) -> str:
     """The callback of a parameter that names a product."""
-    if not 1 <= len(name.strip()) <= LONGEST_NAME or "\0" in name:
-        raise click.BadParameter(f"A name has 1 to {LONGEST_NAME} characters.")
+    if not 1 <= len(name.strip()) <= LONGEST_NAME or written_out(name) != name:
+        raise click.BadParameter(f"A name has 1 to {LONGEST_NAME} characters, on one line.")
     return name.strip()
 
 

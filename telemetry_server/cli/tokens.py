@@ -13,7 +13,7 @@ from telemetry_server.errors import OperatorError
 from telemetry_server.model import Role
 from telemetry_server.store.access import Token, create_token, list_tokens, revoke_token
 
-MOST_DAYS = 3_650
+MOST_DAYS, LONGEST_LABEL = 3_650, 180
 ROLES = click.Choice([role.value for role in Role])
 
 
@@ -22,9 +22,15 @@ def token() -> None:
     """API tokens."""
 
 
+def _label(_: click.Context, __: click.Parameter, label: str) -> str:
+    if len(label) > LONGEST_LABEL or not label.isprintable():
+        raise click.BadParameter(f"It has at most {LONGEST_LABEL} characters, on one line.")
+    return label
+
+
 @token.command()
 @click.option("--role", type=ROLES, required=True, help="What it may do.")
-@click.option("--label", default="", help="What it is for.")
+@click.option("--label", default="", callback=_label, help="What it is for.")
 @click.option("--expires-days", type=click.IntRange(1, MOST_DAYS), help="[default: never]")
 @as_json
 @click.pass_obj

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from telemetry_server.errors import BadRequest, FieldProblem, Malformed, TooLarge, Unprocessable
 from telemetry_server.receive.body import read_body
+from telemetry_server.text import hidden_in
 
 LARGEST = 64 * 1024
 LONGEST_REASON = 1000
@@ -34,8 +35,12 @@ def take_text(document: dict[str, Any], name: str, longest: int) -> str | None:
     value = document.pop(name, None)
     if value is None:
         return None
-    if not isinstance(value, str) or not 1 <= len(value.strip()) <= longest or "\0" in value:
+    if not isinstance(value, str) or not 1 <= len(value.strip()) <= longest:
         raise Unprocessable(problems=[FieldProblem(f"/{name}", f"must be text of 1 to {longest} characters")])
+    if hidden := hidden_in(value):
+        raise Unprocessable(
+            problems=[FieldProblem(f"/{name}", f"has the invisible character {hidden}; remove it")]
+        )
     return value.strip()
 
 

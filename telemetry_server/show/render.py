@@ -17,6 +17,7 @@ from telemetry_server.show.health import version
 from telemetry_server.show.static_files import static_path
 from telemetry_server.show.verdicts import verdict
 from telemetry_server.show.viewer import VIEWER
+from telemetry_server.text import written_out
 
 _HEADINGS = {
     400: "That address is not quite right",
@@ -65,11 +66,17 @@ def link(path: str, **parameters: Any) -> str:
     return f"{path}?{query}" if query else path
 
 
+def _without_steering(value: object) -> object:
+    """What a page was asked for is shown on it, too, and was checked nowhere."""
+    return written_out(value, lines=True) if type(value) is str else value
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("telemetry_server.show"),
         autoescape=True,
+        finalize=_without_steering,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
