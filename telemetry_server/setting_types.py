@@ -208,7 +208,7 @@ _ENCODED = r"%[0-9A-Fa-f]{2}"
 _IN_USER = rf"(?:{_ENCODED}|(?![@:/?#\[\]%])[!-~])"
 _IN_NAME = rf"(?:{_ENCODED}|[A-Za-z0-9._~$!*,;+=-])"
 _HOST_OF_DATABASE = rf"(?:\[[0-9A-Fa-f:.]+\]|(?:{_ENCODED}|[A-Za-z0-9._-])*)(?::[0-9]{{1,5}})?"
-_PARAMETER = rf"[a-z_]+=(?:{_IN_NAME}|[/:])*"
+_PARAMETER = rf"(?!password=)[a-z_]+=(?:{_IN_NAME}|[/:])*"
 _DATABASE = re.compile(
     rf"postgres(?:ql)?://(?:{_IN_USER}+(?::(?:{_IN_USER}|:)*)?@)?{_HOST_OF_DATABASE}(?:,{_HOST_OF_DATABASE})*"
     rf"(?:/{_IN_NAME}*)?(?:\?{_PARAMETER}(?:&{_PARAMETER})*)?"

@@ -66,7 +66,7 @@ OUTSIDE = {
     "listen": ["8080", ":8080", "a:65536", "a:-1", "a:٣", "::1:8080", "[127.0.0.1]:80", "300.1.1.1:80", "a b:1"],
     "workers": ["", "0", "257", "-1", "1.0", "1_0", "many", "9" * 5000],
     "public_url": ["telemetry.example.com", "localhost:8080", "//a", "ftp://a", "https://", "https://a/b", "https://a?b", "https://a#b", "https://a b", "https://u:p@a", "https://a:0", "https://a:65536", "https://[::1", "https://a..b", "https://" + "a" * 300],
-    "database_url": ["host=db dbname=telemetry", "mysql://db/telemetry", "db:5432", "postgresql://u:p%zz@a/b"],
+    "database_url": ["host=db dbname=telemetry", "mysql://db/telemetry", "db:5432", "postgresql://u:p%zz@a/b", "postgresql://u@a/b?password=p"],
     "database_user": ["", "a b", "root:root", "n" * 65],
     "postgres_major": ["15", "17", "19", "1 8"],
     "keyring_file": [" ", "~/keyring.json"],

@@ -11,6 +11,7 @@ from pathlib import Path
 import maxminddb
 import pytest
 from click.testing import CliRunner
+from installation import Installation, post
 from places import ROOT, files_in
 
 from telemetry_server.cli.doctor import here
@@ -174,6 +175,21 @@ def test_a_record_that_is_damaged_far_inside_is_refused_by_install_and_where_it_
         assert (said.exit_code, "asn.mmdb: The file is cut short" in said.output) == (1, True)
     findings = [finding for finding in here.geoip(Settings(data=tmp_path)) if "asn.mmdb" in finding.detail]
     assert [finding.outcome for finding in findings] == [Outcome.WARNING]
+
+
+async def test_a_ping_from_the_network_of_a_damaged_record_ends_no_server(make_server, broken_far_inside):
+    server = make_server(trusted_proxies="127.0.0.0/8")
+    installation = await Installation.enrolled(server)
+    server.kill()
+    (server.data / "geoip").mkdir(exist_ok=True)
+    (server.data / "geoip" / "asn.mmdb").write_bytes(broken_far_inside["a number"])
+    server.start()
+    for _ in range(2):  # a process that ended could not answer the second one
+        body = installation.upload(installation.ping())
+        headers = {"Telemetry-Signature": installation.sign(body), "X-Forwarded-For": "2a00:800::7"}
+        assert (await post(f"{server.url}/v1/pings", body, headers)).status == 200
+    assert server.process.poll() is None
+    assert await server.fetchval("SELECT count(*) FROM pings WHERE host(client_address) = '2a00:800::7'") == 2
 
 
 def test_without_the_check_a_look_up_ends_the_process(tmp_path, broken_far_inside):

@@ -117,7 +117,7 @@ def texts(value):
 def steering_in(answer):
     """What is wrong with an answer: the number of the first of the characters, and what is before it."""
     found = ANY_BUT_LINES.search(answer.text)
-    if found is None and answer.headers["Content-Type"].endswith("json"):
+    if found is None and answer.headers["Content-Type"].partition(";")[0].endswith(("/json", "+json")):
         found = ANY_BUT_LINES.search("".join(texts(answer.json)))
     return found and (f"U+{ord(found[0]):04X}", found.string[max(found.start() - 80, 0) : found.start()])
 
