@@ -6,7 +6,6 @@ the decoder in pure Python, whose memory is safe. For 100 MB that takes seconds 
 found is remembered beside the file, by the SHA-256 of its bytes.
 """
 
-import os
 import struct
 import sys
 from array import array
@@ -21,6 +20,7 @@ import orjson
 from maxminddb.decoder import Decoder
 from maxminddb.reader import Metadata
 
+from telemetry_server import durable
 from telemetry_server.enrich.records import Kind, is_of
 
 # Besides its own error (a RuntimeError), a reader raises what the damaged bytes happen to lead it to.
@@ -137,10 +137,10 @@ def remember(directory: Path, digest: str, kinds: frozenset[Kind]) -> None:
     """Keeps it for the next start. Where that cannot be written, the file is checked again then."""
     known = _all_remembered(directory) | {digest: sorted(kinds)}
     latest = dict(list(known.items())[-_MOST_REMEMBERED:])
-    part = directory / f"{REMEMBERED_IN}.{os.getpid()}"
     with suppress(OSError):
-        part.write_bytes(orjson.dumps({"check": CHECK, "sound": latest}))
-        part.replace(directory / REMEMBERED_IN)
+        # Readable also by the server when the operator installs as root, as the databases are.
+        document = orjson.dumps({"check": CHECK, "sound": latest})
+        durable.write(directory / REMEMBERED_IN, document, mode=0o644)
 
 
 def _all_remembered(directory: Path) -> dict[str, list[str]]:
