@@ -9,6 +9,7 @@ from telemetry_server.errors import TooManyRequests
 from telemetry_server.model import Arrival, Step
 
 _MOST_KEYS = 200_000
+_ROUNDING = 1e-6
 
 
 class Limiter:
@@ -40,7 +41,8 @@ class Limiter:
         self._set(key, max(self._free_at.get(key, 0.0), now) + amount * self._cost, now)
 
     def _refuse(self, ahead: float) -> None:
-        if ahead > self._burst:
+        # With room for rounding: `ahead` is one moment less another, and a ration of one must have its one.
+        if ahead > self._burst * (1 + _ROUNDING):
             raise TooManyRequests(retry_after=math.ceil(ahead - self._burst))
 
     def _set(self, key: object, free_at: float, now: float) -> None:

@@ -163,6 +163,15 @@ def test_never_more_than_the_ration_in_any_window(pauses):
         )  # a burst of 5, and 5 more in 10 s
 
 
+@given(count=st.integers(1, 50), seconds=st.sampled_from([60, 3600]), now=st.floats(0, 1e9))
+def test_the_whole_ration_is_there_at_once_and_no_more(count, seconds, now):
+    limiter = Limiter(count, seconds, clock=lambda: now)
+    for _ in range(count):
+        limiter.admit("one")
+    with pytest.raises(TooManyRequests):
+        limiter.admit("one")
+
+
 def test_one_ration_leaves_the_others_alone_and_memory_bounded():
     limiter = Limiter(1, 60, clock=lambda: 0.0)
     for key in range(250_000):
