@@ -18,7 +18,10 @@ from telemetry_server.settings import read_settings
 LEAST = {
     "address_retention_days": 0,
     "enrolments_per_hour": 1,
+    "most_incoming_mebibytes": 1,
     "most_waiting_mebibytes": 16,
+    "network_cpu_percent": 1,
+    "network_mebibytes_per_minute": 8,
     "notice_url": "http://a/",
     "notice_version": "1",
     "public_url": "http://a",
@@ -31,7 +34,10 @@ LEAST = {
 MOST = {
     "address_retention_days": 36_500,
     "enrolments_per_hour": 1_000_000_000,
+    "most_incoming_mebibytes": 65_536,
     "most_waiting_mebibytes": 65_536,
+    "network_cpu_percent": 100,
+    "network_mebibytes_per_minute": 1_048_576,
     "notice_url": "https://a/" + "p" * 2_038,
     "notice_version": "v" * 64,
     "public_url": "HTTPS://" + "A" * 63 + ".Example:65535/",
