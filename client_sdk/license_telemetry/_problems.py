@@ -69,7 +69,7 @@ class Problems:
     def log(self) -> None:
         """Hand what is new to the host's log, where it has one.
 
-        It is not imported here: without it there is no handler, and a fork during that import breaks its lock.
+        It is not imported here: without it nothing is heard, and a fork in that import breaks its lock.
         """
         logging = sys.modules.get("logging")
         if logging is None or not hasattr(logging, "NullHandler"):
