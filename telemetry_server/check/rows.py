@@ -59,8 +59,9 @@ class Row:
 
 
 _RUN = "(?=[\\s\ufeff\"']*[=+\\-@|\uff1d\uff0b\uff0d\uff20])"
-_FORMULA = re.compile(f"(^|;){_RUN}|^(?=[\t\r\n\0])")
-_GUARDED = re.compile(f"(^|;)'{_RUN}|^'(?=[\t\r\n\0])")
+_BREAK = "(?=[ \ufeff\"']*[\t\r\n\0])"
+_FORMULA = re.compile(f"(^|;){_RUN}|^{_BREAK}")
+_GUARDED = re.compile(f"(^|;)'{_RUN}|^'{_BREAK}")
 
 
 def guarded(text: str) -> str:

@@ -22,6 +22,7 @@ STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0
         "\t=1",
         "\uff1d1+1",
         "\n",
+        '"\n',
     ],
 )
 def test_text_that_a_spreadsheet_would_run_gets_a_quote_in_front(text):
