@@ -66,7 +66,7 @@ from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.store.addresses import SHORTEN_ADDRESSES
 from telemetry_server.store.belonging import KeyringWatch
 from telemetry_server.store.catalogue import Catalogue
-from telemetry_server.store.database import connect_writer, make_pool
+from telemetry_server.store.database import connect_writer, cut_when_leaving, make_pool
 from telemetry_server.store.export import Exports
 from telemetry_server.store.license_book import LicenseBook
 from telemetry_server.store.products import keep_parent
@@ -200,6 +200,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     jobs = table if settings.jobs else ()
     app.cleanup_ctx.append(_owned(tally.kept_to_the_last(pool.acquire)))
     app.cleanup_ctx.append(_owned(running(jobs, chores, job_pool.acquire)))
+    app.cleanup_ctx.append(_owned(cut_when_leaving(pool, job_pool)))  # the last to come is the first to leave
     return app
 
 

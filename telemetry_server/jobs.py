@@ -89,9 +89,12 @@ def _due(job: Job, acquire: Acquire) -> Callable[[], Awaitable[object]]:
 
 
 async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[object]]) -> None:
-    """Runs at once, then `every` so often; after a failure, soon again. A clock in doubt is logged once."""
-    in_doubt = False
-    while True:
+    """Runs at once, then `every` so often; after a failure, soon again. A clock in doubt is logged once.
+
+    Until it is cancelled: the driver may turn that into an error of its own.
+    """
+    task, in_doubt = asyncio.current_task(), False
+    while task and not task.cancelling():
         pause = every.total_seconds()
         try:
             await run()
@@ -103,7 +106,8 @@ async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[objec
         except Exception as error:  # noqa: BLE001  one failing job must not stop the others
             log("job failed", Severity.ERROR, job=name, error=f"{type(error).__name__}: {error}")
             pause = min(pause, _RETRY_SECONDS)
-        await _sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311  spreads several servers
+        if not task.cancelling():
+            await _sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311  spreads several servers
 
 
 async def _sleep(seconds: float) -> timedelta:

@@ -50,8 +50,8 @@ class Settings:
         secret=True,
     )
     database_user: str = _setting(
-        "nobody",
-        "Operating-system user the embedded PostgreSQL runs as when the server is root.",
+        "telemetry-postgres",
+        "Operating-system user the embedded PostgreSQL runs as when the server is root; this one is made.",
         parse=types.user,
     )
     postgres_major: int = _setting(

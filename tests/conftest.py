@@ -144,9 +144,6 @@ class RunningServer:
         self.process = None
 
     def start(self):
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("TELEMETRY_")}
-        environment |= {"TELEMETRY_DATABASE_URL": self.database, "TELEMETRY_DATA": str(self.data)}
-        environment |= {f"TELEMETRY_{name.upper()}": str(value) for name, value in self.settings.items()}
         self.log = open(self.log_to or self.data / "server.log", "ab")
         self.process = subprocess.Popen(
             [
@@ -160,7 +157,7 @@ class RunningServer:
                 "--product",
                 "Example",
             ],
-            env=environment,
+            env=self.environment,
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -172,6 +169,14 @@ class RunningServer:
     def _limited(self):
         return ["prlimit", "--nofile={}:{}".format(*self.open_files)] if self.open_files else []
 
+    @property
+    def environment(self):
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TELEMETRY_")}
+        environment |= {"TELEMETRY_DATABASE_URL": self.database, "TELEMETRY_DATA": str(self.data)}
+        return environment | {
+            f"TELEMETRY_{name.upper()}": str(value) for name, value in self.settings.items()
+        }
+
     def _read_welcome(self):
         said = ""
         while "Sign in" not in said:
@@ -182,7 +187,6 @@ class RunningServer:
         self.product_key = re.search(r"Product key +(\S+)", said)[1]
         self.product_slug = self.product_key.split("_")[1]
         self.url = re.search(r"Address +(\S+)", said)[1]
-        self.sign_in_link = re.search(r"Sign in +(\S+)", said)[1]
         if self.listen.endswith(":0"):
             self.listen = self.url.removeprefix("http://")  # a restart comes back where clients look for it
 
@@ -204,16 +208,19 @@ class RunningServer:
 
     def command(self, *arguments):
         """Runs a telemetry-server command on the same database; gives its JSON."""
-        environment = os.environ | {"TELEMETRY_DATABASE_URL": self.database, "TELEMETRY_DATA": str(self.data)}
         done = subprocess.run(
             [sys.executable, "-m", "telemetry_server", *arguments, "--json"],
-            env=environment,
+            env=self.environment,
             cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,
         )
         return json.loads(done.stdout)
+
+    @property
+    def sign_in_link(self):
+        return self.command("sign-in", "--listen", self.listen)["url"]
 
     @property
     def token(self):

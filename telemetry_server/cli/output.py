@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -17,8 +18,15 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON d
 
 
 def say(sentence: str) -> None:
-    """For the person who waits."""
-    click.echo(sentence, err=True)
+    """For the person who waits. A log that cannot be written, on a full disk, must stop nothing."""
+    with suppress(OSError):
+        click.echo(sentence, err=True)
+
+
+def tell(sentence: str) -> None:
+    """The same on stdout, by a server that runs on."""
+    with suppress(OSError):
+        click.echo(sentence)
 
 
 def print_json(document: Any) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shlex
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from telemetry_server.cli.output import say
+from telemetry_server.cli.output import say, tell
 from telemetry_server.cli.session import bring_up, database
 from telemetry_server.cli.workers import Site, reserve, run, serve_here, serve_in_workers, stop_on_signals
 from telemetry_server.errors import OperatorError
@@ -42,16 +43,32 @@ def serve(context: click.Context, /, **options: Any) -> None:
 
 
 async def _serve(settings: Settings, first_product: str | None) -> None:
-    stop = stop_on_signals()
+    """Serves until a signal comes. One that comes while PostgreSQL still starts ends that wait."""
+    stop, started = stop_on_signals(), asyncio.Event()
+    life = asyncio.create_task(_serve_until(stop, started, settings, first_product))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({life, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if started.is_set() or life.done():
+        await life
+        return
+    life.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await life
+
+
+async def _serve_until(
+    stop: asyncio.Event, started: asyncio.Event, settings: Settings, first_product: str | None
+) -> None:
+    """Sets `started` once it heeds `stop` by itself."""
     holder, port = _reserve(settings)
     with contextlib.closing(holder):
         async with database(settings, say=say, keep_alive=True) as dsn:
-            keyring = await _prepare(settings, dsn, first_product)
+            keyring, link, products = await _prepare(settings, dsn, first_product)
             site = Site(settings, keyring, dsn, settings.host_and_port[0], port)
-            welcome = asyncio.create_task(_welcome(site, answering := asyncio.Event()))
+            started.set()
             serving = serve_here if settings.workers == 1 else serve_in_workers
-            await serving(site, stop, answering.set)
-            await welcome
+            await serving(site, stop, lambda: tell(_words(site, link, products)))
 
 
 def _reserve(settings: Settings) -> Any:
@@ -64,30 +81,40 @@ def _reserve(settings: Settings) -> Any:
         ) from error
 
 
-async def _prepare(settings: Settings, dsn: str, first_product: str | None) -> Keyring:
+async def _prepare(
+    settings: Settings, dsn: str, first_product: str | None
+) -> tuple[Keyring, str | None, list[tuple[str, str]]]:
+    """The keyring, a sign-in link for a terminal, and the names of products with a key."""
+    now = datetime.now(UTC)
     async with operator_connection(dsn) as connection:
         await bring_up(connection, say)
         keyring = await open_keyring_of(connection, settings.keyring)
         if first_product and not await all_products(connection):
-            await add_product(connection, first_product, now=datetime.now(UTC))
-    return keyring
-
-
-async def _welcome(site: Site, answering: asyncio.Event) -> None:
-    """Tells, once requests are answered, where to look and how to send the first ping."""
-    now = datetime.now(UTC)
-    async with operator_connection(site.dsn) as connection:
+            await add_product(connection, first_product, now=now)
         products, keys = await all_products(connection), await good_keys(connection)
-        link = await create_sign_in_link(connection, Role.ADMIN, now, SIGN_IN_MINUTES)
-    await answering.wait()
-    url = site.settings.public_url.rstrip("/") or f"http://{site.reachable_host}:{site.port}"
+        # Only a terminal shows it to one person, once. A log, the journal, is kept and read by many.
+        link = (
+            await create_sign_in_link(connection, Role.ADMIN, now, SIGN_IN_MINUTES)
+            if sys.stdout.isatty()
+            else None
+        )
     shown = [(product.name, key) for product in products for key in keys.get(product.id, [])[:1]]
-    click.echo(_words(url, link, shown, site.settings.data))
+    return keyring, link, shown
 
 
-def _words(url: str, link: str, products: list[tuple[str, str]], data: Path) -> str:
+def _words(site: Site, link: str | None, products: list[tuple[str, str]]) -> str:
+    """Where to look, and how to send the first ping."""
+    url = site.settings.public_url.rstrip("/") or f"http://{site.reachable_host}:{site.port}"
+    data = shlex.quote(str(site.settings.data))
     lines = [f"Product key   {key}   ({name})" for name, key in products[:5]]
-    lines += [f"Address       {url}", f"Sign in       {url}/sign-in?token={link}   (once, within the hour)"]
+    lines.append(f"Address       {url}")
+    if link:
+        lines.append(f"Sign in       {url}/sign-in?token={link}   (once, within the hour)")
+    else:
+        listen = "" if site.settings.public_url else f" --listen {site.reachable_host}:{site.port}"
+        lines.append(
+            f"Sign in       with the link of: {_program('telemetry-server')} sign-in --data {data}{listen}"
+        )
     if not products:
         lines.append('No product yet: telemetry-server product add "My product"')
     else:

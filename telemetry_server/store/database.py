@@ -1,5 +1,6 @@
 """Connections to PostgreSQL, with the settings everything else rests on."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
@@ -24,6 +25,8 @@ AWAY = (
     asyncpg.ReadOnlySQLTransactionError,
     TimeoutError,
 )
+
+CUT_SECONDS = 10
 
 _SESSION = {
     "application_name": "telemetry-server",
@@ -93,6 +96,17 @@ def make_pool(dsn: str, *, size: int = 4) -> asyncpg.Pool:
         command_timeout=30,
         server_settings=_SESSION | {"idle_in_transaction_session_timeout": "30s"},
     )
+
+
+@asynccontextmanager
+async def cut_when_leaving(*pools: asyncpg.Pool) -> AsyncIterator[None]:
+    """After the block, what waits for an answer over these pools gets a moment, then its connection is cut.
+
+    The driver waits for PostgreSQL even to give a question up. One that answers no more must not keep us.
+    """
+    yield
+    for pool in pools:
+        asyncio.get_running_loop().call_later(CUT_SECONDS, pool.terminate)
 
 
 @asynccontextmanager

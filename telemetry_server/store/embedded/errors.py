@@ -6,6 +6,7 @@ EmbeddedError
 ├── EmbeddedAccountUnusable   PostgreSQL cannot run as this operating system user
 ├── EmbeddedStartFailed       it started and ended again; the last lines of its log
 ├── EmbeddedTimeout           waited long enough; nothing is lost, try again
+├── EmbeddedStuck             its processes do not end, not even by SIGKILL
 ├── EmbeddedInUse             this needs DATA for itself
 ├── EmbeddedCommandFailed     one of PostgreSQL's programs failed; what it said
 ├── EmbeddedTooNew            DATA was written by a newer major version
@@ -50,6 +51,12 @@ class EmbeddedTimeout(EmbeddedError):
     """PostgreSQL took too long; nothing is lost, try again."""
 
     code = "embedded_timeout"
+
+
+class EmbeddedStuck(EmbeddedError):
+    """PostgreSQL cannot be ended; restart the machine."""
+
+    code = "embedded_stuck"
 
 
 class EmbeddedInUse(EmbeddedError):

@@ -1,5 +1,6 @@
 """What lies in DATA, whose it is, and who may connect to it."""
 
+import errno
 import os
 import re
 import shlex
@@ -16,7 +17,8 @@ from telemetry_server.store.embedded.errors import (
     EmbeddedTooNew,
     EmbeddedUpgradeNeeded,
 )
-from telemetry_server.store.embedded.processes import FileLock, closed_to
+from telemetry_server.store.embedded.processes import FileLock, Say, closed_to
+from telemetry_server.store.embedded.system_user import account_for_root
 
 PORT = 5432
 """Part of the socket's name only: nothing listens on a network."""
@@ -30,6 +32,14 @@ local all telemetry,postgres peer map=telemetry
 local telemetry all scram-sha-256
 """
 """The operator and root as ours; roles that "db reader" made with their passwords."""
+
+TAKES_NOTHING = {
+    errno.ENOSPC: "The disk is full: make room.",
+    errno.EDQUOT: "The user's share of the disk is used up: make room.",
+    errno.EROFS: "It is read-only, often after a disk error: look at the system's log (dmesg).",
+    errno.EIO: "The disk fails: look at the system's log (dmesg).",
+}
+"""What to do when a disk refuses to be written, by errno."""
 
 UNQUOTABLE = re.compile(r'[,"$`\\\x00-\x1f]')
 
@@ -118,8 +128,8 @@ class Home:
 
     # ── files and their owners ──
 
-    def account(self, database_user: str) -> Account:
-        """Who runs PostgreSQL: we do; for root, who did before, or else `database_user`."""
+    async def account(self, database_user: str, say: Say) -> Account:
+        """Who runs PostgreSQL: we do; for root, `database_user` does."""
         if os.geteuid() != 0:
             return Account.of(os.geteuid())
         if owner(self.data) != 0:
@@ -128,7 +138,7 @@ class Home:
                 f"{self.data} belongs to {name!r}, and what root leaves there could lock them out: "
                 f"run this as that user (sudo -u {name} …)."
             )
-        account = Account.of(owner(self.postgres) or database_user)
+        account = await account_for_root(database_user, say)
         if account.uid == 0:
             raise EmbeddedAccountUnusable("PostgreSQL refuses to run as root: set another database_user.")
         return account
@@ -148,12 +158,15 @@ class Home:
 
     @contextmanager
     def _writable(self) -> Iterator[None]:
-        """Says of a refused file whose DATA it is."""
+        """Says of a refused file what to do: of a disk that takes nothing, or of a DATA that is another's."""
         try:
             yield
         except OSError as error:
+            refused = f"{error.filename or self.data}: {error.strerror}."
+            if error.errno in TAKES_NOTHING:
+                raise EmbeddedPathUnusable(f"{refused} {TAKES_NOTHING[error.errno]}") from error
             raise EmbeddedPathUnusable(
-                f"{error.filename}: {error.strerror}. You are user {os.geteuid()}, {self.data} belongs to "
+                f"{refused} You are user {os.geteuid()}, {self.data} belongs to "
                 f"user {owner(self.data)}: run as its owner, or choose another directory with --data."
             ) from error
 
@@ -171,29 +184,41 @@ class Home:
             return FileLock(self.locks / name)
 
     def prepare_start(self, account: Account) -> None:
-        """Everything but the data itself, written anew: no upgrade or restored backup can bring its own."""
+        """Everything but the data itself, written anew: no upgrade or restored backup can bring its own.
+
+        All that PostgreSQL writes becomes the account's. Call it while none has the data open.
+        """
         with self._writable():
-            self._hand_over_restored(account)
-            make_directory(self.run, account)
+            self.run.mkdir(mode=0o700, exist_ok=True)
             if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
                 durable.rename(self.log, self.log.with_name("postgres.log.1"))
-            if not self.log.exists():
-                durable.write(self.log, b"")
-                hand_over(self.log, account)
+            self.log.touch(0o600)
             self._write_access()
+        if account.is_other:
+            for path in (self.run, *self.data.glob("postgres*")):
+                self._hand_over(path, account)
 
-    def _hand_over_restored(self, account: Account) -> None:
-        """Data that belongs to root was put there by root, out of a backup."""
-        if account.is_other and owner(self.postgres) == 0:
-            for path in (*self.postgres.rglob("*"), self.postgres):
-                hand_over(path, account)
+    def _hand_over(self, path: Path, account: Account) -> None:
+        """What another user ran, what root restored from a backup, and what a killed start left to root."""
+        before = owner(path)
+        copied_programs = path.name.startswith("postgresql-")  # which stay root's
+        if copied_programs or before == account.uid:
+            return
+        try:
+            hand_over_tree(path, account)
+        except OSError as error:
+            raise EmbeddedPathUnusable(
+                f"{path} cannot be handed over from user {before} to {account.name!r}, who runs PostgreSQL "
+                f"({error.strerror}). To leave it, set TELEMETRY_DATABASE_USER to the name of user {before}."
+            ) from error
 
     def _write_access(self) -> None:
         """Outside PGDATA, where PostgreSQL's own user cannot change it."""
         operators = {Account.of(user).name for user in (os.geteuid(), 0)}
         lines = [f'telemetry "{name}" {role}\n' for name in operators for role in ("telemetry", "postgres")]
-        durable.write(self.hba, _WHO_GETS_IN.encode(), mode=0o644)
-        durable.write(self.ident, "".join(lines).encode(), mode=0o644)
+        for path, text in ((self.hba, _WHO_GETS_IN), (self.ident, "".join(lines))):
+            if not path.exists() or path.read_text() != text:  # a full disk takes not even these
+                durable.write(path, text.encode(), mode=0o644)
 
 
 def make_directory(path: Path, account: Account) -> None:
@@ -204,3 +229,14 @@ def make_directory(path: Path, account: Account) -> None:
 def hand_over(path: Path, account: Account) -> None:
     if account.is_other:
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
+
+
+def hand_over_tree(path: Path, account: Account) -> None:
+    """With all that is in it, and itself last: where this was cut short, it begins anew.
+
+    Goes by descriptors and follows no link, for the user it belonged to may put some there meanwhile.
+    """
+    for _, directories, files, descriptor in os.fwalk(path):
+        for name in (*directories, *files):
+            os.chown(name, account.uid, account.gid, dir_fd=descriptor, follow_symlinks=False)
+    hand_over(path, account)

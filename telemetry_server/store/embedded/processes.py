@@ -92,7 +92,7 @@ class Patience:
     """Waits in small jittered steps, tells what for, and ends: `EmbeddedTimeout` after `seconds`."""
 
     def __init__(self, seconds: float, say: Say) -> None:
-        self._say = say
+        self.say = say
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
         self._speak_at = time.monotonic() + 1.0
@@ -103,7 +103,7 @@ class Patience:
             raise EmbeddedTimeout(f"Waited {self._seconds:.0f} s for {what}. Nothing is lost: try again.")
         if now > self._speak_at:
             self._speak_at = now + 5.0
-            self._say(f"waiting for {what}")
+            self.say(f"waiting for {what}")
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, no secret
 
 

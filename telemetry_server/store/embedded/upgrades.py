@@ -18,6 +18,7 @@ from telemetry_server.store.embedded.dumps import dump, restore
 from telemetry_server.store.embedded.errors import EmbeddedInUse, EmbeddedPathUnusable, EmbeddedUpgradeFailed
 from telemetry_server.store.embedded.home import PORT, Home
 from telemetry_server.store.embedded.processes import Patience, Say, silent
+from telemetry_server.store.embedded.system_user import DEDICATED
 from telemetry_server.store.embedded.wheel import NEWEST
 
 TABLES = """
@@ -31,7 +32,7 @@ async def upgrade(
     data: Path,
     *,
     to: int = NEWEST,
-    database_user: str = "nobody",
+    database_user: str = DEDICATED,
     start_timeout: float = START_TIMEOUT_SECONDS,
     say: Say = silent,
 ) -> Path | None:
@@ -43,7 +44,7 @@ async def upgrade(
     home = Home(data)
     if not home.data.exists():
         raise EmbeddedPathUnusable(f"There is no directory {home.data}.")
-    account = home.account(database_user)
+    account = await home.account(database_user, say)
     await home.check_reach(account)
     with closing(home.lock("users")) as users:
         if not users.own():
