@@ -191,7 +191,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     table = job_table(settings)
     app[keys.SCHEDULE] = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
     app[keys.SETTINGS], app[keys.POOL], app[keys.ATLAS] = settings, pool, atlas
-    app[keys.KEYRING], app[keys.KEYRING_WATCH] = keyring, watch
+    app[keys.KEYRING], app[keys.KEYRING_WATCH], app[keys.WRITER] = keyring, watch, writer
     app[keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
     _register(app, app[keys.ROUTES], leaving)
     app.cleanup_ctx.extend(

@@ -10,11 +10,13 @@ from telemetry_server.store.belonging import KeyringWatch
 from telemetry_server.store.database import Pool
 from telemetry_server.store.export import Exports
 from telemetry_server.store.vitals import Schedule
+from telemetry_server.store.writer import GroupWriter
 
 SETTINGS = web.AppKey("settings", Settings)
 POOL = web.AppKey("pool", Pool)
 EXPORTS = web.AppKey("exports", Exports)
 SCHEDULE = web.AppKey("schedule", Schedule)
+WRITER = web.AppKey("writer", GroupWriter)
 KEYRING = web.AppKey("keyring", Keyring)
 KEYRING_WATCH = web.AppKey("keyring_watch", KeyringWatch)
 ATLAS = web.AppKey("atlas", Atlas)

@@ -34,6 +34,7 @@ async def readyz(request: web.Request) -> web.Response:
     checks = await look_at_database(request.app[keys.POOL], request.app[keys.SCHEDULE], datetime.now(UTC))
     checks.append(request.app[keys.KEYRING_WATCH].check())
     checks.append(_room(request.app[CAPACITY]))
+    checks.append(_pings(request.app[keys.WRITER].problem))
     ready = all(check.ok for check in checks if check.needed)
     whole = all(check.ok for check in checks)
     status = "ready" if whole else "degraded" if ready else "not ready"
@@ -48,6 +49,13 @@ def _room(capacity: Capacity) -> Check:
     if capacity.was_exceeded:
         return Check("capacity", ok=False, detail=f"{limits}; reached in the last 10 minutes", needed=False)
     return Check("capacity", ok=True, detail=limits, needed=False)
+
+
+def _pings(problem: str | None) -> Check:
+    """Of this process; a database that answers may still have no room for a row."""
+    return Check(
+        "pings", ok=not problem, detail=f"can't be written: {problem}" if problem else "can be written"
+    )
 
 
 ROUTES = (

@@ -23,9 +23,11 @@ from telemetry_server.logs import Severity, log
 from telemetry_server.model import Ping, SignedUpload, Status, Written
 from telemetry_server.store.database import AWAY
 from telemetry_server.store.group_rows import as_json, ping_row, upload_row
+from telemetry_server.store.last_write import LastWrite
 from telemetry_server.store.news import note_news
 from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
+from telemetry_server.store.written_states import WrittenStates
 
 SQL = load("writer")
 
@@ -37,8 +39,7 @@ WRITE_TIMEOUT_SECONDS = 10
 NOTE_TIMEOUT_SECONDS = 3
 LONGEST_WAIT_SECONDS = 60  # the roll-ups count on pings that are committed minutes after they came
 _REPORT_SECONDS = 5
-_MOST_STATES = 200_000
-_REMEMBER_STATES_SECONDS = 3600
+TRY_AGAIN_SECONDS = 5
 _POISON = {"22", "23", "54"}  # SQLSTATE classes that blame the data, and would blame it again
 
 Connect: TypeAlias = Callable[[], Awaitable[asyncpg.Connection]]
@@ -49,24 +50,6 @@ class _Waiting(msgspec.Struct, gc=False):
     size: int
     fate: asyncio.Future[Written]
     since: float
-
-
-class _States:
-    """The state each installation was last written in, for an hour at most: its facts need not go again.
-
-    Only what was committed whole is remembered, and a state is kept as long as a ping names it.
-    """
-
-    def __init__(self) -> None:
-        self.written: dict[UUID, bytes] = {}
-        self._forget_at = 0.0
-
-    def remember(self, uploads: Sequence[SignedUpload]) -> None:
-        now = time.monotonic()
-        if now >= self._forget_at or len(self.written) > _MOST_STATES:
-            self.written.clear()
-            self._forget_at = now + _REMEMBER_STATES_SECONDS
-        self.written.update({upload.installation_id: upload.pings[-1].state for upload in uploads})
 
 
 class GroupWriter:
@@ -87,7 +70,8 @@ class GroupWriter:
         self._arrived = asyncio.Event()
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._states = _States()
+        self._states = WrittenStates()
+        self._last = LastWrite()
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._lane(), name=f"writer {n}") for n in range(self._lanes)]
@@ -101,6 +85,11 @@ class GroupWriter:
     @property
     def waiting_bytes(self) -> int:
         return self._bytes
+
+    @property
+    def problem(self) -> str | None:
+        """Why pings cannot be written, by the last group; None while they can."""
+        return self._last.problem
 
     async def write(self, upload: SignedUpload, size: int) -> Written:
         """Commits the new pings of `upload` and tells what became of all of them.
@@ -124,12 +113,14 @@ class GroupWriter:
     # ── gathering ───────────────────────────────────────────────────────────────────────────
 
     async def _lane(self) -> None:
-        writing = _Lane(self._connect, self._states)
+        writing = _Lane(self._connect, self._states, self._last)
         while await self._enough_waits():
             self._busy += 1
             await asyncio.sleep(0)  # whoever is ready to join the group does so now: fewer, larger commits
             if group := self._gather():
                 await writing.write(group)
+            elif self._last.problem:
+                await writing.try_again()
             self._busy -= 1
         await writing.close()
 
@@ -137,12 +128,18 @@ class GroupWriter:
         """Waits until there is a group for one more lane; False when the writer closes and nothing waits.
 
         Beside a lane that writes, another one begins only with many pings: few are cheaper in its next group.
+        While pings cannot be written, an idle lane is also given the turn to try again.
         """
         while not self._queue or (self._busy and self._pings < WORTH_ANOTHER_LANE and not self._closing):
             if self._closing:
                 return False
             self._arrived.clear()
-            await self._arrived.wait()
+            try:
+                async with asyncio.timeout(TRY_AGAIN_SECONDS if self._last.problem else None):
+                    await self._arrived.wait()
+            except TimeoutError:
+                if not self._busy:
+                    return True
         return True
 
     def _gather(self) -> list[_Waiting]:
@@ -171,9 +168,10 @@ class GroupWriter:
 class _Lane:
     """One connection and what is written over it."""
 
-    def __init__(self, connect: Connect, states: _States) -> None:
+    def __init__(self, connect: Connect, states: WrittenStates, last: LastWrite) -> None:
         self._connect = connect
         self._states = states
+        self._last = last
         self._report_at, self._failed_pings = 0.0, 0
         self._news: set[UUID] = set()
         self._connection: asyncpg.Connection | None = None
@@ -187,6 +185,7 @@ class _Lane:
         except Exception as error:  # noqa: BLE001  whatever went wrong, every caller must be told
             await self._give_up(group, error)
             return
+        self._last.good()
         if self._news:
             await self._note_news()
         if self._telling is not None:
@@ -202,13 +201,43 @@ class _Lane:
 
     async def _give_up(self, group: list[_Waiting], error: Exception) -> None:
         """Nothing is acknowledged; the connection may be in any state, so it goes too."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
+        self._hang_up()
+        self._last.failed(error, group[0].upload)
         for waiting in group:
             if not waiting.fate.done():
                 waiting.fate.set_exception(Unavailable("PostgreSQL did not confirm the pings."))
         self._report(error, _count(group))
+
+    async def try_again(self) -> None:
+        """Finds out whether pings can be written by now: writes an upload that failed, and takes it back.
+
+        The pings themselves are sent again, and count from when they then come. The commit needs the disk.
+        """
+        assert self._last.upload is not None
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
+                connection = await self._connected()
+                async with connection.transaction():
+                    attempt = connection.transaction()
+                    await attempt.start()
+                    await connection.fetch(SQL["write_group"], *self._parameters([self._last.upload]))
+                    await attempt.rollback()
+        except Exception as error:  # noqa: BLE001  as in `write`
+            self._hang_up()
+            if (getattr(error, "sqlstate", None) or "")[:2] not in _POISON:
+                self._last.failed(error, self._last.upload)
+                return
+        self._last.good()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        return self._connection
 
     def _report(self, error: Exception, pings: int) -> None:
         """One line every few seconds: while PostgreSQL is away, every group fails."""
@@ -225,10 +254,9 @@ class _Lane:
 
     async def _write_group(self, uploads: Sequence[SignedUpload]) -> list[Written]:
         """Writes; where PostgreSQL blames the data, halves until the ping to blame stands alone."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self._connect()
+        connection = await self._connected()
         try:
-            rows = await self._connection.fetch(SQL["write_group"], *self._parameters(uploads))
+            rows = await connection.fetch(SQL["write_group"], *self._parameters(uploads))
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "")[:2] not in _POISON:
                 raise

@@ -22,7 +22,7 @@ async def test_a_server_in_order_is_ready(site):
     assert status == 200
     assert found.keys() == {
         *("database", "migrations", "partitions", "default_partition", "address_retention"),
-        *("clock", "roll_ups", "jobs", "keyring", "capacity"),
+        *("clock", "roll_ups", "jobs", "keyring", "capacity", "pings"),
     }
     assert all(check["ok"] for check in found.values())
 

@@ -37,11 +37,14 @@ from telemetry_server.store.embedded import (
     restore,
     upgrade,
 )
+from telemetry_server.store.embedded import attachment as attachment_module
+from telemetry_server.store.embedded import postmaster as postmaster_module
 from telemetry_server.store.embedded.account import Account
-from telemetry_server.store.embedded.cluster import shared_buffers_mb
+from telemetry_server.store.embedded.cluster import Cluster, shared_buffers_mb
 from telemetry_server.store.embedded.dumps import without_password
-from telemetry_server.store.embedded.home import LOG_BYTES
-from telemetry_server.store.embedded.postmaster import Processes
+from telemetry_server.store.embedded.home import LOG_BYTES, Home
+from telemetry_server.store.embedded.postmaster import Processes, title
+from telemetry_server.store.embedded.system_user import DEDICATED
 
 PACKAGES = os.pathsep.join(str(Path(module.__file__).parents[1]) for module in (telemetry_server, asyncpg))
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -416,7 +419,7 @@ def test_without_the_locks_whoever_leaves_would_stop_it_under_another(made: Path
 
 HOLD = """
 DO $$ DECLARE begun timestamptz := clock_timestamp();
-BEGIN WHILE clock_timestamp() < begun + interval '2 s' LOOP END LOOP; END $$
+BEGIN WHILE clock_timestamp() < begun + interval '5 s' LOOP END LOOP; END $$
 """
 
 
@@ -428,11 +431,11 @@ async def test_after_kill_9_it_is_started_again_though_leftovers_hold_its_memory
         holding = asyncio.ensure_future(busy.execute(HOLD))
         await asyncio.sleep(0.3)
         os.kill(postmaster(made), signal.SIGKILL)
-        await until(lambda: "database system is ready" in log_since_kill(made))
+        await until(lambda: "database system is ready" in log_since_kill(made), seconds=60)
         assert await ask(postgres.dsn, SUM) == SUM_OF_ROWS
         await asyncio.gather(holding, return_exceptions=True)
         busy.terminate()
-    assert "pre-existing shared memory block" in log_since_kill(made)
+    assert "waiting for the processes of a killed PostgreSQL to end" in said
     assert "PostgreSQL is away; making sure that it runs" in said
     assert not is_up(made)
 
@@ -493,6 +496,124 @@ async def test_a_committed_row_survives_kill_9_of_everything(made: Path) -> None
     os.kill(postmaster(made), signal.SIGKILL)
     async with attached(made) as postgres:
         assert await ask(postgres.dsn, "SELECT n FROM kept") == 42
+
+
+# ── a PostgreSQL that hangs ─────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postmaster_module, "HANGS_AFTER_SECONDS", 3.0)
+    monkeypatch.setattr(attachment_module, "PULSE_SECONDS", 0.5)
+
+
+def stop_for_good(data: Path) -> int:
+    """Stop the server's process as a debugger would: it takes connections, and answers none."""
+    pid = postmaster(data)
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+async def hung_in_recovery(data: Path) -> int:
+    """Leave PostgreSQL 18 as disk errors do: crashed twice, the second time before it began to replay its log.
+
+    Returns its process id. It has no startup process then, and never gets one again.
+    """
+    asked, answered = data / "run" / "asked", data / "run" / "answered"
+    command = f"touch {asked}; test -e {answered} || sleep 60; false"
+    with (data / "postgres" / "postgresql.auto.conf").open("a") as conf:
+        conf.write(f"restore_command = '{command}'\n")
+    (data / "postgres" / "recovery.signal").touch()
+    starter = python(USE, data)
+    for crashing in ("checkpointer", "startup"):
+        await until(asked.exists)
+        asked.unlink()
+        await until(lambda name=crashing: kill_child(data, name))
+    answered.touch()
+    await until(lambda: "startup" not in titles(data))
+    starter.kill()
+    starter.communicate()
+    return postmaster(data)
+
+
+def children(data: Path) -> dict[int, str]:
+    processes = Processes(data / "postgres").all()
+    return {process.pid: title(process).removeprefix("postgres: ") for process in processes}
+
+
+def titles(data: Path) -> str:
+    return "\n".join(children(data).values())
+
+
+def kill_child(data: Path, name: str) -> bool:
+    found = [pid for pid, title in children(data).items() if title.startswith(name)]
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    return bool(found)
+
+
+async def test_one_left_without_a_startup_process_is_started_again(made: Path, impatient: None) -> None:
+    hung = await hung_in_recovery(made)
+    said: list[str] = []
+    async with attached(made, say=said.append) as postgres:
+        assert postmaster(made) != hung
+        assert await ask(postgres.dsn, "SELECT 1") == 1
+    assert any("hangs (the database system is in recovery mode)" in line for line in said)
+    assert not is_up(made)
+
+
+async def test_one_that_hangs_does_not_keep_its_last_user(made: Path) -> None:
+    """A fast shutdown does not end it: PostgreSQL waits for processes that it never ends."""
+    await hung_in_recovery(made)
+    cluster = Cluster(Home(made), Home(made).postgres, 18, Account.of((made / "postgres").owner()))
+    begun = time.monotonic()
+    await cluster.stop()
+    assert time.monotonic() - begun < 30
+    assert children(made) == {}
+
+
+async def test_one_that_answers_no_more_is_started_again_under_a_server_that_runs(
+    made: Path, impatient: None
+) -> None:
+    said: list[str] = []
+    async with attached(made, say=said.append) as postgres, kept_alive(postgres):
+        await tell(postgres.dsn, ROWS)
+        stopped = stop_for_good(made)
+        await until(lambda: children(made) and stopped not in children(made), seconds=60)
+        await until(lambda: is_up(made))
+        await until_asked_in_vain_no_more(postgres.dsn)
+        assert await ask(postgres.dsn, SUM) == SUM_OF_ROWS
+    assert any("hangs (it does not answer)" in line for line in said)
+
+
+async def until_asked_in_vain_no_more(dsn: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        with suppress(OSError, asyncpg.PostgresError):
+            await ask(dsn, "SELECT 1")
+            return
+        assert time.monotonic() < deadline, "it never came back"
+        await asyncio.sleep(0.1)
+
+
+async def test_one_that_is_stopped_with_all_its_processes_is_killed_when_its_last_user_leaves(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postmaster_module, "IMMEDIATE_SECONDS", 1.0)
+    async with attached(made):
+        for pid in children(made):
+            os.kill(pid, signal.SIGSTOP)
+    assert children(made) == {}
+    async with attached(made) as postgres:
+        assert await ask(postgres.dsn, "SELECT 1") == 1
+
+
+async def test_a_long_recovery_is_no_hang(made: Path, impatient: None) -> None:
+    recovering(made, seconds=8)
+    said: list[str] = []
+    async with attached(made, say=said.append) as postgres:
+        assert await ask(postgres.dsn, "SELECT 1") == 1
+    assert not any("hangs" in line for line in said)
 
 
 def recovering(data: Path, seconds: int) -> None:
@@ -562,6 +683,36 @@ async def test_a_pid_file_that_names_a_living_stranger_does_not_prevent_the_star
             assert await ask(postgres.dsn, "SELECT 1") == 1
         assert stranger.poll() is None
         stranger.kill()
+
+
+@pytest.mark.parametrize("content", [b"", bytes(64), b"\n\n", b"no number\n"])
+async def test_an_empty_or_damaged_pid_file_does_not_prevent_the_start(made: Path, content: bytes) -> None:
+    user = User(made)
+    user.kill()
+    os.kill(postmaster(made), signal.SIGKILL)
+    for file in (made / "postgres" / "postmaster.pid", made / "run" / ".s.PGSQL.5432.lock"):
+        file.write_bytes(content)
+    async with attached(made) as postgres:
+        assert await ask(postgres.dsn, "SELECT 1") == 1
+
+
+async def test_a_damaged_pid_file_stays_as_long_as_a_process_of_the_dead_server_does(
+    made: Path, impatient: None
+) -> None:
+    """Without the file PostgreSQL cannot see that they have the data open, and would damage it."""
+    user = User(made)
+    busy = await asyncpg.connect(user.dsn)
+    orphan = await busy.fetchval("SELECT pg_backend_pid()")
+    os.kill(orphan, signal.SIGSTOP)
+    user.kill()
+    os.kill(postmaster(made), signal.SIGKILL)
+    (made / "postgres" / "postmaster.pid").write_bytes(b"")
+    said: list[str] = []
+    async with attached(made, say=said.append) as postgres:
+        assert orphan not in children(made)
+        assert await ask(postgres.dsn, "SELECT 1") == 1
+    assert any("the processes of a killed PostgreSQL to end" in line for line in said)
+    busy.terminate()
 
 
 # ── places and users that cannot be ─────────────────────────────────────────────────────────
@@ -669,12 +820,117 @@ def test_an_ordinary_user_is_told_whose_data_it_is(made: Path, ordinary: dict[st
     assert "belongs to user 0" in output
 
 
+def give(data: Path, user: str) -> None:
+    """All that PostgreSQL writes, to another user."""
+    entry = pwd.getpwnam(user)
+    for top in (data / "run", *data.glob("postgres*")):
+        for path in (top, *top.rglob("*")):
+            os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+
+
+def owners(data: Path) -> set[str]:
+    tops = (data / "run", *data.glob("postgres*"))
+    return {path.owner() for top in tops for path in (top, *top.rglob("*"))}
+
+
 @AS_ROOT
-async def test_data_that_root_restored_from_a_backup_is_handed_over(made: Path) -> None:
-    for path in (made / "postgres", *(made / "postgres").rglob("*")):
-        os.chown(path, 0, 0)
+@pytest.mark.parametrize("before", ["root", "nobody", "games"])
+async def test_data_of_another_user_is_handed_over_with_all_that_is_beside_it(
+    made: Path, before: str
+) -> None:
+    """What an earlier version ran as nobody, what root restored from a backup, what another setting chose."""
+    shutil.copytree(made / "postgres", made / "postgres.old-16")
+    (made / "postgres.log.1").write_text("old")
+    give(made, before)
+    async with attached(made) as postgres:
+        assert Path(f"/proc/{postmaster(made)}").owner() == DEDICATED
+        assert await ask(postgres.dsn, "SELECT 1") == 1
+        assert owners(made) == {DEDICATED}
+    assert {made.owner(), (made / "pg_hba.conf").owner(), (made / "locks").owner()} == {"root"}
+
+
+@AS_ROOT
+async def test_a_hand_over_that_was_cut_short_is_finished_by_the_next_start(made: Path) -> None:
+    give(made, "nobody")
+    for path in sorted((made / "postgres").rglob("*"))[::2]:
+        os.chown(path, pwd.getpwnam(DEDICATED).pw_uid, -1, follow_symlinks=False)
+    async with attached(made):
+        assert owners(made) == {DEDICATED}
+
+
+@AS_ROOT
+async def test_data_in_use_stays_with_who_uses_it_until_it_is_stopped(made: Path) -> None:
+    """An earlier version runs it as another user: it is used as it is, and handed over when it is at rest."""
+    script = USE.replace("Path(data))", "Path(data), database_user='games')")
+    earlier = python(script, made)
+    assert earlier.stdout.readline()
     async with attached(made) as postgres:
         assert await ask(postgres.dsn, "SELECT 1") == 1
+        assert owners(made) == {"games"}
+        earlier.communicate("\n", timeout=60)
+        assert await ask(postgres.dsn, "SELECT 1") == 1
+    assert not is_up(made)
+    async with attached(made):
+        assert owners(made) == {DEDICATED}
+
+
+@AS_ROOT
+async def test_a_hand_over_follows_no_link_out_of_the_data(made: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    (made / "postgres" / "link").symlink_to(outside)
+    (made / "postgres" / "file").symlink_to(outside / "file")
+    give(made, "nobody")
+    async with attached(made):
+        pass
+    assert {outside.owner(), (outside / "file").owner()} == {"root"}
+
+
+@AS_ROOT
+async def test_a_log_that_a_killed_start_left_to_root_does_not_prevent_the_next(made: Path) -> None:
+    os.chown(made / "postgres.log", 0, 0)
+    async with attached(made) as postgres:
+        assert await ask(postgres.dsn, "SELECT 1") == 1
+
+
+WITHOUT_THE_USER = """
+set -e
+mount --bind /etc /etc
+mount -o remount,bind,ro /etc
+for file in passwd group shadow gshadow; do
+    grep -v "^telemetry-postgres:" /etc/$file > $1/$file || true
+    chmod --reference=/etc/$file $1/$file
+    mount --bind $1/$file /etc/$file
+done
+shift
+exec "$@"
+"""
+
+
+@AS_ROOT
+def test_where_no_user_can_be_made_it_runs_as_daemon_and_says_so(data: Path, tmp_path: Path) -> None:
+    """A container with a read-only /etc, say."""
+    probe = subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True)
+    if probe.returncode:
+        pytest.skip("this machine allows no mount namespace")
+    say = USE.replace("Path(data))", "Path(data), say=lambda line: print(line, file=sys.stderr))")
+    arguments = ["sh", "-c", WITHOUT_THE_USER, "sh", tmp_path, sys.executable, "-c", say, data]
+    process = subprocess.Popen(
+        ["unshare", "-m", *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": PACKAGES},
+        cwd="/",
+    )
+    assert process.stdout.readline().startswith("postgresql://"), process.stderr.read()
+    assert Path(f"/proc/{postmaster(data)}").owner() == "daemon"
+    assert "nobody" not in owners(data)
+    _, said = process.communicate("\n", timeout=60)
+    assert "'telemetry-postgres' could not be made" in said
+    assert "runs as 'daemon'" in said
 
 
 # ── dump and restore ────────────────────────────────────────────────────────────────────────

@@ -40,11 +40,11 @@ class Processes:
 
     def server(self) -> int | None:
         """The process id of the server, while it runs."""
-        return next((p.pid for p in self.all() if not _title(p).startswith(_CHILD)), None)
+        return next((p.pid for p in self.all() if not title(p).startswith(_CHILD)), None)
 
     def recover(self) -> bool:
         """Whether a startup process replays the log, which takes as long as it takes."""
-        return any(_title(process).startswith(f"{_CHILD}startup") for process in self.all())
+        return any(title(process).startswith(f"{_CHILD}startup") for process in self.all())
 
     async def end(self, *, at_once: bool = False) -> None:
         """Returns when none is left: by a fast shutdown unless `at_once`, an immediate one, or SIGKILL.
@@ -94,7 +94,7 @@ class Processes:
             return bool(process.cwd() == str(self.pgdata))
         with suppress(psutil.NoSuchProcess):
             parent = found.get(process.ppid())
-            return _serves(parent, self.pgdata) if parent else _title(process).startswith(_CHILD)
+            return _serves(parent, self.pgdata) if parent else title(process).startswith(_CHILD)
         return False
 
 
@@ -119,9 +119,10 @@ class Hang:
 
 
 def _every_postgres() -> Iterator[psutil.Process]:
+    """All but those that are ending: they have no arguments any more, and no memory."""
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess):
-            if process.name() == "postgres" and process.status() != psutil.STATUS_ZOMBIE:
+            if process.name() == "postgres" and process.cmdline():
                 yield process
 
 
@@ -132,7 +133,8 @@ def _serves(process: psutil.Process, pgdata: Path) -> bool:
     return False
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
+    """How it was called, or what it calls itself; of one that is gone, as of any child."""
     with suppress(psutil.NoSuchProcess):
         return " ".join(process.cmdline())
     return _CHILD

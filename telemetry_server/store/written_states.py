@@ -1,0 +1,28 @@
+"""Which state each installation was last written in: its facts need not go to PostgreSQL again."""
+
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+from telemetry_server.model import SignedUpload
+
+_MOST_STATES = 200_000
+_REMEMBER_STATES_SECONDS = 3600
+
+
+class WrittenStates:
+    """By installation, for an hour at most.
+
+    Only what was committed whole is remembered, and a state is kept as long as a ping names it.
+    """
+
+    def __init__(self) -> None:
+        self.written: dict[UUID, bytes] = {}
+        self._forget_at = 0.0
+
+    def remember(self, uploads: Sequence[SignedUpload]) -> None:
+        now = time.monotonic()
+        if now >= self._forget_at or len(self.written) > _MOST_STATES:
+            self.written.clear()
+            self._forget_at = now + _REMEMBER_STATES_SECONDS
+        self.written.update({upload.installation_id: upload.pings[-1].state for upload in uploads})
