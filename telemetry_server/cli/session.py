@@ -11,7 +11,7 @@ from telemetry_server.errors import MigrationError
 from telemetry_server.rollup.upkeep import make_partitions
 from telemetry_server.settings import Settings
 from telemetry_server.store.database import operator_connection
-from telemetry_server.store.embedded import attached
+from telemetry_server.store.embedded import START_TIMEOUT_SECONDS, attached
 from telemetry_server.store.job_log import run_locked
 from telemetry_server.store.migrate import Migration, migrate, released_migrations, still_pending
 
@@ -20,16 +20,27 @@ Say = Callable[[str], None]
 
 
 @asynccontextmanager
-async def database(settings: Settings, *, say: Say = say, keep_alive: bool = False) -> AsyncIterator[str]:
+async def database(
+    settings: Settings,
+    *,
+    say: Say = say,
+    keep_alive: bool = False,
+    start_timeout: float = START_TIMEOUT_SECONDS,
+) -> AsyncIterator[str]:
     """The database's address, good while the block lasts; starts the embedded PostgreSQL if need be.
 
-    With `keep_alive`, the embedded one is started again whenever it dies. Raises EmbeddedError.
+    With `keep_alive`, the embedded one is started again whenever it dies. Raises EmbeddedError, one of them
+    after `start_timeout` seconds.
     """
     if settings.database_url:
         yield settings.database_url
         return
     async with attached(
-        settings.data, major=settings.postgres_major, database_user=settings.database_user, say=say
+        settings.data,
+        major=settings.postgres_major,
+        database_user=settings.database_user,
+        start_timeout=start_timeout,
+        say=say,
     ) as postgres:
         keeper = asyncio.create_task(postgres.keep_alive()) if keep_alive else None
         try:

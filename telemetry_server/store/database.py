@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TypeAlias
 
 import asyncpg
@@ -68,10 +68,10 @@ async def connect_writer(dsn: str) -> asyncpg.Connection:
 
 
 @asynccontextmanager
-async def operator_connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+async def operator_connection(dsn: str, *, patience: float = 600) -> AsyncIterator[asyncpg.Connection]:
     """A connection for a command, which waits for a slow disk; raises DatabaseUnreachable with what to do."""
     try:
-        connection = await connect(dsn, patience=600)
+        connection = await connect(dsn, patience=patience)
     except (*AWAY, asyncpg.PostgresError, ValueError) as error:
         raise DatabaseUnreachable(
             f"PostgreSQL cannot be reached ({str(error) or type(error).__name__}). "
@@ -80,7 +80,8 @@ async def operator_connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     try:
         yield connection
     finally:
-        await connection.close(timeout=5)
+        with suppress(*AWAY):  # it is cut then, and what went wrong before is what counts
+            await connection.close(timeout=2)
 
 
 def make_pool(dsn: str, *, size: int = 4) -> asyncpg.Pool:

@@ -1,5 +1,6 @@
 """The checks of PostgreSQL, of its tables, and of the jobs that keep them in order."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,12 +22,14 @@ from telemetry_server.settings import Settings
 from telemetry_server.store import clock, rollups, vitals
 from telemetry_server.store.addresses import SHORTEN_ADDRESSES, retention_problem
 from telemetry_server.store.belonging import Remembered
-from telemetry_server.store.database import OLDEST_MAJOR, operator_connection
+from telemetry_server.store.database import AWAY, OLDEST_MAJOR, operator_connection
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.outages import outages
 from telemetry_server.store.partitions import MONTHS_AHEAD, months_everywhere, strays
 
 MAKE_PARTITIONS = "Run: telemetry-server run make partitions"
+START_SECONDS, STATEMENT_SECONDS, MOST_SECONDS = 8, 5, 12
+"""How long the embedded PostgreSQL may take to start, one question, and all of them."""
 CLOCKS_DIFFER = timedelta(seconds=5)
 GRACE = timedelta(minutes=10)
 
@@ -35,11 +38,22 @@ async def look(settings: Settings, jobs: Sequence[Job]) -> list[Finding]:
     """All findings; where one makes the next ones pointless, it is the last."""
     if not settings.database_url and not (settings.data / "postgres").exists():
         return [failed("PostgreSQL", "There is no database yet.", "Run: telemetry-server serve")]
+    findings: list[Finding] = []
     try:
-        async with database(settings) as dsn, operator_connection(dsn) as connection:
-            return [finding async for finding in _checks(connection, jobs, settings.keyring)]
+        async with (
+            asyncio.timeout(MOST_SECONDS),
+            database(settings, start_timeout=START_SECONDS) as dsn,
+            operator_connection(dsn, patience=STATEMENT_SECONDS) as connection,
+        ):
+            async for finding in _checks(connection, jobs, settings.keyring):
+                findings.append(finding)  # noqa: PERF401  those until it stops answering count
     except OperatorError as error:
-        return [failed("PostgreSQL", error.detail, "")]
+        findings.append(failed("PostgreSQL", error.detail, ""))
+    except AWAY as error:
+        found = f"It stopped answering ({str(error) or type(error).__name__})."
+        advice = "Nothing else of it was checked. Look at its log, and at who holds locks: pg_stat_activity."
+        findings.append(failed("PostgreSQL", found, advice))
+    return findings
 
 
 async def _checks(connection: Any, jobs: Sequence[Job], keyring: Path) -> AsyncIterator[Finding]:

