@@ -7,11 +7,12 @@ reader is gone, even after a SIGKILL; its mapping is closed with the Database, w
 to that any more.
 """
 
+import fcntl
 import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import sha256
@@ -39,6 +40,8 @@ else:
 Address = IPv4Address | IPv6Address
 
 NOTHING: tuple[Facts, int] = ({}, 0)
+
+COPY_PREFIX = ".geoip-"
 _MATTERS = {
     Kind.CITY: "a city",
     Kind.COUNTRY: "a country",
@@ -163,6 +166,8 @@ def _private_copy(path: Path) -> Iterator[_Copy]:
     before = Fingerprint.of(path)
     digest = sha256()
     with path.open("rb") as original, _nameless(path.parent) as copy:
+        with suppress(OSError):  # a lock, by which an installation knows it from what a killed process left
+            fcntl.flock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
         while chunk := original.read(1 << 20):
             digest.update(chunk)
             copy.write(chunk)
@@ -184,7 +189,7 @@ def _sound_kinds(copy: _Copy, memory: Path) -> frozenset[Kind]:
 def _nameless(beside: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
     """A temporary file on the disk of the data, or where temporary files go if that can't be written."""
     try:
-        return tempfile.NamedTemporaryFile(dir=beside, prefix=".geoip-")
+        return tempfile.NamedTemporaryFile(dir=beside, prefix=COPY_PREFIX)
     except OSError:
         return tempfile.NamedTemporaryFile(prefix="geoip-")
 

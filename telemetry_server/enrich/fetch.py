@@ -4,16 +4,21 @@ The file in use is replaced by a rename, in one step, after the new one has open
 Whatever goes wrong before leaves the old one as it was.
 """
 
+import fcntl
 import gzip
 import hashlib
+import os
+import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Protocol
 
 from telemetry_server import durable
-from telemetry_server.enrich.databases import Database, UnusableDatabase
+from telemetry_server.enrich.databases import COPY_PREFIX, Database, UnusableDatabase
 from telemetry_server.enrich.records import Kind
 
 MAX_BYTES = 2 << 30
@@ -46,14 +51,39 @@ def install(
     hexadecimal. Raises UnusableDatabase, or the OSError of `source` or of the disk.
     """
     durable.make_directory(directory, 0o777)
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".install-") as work:
-        received = _receive(source, Path(work, "received"), sha256, max_bytes)
-        candidate = _inflated(received, Path(work, "inflated"), max_bytes)
+    with _work_in(directory) as work:
+        received = _receive(source, work / "received", sha256, max_bytes)
+        candidate = _inflated(received, work / "inflated", max_bytes)
         database = Database.open(candidate, kind, memory=directory)
         # Also readable by the server when the operator installs as root.
         candidate.chmod(0o644)
         durable.put_in_place(candidate, directory / database.kind.filename)
     return database
+
+
+@contextmanager
+def _work_in(directory: Path) -> Iterator[Path]:
+    """A directory for one installation. What those left that were cut short goes, unless one runs now."""
+    lock = os.open(directory, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # another one runs, or the file system has no locks
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_leftovers(directory)
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".install-") as work:
+            yield Path(work)
+    finally:
+        os.close(lock)
+
+
+def _remove_leftovers(directory: Path) -> None:
+    for work in directory.glob(".install-*"):
+        shutil.rmtree(work, ignore_errors=True)
+    for copy in directory.glob(f"{COPY_PREFIX}*"):
+        with suppress(OSError), copy.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever opens a database holds its copy
+            copy.unlink()
 
 
 def _receive(source: Readable, path: Path, sha256: str | None, max_bytes: int) -> Path:

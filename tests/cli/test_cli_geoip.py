@@ -1,5 +1,9 @@
 """The commands "geoip …" as processes; tests/enrich has the rest."""
 
+import os
+import subprocess
+import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -44,6 +48,51 @@ def test_what_is_no_database_leaves_the_installed_one(fresh, country, tmp_path):
     (tmp_path / "no.mmdb").write_text("hello")
     assert "no MaxMind database" in fresh.error("geoip", "install", "--source", tmp_path / "no.mmdb")
     assert fresh.json("geoip", "status")["problems"] == []
+
+
+@contextmanager
+def slow_install(fresh, tmp_path):
+    """An installation that has begun, and the file it reads on from."""
+    source = tmp_path / "slow.mmdb"
+    os.mkfifo(source)
+    process = fresh.start("geoip", "install", "--source", source, stderr=subprocess.DEVNULL)
+    with source.open("wb", buffering=0) as file:
+        deadline = time.monotonic() + 30
+        while not works(fresh):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process, file
+    process.kill()
+    process.wait()
+
+
+def works(fresh):
+    return [
+        path for path in (fresh.data / "geoip").glob(".*") if path.name.startswith((".install-", ".geoip-"))
+    ]
+
+
+def test_what_a_killed_installation_left_is_removed_by_the_next(fresh, country, tmp_path):
+    with slow_install(fresh, tmp_path) as (process, file):
+        file.write(b"half of a data")
+        process.kill()
+        process.wait()
+    (fresh.data / "geoip" / ".geoip-left").write_bytes(bytes(1000))
+    assert len(works(fresh)) == 2
+    fresh("geoip", "install", "--source", country)
+    assert works(fresh) == []
+    assert fresh.json("geoip", "status")["problems"] == []
+
+
+def test_an_installation_that_runs_is_left_alone_by_another(fresh, country, tmp_path):
+    with slow_install(fresh, tmp_path) as (process, file):
+        fresh("geoip", "install", "--source", country)
+        (fresh.data / "geoip" / "country.mmdb").unlink()
+        file.write(country.read_bytes())
+        file.close()
+        assert process.wait(30) == 0
+    assert (fresh.data / "geoip" / "country.mmdb").read_bytes() == country.read_bytes()
+    assert works(fresh) == []
 
 
 def test_a_damaged_file_is_told_by_status(fresh):
