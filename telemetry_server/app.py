@@ -93,6 +93,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         _forgetting(SHORTEN_ADDRESSES, upkeep.shorten_addresses(settings.address_retention_days)),
         _forgetting("empty quarantine", upkeep.empty_quarantine),
         _forgetting("forget deliveries", upkeep.forget_deliveries),
+        _forgetting("forget enrolments", upkeep.forget_enrolments),
         _forgetting("forget sessions", upkeep.forget_sessions, every=timedelta(hours=1)),
         Job("catch up", upkeep.catch_up, every=timedelta(minutes=10)),
         Job(WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),

@@ -19,6 +19,7 @@ from telemetry_server.store.rollups import Kind, counting
 QUARANTINE_DAYS = 30
 COUNTS_DAYS = 400
 DELIVERIES_DAYS = 30
+ENROLMENTS_DAYS = 30
 SESSIONS_DAYS = 1
 """How long sessions that are over stay: a clock that is hours ahead signs no one out for good."""
 
@@ -47,6 +48,11 @@ async def catch_up(connection: Any, _: datetime) -> str:
 async def forget_deliveries(connection: Any, now: datetime) -> str:
     removed = await shop.forget_deliveries(connection, now - timedelta(days=DELIVERIES_DAYS))
     return f"removed {removed} ids of messages of the shop"
+
+
+async def forget_enrolments(connection: Any, now: datetime) -> str:
+    removed = await retention.forget_enrolments(connection, now - timedelta(days=ENROLMENTS_DAYS))
+    return f"removed the parents of {removed} identities that never sent a ping"
 
 
 def shorten_addresses(keep_days: int) -> Run:

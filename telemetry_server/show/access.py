@@ -48,7 +48,7 @@ def _for_people(route: Route) -> Handler:
     async def guarded(request: web.Request) -> web.StreamResponse:
         viewer = await find_viewer(request)
         if viewer is None:
-            if route.page and "Authorization" not in request.headers:
+            if route.page and _token_of(request) is None:
                 return see_other(_sign_in_path(request))
             raise Unauthenticated("Sign in, or send an API token: Authorization: Bearer tlm_…")
         if _RANK[viewer.role] < _RANK[route.role]:
@@ -78,13 +78,19 @@ def _told_as_page(handler: Handler) -> Handler:
 async def find_viewer(request: web.Request) -> Viewer | None:
     """Who sent the request: by token where there is one, else by session. Raises Unavailable."""
     pool, now = request.app[keys.POOL], datetime.now(UTC)
-    if "Authorization" in request.headers:
-        scheme, _, token = request.headers["Authorization"].partition(" ")
-        found = await find_token(pool, token.strip(), now) if scheme.lower() == "bearer" else None
+    token = _token_of(request)
+    if token is not None:
+        found = await find_token(pool, token, now)
         return Viewer(found[0], None, found[1], found[2]) if found else None
     secret = request.cookies.get(cookie_name(request.app[keys.SETTINGS]))
     role = await find_session(pool, secret, now) if secret else None
     return Viewer(role, secret) if role else None
+
+
+def _token_of(request: web.Request) -> str | None:
+    """What follows "Bearer". Any other scheme is between the browser and a proxy before us, as Basic is."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def cookie_name(settings: Settings) -> str:

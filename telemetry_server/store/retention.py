@@ -43,6 +43,12 @@ async def empty_quarantine(connection: asyncpg.Connection, before: datetime) -> 
     return count
 
 
+async def forget_enrolments(connection: asyncpg.Connection, before: datetime) -> int:
+    """Removes the parents of identities that were made before then and never sent a ping; gives how many."""
+    count: int = await connection.fetchval(SQL["forget_enrolments"], before, timeout=3600)
+    return count
+
+
 async def forget_counts(connection: asyncpg.Connection, before: date) -> int:
     count: int = await connection.fetchval(SQL["forget_counts"], before)
     return count

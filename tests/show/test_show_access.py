@@ -148,6 +148,26 @@ async def test_the_api_answers_strangers_with_a_problem_document(site):
             assert "WWW-Authenticate" in answer.headers
 
 
+async def test_a_session_counts_beside_what_the_browser_shows_to_a_proxy(site):
+    """A proxy with a password of its own passes on what the browser sends it."""
+    person = await site.person(Role.ADMIN)
+    shown_to_the_proxy = {"Authorization": "Basic b3BlcmF0b3I6c2VjcmV0"}
+    for path in ("/", "/installations", "/api/v1/products"):
+        assert (await person.get(path, **shown_to_the_proxy)).status == 200, path
+    assert (await site.client().get("/", **shown_to_the_proxy)).headers["Location"] == "/sign-in"
+    forged = await person.post("/sign-out", headers=shown_to_the_proxy)
+    assert forged.status == 403
+    answer = await person.post("/sign-out", headers=shown_to_the_proxy, csrf_token=csrf_token(person))
+    assert answer.status == 303
+    assert await site.execute("SELECT * FROM sessions") == []
+
+
+async def test_a_token_counts_before_a_session(site):
+    person = await site.person(Role.ADMIN)
+    for path in ("/", "/api/v1/products"):
+        assert (await person.get(path, Authorization="Bearer tlm_wrong")).status == 401
+
+
 async def test_a_token_and_a_session_open_pages_and_api(site):
     program, person = await site.program(), await site.person()
     for path in ("/", "/installations", "/intake", "/api/v1/products"):

@@ -54,5 +54,15 @@ SELECT count(*) FROM done;
 -- name: empty_quarantine
 WITH done AS (DELETE FROM quarantine WHERE received_at < $1 RETURNING 1) SELECT count(*) FROM done;
 
+-- name: forget_enrolments
+-- Parents of identities that were made before $1 and never sent a ping.
+WITH done AS (
+    DELETE FROM lineage AS l
+    WHERE l.enrolled_at < $1
+      AND NOT EXISTS (SELECT FROM installations AS i WHERE i.installation_id = l.installation_id)
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
 -- name: forget_counts
 WITH done AS (DELETE FROM ingest_counts WHERE day < $1 RETURNING 1) SELECT count(*) FROM done;
