@@ -5,6 +5,7 @@ import base64
 import gzip
 import json
 import zlib
+from uuid import UUID
 
 import aiohttp
 import pytest
@@ -200,6 +201,25 @@ async def test_a_parent_can_be_named_only_with_its_own_secret(server, installati
         proven.json["installation_id"],
         installation.id,
     )
+
+
+async def test_an_identity_that_never_sends_a_ping_keeps_its_parent_for_30_days(server, installation):
+    body = json.dumps({"forked_from": installation.id}).encode()
+    headers = {
+        "Authorization": f"Bearer {server.product_key}",
+        "Telemetry-Signature": installation.sign(body, "/v1/enroll"),
+    }
+    enrolments = [(await post(f"{server.url}/v1/enroll", body, headers)).json for _ in range(3)]
+    used, unused, recent = (Installation(server.url, enrolment) for enrolment in enrolments)
+    assert (await used.send()).statuses == ["accepted"]
+    await server.fetch(
+        "UPDATE lineage SET enrolled_at = enrolled_at - interval '31 days' WHERE installation_id = ANY ($1)",
+        [UUID(used.id), UUID(unused.id)],
+    )
+    done = await asyncio.to_thread(server.command, "run", "forget enrolments")
+    assert done["done"] == "removed the parents of 1 identities that never sent a ping"
+    kept = {str(row["installation_id"]) for row in await server.fetch("SELECT installation_id FROM lineage")}
+    assert kept == {used.id, recent.id}
 
 
 async def test_a_new_master_key_is_for_new_installations_and_the_old_one_goes_on(server, installation):
