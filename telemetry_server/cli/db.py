@@ -19,6 +19,7 @@ from telemetry_server.store.database import operator_connection
 from telemetry_server.store.embedded import EmbeddedBinariesMissing, binaries, dump, restore
 from telemetry_server.store.embedded import upgrade as upgrade_embedded
 from telemetry_server.store.embedded.dumps import without_password
+from telemetry_server.store.fitness import refuse_unfit
 from telemetry_server.store.migrate import pending_migrations, released_migrations
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -64,6 +65,7 @@ def import_dump(invocation: Invocation, file: Path) -> None:
 async def _import(settings: Settings, file: Path) -> int:
     async with database(settings) as dsn:
         async with operator_connection(dsn) as connection:
+            await refuse_unfit(connection)
             if len(await pending_migrations(connection)) < len(released_migrations()):
                 raise OperatorError(
                     "The database is not empty. Load the file into a new one: with another --data, "

@@ -3,7 +3,8 @@
 0    done
 1    it could not be done; the sentence says what to do
 2    wrong usage, or a wrong setting
-3    the database is of another version: run "telemetry-server migrate", or update the software
+3    the database is of another version: run "telemetry-server migrate", or update the software;
+     or it is none that this software can use: the sentence says what to do
 4    PostgreSQL cannot be reached, or the embedded one cannot run
 5    another process is at it; nothing was done
 70   a mistake in this software; --debug shows where
@@ -20,6 +21,13 @@ from typing import NamedTuple
 import click
 
 from telemetry_server.errors import OperatorError, TelemetryError
+
+_ADVICE = {
+    "25006": " It is a standby, or read-only: name the primary in TELEMETRY_DATABASE_URL.",
+    "42501": " Connect as the owner of the tables; telemetry-server doctor says who that is.",
+    "53100": " Its disk is full: make room there.",
+}
+"""What to do, by SQLSTATE."""
 
 AWAY_CODE, MISTAKE_CODE, INTERRUPTED_CODE = 4, 70, 130
 
@@ -79,7 +87,8 @@ def failure(error: Exception) -> Failure:
 def _of_the_driver(error: Exception) -> Failure | None:
     """Told by PostgreSQL's error code, so that the driver need not be imported for --help."""
     if (state := getattr(error, "sqlstate", None)) is not None:
-        return Failure(f"PostgreSQL refuses: {error} (SQLSTATE {state}).", 1)
+        advice = _ADVICE.get(state, "")
+        return Failure(f"PostgreSQL refuses: {error} (SQLSTATE {state}).{advice}", 1)
     if type(error).__module__.startswith("asyncpg."):
         return Failure(f"PostgreSQL went away ({error}). Try again.", AWAY_CODE)
     return None

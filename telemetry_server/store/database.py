@@ -73,15 +73,30 @@ async def operator_connection(dsn: str, *, patience: float = 600) -> AsyncIterat
     try:
         connection = await connect(dsn, patience=patience)
     except (*AWAY, asyncpg.PostgresError, ValueError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise DatabaseUnreachable(
-            f"PostgreSQL cannot be reached ({str(error) or type(error).__name__}). "
-            "Check TELEMETRY_DATABASE_URL and that the server runs."
+            f"PostgreSQL cannot be reached ({reason}). {_advice_on_connecting(error)}"
         ) from error
     try:
         yield connection
     finally:
         with suppress(*AWAY):  # it is cut then, and what went wrong before is what counts
             await connection.close(timeout=2)
+
+
+def _advice_on_connecting(error: Exception) -> str:
+    match error:
+        case asyncpg.InvalidCatalogNameError():
+            return (
+                "Correct its name, or make it: CREATE DATABASE … OWNER … ENCODING 'UTF8' TEMPLATE template0;"
+            )
+        case asyncpg.InvalidAuthorizationSpecificationError():  # the password's error among them
+            return "Check user and password in TELEMETRY_DATABASE_URL, and who may connect (pg_hba.conf)."
+        case asyncpg.InsufficientPrivilegeError():
+            return "Run as the owner of the database: GRANT CONNECT ON DATABASE … TO …;"
+        case asyncpg.TooManyConnectionsError():
+            return "Other programs hold its connections: end some, or raise max_connections."
+    return "Check TELEMETRY_DATABASE_URL and that the server runs."
 
 
 def make_pool(dsn: str, *, size: int = 4) -> asyncpg.Pool:

@@ -17,6 +17,7 @@ import asyncpg
 
 from telemetry_server.errors import MigrationError
 from telemetry_server.store.database import OLDEST_MAJOR
+from telemetry_server.store.fitness import refuse_unfit
 
 _LOCK = 7_265_430_001  # one number for all versions of this software
 _PATIENCE_SECONDS = 3_600
@@ -53,6 +54,7 @@ async def migrate(
 ) -> list[Migration]:
     """Brings the database to this version; gives what ran now. Raises MigrationError."""
     await _refuse_old_server(connection)
+    await refuse_unfit(connection)
     async with _alone(connection, say):
         pending = await pending_migrations(connection, migrations)
         for migration in pending:
@@ -65,6 +67,7 @@ async def still_pending(
     connection: asyncpg.Connection, say: Callable[[str], None] = lambda _: None
 ) -> list[Migration]:
     """What has not run yet once whoever is migrating has ended. Raises MigrationError."""
+    await refuse_unfit(connection, to_write=False)
     if not await pending_migrations(connection):
         return []
     async with _alone(connection, say):

@@ -113,6 +113,12 @@ def served():
 
 
 @pytest.fixture
+def command_line():
+    """Makes commands with settings of the test's choice."""
+    return CommandLine
+
+
+@pytest.fixture
 def place():
     with _place() as directory:
         yield directory

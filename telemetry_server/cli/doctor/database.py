@@ -23,6 +23,7 @@ from telemetry_server.store import clock, rollups, vitals
 from telemetry_server.store.addresses import SHORTEN_ADDRESSES, retention_problem
 from telemetry_server.store.belonging import Remembered
 from telemetry_server.store.database import AWAY, OLDEST_MAJOR, operator_connection
+from telemetry_server.store.fitness import encoding_problem, refuse_unfit
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.outages import outages
 from telemetry_server.store.partitions import MONTHS_AHEAD, months_everywhere, strays
@@ -60,6 +61,10 @@ async def _checks(connection: Any, jobs: Sequence[Job], keyring: Path) -> AsyncI
     yield _version(connection)
     yield _durability(await vitals.durability(connection))
     yield _clocks(await clock.database_time(connection))
+    fitness = await _fitness(connection)
+    yield fitness
+    if fitness.advice:
+        return
     migrations = await _migrations(connection)
     yield migrations
     if migrations.advice:
@@ -113,6 +118,16 @@ async def _clock(connection: Any, now: datetime) -> Finding:
             "clock", f"{taken_back}.", "Look why: a time server that was away, a machine's battery."
         )
     return ok("clock", "the database and the pings agree with it")
+
+
+async def _fitness(connection: Any) -> Finding:
+    try:
+        await refuse_unfit(connection)
+    except MigrationError as error:
+        return failed("database", error.detail, "Nothing else was checked.")
+    if problem := await encoding_problem(connection):
+        return failed("database", problem, "")
+    return ok("database", "UTF8, of this software alone, and writable")
 
 
 async def _migrations(connection: Any) -> Finding:
