@@ -247,6 +247,44 @@ async def test_nothing_is_acknowledged_while_the_database_is_read_only(writer, c
     assert (await writer.write(upload(one, ping(1)), 100)).others == {}
 
 
+async def test_what_cannot_be_written_is_a_problem_until_it_can_be_without_any_upload(
+    database, connection, monkeypatch
+):
+    """A server that is not ready is sent nothing, so it has to find out by itself; and it writes nothing by that."""
+    monkeypatch.setattr(writer_module, "TRY_AGAIN_SECONDS", 0.1)
+    name = database.split("/")[3].split("?")[0]
+    async with GroupWriter(partial(connect_writer, database)) as writer:
+        assert writer.problem is None
+        await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        with pytest.raises(Unavailable):
+            await writer.write(upload(uuid4(), ping(1)), 100)
+        for _ in range(5):
+            assert writer.problem == "PostgreSQL is read-only"
+            await asyncio.sleep(0.2)
+        await connection.execute("SET default_transaction_read_only = off")
+        await connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await until_no_problem(writer)
+        assert await connection.fetchval("SELECT count(*) FROM pings") == 0
+        assert await connection.fetchval("SELECT count(*) FROM installations") == 0
+        assert (await writer.write(upload(uuid4(), ping(1)), 100)).others == {}
+
+
+async def until_no_problem(writer):
+    async with asyncio.timeout(20):
+        while writer.problem:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_lock_on_one_installation_is_no_problem_of_all(writer, connection):
+    one = uuid4()
+    await writer.write(upload(one, ping(1)), 100)
+    await connection.execute("BEGIN; SELECT FROM installations FOR UPDATE")
+    with pytest.raises(Unavailable):
+        await writer.write(upload(one, ping(2)), 100)
+    assert writer.problem is None
+    await connection.execute("ROLLBACK")
+
+
 async def test_what_is_more_than_memory_allows_is_refused_at_once(database, connection):
     async with GroupWriter(partial(connect_writer, database), most_bytes=1000) as writer:
         await connection.execute("BEGIN; LOCK TABLE pings IN ACCESS EXCLUSIVE MODE")
