@@ -32,7 +32,7 @@ COMMANDS = {
     "run": ("run:run", "Run a background JOB now, e.g.: telemetry-server run make partitions"),
     "simulate": ("simulate:simulate", "Make up a product with a fleet, to look at and to measure with."),
     "rollup": ("rollup:rollup", "The counts made of the pings."),
-    "doctor": ("doctor:doctor", "Check everything, and say what to do."),
+    "doctor": ("doctor:doctor", "Check everything within 20 seconds, and say what to do."),
     "config": ("config:config", "The settings in force."),
     "keyring": ("keyring:keyring", "The master keys, which live outside the database."),
     "db": ("db:db", "The database as a whole: dump, restore, upgrade, psql, roles that read."),
