@@ -4,6 +4,8 @@
 # make bench  ratios measured in one run, written to bench/RESULTS.md
 # make bench-scale  a million installations, made up: an hour, and 40 GB in TMPDIR; one size at a time with
 #             ARGS="--sizes 300000 --notes FILE"
+# make hostile-day  a server as an operator starts it, and attack after attack in real time: ten minutes; by name
+#             with ARGS="keyring GeoIP"
 # make fields what is written from telemetry_server/fields.toml
 
 PYTHON ?= python3
@@ -13,7 +15,7 @@ LISTEN ?= 127.0.0.1:8080
 # PostgreSQL runs as another user when we are root, and that user has to reach its data.
 DATA   ?= $(shell [ "$$(id -u)" != 0 ] || runuser -u nobody -- test -x . && echo data || echo /var/lib/license-telemetry)
 
-.PHONY: run test test-hosts check lint bench bench-scale fields clean
+.PHONY: run test test-hosts check lint hostile-day bench bench-scale fields clean
 
 run: $(VENV)/run
 	@$(BIN)/telemetry-server serve --data "$(DATA)" --listen "$(LISTEN)" --product "My product" || [ $$? = 130 ]
@@ -35,6 +37,9 @@ lint: $(VENV)/check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/vermin --quiet --no-tips --violations --target=3.8- client_sdk/license_telemetry
+
+hostile-day: $(VENV)/test
+	PYTHONPATH=tests $(BIN)/python -m hostile_day $(ARGS)
 
 bench: $(VENV)/test
 	deploy/install-tools wrk
