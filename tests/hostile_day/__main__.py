@@ -33,6 +33,9 @@ async def carried_out(attack, stand, customers, small):
         row.wrong.append(str(error))
     except Exception as error:
         row.wrong.append(f"{type(error).__name__}: {error}"[:300])
+    if stand.process.poll() is not None:
+        row.wrong.append(f"the server ended with {stand.process.returncode}; it is started again")
+        await asyncio.to_thread(stand.start)
     served = await asyncio.gather(*(customer.served(attack.bound) for customer in customers))
     if not all(served):
         row.wrong.append(
@@ -45,8 +48,6 @@ async def carried_out(attack, stand, customers, small):
         await stand.until_ready(200, attack.bound)
     except AssertionError as error:
         row.wrong.append(str(error))
-    if stand.process.poll() is not None:
-        row.wrong.append(f"the server ended with {stand.process.returncode}")
     if attack.workers_stay and stand.workers != workers:
         row.wrong.append("a worker died")
     row.wrong += in_the_log(stand.logged_since(logged), stand, attack.log_bytes)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from places import ROOT
 from receive.test_floods import SECRET
 
 OPEN_FILES = 1_024
+START_SECONDS = 90
 ATTACKER = "127.0.0.66"
 PROXY = "127.0.0.2"
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -58,10 +60,18 @@ class Stand:
                 text=True,
             )
         said = ""
+        too_late = threading.Timer(START_SECONDS, self.process.kill)
+        too_late.start()
         while "Sign in" not in said:
             line = self.process.stdout.readline()
-            assert line, f"the server did not start: {said}{self.log.read_text()[-2000:]}"
+            if not line:
+                too_late.cancel()
+                self.process.kill()
+                self.process.wait()
+                self.process.stdout.close()
+                raise AssertionError(f"the server did not start: {said}{self.log.read_text()[-500:]}")
             said += line
+        too_late.cancel()
         self.url = re.search(r"Address +(\S+)", said)[1]
         self.listen = self.url.removeprefix("http://")
         self.product_key = re.search(r"Product key +(\S+)", said)[1]
