@@ -233,7 +233,7 @@ async def bodies(stand, small):
     seen = (
         f"{count} bodies: {before} MiB before, {peak} at most, {after} after; {statuses.count(503)} refused"
     )
-    check(peak - before < 250 * workers if not small else peak - before < 300, seen)
+    check(peak - before < (150 if small else 250) * workers, seen)
     check(after - before < 150 * workers, seen)
     return seen
 
@@ -397,7 +397,7 @@ FILES = {
 )
 async def files(stand, small):
     folder = TESTS / "store" / "foreign_files"
-    chosen = dict(list(FILES.items())[:4]) if small else FILES
+    chosen = dict(list(FILES.items())[:3]) if small else FILES
     for name, right in chosen.items():
         command = ("license", "import", folder / name, "--product", "example", "--json")
         code, said = await asyncio.to_thread(stand.run, *command)
@@ -565,7 +565,7 @@ async def clock_ahead(stand, small):
     try:
         await asyncio.to_thread(ahead.start, timedelta(days=500))
         kept = await stand.fetch("SELECT count(*) FROM pings")
-        await asyncio.sleep(8 if small else 45)
+        await asyncio.sleep(5 if small else 45)
         left = await stand.fetch("SELECT count(*) FROM pings")
         await asyncio.to_thread(ahead.stop)
     finally:

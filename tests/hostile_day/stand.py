@@ -197,7 +197,7 @@ class Customer(Sender):
             self.acknowledged[result["sequence"]] = result["ping_id"]
         self.waits.append((self.began, time.monotonic() - self.began))
         self.began = None
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
 
     def longest_wait(self, since):
         """Seconds until an upload that was under way then or later was acknowledged; one that is not yet counts too."""
