@@ -451,6 +451,13 @@ async def geoip(stand, small):
 
 # ── careless operators ──────────────────────────────────────────────────────────────────────
 
+
+@attack("what is written at the start, into a journal", "no link that signs an administrator in")
+async def journal(stand, small):
+    check("token=" not in stand.welcome, "it has the link")
+    return "no link"
+
+
 SETTINGS = {
     "PUBLIC_URL": "telemetry.example.com",
     "SESSION_HOURS": "99999999999",

@@ -75,7 +75,8 @@ class Stand:
         self.url = re.search(r"Address +(\S+)", said)[1]
         self.listen = self.url.removeprefix("http://")
         self.product_key = re.search(r"Product key +(\S+)", said)[1]
-        self.never_in_the_log |= {self.product_key, re.search(r"token=(\S+)", said)[1]}
+        self.welcome = said
+        self.never_in_the_log |= {self.product_key, *re.findall(r"token=(\S+)", said)}
         masters = json.loads((self.data / "keyring.json").read_text())["masters"]
         self.never_in_the_log |= {master["secret"] for master in masters.values()}
 
