@@ -66,7 +66,7 @@ class Background:
         self._off: Optional[bool] = None  # by the outbox; None: not known yet
         self._allowed: Optional[Level] = None  # by the outbox
         self.begin_anew()
-        _process_fork.threads.add(self)
+        _process_fork.add(self)
 
     def begin_anew(self) -> None:
         """At birth, and in a forked child: with files of its own. What was the parent's is left behind."""
@@ -88,6 +88,14 @@ class Background:
         self._napping = allocate_lock()
         self._napping.acquire()
         self.consent()
+
+    def open_client(self) -> None:
+        with self._opening:
+            self.clients += 1
+
+    def close_client(self) -> None:
+        with self._opening:
+            self.clients -= 1
 
     # ── consent ─────────────────────────────────────────────────────────────────────────────
 
@@ -204,8 +212,15 @@ class Background:
             if not self._is_running:
                 self._is_running = self._is_wanted = True
                 start_new_thread(self._run, ())
-        except RuntimeError:  # no thread to be had: the counters keep what was counted
+        except (
+            RuntimeError
+        ):  # no thread to be had: the counters keep what was counted, the next one tries again
             self._is_running = False
+            if self.counters is not None:
+                self.counters.fresh = True
+        except BaseException:  # a signal handler of the host's that raises
+            self._is_running = False
+            raise
         finally:
             self._starting.release()
 
@@ -249,7 +264,8 @@ class Background:
                 return
             next_at = min(self._keep_at, self._engine_at, time.monotonic() + LONGEST_SLEEP)
             self._wakeup.wait(max(next_at - time.monotonic(), GATHER_SECONDS))
-            if not any(request.push >= NOW or request.last or request.work for request in self._requests):
+            awaited = any(request.push >= NOW or request.last or request.work for request in self._requests)
+            if not self._is_pausing and not awaited:
                 self._napping.acquire(True, GATHER_SECONDS)
 
     def _take_requests(self) -> List[Request]:
@@ -301,7 +317,7 @@ class Background:
             return True
         if counters.storage == MEMORY or any(request.push for request in asked):
             return False
-        due, known = self._keeper.hint()
+        due, known = self._keeper.hint(counters)
         times = counters.times_said()
         claim = (counters.said("license") or "").partition("\n")[2]
         soon = time.time() < due <= time.time() + FARTHEST_HINT_SECONDS
@@ -327,7 +343,7 @@ class Background:
     def _after(self, engine: Engine) -> None:
         """What the outbox says of consent holds here, too; and what a short-lived program may know of it."""
         counters = self.counters
-        if counters is None or counters.times_said() != self._collected_said:
+        if counters is None or not engine.is_collected() or counters.times_said() != self._collected_said:
             return  # the outbox may not know yet what was said last
         allowed = engine.consent()
         self._off, self._allowed = allowed["off"], allowed["level"]
@@ -335,7 +351,7 @@ class Background:
         hint = (engine.due(), _statements.write(0, engine.known_claim() or {}).partition("\n")[2])
         if hint != self._hinted:
             self._hinted = hint
-            self._keeper.note(*hint)
+            self._keeper.note(counters, *hint)
 
     def _load(self) -> Engine:
         """What knows disk and network; a fork waits while it is imported."""
@@ -368,6 +384,7 @@ def _clock_offset() -> float:
 def _at_exit() -> None:
     """Nothing of ours may be printed, also when somebody is impatient and presses Ctrl-C again."""
     try:
+        deadline = time.monotonic() + EXIT_SECONDS
         for found in list(_running.values()):
             found.clients = 0
             if (
@@ -375,7 +392,7 @@ def _at_exit() -> None:
             ):  # it runs this after OpenSSL has cleaned up: using it then is a SIGSEGV
                 found.leave()
             else:
-                found.finish(WHEN_DUE, EXIT_SECONDS)
+                found.finish(WHEN_DUE, max(0.05, deadline - time.monotonic()))
     except BaseException:
         pass
 

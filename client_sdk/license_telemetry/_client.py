@@ -92,7 +92,7 @@ class Telemetry:
         }
         self._settings = Settings(**self._arguments)
         self._background: Background = background(self._settings)
-        self._background.clients += 1
+        self._background.open_client()
         self._is_open = True
         self._said: Any = None
         for kind, text in self._settings.troubles.items():
@@ -150,10 +150,10 @@ class Telemetry:
             words = claim_words(status, source, source_detail, edition or self._settings.edition, expires_at)
             if key and not self._settings.product:
                 self._background.do(
-                    lambda engine: self._say("license", {**words, **key_words(engine.product(), key)})
+                    lambda engine: self._say("license", {**key_words(engine.product(), key), **words})
                 )
             else:
-                self._say("license", {**words, **key_words(self._settings.product, key)})
+                self._say("license", {**key_words(self._settings.product, key), **words})
             self._said = said
         except Exception as error:
             self._ignore("license", repr(error))
@@ -183,7 +183,7 @@ class Telemetry:
             if not self._is_open:
                 return
             self._is_open = False
-            self._background.clients -= 1
+            self._background.close_client()
             if self._settings.why_off is None:
                 self._background.finish(SOON, max(0.0, float(timeout)))
         except Exception:
@@ -196,6 +196,8 @@ class Telemetry:
         again later, a new installation begins.
         """
         try:
+            if self._settings.is_forbidden:
+                return self._ignore("forget", str(self._settings.why_off))
             self._background.consent(off=True)
             self._said = None
             self._say("forget", {"reason": printable(reason, 256) or ""})
@@ -212,10 +214,12 @@ class Telemetry:
     @enabled.setter
     def enabled(self, value: bool) -> None:
         try:
+            if self._settings.is_forbidden or not (value or self._settings.why_off is None):
+                return  # it is off, and stays so
             if value:
                 self._settings.allow()
             if not self._background.is_known_to_be(off=not value):
-                self._consent("enabled", "yes" if value else "no", off=not value)
+                self._consent("enabled", "yes" if value else "no", less=not value, off=not value)
             self._background.consent()
         except Exception as error:
             self._ignore("enabled", repr(error))
@@ -236,9 +240,11 @@ class Telemetry:
                     "level", f"{value!r} is none of {', '.join(LEVELS)}: the level stays {self.level}"
                 )
                 return
-            if value != self.level or value != self._settings.level:
-                self._settings.set_level(value)
-                self._consent("level", value, level=value)
+            before = self.level
+            self._settings.set_level(value)
+            if self._settings.why_off is None and value != before:
+                self._consent("level", value, less=LEVELS.index(value) < LEVELS.index(before), level=value)
+            self._background.consent()
         except Exception as error:
             self._ignore("level", repr(error))
 
@@ -285,10 +291,11 @@ class Telemetry:
         notice_fork()
         return self._is_open and self._settings.why_off is None and not self._background.is_off
 
-    def _consent(self, topic: str, value: str, **allowed: Any) -> None:
-        """What was counted before is forgone; what is counted from here on is under the new consent."""
+    def _consent(self, topic: str, value: str, *, less: bool, **allowed: Any) -> None:
+        """Where `less` is allowed, what was counted before is forgone; else only what was counted without."""
+        notice_fork()
         background = self._background
-        (background.counters or background.open()).forgo()
+        (background.counters or background.open()).forgo(for_good=less)
         background.consent(**allowed)
         self._said = None
         self._say(topic, {"value": value})
@@ -303,9 +310,9 @@ class Telemetry:
         """Count a call that is of no use, with its reason."""
         try:
             notice_fork()
-            (self._background.counters or self._background.open()).ignore()
+            if self._settings.why_off is None:
+                (self._background.counters or self._background.open()).ignore()
             self._background.problems.note(f"ignored {call} {why[:80]}", f"{call}() was ignored: {why}")
-            self._background.wake()
         except Exception:
             pass
 
@@ -331,7 +338,8 @@ def why_no_use(name: object, count: object) -> Optional[str]:
 def why_no_claim(status: object, source: object) -> Optional[str]:
     """What of license()'s arguments is ignored, in words; None when nothing is."""
     if status not in STATUSES:
-        return f"{status!r} is no status: it must be one of {', '.join(STATUSES)}"
+        words = ", ".join(STATUSES)
+        return f"that is no status: it must be one of {words}"  # not quoted: it may be a key
     if source is not None and source not in SOURCES:
         return f"the source {source!r} is none of {', '.join(SOURCES)}: it is sent as unknown"
     return None

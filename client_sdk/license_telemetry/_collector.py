@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any, Callable, Dict, List, Optional
 
 from . import _ping as pings
 from . import _wire as wire
+from ._chance import chance
 from ._counters import Counters
 from ._harvest import Harvest, News
 from ._ledger import Ledger
@@ -27,7 +27,7 @@ Clock = Callable[[], float]
 
 def jittered(interval: float) -> float:
     """The interval, ten per cent more or less."""
-    return interval * random.uniform(0.9, 1.1)  # noqa: S311  a schedule, no secret
+    return interval * chance.uniform(0.9, 1.1)  #  a schedule, no secret
 
 
 class Collector:
@@ -113,7 +113,7 @@ class Collector:
             news = news._replace(counts=news.consented, lost=0, said=said_since)
         self.is_off, self.allowed = bool(ledger.get("off")), ledger.get("level")
         ledger.add("total_ignored", news.ignored)
-        if self.is_off or ledger.get("stopped"):
+        if self.is_off or ledger.get("stopped") or self.settings.why_off is not None:
             return
         if not self._begun or ledger.get("usage_since") is None:
             self._begin(ledger, min([now, *(at for _, at, _ in news.said if at)]))
@@ -171,32 +171,34 @@ class Collector:
 
     def _hear_of_consent(self, ledger: Ledger, news: News, now: float) -> bool:
         """What was said of consent, in order; whether it changed, or is withdrawn."""
-        withdrawn = bool(ledger.get("off"))
+        changed = bool(ledger.get("off"))
+        if news.withdrawn:  # maybe it was given again since
+            ledger.withdraw("license")
+            changed = True
         for topic, at, words in news.said:
-            again = words.get("times") != "1"  # it changed and changed back
-            if topic == "enabled" and (again or bool(ledger.get("off")) == (words.get("value") == "yes")):
+            if (
+                topic == "enabled"
+                and not ledger.get("locked")
+                and bool(ledger.get("off")) == (words.get("value") == "yes")
+            ):
                 self.switch(ledger, on=words.get("value") == "yes")
-                withdrawn = True
-            elif topic == "level" and words.get("value") in LEVELS:
-                if again or words["value"] != ledger.get("level"):
-                    self._allow(ledger, words["value"])
-                    withdrawn = True
+                changed = True
+            elif topic == "level" and words.get("value") in LEVELS and words["value"] != ledger.get("level"):
+                ledger.put("level", words["value"])
+                ledger.withdraw(words["value"])
+                changed = True
             elif topic == "forget":
                 ledger.put("forget", {"reason": words.get("reason", ""), "at": at or now})
                 self.switch(ledger, on=False)
-                withdrawn = True
+                changed = True
                 ledger.clear()
                 self.send_at = self._ticks()
-        return withdrawn
+        return changed
 
     def switch(self, ledger: Ledger, *, on: bool) -> None:
         """The persisted switch. What was queued goes on as a bare claim."""
         ledger.put("off", not on)
         ledger.withdraw("license")
-
-    def _allow(self, ledger: Ledger, level: str) -> None:
-        ledger.put("level", level)
-        ledger.withdraw(level)
 
     # ── the start of a process ──────────────────────────────────────────────────────────────
 
@@ -246,7 +248,6 @@ class Collector:
             self.send_at = self._ticks()
 
     def _hear_of_license(self, ledger: Ledger, at: float, words: Dict[str, str], now: float) -> None:
-        words = {name: value for name, value in words.items() if name != "times"}
         claim = pings.claim(words)
         ledger.put("said", words)
         if claim == ledger.get("claim"):
@@ -273,7 +274,7 @@ class Collector:
         )
 
     def _spread(self) -> float:
-        return random.uniform(0, min(self.settings.interval, SPREAD_SECONDS))  # noqa: S311  a schedule, no secret
+        return chance.uniform(0, min(self.settings.interval, SPREAD_SECONDS))  #  a schedule, no secret
 
     # ── to look at ──────────────────────────────────────────────────────────────────────────
 

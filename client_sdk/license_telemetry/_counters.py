@@ -31,6 +31,7 @@ from ._snapshot import (
     OUTBOX,
     PAGE,
     PROCESS,
+    REGAINED_WORD,
     SAID,
     SIZE,
     SLOTS,
@@ -39,6 +40,7 @@ from ._snapshot import (
     TOPICS,
     USED,
     VALUES_WORD,
+    WITHDRAWN,
     Snapshot,
     names,
     snapshot,
@@ -74,7 +76,9 @@ class Counters:
         self.fresh = True
         self.times_at_birth: Tuple[int, ...] = ()
         self.known: Dict[str, int] = {}
-        self._file = (descriptor, os.fstat(descriptor).st_ino) if descriptor is not None else None
+        self._id = os.path.basename(path)[: -len(SUFFIX)] if path else f"memory-{os.urandom(8).hex()}"
+        self._file = _identified(descriptor)
+        self._old: List[Any] = []  # never freed: that would close a descriptor that may be the host's by now
         self._lock = RLock()
         self._busy = False
         self._deferred: List[Tuple[str, int]] = []
@@ -83,7 +87,7 @@ class Counters:
 
     @property
     def id(self) -> str:
-        return os.path.basename(self.path)[: -len(SUFFIX)] if self.path else "memory"
+        return self._id
 
     def _point_at(self, buffer: Any) -> None:
         self._bytes = memoryview(buffer)
@@ -97,8 +101,9 @@ class Counters:
         A signal handler that interrupts an addition leaves its own to the interrupted one: between load and
         store of a word it would be overwritten.
         """
+        nested = self._lock._is_owned()  # noqa: SLF001  else an interrupt may have left the flag behind
         with self._lock:
-            if self._busy:
+            if nested and self._busy:
                 self._deferred.append((name, count))
                 return False
             try:
@@ -118,12 +123,17 @@ class Counters:
             return True
         return False
 
-    def forgo(self) -> None:
-        """Consent changed: nothing that was counted until now may be harvested any more."""
+    def forgo(self, *, for_good: bool) -> None:
+        """Consent changed: what was counted until now is harvested no more.
+
+        Not `for_good`: only if the outbox finds, when it hears of it, that it was off until now.
+        """
         with self._lock:
-            at, length = FORGONE_WORD * 8, SLOTS * 8
+            at, length = (FORGONE_WORD if for_good else REGAINED_WORD) * 8, SLOTS * 8
             self._bytes[at : at + length] = bytes(self._bytes[VALUES_WORD * 8 : VALUES_WORD * 8 + length])
             self._write_through(at, length)
+            self._words[WITHDRAWN] += int(for_good)
+            self._write_through(WITHDRAWN * 8, 8)
 
     def knows(self, name: object) -> bool:
         """Whether it was counted here before; then it is sound."""
@@ -204,24 +214,33 @@ class Counters:
         with self._lock:
             whole = memoryview(buffer)
             whole[:] = self._bytes
+            self._old.append(self._bytes)
             self._point_at(buffer)
             if descriptor is not None:
-                self._file = (descriptor, os.fstat(descriptor).st_ino)
+                self._file = _identified(descriptor)
                 self._write_through(0, SIZE)
 
     def _write_through(self, at: int, length: int) -> None:
         """Where the file is not mapped: write. A host that closes all descriptors may have reused ours."""
         if self._file is None:
             return
-        descriptor, inode = self._file
+        descriptor, *known = self._file
         try:
-            if os.fstat(descriptor).st_ino == inode:
+            found = os.fstat(descriptor)
+            if [found.st_dev, found.st_ino] == known:
                 pwrite(descriptor, bytes(self._bytes[at : at + length]), at)
                 return
             self.trouble = "the file of the counters was closed by the host"
         except OSError as error:
             self.trouble = f"the counters can't be written: {error.strerror}"
         self._file, self.storage = None, MEMORY
+
+
+def _identified(descriptor: Optional[int]) -> Optional[Tuple[int, int, int]]:
+    if descriptor is None:
+        return None
+    found = os.fstat(descriptor)
+    return descriptor, found.st_dev, found.st_ino
 
 
 # ── where the files lie ─────────────────────────────────────────────────────────────────────
@@ -322,7 +341,8 @@ def _take_over(path: str, *, mapped: bool) -> Optional[Tuple[Any, Optional[int]]
         if not _is_ours(os.fstat(descriptor)) or not try_lock(descriptor):
             return None
         content = os.read(descriptor, SIZE + 1)
-        if not _process.is_gone(snapshot(content, "").process):
+        found = snapshot(content, "")
+        if not _process.is_gone(found.process) or len(found.numbers) > SLOTS // 2:
             return None
         if os.stat(path).st_ino != os.fstat(descriptor).st_ino:
             return None

@@ -95,6 +95,10 @@ class Engine:
         """Whether an answer is awaited."""
         return self._exchange is not None
 
+    def is_collected(self) -> bool:
+        """Whether the outbox has what was counted and said."""
+        return self._collected
+
     def has_answer(self) -> bool:
         """Whether the awaited answer is there."""
         return self._exchange is not None and self._posting is not None and self._posting.done
@@ -129,6 +133,11 @@ class Engine:
 
     def _send(self, wakeup: Wakeup) -> None:
         """Begin an exchange, or find that there is none to begin now."""
+        for request in self._waiting:
+            request.exchanges += 1
+            if self._ticks() > request.deadline or request.exchanges > MOST_REQUESTS:
+                request.answer(False)
+        self._waiting = [request for request in self._waiting if not request.done]
         push = max((request.push for request in self._waiting), default=WHEN_DUE)
         if self._ticks() >= self._collector.send_at:
             self._collector.send_at = float("inf")
@@ -260,10 +269,11 @@ class Engine:
         return self._settings.why_off or ("it was switched off here" if ledger.get("off") else None)
 
     def switch(self, *, on: bool) -> None:
-        """The persisted switch. Off forgets what was counted. Raises Unavailable."""
+        """The customer's switch: the host can't undo it. Off forgets what was counted. Raises Unavailable."""
         with self._outbox.transaction() as ledger:
             self._harvest.take(ledger, self.counters, time.time(), alone=self._outbox.in_memory)
             self._collector.switch(ledger, on=on)
+            ledger.put("locked", not on)
 
     def forget(self, reason: str) -> None:
         """Queue the request to be forgotten, and switch off. Raises Unavailable."""
@@ -285,6 +295,8 @@ class Engine:
         Each has `method`, `path`, `headers` and `body` in base64. Raises ValueError without an identity,
         OSError and Unavailable.
         """
+        if self._settings.why_off is not None:
+            raise ValueError(self._settings.why_off)
         self.collect()
         with self._outbox.transaction() as ledger:
             known, uploads = ledger.identity(), self._uploader.uploads(ledger)

@@ -13,15 +13,16 @@ import time
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import _process
-from ._counters import Counters, kept_directory, shared_directories
+from ._counters import LARGEST_COUNT, Counters, kept_directory, shared_directories
 from ._ledger import Ledger
 from ._locks import try_lock
+from ._private_files import SAFELY, is_ours
 from ._snapshot import SIZE, SUFFIX, Snapshot, snapshot
 from ._statements import parse
 
 FOREIGN_SECONDS = 3600.0  # a copy whose process cannot be asked goes when it has not changed for so long
 MOST_FILES = 4096
-_READ = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"))
+_READ = os.O_RDONLY | SAFELY
 
 Numbers = Dict[str, int]
 Said = Tuple[str, float, Dict[str, str]]
@@ -30,13 +31,14 @@ Said = Tuple[str, float, Dict[str, str]]
 class News(NamedTuple):
     """What was not taken yet.
 
-    Uses by feature, those among them that were counted since consent changed where it did, how many were lost
-    or ignored, and what was said, in order of time, as (topic, seconds since 1970, words). `times` among the
-    words says how often it was said.
+    Uses by feature, those among them that were counted since consent changed where it did, how often it was
+    withdrawn, how many uses were lost or calls ignored, and what was said, in order of time, as (topic,
+    seconds since 1970, words).
     """
 
     counts: Numbers
     consented: Numbers
+    withdrawn: int
     lost: int
     ignored: int
     said: List[Said]
@@ -60,15 +62,18 @@ class Harvest:
         outbox, fresh = ledger.outbox_id(), []
         self._seen, self._alone, self._outbox = {}, alone, outbox
         for found in self._snapshots(own, alone=alone):
-            if own is not None and found.id == own.id and found.outbox != outbox:
-                if found.outbox:  # the outbox is another than before: the counts it has seen are no news here
-                    known = {name: count for name, count in own.known.items() if name != "license"}
-                    ledger.note_taken(own.id, known, now)
-                found.outbox = outbox
-            if found.outbox not in (0, outbox):
+            mine = own is not None and found.id == own.id
+            if found.outbox == outbox and not ledger.knows_file(found.id):  # harvested, and forgotten since
+                ledger.note_taken(found.id, (own.known if own and mine else {}) or found.numbers, now)
+            elif mine and found.outbox not in (0, outbox):  # another than before has seen these counts
+                known = {
+                    name: count for name, count in (own.known if own else {}).items() if name != "license"
+                }
+                ledger.note_taken(found.id, known, now)
+            elif not mine and found.outbox not in (0, outbox):
                 continue
             self._seen[found.id] = found
-            difference = _difference(found, ledger.taken(found.id))
+            difference = _difference(found, ledger.taken(found.id), barred=_is_barred(ledger))
             if difference:
                 ledger.note_taken(found.id, found.numbers, now)
                 fresh.append((found, difference))
@@ -79,7 +84,12 @@ class Harvest:
         """The news, taking nothing."""
         known = (0, ledger.get("outbox_id", 0))
         snapshots = [found for found in self._snapshots(own, alone=alone) if found.outbox in known]
-        return _news([(found, _difference(found, ledger.taken(found.id))) for found in snapshots])
+        return _news(
+            [
+                (found, _difference(found, ledger.taken(found.id), barred=_is_barred(ledger)))
+                for found in snapshots
+            ]
+        )
 
     def committed(self, own: Optional[Counters]) -> None:
         """After the commit: the files of processes that have ended are removed."""
@@ -89,11 +99,21 @@ class Harvest:
         if self._alone:
             return
         for directory in (*self._shared, self._kept):
-            for name in _files(directory):
+            for name in self._files(directory):
                 found = self._seen.get(name[: -len(SUFFIX)])
                 if own is not None and name == own.id + SUFFIX:
                     continue
                 _remove_if_dead(os.path.join(str(directory), name), found, copy=directory == self._kept)
+
+    def _files(self, directory: Optional[str]) -> List[str]:
+        """The counter files in a directory; none in one that somebody else made, or may write to."""
+        if directory is None or not is_ours(directory, shared=directory != self._kept):
+            return []
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            return []
+        return [name for name in names if name.endswith(SUFFIX)][:MOST_FILES]
 
     def _snapshots(self, own: Optional[Counters], *, alone: bool) -> Iterator[Snapshot]:
         """Each file once: the own one, those in shared memory, and copies of what is no longer there."""
@@ -104,7 +124,7 @@ class Harvest:
         if alone:
             return
         for directory in (*self._shared, self._kept):
-            for name in _files(directory):
+            for name in self._files(directory):
                 found = _read(os.path.join(str(directory), name))
                 if found is None or found.id in met:
                     continue
@@ -112,14 +132,6 @@ class Harvest:
                     continue  # of another container, which will say which outbox is its own
                 met.add(found.id)
                 yield found
-
-
-def _files(directory: Optional[str]) -> List[str]:
-    try:
-        names = os.listdir(directory) if directory else []
-    except OSError:
-        return []
-    return [name for name in names if name.endswith(SUFFIX)][:MOST_FILES]
 
 
 def _read(path: str) -> Optional[Snapshot]:
@@ -140,13 +152,20 @@ def _read(path: str) -> Optional[Snapshot]:
     return found
 
 
-def _difference(found: Snapshot, taken: Numbers) -> Numbers:
+def _is_barred(ledger: Ledger) -> bool:
+    """Whether the outbox, until now, allows no counts."""
+    return bool(ledger.get("off")) or ledger.get("level") in ("license", "system")
+
+
+def _difference(found: Snapshot, taken: Numbers, *, barred: bool) -> Numbers:
     """How much of each number is new, of those that are."""
     news = {}
     for name, count in found.numbers.items():
         before = max(taken.get(name, 0), found.forgone.get(name, 0))
+        if barred:
+            before = max(before, found.regained.get(name, 0))
         if count > before:
-            news[name] = count - before
+            news[name] = min(count - before, LARGEST_COUNT)
     return news
 
 
@@ -154,17 +173,18 @@ def _news(fresh: List[Tuple[Snapshot, Numbers]]) -> News:
     counts: Numbers = {}
     consented: Numbers = {}
     said: List[Said] = []
+    withdrawn = 0
     for found, difference in fresh:
-        spoke = "enabled" in difference or "level" in difference
+        withdrawn += difference.get("withdrawn", 0)
+        spoke = "withdrawn" in difference or "enabled" in difference or "level" in difference
         for name, count in difference.items():
             if name.startswith("+"):
                 for sums in (counts, consented) if spoke else (counts,):
                     sums[name[1:]] = sums.get(name[1:], 0) + count
             elif name in found.said:
-                at, words = parse(found.said[name])
-                said.append((name, at, {**words, "times": str(count)}))
+                said.append((name, *parse(found.said[name])))
     lost, ignored = (sum(difference.get(name, 0) for _, difference in fresh) for name in ("lost", "ignored"))
-    return News(counts, consented, lost, ignored, sorted(said, key=lambda one: one[1]))
+    return News(counts, consented, withdrawn, lost, ignored, sorted(said, key=lambda one: one[1]))
 
 
 def _remove_if_dead(path: str, seen: Optional[Snapshot], *, copy: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from ._counters import SHARED_MEMORY, Counters, kept_directory, shared_directories
+from ._counters import SHARED_MEMORY, Counters, kept_directory
 from ._private_files import SAFELY, give_to_owner_above, own_directory
 from ._snapshot import PAGE, SIZE, SUFFIX
 
@@ -26,8 +26,6 @@ class Keeper:
 
     def __init__(self, state_dir: Optional[str]) -> None:
         self._directory = kept_directory(state_dir) if state_dir else None
-        shared = shared_directories(state_dir) if state_dir else []
-        self._hint = os.path.join(shared[0], HINT) if shared else None
         self._written = b""
 
     def keep(self, counters: Counters) -> None:
@@ -55,28 +53,36 @@ class Keeper:
             os.close(descriptor)
         self._written = content
 
-    def note(self, due: float, claim: str) -> None:
+    def note(self, counters: Counters, due: float, claim: str) -> None:
         """Leave the hint: when something is due, seconds since 1970, and the claim the outbox knows."""
-        if self._hint is None:
+        path = _hint(counters)
+        if path is None:
             return
         try:
-            descriptor = os.open(self._hint, os.O_WRONLY | os.O_CREAT | SAFELY, 0o600)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | SAFELY, 0o600)
             try:
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, claim.encode("utf-8", "replace"))
-                os.utime(descriptor if os.utime in os.supports_fd else self._hint, (due, due))
+                os.utime(descriptor if os.utime in os.supports_fd else path, (due, due))
             finally:
                 os.close(descriptor)
         except (OSError, ValueError, OverflowError):
             pass  # it saves work, no more
 
-    def hint(self) -> Tuple[float, str]:
+    def hint(self, counters: Counters) -> Tuple[float, str]:
         """When something is due, and the claim the outbox knows; (0.0, "") where that is not known."""
         try:
-            descriptor = os.open(self._hint or "", os.O_RDONLY | SAFELY)
+            descriptor = os.open(_hint(counters) or "", os.O_RDONLY | SAFELY)
             try:
                 return os.fstat(descriptor).st_mtime, os.read(descriptor, PAGE).decode("utf-8", "replace")
             finally:
                 os.close(descriptor)
         except OSError:
             return 0.0, ""
+
+
+def _hint(counters: Counters) -> Optional[str]:
+    """Beside the counters: that directory is certainly ours."""
+    if counters.storage != SHARED_MEMORY or counters.path is None:
+        return None
+    return os.path.join(os.path.dirname(counters.path), HINT)

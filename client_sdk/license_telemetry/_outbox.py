@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import sqlite3
 import time
 from contextlib import closing, contextmanager
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Iterator, Optional
 
 from . import _process_fork
+from ._chance import chance
 from ._ledger import Ledger, Limits
 from ._locks import try_lock, unlock
 from ._primitives import allocate_lock
@@ -82,6 +82,7 @@ class Outbox:
         self._checked = False
         self._spoiled = 0
         self.why_memory: Optional[str] = None
+        self._moved: Optional[sqlite3.Connection] = None
 
     @property
     def in_memory(self) -> bool:
@@ -120,7 +121,10 @@ class Outbox:
             return
         _process_fork.descriptors.add(descriptor)
         try:
-            yield self._wait_for_turn(descriptor, time.monotonic() + patience)
+            got = self._wait_for_turn(descriptor, time.monotonic() + patience)
+            if got and not self._is_lock_in_place(descriptor):
+                raise Unavailable("the lock file was replaced")
+            yield got
         finally:
             _process_fork.descriptors.discard(descriptor)
             try:
@@ -128,13 +132,21 @@ class Outbox:
             finally:
                 os.close(descriptor)
 
+    def _is_lock_in_place(self, descriptor: int) -> bool:
+        """Two files would be two locks."""
+        assert self._path is not None
+        try:
+            return os.stat(self._path.with_name(LOCK)).st_ino == os.fstat(descriptor).st_ino
+        except OSError:
+            return False
+
     def _wait_for_turn(self, descriptor: int, deadline: float) -> bool:
         """True once the lock is ours; False where the file system has none. Raises Unavailable."""
         try:
             while not try_lock(descriptor):
                 if time.monotonic() > deadline:
                     raise Unavailable("another process is writing")
-                self._sleep(random.uniform(0.002, LONGEST_POLL))  # noqa: S311  so that two who wait don't wait alike
+                self._sleep(chance.uniform(0.002, LONGEST_POLL))  #  so that two who wait don't wait alike
         except OSError as error:
             self.why_memory = (
                 f"the file system of {self._path and self._path.parent} has no locks ({error.strerror})"
@@ -307,11 +319,15 @@ class Outbox:
         try:
             yield Ledger(connection, Limits() if on_disk else MEMORY_LIMITS)
             connection.execute("COMMIT")
+            if self._moved is not None:
+                self._moved.close()
+                self._moved = None
         except BROKEN as error:
             trouble = error
         finally:
             if on_disk:
                 connection.close()  # rolls back what wasn't committed
+                self._memory, self._moved = self._moved or self._memory, None
             elif connection.in_transaction:
                 connection.execute("ROLLBACK")
         if trouble is not None:
@@ -364,10 +380,9 @@ class Outbox:
         return self._memory
 
     def _move_to_disk(self, connection: sqlite3.Connection) -> None:
-        memory, self._memory = self._memory, None
-        assert memory is not None
-        Ledger(connection, Limits()).absorb(Ledger(memory, MEMORY_LIMITS))
-        memory.close()
+        assert self._memory is not None
+        Ledger(connection, Limits()).absorb(Ledger(self._memory, MEMORY_LIMITS))
+        self._moved, self._memory = self._memory, None  # closed once it is committed
 
 
 def _in_memory() -> sqlite3.Connection:

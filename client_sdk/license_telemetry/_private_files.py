@@ -6,21 +6,37 @@ import os
 import stat
 import sys
 
-SAFELY = sum(getattr(os, flag, 0) for flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"))
+SAFELY = sum(
+    getattr(os, flag, 0) for flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
+)  # a FIFO must not hang us
 
 
 def own_directory(path: str, *, shared: bool) -> None:
     """Make it and what is missing above, for this user alone. Raises OSError where it is somebody else's.
 
-    Above a `shared` one is another of ours. Root may use what the owner of the state directory has.
+    Above a `shared` one is another of ours.
     """
     for place in (os.path.dirname(path), path) if shared else (path,):
         make_private(place)
-        found = os.lstat(place)
-        owners = {euid()} if shared or euid() else {0, os.stat(os.path.dirname(place)).st_uid}
-        private = sys.platform == "win32" or not found.st_mode & 0o077
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners or not private:
-            raise PermissionError(1, "it belongs to somebody else, or others may enter it")
+    if not is_ours(path, shared=shared):
+        raise PermissionError(1, "it belongs to somebody else, or others may enter it")
+
+
+def is_ours(path: str, *, shared: bool) -> bool:
+    """Whether it is a directory, no link, that this user alone may enter; so the one above, if `shared`.
+
+    Root may use what the owner of the state directory has.
+    """
+    try:
+        for place in (os.path.dirname(path), path) if shared else (path,):
+            found = os.lstat(place)
+            owners = {euid()} if shared or euid() else {0, os.stat(os.path.dirname(place)).st_uid}
+            private = sys.platform == "win32" or not found.st_mode & 0o077
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners or not private:
+                return False
+    except OSError:
+        return False
+    return True
 
 
 def make_private(path: str) -> None:

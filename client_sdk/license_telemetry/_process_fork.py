@@ -13,7 +13,7 @@ import mmap
 import os
 import sys
 import time
-from weakref import WeakSet
+from weakref import ref
 
 from ._primitives import RLock, allocate_lock
 
@@ -37,7 +37,7 @@ IMPORT_PATIENCE = 2.0
 COUNTS_AFTERWARDS = sys.version_info >= (3, 13)  # fork() counts threads after the hooks, to warn of them
 WIPE_ON_FORK = 18  # madvise(2)
 
-threads: WeakSet[Any] = WeakSet()
+_threads: dict[int, Any] = {}  # weak references; a WeakSet cannot be read while another thread adds to it
 descriptors: set[int] = set()  # open only for a moment: a child that was forked in it closes them
 left_behind: list[Any] = []  # what a child must not free: it would close descriptors that may be the host's
 
@@ -70,6 +70,16 @@ mark = _make_mark()
 _noticing = RLock()
 
 
+def add(thread: Forked) -> None:
+    """Let it pause for forks, as long as it lives."""
+    key = id(thread)
+    _threads[key] = ref(thread, lambda _gone: _threads.pop(key, None))
+
+
+def _living() -> list[Any]:
+    return [thread for thread in [one() for one in list(_threads.values())] if thread is not None]
+
+
 def notice() -> None:
     """In a child of a server that forks in C and runs no hooks, as uWSGI does: begin anew, once."""
     if mark[0]:
@@ -83,10 +93,10 @@ def before_fork() -> None:
     """Ask all threads to end, and wait for them a little."""
     global is_returned  # noqa: PLW0603  a process forks as a whole
     is_returned = False
-    for thread in list(threads):
+    for thread in _living():
         thread.pause()
     started = time.monotonic()
-    for thread in list(threads):
+    for thread in _living():
         _wait(thread, started)
 
 
@@ -94,7 +104,8 @@ def after_fork_in_parent() -> None:
     global is_returned  # noqa: PLW0603  a process forks as a whole
     is_returned = True
     if COUNTS_AFTERWARDS:
-        gc.callbacks.append(_resume_later)
+        if _resume_later not in gc.callbacks:
+            gc.callbacks.append(_resume_later)
     else:
         resume()
 
@@ -109,7 +120,7 @@ def after_fork_in_child() -> None:
     descriptors.clear()
     if _resume_later in gc.callbacks:
         gc.callbacks.remove(_resume_later)
-    for thread in list(threads):
+    for thread in _living():
         thread.begin_anew()
     mark[0] = 1
 
@@ -118,7 +129,7 @@ def resume() -> None:
     """After a fork, in the parent: at the next call of the host at the latest."""
     if _resume_later in gc.callbacks:
         gc.callbacks.remove(_resume_later)
-    for thread in list(threads):
+    for thread in _living():
         thread.resume()
 
 

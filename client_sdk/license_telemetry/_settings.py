@@ -20,6 +20,7 @@ STATUSES = ("licensed", "trial", "expired", "invalid", "unlicensed")
 SOURCES = ("direct", "reseller", "marketplace", "bundle", "trial", "gift", "unknown")
 DAY = 86_400.0
 LONGEST_NAME = 64
+SHORTEST_INTERVAL = 60.0
 _ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyz0123456789"
 _OFF = ("0", "false", "no", "off")
 _LONGEST_TEXT = 4096
@@ -77,6 +78,11 @@ class Settings:
     def why_off(self) -> Optional[str]:
         return self._why_never or (None if self._host_allows else "the host software has it switched off")
 
+    @property
+    def is_forbidden(self) -> bool:
+        """Whether the environment has it off, or nothing says what it is for: the host can't change that."""
+        return self._why_never is not None
+
     def allow(self) -> None:
         """The host has switched it on after all; what the environment says holds."""
         self._host_allows = True
@@ -119,7 +125,9 @@ class Settings:
         if self.product_key is not None and not _is_product_key(self.product_key):
             self.troubles["product key"] = "the product key does not look like pk_<slug>_<random>"
         if interval is not None and _interval(interval) != interval:
-            self.troubles["interval"] = f"the interval {interval!r} is no number of seconds up to 366 days"
+            self.troubles["interval"] = (
+                f"the interval {interval!r} is no number of seconds from 60 up to 366 days"
+            )
 
 
 def is_name(value: object) -> bool:
@@ -173,7 +181,7 @@ def _absolute(path: str) -> Optional[str]:
 
 
 def _interval(given: object) -> float:
-    if type(given) in (int, float) and 0 < given <= 366 * DAY:  # type: ignore[operator]
+    if type(given) in (int, float) and SHORTEST_INTERVAL <= given <= 366 * DAY:  # type: ignore[operator]
         return float(given)  # type: ignore[arg-type]
     return DAY
 
@@ -198,7 +206,10 @@ def printable(given: object, longest: int) -> Optional[str]:
 
 
 def _path(given: object) -> Optional[str]:
+    """None also for what is no path here: with a character that this locale cannot write, or a NUL."""
     try:
+        if b"\0" in os.fsencode(given):  # type: ignore[arg-type]  # whatever the host gave
+            return None
         return os.fsdecode(given) or None  # type: ignore[arg-type]  # whatever the host gave
     except (TypeError, ValueError):
         return None

@@ -25,8 +25,9 @@ VALUES_WORD = 64
 NAMES_AT = PAGE
 TEXTS_AT = NAMES_AT + SLOTS * NAME_BYTES
 FORGONE_WORD = (TEXTS_AT + 2 * len(TOPICS) * TEXT_BYTES) // 8
-SIZE = 8 * (FORGONE_WORD + SLOTS)
-USED, LOST, IGNORED, PROCESS, OUTBOX, SAID = 1, 2, 3, 4, 8, 10
+REGAINED_WORD = FORGONE_WORD + SLOTS
+SIZE = 8 * (REGAINED_WORD + SLOTS)
+USED, LOST, IGNORED, PROCESS, OUTBOX, WITHDRAWN, SAID = 1, 2, 3, 4, 8, 9, 10
 SUFFIX = ".counts"
 
 
@@ -34,10 +35,11 @@ class Snapshot:
     """What one counter file holds.
 
     `numbers` only grow: counts by name after a "+", `lost`, `ignored`, and by topic how often something was
-    said; `said` has what was said last. `forgone` are the numbers from before consent last changed.
+    said; `said` has what was said last. `forgone` are the counts
+    when consent was withdrawn, `regained` those when it was given.
     """
 
-    __slots__ = ("forgone", "id", "numbers", "outbox", "process", "said")
+    __slots__ = ("forgone", "id", "numbers", "outbox", "process", "regained", "said")
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Snapshot:
         process: Process,
         outbox: int,
         forgone: Dict[str, int],
+        regained: Dict[str, int],
     ) -> None:
         self.id = id
         self.numbers = numbers
@@ -55,6 +58,7 @@ class Snapshot:
         self.process = process
         self.outbox = outbox
         self.forgone = forgone
+        self.regained = regained
 
 
 def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
@@ -65,7 +69,7 @@ def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
     if words[0] != MAGIC:
         raise ValueError("no counter file")
     numbers = {"+" + name: words[VALUES_WORD + slot] for slot, name in enumerate(names(content))}
-    numbers.update(lost=words[LOST], ignored=words[IGNORED])
+    numbers.update(lost=words[LOST], ignored=words[IGNORED], withdrawn=words[WITHDRAWN])
     said = {}
     for number, topic in enumerate(TOPICS):
         times = words[SAID + number]
@@ -76,7 +80,10 @@ def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
             numbers[topic] = times
     process: Any = tuple(words[PROCESS : PROCESS + 4])
     forgone = {"+" + name: words[FORGONE_WORD + slot] for slot, name in enumerate(names(content))}
-    return Snapshot(id, numbers, said, process=process, outbox=words[OUTBOX], forgone=forgone)
+    regained = {"+" + name: words[REGAINED_WORD + slot] for slot, name in enumerate(names(content))}
+    return Snapshot(
+        id, numbers, said, process=process, outbox=words[OUTBOX], forgone=forgone, regained=regained
+    )
 
 
 def names(content: bytes) -> Iterator[str]:

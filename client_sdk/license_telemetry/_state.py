@@ -15,7 +15,7 @@ from ._counters import LARGEST_COUNT
 from ._identity import Identity, from_answer
 from ._settings import DAY
 
-HARVEST_KEPT_SECONDS = 30 * DAY
+HARVEST_KEPT_SECONDS = 400 * DAY
 LEASE_SECONDS = 60.0
 LOSSES = ("evicted", "refused", "unsaved")
 
@@ -71,6 +71,9 @@ class State:
         row = self._db.execute("SELECT taken FROM harvest WHERE file = ?", (file,)).fetchone()
         numbers = read_json(row[0]) if row else {}
         return {name: count for name, count in numbers.items() if isinstance(count, int)}
+
+    def knows_file(self, file: str) -> bool:
+        return bool(self._db.execute("SELECT 1 FROM harvest WHERE file = ?", (file,)).fetchone())
 
     def note_taken(self, file: str, numbers: Dict[str, int], now: float) -> None:
         self._db.execute(

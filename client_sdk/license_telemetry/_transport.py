@@ -25,10 +25,11 @@ from ._primitives import start_new_thread
 from ._settings import Settings
 from ._version import __version__
 from ._wakeups import Wakeup
+from ._wire import PINGS_PATH
 
 DEADLINE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0  # for one of a host's addresses
-LARGEST_ANSWER = 4 * 1024 * 1024
+LARGEST_ANSWER = 256 * 1024  # with its head and whatever is around it
 SHOWS_THREADS = sys.version_info >= (3, 12)  # fork() warns where there are any
 MOST_BROKEN_OFF = 3  # in a row
 _CHUNK = 64 * 1024
@@ -120,13 +121,12 @@ class Posting:
         self.done = self.ended = False
         self._wire: Optional[_Wire] = None
         if SHOWS_THREADS:
-            _process_fork.threads.add(self)
+            _process_fork.add(self)
         self.deadline = time.monotonic() + DEADLINE_SECONDS + 1
         try:
             start_new_thread(self._run, ())
-        except RuntimeError as error:  # no thread to be had
-            self.answer = Answer(0, {}, b"", str(error))
-            self.done = self.ended = True
+        except RuntimeError:
+            self._run()  # at the end of a process there are none: this one has nothing else to do
 
     def _run(self) -> None:
         try:
@@ -144,12 +144,12 @@ class Posting:
     def pause(self) -> None:
         """A fork warns of threads: break off, the same bytes are sent again. Not time after time, though."""
         wire, self._wire = self._wire, None
-        if wire is not None and Posting.broken_off < MOST_BROKEN_OFF:
+        if wire is not None and self._request.path == PINGS_PATH and Posting.broken_off < MOST_BROKEN_OFF:
             Posting.broken_off += 1
             wire.interrupt()
 
     def is_paused(self) -> bool:
-        return self.ended or Posting.broken_off >= MOST_BROKEN_OFF
+        return self.ended or self._request.path != PINGS_PATH or Posting.broken_off >= MOST_BROKEN_OFF
 
     def resume(self) -> None:
         """Nothing to do: what was broken off is tried again when due."""
@@ -280,12 +280,16 @@ class _Received(io.RawIOBase):
 
     def __init__(self, wire: _Wire) -> None:
         self._wire = wire
+        self._left = LARGEST_ANSWER
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         received = self._wire.receive(len(buffer))
+        self._left -= len(received)
+        if self._left < 0:
+            raise ValueError("the answer is too large")
         buffer[: len(received)] = received
         return len(received)
 
@@ -297,9 +301,7 @@ def _answer(wire: _Wire) -> Answer:
     """Read one answer. Raises ValueError when it is too large."""
     response = http.client.HTTPResponse(_Received(wire), method="POST")  # type: ignore[arg-type]  # it reads only
     response.begin()
-    body = response.read(LARGEST_ANSWER + 1)
-    if len(body) > LARGEST_ANSWER:
-        raise ValueError("the answer is too large")
+    body = response.read()
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
 
 

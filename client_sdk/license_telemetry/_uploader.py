@@ -6,7 +6,6 @@ import enum
 import gzip
 import json
 import os
-import random
 from functools import partial
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
@@ -15,12 +14,13 @@ from . import _identity as identity
 from . import _levels as levels
 from . import _wire as wire
 from ._answers import Answer, Outcome
+from ._chance import chance
 from ._collector import LONGEST_INTERVAL, Collector, jittered
 from ._identity import Identity, Request
 from ._ledger import Ledger, Upload
 from ._outbox import PATIENCE, Outbox, Unavailable
 from ._problems import Problems
-from ._settings import DAY, Settings
+from ._settings import DAY, SHORTEST_INTERVAL, Settings
 from ._version import __version__
 from ._wakeups import AT_ALL_COSTS, NOW, SOON, WHEN_DUE
 
@@ -29,7 +29,6 @@ GZIP_FROM_BYTES = 1024
 BACK_OFF_SECONDS = 30.0
 LONGEST_BACK_OFF = 6 * 3600.0
 ASIDE_SECONDS = 3600.0
-SHORTEST_INTERVAL = 60.0
 LARGEST_NOTICES = 4096
 MEMORY_PATIENCE = 600.0
 
@@ -114,7 +113,7 @@ class Uploader:
             return Delivery.EMPTY
         if not self.settings.endpoint or ledger.get("stopped"):
             return Delivery.WAITING
-        if ledger.get("off") and not forgetting:
+        if (ledger.get("off") or self.settings.why_off is not None) and not forgetting:
             return Delivery.WAITING
         if not self.settings.product_key and (ledger.identity() is None or ledger.get("reenrol")):
             return Delivery.WAITING
@@ -123,7 +122,7 @@ class Uploader:
             self._wait_for(until - now)
             return Delivery.WAITING
         if not ledger.lease(self._owner, now):
-            self._wait_for(random.uniform(20, 40))  # noqa: S311  whoever sends, sends all there is
+            self._wait_for(chance.uniform(20, 40))  #  whoever sends, sends all there is
             return Delivery.ELSEWHERE
         self._holds_lease = True
         _expect_the_worst(ledger, now)
@@ -307,7 +306,7 @@ class Uploader:
         """Keep everything; wait as long as the server asked, else the back-off noted before the attempt."""
         asked = answer.retry_after(now) if answer.status in answers.BUSY else None
         if asked is not None:
-            ledger.put("pause_until", now + asked * random.uniform(1, 1.1))  # noqa: S311  so that a fleet spreads
+            ledger.put("pause_until", now + asked * chance.uniform(1, 1.1))  #  so that a fleet spreads
         self._wait_for(max(1.0, self._blocked_until(ledger, WHEN_DUE, now) - now))
         return Delivery.WAITING
 
@@ -316,7 +315,7 @@ class Uploader:
     def _forgetting(self, ledger: Ledger, push: int, now: float) -> Optional[Exchange]:
         """The request to be forgotten, where one waits: it goes first, also when telemetry is off."""
         wish, known = ledger.get("forget"), ledger.identity()
-        if not wish:
+        if not wish or self.settings.is_forbidden:
             return None
         if known is None:  # the server never heard of this copy
             ledger.put("forget", None)
@@ -367,7 +366,7 @@ def _expect_the_worst(ledger: Ledger, now: float) -> None:
     failures = ledger.get("failures", 0)
     longest = min(BACK_OFF_SECONDS * 2 ** min(failures, 20), LONGEST_BACK_OFF)
     ledger.put("failures", failures + 1)
-    ledger.put("retry_at", now + 1 + random.uniform(0, longest))  # noqa: S311  a schedule, no secret
+    ledger.put("retry_at", now + 1 + chance.uniform(0, longest))  #  a schedule, no secret
 
 
 def _calm(ledger: Ledger) -> None:
@@ -385,7 +384,9 @@ def _hold_aside(ledger: Ledger, now: float, tries: int) -> None:
     """When one of those set aside may be tried again, after so many `tries` in vain."""
     longest = min(ASIDE_SECONDS * 2 ** min(tries, 20), LONGEST_BACK_OFF)
     ledger.put("aside_tries", tries)
-    ledger.put("aside_until", now + longest * random.uniform(0.5, 1) if tries else 0.0)  # noqa: S311  a schedule, no secret
+    ledger.put(
+        "aside_until", now + longest * chance.uniform(0.5, 1) if tries else 0.0
+    )  #  a schedule, no secret
 
 
 def _within(until: float, now: float, longest: float) -> float:

@@ -56,7 +56,7 @@ class Request:
     (monotonic) at the latest.
     """
 
-    __slots__ = ("deadline", "done", "error", "last", "push", "report", "result", "work")
+    __slots__ = ("deadline", "done", "error", "exchanges", "last", "push", "report", "result", "work")
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Request:
         self.report = report
         self.last = last
         self.deadline = deadline
+        self.exchanges = 0
         self.done = False
         self.result: Any = None
         self.error: Optional[Exception] = None

@@ -74,7 +74,7 @@ def test_a_source_we_do_not_know_is_unknown():
 
 @pytest.mark.parametrize("status", [None, "", "valid", 3, [], object()])
 def test_a_status_that_is_none_makes_no_claim(status):
-    assert "is no status" in why_no_claim(status, None)
+    assert "that is no status" in why_no_claim(status, None)
 
 
 @pytest.mark.parametrize(
