@@ -324,7 +324,7 @@ def test_a_csv_export_runs_no_formula(served, product, two_pings, tmp_path):
     assert done.stdout == ""
     assert "installations written to" in done.stderr
     assert mode(file) == 0o600
-    with file.open(newline="") as opened:
+    with file.open(newline="", encoding="utf-8-sig") as opened:
         [row] = [row for row in csv.DictReader(opened) if row["installation_id"] == two_pings.id]
     assert row["service_version"] == "'=HYPERLINK(1)"
     assert row["pings"] == "2"
