@@ -8,6 +8,7 @@ import time
 from . import _statements
 from ._background import background
 from ._counters import LARGEST_COUNT
+from ._primitives import is_patched
 from ._process_fork import mark as fork_mark
 from ._process_fork import notice as notice_fork
 from ._settings import LEVELS, SOURCES, STATUSES, Settings, is_name, printable
@@ -289,6 +290,8 @@ class Telemetry:
 
     def _may_say(self) -> bool:
         notice_fork()
+        if is_patched():  # a handler of the host's may wait on its hub, and only the host's threads have one
+            self._background.problems.log()
         return self._is_open and self._settings.why_off is None and not self._background.is_off
 
     def _consent(self, topic: str, value: str, *, less: bool, **allowed: Any) -> None:

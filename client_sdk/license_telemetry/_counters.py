@@ -354,8 +354,12 @@ def _take_over(path: str, *, mapped: bool) -> Optional[Tuple[Any, Optional[int]]
 
 
 def _create(path: str, *, mapped: bool) -> Tuple[Any, Optional[int]]:
-    """A new locked file full of zeros, and its descriptor where it is not mapped. Raises OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFELY, 0o600)
+    """A new locked file full of zeros, and its descriptor where it is not mapped. Raises OSError.
+
+    It gets its name last: before it is locked no other process may try to adopt or remove it.
+    """
+    nameless = path + ".new"
+    descriptor = os.open(nameless, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFELY, 0o600)
     keep = False
     try:
         if not try_lock(descriptor):
@@ -363,11 +367,12 @@ def _create(path: str, *, mapped: bool) -> Tuple[Any, Optional[int]]:
         zeros = bytes(SIZE)
         if os.write(descriptor, zeros) != SIZE:
             raise OSError("there is no room")
+        os.rename(nameless, path)
         keep = not mapped
         return _buffer(descriptor, zeros, mapped=mapped)
     except OSError:
         keep = False
-        os.unlink(path)
+        os.unlink(nameless)
         raise
     finally:
         if not keep:

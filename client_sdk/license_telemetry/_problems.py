@@ -38,7 +38,7 @@ class Problems:
         if self._found.get(kind) == text:
             return
         self._found[kind] = text
-        if not times:
+        if not times and len(self._unlogged) < MOST_KINDS:
             self._unlogged.append(text)
         self.trace(text)
 
