@@ -92,7 +92,7 @@ def test_how_long_what_is_kept_is_shown(operator):
 
 
 def test_what_cannot_be_kept_is_told_by_any_command(operator):
-    for wrong, said in (("ping=x", "must be like ping=400"), ("pings=3", "there are ping, fact, usage")):
+    for wrong, said in (("ping=x", "write it like ping=400"), ("pings=3", "there are ping, fact, usage")):
         assert said in operator.error("product", "list", exit_code=2, TELEMETRY_RETENTION_DAYS=wrong)
 
 

@@ -27,7 +27,9 @@ from telemetry_server.model import Arrival, Ping, SignedUpload, Written
 from telemetry_server.receive.body import LARGEST_INFLATED, LARGEST_SENT, unpack
 from telemetry_server.receive.pings import Uploads, _answer
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
-from telemetry_server.store.writer import _Lane, _States
+from telemetry_server.store.last_write import LastWrite
+from telemetry_server.store.writer import _Lane
+from telemetry_server.store.written_states import WrittenStates
 
 AIM_SECONDS, FACTOR = 0.050, 4
 REGISTRY = load_registry()
@@ -90,7 +92,7 @@ def rows(arrival):
     pings = [item for item in arrival.items if isinstance(item, Ping)]
     if pings:
         upload = SignedUpload(INSTALLATION, Product.id, arrival.received_at, None, arrival.place, pings)
-        _Lane(None, _States())._parameters([upload])
+        _Lane(None, WrittenStates(), LastWrite())._parameters([upload])
 
 
 # ── shapes ──────────────────────────────────────────────────────────────────────────────────
