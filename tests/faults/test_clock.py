@@ -188,7 +188,7 @@ def server(short_directory):
         path.unlink()
 
 
-async def until(condition, seconds=30):
+async def until(condition, seconds=90):
     """Waits until the condition, called again and again, gives something true; gives that."""
     deadline = time.monotonic() + seconds
     while not (found := await condition()):
