@@ -149,6 +149,8 @@ class Background:
             return False
         self._requests.append(request)
         self.wake()
+        if _is_about_to_fork():
+            return False
         return wait_until(lambda: request.done, time.monotonic() + timeout)
 
     def leave(self) -> None:
@@ -206,6 +208,10 @@ class Background:
     # ── the thread ──────────────────────────────────────────────────────────────────────────
 
     def _start(self) -> None:
+        if _is_about_to_fork():
+            if self.counters is not None:
+                self.counters.fresh = True
+            return
         if not self._starting.acquire(False):
             return
         try:
@@ -375,6 +381,15 @@ class Background:
         if self._requests or (self._engine is not None and self._engine.is_busy()):
             return False
         return self.clients <= 0 or self.counters is None
+
+
+def _is_about_to_fork() -> bool:
+    """Whether this is uWSGI's master: it forks in C and runs no hooks.
+
+    A child would inherit what a thread of ours holds at that moment, and hang. The workers harvest its file.
+    """
+    worker_id = getattr(sys.modules.get("uwsgi"), "worker_id", None)
+    return worker_id is not None and worker_id() == 0
 
 
 def _clock_offset() -> float:
