@@ -5,6 +5,7 @@ import os
 import subprocess
 
 import pytest
+from license_telemetry import Telemetry
 from license_telemetry._client import claim_words, key_words
 from license_telemetry._counters import open_counters
 from license_telemetry._engine import Engine
@@ -28,6 +29,21 @@ def _clean_environment(monkeypatch, tmp_path):
 def server():
     with FakeServer() as running:
         yield running
+
+
+@pytest.fixture
+def telemetry(server, tmp_path):
+    """Makes clients in this process; all are closed in the end."""
+    made = []
+
+    def make(**options):
+        given = {"endpoint": server.endpoint, "product_key": server.product_key, "version": "7.2.1"}
+        made.append(Telemetry(**{"state_dir": tmp_path / "state", **given, **options}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 class Clock:

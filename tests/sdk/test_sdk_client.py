@@ -12,20 +12,6 @@ from license_telemetry.testing import FakeServer, page, recording, status
 PATIENCE = 20.0
 
 
-@pytest.fixture
-def telemetry(server, tmp_path):
-    made = []
-
-    def make(**options):
-        given = {"endpoint": server.endpoint, "product_key": server.product_key, "version": "7.2.1"}
-        made.append(Telemetry(**{"state_dir": tmp_path / "state", **given, **options}))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
 def features(server):
     return {n: c for made in server.pings for n, c in made.get("usage", {}).get("features", {}).items()}
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import license_telemetry
 import pytest
-from license_telemetry import Telemetry
 from license_telemetry._uploader import Delivery
 from license_telemetry._wakeups import NOW, SOON
 from license_telemetry.cli import main
@@ -18,20 +17,6 @@ from license_telemetry.testing import dropped, page, status, wrong_receipt
 CLIENT = Path(license_telemetry.__file__).parent.parent
 PATIENCE = 20.0
 DAY = 86_400
-
-
-@pytest.fixture
-def telemetry(server, tmp_path):
-    made = []
-
-    def make(**options):
-        given = {"endpoint": server.endpoint, "product_key": server.product_key, "version": "7.2.1"}
-        made.append(Telemetry(**{"state_dir": tmp_path / "state", **given, **options}))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
 
 
 def in_another_process(server, tmp_path, code):

@@ -20,20 +20,6 @@ from license_telemetry.testing import FakeServer
 PATIENCE = 20.0
 
 
-@pytest.fixture
-def telemetry(server, tmp_path):
-    made = []
-
-    def make(**options):
-        given = {"endpoint": server.endpoint, "product_key": server.product_key, "version": "7.2.1"}
-        made.append(Telemetry(**{"state_dir": tmp_path / "state", **given, **options}))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
 def counted(server, name):
     return sum(made.get("usage", {}).get("features", {}).get(name, 0) for made in server.pings)
 

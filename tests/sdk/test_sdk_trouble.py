@@ -9,26 +9,11 @@ from types import SimpleNamespace
 
 import license_telemetry
 import pytest
-from license_telemetry import Telemetry
 from license_telemetry.cli import main
 from license_telemetry.testing import FakeServer, page, recording, status
 
 CLIENT = Path(license_telemetry.__file__).parent.parent
 PATIENCE = 20.0
-
-
-@pytest.fixture
-def telemetry(server, tmp_path):
-    made = []
-
-    def make(**options):
-        given = {"endpoint": server.endpoint, "product_key": server.product_key, "version": "7.2.1"}
-        made.append(Telemetry(**{"state_dir": tmp_path / "state", **given, **options}))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
 
 
 @pytest.mark.parametrize(
