@@ -40,6 +40,7 @@ from telemetry_server.store.embedded import (
 from telemetry_server.store.embedded import attachment as attachment_module
 from telemetry_server.store.embedded import postmaster as postmaster_module
 from telemetry_server.store.embedded.account import Account
+from telemetry_server.store.embedded.attachment import KEEPER
 from telemetry_server.store.embedded.cluster import Cluster, shared_buffers_mb
 from telemetry_server.store.embedded.dumps import without_password
 from telemetry_server.store.embedded.home import LOG_BYTES, Home
@@ -459,10 +460,12 @@ async def test_a_lost_connection_alone_restarts_nothing(made: Path) -> None:
     said: list[str] = []
     async with attached(made, say=said.append) as postgres, kept_alive(postgres):
         unharmed = postmaster(made)
-        others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'postgres' "
-        await until_asked(postgres.admin_dsn, others + "AND pid <> pg_backend_pid()", answer=1)
+        keepers = f"SELECT %s FROM pg_stat_activity WHERE application_name = '{KEEPER}'"
+        await until_asked(postgres.admin_dsn, keepers % "count(*)", answer=1)
+        killed = await ask(postgres.admin_dsn, keepers % "min(pid)")
+        await ask(postgres.admin_dsn, f"SELECT pg_terminate_backend({killed})")
         await until(lambda: bool(said))
-        await until_asked(postgres.admin_dsn, others.replace("pg_terminate_backend(pid)", "*"), answer=2)
+        await until_asked(postgres.admin_dsn, keepers % f"count(*) FILTER (WHERE pid <> {killed})", answer=1)
         assert postmaster(made) == unharmed
 
 

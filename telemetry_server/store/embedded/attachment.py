@@ -25,6 +25,8 @@ from telemetry_server.store.embedded.wheel import NEWEST
 
 START_TIMEOUT_SECONDS = 600.0
 PULSE_SECONDS = 10.0
+KEEPER = "telemetry-server keeper"
+"""The idle connection of `keep_alive` in pg_stat_activity."""
 
 
 class Attachment:
@@ -78,7 +80,9 @@ class Attachment:
         """
         dead = asyncio.Event()
         try:
-            connection = await asyncpg.connect(self.admin_dsn, timeout=5)
+            connection = await asyncpg.connect(
+                self.admin_dsn, timeout=5, server_settings={"application_name": KEEPER}
+            )
         except (*AWAY, asyncpg.PostgresError):
             return
         try:
