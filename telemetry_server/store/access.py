@@ -18,7 +18,7 @@ from telemetry_server.store.clock import TOLERANCE
 from telemetry_server.store.database import translated
 from telemetry_server.store.queries import load
 
-SQL = load("access")
+SQL = load(__name__)
 
 TOKEN_PREFIX = "tlm_"  # noqa: S105  not a secret: lets scanners of source code find one that leaked
 IDLE_AFTER = timedelta(hours=2)

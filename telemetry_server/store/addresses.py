@@ -16,7 +16,7 @@ from telemetry_server.store.marks import reach, reached
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
-SQL = load("addresses")
+SQL = load(__name__)
 
 SHORTEN_ADDRESSES = "shorten addresses"
 MOST_DAYS_WITHOUT_A_RUN = 2

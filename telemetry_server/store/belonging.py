@@ -29,7 +29,7 @@ from telemetry_server.store.database import Acquire, translated
 from telemetry_server.store.health import Check
 from telemetry_server.store.queries import load
 
-SQL = load("keyring")
+SQL = load(__name__)
 
 _PATIENCE_SECONDS = 5
 

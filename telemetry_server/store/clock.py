@@ -14,7 +14,7 @@ import asyncpg
 from telemetry_server.errors import OperatorError
 from telemetry_server.store.queries import load
 
-SQL = load("clock")
+SQL = load(__name__)
 
 TOLERANCE = timedelta(minutes=5)
 """How far two clocks may differ that agree."""

@@ -33,7 +33,7 @@ from telemetry_server.store.fleet import Row
 from telemetry_server.store.queries import load
 from telemetry_server.store.reading import TooSlow, reading
 
-SQL = load("counting")
+SQL = load(__name__)
 
 ALL = "all"
 _NEVER_COUNTED_BY = {"license", "first_seen", "last_seen", "attention", "id", "simulated"}

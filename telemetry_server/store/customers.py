@@ -21,7 +21,7 @@ from telemetry_server.store.queries import load
 from telemetry_server.store.registry import Draft, Entity, Fields, Outcome, as_json
 from telemetry_server.uuid7 import LOWEST, uuid7
 
-SQL = load("customers")
+SQL = load(__name__)
 
 FIELDS = tuple(field.name for field in fields(CustomerPatch))
 _NAMED_BY = ("email", "name", "company")

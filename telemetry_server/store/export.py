@@ -26,7 +26,7 @@ from telemetry_server.store.filtering import LICENSES, NOW, Columns, condition, 
 from telemetry_server.store.products import product_by_slug
 from telemetry_server.store.queries import load
 
-SQL = load("export")
+SQL = load(__name__)
 
 Sink: TypeAlias = Callable[[bytes], Awaitable[None]]
 

@@ -19,7 +19,7 @@ from telemetry_server.check.filters import EXACT, NONE, UNKNOWN, Filter, Kind, O
 from telemetry_server.errors import BadRequest
 from telemetry_server.store.queries import load
 
-SQL = load("filtering")
+SQL = load(__name__)
 
 Columns: TypeAlias = Mapping[str, str]
 

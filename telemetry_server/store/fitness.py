@@ -10,7 +10,7 @@ import asyncpg
 from telemetry_server.errors import MigrationError
 from telemetry_server.store.queries import load
 
-SQL = load("fitness")
+SQL = load(__name__)
 
 _OURS = {"version", "name", "checksum", "applied_at"}
 _SHOWN = 5

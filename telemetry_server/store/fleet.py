@@ -19,7 +19,7 @@ from telemetry_server.store.ranges import Ranges, holes, ranges
 from telemetry_server.store.reading import reading
 from telemetry_server.uuid7 import HIGHEST
 
-SQL = load("fleet")
+SQL = load(__name__)
 
 Row: TypeAlias = dict[str, Any]
 PingKey: TypeAlias = tuple[datetime, UUID, int]

@@ -15,7 +15,7 @@ from telemetry_server.store.marks import reach, reached
 from telemetry_server.store.queries import load
 from telemetry_server.store.rollups import MOST_VALUES, Kind
 
-SQL = load("fleet_now")
+SQL = load(__name__)
 
 _SECONDS = 600
 

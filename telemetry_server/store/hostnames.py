@@ -9,7 +9,7 @@ import orjson
 
 from telemetry_server.store.queries import load
 
-SQL = load("hostnames")
+SQL = load(__name__)
 
 
 async def unknown_hostnames(

@@ -10,7 +10,7 @@ from telemetry_server.store.clock import TOLERANCE
 from telemetry_server.store.database import Acquire
 from telemetry_server.store.queries import load
 
-SQL = load("job_log")
+SQL = load(__name__)
 
 
 async def run_locked(

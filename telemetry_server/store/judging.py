@@ -20,7 +20,7 @@ from telemetry_server.store.license_book import grant_of
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
-SQL = load("judging")
+SQL = load(__name__)
 
 FIRST_KEY: "KeyPlace" = (b"", LOWEST)
 LAST_CHANGE: "LicensePlace" = (datetime(9999, 1, 1, tzinfo=UTC), LOWEST)

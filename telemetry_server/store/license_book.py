@@ -31,7 +31,7 @@ from telemetry_server.model import (
 from telemetry_server.store.database import AWAY, translated
 from telemetry_server.store.queries import load
 
-SQL = load("license_book")
+SQL = load(__name__)
 
 Connect: TypeAlias = Callable[[], Awaitable[asyncpg.Connection]]
 

@@ -25,7 +25,7 @@ from telemetry_server.store.licenses import KeyHashes
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry import Outcome
 
-SQL = load("license_import")
+SQL = load(__name__)
 
 MOST_ROWS_IN_A_CHUNK = 5_000
 ATTEMPTS = 5

@@ -26,7 +26,7 @@ from telemetry_server.store.products import all_products, product_by_slug
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
-SQL = load("licenses")
+SQL = load(__name__)
 
 
 class NoSuchLicense(OperatorError):

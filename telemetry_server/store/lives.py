@@ -20,7 +20,7 @@ from telemetry_server.model import Life
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
-SQL = load("lives")
+SQL = load(__name__)
 
 _ANCIENT = datetime(1970, 1, 1, tzinfo=UTC)
 _POISON = {"22", "23", "54"}  # SQLSTATE classes that blame the data, and would blame it again

@@ -6,7 +6,7 @@ import asyncpg
 
 from telemetry_server.store.queries import load
 
-SQL = load("marks")
+SQL = load(__name__)
 
 
 async def reached(connection: asyncpg.Connection, name: str) -> datetime | None:

@@ -13,7 +13,7 @@ from telemetry_server.logs import Severity, log
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
-SQL = load("news")
+SQL = load(__name__)
 
 BATCH = 1_000
 

@@ -7,7 +7,7 @@ import asyncpg
 from telemetry_server.enrich.lives import Outage
 from telemetry_server.store.queries import load
 
-SQL = load("outages")
+SQL = load(__name__)
 
 _ANCIENT = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from telemetry_server.store.fleet import Row
 from telemetry_server.store.queries import load
 from telemetry_server.store.reading import reading
 
-SQL = load("overview")
+SQL = load(__name__)
 
 MOST_SUSPECT = 5_000
 

@@ -12,7 +12,7 @@ from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log
 from telemetry_server.store.queries import load
 
-SQL = load("partitions")
+SQL = load(__name__)
 
 MONTHS_AHEAD = 3
 # Every writer queues behind a lock that waits: behind a long export, rather fail and try again later.

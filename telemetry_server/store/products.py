@@ -13,7 +13,7 @@ from telemetry_server.model import Author, Product, ProductId, Slug
 from telemetry_server.store import registry
 from telemetry_server.store.queries import load
 
-SQL = load("products")
+SQL = load(__name__)
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 

@@ -1,4 +1,4 @@
-"""The SQL of this project: `sql/<area>.sql`, one named section a statement, loaded once.
+"""The SQL of a module: the file `<module>.sql` beside it, one named section a statement.
 
 A section is `-- name: the_name`, comment lines that say what it does, one statement.
 """
@@ -6,21 +6,22 @@ A section is `-- name: the_name`, comment lines that say what it does, one state
 import re
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 _SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
 @cache
-def load(area: str) -> dict[str, str]:
-    """The statements of `sql/<area>.sql` by name."""
-    text = resources.files("telemetry_server.store").joinpath("sql", f"{area}.sql").read_text("utf-8")
+def load(module: str) -> dict[str, str]:
+    """The statements of a module by name; `module` is its `__name__`. Raises FileNotFoundError."""
+    package, _, stem = module.rpartition(".")
+    text = resources.files(package).joinpath(f"{stem}.sql").read_text("utf-8")
     _, *parts = _SECTION.split(text)
     return dict(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
 
 
-def areas() -> list[str]:
-    """Every area there is; the test that prepares each statement walks them."""
-    folder = resources.files("telemetry_server.store").joinpath("sql")
-    return sorted(
-        entry.name.removesuffix(".sql") for entry in folder.iterdir() if entry.name.endswith(".sql")
-    )
+def modules() -> list[str]:
+    """Every module with statements; the test that prepares each statement walks them."""
+    root = Path(str(resources.files("telemetry_server")))
+    beside = [file.with_suffix("") for file in root.rglob("*.sql") if file.with_suffix(".py").is_file()]
+    return sorted(".".join(module.relative_to(root.parent).parts) for module in beside)

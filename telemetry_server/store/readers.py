@@ -14,7 +14,7 @@ import asyncpg
 from telemetry_server.errors import OperatorError
 from telemetry_server.store.queries import load
 
-SQL = load("readers")
+SQL = load(__name__)
 
 VIEWS = (
     *("v_installations", "v_pings", "v_unknown_keys", "v_licenses", "v_changes"),

@@ -17,7 +17,7 @@ from telemetry_server.model import Author
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import HIGHEST, uuid7
 
-SQL = load("registry")
+SQL = load(__name__)
 
 NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from telemetry_server.store import registry
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry import Draft, Entity, Outcome
 
-SQL = load("releases")
+SQL = load(__name__)
 
 
 @dataclass(frozen=True, slots=True)

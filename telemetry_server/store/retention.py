@@ -6,7 +6,7 @@ import asyncpg
 
 from telemetry_server.store.queries import load
 
-SQL = load("retention")
+SQL = load(__name__)
 
 
 async def forget_unused_states(connection: asyncpg.Connection, before: datetime) -> int:

@@ -22,7 +22,7 @@ from telemetry_server.store.clock import is_future
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.queries import load
 
-SQL = load("rollups")
+SQL = load(__name__)
 
 MOST_VALUES = 5_000
 """Of a dimension, and of features, in a product's day: the rest is "other"."""

@@ -21,7 +21,7 @@ from telemetry_server.store.queries import load
 from telemetry_server.store.registry import Entity, Outcome, lock, note
 from telemetry_server.store.shop_order import KnownLicense, Said, Timely, all_of, timely
 
-SQL = load("shop")
+SQL = load(__name__)
 
 ACTOR = "webhook:shop"
 _LONGEST_REASON = 1_000

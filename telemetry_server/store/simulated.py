@@ -20,7 +20,7 @@ from telemetry_server.store.queries import load
 from telemetry_server.store.rollups import Kind
 from telemetry_server.store.simulated_rows import TABLES, Row
 
-SQL = load("simulated")
+SQL = load(__name__)
 
 USAGES = 16
 """How many kinds of usage a profile has on a day of the week."""

@@ -12,7 +12,7 @@ from telemetry_server.model import Arrival, Ping, RefusedPing, Status, Written
 from telemetry_server.store.database import AWAY, Acquire
 from telemetry_server.store.queries import load
 
-SQL = load("tally")
+SQL = load(__name__)
 
 
 class Tally:

@@ -9,7 +9,7 @@ from typing import Any
 from telemetry_server.store.job_log import SQL as JOB_LOG
 from telemetry_server.store.queries import load
 
-SQL = load("vitals")
+SQL = load(__name__)
 
 _MOST_SELDOM = timedelta(days=2)
 """A job that fails is tried again sooner."""

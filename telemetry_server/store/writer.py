@@ -29,7 +29,7 @@ from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
 from telemetry_server.store.written_states import WrittenStates
 
-SQL = load("writer")
+SQL = load(__name__)
 
 MOST_PINGS_IN_A_GROUP = 500
 MOST_HOLES = 64

@@ -11,6 +11,7 @@ from installation import Installation, make_ping
 from places import ROOT
 
 from telemetry_server.keyring import KeyringError, open_keyring, rotate
+from telemetry_server.store import overview
 from telemetry_server.store.belonging import open_keyring_of
 from telemetry_server.store.partitions import drop_partitions, make_partitions
 from telemetry_server.store.retention import forget_unused_states
@@ -133,9 +134,7 @@ async def test_one_copy_that_claims_enormous_numbers_does_not_break_the_overview
         assert (await (await Installation.enrolled(server)).send(make_ping(2**53 - 1))).statuses == [
             "accepted"
         ]
-    from telemetry_server.store.queries import load
-
     [row] = await server.fetch(
-        load("overview")["totals"], None, await server.fetchval("SELECT now() - interval '1 day'")
+        overview.SQL["totals"], None, await server.fetchval("SELECT now() - interval '1 day'")
     )
     assert row["missing"] == 3_000_000

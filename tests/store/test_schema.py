@@ -8,7 +8,8 @@ from places import ROOT
 
 from telemetry_server.check.registry import load_registry
 from telemetry_server.enrich.place import Place
-from telemetry_server.store.queries import areas, load
+from telemetry_server.store import license_import
+from telemetry_server.store.queries import load, modules
 
 GROWING = {
     "installations",
@@ -50,7 +51,7 @@ SMALL = {
     "jobs",
     "schema_migrations",
 }
-STATEMENTS = [(area, name) for area in areas() for name in load(area)]
+STATEMENTS = [(module, name) for module in modules() for name in load(module)]
 
 
 async def fetch_names(connection, sql):
@@ -118,19 +119,21 @@ async def test_every_column_of_a_state_is_a_field_by_its_name(connection):
     assert place == set()
 
 
-@pytest.mark.parametrize(("area", "name"), STATEMENTS, ids=[f"{area}.{name}" for area, name in STATEMENTS])
-async def test_every_statement_can_be_prepared(connection, area, name):
+@pytest.mark.parametrize(
+    ("module", "name"), STATEMENTS, ids=[".".join(statement) for statement in STATEMENTS]
+)
+async def test_every_statement_can_be_prepared(connection, module, name):
     async with connection.transaction():
-        await connection.execute(load("license_import")["remember_import"])
-        for other, sql in load(area).items():
+        await connection.execute(license_import.SQL["remember_import"])
+        for other, sql in load(module).items():
             if other.startswith("temporary_") and other != name:  # tables that last as long as a transaction
                 await connection.execute(sql)
-        await prepare(connection, area, name)
+        await prepare(connection, module, name)
 
 
-async def prepare(connection, area, name):
-    statement = await connection.prepare(load(area)[name])
-    assert statement.get_query() == load(area)[name]
+async def prepare(connection, module, name):
+    statement = await connection.prepare(load(module)[name])
+    assert statement.get_query() == load(module)[name]
 
 
 def test_every_statement_is_used_and_none_is_missing():
