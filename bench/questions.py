@@ -6,7 +6,7 @@ another value: an installation, a country, a day … (see `bench/scale.py`, `val
 
 from dataclasses import dataclass, field
 
-from telemetry_server.store.counting import ROLLED_DIMENSIONS
+from telemetry_server.store.counts.counting import ROLLED_DIMENSIONS
 
 AIM_MS = 150
 AIM_EXPORT_ROWS = 200_000

@@ -27,7 +27,7 @@ from bench.asking import Asked, Program, ask, stream
 from bench.beside import ingest_beside_roll_ups
 from bench.questions import EXPORTS, MAKE_DUE, QUESTIONS, ROLL_UPS, STREAMS, WIDE_EXPORTS
 from bench.servers import free_port, make_places, telemetry_server
-from telemetry_server.store.rollups import AHEAD
+from telemetry_server.store.counts.rollups import AHEAD
 
 PRODUCT, SLUG, DAYS = "Made up", "made-up", 90
 SHARES = (0.1, 0.3, 1)

@@ -10,7 +10,7 @@ from bench.servers import free_port, wrk
 from telemetry_server.cli.session import bring_up, database
 from telemetry_server.cli.workers import Site, run, serve_here
 from telemetry_server.settings import read_settings
-from telemetry_server.store.belonging import open_keyring_of
+from telemetry_server.store.access.keyring_check import open_keyring_of
 from telemetry_server.store.database import operator_connection
 
 SECONDS = 4

@@ -63,18 +63,18 @@ from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.access import guard
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
-from telemetry_server.store.addresses import SHORTEN_ADDRESSES
-from telemetry_server.store.belonging import KeyringWatch
-from telemetry_server.store.catalogue import Catalogue
+from telemetry_server.store.access.keyring_check import KeyringWatch
+from telemetry_server.store.counts.rollups import Kind
 from telemetry_server.store.database import connect_writer, cut_when_leaving, make_pool
-from telemetry_server.store.export import Exports
-from telemetry_server.store.license_book import LicenseBook
-from telemetry_server.store.products import keep_parent
-from telemetry_server.store.rollups import Kind
-from telemetry_server.store.shop import Shop
-from telemetry_server.store.tally import Tally
-from telemetry_server.store.vitals import Schedule
-from telemetry_server.store.writer import GroupWriter
+from telemetry_server.store.ingest.grant_cache import LicenseBook
+from telemetry_server.store.ingest.outcomes import Tally
+from telemetry_server.store.ingest.product_cache import Catalogue
+from telemetry_server.store.ingest.writer import GroupWriter
+from telemetry_server.store.registry.products import keep_parent
+from telemetry_server.store.registry.shop import Shop
+from telemetry_server.store.reports.export import Exports
+from telemetry_server.store.upkeep.addresses import SHORTEN_ADDRESSES
+from telemetry_server.store.upkeep.vitals import Schedule
 
 
 def job_table(settings: Settings) -> tuple[Job, ...]:

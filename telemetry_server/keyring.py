@@ -5,7 +5,7 @@
     state digest         keyed BLAKE2b, 16 bytes
 
 A lost file cannot be made again: every installation would have to enrol anew. Back it up. Whether a file is
-the one that a database knows, says `store/belonging.py`.
+the one that a database knows, says `store/access/keyring_check.py`.
 """
 
 import errno

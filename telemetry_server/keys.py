@@ -6,11 +6,11 @@ from telemetry_server.enrich.place import Atlas
 from telemetry_server.keyring import Keyring
 from telemetry_server.routing import Route
 from telemetry_server.settings import Settings
-from telemetry_server.store.belonging import KeyringWatch
+from telemetry_server.store.access.keyring_check import KeyringWatch
 from telemetry_server.store.database import Pool
-from telemetry_server.store.export import Exports
-from telemetry_server.store.vitals import Schedule
-from telemetry_server.store.writer import GroupWriter
+from telemetry_server.store.ingest.writer import GroupWriter
+from telemetry_server.store.reports.export import Exports
+from telemetry_server.store.upkeep.vitals import Schedule
 
 SETTINGS = web.AppKey("settings", Settings)
 POOL = web.AppKey("pool", Pool)

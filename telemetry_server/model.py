@@ -400,3 +400,13 @@ Slices: TypeAlias = Iterator[None]
 
 Step: TypeAlias = Callable[[Arrival], Slices | None]
 """Does its work at once, or gives it back in slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that should hold, and what was found. Pings are taken as long as the `needed` ones hold."""
+
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True

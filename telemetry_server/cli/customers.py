@@ -25,13 +25,13 @@ from telemetry_server.cli.registry import (
 )
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Customer
-from telemetry_server.store.customers import (
+from telemetry_server.store.registry.customers import (
     change_customer,
     create_customer,
     customer_by_id,
     list_customers,
 )
-from telemetry_server.store.registry import Entity, Outcome, history
+from telemetry_server.store.registry.history import Entity, Outcome, history
 from telemetry_server.uuid7 import LOWEST
 
 

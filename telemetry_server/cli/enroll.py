@@ -15,8 +15,8 @@ from telemetry_server.keyring import Keyring
 from telemetry_server.model import Product
 from telemetry_server.receive.enroll import new_enrolment
 from telemetry_server.settings import Settings
-from telemetry_server.store.belonging import keyring_of
-from telemetry_server.store.products import product_by_slug
+from telemetry_server.store.access.keyring_check import keyring_of
+from telemetry_server.store.registry.products import product_by_slug
 
 MOST = 10_000
 

@@ -16,8 +16,8 @@ from telemetry_server.cli.registry import Command
 from telemetry_server.cli.session import connection
 from telemetry_server.durable import whole
 from telemetry_server.settings import Settings
-from telemetry_server.store.export import ALL, Form, Wanted, What, expected, filter_for
-from telemetry_server.store.export import export as export_to
+from telemetry_server.store.reports.export import ALL, Form, Wanted, What, expected, filter_for
+from telemetry_server.store.reports.export import export as export_to
 
 
 class Moment(click.ParamType[datetime]):

@@ -8,7 +8,7 @@ from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.session import ask
 from telemetry_server.keyring import read_keyring
-from telemetry_server.store.belonging import abandon_master, rotate_keyring_of
+from telemetry_server.store.access.keyring_check import abandon_master, rotate_keyring_of
 
 
 @click.group(cls=Group)

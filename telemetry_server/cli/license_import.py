@@ -26,11 +26,11 @@ from telemetry_server.cli.session import connection
 from telemetry_server.enrich.verdict import never_matching
 from telemetry_server.model import Author, LicenseRow
 from telemetry_server.settings import Settings
-from telemetry_server.store.belonging import open_keyring_of
-from telemetry_server.store.license_import import MOST_ROWS_IN_A_CHUNK, Chunk, importing
-from telemetry_server.store.license_plan import Batch, Kept, KeptCustomer
-from telemetry_server.store.licenses import KeyHashes, key_hashes
-from telemetry_server.store.registry import Outcome
+from telemetry_server.store.access.keyring_check import open_keyring_of
+from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.license_import import MOST_ROWS_IN_A_CHUNK, Chunk, importing
+from telemetry_server.store.registry.license_plan import Batch, Kept, KeptCustomer
+from telemetry_server.store.registry.licenses import KeyHashes, key_hashes
 
 MOST_BYTES_IN_A_CHUNK = 8 * 2**20
 MOST_TOLD, MOST_SHOWN = 1_000, 20

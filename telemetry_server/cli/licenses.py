@@ -34,17 +34,17 @@ from telemetry_server.cli.registry import (
 )
 from telemetry_server.cli.session import ask
 from telemetry_server.model import License, LicenseStatus
-from telemetry_server.store.belonging import open_keyring_of
-from telemetry_server.store.export import Form, Wanted, What
-from telemetry_server.store.license_changes import change_license, create_license
-from telemetry_server.store.licenses import (
+from telemetry_server.store.access.keyring_check import open_keyring_of
+from telemetry_server.store.registry.history import Entity, Outcome, history
+from telemetry_server.store.registry.license_changes import change_license, create_license
+from telemetry_server.store.registry.licenses import (
     NoSuchLicense,
     key_hashes,
     license_by_id,
     licenses_by_key_hash,
     list_licenses,
 )
-from telemetry_server.store.registry import Entity, Outcome, history
+from telemetry_server.store.reports.export import Form, Wanted, What
 from telemetry_server.uuid7 import LOWEST
 
 FIELDS = (*(name for name in PARSERS if name not in {"key", "license_id", "custom"}), "customer_id")

@@ -12,7 +12,7 @@ from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.registry import author, by_whom
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Product
-from telemetry_server.store.products import (
+from telemetry_server.store.registry.products import (
     add_product,
     all_products,
     change_schedule,

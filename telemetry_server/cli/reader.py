@@ -13,7 +13,7 @@ from telemetry_server.cli.output import as_json, print_json, say
 from telemetry_server.cli.session import connection, database
 from telemetry_server.settings import Settings
 from telemetry_server.store.database import operator_connection
-from telemetry_server.store.readers import Reader, drop_reader, make_reader
+from telemetry_server.store.reports.readers import Reader, drop_reader, make_reader
 
 Answer = TypeVar("Answer")
 

@@ -13,7 +13,7 @@ from telemetry_server.check.days import shown_beginning, shown_end
 from telemetry_server.cli.output import print_json, print_table
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author
-from telemetry_server.store.registry import RegistryChange
+from telemetry_server.store.registry.history import RegistryChange
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -11,9 +11,9 @@ from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
 from telemetry_server.cli.registry import author, by_whom
 from telemetry_server.cli.session import ask
-from telemetry_server.store.products import product_by_slug
-from telemetry_server.store.registry import Outcome
-from telemetry_server.store.releases import (
+from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.products import product_by_slug
+from telemetry_server.store.registry.releases import (
     Edition,
     Release,
     editions_of,

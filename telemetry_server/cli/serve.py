@@ -19,10 +19,10 @@ from telemetry_server.keyring import Keyring
 from telemetry_server.model import Role
 from telemetry_server.receive.capacity import raise_open_files
 from telemetry_server.settings import Settings
-from telemetry_server.store.access import create_sign_in_link
-from telemetry_server.store.belonging import open_keyring_of
+from telemetry_server.store.access.credentials import create_sign_in_link
+from telemetry_server.store.access.keyring_check import open_keyring_of
 from telemetry_server.store.database import operator_connection
-from telemetry_server.store.products import add_product, all_products, good_keys
+from telemetry_server.store.registry.products import add_product, all_products, good_keys
 
 SIGN_IN_MINUTES = 60
 

@@ -8,7 +8,7 @@ from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, say
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Role
-from telemetry_server.store.access import create_sign_in_link
+from telemetry_server.store.access.credentials import create_sign_in_link
 
 DAY_MINUTES = 1_440
 

@@ -19,7 +19,7 @@ from telemetry_server.cli.session import connection
 from telemetry_server.durable import whole
 from telemetry_server.settings import Settings
 from telemetry_server.simulate.making import Made, Order, Progress, make_fleet
-from telemetry_server.store.belonging import open_keyring_of
+from telemetry_server.store.access.keyring_check import open_keyring_of
 
 PINGS_EACH = 30
 MOST_INSTALLATIONS, MOST_DAYS, LARGEST_SEED = 10_000_000, 400, 2**31 - 1

@@ -11,7 +11,7 @@ from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.session import ask
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Role
-from telemetry_server.store.access import Token, create_token, list_tokens, revoke_token
+from telemetry_server.store.access.credentials import Token, create_token, list_tokens, revoke_token
 
 MOST_DAYS, LONGEST_LABEL = 3_650, 180
 ROLES = click.Choice([role.value for role in Role])

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 from telemetry_server.logs import Severity, log
 from telemetry_server.store import clock
-from telemetry_server.store.addresses import ERASE_ADDRESSES, SHORTEN_ADDRESSES
 from telemetry_server.store.clock import TOLERANCE, ClockDoubt
+from telemetry_server.store.upkeep.addresses import ERASE_ADDRESSES, SHORTEN_ADDRESSES
 
 TAKE_BACK_FUTURE_TIMES = "take back future times"
 

@@ -6,8 +6,8 @@ from typing import Any
 from telemetry_server.check.registry import Registry
 from telemetry_server.rollup.pings import Run
 from telemetry_server.rollup.retention import open_days
-from telemetry_server.store import rollups
-from telemetry_server.store.rollups import Kind
+from telemetry_server.store.counts import rollups
+from telemetry_server.store.counts.rollups import Kind
 
 
 def roll_up_cohorts(registry: Registry) -> Run:

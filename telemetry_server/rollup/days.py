@@ -10,9 +10,9 @@ from typing import Any
 from telemetry_server.check.registry import Registry
 from telemetry_server.rollup.pings import Run
 from telemetry_server.rollup.retention import open_days
-from telemetry_server.store import rollups
 from telemetry_server.store.clock import believable
-from telemetry_server.store.rollups import Kind, Open
+from telemetry_server.store.counts import rollups
+from telemetry_server.store.counts.rollups import Kind, Open
 
 LARGE_WAITS = timedelta(minutes=5)
 SMALL = 20_000

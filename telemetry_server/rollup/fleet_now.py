@@ -6,8 +6,8 @@ from typing import Any
 from telemetry_server.check.ranges import LONGEST_FIRST
 from telemetry_server.rollup.days import LARGE_WAITS, SMALL
 from telemetry_server.rollup.pings import Run
-from telemetry_server.store import fleet_now, rollups
-from telemetry_server.store.rollups import Kind
+from telemetry_server.store.counts import fleet_now, rollups
+from telemetry_server.store.counts.rollups import Kind
 
 
 def count_the_fleet(small: int = SMALL) -> Run:

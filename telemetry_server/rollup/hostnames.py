@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from telemetry_server.enrich.place import is_public
 from telemetry_server.errors import Unavailable
-from telemetry_server.store import hostnames as store
+from telemetry_server.store.fleet import hostnames as store
 
 LOOK_UP_HOSTNAMES = "look up hostnames"
 

@@ -23,9 +23,10 @@ from uuid import UUID
 from telemetry_server.enrich.steps import is_doubtful
 from telemetry_server.enrich.verdict import Claim, is_exceeded, judge, takes_seat
 from telemetry_server.model import Grant, Life
-from telemetry_server.store import judging, marks
+from telemetry_server.store import watermarks
 from telemetry_server.store.clock import is_future
-from telemetry_server.store.judging import Registered, Ruling, Standing
+from telemetry_server.store.fleet import verdicts
+from telemetry_server.store.fleet.verdicts import Registered, Ruling, Standing
 from telemetry_server.uuid7 import LOWEST
 
 JUDGE_INSTALLATIONS = "judge installations"
@@ -61,7 +62,7 @@ class _Run:
 
     async def judge_what_changed(self) -> None:
         after, until = LOWEST, self._moment() + SHARE
-        while due := await judging.installations_due(self._connection, after, _INSTALLATIONS):
+        while due := await verdicts.installations_due(self._connection, after, _INSTALLATIONS):
             after = due[-1].installation_id
             await self._judge_due(due)
             if self._moment() >= until:
@@ -72,19 +73,19 @@ class _Run:
 
         A watermark in the future stays until "take back future times" has looked at what it passed over.
         """
-        since = await marks.reached(self._connection, JUDGE_INSTALLATIONS) or self._now
+        since = await watermarks.reached(self._connection, JUDGE_INSTALLATIONS) or self._now
         if is_future(since, self._now):
             return
         after, all_marked = (since, LOWEST), True
-        while expired := await judging.expired_licenses(self._connection, since, self._now, after, _EXPIRED):
+        while expired := await verdicts.expired_licenses(self._connection, since, self._now, after, _EXPIRED):
             after = expired[-1]
-            all_marked &= await judging.mark_expired(self._connection, [each for _, each in expired])
+            all_marked &= await verdicts.mark_expired(self._connection, [each for _, each in expired])
         if all_marked:
-            await marks.reach(self._connection, JUDGE_INSTALLATIONS, self._now)
+            await watermarks.reach(self._connection, JUDGE_INSTALLATIONS, self._now)
 
     async def judge_by_stale_licenses(self) -> None:
-        before, until = judging.LAST_CHANGE, self._moment() + SHARE
-        while stale := await judging.stale_licenses(self._connection, before, _LICENSES):
+        before, until = verdicts.LAST_CHANGE, self._moment() + SHARE
+        while stale := await verdicts.stale_licenses(self._connection, before, _LICENSES):
             before = stale[-1]
             await self._judge_by([license_id for _, license_id in stale])
             if self._moment() >= until:
@@ -92,8 +93,8 @@ class _Run:
 
     async def _judge_due(self, due: Sequence[Standing]) -> None:
         """The seats come first: were they counted after the mark was taken back, a kill would lose them."""
-        owners = await judging.licenses_of_keys(self._connection, _keys(due))
-        licenses = await judging.licenses_to_judge_by(self._connection, set(owners.values()))
+        owners = await verdicts.licenses_of_keys(self._connection, _keys(due))
+        licenses = await verdicts.licenses_to_judge_by(self._connection, set(owners.values()))
         seats = await self._count(licenses)
         busy = await self._write_seats(licenses, seats)
         granted = _granted(licenses, seats)
@@ -105,29 +106,31 @@ class _Run:
         await self._write(rulings, at)
 
     async def _judge_by(self, license_ids: Sequence[UUID]) -> None:
-        licenses = await judging.licenses_to_judge_by(self._connection, license_ids)
+        licenses = await verdicts.licenses_to_judge_by(self._connection, license_ids)
         seats = await self._count(licenses)
         granted = _granted(licenses, seats)
-        after = judging.FIRST_KEY
-        while standing := await judging.installations_on_keys(
+        after = verdicts.FIRST_KEY
+        while standing := await verdicts.installations_on_keys(
             self._connection, granted, after, _INSTALLATIONS
         ):
             last, at = standing[-1], self._moment()
             assert last.key_hash is not None
             after = (last.key_hash, last.installation_id)
             await self._write([_ruling(each, granted, at, settled=False) for each in standing], at)
-        await judging.settle_licenses(self._connection, ((each, seats[each.license_id]) for each in licenses))
+        await verdicts.settle_licenses(
+            self._connection, ((each, seats[each.license_id]) for each in licenses)
+        )
 
     async def _write(self, rulings: Sequence[Ruling], at: datetime) -> None:
         news = [ruling for ruling in rulings if ruling.settled or ruling.differs]
         self.looked_at += len(rulings)
-        self.written += await judging.write_judgements(self._connection, news, at)
+        self.written += await verdicts.write_judgements(self._connection, news, at)
 
     async def _count(self, licenses: Iterable[Registered]) -> dict[UUID, int]:
         """How many installations take a seat of each license: on its key, for its product."""
         owners = {key_hash: each for each in licenses for key_hash in each.own_keys}
         seats: dict[UUID, int] = defaultdict(int)
-        for copies in await judging.count_on_keys(self._connection, owners):
+        for copies in await verdicts.count_on_keys(self._connection, owners):
             owner = owners[copies.key_hash]
             if owner.grant.product_id == copies.product_id and takes_seat(copies.environment, owner.grant):
                 seats[owner.license_id] += copies.count
@@ -144,7 +147,7 @@ class _Run:
             for each in licenses
             if (used := seats[each.license_id]) != each.grant.seats_used
         ]
-        written = await judging.write_seats(self._connection, counted)
+        written = await verdicts.write_seats(self._connection, counted)
         return {license_id for license_id, *_ in counted} - written
 
     def _moment(self) -> datetime:

@@ -14,9 +14,9 @@ from telemetry_server.enrich.lives import NextLife, Outage, Schedule, lives, nex
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Life
 from telemetry_server.rollup.outages import note_outages
-from telemetry_server.store import lives as store
-from telemetry_server.store.lives import BEFORE_ALL, Copy, Settled
-from telemetry_server.store.products import all_products
+from telemetry_server.store.fleet import lifecycle as store
+from telemetry_server.store.fleet.lifecycle import BEFORE_ALL, Copy, Settled
+from telemetry_server.store.registry.products import all_products
 
 WATCH_DEADLINES = "watch deadlines"
 

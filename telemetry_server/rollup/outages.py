@@ -11,9 +11,9 @@ from typing import Any
 
 from telemetry_server.enrich.lives import Outage, apart
 from telemetry_server.logs import Severity, log
-from telemetry_server.store import marks
-from telemetry_server.store import outages as store
+from telemetry_server.store import watermarks
 from telemetry_server.store.clock import is_future
+from telemetry_server.store.fleet import outages as store
 
 SERVING = "serving"
 QUIET = timedelta(minutes=5)
@@ -36,13 +36,13 @@ async def note_absence(connection: Any, now: datetime) -> None:
 
     A watermark in the future stays: where the clock is behind now, it is right.
     """
-    served_until = await marks.reached(connection, SERVING)
+    served_until = await watermarks.reached(connection, SERVING)
     if served_until is not None and is_future(served_until, now):
         return
     if served_until is not None and now - served_until > QUIET:
         for outage in await quiet_times(connection, served_until, now):
             await _note(connection, outage, now)
-    await marks.reach(connection, SERVING, now)
+    await watermarks.reach(connection, SERVING, now)
 
 
 async def note_outages(connection: Any, now: datetime) -> tuple[Outage, ...]:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from telemetry_server.check.registry import Registry
 from telemetry_server.rollup.retention import open_days
-from telemetry_server.store import partitions, rollups
+from telemetry_server.store import partitions
 from telemetry_server.store.clock import believable, is_future
-from telemetry_server.store.marks import reach, reached
-from telemetry_server.store.rollups import Kind, Open, Slice
+from telemetry_server.store.counts import rollups
+from telemetry_server.store.counts.rollups import Kind, Open, Slice
+from telemetry_server.store.watermarks import reach, reached
 
 USUAL, LATEST = timedelta(seconds=10), timedelta(minutes=5)
 """How long after it was received a ping is committed: usually at once, and at the latest."""

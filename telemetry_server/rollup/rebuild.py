@@ -14,9 +14,10 @@ from telemetry_server.rollup.cohorts import roll_up_due_weeks
 from telemetry_server.rollup.days import roll_up_due
 from telemetry_server.rollup.pings import SLICE_PINGS
 from telemetry_server.rollup.retention import open_days
-from telemetry_server.store import partitions, rollups
-from telemetry_server.store.marks import reached
-from telemetry_server.store.rollups import AHEAD, BEHIND, Kind, Open
+from telemetry_server.store import partitions
+from telemetry_server.store.counts import rollups
+from telemetry_server.store.counts.rollups import AHEAD, BEHIND, Kind, Open
+from telemetry_server.store.watermarks import reached
 
 _DAY = timedelta(days=1)
 

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from telemetry_server.check.registry import Registry
-from telemetry_server.store.marks import reach, reached
-from telemetry_server.store.rollups import Open
+from telemetry_server.store.counts.rollups import Open
+from telemetry_server.store.watermarks import reach, reached
 
 FORGET_OLD_PINGS = "forget old pings"
 FORGET_OLD_COUNTERS = "forget old counters"

@@ -12,9 +12,13 @@ from telemetry_server.rollup.retention import (
     forget_until,
     forgotten_until,
 )
-from telemetry_server.store import access, addresses, news, partitions, retention, shop
+from telemetry_server.store import partitions
+from telemetry_server.store.access import credentials
+from telemetry_server.store.counts.rollups import Kind, counting
+from telemetry_server.store.ingest import projection
 from telemetry_server.store.partitions import INSTALLATION_DAYS, PINGS
-from telemetry_server.store.rollups import Kind, counting
+from telemetry_server.store.registry import shop
+from telemetry_server.store.upkeep import addresses, retention
 
 QUARANTINE_DAYS = 30
 COUNTS_DAYS = 400
@@ -37,12 +41,12 @@ async def empty_quarantine(connection: Any, now: datetime) -> str:
 
 
 async def forget_sessions(connection: Any, now: datetime) -> str:
-    removed = await access.forget_sessions(connection, now - timedelta(days=SESSIONS_DAYS))
+    removed = await credentials.forget_sessions(connection, now - timedelta(days=SESSIONS_DAYS))
     return f"removed {removed} sessions and sign-in links"
 
 
 async def catch_up(connection: Any, _: datetime) -> str:
-    return f"noted the news of {await news.catch_up(connection)} installations"
+    return f"noted the news of {await projection.catch_up(connection)} installations"
 
 
 async def forget_deliveries(connection: Any, now: datetime) -> str:

@@ -24,7 +24,7 @@ from telemetry_server.settings import Settings
 from telemetry_server.show.answers import see_other
 from telemetry_server.show.render import error_page
 from telemetry_server.show.viewer import VIEWER, Viewer
-from telemetry_server.store.access import find_session, find_token
+from telemetry_server.store.access.credentials import find_session, find_token
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

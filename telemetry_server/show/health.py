@@ -7,11 +7,12 @@ from importlib import metadata
 from aiohttp import web
 
 from telemetry_server import keys
+from telemetry_server.model import Check
 from telemetry_server.receive.capacity import Capacity
 from telemetry_server.receive.connections import CAPACITY
 from telemetry_server.routing import Access, Route
 from telemetry_server.show.answers import json_answer
-from telemetry_server.store.health import Check, look_at_database
+from telemetry_server.store.upkeep.health import look_at_database
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from telemetry_server.store.fleet import Row
+from telemetry_server.store.fleet.installations import Row
 
 _SILENCE = 2.5  # intervals without a ping that are worth showing
 _PROVENANCE = {"source", "built_on", "prefix_length", "hosting_source"}

@@ -12,7 +12,7 @@ import orjson
 
 from telemetry_server.check.registry import Carrier, Field, Kind, load_registry
 from telemetry_server.enrich.place import Place
-from telemetry_server.store.fleet import Row
+from telemetry_server.store.fleet.installations import Row
 
 PLACE = tuple(field.name for field in dataclasses.fields(Place))
 _IDENTITY = {"ping_id", "sequence", "occurred_at"}

@@ -20,7 +20,7 @@ from telemetry_server.model import (
     Verdict,
 )
 from telemetry_server.show.items import PLACE, detail_fields, fact_fields
-from telemetry_server.store.registry import Outcome
+from telemetry_server.store.registry.history import Outcome
 
 Schema = dict[str, Any]
 

@@ -23,7 +23,7 @@ from telemetry_server.show.answers import see_other
 from telemetry_server.show.query import text
 from telemetry_server.show.render import page
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.access import create_session, delete_session, use_sign_in_link
+from telemetry_server.store.access.credentials import create_session, delete_session, use_sign_in_link
 
 
 async def show_sign_in(request: web.Request) -> web.Response:

@@ -18,7 +18,7 @@ from telemetry_server.simulate.registry import HashOfKey
 from telemetry_server.simulate.terms import Terms, milliseconds, moment
 from telemetry_server.simulate.world import DAY, releases
 from telemetry_server.store import simulated as store
-from telemetry_server.store.products import slug_of
+from telemetry_server.store.registry.products import slug_of
 from telemetry_server.store.simulated_rows import Installation
 
 _SIMULATED = UUID("6f1d4c0e-8a55-4d0b-9d2f-51a0f1ee7a11")

@@ -11,10 +11,10 @@ from installation import Installation, make_ping
 from places import ROOT
 
 from telemetry_server.keyring import KeyringError, open_keyring, rotate
-from telemetry_server.store import overview
-from telemetry_server.store.belonging import open_keyring_of
+from telemetry_server.store.access.keyring_check import open_keyring_of
+from telemetry_server.store.counts import overview
 from telemetry_server.store.partitions import drop_partitions, make_partitions
-from telemetry_server.store.retention import forget_unused_states
+from telemetry_server.store.upkeep.retention import forget_unused_states
 
 
 async def test_a_server_whose_log_cannot_be_written_goes_on_taking_pings(make_server):

@@ -20,7 +20,7 @@ from telemetry_server import durable
 from telemetry_server.errors import Unauthenticated
 from telemetry_server.keyring import Keyring, KeyringError, KeyringMissing, open_keyring, read_keyring, rotate
 from telemetry_server.receive.signature import Verifier
-from telemetry_server.store.belonging import (
+from telemetry_server.store.access.keyring_check import (
     KeyringDiffers,
     KeyringOutdated,
     abandon_master,

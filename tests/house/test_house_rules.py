@@ -56,9 +56,9 @@ def test_every_exception_is_caught_in_four_places_only():
     allowed = {
         "telemetry_server/middleware.py",
         "telemetry_server/jobs.py",
-        "telemetry_server/store/writer.py",
+        "telemetry_server/store/ingest/writer.py",
         "telemetry_server/store/job_log.py",
-        "telemetry_server/store/tally.py",
+        "telemetry_server/store/ingest/outcomes.py",
     }
     assert (
         set(broad) - allowed - {name for name in broad if "/embedded/" in name or "/cli/failures" in name}
@@ -71,7 +71,7 @@ def test_one_place_makes_the_tasks_of_jobs():
     assert set(makers) <= {
         "telemetry_server/jobs.py",
         "telemetry_server/receive/direct.py",
-        "telemetry_server/store/writer.py",
+        "telemetry_server/store/ingest/writer.py",
         "telemetry_server/cli/workers.py",
         "telemetry_server/cli/serve.py",
         "telemetry_server/cli/session.py",
@@ -80,7 +80,7 @@ def test_one_place_makes_the_tasks_of_jobs():
 
 def test_only_the_first_start_makes_a_keyring():
     makers = [named(path) for path in SERVER if re.search(r"\bopen_keyring\b", path.read_text())]
-    assert makers == ["telemetry_server/keyring.py", "telemetry_server/store/belonging.py"]
+    assert makers == ["telemetry_server/keyring.py", "telemetry_server/store/access/keyring_check.py"]
 
 
 def renames(path):
@@ -113,7 +113,7 @@ def test_no_span_of_time_is_measured_by_a_clock_that_can_be_set():
     ]
     dates = {"telemetry_server/receive/direct.py", "telemetry_server/receive/refusal.py"}
     assert set(users) <= {*dates, "telemetry_server/uuid7.py"}
-    for name in "receive/limiter", "store/license_book", "store/catalogue":
+    for name in "receive/limiter", "store/ingest/grant_cache", "store/ingest/product_cache":
         assert "datetime.now" not in (ROOT / "telemetry_server" / f"{name}.py").read_text()
 
 

@@ -17,8 +17,8 @@ from telemetry_server.rollup.cohorts import roll_up_cohorts
 from telemetry_server.rollup.days import roll_up_days
 from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.simulate.making import Order, make_fleet
-from telemetry_server.store.export import DEFAULT_COLUMNS
-from telemetry_server.store.readers import make_reader
+from telemetry_server.store.reports.export import DEFAULT_COLUMNS
+from telemetry_server.store.reports.readers import make_reader
 
 PAGE = (ROOT / "docs" / "reporting.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```sql\n(.*?)```", PAGE, flags=re.MULTILINE | re.DOTALL)

@@ -27,9 +27,9 @@ from telemetry_server.model import Arrival, Ping, SignedUpload, Written
 from telemetry_server.receive.body import LARGEST_INFLATED, LARGEST_SENT, unpack
 from telemetry_server.receive.pings import Uploads, _answer
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
-from telemetry_server.store.last_write import LastWrite
-from telemetry_server.store.writer import _Lane
-from telemetry_server.store.written_states import WrittenStates
+from telemetry_server.store.ingest.last_write import LastWrite
+from telemetry_server.store.ingest.writer import _Lane
+from telemetry_server.store.ingest.written_states import WrittenStates
 
 AIM_SECONDS, FACTOR = 0.050, 4
 REGISTRY = load_registry()

@@ -8,9 +8,9 @@ from installation import Installation, post
 
 from telemetry_server.keyring import license_key_digest, open_keyring
 from telemetry_server.model import Author, LicensePatch, LicenseRow, LicenseStatus, LicenseType, Verdict
-from telemetry_server.store.license_changes import keep_licenses
-from telemetry_server.store.licenses import key_hashes
-from telemetry_server.store.products import add_product
+from telemetry_server.store.registry.license_changes import keep_licenses
+from telemetry_server.store.registry.licenses import key_hashes
+from telemetry_server.store.registry.products import add_product
 
 NOW = datetime.now(UTC)
 ELSEWHERE = ("198.51.100.0/24",)

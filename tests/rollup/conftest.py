@@ -11,9 +11,9 @@ from story import NOON, Story
 from telemetry_server.model import Ping, SignedUpload
 from telemetry_server.rollup.lives import watch_deadlines
 from telemetry_server.store.database import connect_writer
+from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.partitions import make_partitions
-from telemetry_server.store.products import add_product
-from telemetry_server.store.writer import GroupWriter
+from telemetry_server.store.registry.products import add_product
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 60 * DAY

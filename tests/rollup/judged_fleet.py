@@ -7,8 +7,8 @@ import msgspec
 
 from telemetry_server.model import Author, LicensePatch, LicenseRow, Ping, SignedUpload, Verdict
 from telemetry_server.rollup.judging import judge_installations
-from telemetry_server.store.license_changes import keep_licenses
-from telemetry_server.store.licenses import key_hashes
+from telemetry_server.store.registry.license_changes import keep_licenses
+from telemetry_server.store.registry.licenses import key_hashes
 
 
 class JudgedFleet:

@@ -14,11 +14,11 @@ from telemetry_server.keyring import open_keyring
 from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Overage, Verdict
 from telemetry_server.rollup import judging as job
 from telemetry_server.rollup.clock import take_back_future_times
-from telemetry_server.store import judging
 from telemetry_server.store.database import connect_writer
-from telemetry_server.store.license_book import LicenseBook
-from telemetry_server.store.products import add_product
-from telemetry_server.store.writer import GroupWriter
+from telemetry_server.store.fleet import verdicts
+from telemetry_server.store.ingest.grant_cache import LicenseBook
+from telemetry_server.store.ingest.writer import GroupWriter
+from telemetry_server.store.registry.products import add_product
 
 HOUR = timedelta(hours=1)
 
@@ -283,8 +283,8 @@ class Between:
 
     def __init__(self, monkeypatch, call):
         self.call = call
-        self.write = judging.write_judgements
-        monkeypatch.setattr(judging, "write_judgements", self)
+        self.write = verdicts.write_judgements
+        monkeypatch.setattr(verdicts, "write_judgements", self)
 
     async def __call__(self, *arguments):
         call, self.call = self.call, None

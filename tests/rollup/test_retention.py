@@ -13,8 +13,8 @@ from telemetry_server.rollup import upkeep
 from telemetry_server.rollup.days import roll_up_days
 from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.settings import Settings, read_settings
-from telemetry_server.store import retention
 from telemetry_server.store.partitions import INSTALLATION_DAYS, make_partitions, partition_months
+from telemetry_server.store.upkeep import retention
 
 
 def keeping(text):

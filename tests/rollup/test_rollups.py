@@ -19,7 +19,7 @@ from telemetry_server.rollup.cohorts import roll_up_cohorts
 from telemetry_server.rollup.days import roll_up_days
 from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.rollup.rebuild import rebuild
-from telemetry_server.store import counting, rollups
+from telemetry_server.store.counts import counting, rollups
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.partitions import make_partitions, stray_count
 

@@ -9,9 +9,9 @@ from story import DAY, HOUR, MINUTE, NOON
 
 from telemetry_server.rollup.clock import forgetting, take_back_future_times
 from telemetry_server.rollup.outages import SERVING
-from telemetry_server.store.addresses import SHORTEN_ADDRESSES
 from telemetry_server.store.clock import ClockDoubt, keep_as_of
-from telemetry_server.store.marks import reach, reached
+from telemetry_server.store.upkeep.addresses import SHORTEN_ADDRESSES
+from telemetry_server.store.watermarks import reach, reached
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from telemetry_server.receive.connections import Door, bind
 from telemetry_server.rollup.days import roll_up_days
 from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.settings import Settings
-from telemetry_server.store.access import create_sign_in_link, create_token
+from telemetry_server.store.access.credentials import create_sign_in_link, create_token
 from telemetry_server.store.partitions import make_partitions
-from telemetry_server.store.products import add_product
+from telemetry_server.store.registry.products import add_product
 
 
 class Answer:

@@ -17,7 +17,7 @@ from telemetry_server.check.ping import PingReader
 from telemetry_server.check.registry import load_registry
 from telemetry_server.model import SignedUpload
 from telemetry_server.store.database import connect_writer
-from telemetry_server.store.writer import GroupWriter
+from telemetry_server.store.ingest.writer import GroupWriter
 
 SDK = {"name": "license-telemetry-python", "version": "1.0.0"}
 

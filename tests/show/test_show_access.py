@@ -11,7 +11,7 @@ from telemetry_server.model import Role
 from telemetry_server.routing import Access, Route
 from telemetry_server.show.access import guard, local_path
 from telemetry_server.show.viewer import VIEWER, Viewer
-from telemetry_server.store import access
+from telemetry_server.store.access import credentials
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 API = (
@@ -26,100 +26,102 @@ API = (
 
 
 async def test_a_token_is_known_by_its_digest_only(connection):
-    token = await access.create_token(connection, Role.VIEWER, "exports", now=NOW)
+    token = await credentials.create_token(connection, Role.VIEWER, "exports", now=NOW)
     assert token.startswith("tlm_")
     assert len(token) > 40
     [row] = await connection.fetch("SELECT * FROM tokens")
     assert token not in str(dict(row))
-    assert row["digest"] == access.digest(token)
-    assert (await access.find_token(connection, token, NOW))[:2] == (Role.VIEWER, "exports")
+    assert row["digest"] == credentials.digest(token)
+    assert (await credentials.find_token(connection, token, NOW))[:2] == (Role.VIEWER, "exports")
 
 
 async def test_a_token_ends_when_it_expires_or_is_revoked(connection):
-    short = await access.create_token(connection, Role.ADMIN, "", NOW + timedelta(days=1), now=NOW)
-    assert (await access.find_token(connection, short, NOW))[:2] == (Role.ADMIN, "")
-    assert await access.find_token(connection, short, NOW + timedelta(days=1)) is None
-    [listed] = await access.list_tokens(connection)
+    short = await credentials.create_token(connection, Role.ADMIN, "", NOW + timedelta(days=1), now=NOW)
+    assert (await credentials.find_token(connection, short, NOW))[:2] == (Role.ADMIN, "")
+    assert await credentials.find_token(connection, short, NOW + timedelta(days=1)) is None
+    [listed] = await credentials.list_tokens(connection)
     assert (listed.role, listed.last_used_on, listed.revoked_at) == (Role.ADMIN, NOW.date(), None)
-    assert await access.revoke_token(connection, listed.token_id)
-    assert not await access.revoke_token(connection, listed.token_id)
-    assert await access.find_token(connection, short, NOW) is None
+    assert await credentials.revoke_token(connection, listed.token_id)
+    assert not await credentials.revoke_token(connection, listed.token_id)
+    assert await credentials.find_token(connection, short, NOW) is None
 
 
 @pytest.mark.parametrize("guess", ["", "tlm_", "tlm_x", "x" * 10_000, "tlm_\udcff", "tlm_\0"])
 async def test_a_token_that_nobody_made_is_nobodys(connection, guess):
-    await access.create_token(connection, Role.VIEWER, "", now=NOW)
-    assert await access.find_token(connection, guess, NOW) is None
+    await credentials.create_token(connection, Role.VIEWER, "", now=NOW)
+    assert await credentials.find_token(connection, guess, NOW) is None
 
 
 async def test_of_two_who_use_a_link_at_once_one_gets_in(database):
     import asyncpg
 
     async with asyncpg.create_pool(database, min_size=8, max_size=8) as pool:
-        secret = await access.create_sign_in_link(pool, Role.ADMIN, NOW)
-        roles = await asyncio.gather(*(access.use_sign_in_link(pool, secret, NOW) for _ in range(8)))
+        secret = await credentials.create_sign_in_link(pool, Role.ADMIN, NOW)
+        roles = await asyncio.gather(*(credentials.use_sign_in_link(pool, secret, NOW) for _ in range(8)))
     assert sorted(map(str, roles)) == ["None"] * 7 + ["admin"]
 
 
 async def test_a_link_runs_out(connection):
-    secret = await access.create_sign_in_link(connection, Role.VIEWER, NOW, minutes=10)
-    assert await access.use_sign_in_link(connection, secret, NOW + timedelta(minutes=10)) is None
-    assert await access.use_sign_in_link(connection, secret, NOW + timedelta(minutes=9)) is Role.VIEWER
+    secret = await credentials.create_sign_in_link(connection, Role.VIEWER, NOW, minutes=10)
+    assert await credentials.use_sign_in_link(connection, secret, NOW + timedelta(minutes=10)) is None
+    assert await credentials.use_sign_in_link(connection, secret, NOW + timedelta(minutes=9)) is Role.VIEWER
 
 
 async def test_a_session_ends_at_its_end_and_when_it_is_idle(connection):
     end = NOW + timedelta(hours=12)
-    session = await access.create_session(connection, Role.VIEWER, NOW, end)
-    almost = NOW + access.IDLE_AFTER - timedelta(seconds=1)
-    assert await access.find_session(connection, session, almost) is Role.VIEWER
-    assert await access.find_session(connection, session, almost + access.IDLE_AFTER) is None
-    assert await access.find_session(connection, session, almost + timedelta(minutes=90)) is Role.VIEWER
+    session = await credentials.create_session(connection, Role.VIEWER, NOW, end)
+    almost = NOW + credentials.IDLE_AFTER - timedelta(seconds=1)
+    assert await credentials.find_session(connection, session, almost) is Role.VIEWER
+    assert await credentials.find_session(connection, session, almost + credentials.IDLE_AFTER) is None
+    assert await credentials.find_session(connection, session, almost + timedelta(minutes=90)) is Role.VIEWER
     for hour in range(3, 14):
-        found = await access.find_session(connection, session, NOW + timedelta(hours=hour))
+        found = await credentials.find_session(connection, session, NOW + timedelta(hours=hour))
         assert found is (Role.VIEWER if hour < 12 else None)
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=8), timedelta(days=500)])
 async def test_what_a_clock_ahead_made_with_an_end_is_not_good_for_as_much_longer(connection, ahead):
     then = NOW + ahead
-    session = await access.create_session(connection, Role.VIEWER, then, then + timedelta(hours=12))
-    link = await access.create_sign_in_link(connection, Role.ADMIN, then)
-    token = await access.create_token(connection, Role.VIEWER, "a", then + timedelta(days=1), now=then)
-    lasting = await access.create_token(connection, Role.VIEWER, "b", now=then)
-    assert await access.find_session(connection, session, NOW) is None
-    assert await access.use_sign_in_link(connection, link, NOW) is None
-    assert await access.find_token(connection, token, NOW) is None
-    assert (await access.find_token(connection, lasting, NOW))[1] == "b"
-    assert await access.find_session(connection, session, then) is Role.VIEWER
-    assert await access.use_sign_in_link(connection, link, then) is Role.ADMIN
-    assert (await access.find_token(connection, token, then))[1] == "a"
+    session = await credentials.create_session(connection, Role.VIEWER, then, then + timedelta(hours=12))
+    link = await credentials.create_sign_in_link(connection, Role.ADMIN, then)
+    token = await credentials.create_token(connection, Role.VIEWER, "a", then + timedelta(days=1), now=then)
+    lasting = await credentials.create_token(connection, Role.VIEWER, "b", now=then)
+    assert await credentials.find_session(connection, session, NOW) is None
+    assert await credentials.use_sign_in_link(connection, link, NOW) is None
+    assert await credentials.find_token(connection, token, NOW) is None
+    assert (await credentials.find_token(connection, lasting, NOW))[1] == "b"
+    assert await credentials.find_session(connection, session, then) is Role.VIEWER
+    assert await credentials.use_sign_in_link(connection, link, then) is Role.ADMIN
+    assert (await credentials.find_token(connection, token, then))[1] == "a"
 
 
 async def test_a_session_that_was_used_by_a_clock_ahead_is_idle_in_time_all_the_same(connection):
-    session = await access.create_session(connection, Role.VIEWER, NOW, NOW + timedelta(hours=12))
+    session = await credentials.create_session(connection, Role.VIEWER, NOW, NOW + timedelta(hours=12))
     await connection.execute("UPDATE sessions SET last_seen_at = $1", NOW + timedelta(hours=8))
-    assert await access.find_session(connection, session, NOW + timedelta(minutes=2)) is Role.VIEWER
-    assert await access.find_session(connection, session, NOW + timedelta(hours=3)) is None
+    assert await credentials.find_session(connection, session, NOW + timedelta(minutes=2)) is Role.VIEWER
+    assert await credentials.find_session(connection, session, NOW + timedelta(hours=3)) is None
 
 
 async def test_a_session_is_noted_once_a_minute(connection):
-    session = await access.create_session(connection, Role.VIEWER, NOW, NOW + timedelta(hours=12))
-    await access.find_session(connection, session, NOW + timedelta(seconds=59))
+    session = await credentials.create_session(connection, Role.VIEWER, NOW, NOW + timedelta(hours=12))
+    await credentials.find_session(connection, session, NOW + timedelta(seconds=59))
     assert await connection.fetchval("SELECT last_seen_at FROM sessions") == NOW
-    await access.find_session(connection, session, NOW + timedelta(seconds=60))
+    await credentials.find_session(connection, session, NOW + timedelta(seconds=60))
     assert await connection.fetchval("SELECT last_seen_at FROM sessions") == NOW + timedelta(seconds=60)
 
 
 async def test_what_is_over_is_forgotten_and_the_rest_is_not(connection):
-    live = await access.create_session(connection, Role.VIEWER, NOW, NOW + timedelta(hours=12))
-    await access.create_session(connection, Role.VIEWER, NOW - timedelta(hours=3), NOW + timedelta(hours=9))
-    await access.create_session(connection, Role.VIEWER, NOW, NOW)
-    await access.create_sign_in_link(connection, Role.VIEWER, NOW - timedelta(days=2))
-    fresh = await access.create_sign_in_link(connection, Role.VIEWER, NOW)
-    assert await access.forget_sessions(connection, NOW) == 3
-    assert await access.find_session(connection, live, NOW) is Role.VIEWER
-    assert await access.use_sign_in_link(connection, fresh, NOW) is Role.VIEWER
-    assert await access.forget_sessions(connection, NOW) == 0
+    live = await credentials.create_session(connection, Role.VIEWER, NOW, NOW + timedelta(hours=12))
+    await credentials.create_session(
+        connection, Role.VIEWER, NOW - timedelta(hours=3), NOW + timedelta(hours=9)
+    )
+    await credentials.create_session(connection, Role.VIEWER, NOW, NOW)
+    await credentials.create_sign_in_link(connection, Role.VIEWER, NOW - timedelta(days=2))
+    fresh = await credentials.create_sign_in_link(connection, Role.VIEWER, NOW)
+    assert await credentials.forget_sessions(connection, NOW) == 3
+    assert await credentials.find_session(connection, live, NOW) is Role.VIEWER
+    assert await credentials.use_sign_in_link(connection, fresh, NOW) is Role.VIEWER
+    assert await credentials.forget_sessions(connection, NOW) == 0
 
 
 # ── who gets in ─────────────────────────────────────────────────────────────────────────────
@@ -285,7 +287,7 @@ async def test_signing_in_ends_the_session_before(site):
 async def test_the_database_never_sees_the_cookie(site):
     browser = await site.person()
     [row] = await site.execute("SELECT * FROM sessions")
-    assert row["digest"] == access.digest(browser.cookies["session"].value)
+    assert row["digest"] == credentials.digest(browser.cookies["session"].value)
 
 
 # ── forged forms ────────────────────────────────────────────────────────────────────────────

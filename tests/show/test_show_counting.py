@@ -9,8 +9,8 @@ import pytest
 from telemetry_server.check.registry import load_registry
 from telemetry_server.rollup.days import roll_up_days
 from telemetry_server.rollup.pings import roll_up_pings
-from telemetry_server.store import counting
-from telemetry_server.store.products import add_product
+from telemetry_server.store.counts import counting
+from telemetry_server.store.registry.products import add_product
 
 TODAY = datetime.now(UTC).date()
 MONDAY = date(2026, 11, 2)

@@ -13,7 +13,7 @@ import pytest
 
 from telemetry_server import keys
 from telemetry_server.show.api import export
-from telemetry_server.store import parquet
+from telemetry_server.store.reports import parquet
 
 
 @pytest.fixture

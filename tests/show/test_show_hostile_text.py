@@ -32,7 +32,7 @@ from telemetry_server.rollup.fleet_now import count_the_fleet
 from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.routing import Access
 from telemetry_server.show.routes import ROUTES
-from telemetry_server.store.products import add_product, good_keys
+from telemetry_server.store.registry.products import add_product, good_keys
 from telemetry_server.text import hidden_in, written_out
 
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"

@@ -9,8 +9,8 @@ from telemetry_server.check.filters import Filter, term
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.rollup.days import SMALL
 from telemetry_server.rollup.fleet_now import count_the_fleet
-from telemetry_server.store import counting, fleet_now
-from telemetry_server.store import overview as store
+from telemetry_server.store.counts import counting, fleet_now
+from telemetry_server.store.counts import overview as store
 from telemetry_server.store.database import make_pool
 
 PRODUCTS = (None, "billing-suite", "nothing")

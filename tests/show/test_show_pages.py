@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 from installation import Installation, make_ping
 
-from telemetry_server.store import overview
-from telemetry_server.store.products import add_product
+from telemetry_server.store.counts import overview
+from telemetry_server.store.registry.products import add_product
 
 
 class Page(HTMLParser):
@@ -302,7 +302,7 @@ async def test_the_list_suggests_the_values_there_are(person, fleet):
 
 
 async def test_a_count_that_takes_long_stops_at_a_bound(person, fleet, monkeypatch):
-    monkeypatch.setattr("telemetry_server.store.fleet.MOST_COUNTED", 52)
+    monkeypatch.setattr("telemetry_server.store.fleet.installations.MOST_COUNTED", 52)
     page = await look(person, "/installations?filter=verdict!=valid")
     assert "More than 52 installations match, the newest first" in page.text
     assert "More than 52 installations, the newest first" in (await look(person, "/installations")).text

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from telemetry_server.errors import Unauthenticated
 from telemetry_server.model import Role
 from telemetry_server.receive.webhook import verify
-from telemetry_server.store.products import add_product
+from telemetry_server.store.registry.products import add_product
 
 MESSAGES = Path(__file__).parent / "shop_messages"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -9,7 +9,7 @@ from telemetry_server.model import Role
 from telemetry_server.routing import Access
 from telemetry_server.show.routes import ROUTES
 from telemetry_server.simulate.making import Order, make_fleet
-from telemetry_server.store.products import add_product
+from telemetry_server.store.registry.products import add_product
 
 PAGES = [route for route in ROUTES if route.page and route.access is Access.PERSON and route.method == "GET"]
 BADGE = 'class="badge simulated"'

@@ -19,9 +19,9 @@ from telemetry_server.model import (
 )
 from telemetry_server.rollup.judging import judge_installations
 from telemetry_server.show import verdicts
-from telemetry_server.store.license_changes import keep_licenses
-from telemetry_server.store.licenses import key_hashes
-from telemetry_server.store.products import add_product
+from telemetry_server.store.registry.license_changes import keep_licenses
+from telemetry_server.store.registry.licenses import key_hashes
+from telemetry_server.store.registry.products import add_product
 
 ACCUSING = re.compile(r"pirat|illegal|stolen|crack|fraud|thief|theft|abus|violat", re.IGNORECASE)
 LICENSE = {

@@ -10,7 +10,7 @@ from orders import END, ORDER
 
 from telemetry_server.keyring import Keyring, open_keyring
 from telemetry_server.simulate.making import Made, make_fleet
-from telemetry_server.store.products import add_product
+from telemetry_server.store.registry.products import add_product
 
 
 @dataclass

@@ -13,7 +13,7 @@ from installation import Installation, post
 from places import ROOT
 
 from telemetry_server.rollup.upkeep import shorten_addresses
-from telemetry_server.store import addresses
+from telemetry_server.store.upkeep import addresses
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -14,14 +14,14 @@ from telemetry_server.check.filter_parser import parse_filter
 from telemetry_server.enrich.verdict import Claim, judge
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author, LicensePatch, LicenseRow
-from telemetry_server.store import license_book
-from telemetry_server.store.export import Form, Wanted, What, export
-from telemetry_server.store.license_book import grant_of
-from telemetry_server.store.license_changes import keep_licenses
-from telemetry_server.store.licenses import key_hashes, list_licenses
+from telemetry_server.store.ingest import grant_cache
+from telemetry_server.store.ingest.grant_cache import grant_of
 from telemetry_server.store.migrate import migrate, released_migrations
-from telemetry_server.store.products import BadTimeZone, add_product, change_time_zone
-from telemetry_server.store.registry import Entity, history
+from telemetry_server.store.registry.history import Entity, history
+from telemetry_server.store.registry.license_changes import keep_licenses
+from telemetry_server.store.registry.licenses import key_hashes, list_licenses
+from telemetry_server.store.registry.products import BadTimeZone, add_product, change_time_zone
+from telemetry_server.store.reports.export import Form, Wanted, What, export
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 BY = Author("cli:maria")
@@ -54,7 +54,7 @@ async def keep(connection, hashes, key="KEY-00001", **patch):
 
 
 async def verdict(connection, hashes, at, key="KEY-00001"):
-    [row] = await connection.fetch(license_book.SQL["grants_of_keys"], [hashes.own(key)])
+    [row] = await connection.fetch(grant_cache.SQL["grants_of_keys"], [hashes.own(key)])
     grant = grant_of(row)
     claim = Claim(grant.product_id, True, "licensed", "unknown", "production", None, at)
     return judge(claim, grant, at).verdict

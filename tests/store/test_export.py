@@ -16,10 +16,10 @@ import pytest
 from telemetry_server.check.filter_fields import LICENSES
 from telemetry_server.check.filter_parser import BadFilter, parse_filter
 from telemetry_server.check.rows import guarded, unguarded
-from telemetry_server.store import parquet
-from telemetry_server.store.export import Form, NoSuchColumn, NothingToFilter, Wanted, What, export
-from telemetry_server.store.parquet import ParquetMissing
-from telemetry_server.store.products import NoSuchProduct
+from telemetry_server.store.registry.products import NoSuchProduct
+from telemetry_server.store.reports import parquet
+from telemetry_server.store.reports.export import Form, NoSuchColumn, NothingToFilter, Wanted, What, export
+from telemetry_server.store.reports.parquet import ParquetMissing
 from telemetry_server.text import hidden_in
 
 NOW = datetime.now(UTC)

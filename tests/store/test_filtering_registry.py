@@ -17,9 +17,9 @@ from telemetry_server.check.filter_fields import CUSTOMERS, LICENSES
 from telemetry_server.check.filter_parser import BadFilter, parse_filter
 from telemetry_server.check.filters import Kind, Operator
 from telemetry_server.store import filtering
-from telemetry_server.store.customers import list_customers
 from telemetry_server.store.filtering import condition
-from telemetry_server.store.licenses import list_licenses
+from telemetry_server.store.registry.customers import list_customers
+from telemetry_server.store.registry.licenses import list_licenses
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 OWNERS = [UUID(int=number) for number in (1, 2)]

@@ -13,13 +13,13 @@ from telemetry_server.check.rows import RowFormat, WrongFile
 from telemetry_server.enrich.verdict import Claim, judge, never_matching
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author, LicenseRow
-from telemetry_server.store import license_book
-from telemetry_server.store.customers import customer_by_id, list_customers
-from telemetry_server.store.license_book import grant_of
-from telemetry_server.store.license_import import importing
-from telemetry_server.store.licenses import key_hashes, licenses_by_key_hash, list_licenses
-from telemetry_server.store.products import add_product
-from telemetry_server.store.registry import Outcome
+from telemetry_server.store.ingest import grant_cache
+from telemetry_server.store.ingest.grant_cache import grant_of
+from telemetry_server.store.registry.customers import customer_by_id, list_customers
+from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.license_import import importing
+from telemetry_server.store.registry.licenses import key_hashes, licenses_by_key_hash, list_licenses
+from telemetry_server.store.registry.products import add_product
 
 FILES = Path(__file__).parent / "foreign_files"
 NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
@@ -64,7 +64,7 @@ class Registry:
 
     async def verdict(self, key, address, now=NOW):
         """What is said of a copy with that key at that address."""
-        rows = await self.connection.fetch(license_book.SQL["grants_of_keys"], [self.hashes.own(key)])
+        rows = await self.connection.fetch(grant_cache.SQL["grants_of_keys"], [self.hashes.own(key)])
         grant = grant_of(rows[0])
         claim = Claim(grant.product_id, True, "licensed", "unknown", "production", address, now)
         return judge(claim, grant, now).verdict

@@ -23,10 +23,10 @@ from telemetry_server.model import (
     RefusedPing,
 )
 from telemetry_server.store.database import connect_writer
-from telemetry_server.store.license_book import LicenseBook
-from telemetry_server.store.license_changes import keep_licenses
-from telemetry_server.store.licenses import key_hashes
-from telemetry_server.store.products import add_product
+from telemetry_server.store.ingest.grant_cache import LicenseBook
+from telemetry_server.store.registry.license_changes import keep_licenses
+from telemetry_server.store.registry.licenses import key_hashes
+from telemetry_server.store.registry.products import add_product
 
 
 class Clock:

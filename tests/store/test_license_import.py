@@ -8,11 +8,11 @@ import pytest
 
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author, CustomerPatch, LicensePatch, LicenseRow
-from telemetry_server.store.customers import list_customers
-from telemetry_server.store.license_import import importing
-from telemetry_server.store.licenses import key_hashes, licenses_by_key_hash, list_licenses
-from telemetry_server.store.products import add_product
-from telemetry_server.store.registry import Outcome
+from telemetry_server.store.registry.customers import list_customers
+from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.license_import import importing
+from telemetry_server.store.registry.licenses import key_hashes, licenses_by_key_hash, list_licenses
+from telemetry_server.store.registry.products import add_product
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 BY = Author("cli:maria")

@@ -5,9 +5,15 @@ import uuid
 import asyncpg
 import pytest
 
-from telemetry_server.store import readers
 from telemetry_server.store.migrate import migrate
-from telemetry_server.store.readers import MayNotMakeReaders, NotAReader, ReadsMore, drop_reader, make_reader
+from telemetry_server.store.reports import readers
+from telemetry_server.store.reports.readers import (
+    MayNotMakeReaders,
+    NotAReader,
+    ReadsMore,
+    drop_reader,
+    make_reader,
+)
 
 VIEWS = set(readers.VIEWS)
 

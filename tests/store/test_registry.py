@@ -24,7 +24,7 @@ from telemetry_server.model import (
     LicenseType,
     Overage,
 )
-from telemetry_server.store.customers import (
+from telemetry_server.store.registry.customers import (
     CustomerExists,
     CustomerUnnamed,
     NoSuchCustomer,
@@ -33,8 +33,9 @@ from telemetry_server.store.customers import (
     customer_by_id,
     list_customers,
 )
-from telemetry_server.store.license_changes import change_license, create_license, keep_licenses
-from telemetry_server.store.licenses import (
+from telemetry_server.store.registry.history import Entity, Outcome, history
+from telemetry_server.store.registry.license_changes import change_license, create_license, keep_licenses
+from telemetry_server.store.registry.licenses import (
     LicenseExists,
     NoSuchLicense,
     WrongLicense,
@@ -43,9 +44,8 @@ from telemetry_server.store.licenses import (
     licenses_by_key_hash,
     list_licenses,
 )
-from telemetry_server.store.products import add_product
-from telemetry_server.store.registry import Entity, Outcome, history
-from telemetry_server.store.releases import (
+from telemetry_server.store.registry.products import add_product
+from telemetry_server.store.registry.releases import (
     Edition,
     Release,
     editions_of,

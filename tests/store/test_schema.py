@@ -8,8 +8,8 @@ from places import ROOT
 
 from telemetry_server.check.registry import load_registry
 from telemetry_server.enrich.place import Place
-from telemetry_server.store import license_import
 from telemetry_server.store.queries import load, modules
+from telemetry_server.store.registry import license_import
 
 GROWING = {
     "installations",

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from telemetry_server.model import Ping, SignedUpload, Verdict
-from telemetry_server.store import news as news_module
-from telemetry_server.store import writer as writer_module
 from telemetry_server.store.database import connect_writer
-from telemetry_server.store.news import catch_up, note_news
-from telemetry_server.store.products import add_product
-from telemetry_server.store.retention import forget_changes
-from telemetry_server.store.writer import GroupWriter
+from telemetry_server.store.ingest import projection as news_module
+from telemetry_server.store.ingest import writer as writer_module
+from telemetry_server.store.ingest.projection import catch_up, note_news
+from telemetry_server.store.ingest.writer import GroupWriter
+from telemetry_server.store.registry.products import add_product
+from telemetry_server.store.upkeep.retention import forget_changes
 
 NOW = datetime.now(UTC)
 

@@ -7,9 +7,9 @@ import pytest
 
 from telemetry_server.jobs import Job, run_job
 from telemetry_server.store.database import make_pool
-from telemetry_server.store.health import look_at_database
 from telemetry_server.store.job_log import lock_number
-from telemetry_server.store.vitals import Schedule
+from telemetry_server.store.upkeep.health import look_at_database
+from telemetry_server.store.upkeep.vitals import Schedule
 
 HOUR = timedelta(hours=1)
 

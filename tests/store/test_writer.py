@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.model import Ping, SignedUpload, Status
-from telemetry_server.store import writer as writer_module
 from telemetry_server.store.database import connect_writer
-from telemetry_server.store.writer import GroupWriter
+from telemetry_server.store.ingest import writer as writer_module
+from telemetry_server.store.ingest.writer import GroupWriter
 
 NOW = datetime.now(UTC)
 PRODUCT = uuid4()

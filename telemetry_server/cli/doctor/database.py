@@ -19,14 +19,16 @@ from telemetry_server.keyring import (
     read_keyring,
 )
 from telemetry_server.settings import Settings
-from telemetry_server.store import clock, rollups, vitals
-from telemetry_server.store.addresses import SHORTEN_ADDRESSES, retention_problem
-from telemetry_server.store.belonging import Remembered
+from telemetry_server.store import clock
+from telemetry_server.store.access.keyring_check import Remembered
+from telemetry_server.store.counts import rollups
 from telemetry_server.store.database import AWAY, OLDEST_MAJOR, operator_connection
 from telemetry_server.store.fitness import encoding_problem, refuse_unfit
+from telemetry_server.store.fleet.outages import outages
 from telemetry_server.store.migrate import pending_migrations
-from telemetry_server.store.outages import outages
 from telemetry_server.store.partitions import MONTHS_AHEAD, months_everywhere, strays
+from telemetry_server.store.upkeep import vitals
+from telemetry_server.store.upkeep.addresses import SHORTEN_ADDRESSES, retention_problem
 
 MAKE_PARTITIONS = "Run: telemetry-server run make partitions"
 START_SECONDS, STATEMENT_SECONDS, MOST_SECONDS = 8, 5, 12

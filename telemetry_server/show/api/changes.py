@@ -9,7 +9,7 @@ from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.paging import AFTER, LIMIT, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query, text
-from telemetry_server.store import fleet
+from telemetry_server.store.fleet import installations
 
 PARAMETERS = (
     Parameter("installation_id", "Only of this installation.", IDENTIFIER),
@@ -25,19 +25,21 @@ async def list_changes(request: web.Request) -> web.Response:
     """The newest change comes first."""
     asked = read_query(request, PARAMETERS)
     limit = asked["limit"]
-    rows = await fleet.changes(
+    rows = await installations.changes(
         request.app[keys.POOL],
         installation_id=asked.get("installation_id"),
         field=asked.get("field"),
         since=asked.get("since"),
         until=asked.get("until"),
-        below=read_moment_key(asked["after"], UUID, bigint, str) if "after" in asked else fleet.NEWEST_CHANGE,
+        below=read_moment_key(asked["after"], UUID, bigint, str)
+        if "after" in asked
+        else installations.NEWEST_CHANGE,
         limit=limit + 1,
     )
     return page(request, rows, limit, dict, _key)
 
 
-def _key(row: fleet.Row) -> str:
+def _key(row: installations.Row) -> str:
     return moment_key(row["changed_at"], row["installation_id"], row["sequence"], row["field"])
 
 

@@ -19,8 +19,10 @@ from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take
 from telemetry_server.show.paging import AFTER_ID, LIMIT, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store import registry
-from telemetry_server.store.customers import (
+from telemetry_server.store.database import translated
+from telemetry_server.store.reading import reading
+from telemetry_server.store.registry import history
+from telemetry_server.store.registry.customers import (
     CustomerExists,
     CustomerUnnamed,
     NoSuchCustomer,
@@ -29,9 +31,7 @@ from telemetry_server.store.customers import (
     customer_by_id,
     list_customers,
 )
-from telemetry_server.store.database import translated
-from telemetry_server.store.reading import reading
-from telemetry_server.store.registry import Entity
+from telemetry_server.store.registry.history import Entity
 from telemetry_server.uuid7 import LOWEST
 
 _CHANGES = 100
@@ -58,7 +58,7 @@ async def one_customer(request: web.Request) -> web.Response:
     customer_id = read_path(request, "customer_id")
     async with reading(request.app[keys.POOL]) as connection:
         found = await _found(connection, customer_id)
-        changes = await registry.history(connection, Entity.CUSTOMER, str(customer_id), limit=_CHANGES)
+        changes = await history.history(connection, Entity.CUSTOMER, str(customer_id), limit=_CHANGES)
     return json_answer({**customer_item(found), "changes": [change_item(change) for change in changes]})
 
 

@@ -22,9 +22,9 @@ from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.filters import FILTERS, LICENSES, filter_from
 from telemetry_server.show.query import MOMENT, one_of, read_query, text
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.export import Form, Wanted, What, export
-from telemetry_server.store.parquet import ParquetMissing
-from telemetry_server.store.products import NoSuchProduct
+from telemetry_server.store.registry.products import NoSuchProduct
+from telemetry_server.store.reports.export import Form, Wanted, What, export
+from telemetry_server.store.reports.parquet import ParquetMissing
 
 STALLED_SECONDS = 60.0
 _LOOK_SECONDS = 1.0

@@ -13,8 +13,8 @@ from telemetry_server.show import filters
 from telemetry_server.show.answers import json_answer
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import DAY, integer, one_of, read_query
-from telemetry_server.store import counting
-from telemetry_server.store.counting import Counted, Question, Span, Step
+from telemetry_server.store.counts import counting
+from telemetry_server.store.counts.counting import Counted, Question, Span, Step
 
 LONGEST_SPAN = timedelta(days=1_100)
 MOST_ITEMS = 20_000

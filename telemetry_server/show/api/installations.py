@@ -13,7 +13,7 @@ from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.items import installation_item, place
 from telemetry_server.show.paging import AFTER_ID, LIMIT, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
-from telemetry_server.store import fleet
+from telemetry_server.store.fleet import installations
 from telemetry_server.uuid7 import HIGHEST
 
 PARAMETERS = (
@@ -27,7 +27,7 @@ async def list_installations(request: web.Request) -> web.Response:
     """The newest identity first."""
     asked = read_query(request, PARAMETERS)
     limit, now = asked["limit"], datetime.now(UTC)
-    rows = await fleet.installations(
+    rows = await installations.installations(
         request.app[keys.POOL],
         filter_from(asked, now),
         now=now,
@@ -39,13 +39,13 @@ async def list_installations(request: web.Request) -> web.Response:
 
 async def one_installation(request: web.Request) -> web.Response:
     read_query(request, ())
-    known = await fleet.installation(request.app[keys.POOL], read_path(request, "installation_id"))
+    known = await installations.installation(request.app[keys.POOL], read_path(request, "installation_id"))
     if known is None:
         raise NotFound("There is no such installation.")
     return json_answer(_whole(known))
 
 
-def _whole(known: fleet.Known) -> dict[str, Any]:
+def _whole(known: installations.Known) -> dict[str, Any]:
     return {
         **installation_item(known.row),
         "received_ranges": known.received,
@@ -60,7 +60,7 @@ def _whole(known: fleet.Known) -> dict[str, Any]:
     }
 
 
-def _fork(row: fleet.Row) -> dict[str, Any]:
+def _fork(row: installations.Row) -> dict[str, Any]:
     names = ("sequence", "ping_id", "stored_ping_id", "received_at", "occurred_at", "client_address")
     return {**{name: row[name] for name in names}, "place": place(row["place"])}
 

@@ -36,11 +36,13 @@ from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take
 from telemetry_server.show.paging import AFTER_ID, LIMIT, page
 from telemetry_server.show.query import IDENTIFIER, one_of, read_path, read_query, text
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store import registry
 from telemetry_server.store.database import translated
-from telemetry_server.store.license_changes import change_license, create_license, keep_licenses
-from telemetry_server.store.license_plan import Kept
-from telemetry_server.store.licenses import (
+from telemetry_server.store.reading import reading
+from telemetry_server.store.registry import history
+from telemetry_server.store.registry.history import Entity, Outcome, RegistryChange
+from telemetry_server.store.registry.license_changes import change_license, create_license, keep_licenses
+from telemetry_server.store.registry.license_plan import Kept
+from telemetry_server.store.registry.licenses import (
     LicenseExists,
     NoSuchLicense,
     WrongLicense,
@@ -48,9 +50,7 @@ from telemetry_server.store.licenses import (
     license_by_id,
     list_licenses,
 )
-from telemetry_server.store.products import NoSuchProduct
-from telemetry_server.store.reading import reading
-from telemetry_server.store.registry import Entity, Outcome, RegistryChange
+from telemetry_server.store.registry.products import NoSuchProduct
 from telemetry_server.uuid7 import LOWEST
 
 _CHANGES = 100
@@ -86,7 +86,7 @@ async def one_license(request: web.Request) -> web.Response:
     license_id = read_path(request, "license_id")
     async with reading(request.app[keys.POOL]) as connection:
         found = await _found(connection, license_id)
-        changes = await registry.history(connection, Entity.LICENSE, str(license_id), limit=_CHANGES)
+        changes = await history.history(connection, Entity.LICENSE, str(license_id), limit=_CHANGES)
     return json_answer({**license_item(found), "changes": [change_item(change) for change in changes]})
 
 

@@ -10,7 +10,7 @@ from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.items import ping_item
 from telemetry_server.show.paging import AFTER, LIMIT, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query
-from telemetry_server.store import fleet
+from telemetry_server.store.fleet import installations
 
 PARAMETERS = (
     Parameter("installation_id", "Only pings of this installation.", IDENTIFIER),
@@ -25,18 +25,18 @@ async def list_pings(request: web.Request) -> web.Response:
     """The one received last comes first."""
     asked = read_query(request, PARAMETERS)
     limit = asked["limit"]
-    rows = await fleet.pings(
+    rows = await installations.pings(
         request.app[keys.POOL],
         installation_id=asked.get("installation_id"),
         since=asked.get("since"),
         until=asked.get("until"),
-        below=read_moment_key(asked["after"], UUID, bigint) if "after" in asked else fleet.NEWEST,
+        below=read_moment_key(asked["after"], UUID, bigint) if "after" in asked else installations.NEWEST,
         limit=limit + 1,
     )
     return page(request, rows, limit, ping_item, _key)
 
 
-def _key(row: fleet.Row) -> str:
+def _key(row: installations.Row) -> str:
     return moment_key(row["received_at"], row["installation_id"], row["sequence"])
 
 

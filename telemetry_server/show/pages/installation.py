@@ -17,11 +17,11 @@ from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_que
 from telemetry_server.show.render import attributions, page
 from telemetry_server.show.verdicts import rests_on
 from telemetry_server.show.words import inert
-from telemetry_server.store import fleet
+from telemetry_server.store.fleet import installations
 
 PARAMETERS = (
     Parameter("installation_id", "Its id.", IDENTIFIER, where="path", required=True),
-    Parameter("before", "Show the pings before this number.", integer(1, fleet.LAST_NUMBER)),
+    Parameter("before", "Show the pings before this number.", integer(1, installations.LAST_NUMBER)),
 )
 
 _PINGS = 90
@@ -43,11 +43,11 @@ CARDS = (
 async def installation(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     pool, installation_id = request.app[keys.POOL], read_path(request, "installation_id")
-    known = await fleet.installation(pool, installation_id)
+    known = await installations.installation(pool, installation_id)
     if known is None:
         raise NotFound("No installation has this id. It may have been erased, or never sent a ping.")
-    below = asked.get("before", fleet.LAST_NUMBER)
-    rows = await fleet.history(pool, installation_id, below=below, limit=_PINGS + 1)
+    below = asked.get("before", installations.LAST_NUMBER)
+    rows = await installations.history(pool, installation_id, below=below, limit=_PINGS + 1)
     more, interval = len(rows) > _PINGS, timedelta(seconds=known.row["ping_interval_seconds"])
     return page(
         request,
@@ -61,12 +61,12 @@ async def installation(request: web.Request) -> web.Response:
         entries=entries(rows[:_PINGS], rows[_PINGS] if more else None, interval),
         older=path_with(request, before=str(rows[_PINGS - 1]["sequence"])) if more else None,
         newest=path_with(request, before=None) if "before" in asked else None,
-        timeline=_moments(await fleet.changes(pool, installation_id=installation_id, limit=_CHANGES)),
+        timeline=_moments(await installations.changes(pool, installation_id=installation_id, limit=_CHANGES)),
         attributions=attributions(request),
     )
 
 
-def _moments(changes: list[fleet.Row]) -> list[list[fleet.Row]]:
+def _moments(changes: list[installations.Row]) -> list[list[installations.Row]]:
     """Changes that were noted together stand together."""
     return [list(group) for _, group in groupby(changes, key=itemgetter("changed_at", "sequence"))]
 

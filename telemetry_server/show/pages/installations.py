@@ -21,8 +21,8 @@ from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filter_fro
 from telemetry_server.show.items import installation_item
 from telemetry_server.show.query import IDENTIFIER, read_query
 from telemetry_server.show.render import attributions, page
-from telemetry_server.store import fleet
 from telemetry_server.store.database import Pool
+from telemetry_server.store.fleet import installations
 from telemetry_server.store.reading import TooSlow
 from telemetry_server.uuid7 import HIGHEST
 
@@ -64,7 +64,7 @@ class Found:
     problem: str | None = None
 
 
-async def installations(request: web.Request) -> web.Response:
+async def installation_list(request: web.Request) -> web.Response:
     """The newest identity first."""
     if empty := [
         name for name, value in request.query.items() if not value.strip()
@@ -79,12 +79,12 @@ async def installations(request: web.Request) -> web.Response:
         "installations.html",
         status=400 if found.problem else 200,
         found=found,
-        most_counted=fleet.MOST_COUNTED,
+        most_counted=installations.MOST_COUNTED,
         older=path_with(request, after=found.last) if found.last else None,
         newest=path_with(request, after=None) if "after" in asked else None,
         chosen=[] if found.problem else list(_chosen(request, asked)),
         asked=asked,
-        products=await fleet.product_names(request.app[keys.POOL]),
+        products=await installations.product_names(request.app[keys.POOL]),
         statuses=_options(STATUSES),
         sources=_options(SOURCES),
         verdicts=_options(Verdict),
@@ -101,7 +101,7 @@ async def _find(pool: Pool, asked: Mapping[str, Any]) -> Found:
     below = asked.get("after", HIGHEST)
     try:
         wanted = filter_from(asked, now)
-        rows = await fleet.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
+        rows = await installations.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
     except BadFilter as error:
         return Found([], problem=error.detail)
     last = str(rows[_ROWS - 1]["installation_id"]) if len(rows) > _ROWS else None
@@ -116,7 +116,7 @@ async def _find(pool: Pool, asked: Mapping[str, Any]) -> Found:
 
 async def _count(pool: Pool, wanted: Filter, now: datetime) -> int | None:
     try:
-        return await fleet.matching(pool, wanted, now=now)
+        return await installations.matching(pool, wanted, now=now)
     except TooSlow:  # the rows are there all the same, without their number
         return None
 
@@ -124,7 +124,7 @@ async def _count(pool: Pool, wanted: Filter, now: datetime) -> int | None:
 async def _suggest(pool: Pool, wanted: Filter, now: datetime) -> Mapping[str, Mapping[str | None, int]]:
     """By parameter, the values that the newest of these installations have."""
     try:
-        facets = await fleet.facets(pool, wanted, now=now, newest=_NEWEST_FOR_SUGGESTIONS)
+        facets = await installations.facets(pool, wanted, now=now, newest=_NEWEST_FOR_SUGGESTIONS)
     except TooSlow:
         return {}
     return {parameter: facets.get(field, {}) for parameter, field in _SUGGESTED.items()}
@@ -158,7 +158,7 @@ ROUTES = (
     Route(
         "GET",
         "/installations",
-        installations,
+        installation_list,
         "The list of installations",
         Access.PERSON,
         page=True,

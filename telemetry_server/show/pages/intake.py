@@ -12,9 +12,9 @@ from telemetry_server.show import charts
 from telemetry_server.show.pages.overview import PARAMETERS, unless_slow
 from telemetry_server.show.query import read_query
 from telemetry_server.show.render import page
-from telemetry_server.store import fleet
-from telemetry_server.store import overview as store
+from telemetry_server.store.counts import overview as store
 from telemetry_server.store.database import Pool
+from telemetry_server.store.fleet import installations
 
 _ROWS = 50
 
@@ -30,7 +30,7 @@ async def intake(request: web.Request) -> web.Response:
         product=product,
         over=over,
         rows=_ROWS,
-        products=await fleet.product_names(pool),
+        products=await installations.product_names(pool),
         ranges=ranges.RANGES.values(),
         outcomes=await unless_slow(_outcomes(pool, product, over, now)),
         forks=await unless_slow(store.newest_forks(pool, product, since, _ROWS)),

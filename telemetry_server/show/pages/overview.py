@@ -15,11 +15,11 @@ from telemetry_server.show import charts, words
 from telemetry_server.show.filters import STATUSES
 from telemetry_server.show.query import one_of, read_query, text
 from telemetry_server.show.render import attributions, link, page
-from telemetry_server.store import fleet
-from telemetry_server.store import overview as store
+from telemetry_server.store.counts import overview as store
+from telemetry_server.store.counts.rollups import MOST_BEHIND
 from telemetry_server.store.database import Pool
+from telemetry_server.store.fleet import installations
 from telemetry_server.store.reading import TooSlow
-from telemetry_server.store.rollups import MOST_BEHIND
 
 Answer = TypeVar("Answer")
 _Facets: TypeAlias = Mapping[str, Mapping[str | None, int]]
@@ -84,7 +84,7 @@ async def overview(request: web.Request) -> web.Response:
     query = read_query(request, PARAMETERS)
     over = ranges.RANGES[query["range"]] if "range" in query else ranges.DEFAULT
     asked = _Asked(request.app[keys.POOL], query.get("product"), over, datetime.now(UTC))
-    products = await fleet.product_names(asked.pool)
+    products = await installations.product_names(asked.pool)
     if not any(product["in_use"] for product in products):
         endpoint = request.app[keys.SETTINGS].base_url
         return page(request, "first_start.html", products=products, endpoint=endpoint)

@@ -23,10 +23,10 @@ from telemetry_server.model import (
     LicenseType,
     Overage,
 )
-from telemetry_server.store.customers import FIELDS as CUSTOMER_FIELDS
-from telemetry_server.store.customers import draft_of as customer_draft
-from telemetry_server.store.customers import is_named, named, patched
-from telemetry_server.store.registry import Draft, Entity, Fields, Outcome
+from telemetry_server.store.registry.customers import FIELDS as CUSTOMER_FIELDS
+from telemetry_server.store.registry.customers import draft_of as customer_draft
+from telemetry_server.store.registry.customers import is_named, named, patched
+from telemetry_server.store.registry.history import Draft, Entity, Fields, Outcome
 from telemetry_server.uuid7 import uuid7
 
 PATCHED = tuple(each.name for each in fields(LicensePatch) if each.name not in {"customer", "customer_id"})

@@ -12,14 +12,14 @@ from telemetry_server.check.licenses import license_patch
 from telemetry_server.errors import FieldProblem, Unprocessable
 from telemetry_server.keyring import Keyring
 from telemetry_server.model import STATUS_AFTER, Author, LicensePatch, LicenseRow, ShopMessage
-from telemetry_server.store.customers import customers_by_id
 from telemetry_server.store.database import Acquire, translated
-from telemetry_server.store.license_changes import keep_licenses
-from telemetry_server.store.licenses import KeyHashes, key_hashes, licenses_by_key_hash
-from telemetry_server.store.products import NoSuchProduct
 from telemetry_server.store.queries import load
-from telemetry_server.store.registry import Entity, Outcome, lock, note
-from telemetry_server.store.shop_order import KnownLicense, Said, Timely, all_of, timely
+from telemetry_server.store.registry.customers import customers_by_id
+from telemetry_server.store.registry.history import Entity, Outcome, lock, note
+from telemetry_server.store.registry.license_changes import keep_licenses
+from telemetry_server.store.registry.licenses import KeyHashes, key_hashes, licenses_by_key_hash
+from telemetry_server.store.registry.products import NoSuchProduct
+from telemetry_server.store.registry.shop_order import KnownLicense, Said, Timely, all_of, timely
 
 SQL = load(__name__)
 

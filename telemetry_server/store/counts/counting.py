@@ -14,7 +14,7 @@ import asyncpg
 
 from telemetry_server.check.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters import Filter, term
-from telemetry_server.store import fleet_now
+from telemetry_server.store.counts import fleet_now
 from telemetry_server.store.database import Pool
 from telemetry_server.store.filtering import (
     COHORTS,
@@ -29,7 +29,7 @@ from telemetry_server.store.filtering import (
     fill,
     simulated,
 )
-from telemetry_server.store.fleet import Row
+from telemetry_server.store.fleet.installations import Row
 from telemetry_server.store.queries import load
 from telemetry_server.store.reading import TooSlow, reading
 

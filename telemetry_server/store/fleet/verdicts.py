@@ -16,7 +16,7 @@ import orjson
 
 from telemetry_server.enrich.verdict import Judgement
 from telemetry_server.model import Grant, Life, ProductId, Verdict
-from telemetry_server.store.license_book import grant_of
+from telemetry_server.store.ingest.grant_cache import grant_of
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 

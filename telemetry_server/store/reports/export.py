@@ -20,11 +20,11 @@ from telemetry_server.check.filter_fields import Fields
 from telemetry_server.check.filter_parser import parse_filter
 from telemetry_server.check.filters import EVERYTHING, NONE, Filter
 from telemetry_server.errors import BadRequest, TooManyRequests
-from telemetry_server.store import parquet
 from telemetry_server.store.database import connect, translated
 from telemetry_server.store.filtering import LICENSES, NOW, Columns, condition, fill
-from telemetry_server.store.products import product_by_slug
 from telemetry_server.store.queries import load
+from telemetry_server.store.registry.products import product_by_slug
+from telemetry_server.store.reports import parquet
 
 SQL = load(__name__)
 

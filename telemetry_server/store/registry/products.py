@@ -10,8 +10,8 @@ import asyncpg
 
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Author, Product, ProductId, Slug
-from telemetry_server.store import registry
 from telemetry_server.store.queries import load
+from telemetry_server.store.registry import history
 
 SQL = load(__name__)
 
@@ -118,7 +118,7 @@ async def change_time_zone(
     """
     await _check_time_zone(connection, time_zone)
     async with connection.transaction():
-        await registry.lock(connection)
+        await history.lock(connection)
         product = await product_by_slug(connection, slug)
         moved = product.time_zone, time_zone, now, by.actor, by.reason or f"the time zone is {time_zone}"
         await connection.execute(SQL["move_days"], product.id, *moved)

@@ -9,11 +9,11 @@ from datetime import date, datetime
 
 import asyncpg
 
+from telemetry_server.store.counts.rollups import MOST_VALUES, Kind
 from telemetry_server.store.filtering import Condition, fill
-from telemetry_server.store.fleet import Row
-from telemetry_server.store.marks import reach, reached
+from telemetry_server.store.fleet.installations import Row
 from telemetry_server.store.queries import load
-from telemetry_server.store.rollups import MOST_VALUES, Kind
+from telemetry_server.store.watermarks import reach, reached
 
 SQL = load(__name__)
 

@@ -22,8 +22,8 @@ from telemetry_server.model import (
     Slug,
 )
 from telemetry_server.store.filtering import LICENSES, condition, fill
-from telemetry_server.store.products import all_products, product_by_slug
 from telemetry_server.store.queries import load
+from telemetry_server.store.registry.products import all_products, product_by_slug
 from telemetry_server.uuid7 import LOWEST
 
 SQL = load(__name__)

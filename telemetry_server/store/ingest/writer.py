@@ -22,12 +22,12 @@ from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Ping, SignedUpload, Status, Written
 from telemetry_server.store.database import AWAY
-from telemetry_server.store.group_rows import as_json, ping_row, upload_row
-from telemetry_server.store.last_write import LastWrite
-from telemetry_server.store.news import note_news
+from telemetry_server.store.ingest.group_rows import as_json, ping_row, upload_row
+from telemetry_server.store.ingest.last_write import LastWrite
+from telemetry_server.store.ingest.projection import note_news
+from telemetry_server.store.ingest.written_states import WrittenStates
 from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
-from telemetry_server.store.written_states import WrittenStates
 
 SQL = load(__name__)
 

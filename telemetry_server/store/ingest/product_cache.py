@@ -9,7 +9,7 @@ import asyncpg
 from telemetry_server.errors import Unavailable
 from telemetry_server.model import Product
 from telemetry_server.store.database import translated
-from telemetry_server.store.products import all_products, product_by_key
+from telemetry_server.store.registry.products import all_products, product_by_key
 
 _KEY_IS_GOOD_FOR_SECONDS = 30
 _MOST_KEYS = 10_000

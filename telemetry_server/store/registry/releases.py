@@ -6,9 +6,9 @@ from datetime import date, datetime
 import asyncpg
 
 from telemetry_server.model import Author, Product
-from telemetry_server.store import registry
 from telemetry_server.store.queries import load
-from telemetry_server.store.registry import Draft, Entity, Outcome
+from telemetry_server.store.registry import history
+from telemetry_server.store.registry.history import Draft, Entity, Outcome
 
 SQL = load(__name__)
 
@@ -40,13 +40,13 @@ async def keep_edition(
 ) -> Outcome:
     """Makes the edition, or gives the one there is this name."""
     async with connection.transaction():
-        await registry.lock(connection)
+        await history.lock(connection)
         row = await connection.fetchrow(SQL["find_edition"], product.id, edition.edition)
         was = None if row is None else {"name": row["name"]}
         draft = Draft(Entity.EDITION, f"{product.slug}/{edition.edition}", was, {"name": edition.name})
         if draft.outcome is not Outcome.UNCHANGED:
             await connection.execute(SQL["keep_edition"], product.id, edition.edition, edition.name)
-            await registry.record(connection, [draft], by, now)
+            await history.record(connection, [draft], by, now)
         return draft.outcome
 
 
@@ -61,7 +61,7 @@ async def keep_release(
 ) -> tuple[Outcome, Release]:
     """Makes the release, or adds to the one there is: a date where one is given, and the builds it lacks."""
     async with connection.transaction():
-        await registry.lock(connection)
+        await history.lock(connection)
         row = await connection.fetchrow(SQL["find_release"], product.id, release.version)
         was = None if row is None else {"released_on": row["released_on"], "builds": tuple(row["builds"])}
         before = was or {"released_on": None, "builds": ()}
@@ -71,5 +71,5 @@ async def keep_release(
         draft = Draft(Entity.RELEASE, f"{product.slug}/{release.version}", was, fields)
         if draft.outcome is not Outcome.UNCHANGED:
             await connection.execute(SQL["keep_release"], product.id, release.version, day, builds)
-            await registry.record(connection, [draft], by, now)
+            await history.record(connection, [draft], by, now)
         return draft.outcome, Release(release.version, day, builds)

@@ -1,30 +1,20 @@
 """Whether the database is as the server needs it."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import date, datetime
 
 import asyncpg
 
 from telemetry_server.errors import MigrationError, Unavailable
+from telemetry_server.model import Check
 from telemetry_server.store import clock
-from telemetry_server.store.addresses import retention_problem
+from telemetry_server.store.counts.rollups import progress
 from telemetry_server.store.database import Pool
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.partitions import months_everywhere, strays
 from telemetry_server.store.reading import reading
-from telemetry_server.store.rollups import progress
-from telemetry_server.store.vitals import Schedule, failing_jobs, late_jobs
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that should hold, and what was found. Pings are taken as long as the `needed` ones hold."""
-
-    name: str
-    ok: bool
-    detail: str
-    needed: bool = True
+from telemetry_server.store.upkeep.addresses import retention_problem
+from telemetry_server.store.upkeep.vitals import Schedule, failing_jobs, late_jobs
 
 
 async def look_at_database(pool: Pool, schedule: Schedule, now: datetime) -> list[Check]:

@@ -15,10 +15,10 @@ from telemetry_server.check.cells import in_unicode
 from telemetry_server.check.filters import EVERYTHING, Filter
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Author, Customer, CustomerPatch
-from telemetry_server.store import registry
 from telemetry_server.store.filtering import CUSTOMERS, condition, fill
 from telemetry_server.store.queries import load
-from telemetry_server.store.registry import Draft, Entity, Fields, Outcome, as_json
+from telemetry_server.store.registry import history
+from telemetry_server.store.registry.history import Draft, Entity, Fields, Outcome, as_json
 from telemetry_server.uuid7 import LOWEST, uuid7
 
 SQL = load(__name__)
@@ -115,7 +115,7 @@ async def create_customer(
 ) -> Customer:
     """A new customer. Raises CustomerExists or CustomerUnnamed."""
     async with connection.transaction():
-        await registry.lock(connection)
+        await history.lock(connection)
         draft = draft_of(None, patch)
         await _check(connection, draft)
         await write_customers(connection, [draft], by=by, now=now)
@@ -127,7 +127,7 @@ async def change_customer(
 ) -> tuple[Outcome, Customer]:
     """The customer as it is now. Raises NoSuchCustomer, CustomerExists or CustomerUnnamed."""
     async with connection.transaction():
-        await registry.lock(connection)
+        await history.lock(connection)
         draft = draft_of(await customer_by_id(connection, customer_id), patch)
         await _check(connection, draft)
         await write_customers(connection, [draft], by=by, now=now)
@@ -141,7 +141,7 @@ async def write_customers(
     for name, outcome in (("add_customers", Outcome.NEW), ("change_customers", Outcome.CHANGED)):
         if rows := [_row(draft) for draft in drafts if draft.outcome is outcome]:
             await connection.execute(SQL[name], as_json(rows), now)
-    await registry.record(connection, drafts, by, now)
+    await history.record(connection, drafts, by, now)
 
 
 def draft_of(customer: Customer | None, patch: CustomerPatch) -> Draft:

@@ -19,11 +19,11 @@ from msgspec import UnsetType
 from telemetry_server.check.lookalikes import looks
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author, CustomerPatch, LicenseRow
-from telemetry_server.store.license_changes import keep_licenses
-from telemetry_server.store.license_plan import Batch, Kept, KeptCustomer
-from telemetry_server.store.licenses import KeyHashes
 from telemetry_server.store.queries import load
-from telemetry_server.store.registry import Outcome
+from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.license_changes import keep_licenses
+from telemetry_server.store.registry.license_plan import Batch, Kept, KeptCustomer
+from telemetry_server.store.registry.licenses import KeyHashes
 
 SQL = load(__name__)
 

@@ -10,14 +10,15 @@ from uuid import UUID
 import asyncpg
 
 from telemetry_server.model import Author, CustomerPatch, License, LicensePatch, LicenseRow
-from telemetry_server.store import registry
-from telemetry_server.store.customers import (
+from telemetry_server.store.registry import history
+from telemetry_server.store.registry.customers import (
     customers_by_account,
     customers_by_email,
     customers_by_id,
     write_customers,
 )
-from telemetry_server.store.license_plan import (
+from telemetry_server.store.registry.history import as_json
+from telemetry_server.store.registry.license_plan import (
     Batch,
     Identity,
     Kept,
@@ -27,7 +28,7 @@ from telemetry_server.store.license_plan import (
     rows_to_add,
     rows_to_change,
 )
-from telemetry_server.store.licenses import (
+from telemetry_server.store.registry.licenses import (
     SQL,
     KeyHashes,
     LicenseExists,
@@ -38,7 +39,6 @@ from telemetry_server.store.licenses import (
     short_of_keys,
     write_keys,
 )
-from telemetry_server.store.registry import as_json
 
 
 async def create_license(
@@ -52,7 +52,7 @@ async def create_license(
 ) -> License:
     """A new license. Raises LicenseExists or WrongLicense."""
     async with connection.transaction():
-        await registry.lock(connection)
+        await history.lock(connection)
         if await licenses_by_key_hash(connection, [hashes.own(key)]):
             raise LicenseExists
         batch = await keep_licenses(connection, hashes, [LicenseRow(1, key, None, patch)], by=by, now=now)
@@ -64,7 +64,7 @@ async def change_license(
 ) -> tuple[Kept, License]:
     """What changed, and the license as it is now. Raises NoSuchLicense or WrongLicense."""
     async with connection.transaction():
-        await registry.lock(connection)
+        await history.lock(connection)
         found = await license_by_id(connection, license_id)
         row = LicenseRow(1, None, license_id, patch)
         plan, [kept] = await _plan(connection, {license_id: found}, [(row, license_id)], found.time_zone)
@@ -88,7 +88,7 @@ async def keep_licenses(
     """
     async with connection.transaction():
         if not dry_run:
-            await registry.lock(connection)
+            await history.lock(connection)
         identified = [(row, _identity(row, hashes)) for row in rows]
         found = await _licenses(connection, hashes, [identity for _, identity in identified])
         plan, kept = await _plan(connection, found, identified, hashes.product.time_zone)
@@ -147,7 +147,7 @@ async def _write(
         if added := rows_to_add(plan, keys):
             await connection.execute(SQL["add_licenses"], as_json(added), now, hashes.product.id)
         await _write_keys(connection, plan, hashes, keys)
-    await registry.record(connection, drafts, by, now)
+    await history.record(connection, drafts, by, now)
 
 
 async def _write_keys(

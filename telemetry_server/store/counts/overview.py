@@ -12,9 +12,10 @@ from telemetry_server.check.filter_fields import INSTALLATIONS
 from telemetry_server.check.filter_parser import BadFilter
 from telemetry_server.check.filters import term
 from telemetry_server.check.ranges import Range, depth
-from telemetry_server.store import fleet, fleet_now
+from telemetry_server.store.counts import fleet_now
 from telemetry_server.store.database import Pool
-from telemetry_server.store.fleet import Row
+from telemetry_server.store.fleet import installations
+from telemetry_server.store.fleet.installations import Row
 from telemetry_server.store.queries import load
 from telemetry_server.store.reading import reading
 
@@ -60,7 +61,7 @@ async def facets(
     if product is not None:
         wanted += term(INSTALLATIONS["product"], "=", product)
     try:
-        return await fleet.facets(pool, wanted, now=now)
+        return await installations.facets(pool, wanted, now=now)
     except BadFilter:  # no such product: there is nothing, as in every other number of the page
         return {}
 

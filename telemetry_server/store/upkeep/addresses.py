@@ -11,9 +11,9 @@ from uuid import UUID
 import asyncpg
 
 from telemetry_server.store.clock import is_future
-from telemetry_server.store.hostnames import forget_hostnames
-from telemetry_server.store.marks import reach, reached
+from telemetry_server.store.fleet.hostnames import forget_hostnames
 from telemetry_server.store.queries import load
+from telemetry_server.store.watermarks import reach, reached
 from telemetry_server.uuid7 import LOWEST
 
 SQL = load(__name__)

@@ -25,8 +25,8 @@ from telemetry_server.keyring import (
     take_left_over,
 )
 from telemetry_server.logs import Severity, log
+from telemetry_server.model import Check
 from telemetry_server.store.database import Acquire, translated
-from telemetry_server.store.health import Check
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)

@@ -1,0 +1,1 @@
+"""Who may in: tokens, sessions, and whether the keyring belongs to the database."""

@@ -1,0 +1,1 @@
+"""The fleet in numbers, rolled up and counted now."""

@@ -1,0 +1,1 @@
+"""What the vendor knows: products, customers, licenses, releases, and what changed in them."""

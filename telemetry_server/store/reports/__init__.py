@@ -1,0 +1,1 @@
+"""What leaves the database: exports, Parquet, and roles that read the views."""

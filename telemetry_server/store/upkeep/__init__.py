@@ -1,0 +1,1 @@
+"""What keeps the database fit: retention, addresses, health."""
