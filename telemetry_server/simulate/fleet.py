@@ -11,6 +11,7 @@ from uuid import UUID
 
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Life
+from telemetry_server.simulate import rows
 from telemetry_server.simulate.copies import Copy
 from telemetry_server.simulate.deals import Deal, Planned, Story, Timespan, customer_of, deal, deals, planned
 from telemetry_server.simulate.forks import lineage, rivals
@@ -26,7 +27,6 @@ from telemetry_server.simulate.terms import Terms, moment
 from telemetry_server.simulate.truth import Truth
 from telemetry_server.simulate.usage import usages
 from telemetry_server.simulate.world import EDITIONS
-from telemetry_server.store import simulated_rows as rows
 
 FEWEST_PINGS = 10
 SHORTEST_INTERVAL, LONGEST_INTERVAL = 60_000, 31_536_000_000

@@ -5,11 +5,11 @@ from uuid import UUID
 
 import orjson
 
+from telemetry_server.simulate import rows
 from telemetry_server.simulate.copies import Copy, State
 from telemetry_server.simulate.deals import Story, planned
 from telemetry_server.simulate.history import History
 from telemetry_server.simulate.terms import moment
-from telemetry_server.store import simulated_rows as rows
 
 _MINUTE = 60_000
 

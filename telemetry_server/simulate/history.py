@@ -8,12 +8,12 @@ from typing import NamedTuple, TypeAlias
 
 from telemetry_server.enrich.verdict import Judgement
 from telemetry_server.model import Life
+from telemetry_server.simulate import rows
 from telemetry_server.simulate.copies import Copy, State, differences
 from telemetry_server.simulate.lives import Outcome, Silence, Step, life_of
 from telemetry_server.simulate.runs import Clock, Quirk, Run, quirk_of, received_numbers, runs
 from telemetry_server.simulate.terms import Terms, moment
 from telemetry_server.simulate.world import DAY
-from telemetry_server.store import simulated_rows as rows
 from telemetry_server.store.ranges import multirange
 
 LONGEST_VALUE = 256

@@ -12,14 +12,14 @@ from uuid import UUID, uuid5
 from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import Keyring
 from telemetry_server.model import Product, ProductId, Slug
+from telemetry_server.simulate import store
 from telemetry_server.simulate.deals import Timespan
 from telemetry_server.simulate.fleet import Batch, Fleet, interval_for
 from telemetry_server.simulate.registry import HashOfKey
+from telemetry_server.simulate.rows import Installation
 from telemetry_server.simulate.terms import Terms, milliseconds, moment
 from telemetry_server.simulate.world import DAY, releases
-from telemetry_server.store import simulated as store
 from telemetry_server.store.registry.products import slug_of
-from telemetry_server.store.simulated_rows import Installation
 
 _SIMULATED = UUID("6f1d4c0e-8a55-4d0b-9d2f-51a0f1ee7a11")
 _LONGEST_NEW, _LONGEST_LOST = 7 * DAY, 30 * DAY

@@ -7,11 +7,11 @@ from uuid import UUID
 import orjson
 
 from telemetry_server.model import LicenseStatus
+from telemetry_server.simulate import rows
 from telemetry_server.simulate.deals import Deal, customer_of
 from telemetry_server.simulate.dice import Dice
 from telemetry_server.simulate.terms import Terms, moment
 from telemetry_server.simulate.world import DAY
-from telemetry_server.store import simulated_rows as rows
 
 ACTOR, REASON = "simulate", "made up"
 _CUSTOMER, _CHANGE = 6, 7

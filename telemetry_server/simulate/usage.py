@@ -6,10 +6,10 @@ import orjson
 
 from telemetry_server.simulate.copies import USAGE_PROFILES
 from telemetry_server.simulate.dice import Dice, Weighted, zipf
+from telemetry_server.simulate.rows import Usage
+from telemetry_server.simulate.store import USAGES
 from telemetry_server.simulate.terms import Terms
 from telemetry_server.simulate.world import DAY, FEATURES
-from telemetry_server.store.simulated import USAGES
-from telemetry_server.store.simulated_rows import Usage
 
 _USAGE = 8
 _WEEK = (1.0, 1.05, 1.05, 1.0, 0.9, 0.35, 0.25)

@@ -10,10 +10,10 @@ from orders import END, ORDER, hashes
 from telemetry_server.simulate import making
 from telemetry_server.simulate.fleet import TooFewPings
 from telemetry_server.simulate.making import AlreadyThere
+from telemetry_server.simulate.store import FleetBeingMade, NotSimulated, remove_fleet
 from telemetry_server.store.counts.rollups import Kind
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.registry.products import add_product, product_by_slug
-from telemetry_server.store.simulated import FleetBeingMade, NotSimulated, remove_fleet
 
 SMALL = replace(ORDER, installations=120, pings=1_500)
 

@@ -14,11 +14,11 @@ import asyncpg
 
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import LicenseStatus, LicenseType, Life, Product, ProductId, Verdict
+from telemetry_server.simulate.rows import TABLES, Row
 from telemetry_server.store.counts.rollups import Kind
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.partitions import attach, fill_first, partition_months
 from telemetry_server.store.queries import load
-from telemetry_server.store.simulated_rows import TABLES, Row
 
 SQL = load(__name__)
 
