@@ -19,7 +19,7 @@ from bench.fleet import Fleet
 from bench.questions import MAKE_DUE, ROLL_UPS
 from bench.servers import free_port, telemetry_server
 from telemetry_server.app import job_table
-from telemetry_server.jobs import run_job
+from telemetry_server.jobs.runner import run_job
 from telemetry_server.settings import read_settings
 from telemetry_server.store.database import connect
 

@@ -1,14 +1,15 @@
-"""The license telemetry server. The folders are the way of the data:
+"""The license telemetry server. The folders are stages, in the order of the data:
 
-    receive/      1  bytes come in: handlers, limits, whose address it is, signatures
-    check/        2  is it a ping, and may we keep it?
-    enrich/       3  what more do we know: place, verdict, life
-    store/        4  PostgreSQL: writer, queries, migrations, the embedded server
-    rollup/       5  rows become counts; retention
-    investigate/  6  counts become suspicions
-    show/         7  people look: pages, API, sign-in
+    receive/      1  bytes come in: connections, limits, client addresses, signatures
+    check/        2  is it a ping; is it a row of a license file; is it a filter. Pure
+    enrich/       3  what more do we know: place, verdict, lifecycle
+    store/        4  PostgreSQL: one room a subject, each .sql beside its module
+    jobs/         5  what runs by itself: roll-ups, verdicts, retention
+    show/         6  people look: pages, API, sign-in
 
-    simulate/        beside rollup/: a fleet that does not exist, for demonstrations and measuring
+and wings, which stand above the stages and beside each other:
 
-`app.py` wires them; `cli/` is the command `telemetry-server`; `fields.toml` says what is collected.
+    simulate/        a simulated fleet, for demonstrations and measurements
+
+`app.py` wires them; `cli/` is the command `telemetry-server`; `fields.toml` lists what is collected.
 """

@@ -23,7 +23,23 @@ from telemetry_server.enrich.steps import (
     name_state,
 )
 from telemetry_server.errors import Unavailable
-from telemetry_server.jobs import Chore, Job, Shared, running
+from telemetry_server.jobs import outages, upkeep
+from telemetry_server.jobs.clock import (
+    TAKE_BACK_FUTURE_TIMES,
+    Run,
+    forgetting,
+    take_back_future_times,
+    waiting,
+)
+from telemetry_server.jobs.cohorts import roll_up_cohorts
+from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.fleet_now import count_the_fleet
+from telemetry_server.jobs.hostnames import LOOK_UP_HOSTNAMES, look_up_hostnames
+from telemetry_server.jobs.judging import JUDGE_INSTALLATIONS, judge_installations
+from telemetry_server.jobs.lifecycle import WATCH_DEADLINES, watch_deadlines
+from telemetry_server.jobs.pings import roll_up_pings
+from telemetry_server.jobs.retention import FORGET_OLD_COUNTERS, FORGET_OLD_PINGS
+from telemetry_server.jobs.runner import Chore, Job, Shared, running
 from telemetry_server.keyring import Keyring
 from telemetry_server.logs import write_held_lines
 from telemetry_server.middleware import (
@@ -43,22 +59,6 @@ from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
 from telemetry_server.receive.slow_lane import RATION_SECONDS, SlowLane
 from telemetry_server.receive.webhook import ShopWebhook
-from telemetry_server.rollup import outages, upkeep
-from telemetry_server.rollup.clock import (
-    TAKE_BACK_FUTURE_TIMES,
-    Run,
-    forgetting,
-    take_back_future_times,
-    waiting,
-)
-from telemetry_server.rollup.cohorts import roll_up_cohorts
-from telemetry_server.rollup.days import roll_up_days
-from telemetry_server.rollup.fleet_now import count_the_fleet
-from telemetry_server.rollup.hostnames import LOOK_UP_HOSTNAMES, look_up_hostnames
-from telemetry_server.rollup.judging import JUDGE_INSTALLATIONS, judge_installations
-from telemetry_server.rollup.lives import WATCH_DEADLINES, watch_deadlines
-from telemetry_server.rollup.pings import roll_up_pings
-from telemetry_server.rollup.retention import FORGET_OLD_COUNTERS, FORGET_OLD_PINGS
 from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.access import guard

@@ -9,7 +9,7 @@ from telemetry_server.check.registry import load_registry
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, progress
 from telemetry_server.cli.session import connection
-from telemetry_server.rollup.rebuild import rebuild as rebuild_days
+from telemetry_server.jobs.rebuild import rebuild as rebuild_days
 from telemetry_server.settings import Settings
 
 DAY = click.DateTime(["%Y-%m-%d"])

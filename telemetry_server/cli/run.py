@@ -12,7 +12,7 @@ from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
 from telemetry_server.cli.session import connection
 from telemetry_server.errors import OperatorError
-from telemetry_server.jobs import Job, run_job
+from telemetry_server.jobs.runner import Job, run_job
 from telemetry_server.settings import Settings
 from telemetry_server.store import clock
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from telemetry_server.cli.output import say
 from telemetry_server.errors import MigrationError
-from telemetry_server.rollup.upkeep import make_partitions
+from telemetry_server.jobs.upkeep import make_partitions
 from telemetry_server.settings import Settings
 from telemetry_server.store.database import operator_connection
 from telemetry_server.store.embedded import START_TIMEOUT_SECONDS, attached

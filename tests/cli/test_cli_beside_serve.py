@@ -20,7 +20,7 @@ import pytest
 from installation import Installation, make_ping
 
 from telemetry_server.check.registry import load_registry
-from telemetry_server.rollup.pings import roll_up_pings
+from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.store.job_log import lock_number
 
 

@@ -23,8 +23,8 @@ from installation import Installation
 from places import ROOT
 
 from telemetry_server.check.registry import load_registry
-from telemetry_server.rollup.days import roll_up_days
-from telemetry_server.rollup.pings import roll_up_pings
+from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.pings import roll_up_pings
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -12,7 +12,7 @@ from installation import Installation, post
 from places import ROOT
 
 from telemetry_server.app import job_table
-from telemetry_server.jobs import run_job
+from telemetry_server.jobs.runner import run_job
 from telemetry_server.settings import read_settings
 
 LEAST = {

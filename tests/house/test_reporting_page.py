@@ -12,10 +12,10 @@ from places import ROOT
 from telemetry_server.check import filter_fields
 from telemetry_server.check.filter_parser import parse_filter
 from telemetry_server.check.registry import load_registry
+from telemetry_server.jobs.cohorts import roll_up_cohorts
+from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.keyring import open_keyring
-from telemetry_server.rollup.cohorts import roll_up_cohorts
-from telemetry_server.rollup.days import roll_up_days
-from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.simulate.making import Order, make_fleet
 from telemetry_server.store.reports.export import DEFAULT_COLUMNS
 from telemetry_server.store.reports.readers import make_reader

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from telemetry_server.errors import Unavailable
-from telemetry_server.jobs import Chore, Job, Shared, run_job, running
+from telemetry_server.jobs.runner import Chore, Job, Shared, run_job, running
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.ingest.product_cache import Catalogue
 

@@ -13,12 +13,12 @@ from demo_fleet import DemoFleet
 
 from telemetry_server.app import create_app
 from telemetry_server.check.registry import load_registry
+from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Role
 from telemetry_server.receive import connections
 from telemetry_server.receive.connections import Door, bind
-from telemetry_server.rollup.days import roll_up_days
-from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.credentials import create_sign_in_link, create_token
 from telemetry_server.store.partitions import make_partitions

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from telemetry_server.check.registry import load_registry
-from telemetry_server.rollup.days import roll_up_days
-from telemetry_server.rollup.pings import roll_up_pings
+from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.store.counts import counting
 from telemetry_server.store.registry.products import add_product
 

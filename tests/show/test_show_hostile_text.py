@@ -26,10 +26,10 @@ from netaddr import IPSet
 from places import ROOT
 
 from telemetry_server.check.registry import Kind, load_registry
+from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.fleet_now import count_the_fleet
+from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.model import Role
-from telemetry_server.rollup.days import roll_up_days
-from telemetry_server.rollup.fleet_now import count_the_fleet
-from telemetry_server.rollup.pings import roll_up_pings
 from telemetry_server.routing import Access
 from telemetry_server.show.routes import ROUTES
 from telemetry_server.store.registry.products import add_product, good_keys

@@ -7,8 +7,8 @@ import pytest
 from telemetry_server.check.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters import Filter, term
 from telemetry_server.check.ranges import RANGES
-from telemetry_server.rollup.days import SMALL
-from telemetry_server.rollup.fleet_now import count_the_fleet
+from telemetry_server.jobs.days import SMALL
+from telemetry_server.jobs.fleet_now import count_the_fleet
 from telemetry_server.store.counts import counting, fleet_now
 from telemetry_server.store.counts import overview as store
 from telemetry_server.store.database import make_pool

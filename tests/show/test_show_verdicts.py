@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from installation import Installation
 
+from telemetry_server.jobs.judging import judge_installations
 from telemetry_server.keyring import license_key_digest
 from telemetry_server.model import (
     Author,
@@ -17,7 +18,6 @@ from telemetry_server.model import (
     Overage,
     Verdict,
 )
-from telemetry_server.rollup.judging import judge_installations
 from telemetry_server.show import verdicts
 from telemetry_server.store.registry.license_changes import keep_licenses
 from telemetry_server.store.registry.licenses import key_hashes

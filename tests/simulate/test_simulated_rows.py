@@ -10,9 +10,9 @@ from orders import ORDER
 from telemetry_server.check.ping import PingReader
 from telemetry_server.check.registry import load_registry
 from telemetry_server.enrich.lives import Schedule, lives
+from telemetry_server.jobs.judging import judge_installations
+from telemetry_server.jobs.lifecycle import watch_deadlines
 from telemetry_server.model import Life
-from telemetry_server.rollup.judging import judge_installations
-from telemetry_server.rollup.lives import watch_deadlines
 from telemetry_server.simulate.copies import Copy
 from telemetry_server.simulate.deals import Story, deal, deals
 from telemetry_server.simulate.making import Order, _terms

@@ -12,7 +12,7 @@ import pytest
 from installation import Installation, post
 from places import ROOT
 
-from telemetry_server.rollup.upkeep import shorten_addresses
+from telemetry_server.jobs.upkeep import shorten_addresses
 from telemetry_server.store.upkeep import addresses
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime
 from uuid import uuid4
 
-from telemetry_server.rollup import upkeep
+from telemetry_server.jobs import upkeep
 from telemetry_server.store.partitions import drop_partitions, make_partitions, partition_months, stray_count
 
 INSERT = """

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from telemetry_server.jobs import Job, run_job
+from telemetry_server.jobs.runner import Job, run_job
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.upkeep.health import look_at_database

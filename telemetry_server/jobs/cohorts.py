@@ -4,8 +4,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from telemetry_server.check.registry import Registry
-from telemetry_server.rollup.pings import Run
-from telemetry_server.rollup.retention import open_days
+from telemetry_server.jobs.pings import Run
+from telemetry_server.jobs.retention import open_days
 from telemetry_server.store.counts import rollups
 from telemetry_server.store.counts.rollups import Kind
 

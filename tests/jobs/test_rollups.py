@@ -13,12 +13,12 @@ from plain_count import PLACES, STATES, State, Told
 from story import DAY, HOUR, MINUTE, NOON, REGISTRY
 
 from telemetry_server.errors import OperatorError
-from telemetry_server.jobs import Job, run_job
+from telemetry_server.jobs.cohorts import roll_up_cohorts
+from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.pings import roll_up_pings
+from telemetry_server.jobs.rebuild import rebuild
+from telemetry_server.jobs.runner import Job, run_job
 from telemetry_server.model import Verdict
-from telemetry_server.rollup.cohorts import roll_up_cohorts
-from telemetry_server.rollup.days import roll_up_days
-from telemetry_server.rollup.pings import roll_up_pings
-from telemetry_server.rollup.rebuild import rebuild
 from telemetry_server.store.counts import counting, rollups
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.partitions import make_partitions, stray_count
@@ -429,7 +429,7 @@ async def test_a_copy_that_makes_up_features_all_day_is_one_row_and_its_uses_are
 
 
 async def test_a_large_day_is_counted_when_it_has_waited_and_a_small_one_at_once(story, monkeypatch):
-    monkeypatch.setattr("telemetry_server.rollup.days.SMALL", 2)
+    monkeypatch.setattr("telemetry_server.jobs.days.SMALL", 2)
     for copy in range(1, 4):
         await story.send(UUID(int=copy), NOON, Told(1, NOON))
     await story.roll_up(NOON + MINUTE)  # not counted yet, so nobody knows that it is large

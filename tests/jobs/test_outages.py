@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from telemetry_server.rollup import outages
+from telemetry_server.jobs import outages
 from telemetry_server.store.registry.products import change_schedule
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)

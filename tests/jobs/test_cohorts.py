@@ -9,7 +9,7 @@ import pytest
 from plain_count import STATES, Told
 from story import DAY, HOUR, NOON, REGISTRY
 
-from telemetry_server.rollup.cohorts import roll_up_cohorts
+from telemetry_server.jobs.cohorts import roll_up_cohorts
 
 WEEK = timedelta(days=7)
 MONDAY = date(2026, 3, 9)

@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, TypeAlias
 
 from telemetry_server.check.registry import Registry
-from telemetry_server.rollup.retention import (
+from telemetry_server.jobs.retention import (
     FORGET_OLD_COUNTERS,
     FORGET_OLD_PINGS,
     first_kept,

@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Any
 
 from telemetry_server.check.ranges import LONGEST_FIRST
-from telemetry_server.rollup.days import LARGE_WAITS, SMALL
-from telemetry_server.rollup.pings import Run
+from telemetry_server.jobs.days import LARGE_WAITS, SMALL
+from telemetry_server.jobs.pings import Run
 from telemetry_server.store.counts import fleet_now, rollups
 from telemetry_server.store.counts.rollups import Kind
 

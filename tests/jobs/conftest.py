@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 from story import NOON, Story
 
+from telemetry_server.jobs.lifecycle import watch_deadlines
 from telemetry_server.model import Ping, SignedUpload
-from telemetry_server.rollup.lives import watch_deadlines
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.partitions import make_partitions

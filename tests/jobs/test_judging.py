@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from judged_fleet import JudgedFleet
 
+from telemetry_server.jobs import judging as job
+from telemetry_server.jobs.clock import take_back_future_times
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Overage, Verdict
-from telemetry_server.rollup import judging as job
-from telemetry_server.rollup.clock import take_back_future_times
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.fleet import verdicts
 from telemetry_server.store.ingest.grant_cache import LicenseBook

@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from telemetry_server.enrich.lives import NEVER
-from telemetry_server.rollup import lives as job
-from telemetry_server.rollup.lives import watch_deadlines
+from telemetry_server.jobs import lifecycle as job
+from telemetry_server.jobs.lifecycle import watch_deadlines
 from telemetry_server.store.registry.products import add_product, change_schedule
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

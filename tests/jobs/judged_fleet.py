@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import msgspec
 
+from telemetry_server.jobs.judging import judge_installations
 from telemetry_server.model import Author, LicensePatch, LicenseRow, Ping, SignedUpload, Verdict
-from telemetry_server.rollup.judging import judge_installations
 from telemetry_server.store.registry.license_changes import keep_licenses
 from telemetry_server.store.registry.licenses import key_hashes
 

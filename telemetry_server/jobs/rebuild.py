@@ -10,10 +10,10 @@ from typing import Any
 
 from telemetry_server.check.registry import Registry
 from telemetry_server.errors import OperatorError
-from telemetry_server.rollup.cohorts import roll_up_due_weeks
-from telemetry_server.rollup.days import roll_up_due
-from telemetry_server.rollup.pings import SLICE_PINGS
-from telemetry_server.rollup.retention import open_days
+from telemetry_server.jobs.cohorts import roll_up_due_weeks
+from telemetry_server.jobs.days import roll_up_due
+from telemetry_server.jobs.pings import SLICE_PINGS
+from telemetry_server.jobs.retention import open_days
 from telemetry_server.store import partitions
 from telemetry_server.store.counts import rollups
 from telemetry_server.store.counts.rollups import AHEAD, BEHIND, Kind, Open

@@ -7,8 +7,8 @@ from uuid import uuid4
 from plain_count import PlainCount, Sent
 
 from telemetry_server.check.registry import load_registry
-from telemetry_server.rollup.days import roll_up_days
-from telemetry_server.rollup.pings import roll_up_pings
+from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.pings import roll_up_pings
 
 REGISTRY = load_registry()
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

@@ -9,9 +9,9 @@ from plain_count import STATES, Told
 from story import DAY, HOUR, MINUTE, NOON, REGISTRY
 
 from telemetry_server.errors import SettingsError
-from telemetry_server.rollup import upkeep
-from telemetry_server.rollup.days import roll_up_days
-from telemetry_server.rollup.pings import roll_up_pings
+from telemetry_server.jobs import upkeep
+from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.settings import Settings, read_settings
 from telemetry_server.store.partitions import INSTALLATION_DAYS, make_partitions, partition_months
 from telemetry_server.store.upkeep import retention

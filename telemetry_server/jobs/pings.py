@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
 from telemetry_server.check.registry import Registry
-from telemetry_server.rollup.retention import open_days
+from telemetry_server.jobs.retention import open_days
 from telemetry_server.store import partitions
 from telemetry_server.store.clock import believable, is_future
 from telemetry_server.store.counts import rollups

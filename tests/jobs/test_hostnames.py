@@ -13,8 +13,8 @@ import pytest
 
 from telemetry_server.app import job_table
 from telemetry_server.errors import Unavailable
-from telemetry_server.rollup import hostnames
-from telemetry_server.rollup.hostnames import from_system, look_up_hostnames
+from telemetry_server.jobs import hostnames
+from telemetry_server.jobs.hostnames import from_system, look_up_hostnames
 from telemetry_server.settings import Settings
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -214,7 +214,7 @@ async def test_an_address_that_was_shortened_while_it_was_asked_for_is_not_kept(
 
 STUCK = """
 import asyncio, time
-from telemetry_server.rollup import hostnames
+from telemetry_server.jobs import hostnames
 hostnames.SECONDS_EACH = 0.05
 async def main():
     return await hostnames._ask_all(["192.0.2.7"], lambda address: time.sleep(3600))

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from telemetry_server.enrich.lives import NextLife, Outage, Schedule, lives, next_life
+from telemetry_server.jobs.outages import note_outages
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Life
-from telemetry_server.rollup.outages import note_outages
 from telemetry_server.store.fleet import lifecycle as store
 from telemetry_server.store.fleet.lifecycle import BEFORE_ALL, Copy, Settled
 from telemetry_server.store.registry.products import all_products

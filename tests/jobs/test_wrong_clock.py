@@ -7,8 +7,8 @@ import pytest
 from plain_count import Told
 from story import DAY, HOUR, MINUTE, NOON
 
-from telemetry_server.rollup.clock import forgetting, take_back_future_times
-from telemetry_server.rollup.outages import SERVING
+from telemetry_server.jobs.clock import forgetting, take_back_future_times
+from telemetry_server.jobs.outages import SERVING
 from telemetry_server.store.clock import ClockDoubt, keep_as_of
 from telemetry_server.store.upkeep.addresses import SHORTEN_ADDRESSES
 from telemetry_server.store.watermarks import reach, reached
