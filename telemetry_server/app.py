@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from telemetry_server import keys
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.check.upload import UploadReader
 from telemetry_server.enrich.place import Atlas
 from telemetry_server.enrich.steps import (

@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from telemetry_server.check.filter_fields import INSTALLATIONS
-from telemetry_server.check.filters import EXACT, Filter, Kind, Term
+from telemetry_server.check.filters.filter_fields import INSTALLATIONS
+from telemetry_server.check.filters.terms import EXACT, Filter, Kind, Term
 from telemetry_server.text import hidden_in
 
 CHARACTERS = st.characters(exclude_categories=["Cc", "Cs"]).filter(

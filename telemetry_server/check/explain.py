@@ -10,10 +10,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Raw
 
-from telemetry_server.check.json_text import members as members_of
-from telemetry_server.check.json_text import scalar
-from telemetry_server.check.normalise import Members
-from telemetry_server.check.registry import (
+from telemetry_server.check.fields import (
     DEEPEST_PING,
     DIGEST_PATTERN,
     LARGEST_INTEGER,
@@ -23,6 +20,9 @@ from telemetry_server.check.registry import (
     Kind,
     Registry,
 )
+from telemetry_server.check.json_text import members as members_of
+from telemetry_server.check.json_text import scalar
+from telemetry_server.check.normalise import Members
 from telemetry_server.model import Reason
 
 

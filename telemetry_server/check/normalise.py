@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from telemetry_server.check import json_text
-from telemetry_server.check.registry import Carrier, Field, Kind, Level, Registry
+from telemetry_server.check.fields import Carrier, Field, Kind, Level, Registry
 
 Members: TypeAlias = dict[str, Raw | dict[str, Raw]]
 """What is known of a ping or an upload, by section or field. A section that is no object stays as it came."""

@@ -9,9 +9,7 @@ import msgspec
 import orjson
 
 from telemetry_server.check.explain import FieldFault, explain
-from telemetry_server.check.json_text import NUL, has_forbidden_character, is_deeper_than, members
-from telemetry_server.check.normalise import Normalised, Normaliser
-from telemetry_server.check.registry import (
+from telemetry_server.check.fields import (
     DEEPEST_PING,
     DIGEST_PATTERN,
     NAME_PATTERN,
@@ -21,6 +19,8 @@ from telemetry_server.check.registry import (
     Level,
     Registry,
 )
+from telemetry_server.check.json_text import NUL, has_forbidden_character, is_deeper_than, members
+from telemetry_server.check.normalise import Normalised, Normaliser
 from telemetry_server.check.schema import type_of
 from telemetry_server.model import Ping
 from telemetry_server.text import written_out

@@ -5,7 +5,7 @@
 
 from pprint import pformat
 
-from telemetry_server.check.registry import Carrier, Field, Kind, Registry
+from telemetry_server.check.fields import Carrier, Field, Kind, Registry
 
 
 def sdk_fields(registry: Registry) -> str:

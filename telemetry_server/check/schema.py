@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Raw
 
-from telemetry_server.check.registry import (
+from telemetry_server.check.fields import (
     DIGEST_PATTERN,
     LARGEST_INTEGER,
     MOST_PINGS,

@@ -7,10 +7,10 @@ import msgspec
 from msgspec import Raw
 
 from telemetry_server.check.explain import FieldFault, explain
+from telemetry_server.check.fields import MOST_PINGS, Carrier, Registry
 from telemetry_server.check.json_text import NUL, has_forbidden_character, scalar
 from telemetry_server.check.normalise import Normaliser
 from telemetry_server.check.ping import PingReader, Refused
-from telemetry_server.check.registry import MOST_PINGS, Carrier, Registry
 from telemetry_server.check.schema import array_type, envelope_type, type_of, upload_type
 from telemetry_server.errors import FieldProblem, Malformed, TooLarge, Unprocessable
 from telemetry_server.model import Arrival, Ping, Reason, RefusedPing, Slices

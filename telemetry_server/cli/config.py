@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
 from telemetry_server.settings import PREFIX, Settings

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import click
 
-from telemetry_server.check.filter_fields import CUSTOMERS
-from telemetry_server.check.filter_parser import read_filter
-from telemetry_server.check.licenses import OF_THE_CUSTOMER, customer_patch
+from telemetry_server.check.filters.filter_fields import CUSTOMERS
+from telemetry_server.check.filters.parser import read_filter
+from telemetry_server.check.licenses.columns import OF_THE_CUSTOMER, customer_patch
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.registry import (

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.cli.failures import told
 from telemetry_server.settings import Settings, read_settings
 

@@ -15,10 +15,10 @@ from zoneinfo import ZoneInfo
 import click
 from rich.progress import Progress
 
-from telemetry_server.check.license_files import LicenseFile
-from telemetry_server.check.lookalikes import misleads
-from telemetry_server.check.mappings import MappingName
-from telemetry_server.check.rows import RowFormat, RowProblem
+from telemetry_server.check.licenses.files import LicenseFile
+from telemetry_server.check.licenses.lookalikes import misleads
+from telemetry_server.check.licenses.mappings import MappingName
+from telemetry_server.check.licenses.rows import RowFormat, RowProblem
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, progress, say
 from telemetry_server.cli.registry import author, by_whom, differences

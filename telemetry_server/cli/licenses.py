@@ -9,11 +9,11 @@ from uuid import UUID
 import click
 from msgspec import UNSET
 
-from telemetry_server.check.cells import key as license_key
 from telemetry_server.check.days import first_day, last_day
-from telemetry_server.check.filter_fields import LICENSES
-from telemetry_server.check.filter_parser import read_filter
-from telemetry_server.check.licenses import PARSERS, license_patch
+from telemetry_server.check.filters.filter_fields import LICENSES
+from telemetry_server.check.filters.parser import read_filter
+from telemetry_server.check.licenses.cells import key as license_key
+from telemetry_server.check.licenses.columns import PARSERS, license_patch
 from telemetry_server.cli.export import export_as, to_a_file
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.license_import import import_licenses

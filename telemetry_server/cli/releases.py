@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from telemetry_server.check.cells import text
+from telemetry_server.check.licenses.cells import text
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
 from telemetry_server.cli.registry import author, by_whom

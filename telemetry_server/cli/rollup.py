@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import click
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, progress
 from telemetry_server.cli.session import connection

@@ -3,7 +3,7 @@
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from telemetry_server.check.registry import Registry
+from telemetry_server.check.fields import Registry
 from telemetry_server.jobs.pings import Run
 from telemetry_server.jobs.retention import open_days
 from telemetry_server.store.counts import rollups

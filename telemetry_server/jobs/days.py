@@ -7,7 +7,7 @@ the time: a small one is counted whenever the job runs, a large one when it has 
 from datetime import datetime, timedelta
 from typing import Any
 
-from telemetry_server.check.registry import Registry
+from telemetry_server.check.fields import Registry
 from telemetry_server.jobs.pings import Run
 from telemetry_server.jobs.retention import open_days
 from telemetry_server.store.clock import believable

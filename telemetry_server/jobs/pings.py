@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
-from telemetry_server.check.registry import Registry
+from telemetry_server.check.fields import Registry
 from telemetry_server.jobs.retention import open_days
 from telemetry_server.store import partitions
 from telemetry_server.store.clock import believable, is_future

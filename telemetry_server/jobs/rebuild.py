@@ -8,7 +8,7 @@ from contextlib import aclosing
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from telemetry_server.check.registry import Registry
+from telemetry_server.check.fields import Registry
 from telemetry_server.errors import OperatorError
 from telemetry_server.jobs.cohorts import roll_up_due_weeks
 from telemetry_server.jobs.days import roll_up_due

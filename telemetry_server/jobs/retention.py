@@ -6,7 +6,7 @@ A longer retention does not bring back what a shorter one forgot: marks tell wha
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from telemetry_server.check.registry import Registry
+from telemetry_server.check.fields import Registry
 from telemetry_server.store.counts.rollups import Open
 from telemetry_server.store.watermarks import reach, reached
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
 from typing import Any, TypeAlias
 
-from telemetry_server.check.registry import Registry
+from telemetry_server.check.fields import Registry
 from telemetry_server.jobs.retention import (
     FORGET_OLD_COUNTERS,
     FORGET_OLD_PINGS,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from telemetry_server.check import filter_fields
-from telemetry_server.check.filter_fields import Fields
-from telemetry_server.check.filter_parser import LONGEST_FILTER, read_filter
-from telemetry_server.check.filters import Field, Filter, Kind, term
+from telemetry_server.check.filters import filter_fields
+from telemetry_server.check.filters.filter_fields import Fields
+from telemetry_server.check.filters.parser import LONGEST_FILTER, read_filter
+from telemetry_server.check.filters.terms import Field, Filter, Kind, term
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.routing import Parameter
 from telemetry_server.show.query import IDENTIFIER, one_of, text

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from telemetry_server.check.registry import Carrier, Field, Kind, load_registry
+from telemetry_server.check.fields import Carrier, Field, Kind, load_registry
 from telemetry_server.enrich.place import Place
 from telemetry_server.store.fleet.installations import Row
 

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from telemetry_server import keys
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.errors import Forbidden, TelemetryError, Unauthenticated
 from telemetry_server.routing import Access, Parameter, Route

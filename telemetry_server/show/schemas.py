@@ -6,7 +6,7 @@ What the field registry declares is made from it; the rest is written down here.
 from collections.abc import Iterable
 from typing import Any
 
-from telemetry_server.check.registry import LARGEST_INTEGER, Field, Registry
+from telemetry_server.check.fields import LARGEST_INTEGER, Field, Registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.model import (
     STATUS_AFTER,

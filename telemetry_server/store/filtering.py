@@ -12,10 +12,20 @@ from uuid import UUID
 
 import asyncpg
 
-from telemetry_server.check.cells import in_unicode
 from telemetry_server.check.days import beginning, end
-from telemetry_server.check.filter_parser import BadFilter, version_key
-from telemetry_server.check.filters import EXACT, NONE, UNKNOWN, Filter, Kind, Operator, Term, Value, printed
+from telemetry_server.check.filters.parser import BadFilter, version_key
+from telemetry_server.check.filters.terms import (
+    EXACT,
+    NONE,
+    UNKNOWN,
+    Filter,
+    Kind,
+    Operator,
+    Term,
+    Value,
+    printed,
+)
+from telemetry_server.check.licenses.cells import in_unicode
 from telemetry_server.errors import BadRequest
 from telemetry_server.store.queries import load
 

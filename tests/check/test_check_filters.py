@@ -7,8 +7,8 @@ from filters_drawn import filters
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry_server.check.filter_fields import COHORTS, CUSTOMERS, FEATURES, INSTALLATIONS, LICENSES
-from telemetry_server.check.filter_parser import (
+from telemetry_server.check.filters.filter_fields import COHORTS, CUSTOMERS, FEATURES, INSTALLATIONS, LICENSES
+from telemetry_server.check.filters.parser import (
     LONGEST_FILTER,
     MOST_TERMS,
     BadFilter,
@@ -16,7 +16,7 @@ from telemetry_server.check.filter_parser import (
     parse_value,
     version_key,
 )
-from telemetry_server.check.filters import Filter, Operator, term
+from telemetry_server.check.filters.terms import Filter, Operator, term
 
 
 def one(text):

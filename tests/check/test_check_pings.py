@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from installation import make_ping
 
+from telemetry_server.check.fields import Carrier, Level, load_registry, parse_registry
 from telemetry_server.check.ping import PingReader, Refused
-from telemetry_server.check.registry import Carrier, Level, load_registry, parse_registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.check.upload import UploadReader
 from telemetry_server.errors import TelemetryError

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry_server.check.license_files import KNOWN, LicenseFile
-from telemetry_server.check.mappings import MAPPINGS, MappingName, left_out
-from telemetry_server.check.rows import RowFormat, WrongFile
+from telemetry_server.check.licenses.files import KNOWN, LicenseFile
+from telemetry_server.check.licenses.mappings import MAPPINGS, MappingName, left_out
+from telemetry_server.check.licenses.rows import RowFormat, WrongFile
 from telemetry_server.model import UNSET, LicenseRow
 
 WHMCS = (

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry_server.check.cells import moment, network, paths
-from telemetry_server.check.license_files import LicenseFile
-from telemetry_server.check.licenses import PARSERS, customer_patch, license_patch, license_row
-from telemetry_server.check.rows import (
+from telemetry_server.check.licenses.cells import moment, network, paths
+from telemetry_server.check.licenses.columns import PARSERS, customer_patch, license_patch, license_row
+from telemetry_server.check.licenses.files import LicenseFile
+from telemetry_server.check.licenses.rows import (
     LONGEST_LINE,
     MOST_LINES,
     Row,

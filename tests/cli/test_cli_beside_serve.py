@@ -19,7 +19,7 @@ import pyarrow.parquet
 import pytest
 from installation import Installation, make_ping
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.store.job_log import lock_number
 

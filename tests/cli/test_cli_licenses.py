@@ -70,7 +70,7 @@ def test_the_examples_of_the_documentation_are_true(registry, tmp_path):
 
 
 def test_every_column_is_documented():
-    from telemetry_server.check.licenses import PARSERS
+    from telemetry_server.check.licenses.columns import PARSERS
 
     page = (ROOT / "docs" / "licenses.md").read_text("utf-8")
     assert [name for name in PARSERS if f"`{name}`" not in page] == []
@@ -78,7 +78,7 @@ def test_every_column_is_documented():
 
 @pytest.mark.parametrize("name", ["whmcs", "envato"])
 def test_every_column_of_a_mapping_is_documented(name):
-    from telemetry_server.check.mappings import MAPPINGS, MappingName
+    from telemetry_server.check.licenses.mappings import MAPPINGS, MappingName
 
     page = (ROOT / "docs" / "licenses.md").read_text("utf-8")
     columns = set(MAPPINGS[MappingName(name)].columns) - {"license_key"}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import ROOT
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.enrich.verdict import Claim, judge, never_matching
 from telemetry_server.model import Grant, LicenseSource, LicenseStatus, LicenseType, Overage, Verdict
 

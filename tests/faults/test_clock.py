@@ -22,7 +22,7 @@ import pytest
 from installation import Installation
 from places import ROOT
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.pings import roll_up_pings
 

@@ -7,8 +7,8 @@ import tomllib
 import pytest
 from places import ROOT
 
+from telemetry_server.check.fields import load_registry
 from telemetry_server.check.published import fields_page, sdk_fields
-from telemetry_server.check.registry import load_registry
 
 REGISTRY = load_registry()
 WRITTEN = {

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from plain_count import PlainCount, Sent
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.pings import roll_up_pings
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, assume, example, given, settings, target
 from hypothesis import strategies as st
 from installation import make_ping
 
-from telemetry_server.check.registry import MOST_PINGS, Carrier, load_registry
+from telemetry_server.check.fields import MOST_PINGS, Carrier, load_registry
 from telemetry_server.check.upload import UploadReader
 from telemetry_server.enrich.steps import hash_license_key, mark_doubtful_time, name_state
 from telemetry_server.errors import TelemetryError

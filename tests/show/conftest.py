@@ -12,7 +12,7 @@ import pytest
 from demo_fleet import DemoFleet
 
 from telemetry_server.app import create_app
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.keyring import open_keyring

@@ -13,8 +13,8 @@ from hashlib import blake2b
 
 import orjson
 
+from telemetry_server.check.fields import load_registry
 from telemetry_server.check.ping import PingReader
-from telemetry_server.check.registry import load_registry
 from telemetry_server.model import SignedUpload
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.ingest.writer import GroupWriter

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 
 
 async def all_items(program, path):

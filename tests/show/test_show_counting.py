@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.store.counts import counting

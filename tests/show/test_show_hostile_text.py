@@ -25,7 +25,7 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from places import ROOT
 
-from telemetry_server.check.registry import Kind, load_registry
+from telemetry_server.check.fields import Kind, load_registry
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.fleet_now import count_the_fleet
 from telemetry_server.jobs.pings import roll_up_pings

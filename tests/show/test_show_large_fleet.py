@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from telemetry_server.check.filter_fields import INSTALLATIONS
-from telemetry_server.check.filters import Filter, term
+from telemetry_server.check.filters.filter_fields import INSTALLATIONS
+from telemetry_server.check.filters.terms import Filter, term
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.jobs.days import SMALL
 from telemetry_server.jobs.fleet_now import count_the_fleet

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry_server.check.days import beginning, end, first_day, last_day, shown_end
-from telemetry_server.check.filter_fields import LICENSES
-from telemetry_server.check.filter_parser import parse_filter
+from telemetry_server.check.filters.filter_fields import LICENSES
+from telemetry_server.check.filters.parser import parse_filter
 from telemetry_server.enrich.verdict import Claim, judge
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author, LicensePatch, LicenseRow

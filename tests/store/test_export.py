@@ -13,9 +13,9 @@ import asyncpg
 import pyarrow.parquet
 import pytest
 
-from telemetry_server.check.filter_fields import LICENSES
-from telemetry_server.check.filter_parser import BadFilter, parse_filter
-from telemetry_server.check.rows import guarded, unguarded
+from telemetry_server.check.filters.filter_fields import LICENSES
+from telemetry_server.check.filters.parser import BadFilter, parse_filter
+from telemetry_server.check.licenses.rows import guarded, unguarded
 from telemetry_server.store.registry.products import NoSuchProduct
 from telemetry_server.store.reports import parquet
 from telemetry_server.store.reports.export import Form, NoSuchColumn, NothingToFilter, Wanted, What, export

@@ -13,9 +13,9 @@ from filters_drawn import AGES, DAYS, MOMENTS, filters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from telemetry_server.check.filter_fields import INSTALLATIONS
-from telemetry_server.check.filter_parser import parse_filter
-from telemetry_server.check.filters import EXACT, Kind, Operator
+from telemetry_server.check.filters.filter_fields import INSTALLATIONS
+from telemetry_server.check.filters.parser import parse_filter
+from telemetry_server.check.filters.terms import EXACT, Kind, Operator
 from telemetry_server.store.filtering import NOW, THEN, VERSION_NUMBERS, NotThen, condition, fill
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)

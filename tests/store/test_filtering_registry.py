@@ -12,10 +12,9 @@ from filters_drawn import AGES, DAYS, MOMENTS, filters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from telemetry_server.check import filter_fields
-from telemetry_server.check.filter_fields import CUSTOMERS, LICENSES
-from telemetry_server.check.filter_parser import BadFilter, parse_filter
-from telemetry_server.check.filters import Kind, Operator
+from telemetry_server.check.filters.filter_fields import CUSTOMERS, LICENSES
+from telemetry_server.check.filters.parser import BadFilter, parse_filter
+from telemetry_server.check.filters.terms import Kind, Operator
 from telemetry_server.store import filtering
 from telemetry_server.store.filtering import condition
 from telemetry_server.store.registry.customers import list_customers

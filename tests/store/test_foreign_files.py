@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from telemetry_server.check.license_files import LicenseFile
-from telemetry_server.check.rows import RowFormat, WrongFile
+from telemetry_server.check.licenses.files import LicenseFile
+from telemetry_server.check.licenses.rows import RowFormat, WrongFile
 from telemetry_server.enrich.verdict import Claim, judge, never_matching
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author, LicenseRow

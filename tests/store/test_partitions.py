@@ -72,7 +72,7 @@ async def test_a_state_goes_with_its_last_ping_but_the_present_one_stays(connect
         one,
         present,
     )
-    from telemetry_server.check.registry import load_registry
+    from telemetry_server.check.fields import load_registry
 
     await upkeep.forget_old_pings(load_registry())(connection, datetime.now(UTC))
     assert [row["state"] for row in await connection.fetch("SELECT state FROM states")] == [present]

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 from places import ROOT
 
-from telemetry_server.check.filter_fields import CUSTOMERS, LICENSES
-from telemetry_server.check.filter_parser import parse_filter
-from telemetry_server.check.licenses import license_row
+from telemetry_server.check.filters.filter_fields import CUSTOMERS, LICENSES
+from telemetry_server.check.filters.parser import parse_filter
+from telemetry_server.check.licenses.columns import license_row
 from telemetry_server.keyring import license_key_digest, open_keyring
 from telemetry_server.model import (
     UNSET,

@@ -13,7 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import orjson
 
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
 from telemetry_server.enrich import hosting
 from telemetry_server.enrich.databases import SLOW, Database

@@ -8,7 +8,7 @@ from uuid import UUID
 from aiohttp import web
 
 from telemetry_server import keys
-from telemetry_server.check.licenses import customer_patch
+from telemetry_server.check.licenses.columns import customer_patch
 from telemetry_server.errors import BadRequest, Malformed, NotFound, TooLarge, Unavailable
 from telemetry_server.model import Author, Customer, Role
 from telemetry_server.routing import Access, Parameter, Route

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import HttpVersion11, hdrs, web
 
 from telemetry_server import keys
-from telemetry_server.check.filters import Filter
+from telemetry_server.check.filters.terms import Filter
 from telemetry_server.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from telemetry_server.logs import log
 from telemetry_server.model import Role

@@ -11,12 +11,12 @@ from uuid import UUID
 from aiohttp import web
 
 from telemetry_server import keys
-from telemetry_server.check.cells import LONGEST_KEY
-from telemetry_server.check.cells import key as license_key
 from telemetry_server.check.days import first_day, last_day
-from telemetry_server.check.license_files import LicenseFile
-from telemetry_server.check.licenses import license_patch
-from telemetry_server.check.rows import RowFormat, RowProblem
+from telemetry_server.check.licenses.cells import LONGEST_KEY
+from telemetry_server.check.licenses.cells import key as license_key
+from telemetry_server.check.licenses.columns import license_patch
+from telemetry_server.check.licenses.files import LicenseFile
+from telemetry_server.check.licenses.rows import RowFormat, RowProblem
 from telemetry_server.enrich.verdict import never_matching
 from telemetry_server.errors import (
     BadRequest,

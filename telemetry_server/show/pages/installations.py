@@ -10,9 +10,9 @@ from aiohttp import web
 
 from telemetry_server import keys
 from telemetry_server.check import ranges
-from telemetry_server.check.filter_fields import INSTALLATIONS
-from telemetry_server.check.filter_parser import BadFilter
-from telemetry_server.check.filters import Filter
+from telemetry_server.check.filters.filter_fields import INSTALLATIONS
+from telemetry_server.check.filters.parser import BadFilter
+from telemetry_server.check.filters.terms import Filter
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.model import Life, Verdict
 from telemetry_server.routing import Access, Parameter, Route

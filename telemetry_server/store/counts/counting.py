@@ -12,8 +12,8 @@ from typing import Any
 
 import asyncpg
 
-from telemetry_server.check.filter_fields import INSTALLATIONS
-from telemetry_server.check.filters import Filter, term
+from telemetry_server.check.filters.filter_fields import INSTALLATIONS
+from telemetry_server.check.filters.terms import Filter, term
 from telemetry_server.store.counts import fleet_now
 from telemetry_server.store.database import Pool
 from telemetry_server.store.filtering import (

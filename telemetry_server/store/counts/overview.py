@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from telemetry_server.check.filter_fields import INSTALLATIONS
-from telemetry_server.check.filter_parser import BadFilter
-from telemetry_server.check.filters import term
+from telemetry_server.check.filters.filter_fields import INSTALLATIONS
+from telemetry_server.check.filters.parser import BadFilter
+from telemetry_server.check.filters.terms import term
 from telemetry_server.check.ranges import Range, depth
 from telemetry_server.store.counts import fleet_now
 from telemetry_server.store.database import Pool

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-from telemetry_server.check.filters import Filter
+from telemetry_server.check.filters.terms import Filter
 from telemetry_server.store.database import Pool
 from telemetry_server.store.filtering import NOW, condition, fill
 from telemetry_server.store.queries import load

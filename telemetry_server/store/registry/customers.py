@@ -10,9 +10,9 @@ import asyncpg
 import orjson
 from msgspec import UNSET
 
-from telemetry_server.check.cells import email as canonical
-from telemetry_server.check.cells import in_unicode
-from telemetry_server.check.filters import EVERYTHING, Filter
+from telemetry_server.check.filters.terms import EVERYTHING, Filter
+from telemetry_server.check.licenses.cells import email as canonical
+from telemetry_server.check.licenses.cells import in_unicode
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Author, Customer, CustomerPatch
 from telemetry_server.store.filtering import CUSTOMERS, condition, fill

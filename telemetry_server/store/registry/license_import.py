@@ -16,7 +16,7 @@ from typing import TypeAlias
 import asyncpg
 from msgspec import UnsetType
 
-from telemetry_server.check.lookalikes import looks
+from telemetry_server.check.licenses.lookalikes import looks
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author, CustomerPatch, LicenseRow
 from telemetry_server.store.queries import load

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from telemetry_server.check.filters import EVERYTHING, Filter
+from telemetry_server.check.filters.terms import EVERYTHING, Filter
 from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import Keyring
 from telemetry_server.model import (

@@ -6,9 +6,9 @@ from typing import Any
 
 import asyncpg
 
-from telemetry_server.check.cells import LONGEST_KEY
-from telemetry_server.check.cells import key as license_key
-from telemetry_server.check.licenses import license_patch
+from telemetry_server.check.licenses.cells import LONGEST_KEY
+from telemetry_server.check.licenses.cells import key as license_key
+from telemetry_server.check.licenses.columns import license_patch
 from telemetry_server.errors import FieldProblem, Unprocessable
 from telemetry_server.keyring import Keyring
 from telemetry_server.model import STATUS_AFTER, Author, LicensePatch, LicenseRow, ShopMessage

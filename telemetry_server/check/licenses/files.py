@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import date
 from difflib import get_close_matches
 
-from telemetry_server.check.leftovers import cleaned
-from telemetry_server.check.licenses import CUSTOM, KEY, LICENSE_ID, PARSERS, license_row
-from telemetry_server.check.mappings import (
+from telemetry_server.check.licenses.columns import CUSTOM, KEY, LICENSE_ID, PARSERS, license_row
+from telemetry_server.check.licenses.leftovers import cleaned
+from telemetry_server.check.licenses.mappings import (
     MAPPINGS,
     Asked,
     MappingName,
@@ -16,7 +16,7 @@ from telemetry_server.check.mappings import (
     mapped,
     our_columns,
 )
-from telemetry_server.check.rows import (
+from telemetry_server.check.licenses.rows import (
     NAMELESS,
     Cells,
     Readable,

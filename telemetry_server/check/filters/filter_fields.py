@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from telemetry_server.check.filters import UNKNOWN, Field, Kind
-from telemetry_server.check.registry import load_registry
+from telemetry_server.check.fields import load_registry
+from telemetry_server.check.filters.terms import UNKNOWN, Field, Kind
 from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Life, Verdict
 
 Fields: TypeAlias = Mapping[str, Field]

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import orjson
 
-from telemetry_server.check.cells import visible
+from telemetry_server.check.licenses.cells import visible
 from telemetry_server.errors import OperatorError
 
 LONGEST_LINE = 256 * 1024

@@ -11,8 +11,8 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, TypeAlias
 
-from telemetry_server.check.cells import moment
-from telemetry_server.check.rows import Cells
+from telemetry_server.check.licenses.cells import moment
+from telemetry_server.check.licenses.rows import Cells
 
 Convert: TypeAlias = Callable[[str], str]
 

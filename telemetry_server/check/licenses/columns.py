@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from telemetry_server.check.cells import (
+from telemetry_server.check.licenses.cells import (
     MOST_CUSTOM,
     Parse,
     account,
@@ -33,7 +33,7 @@ from telemetry_server.check.cells import (
     text,
     words,
 )
-from telemetry_server.check.rows import Cells, RowProblem
+from telemetry_server.check.licenses.rows import Cells, RowProblem
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import (
     CustomerPatch,

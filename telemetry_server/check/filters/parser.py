@@ -11,9 +11,19 @@ from difflib import get_close_matches
 from typing import ClassVar
 from uuid import UUID
 
-from telemetry_server.check.cells import email
-from telemetry_server.check.filter_fields import INSTALLATIONS, Fields
-from telemetry_server.check.filters import EXACT, NONE, UNKNOWN, Field, Filter, Kind, Operator, Term, Value
+from telemetry_server.check.filters.filter_fields import INSTALLATIONS, Fields
+from telemetry_server.check.filters.terms import (
+    EXACT,
+    NONE,
+    UNKNOWN,
+    Field,
+    Filter,
+    Kind,
+    Operator,
+    Term,
+    Value,
+)
+from telemetry_server.check.licenses.cells import email
 from telemetry_server.errors import BadRequest
 from telemetry_server.text import IN_NO_TEXT
 

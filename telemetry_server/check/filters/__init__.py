@@ -1,0 +1,1 @@
+"""The filter language: what may be asked, and how it is read. Pure."""
