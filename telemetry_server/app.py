@@ -11,10 +11,10 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.check.fields import load_registry
 from telemetry_server.check.upload import UploadReader
-from telemetry_server.enrich.place import Atlas
+from telemetry_server.enrich.places.place import Atlas
 from telemetry_server.enrich.steps import (
     add_place,
     add_verdict,
@@ -188,13 +188,13 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[UPLOADS] = uploads
     app[CAPACITY] = capacity
     app.on_response_prepare.append(drop_server_header)
-    app[keys.EXPORTS] = Exports(dsn)
+    app[app_keys.EXPORTS] = Exports(dsn)
     table = job_table(settings)
-    app[keys.SCHEDULE] = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
-    app[keys.SETTINGS], app[keys.POOL], app[keys.ATLAS] = settings, pool, atlas
-    app[keys.KEYRING], app[keys.KEYRING_WATCH], app[keys.WRITER] = keyring, watch, writer
-    app[keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
-    _register(app, app[keys.ROUTES], leaving)
+    app[app_keys.SCHEDULE] = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
+    app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
+    app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer
+    app[app_keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
+    _register(app, app[app_keys.ROUTES], leaving)
     app.cleanup_ctx.extend(
         [_owned(pool), _owned(job_pool), _owned(catalogue.opened()), _owned(book), _owned(writer)]
     )

@@ -14,13 +14,13 @@ from rich.progress import wrap_file
 from telemetry_server.cli.download import NotPublished, open_url, shown
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
-from telemetry_server.enrich import hosting
-from telemetry_server.enrich.databases import Database, UnusableDatabase
-from telemetry_server.enrich.fetch import dbip_lite_url
-from telemetry_server.enrich.fetch import install as install_from
-from telemetry_server.enrich.hosting import HostingList
-from telemetry_server.enrich.place import Atlas
-from telemetry_server.enrich.records import Kind
+from telemetry_server.enrich.places import hosting
+from telemetry_server.enrich.places.databases import Database, UnusableDatabase
+from telemetry_server.enrich.places.fetch import dbip_lite_url
+from telemetry_server.enrich.places.fetch import install as install_from
+from telemetry_server.enrich.places.hosting import HostingList
+from telemetry_server.enrich.places.place import Atlas
+from telemetry_server.enrich.places.records import Kind
 
 OLD_AFTER = timedelta(days=60)
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
-from telemetry_server.enrich.place import UNKNOWN, Atlas
+from telemetry_server.enrich.places.place import UNKNOWN, Atlas
 from telemetry_server.enrich.verdict import Claim, judge
 from telemetry_server.errors import Unavailable
 from telemetry_server.keyring import Keyring

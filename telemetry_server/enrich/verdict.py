@@ -51,7 +51,7 @@ from uuid import UUID
 import msgspec
 
 from telemetry_server.check.networks import Network, unmapped
-from telemetry_server.enrich.place import holds_public, public_address
+from telemetry_server.enrich.places.place import holds_public, public_address
 from telemetry_server.model import Grant, LicenseStatus, LicenseType, Overage, Verdict
 
 UNKNOWN_SOURCE = "unknown"

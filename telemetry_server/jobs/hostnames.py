@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from threading import Thread
 from typing import Any, TypeAlias
 
-from telemetry_server.enrich.place import is_public
+from telemetry_server.enrich.places.place import is_public
 from telemetry_server.errors import Unavailable
 from telemetry_server.store.fleet import hostnames as store
 

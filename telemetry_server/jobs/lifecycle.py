@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from telemetry_server.enrich.lives import NextLife, Outage, Schedule, lives, next_life
+from telemetry_server.enrich.lifecycle import NextLife, Outage, Schedule, lives, next_life
 from telemetry_server.jobs.outages import note_outages
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Life

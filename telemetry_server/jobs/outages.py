@@ -9,7 +9,7 @@ was heard. After an outage copies come back as their patience has it, so as much
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from telemetry_server.enrich.lives import Outage, apart
+from telemetry_server.enrich.lifecycle import Outage, apart
 from telemetry_server.logs import Severity, log
 from telemetry_server.store import watermarks
 from telemetry_server.store.clock import is_future

@@ -18,7 +18,7 @@ from telemetry_server.logs import Severity, describe, log_rationed
 from telemetry_server.middleware import caught_for, problem, translate
 from telemetry_server.receive.body import LARGEST_SENT
 from telemetry_server.receive.capacity import Capacity, Place
-from telemetry_server.receive.direct import IDLE_SECONDS, LARGEST_DIRECT, Counter, DirectConnection
+from telemetry_server.receive.fast_path import IDLE_SECONDS, LARGEST_DIRECT, Counter, DirectConnection
 from telemetry_server.receive.pings import Uploads
 from telemetry_server.receive.refusal import Departure, no_memory
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.errors import (
     BadRequest,
     Forbidden,
@@ -77,12 +77,12 @@ def _told_as_page(handler: Handler) -> Handler:
 
 async def find_viewer(request: web.Request) -> Viewer | None:
     """Who sent the request: by token where there is one, else by session. Raises Unavailable."""
-    pool, now = request.app[keys.POOL], datetime.now(UTC)
+    pool, now = request.app[app_keys.POOL], datetime.now(UTC)
     token = _token_of(request)
     if token is not None:
         found = await find_token(pool, token, now)
         return Viewer(found[0], None, found[1], found[2]) if found else None
-    secret = request.cookies.get(cookie_name(request.app[keys.SETTINGS]))
+    secret = request.cookies.get(cookie_name(request.app[app_keys.SETTINGS]))
     role = await find_session(pool, secret, now) if secret else None
     return Viewer(role, secret) if role else None
 
@@ -127,7 +127,7 @@ def refuse_foreign(request: web.Request) -> None:
     if site is not None:
         foreign = site not in {"same-origin", "none"}
     else:
-        own = {request.host, urlsplit(request.app[keys.SETTINGS].base_url).netloc}
+        own = {request.host, urlsplit(request.app[app_keys.SETTINGS].base_url).netloc}
         foreign = origin is not None and _host_of(origin) not in own
     if foreign:
         raise Forbidden("This form was sent from another site.")

@@ -6,7 +6,7 @@ from importlib import metadata
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.model import Check
 from telemetry_server.receive.capacity import Capacity
 from telemetry_server.receive.connections import CAPACITY
@@ -32,10 +32,12 @@ async def readyz(request: web.Request) -> web.Response:
 
     An alarm must not become an outage: a load balancer takes every server away that is not ready.
     """
-    checks = await look_at_database(request.app[keys.POOL], request.app[keys.SCHEDULE], datetime.now(UTC))
-    checks.append(request.app[keys.KEYRING_WATCH].check())
+    checks = await look_at_database(
+        request.app[app_keys.POOL], request.app[app_keys.SCHEDULE], datetime.now(UTC)
+    )
+    checks.append(request.app[app_keys.KEYRING_WATCH].check())
     checks.append(_room(request.app[CAPACITY]))
-    checks.append(_pings(request.app[keys.WRITER].problem))
+    checks.append(_pings(request.app[app_keys.WRITER].problem))
     ready = all(check.ok for check in checks if check.needed)
     whole = all(check.ok for check in checks)
     status = "ready" if whole else "degraded" if ready else "not ready"

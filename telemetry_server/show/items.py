@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from telemetry_server.check.fields import Carrier, Field, Kind, load_registry
-from telemetry_server.enrich.place import Place
+from telemetry_server.enrich.places.place import Place
 from telemetry_server.store.fleet.installations import Row
 
 PLACE = tuple(field.name for field in dataclasses.fields(Place))

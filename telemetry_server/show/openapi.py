@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.check.fields import load_registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.errors import Forbidden, TelemetryError, Unauthenticated
@@ -179,8 +179,8 @@ def _content(name: str) -> dict[str, Any]:
 
 
 async def openapi(request: web.Request) -> web.Response:
-    routes = request.app[keys.ROUTES]
-    described = document(routes, request.app[keys.SETTINGS].base_url)
+    routes = request.app[app_keys.ROUTES]
+    described = document(routes, request.app[app_keys.SETTINGS].base_url)
     return json_answer(described, cache="public, max-age=300")
 
 
@@ -195,7 +195,7 @@ async def upload_schema(request: web.Request) -> web.Response:
 def _schema(request: web.Request, schema: dict[str, Any]) -> web.Response:
     identified = {
         "$schema": _DIALECT,
-        "$id": request.app[keys.SETTINGS].base_url + request.path,
+        "$id": request.app[app_keys.SETTINGS].base_url + request.path,
         **schema,
     }
     return json_answer(identified, cache="public, max-age=300", media_type="application/schema+json")

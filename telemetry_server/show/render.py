@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import jinja2
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.errors import TelemetryError
 from telemetry_server.show import words
 from telemetry_server.show.charts import stack
@@ -57,7 +57,7 @@ def error_page(request: web.Request, error: TelemetryError) -> web.Response:
 
 def attributions(request: web.Request) -> Sequence[tuple[str, str]]:
     """What has to be shown beside places: text and address each."""
-    return request.app[keys.ATLAS].attributions
+    return request.app[app_keys.ATLAS].attributions
 
 
 def link(path: str, **parameters: Any) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Forbidden, Malformed, TooLarge, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.access import (
@@ -37,7 +37,7 @@ async def sign_in(request: web.Request) -> web.Response:
     refuse_foreign(request)
     form = await read_form(request)
     onward, secret = local_path(form.get("next", "/")), _token_in(form.get("token", ""))
-    pool, settings, now = request.app[keys.POOL], request.app[keys.SETTINGS], datetime.now(UTC)
+    pool, settings, now = request.app[app_keys.POOL], request.app[app_keys.SETTINGS], datetime.now(UTC)
     role = await use_sign_in_link(pool, secret, now)
     if role is None:
         if await find_viewer(request):  # the button was pressed twice
@@ -62,9 +62,9 @@ async def sign_in(request: web.Request) -> web.Response:
 
 async def sign_out(request: web.Request) -> web.Response:
     """Ends the session here and in the database."""
-    settings = request.app[keys.SETTINGS]
+    settings = request.app[app_keys.SETTINGS]
     if session := request[VIEWER].session:
-        await delete_session(request.app[keys.POOL], session)
+        await delete_session(request.app[app_keys.POOL], session)
     answer = see_other("/sign-in")
     answer.del_cookie(
         cookie_name(settings), path="/", secure=is_https(settings), httponly=True, samesite="Lax"

@@ -11,8 +11,8 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from telemetry_server.cli.geoip import _about, _cells
-from telemetry_server.enrich.databases import Database
-from telemetry_server.enrich.records import Kind
+from telemetry_server.enrich.places.databases import Database
+from telemetry_server.enrich.places.records import Kind
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from places import ROOT, files_in
 from telemetry_server.cli.doctor import here
 from telemetry_server.cli.doctor.findings import Outcome
 from telemetry_server.cli.geoip import geoip
-from telemetry_server.enrich import contents, databases
-from telemetry_server.enrich.databases import Database, UnusableDatabase
-from telemetry_server.enrich.fetch import install
-from telemetry_server.enrich.place import Atlas
-from telemetry_server.enrich.records import Kind
+from telemetry_server.enrich.places import contents, databases
+from telemetry_server.enrich.places.databases import Database, UnusableDatabase
+from telemetry_server.enrich.places.fetch import install
+from telemetry_server.enrich.places.place import Atlas
+from telemetry_server.enrich.places.records import Kind
 from telemetry_server.settings import Settings
 
 NETWORK = "8.8.8.0/24"
@@ -118,7 +118,7 @@ print(look_up("2a00:800::7"))
 """
 BARE = "import maxminddb; look_up = maxminddb.open_database(sys.argv[1], maxminddb.MODE_MMAP_EXT).get"
 OURS = (
-    "from telemetry_server.enrich.place import Atlas; atlas = Atlas(Path(sys.argv[1]).parent)\n"
+    "from telemetry_server.enrich.places.place import Atlas; atlas = Atlas(Path(sys.argv[1]).parent)\n"
     "look_up = lambda address: (atlas.place(address).asn, *atlas.problems)"
 )
 
@@ -203,8 +203,8 @@ import os, sys
 from ipaddress import ip_address
 from pathlib import Path
 import maxminddb
-from telemetry_server.enrich.databases import Database, UnusableDatabase
-from telemetry_server.enrich.place import Atlas
+from telemetry_server.enrich.places.databases import Database, UnusableDatabase
+from telemetry_server.enrich.places.place import Atlas
 
 good, directory, flips, checked = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "ours"
 addresses = [ip_address(text) for text in sys.argv[5:]]

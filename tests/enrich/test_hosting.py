@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry_server.enrich import hosting
-from telemetry_server.enrich.databases import UnusableDatabase
-from telemetry_server.enrich.hosting import HostingList
-from telemetry_server.enrich.place import UNKNOWN, Atlas, Place
+from telemetry_server.enrich.places import hosting
+from telemetry_server.enrich.places.databases import UnusableDatabase
+from telemetry_server.enrich.places.hosting import HostingList
+from telemetry_server.enrich.places.place import UNKNOWN, Atlas, Place
 
 WRITTEN = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RENTED = {"is_anonymous": True, "is_hosting_provider": True}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from telemetry_server.enrich.lives import NEVER, Schedule, apart, lives, next_life
+from telemetry_server.enrich.lifecycle import NEVER, Schedule, apart, lives, next_life
 from telemetry_server.model import Life, Product
 
 START = datetime(2026, 11, 1, tzinfo=UTC)

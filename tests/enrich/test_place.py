@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import files_in
 
-from telemetry_server.enrich.databases import Database, UnusableDatabase
-from telemetry_server.enrich.place import UNKNOWN, Atlas, Place
-from telemetry_server.enrich.records import MAX_ASN, MAX_TEXT, NO_COUNTRY, Kind, facts
+from telemetry_server.enrich.places.databases import Database, UnusableDatabase
+from telemetry_server.enrich.places.place import UNKNOWN, Atlas, Place
+from telemetry_server.enrich.places.records import MAX_ASN, MAX_TEXT, NO_COUNTRY, Kind, facts
 
 GERMANY = {"country": {"iso_code": "DE", "names": {"en": "Germany"}}, "continent": {"code": "EU"}}
 FRANCE = {"country": {"iso_code": "FR", "names": {"en": "France"}}}
@@ -333,7 +333,7 @@ print({look_up})
         ),
         (
             {
-                "open": "from telemetry_server.enrich.place import Atlas; atlas = Atlas(path.parent)",
+                "open": "from telemetry_server.enrich.places.place import Atlas; atlas = Atlas(path.parent)",
                 "look_up": "(atlas.refresh(), atlas.place('192.0.2.7').country)",
             },
             0,
@@ -401,7 +401,7 @@ def test_a_database_in_a_directory_that_cant_be_written_is_used(german):
 def test_without_the_c_extension_look_ups_work_and_the_operator_is_told(german):
     code = (
         "import sys; sys.modules['maxminddb.extension'] = None\n"
-        "from pathlib import Path; from telemetry_server.enrich.place import Atlas\n"
+        "from pathlib import Path; from telemetry_server.enrich.places.place import Atlas\n"
         "atlas = Atlas(Path(sys.argv[1])); print(atlas.place('192.0.2.7').country, *atlas.problems)"
     )
     run = subprocess.run(

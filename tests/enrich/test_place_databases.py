@@ -22,10 +22,10 @@ from places import files_in
 
 from telemetry_server.cli.download import NotPublished, open_url
 from telemetry_server.cli.geoip import geoip
-from telemetry_server.enrich.databases import UnusableDatabase
-from telemetry_server.enrich.fetch import dbip_lite_url, install
-from telemetry_server.enrich.place import Atlas
-from telemetry_server.enrich.records import Kind
+from telemetry_server.enrich.places.databases import UnusableDatabase
+from telemetry_server.enrich.places.fetch import dbip_lite_url, install
+from telemetry_server.enrich.places.place import Atlas
+from telemetry_server.enrich.places.records import Kind
 
 V4 = "192.0.2.0/24"
 WRITTEN = datetime(2026, 11, 1, tzinfo=UTC)

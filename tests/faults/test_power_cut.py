@@ -21,7 +21,7 @@ from netaddr import IPSet
 from places import ROOT
 
 from telemetry_server import durable
-from telemetry_server.enrich.fetch import install
+from telemetry_server.enrich.places.fetch import install
 from telemetry_server.keyring import open_keyring, read_keyring, rotate
 from telemetry_server.store.embedded.account import Account
 from telemetry_server.store.embedded.home import LOG_BYTES, Home

@@ -70,7 +70,7 @@ def test_one_place_makes_the_tasks_of_jobs():
     makers = [named(path) for path in SERVER if "create_task(" in path.read_text()]
     assert set(makers) <= {
         "telemetry_server/jobs/runner.py",
-        "telemetry_server/receive/direct.py",
+        "telemetry_server/receive/fast_path.py",
         "telemetry_server/store/ingest/writer.py",
         "telemetry_server/cli/workers.py",
         "telemetry_server/cli/serve.py",
@@ -111,7 +111,7 @@ def test_no_span_of_time_is_measured_by_a_clock_that_can_be_set():
         for path in SERVER
         if re.search(r"\btime\.time(_ns)?\(|datetime\.utcnow", path.read_text())
     ]
-    dates = {"telemetry_server/receive/direct.py", "telemetry_server/receive/refusal.py"}
+    dates = {"telemetry_server/receive/fast_path.py", "telemetry_server/receive/refusal.py"}
     assert set(users) <= {*dates, "telemetry_server/uuid7.py"}
     for name in "receive/limiter", "store/ingest/grant_cache", "store/ingest/product_cache":
         assert "datetime.now" not in (ROOT / "telemetry_server" / f"{name}.py").read_text()

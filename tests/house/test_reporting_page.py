@@ -10,6 +10,7 @@ import pytest
 from places import ROOT
 
 from telemetry_server.check.fields import load_registry
+from telemetry_server.check.filters import filter_fields
 from telemetry_server.check.filters.parser import parse_filter
 from telemetry_server.jobs.cohorts import roll_up_cohorts
 from telemetry_server.jobs.days import roll_up_days

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from telemetry_server.enrich.lives import NEVER
+from telemetry_server.enrich.lifecycle import NEVER
 from telemetry_server.jobs import lifecycle as job
 from telemetry_server.jobs.lifecycle import watch_deadlines
 from telemetry_server.store.registry.products import add_product, change_schedule

@@ -206,9 +206,9 @@ class _Request(dict):
     async def __aenter__(self):
         import asyncpg
 
-        from telemetry_server import keys
+        from telemetry_server import app_keys
 
-        self.app = {keys.POOL: await asyncpg.create_pool(self.site.dsn, min_size=1, max_size=1)}
+        self.app = {app_keys.POOL: await asyncpg.create_pool(self.site.dsn, min_size=1, max_size=1)}
         return self
 
     async def __aexit__(self, *_):

@@ -11,7 +11,7 @@ import asyncpg
 import pyarrow.parquet
 import pytest
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.show.api import export
 from telemetry_server.store.reports import parquet
 
@@ -185,7 +185,7 @@ async def test_whoever_goes_away_before_the_first_row_ends_the_export(program, l
             )
         for _ in range(150):
             waiting = await program.site.execute("SELECT FROM pg_locks WHERE NOT granted")
-            if not waiting and not program.site.app[keys.EXPORTS]._open:
+            if not waiting and not program.site.app[app_keys.EXPORTS]._open:
                 break
             await asyncio.sleep(0.1)
         else:
@@ -222,7 +222,7 @@ async def test_the_head_of_an_export_runs_no_export(program, large):
     async with program.session.head(program.site.url + "/api/v1/export/fleet-days?format=csv") as answer:
         assert (answer.status, answer.content_type) == (200, "text/csv")
         assert "attachment" in answer.headers["Content-Disposition"]
-        assert not program.site.app[keys.EXPORTS]._open
+        assert not program.site.app[app_keys.EXPORTS]._open
         assert await copying(program.site) == []
 
 

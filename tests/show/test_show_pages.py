@@ -604,8 +604,8 @@ async def test_every_page_has_what_a_screen_reader_needs(person, fleet):
 
 
 async def test_the_source_of_places_is_named_where_its_license_asks_for_it(site, product, monkeypatch):
-    from telemetry_server.enrich.databases import Attribution
-    from telemetry_server.enrich.place import Atlas
+    from telemetry_server.enrich.places.databases import Attribution
+    from telemetry_server.enrich.places.place import Atlas
 
     owed = (Attribution("IP Geolocation by DB-IP", "https://db-ip.com"),)
     monkeypatch.setattr(Atlas, "attributions", property(lambda _: owed))

@@ -90,9 +90,9 @@ async def judged(site):
         await copy.send(copy.ping(license=said))
 
     async def keep(connection):
-        from telemetry_server import keys
+        from telemetry_server import app_keys
 
-        hashes = await key_hashes(connection, site.app[keys.KEYRING], product.slug)
+        hashes = await key_hashes(connection, site.app[app_keys.KEYRING], product.slug)
         patch = LicensePatch(seats=1, overage=Overage.HALF, source=LicenseSource.DIRECT)
         by, now = Author("a test"), datetime.now(UTC) + timedelta(seconds=1)
         await keep_licenses(connection, hashes, [LicenseRow(1, "KEY", None, patch)], by=by, now=now)

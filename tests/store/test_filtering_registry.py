@@ -12,6 +12,7 @@ from filters_drawn import AGES, DAYS, MOMENTS, filters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from telemetry_server.check.filters import filter_fields
 from telemetry_server.check.filters.filter_fields import CUSTOMERS, LICENSES
 from telemetry_server.check.filters.parser import BadFilter, parse_filter
 from telemetry_server.check.filters.terms import Kind, Operator

@@ -7,7 +7,7 @@ import pytest
 from places import ROOT
 
 from telemetry_server.check.fields import load_registry
-from telemetry_server.enrich.place import Place
+from telemetry_server.enrich.places.place import Place
 from telemetry_server.store.queries import load, modules
 from telemetry_server.store.registry import license_import
 

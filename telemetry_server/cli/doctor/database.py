@@ -8,7 +8,7 @@ from typing import Any
 
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
 from telemetry_server.cli.session import database
-from telemetry_server.enrich.lives import Outage
+from telemetry_server.enrich.lifecycle import Outage
 from telemetry_server.errors import MigrationError, OperatorError
 from telemetry_server.jobs.runner import Job
 from telemetry_server.keyring import (

@@ -15,9 +15,9 @@ import orjson
 
 from telemetry_server.check.fields import load_registry
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
-from telemetry_server.enrich import hosting
-from telemetry_server.enrich.databases import SLOW, Database
-from telemetry_server.enrich.place import Atlas
+from telemetry_server.enrich.places import hosting
+from telemetry_server.enrich.places.databases import SLOW, Database
+from telemetry_server.enrich.places.place import Atlas
 from telemetry_server.keyring import KeyringError, read_keyring
 from telemetry_server.receive.capacity import OPEN_FILES, connections_within
 from telemetry_server.settings import Settings

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.paging import AFTER, LIMIT, bigint, moment_key, page, read_moment_key
@@ -26,7 +26,7 @@ async def list_changes(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     limit = asked["limit"]
     rows = await installations.changes(
-        request.app[keys.POOL],
+        request.app[app_keys.POOL],
         installation_id=asked.get("installation_id"),
         field=asked.get("field"),
         since=asked.get("since"),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.check.licenses.columns import customer_patch
 from telemetry_server.errors import BadRequest, Malformed, NotFound, TooLarge, Unavailable
 from telemetry_server.model import Author, Customer, Role
@@ -48,7 +48,7 @@ async def list_page(request: web.Request) -> web.Response:
     """In the order they came."""
     asked = read_query(request, PARAMETERS)
     wanted, limit, after = filters.CUSTOMERS.filter(asked), asked["limit"], asked.get("after", LOWEST)
-    async with reading(request.app[keys.POOL]) as connection:
+    async with reading(request.app[app_keys.POOL]) as connection:
         found = await list_customers(connection, wanted, now=datetime.now(UTC), after=after, limit=limit + 1)
     return page(request, found, limit, customer_item, lambda one: one.customer_id)
 
@@ -56,7 +56,7 @@ async def list_page(request: web.Request) -> web.Response:
 async def one_customer(request: web.Request) -> web.Response:
     read_query(request, ())
     customer_id = read_path(request, "customer_id")
-    async with reading(request.app[keys.POOL]) as connection:
+    async with reading(request.app[app_keys.POOL]) as connection:
         found = await _found(connection, customer_id)
         changes = await history.history(connection, Entity.CUSTOMER, str(customer_id), limit=_CHANGES)
     return json_answer({**customer_item(found), "changes": [change_item(change) for change in changes]})
@@ -68,7 +68,7 @@ async def add_customer(request: web.Request) -> web.Response:
     by = Author(request[VIEWER].actor, take_text(document, "reason", LONGEST_REASON))
     patch, problems = customer_patch(document)
     refuse(problems)
-    async with translated(), request.app[keys.POOL].acquire() as connection:
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
         made = await create_customer(connection, patch, by=by, now=datetime.now(UTC))
     return json_answer(customer_item(made), status=201)
 
@@ -81,7 +81,7 @@ async def edit_customer(request: web.Request) -> web.Response:
     by = Author(request[VIEWER].actor, take_text(document, "reason", LONGEST_REASON))
     patch, problems = customer_patch(document)
     refuse(problems)
-    async with translated(), request.app[keys.POOL].acquire() as connection:
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
         await _found(connection, customer_id)
         _, now_is = await change_customer(connection, customer_id, patch, by=by, now=datetime.now(UTC))
     return json_answer(customer_item(now_is))

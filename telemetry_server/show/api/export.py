@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.check.filters.terms import Filter
 from telemetry_server.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from telemetry_server.logs import log
@@ -135,7 +135,7 @@ async def _download(
     try:
         async with (
             _while_there(request),
-            request.app[keys.EXPORTS].connection(request[VIEWER].who) as connection,
+            request.app[app_keys.EXPORTS].connection(request[VIEWER].who) as connection,
         ):
             rows = await export(connection, wanted, file.write, now=now)
     finally:

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show import filters
@@ -52,7 +52,7 @@ async def fleet(request: web.Request) -> web.Response:
     """How many installations there are of each value, now, or were heard of on each day."""
     asked, now = read_query(request, FLEET), datetime.now(UTC)
     question = Question(asked["by"], filter_from(asked, now), now, asked["limit"])
-    pool = request.app[keys.POOL]
+    pool = request.app[app_keys.POOL]
     if not asked.keys() & _OVER_TIME:
         counted, step = await counting.present(pool, question), None
     else:
@@ -65,7 +65,7 @@ async def features(request: web.Request) -> web.Response:
     """The most used come first; in steps, day by day."""
     asked, now = read_query(request, FEATURES), datetime.now(UTC)
     wanted, span = filters.FEATURES.filter(asked), _span(asked, now, Step(asked["step"]))
-    counted = await counting.features(request.app[keys.POOL], wanted, span, now=now, limit=asked["limit"])
+    counted = await counting.features(request.app[app_keys.POOL], wanted, span, now=now, limit=asked["limit"])
     return json_answer({"step": span.step, **_shown(counted)})
 
 
@@ -73,7 +73,7 @@ async def cohorts(request: web.Request) -> web.Response:
     """The oldest cohort first, week by week."""
     asked, now = read_query(request, COHORTS), datetime.now(UTC)
     wanted, (first, last) = filters.COHORTS.filter(asked), _days(asked, now, timedelta(days=364))
-    counted = await counting.cohorts(request.app[keys.POOL], wanted, first, last, now=now)
+    counted = await counting.cohorts(request.app[app_keys.POOL], wanted, first, last, now=now)
     return json_answer(_shown(counted))
 
 

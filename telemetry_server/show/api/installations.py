@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, NotFound, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.answers import json_answer
@@ -28,7 +28,7 @@ async def list_installations(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     limit, now = asked["limit"], datetime.now(UTC)
     rows = await installations.installations(
-        request.app[keys.POOL],
+        request.app[app_keys.POOL],
         filter_from(asked, now),
         now=now,
         below=asked.get("after", HIGHEST),
@@ -39,7 +39,9 @@ async def list_installations(request: web.Request) -> web.Response:
 
 async def one_installation(request: web.Request) -> web.Response:
     read_query(request, ())
-    known = await installations.installation(request.app[keys.POOL], read_path(request, "installation_id"))
+    known = await installations.installation(
+        request.app[app_keys.POOL], read_path(request, "installation_id")
+    )
     if known is None:
         raise NotFound("There is no such installation.")
     return json_answer(_whole(known))

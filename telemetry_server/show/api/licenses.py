@@ -10,7 +10,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.check.days import first_day, last_day
 from telemetry_server.check.licenses.cells import LONGEST_KEY
 from telemetry_server.check.licenses.cells import key as license_key
@@ -76,7 +76,7 @@ async def list_page(request: web.Request) -> web.Response:
     """In the order they came."""
     asked = read_query(request, PARAMETERS)
     wanted, limit, after = filters.LICENSES.filter(asked), asked["limit"], asked.get("after", LOWEST)
-    async with reading(request.app[keys.POOL]) as connection:
+    async with reading(request.app[app_keys.POOL]) as connection:
         found = await list_licenses(connection, wanted, now=datetime.now(UTC), after=after, limit=limit + 1)
     return page(request, found, limit, license_item, lambda one: one.license_id)
 
@@ -84,7 +84,7 @@ async def list_page(request: web.Request) -> web.Response:
 async def one_license(request: web.Request) -> web.Response:
     read_query(request, ())
     license_id = read_path(request, "license_id")
-    async with reading(request.app[keys.POOL]) as connection:
+    async with reading(request.app[app_keys.POOL]) as connection:
         found = await _found(connection, license_id)
         changes = await history.history(connection, Entity.LICENSE, str(license_id), limit=_CHANGES)
     return json_answer({**license_item(found), "changes": [change_item(change) for change in changes]})
@@ -104,8 +104,8 @@ async def add_license(request: web.Request) -> web.Response:
     refuse([*(FieldProblem(f"/{name}", "is missing") for name in missing), *problems])
     assert slug is not None
     assert key is not None
-    async with translated(), request.app[keys.POOL].acquire() as connection:
-        hashes = await key_hashes(connection, request.app[keys.KEYRING], slug)
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
+        hashes = await key_hashes(connection, request.app[app_keys.KEYRING], slug)
         made = await create_license(connection, hashes, key, patch, by=by, now=datetime.now(UTC))
     return json_answer(license_item(made), status=201)
 
@@ -118,7 +118,7 @@ async def edit_license(request: web.Request) -> web.Response:
     by = Author(request[VIEWER].actor, take_text(document, "reason", LONGEST_REASON))
     patch, problems = license_patch(document)
     refuse(problems)
-    async with translated(), request.app[keys.POOL].acquire() as connection:
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
         await _found(connection, license_id)
         _, now_is = await change_license(connection, license_id, patch, by=by, now=datetime.now(UTC))
     return json_answer(license_item(now_is))
@@ -131,8 +131,8 @@ async def import_licenses(request: web.Request) -> web.Response:
         raise BadRequest("product is missing: the slug of the product the licenses are for.")
     rows, problems = _rows(await read_body(request), RowFormat(asked["format"]))
     by = Author(request[VIEWER].actor, asked.get("reason"))
-    async with translated(), request.app[keys.POOL].acquire() as connection:
-        hashes = await key_hashes(connection, request.app[keys.KEYRING], asked["product"])
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
+        hashes = await key_hashes(connection, request.app[app_keys.KEYRING], asked["product"])
         batch = await keep_licenses(
             connection, hashes, rows, by=by, now=datetime.now(UTC), dry_run=asked["dry_run"] == "true"
         )

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.items import ping_item
@@ -26,7 +26,7 @@ async def list_pings(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     limit = asked["limit"]
     rows = await installations.pings(
-        request.app[keys.POOL],
+        request.app[app_keys.POOL],
         installation_id=asked.get("installation_id"),
         since=asked.get("since"),
         until=asked.get("until"),

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Route
 from telemetry_server.show.answers import json_answer
@@ -13,7 +13,7 @@ from telemetry_server.store.fleet import installations
 async def list_products(request: web.Request) -> web.Response:
     """All of them on one page: they are few."""
     read_query(request, ())
-    return json_answer({"items": await installations.products(request.app[keys.POOL]), "next": None})
+    return json_answer({"items": await installations.products(request.app[app_keys.POOL]), "next": None})
 
 
 ROUTES = (

@@ -6,7 +6,7 @@ from operator import itemgetter
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, NotFound, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.answers import path_with
@@ -42,7 +42,7 @@ CARDS = (
 
 async def installation(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
-    pool, installation_id = request.app[keys.POOL], read_path(request, "installation_id")
+    pool, installation_id = request.app[app_keys.POOL], read_path(request, "installation_id")
     known = await installations.installation(pool, installation_id)
     if known is None:
         raise NotFound("No installation has this id. It may have been erased, or never sent a ping.")

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.check import ranges
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.parser import BadFilter
@@ -73,7 +73,7 @@ async def installation_list(request: web.Request) -> web.Response:
     if _AN_ID.fullmatch(request.query.get("filter", "")):
         return see_other(path_with(request, filter=None, q=request.query["filter"]))
     asked = read_query(request, PARAMETERS)
-    found = await _find(request.app[keys.POOL], asked)
+    found = await _find(request.app[app_keys.POOL], asked)
     return page(
         request,
         "installations.html",
@@ -84,7 +84,7 @@ async def installation_list(request: web.Request) -> web.Response:
         newest=path_with(request, after=None) if "after" in asked else None,
         chosen=[] if found.problem else list(_chosen(request, asked)),
         asked=asked,
-        products=await installations.product_names(request.app[keys.POOL]),
+        products=await installations.product_names(request.app[app_keys.POOL]),
         statuses=_options(STATUSES),
         sources=_options(SOURCES),
         verdicts=_options(Verdict),

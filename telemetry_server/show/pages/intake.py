@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.check import ranges
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Route
@@ -22,7 +22,7 @@ _ROWS = 50
 async def intake(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     over = ranges.RANGES[asked["range"]] if "range" in asked else ranges.DEFAULT
-    pool, product, now = request.app[keys.POOL], asked.get("product"), datetime.now(UTC)
+    pool, product, now = request.app[app_keys.POOL], asked.get("product"), datetime.now(UTC)
     since = over.since(now)
     return page(
         request,

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from aiohttp import web
 
-from telemetry_server import keys
+from telemetry_server import app_keys
 from telemetry_server.check import ranges
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
@@ -83,10 +83,10 @@ class _Asked:
 async def overview(request: web.Request) -> web.Response:
     query = read_query(request, PARAMETERS)
     over = ranges.RANGES[query["range"]] if "range" in query else ranges.DEFAULT
-    asked = _Asked(request.app[keys.POOL], query.get("product"), over, datetime.now(UTC))
+    asked = _Asked(request.app[app_keys.POOL], query.get("product"), over, datetime.now(UTC))
     products = await installations.product_names(asked.pool)
     if not any(product["in_use"] for product in products):
-        endpoint = request.app[keys.SETTINGS].base_url
+        endpoint = request.app[app_keys.SETTINGS].base_url
         return page(request, "first_start.html", products=products, endpoint=endpoint)
     totals = await unless_slow(store.totals(asked.pool, asked.product, asked.over, asked.now))
     facets = await unless_slow(store.facets(asked.pool, asked.product, asked.over, asked.now))

@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from telemetry_server.enrich.lives import NextLife, Step
+from telemetry_server.enrich.lifecycle import NextLife, Step
 from telemetry_server.model import Life
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import asyncpg
 
-from telemetry_server.enrich.lives import Outage
+from telemetry_server.enrich.lifecycle import Outage
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)

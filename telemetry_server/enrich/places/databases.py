@@ -22,8 +22,8 @@ from typing import Any, NamedTuple, Self
 
 import maxminddb
 
-from telemetry_server.enrich.contents import DAMAGE, kinds_in, remember, remembered
-from telemetry_server.enrich.records import Facts, Kind, facts, text
+from telemetry_server.enrich.places.contents import DAMAGE, kinds_in, remember, remembered
+from telemetry_server.enrich.places.records import Facts, Kind, facts, text
 from telemetry_server.errors import OperatorError
 
 try:

@@ -23,8 +23,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Self, TypeAlias
 
-from telemetry_server.enrich.databases import Address, Database, Fingerprint, UnusableDatabase
-from telemetry_server.enrich.records import MAX_ASN
+from telemetry_server.enrich.places.databases import Address, Database, Fingerprint, UnusableDatabase
+from telemetry_server.enrich.places.records import MAX_ASN
 from telemetry_server.text import decoded
 
 FILENAME = "hosting.txt"

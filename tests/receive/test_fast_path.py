@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from installation import Installation
 
-from telemetry_server.receive import direct
+from telemetry_server.receive import fast_path
 from telemetry_server.receive.capacity import Capacity
-from telemetry_server.receive.direct import Counter, DirectConnection
+from telemetry_server.receive.fast_path import Counter, DirectConnection
 from telemetry_server.receive.pings import Accepted, Uploads
 
 
@@ -97,7 +97,7 @@ async def test_an_upload_may_come_in_pieces(installation, wire, cut):
 async def test_an_upload_that_takes_its_time_is_taken_too(installation, wire):
     whole = request(installation)
     wire.send(whole[:-100])
-    await asyncio.sleep(3 * direct.PATIENCE_SECONDS)
+    await asyncio.sleep(3 * fast_path.PATIENCE_SECONDS)
     wire.send(whole[-100:])
     assert outcome(await wire.answer()) == (200, ["accepted"])
 
@@ -132,7 +132,7 @@ async def test_gzip_chunks_and_large_uploads_are_taken(installation, wire):
     wire.send(request(installation, body, Content_Encoding="gzip"))
     assert outcome(await wire.answer()) == (200, ["accepted"])
     body = installation.upload(*(installation.ping() for _ in range(200)))
-    assert len(body) > direct.LARGEST_DIRECT
+    assert len(body) > fast_path.LARGEST_DIRECT
     wire.send(request(installation, body))
     assert outcome(await wire.answer()) == (200, ["accepted"] * 200)
     body = installation.upload(installation.ping())
@@ -220,8 +220,8 @@ async def accept(_):
 
 
 async def test_an_idle_connection_is_closed_and_a_busy_one_is_not(monkeypatch):
-    monkeypatch.setattr(direct, "IDLE_SECONDS", 0.2)
-    monkeypatch.setattr(direct, "FIRST_BYTE_SECONDS", 0.2)
+    monkeypatch.setattr(fast_path, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(fast_path, "FIRST_BYTE_SECONDS", 0.2)
     go_on = asyncio.Event()
 
     async def wait(_):

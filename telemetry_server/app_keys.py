@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from telemetry_server.enrich.place import Atlas
+from telemetry_server.enrich.places.place import Atlas
 from telemetry_server.keyring import Keyring
 from telemetry_server.routing import Route
 from telemetry_server.settings import Settings

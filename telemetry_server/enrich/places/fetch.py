@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Protocol
 
 from telemetry_server import durable
-from telemetry_server.enrich.databases import COPY_PREFIX, Database, UnusableDatabase
-from telemetry_server.enrich.records import Kind
+from telemetry_server.enrich.places.databases import COPY_PREFIX, Database, UnusableDatabase
+from telemetry_server.enrich.places.records import Kind
 
 MAX_BYTES = 2 << 30
 """The largest database accepted, as received and inflated. The largest ones sold are around 1 GiB."""

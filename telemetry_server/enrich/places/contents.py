@@ -21,7 +21,7 @@ from maxminddb.decoder import Decoder
 from maxminddb.reader import Metadata
 
 from telemetry_server import durable
-from telemetry_server.enrich.records import Kind, is_of
+from telemetry_server.enrich.places.records import Kind, is_of
 
 # Besides its own error (a RuntimeError), a reader raises what the damaged bytes happen to lead it to.
 DAMAGE = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, struct.error)

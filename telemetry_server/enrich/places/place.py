@@ -16,8 +16,8 @@ from typing import TypeAlias, TypeVar
 import orjson
 
 from telemetry_server.check.networks import Network, unmapped
-from telemetry_server.enrich import hosting
-from telemetry_server.enrich.databases import (
+from telemetry_server.enrich.places import hosting
+from telemetry_server.enrich.places.databases import (
     SLOW,
     Address,
     Attribution,
@@ -25,8 +25,8 @@ from telemetry_server.enrich.databases import (
     Fingerprint,
     UnusableDatabase,
 )
-from telemetry_server.enrich.hosting import Hosting, HostingList
-from telemetry_server.enrich.records import Facts, Kind
+from telemetry_server.enrich.places.hosting import Hosting, HostingList
+from telemetry_server.enrich.places.records import Facts, Kind
 from telemetry_server.errors import OutOfFiles
 
 _File = TypeVar("_File", Database, HostingList)

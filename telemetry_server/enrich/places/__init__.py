@@ -1,0 +1,1 @@
+"""Where an address is: the databases that say it, read from files and fetched."""
