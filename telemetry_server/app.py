@@ -39,7 +39,7 @@ from telemetry_server.jobs.judging import JUDGE_INSTALLATIONS, judge_installatio
 from telemetry_server.jobs.lifecycle import WATCH_DEADLINES, watch_deadlines
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.jobs.retention import FORGET_OLD_COUNTERS, FORGET_OLD_PINGS
-from telemetry_server.jobs.runner import Chore, Job, Shared, running
+from telemetry_server.jobs.runner import Chore, Job, SingleFlight, running
 from telemetry_server.keyring import Keyring
 from telemetry_server.logs import write_held_lines
 from telemetry_server.middleware import (
@@ -66,9 +66,9 @@ from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.store.access.keyring_check import KeyringWatch
 from telemetry_server.store.counts.rollups import Kind
 from telemetry_server.store.database import connect_writer, cut_when_leaving, make_pool
-from telemetry_server.store.ingest.grant_cache import LicenseBook
-from telemetry_server.store.ingest.outcomes import Tally
-from telemetry_server.store.ingest.product_cache import Catalogue
+from telemetry_server.store.ingest.grant_cache import GrantCache
+from telemetry_server.store.ingest.outcomes import OutcomeCounter
+from telemetry_server.store.ingest.product_cache import ProductCache
 from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.registry.products import keep_parent
 from telemetry_server.store.registry.shop import Shop
@@ -112,25 +112,25 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     Each resource is born and dies in `cleanup_ctx`. Once `leaving` is set, clients are asked to go.
     """
     pool, job_pool = make_pool(dsn), make_pool(dsn, size=8)
-    catalogue = Catalogue(pool)
+    product_cache = ProductCache(pool)
     atlas = Atlas(settings.geoip)
-    tally = Tally()
+    outcomes = OutcomeCounter()
     watch = KeyringWatch(keyring, pool.acquire)
-    verifier = Verifier(keyring, catalogue.find)
+    verifier = Verifier(keyring, product_cache.find)
     writer = GroupWriter(
         partial(connect_writer, dsn),
         lanes=settings.writer_lanes,
         most_bytes=settings.most_waiting_mebibytes * 2**20,
     )
-    book = LicenseBook(partial(connect_writer, dsn), most_bytes=settings.most_waiting_mebibytes * 2**20)
+    grants = GrantCache(partial(connect_writer, dsn), most_bytes=settings.most_waiting_mebibytes * 2**20)
 
     async def look_again() -> None:
         await watch.look()
-        await catalogue.refresh()
+        await product_cache.refresh()
         if watch.problem:  # a key that is not known may be a good one
             raise Unavailable
 
-    look_once = Shared(look_again).run
+    look_once = SingleFlight(look_again).run
     uploads = Uploads(
         steps=[
             refuse_unsigned(verifier),
@@ -142,10 +142,10 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             hash_license_key(keyring),
             name_state(keyring),
         ],
-        know=book.know,
-        judge=add_verdict(book.find, by_address=settings.address_retention_days > 0),
+        know=grants.know,
+        judge=add_verdict(grants.find, by_address=settings.address_retention_days > 0),
         write=writer.write,
-        count=tally.count,
+        count=outcomes.count,
         look_again=look_once,
         slow_lane=SlowLane(
             cpu=Limiter(settings.network_cpu_percent / 100 * RATION_SECONDS, RATION_SECONDS),
@@ -157,7 +157,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     enrolments = Enrolments(
         keyring=keyring,
         verifier=verifier,
-        find_by_key=catalogue.find_by_key,
+        find_by_key=product_cache.find_by_key,
         keep_parent=_with_connection(pool, keep_parent),
         limiter=Limiter(settings.enrolments_per_hour, 3600),
         look_again=look_once,
@@ -172,8 +172,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     )
     chores = (
         Chore("read master keys", watch.look, every=timedelta(seconds=5)),
-        Chore("read products", catalogue.refresh, every=timedelta(seconds=5)),
-        Chore("write down counts", _with_connection(pool, tally.write_down), every=timedelta(seconds=5)),
+        Chore("read products", product_cache.refresh, every=timedelta(seconds=5)),
+        Chore("write down counts", _with_connection(pool, outcomes.write_down), every=timedelta(seconds=5)),
         Chore(
             "say that it serves",
             _with_connection(pool, outages.say_that_it_serves),
@@ -196,10 +196,10 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[app_keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
     _register(app, app[app_keys.ROUTES], leaving)
     app.cleanup_ctx.extend(
-        [_owned(pool), _owned(job_pool), _owned(catalogue.opened()), _owned(book), _owned(writer)]
+        [_owned(pool), _owned(job_pool), _owned(product_cache.opened()), _owned(grants), _owned(writer)]
     )
     jobs = table if settings.jobs else ()
-    app.cleanup_ctx.append(_owned(tally.kept_to_the_last(pool.acquire)))
+    app.cleanup_ctx.append(_owned(outcomes.kept_to_the_last(pool.acquire)))
     app.cleanup_ctx.append(_owned(running(jobs, chores, job_pool.acquire)))
     app.cleanup_ctx.append(_owned(cut_when_leaving(pool, job_pool)))  # the last to come is the first to leave
     return app

@@ -57,8 +57,8 @@ class Verdict(StrEnum):
     NO_KEY = "no_key"
 
 
-class Life(StrEnum):
-    """Whether an installation goes on reporting, by its product's schedule."""
+class Lifecycle(StrEnum):
+    """Whether an installation keeps reporting, by its product's schedule."""
 
     NEW = "new"
     ACTIVE = "active"

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from hypothesis import strategies as st
 
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
-from telemetry_server.check.filters.terms import EXACT, Filter, Kind, Term
+from telemetry_server.check.filters.terms import EXACT, Filter, Term, ValueType
 from telemetry_server.text import hidden_in
 
 CHARACTERS = st.characters(exclude_categories=["Cc", "Cs"]).filter(
@@ -19,17 +19,17 @@ UUIDS = st.uuids().map(str)
 NUMBERS = st.lists(st.integers(0, 12), min_size=1, max_size=4).map(lambda parts: ".".join(map(str, parts)))
 
 VALUES = {
-    Kind.TEXT: TEXT,
-    Kind.VERSION: NUMBERS,
-    Kind.TIME: AGES | DAYS | MOMENTS,
-    Kind.TIME_AHEAD: AGES | DAYS | MOMENTS,
-    Kind.NUMBER: st.integers(0, 10**15 - 1),
-    Kind.EMAIL: TEXT.map(str.lower) | st.just("ann@xn--bcher-kva.example"),
-    Kind.LOWER_CASE: TEXT.map(str.lower),
-    Kind.COUNTRY: st.sampled_from(["DE", "FR", "ZZ", "unknown"]),
-    Kind.NETWORK: st.integers(0, 9_999_999_999).map(str) | st.just("unknown"),
-    Kind.PREFIX: UUIDS.flatmap(lambda text: st.integers(1, 36).map(lambda length: text[:length])),
-    Kind.IDENTITY: UUIDS | st.just("none"),
+    ValueType.TEXT: TEXT,
+    ValueType.VERSION: NUMBERS,
+    ValueType.TIME: AGES | DAYS | MOMENTS,
+    ValueType.TIME_AHEAD: AGES | DAYS | MOMENTS,
+    ValueType.NUMBER: st.integers(0, 10**15 - 1),
+    ValueType.EMAIL: TEXT.map(str.lower) | st.just("ann@xn--bcher-kva.example"),
+    ValueType.LOWER_CASE: TEXT.map(str.lower),
+    ValueType.COUNTRY: st.sampled_from(["DE", "FR", "ZZ", "unknown"]),
+    ValueType.NETWORK: st.integers(0, 9_999_999_999).map(str) | st.just("unknown"),
+    ValueType.PREFIX: UUIDS.flatmap(lambda text: st.integers(1, 36).map(lambda length: text[:length])),
+    ValueType.IDENTITY: UUIDS | st.just("none"),
 }
 
 
@@ -40,7 +40,7 @@ def terms(draw, values=None, fields=INSTALLATIONS):
     operator = draw(st.sampled_from(field.operators))
     by_kind = st.sampled_from(field.values) if field.values else VALUES[field.kind]
     strategy = (values or {}).get(field.name, by_kind)
-    if operator in EXACT and field.kind in {Kind.TIME, Kind.TIME_AHEAD}:
+    if operator in EXACT and field.kind in {ValueType.TIME, ValueType.TIME_AHEAD}:
         strategy = strategy.filter(lambda value: not isinstance(value, timedelta))
     most = 3 if operator in EXACT else 1
     return Term(field, operator, tuple(draw(st.lists(strategy, min_size=1, max_size=most))))

@@ -17,7 +17,7 @@ from telemetry_server.check.fields import (
     NAME_PATTERN,
     Carrier,
     Field,
-    Kind,
+    FieldType,
     Registry,
 )
 from telemetry_server.check.json_text import members as members_of
@@ -80,9 +80,9 @@ def _field_faults(field: Field, holder: Mapping[str, Any]) -> Iterator[FieldFaul
             yield _fault(field.path, Reason.MISSING_FIELD, "is required")
         return
     match field.kind:
-        case Kind.INTEGER:
+        case FieldType.INTEGER:
             yield from _integer_faults(field.path, scalar(holder[field.name]), field.minimum)
-        case Kind.COUNTERS | Kind.DIGESTS:
+        case FieldType.COUNTERS | FieldType.DIGESTS:
             yield from _map_faults(field, holder[field.name])
         case _:
             yield from _text_faults(field, scalar(holder[field.name]))
@@ -107,7 +107,7 @@ def _map_faults(field: Field, value: Raw) -> Iterator[FieldFault]:
     for name, item in items.items():
         if not _matches(NAME_PATTERN, name):
             yield _fault(field.path, Reason.BAD_FORMAT, f"the name {name[:80]!r} must match {NAME_PATTERN}")
-        if field.kind is Kind.COUNTERS:
+        if field.kind is FieldType.COUNTERS:
             yield from _integer_faults(field.path, scalar(item), field.minimum)
         else:
             yield from _digest_faults(field.path, scalar(item))
@@ -123,17 +123,17 @@ def _digest_faults(path: str, value: Any) -> Iterator[FieldFault]:
 def _text_faults(field: Field, value: Any) -> Iterator[FieldFault]:
     if not isinstance(value, str):
         yield _fault(field.path, Reason.WRONG_TYPE, "must be a string")
-    elif field.kind is Kind.ENUM and value not in field.values:
+    elif field.kind is FieldType.ENUM and value not in field.values:
         yield _fault(field.path, Reason.UNKNOWN_VALUE, f"must be one of: {', '.join(field.values)}")
-    elif field.kind is Kind.STRING and len(value) > field.max_length:
+    elif field.kind is FieldType.STRING and len(value) > field.max_length:
         yield _fault(field.path, Reason.TOO_LONG, f"may be at most {field.max_length} characters long")
-    elif field.kind is Kind.NAME and not _matches(NAME_PATTERN, value):
+    elif field.kind is FieldType.NAME and not _matches(NAME_PATTERN, value):
         yield _fault(field.path, Reason.BAD_FORMAT, f"must match {NAME_PATTERN}")
-    elif field.kind is Kind.DIGEST:
+    elif field.kind is FieldType.DIGEST:
         yield from _digest_faults(field.path, value)
-    elif field.kind is Kind.UUID and not _converts(value, UUID):
+    elif field.kind is FieldType.UUID and not _converts(value, UUID):
         yield _fault(field.path, Reason.BAD_FORMAT, "must be a UUID")
-    elif field.kind is Kind.TIMESTAMP and not _is_timestamp(value):
+    elif field.kind is FieldType.TIMESTAMP and not _is_timestamp(value):
         yield _fault(field.path, Reason.BAD_FORMAT, "must be an RFC 3339 time with an offset")
 
 

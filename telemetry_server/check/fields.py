@@ -39,7 +39,7 @@ class Carrier(StrEnum):
     UPLOAD = "upload"
 
 
-class Kind(StrEnum):
+class FieldType(StrEnum):
     """The types a field may have."""
 
     STRING = "string"
@@ -58,7 +58,7 @@ class Field:
     """One declared field. `path` is dotted: `license.status`."""
 
     path: str
-    kind: Kind
+    kind: FieldType
     level: Level
     purpose: str
     retention: str
@@ -151,7 +151,7 @@ def parse_registry(document: dict[str, Any]) -> Registry:
 
 
 def _field(path: str, entry: dict[str, Any]) -> Field:
-    kind, level = Kind(entry.pop("type")), Level(entry.pop("level"))
+    kind, level = FieldType(entry.pop("type")), Level(entry.pop("level"))
     carrier = Carrier(entry.pop("carrier", "ping"))
     return Field(path, kind, level, carrier=carrier, values=tuple(entry.pop("values", ())), **entry)
 

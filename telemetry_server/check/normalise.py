@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from telemetry_server.check import json_text
-from telemetry_server.check.fields import Carrier, Field, Kind, Level, Registry
+from telemetry_server.check.fields import Carrier, Field, FieldType, Level, Registry
 
 Members: TypeAlias = dict[str, Raw | dict[str, Raw]]
 """What is known of a ping or an upload, by section or field. A section that is no object stays as it came."""
@@ -25,7 +25,7 @@ _TIME = re.compile(
     rb'"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:)([0-9]{2})'
     rb'(?:(\.[0-9]{1,6})[0-9]*)?(Z|z|[+-][0-9]{2}:[0-9]{2})"'
 )
-_MAPS = {Kind.COUNTERS, Kind.DIGESTS}
+_MAPS = {FieldType.COUNTERS, FieldType.DIGESTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _present(fields: tuple[Field, ...], came: dict[str, Raw]) -> dict[str, Raw]:
 def _value(field: Field, value: Raw) -> Raw:
     if field.kind in _MAPS and _EMPTY_ARRAY.fullmatch(value):
         return _EMPTY_OBJECT
-    if field.kind is Kind.TIMESTAMP and (found := _TIME.fullmatch(value)):
+    if field.kind is FieldType.TIMESTAMP and (found := _TIME.fullmatch(value)):
         minute, second, fraction, offset = found.groups()
         return Raw(b'"%s%s%s%s"' % (minute, b"59" if second == b"60" else second, fraction or b"", offset))
     return value

@@ -15,7 +15,7 @@ from telemetry_server.check.fields import (
     NAME_PATTERN,
     Carrier,
     Field,
-    Kind,
+    FieldType,
     Level,
     Registry,
 )
@@ -113,9 +113,9 @@ class PingReader:
             value = None if holder is None else getattr(holder, name)
             if value is None:
                 continue
-            if kind is Kind.NAME:
+            if kind is FieldType.NAME:
                 names.append(value)
-            elif kind is Kind.DIGEST:
+            elif kind is FieldType.DIGEST:
                 digests.append(value)
             else:
                 names += value
@@ -253,9 +253,9 @@ def _members_of(fields: Iterable[Field]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(field.section or field.name for field in fields))
 
 
-def _fields_with_formats(registry: Registry, facts: list[str]) -> tuple[tuple[str, str, Kind], ...]:
+def _fields_with_formats(registry: Registry, facts: list[str]) -> tuple[tuple[str, str, FieldType], ...]:
     """Section, name and kind of the members that have a pattern. They must be facts: those are remembered."""
-    kinds = {Kind.NAME, Kind.DIGEST, Kind.DIGESTS}
+    kinds = {FieldType.NAME, FieldType.DIGEST, FieldType.DIGESTS}
     found = tuple((f.section, f.name, f.kind) for f in registry.of(Carrier.PING) if f.kind in kinds)
     if others := {section for section, _, _ in found} - set(facts):
         raise ValueError(f"fields.toml: a name or a digest is no fact in {', '.join(sorted(others))}")

@@ -5,7 +5,7 @@
 
 from pprint import pformat
 
-from telemetry_server.check.fields import Carrier, Field, Kind, Registry
+from telemetry_server.check.fields import Carrier, Field, FieldType, Registry
 
 
 def sdk_fields(registry: Registry) -> str:
@@ -62,11 +62,11 @@ def _row(field: Field) -> str:
 
 def _type(field: Field) -> str:
     match field.kind:
-        case Kind.ENUM:
+        case FieldType.ENUM:
             return ", ".join(f"`{value}`" for value in field.values)
-        case Kind.STRING:
+        case FieldType.STRING:
             return f"string, at most {field.max_length}"
-        case Kind.COUNTERS | Kind.DIGESTS:
+        case FieldType.COUNTERS | FieldType.DIGESTS:
             return f"{field.kind}, at most {field.max_items}"
         case _:
             return field.kind.value

@@ -18,7 +18,7 @@ from telemetry_server.check.fields import (
     NAME_PATTERN,
     Carrier,
     Field,
-    Kind,
+    FieldType,
     Registry,
 )
 
@@ -77,20 +77,20 @@ def _member(field: Field) -> tuple[Any, ...]:
 
 def _value_type(field: Field) -> Any:
     match field.kind:
-        case Kind.STRING | Kind.NAME | Kind.DIGEST:
+        case FieldType.STRING | FieldType.NAME | FieldType.DIGEST:
             return Annotated[str, Meta(max_length=field.max_length)]
-        case Kind.ENUM:
+        case FieldType.ENUM:
             return Literal[field.values]
-        case Kind.INTEGER:
+        case FieldType.INTEGER:
             return Annotated[int, Meta(ge=field.minimum, le=LARGEST_INTEGER)]
-        case Kind.TIMESTAMP:
+        case FieldType.TIMESTAMP:
             return Annotated[datetime, Meta(tz=True)]
-        case Kind.UUID:
+        case FieldType.UUID:
             return UUID
-        case Kind.COUNTERS:
+        case FieldType.COUNTERS:
             count = Annotated[int, Meta(ge=field.minimum, le=LARGEST_INTEGER)]
             return Annotated[dict[str, count], Meta(max_length=field.max_items)]
-        case Kind.DIGESTS:
+        case FieldType.DIGESTS:
             return Annotated[dict[str, str], Meta(max_length=field.max_items)]
 
 
@@ -157,21 +157,21 @@ def _value_schema(field: Field) -> dict[str, Any]:
     digest = {"type": "string", "pattern": DIGEST_PATTERN}
     many = {"type": "object", "propertyNames": name, "maxProperties": field.max_items}
     match field.kind:
-        case Kind.STRING:
+        case FieldType.STRING:
             return {"type": "string", "maxLength": field.max_length, "pattern": r"^[^\u0000]*$"}
-        case Kind.NAME:
+        case FieldType.NAME:
             return name
-        case Kind.ENUM:
+        case FieldType.ENUM:
             return {"enum": list(field.values)}
-        case Kind.INTEGER:
+        case FieldType.INTEGER:
             return number
-        case Kind.TIMESTAMP:
+        case FieldType.TIMESTAMP:
             return {"type": "string", "format": "date-time"}
-        case Kind.UUID:
+        case FieldType.UUID:
             return {"type": "string", "format": "uuid"}
-        case Kind.DIGEST:
+        case FieldType.DIGEST:
             return digest
-        case Kind.COUNTERS:
+        case FieldType.COUNTERS:
             return {**many, "additionalProperties": number}
-        case Kind.DIGESTS:
+        case FieldType.DIGESTS:
             return {**many, "additionalProperties": digest}

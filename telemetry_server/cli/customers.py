@@ -31,7 +31,7 @@ from telemetry_server.store.registry.customers import (
     customer_by_id,
     list_customers,
 )
-from telemetry_server.store.registry.history import Entity, Outcome, history
+from telemetry_server.store.registry.history import ChangeOutcome, Entity, history
 from telemetry_server.uuid7 import LOWEST
 
 
@@ -105,7 +105,7 @@ def change(
         lambda connection: change_customer(connection, customer_id, patch, by=by, now=datetime.now(UTC)),
     )
     _print(found, as_json)
-    if outcome is Outcome.UNCHANGED:
+    if outcome is ChangeOutcome.UNCHANGED:
         say("It was so already.")
 
 

@@ -20,7 +20,7 @@ from telemetry_server.enrich.places.fetch import dbip_lite_url
 from telemetry_server.enrich.places.fetch import install as install_from
 from telemetry_server.enrich.places.hosting import HostingList
 from telemetry_server.enrich.places.place import Atlas
-from telemetry_server.enrich.places.records import Kind
+from telemetry_server.enrich.places.records import DatabaseKind
 
 OLD_AFTER = timedelta(days=60)
 
@@ -38,7 +38,7 @@ def geoip() -> None:
 @click.option("--source", default="dbip", show_default=True, metavar="dbip|FILE|URL")
 @click.option(
     "--kind",
-    type=click.Choice([kind.value for kind in Kind]),
+    type=click.Choice([kind.value for kind in DatabaseKind]),
     help="[default: told from the file; dbip: country and asn]",
 )
 @click.option("--sha256", metavar="HEX", help="Refuse a file or URL whose bytes have another SHA-256.")
@@ -50,13 +50,13 @@ def install(invocation: Invocation, source: str, kind: str | None, sha256: str |
     that show its results show a link to it.
     """
     directory = invocation.settings().geoip
-    wanted = Kind(kind) if kind else None
+    wanted = DatabaseKind(kind) if kind else None
     if source == "dbip":
         if sha256:
             raise click.UsageError("DB-IP publishes no SHA-256; --sha256 goes with a FILE or a URL.")
-        if wanted is Kind.HOSTING:
+        if wanted is DatabaseKind.HOSTING:
             raise click.UsageError("DB-IP Lite tells nothing of hosting; give a FILE or a URL.")
-        for each in [wanted] if wanted else [Kind.COUNTRY, Kind.ASN]:
+        for each in [wanted] if wanted else [DatabaseKind.COUNTRY, DatabaseKind.ASN]:
             _tell(_from_dbip(directory, each))
     elif "://" in source:
         _tell(_from_url(directory, source, wanted, sha256))
@@ -70,7 +70,7 @@ def install(invocation: Invocation, source: str, kind: str | None, sha256: str |
 def status(invocation: Invocation, as_json: bool) -> None:
     """Show which databases are installed and how old they are; exit with 1 if one can't be used."""
     atlas = Atlas(invocation.settings().geoip)
-    rows = [_about(kind, atlas.databases.get(kind)) for kind in Kind]
+    rows = [_about(kind, atlas.databases.get(kind)) for kind in DatabaseKind]
     rows.append(_about("hosting list", atlas.hosting_list))
     if as_json:
         attributions = [owed._asdict() for owed in atlas.attributions]
@@ -97,7 +97,7 @@ def reload(invocation: Invocation) -> None:
     click.echo(f"Good: {', '.join(good)}. Running servers read them within a minute.")
 
 
-def _from_dbip(directory: Path, kind: Kind) -> Database:
+def _from_dbip(directory: Path, kind: DatabaseKind) -> Database:
     """This month's database, or last month's as long as this one isn't out."""
     this_month = _today().replace(day=1)
     try:
@@ -107,7 +107,7 @@ def _from_dbip(directory: Path, kind: Kind) -> Database:
         return _from_url(directory, dbip_lite_url(kind, last_month), kind, None)
 
 
-def _from_url(directory: Path, url: str, kind: Kind | None, sha256: str | None) -> Database:
+def _from_url(directory: Path, url: str, kind: DatabaseKind | None, sha256: str | None) -> Database:
     try:
         with closing(open_url(url)) as answer:
             return _from_stream(directory, answer, answer.length, kind, sha256)
@@ -121,13 +121,13 @@ def _from_url(directory: Path, url: str, kind: Kind | None, sha256: str | None) 
         ) from problem
 
 
-def _from_file(directory: Path, path: Path, kind: Kind | None, sha256: str | None) -> Database:
+def _from_file(directory: Path, path: Path, kind: DatabaseKind | None, sha256: str | None) -> Database:
     with path.open("rb") as file:
         return _from_stream(directory, file, path.stat().st_size, kind, sha256)
 
 
 def _from_stream(
-    directory: Path, stream: Any, size: int | None, kind: Kind | None, sha256: str | None
+    directory: Path, stream: Any, size: int | None, kind: DatabaseKind | None, sha256: str | None
 ) -> Database:
     console = Console(stderr=True)
     named = str(kind) if kind else "database"

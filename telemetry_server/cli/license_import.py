@@ -27,7 +27,7 @@ from telemetry_server.enrich.verdict import never_matching
 from telemetry_server.model import Author, LicenseRow
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.keyring_check import open_keyring_of
-from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.history import ChangeOutcome
 from telemetry_server.store.registry.license_import import MOST_ROWS_IN_A_CHUNK, Chunk, importing
 from telemetry_server.store.registry.license_plan import Batch, Kept, KeptCustomer
 from telemetry_server.store.registry.licenses import KeyHashes, key_hashes
@@ -54,9 +54,9 @@ class Wanted:
 class Summary:
     """What came of a file; of problems and changes the first ones."""
 
-    counts: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
-    customers: dict[Outcome, int] = field(
-        default_factory=lambda: dict.fromkeys((Outcome.NEW, Outcome.CHANGED), 0)
+    counts: dict[ChangeOutcome, int] = field(default_factory=lambda: dict.fromkeys(ChangeOutcome, 0))
+    customers: dict[ChangeOutcome, int] = field(
+        default_factory=lambda: dict.fromkeys((ChangeOutcome.NEW, ChangeOutcome.CHANGED), 0)
     )
     differing: int = 0
     time_zone: str = "UTC"
@@ -70,20 +70,20 @@ class Summary:
 
     @property
     def wrong(self) -> int:
-        return self.counts[Outcome.WRONG]
+        return self.counts[ChangeOutcome.WRONG]
 
     def take(self, chunk: Chunk) -> list[RowProblem]:
         """Counts what came of a chunk; gives its problems, which are counted when they are told."""
         problems = []
         for kept in chunk.batch.rows:
-            if kept.outcome is Outcome.WRONG:
+            if kept.outcome is ChangeOutcome.WRONG:
                 problems += [RowProblem(kept.line, each.pointer[1:], each.detail) for each in kept.problems]
                 continue
             self.counts[kept.outcome] += 1
-            if kept.outcome is not Outcome.UNCHANGED and len(self.changes) < MOST_SHOWN:
+            if kept.outcome is not ChangeOutcome.UNCHANGED and len(self.changes) < MOST_SHOWN:
                 self.changes.append(_naming(kept, chunk.batch))
         for customer in chunk.batch.customers:
-            self.customers[Outcome.NEW if customer.before is None else Outcome.CHANGED] += 1
+            self.customers[ChangeOutcome.NEW if customer.before is None else ChangeOutcome.CHANGED] += 1
         room = MOST_SHOWN - len(self.customer_changes)
         self.customer_changes += chunk.batch.customers[:room]
         self.differing += len(chunk.differing)
@@ -296,7 +296,7 @@ class _Run:
         return summary
 
     def _tell(self, summary: Summary, problems: list[RowProblem]) -> None:
-        summary.counts[Outcome.WRONG] += len({problem.line for problem in problems})
+        summary.counts[ChangeOutcome.WRONG] += len({problem.line for problem in problems})
         room = MOST_TOLD - len(summary.problems)
         for problem in sorted(problems, key=lambda each: each.line)[:room]:
             summary.problems.append(problem)
@@ -336,12 +336,12 @@ def _chunks(file: LicenseFile, counted: _Counted) -> Iterator[tuple[list[License
     yield rows, problems
 
 
-_ALWAYS = set(Outcome) - {Outcome.REPEATED}
+_ALWAYS = set(ChangeOutcome) - {ChangeOutcome.REPEATED}
 
 
 def _print_notes(summary: Summary) -> None:
     """What is no problem of a row and may yet surprise."""
-    if repeated := summary.counts[Outcome.REPEATED]:
+    if repeated := summary.counts[ChangeOutcome.REPEATED]:
         say(f"{repeated:,} rows say again what an earlier row says of the same license.")
     if summary.rows_never_matching:
         some = ", ".join(dict.fromkeys(summary.never_matching))

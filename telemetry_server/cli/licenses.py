@@ -35,7 +35,7 @@ from telemetry_server.cli.registry import (
 from telemetry_server.cli.session import ask
 from telemetry_server.model import License, LicenseStatus
 from telemetry_server.store.access.keyring_check import open_keyring_of
-from telemetry_server.store.registry.history import Entity, Outcome, history
+from telemetry_server.store.registry.history import ChangeOutcome, Entity, history
 from telemetry_server.store.registry.license_changes import change_license, create_license
 from telemetry_server.store.registry.licenses import (
     NoSuchLicense,
@@ -142,7 +142,7 @@ def change(
         return
     for line in differences(kept.before, kept.after, found.time_zone):
         click.echo(line)
-    if kept.outcome is Outcome.UNCHANGED:
+    if kept.outcome is ChangeOutcome.UNCHANGED:
         say("It was so already." if patch.customer is UNSET else "The license itself was so already.")
 
 

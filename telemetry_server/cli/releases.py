@@ -11,7 +11,7 @@ from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
 from telemetry_server.cli.registry import author, by_whom
 from telemetry_server.cli.session import ask
-from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.history import ChangeOutcome
 from telemetry_server.store.registry.products import product_by_slug
 from telemetry_server.store.registry.releases import (
     Edition,
@@ -65,7 +65,7 @@ def add_edition(
     """Add an EDITION of PRODUCT, as licenses and pings call it, or give the one there is another NAME."""
     by = author(actor, reason)
 
-    async def keep(connection: Any) -> Outcome:
+    async def keep(connection: Any) -> ChangeOutcome:
         found = await product_by_slug(connection, product)
         return await keep_edition(connection, found, Edition(edition, name), by=by, now=datetime.now(UTC))
 
@@ -123,7 +123,7 @@ def add_release(
     by = author(actor, reason)
     told = Release(version, _day(released_on), builds)
 
-    async def keep(connection: Any) -> tuple[Outcome, Release]:
+    async def keep(connection: Any) -> tuple[ChangeOutcome, Release]:
         found = await product_by_slug(connection, product)
         return await keep_release(connection, found, told, by=by, now=datetime.now(UTC))
 
@@ -153,7 +153,7 @@ def _day(moment: datetime | None) -> date | None:
     return moment and moment.date()
 
 
-def _print(outcome: Outcome, about: dict[str, Any], as_json: bool) -> None:
+def _print(outcome: ChangeOutcome, about: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({"outcome": outcome, **about})
     else:

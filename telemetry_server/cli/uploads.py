@@ -1,6 +1,6 @@
 """The command "import": uploads that copies exported, handed to the running server as they are.
 
-They pass through the same door as over the network, signature and all: a file proves itself, and one
+They take the same way as over the network, signature and all: a file proves itself, and one
 that is imported twice counts once.
 """
 

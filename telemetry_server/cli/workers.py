@@ -13,7 +13,7 @@ from typing import Any
 from telemetry_server.app import create_app
 from telemetry_server.keyring import Keyring
 from telemetry_server.logs import Severity, log, take_over_libraries, write_held_lines
-from telemetry_server.receive.connections import Door, bind
+from telemetry_server.receive.connections import Listener, bind
 from telemetry_server.settings import Settings
 
 _RESTART_SECONDS = 1
@@ -41,12 +41,12 @@ async def serve_here(site: Site, stop: asyncio.Event, ready: Callable[[], None] 
     """Answers requests in this process until `stop` is set, then leaves without resetting anybody."""
     leaving = asyncio.Event()
     app = create_app(site.settings, site.keyring, site.dsn, leaving)
-    door = Door(app, leaving)
-    await door.open(bind(site.host, site.port))
+    listener = Listener(app, leaving)
+    await listener.open(bind(site.host, site.port))
     _settle_memory()
     ready()
     await stop.wait()
-    await door.close()
+    await listener.close()
 
 
 async def serve_in_workers(site: Site, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:

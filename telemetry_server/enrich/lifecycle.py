@@ -1,4 +1,4 @@
-"""Whether an installation goes on reporting: new, active, late, lost, returned, each since when. Pure.
+"""Whether an installation keeps reporting: new, active, late, lost, returned, each since when. Pure.
 
 A life changes at moments that follow from the last ping and the product's schedule alone, so whoever
 looks, and however late, finds the same changes at the same times:
@@ -19,7 +19,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple, Self, TypeAlias
 
-from telemetry_server.model import Life, Product
+from telemetry_server.model import Lifecycle, Product
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 _MOMENT = timedelta(microseconds=1)
@@ -27,17 +27,17 @@ _MOMENT = timedelta(microseconds=1)
 Outage: TypeAlias = tuple[datetime, datetime]
 
 
-class Step(NamedTuple):
+class Phase(NamedTuple):
     """A life and the moment it began."""
 
-    life: Life
+    life: Lifecycle
     since: datetime
 
 
-class NextLife(NamedTuple):
+class NextPhase(NamedTuple):
     """What a life is by now, since when, and when to look again: after now, NEVER where only a ping helps."""
 
-    life: Life
+    life: Lifecycle
     since: datetime
     due_at: datetime
 
@@ -80,21 +80,21 @@ class Schedule:
 
 
 def next_life(
-    life: Life, since: datetime, first: datetime, last: datetime, *, schedule: Schedule, now: datetime
-) -> NextLife:
+    life: Lifecycle, since: datetime, first: datetime, last: datetime, *, schedule: Schedule, now: datetime
+) -> NextPhase:
     """What the installation is by now that was `life` since `since`, first and last heard of then."""
     steps = lives(life, since, first, last, schedule=schedule, now=now)
-    known = steps[-1] if steps else Step(life, since)
+    known = steps[-1] if steps else Phase(life, since)
     following = _following(known, first, last, schedule, now)
-    return NextLife(*known, following.since if following else NEVER)
+    return NextPhase(*known, following.since if following else NEVER)
 
 
 def lives(
-    life: Life, since: datetime, first: datetime, last: datetime, *, schedule: Schedule, now: datetime
-) -> list[Step]:
+    life: Lifecycle, since: datetime, first: datetime, last: datetime, *, schedule: Schedule, now: datetime
+) -> list[Phase]:
     """What it became from `since` until now, step by step, each later than the one before."""
-    steps: list[Step] = []
-    known = Step(life, since)
+    steps: list[Phase] = []
+    known = Phase(life, since)
     while (following := _following(known, first, last, schedule, now)) and following.since <= now:
         known = following
         steps.append(known)
@@ -102,31 +102,31 @@ def lives(
 
 
 def _following(
-    known: Step, first: datetime, last: datetime, schedule: Schedule, now: datetime
-) -> Step | None:
+    known: Phase, first: datetime, last: datetime, schedule: Schedule, now: datetime
+) -> Phase | None:
     """The next step, in the past or to come, if nothing is heard any more; None: there is none."""
     late_at, lost_at = schedule.late_at(last), schedule.lost_at(last)
     match known.life:
-        case Life.NEW | Life.RETURNED:
-            settled_at = _after(first if known.life is Life.NEW else known.since, schedule.new_for)
-            step = Step(Life.ACTIVE, settled_at) if settled_at < late_at else _silence(late_at, lost_at)
-        case Life.ACTIVE:
+        case Lifecycle.NEW | Lifecycle.RETURNED:
+            settled_at = _after(first if known.life is Lifecycle.NEW else known.since, schedule.new_for)
+            step = Phase(Lifecycle.ACTIVE, settled_at) if settled_at < late_at else _silence(late_at, lost_at)
+        case Lifecycle.ACTIVE:
             step = _silence(late_at, lost_at)
-        case Life.LATE if last > known.since:
-            step = Step(Life.ACTIVE, last)
-        case Life.LATE:
-            step = Step(Life.ACTIVE, now) if late_at > now else Step(Life.LOST, lost_at)
-        case Life.LOST if last > known.since:
-            step = Step(Life.RETURNED, last)
-        case Life.LOST if lost_at > now:
-            step = Step(Life.ACTIVE if late_at > now else Life.LATE, now)
-        case Life.LOST:
+        case Lifecycle.LATE if last > known.since:
+            step = Phase(Lifecycle.ACTIVE, last)
+        case Lifecycle.LATE:
+            step = Phase(Lifecycle.ACTIVE, now) if late_at > now else Phase(Lifecycle.LOST, lost_at)
+        case Lifecycle.LOST if last > known.since:
+            step = Phase(Lifecycle.RETURNED, last)
+        case Lifecycle.LOST if lost_at > now:
+            step = Phase(Lifecycle.ACTIVE if late_at > now else Lifecycle.LATE, now)
+        case Lifecycle.LOST:
             return None
     return step._replace(since=max(step.since, _after(known.since, _MOMENT)))
 
 
-def _silence(late_at: datetime, lost_at: datetime) -> Step:
-    return Step(Life.LATE, late_at) if late_at < lost_at else Step(Life.LOST, lost_at)
+def _silence(late_at: datetime, lost_at: datetime) -> Phase:
+    return Phase(Lifecycle.LATE, late_at) if late_at < lost_at else Phase(Lifecycle.LOST, lost_at)
 
 
 def _after(moment: datetime, span: timedelta) -> datetime:

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from telemetry_server.enrich.steps import is_doubtful
 from telemetry_server.enrich.verdict import Claim, is_exceeded, judge, takes_seat
-from telemetry_server.model import Grant, Life
+from telemetry_server.model import Grant, Lifecycle
 from telemetry_server.store import watermarks
 from telemetry_server.store.clock import is_future
 from telemetry_server.store.fleet import verdicts
@@ -186,5 +186,5 @@ def _claim(standing: Standing) -> Claim:
         environment=standing.environment,
         address=standing.client_address,
         made_at=received_at if is_doubtful(made_at, received_at) else made_at,
-        silent=standing.life in {Life.LATE, Life.LOST},
+        silent=standing.life in {Lifecycle.LATE, Lifecycle.LOST},
     )

@@ -44,7 +44,7 @@ class Chore:
     every: timedelta
 
 
-class Shared:
+class SingleFlight:
     """Work that many ask for and that is done once for all who asked before it began.
 
     However many ask, it runs no more often than one after the other, and at most ten times a second.

@@ -224,7 +224,7 @@ def bind(host: str, port: int, *, shared: bool = True) -> socket.socket:
     return listener
 
 
-class Door:
+class Listener:
     """An application on a listening socket. `leaving` is the event that the middleware watches.
 
     Uploads go by the application: what it holds under UPLOADS answers them.

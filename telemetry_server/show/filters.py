@@ -11,7 +11,7 @@ from typing import Any
 from telemetry_server.check.filters import filter_fields
 from telemetry_server.check.filters.filter_fields import Fields
 from telemetry_server.check.filters.parser import LONGEST_FILTER, read_filter
-from telemetry_server.check.filters.terms import Field, Filter, Kind, term
+from telemetry_server.check.filters.terms import Field, Filter, ValueType, term
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.routing import Parameter
 from telemetry_server.show.query import IDENTIFIER, one_of, text
@@ -48,7 +48,7 @@ class Asking:
 
 
 def _schema(field: Field) -> dict[str, Any]:
-    if field.kind is Kind.IDENTITY:
+    if field.kind is ValueType.IDENTITY:
         return IDENTIFIER
     return one_of(*field.values) if field.values else text()
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import orjson
 
-from telemetry_server.check.fields import Carrier, Field, Kind, load_registry
+from telemetry_server.check.fields import Carrier, Field, FieldType, load_registry
 from telemetry_server.enrich.places.place import Place
 from telemetry_server.store.fleet.installations import Row
 
 PLACE = tuple(field.name for field in dataclasses.fields(Place))
 _IDENTITY = {"ping_id", "sequence", "occurred_at"}
-_NEVER_SHOWN = {Kind.DIGEST}  # the license key's digest is replaced by a keyed hash before it is stored
+_NEVER_SHOWN = {FieldType.DIGEST}  # the license key's digest is replaced by a keyed hash before it is stored
 _KEPT_IN_FACTS = "fact"
 _JUDGED = ("verdict", "claim_mismatch", "source_mismatch")
 
@@ -96,5 +96,5 @@ def detail_fields() -> tuple[Field, ...]:
         for field in load_registry().of(Carrier.PING)
         if field.retention != _KEPT_IN_FACTS
         and field.path not in _IDENTITY
-        and field.kind is not Kind.COUNTERS
+        and field.kind is not FieldType.COUNTERS
     )

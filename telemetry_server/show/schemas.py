@@ -13,14 +13,14 @@ from telemetry_server.model import (
     LicenseSource,
     LicenseStatus,
     LicenseType,
-    Life,
+    Lifecycle,
     Overage,
     Reason,
     Status,
     Verdict,
 )
 from telemetry_server.show.items import PLACE, detail_fields, fact_fields
-from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.history import ChangeOutcome
 
 Schema = dict[str, Any]
 
@@ -127,7 +127,7 @@ def _registry() -> dict[str, Schema]:
         "LicenseFile": {"type": "string", "description": "CSV or NDJSON, as docs/licenses.md describes it."},
         "LicenseImport": _object(
             dry_run=_SWITCH,
-            **{outcome.value: _COUNT for outcome in Outcome},
+            **{outcome.value: _COUNT for outcome in ChangeOutcome},
             never_matching=_COUNT | {"description": "Rows with addresses that no copy can match."},
             problems=_many(row),
             changes=_many(change),
@@ -220,7 +220,7 @@ _INSTALLATION: Schema = {
     "source_mismatch": _SWITCH | {"description": "license.source is another one than the registry's."},
     "judged_at": _MOMENT | {"description": "When that was found out."},
     "license_id": _nullable(_ID) | {"description": "The license that has its key."},
-    "life": {"enum": [life.value for life in Life]},
+    "life": {"enum": [life.value for life in Lifecycle]},
     "life_since": _MOMENT,
 }
 _FORK = _object(

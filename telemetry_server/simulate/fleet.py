@@ -10,7 +10,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from telemetry_server.errors import OperatorError
-from telemetry_server.model import Life
+from telemetry_server.model import Lifecycle
 from telemetry_server.simulate import rows
 from telemetry_server.simulate.copies import Copy
 from telemetry_server.simulate.deals import Deal, Planned, Story, Timespan, customer_of, deal, deals, planned
@@ -34,7 +34,7 @@ SHORTEST_INTERVAL, LONGEST_INTERVAL = 60_000, 31_536_000_000
 _COPIES_AT_ONCE = 4_000
 _DEALS_AT_ONCE = 8_000
 _SAMPLE = 20_000
-_SILENT = frozenset({Life.LATE, Life.LOST})
+_SILENT = frozenset({Lifecycle.LATE, Lifecycle.LOST})
 
 Batch: TypeAlias = dict[type[rows.Row], list[rows.Row]]
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 from telemetry_server.enrich.verdict import Judgement
-from telemetry_server.model import Life
+from telemetry_server.model import Lifecycle
 from telemetry_server.simulate import rows
 from telemetry_server.simulate.copies import Copy, State, differences
-from telemetry_server.simulate.lives import Outcome, Silence, Step, life_of
+from telemetry_server.simulate.lives import Course, Silence, SimulatedStep, life_of
 from telemetry_server.simulate.runs import Clock, Quirk, Run, quirk_of, received_numbers, runs
 from telemetry_server.simulate.terms import Terms, moment
 from telemetry_server.simulate.world import DAY
@@ -56,19 +56,19 @@ class History:
     clock_off: int
     runs: Sequence[Run]
     pieces: Sequence[Piece]
-    outcome: Outcome
+    outcome: Course
 
     @property
     def pings(self) -> int:
         return sum(run.pings for run in self.runs)
 
     @property
-    def life(self) -> Life:
-        return self.outcome.steps[-1].life if self.outcome.steps else Life.NEW
+    def life(self) -> Lifecycle:
+        return self.outcome.steps[-1].life if self.outcome.steps else Lifecycle.NEW
 
     @property
     def has_returned(self) -> bool:
-        return any(step.life is Life.RETURNED for step in self.outcome.steps)
+        return any(step.life is Lifecycle.RETURNED for step in self.outcome.steps)
 
 
 def history(copy: Copy, number: int) -> History:
@@ -155,7 +155,7 @@ def changes(of: History) -> Iterator[rows.Change]:
         at = moment(other.heard_from)
         for field, before, after in _changed(one, other):
             yield rows.Change(of.copy.id, at, other.run.first, field, _cut(before), _cut(after))
-    before = Life.NEW
+    before = Lifecycle.NEW
     for step in of.outcome.steps:
         number = step.number if step.number is not None else _number_at(of, step)
         yield rows.Change(of.copy.id, moment(step.at), number, "life", before, step.life)
@@ -175,7 +175,7 @@ def _cut(value: str | None) -> str | None:
     return value and value[:LONGEST_VALUE]
 
 
-def _number_at(of: History, step: Step) -> int:
+def _number_at(of: History, step: SimulatedStep) -> int:
     """The number of the last ping before the step."""
     piece = [piece for piece in of.pieces if piece.heard_from <= step.at][-1]
     return piece.run.first + max(of.clock.before(piece.run, step.at), 1) - 1

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from telemetry_server.model import Life
+from telemetry_server.model import Lifecycle
 from telemetry_server.simulate.terms import Terms
 
 NEVER = 253_370_764_800_000
@@ -19,43 +19,43 @@ class Silence(NamedTuple):
     next: int
 
 
-class Step(NamedTuple):
+class SimulatedStep(NamedTuple):
     """What a copy became, when, and the ping that did it or the last one before; None: to be looked up."""
 
-    life: Life
+    life: Lifecycle
     at: int
     number: int | None
 
 
-class Outcome(NamedTuple):
+class Course(NamedTuple):
     """The steps a copy took after it was new, and when the next one is due."""
 
-    steps: Sequence[Step]
+    steps: Sequence[SimulatedStep]
     due_at: int
 
 
-def life_of(first: int, silences: Sequence[Silence], terms: Terms) -> Outcome:
+def life_of(first: int, silences: Sequence[Silence], terms: Terms) -> Course:
     """The steps by the end; `silences` are all that were longer than a copy may be silent, and the last."""
-    steps: list[Step] = []
-    now = Step(Life.NEW, first, None)
+    steps: list[SimulatedStep] = []
+    now = SimulatedStep(Lifecycle.NEW, first, None)
     for silence in silences:
         until = terms.over.end if silence.until is None else silence.until
         for step in _in_silence(now, silence, terms):
             if step.at > until:
                 if silence.until is None:
-                    return Outcome(steps, step.at)
+                    return Course(steps, step.at)
                 break
             steps.append(now := step)
-        if silence.until is not None and now.life in {Life.LATE, Life.LOST}:
-            back = Life.ACTIVE if now.life is Life.LATE else Life.RETURNED
-            steps.append(now := Step(back, silence.until, silence.next))
-    return Outcome(steps, NEVER)
+        if silence.until is not None and now.life in {Lifecycle.LATE, Lifecycle.LOST}:
+            back = Lifecycle.ACTIVE if now.life is Lifecycle.LATE else Lifecycle.RETURNED
+            steps.append(now := SimulatedStep(back, silence.until, silence.next))
+    return Course(steps, NEVER)
 
 
-def _in_silence(now: Step, silence: Silence, terms: Terms) -> Iterator[Step]:
+def _in_silence(now: SimulatedStep, silence: Silence, terms: Terms) -> Iterator[SimulatedStep]:
     """What would follow if the silence lasted for ever."""
     late_at, lost_at = silence.since + terms.late_after, silence.since + terms.lost_after
-    if now.life in {Life.NEW, Life.RETURNED} and now.at + terms.new_for < late_at:
-        yield Step(Life.ACTIVE, now.at + terms.new_for, None)
-    yield Step(Life.LATE, late_at, silence.last)
-    yield Step(Life.LOST, lost_at, silence.last)
+    if now.life in {Lifecycle.NEW, Lifecycle.RETURNED} and now.at + terms.new_for < late_at:
+        yield SimulatedStep(Lifecycle.ACTIVE, now.at + terms.new_for, None)
+    yield SimulatedStep(Lifecycle.LATE, late_at, silence.last)
+    yield SimulatedStep(Lifecycle.LOST, lost_at, silence.last)

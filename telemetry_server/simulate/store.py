@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from telemetry_server.errors import OperatorError
-from telemetry_server.model import LicenseStatus, LicenseType, Life, Product, ProductId, Verdict
+from telemetry_server.model import LicenseStatus, LicenseType, Lifecycle, Product, ProductId, Verdict
 from telemetry_server.simulate.rows import TABLES, Row
 from telemetry_server.store.counts.rollups import Kind
 from telemetry_server.store.job_log import lock_number
@@ -188,7 +188,7 @@ _AS_TEXT: Mapping[type, Callable[[Any], str]] = {
     date: date.isoformat,
     tuple: _array,
     Verdict: str,
-    Life: str,
+    Lifecycle: str,
     LicenseStatus: str,
     LicenseType: str,
 }

@@ -19,10 +19,10 @@ from telemetry_server.check.filters.terms import (
     NONE,
     UNKNOWN,
     Filter,
-    Kind,
     Operator,
     Term,
     Value,
+    ValueType,
     printed,
 )
 from telemetry_server.check.licenses.cells import in_unicode
@@ -142,7 +142,7 @@ _MIRRORED = {
     Operator.AT_LEAST: Operator.AT_MOST,
 }
 _POSITIVE = {Operator.UNEQUAL: Operator.EQUAL}
-_TYPES = {Kind.NUMBER: "bigint"}
+_TYPES = {ValueType.NUMBER: "bigint"}
 _TOLD_OF_PRODUCTS = {"product": "slug", "simulated": "is_simulated"}
 _STARTS, _EXPIRES = "starts", "expires"
 _OF_PRODUCTS = {*_TOLD_OF_PRODUCTS, _STARTS, _EXPIRES}
@@ -232,22 +232,22 @@ class _Compiling:
                 return self._one_of(column, self._product_ids(term), "uuid")
             case "attention", _:
                 return " OR ".join(_ATTENTION[str(value)] for value in term.values)
-            case _, Kind.EMAIL:
+            case _, ValueType.EMAIL:
                 emails = map(str, term.values)
                 both = dict.fromkeys(form for each in emails for form in (each, in_unicode(each)))
                 return self._one_of(column, tuple(both), "text")
-            case _, Kind.FLAG:
+            case _, ValueType.FLAG:
                 return self._flag(column, term.values)
-            case _, Kind.IDENTITY:
+            case _, ValueType.IDENTITY:
                 return self._identity(column, term.values)
-            case _, Kind.TIME | Kind.TIME_AHEAD:
+            case _, ValueType.TIME | ValueType.TIME_AHEAD:
                 return " OR ".join(self._time(column, term, value) for value in term.values)
-            case _, Kind.PREFIX:
+            case _, ValueType.PREFIX:
                 return " OR ".join(self._prefix(column, str(value)) for value in term.values)
-            case _, Kind.VERSION if term.operator not in EXACT:
+            case _, ValueType.VERSION if term.operator not in EXACT:
                 numbers = self._bind(version_key(str(term.values[0])))
                 return f"{self.columns[VERSION_NUMBERS]} {term.operator} {numbers}::bigint[]"
-            case _, Kind.NUMBER if term.operator not in EXACT:
+            case _, ValueType.NUMBER if term.operator not in EXACT:
                 return f"{column} {term.operator} {self._bind(term.values[0])}::bigint"
         return self._one_of(column, term.values, _TYPES.get(term.field.kind, "text"))
 
@@ -283,7 +283,7 @@ class _Compiling:
         match value:
             case str():
                 return f"{column} IS NULL"
-            case timedelta() if term.field.kind is Kind.TIME_AHEAD:
+            case timedelta() if term.field.kind is ValueType.TIME_AHEAD:
                 return f"{column} {operator} {self._bind(self.now + value)}"
             case timedelta():
                 return f"{column} {_MIRRORED[operator]} {self._bind(self.now - value)}"

@@ -12,7 +12,7 @@ from netaddr import IPSet
 
 from telemetry_server.cli.geoip import _about, _cells
 from telemetry_server.enrich.places.databases import Database
-from telemetry_server.enrich.places.records import Kind
+from telemetry_server.enrich.places.records import DatabaseKind
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_source_that_does_not_do_is_told(fresh, source, exit_code, words):
 
 
 def test_an_old_database_is_called_old(country):
-    database = Database.open(country, Kind.COUNTRY)
+    database = Database.open(country, DatabaseKind.COUNTRY)
     for days, old in ((90, True), (30, False)):
         database.built_on = datetime.now(UTC).date() - timedelta(days=days)
-        assert ("old, run geoip install" in _cells(_about(Kind.COUNTRY, database))[3]) is old
+        assert ("old, run geoip install" in _cells(_about(DatabaseKind.COUNTRY, database))[3]) is old

@@ -15,13 +15,13 @@ from installation import Installation, post
 from places import ROOT, files_in
 
 from telemetry_server.cli.doctor import here
-from telemetry_server.cli.doctor.findings import Outcome
+from telemetry_server.cli.doctor.findings import FindingLevel
 from telemetry_server.cli.geoip import geoip
 from telemetry_server.enrich.places import contents, databases
 from telemetry_server.enrich.places.databases import Database, UnusableDatabase
 from telemetry_server.enrich.places.fetch import install
 from telemetry_server.enrich.places.place import Atlas
-from telemetry_server.enrich.places.records import Kind
+from telemetry_server.enrich.places.records import DatabaseKind
 from telemetry_server.settings import Settings
 
 NETWORK = "8.8.8.0/24"
@@ -88,7 +88,7 @@ def test_every_record_of_every_width_of_pointer_is_found(tmp_path, mmdb, bits):
     whole = path.read_bytes()
     found = contents._distinct(whole, about, len(whole) - about.search_tree_size - 16)
     assert len(found) == 1400
-    assert contents.kinds_in(str(path)) == {Kind.ASN}
+    assert contents.kinds_in(str(path)) == {DatabaseKind.ASN}
     assert Database.open(path).find(ip_address("1.2.199.7")) == (
         {"asn": 65199, "organisation": "Org 65199"},
         24,
@@ -174,7 +174,7 @@ def test_a_record_that_is_damaged_far_inside_is_refused_by_install_and_where_it_
         said = CliRunner().invoke(geoip, ["--data", str(tmp_path), command])
         assert (said.exit_code, "asn.mmdb: The file is cut short" in said.output) == (1, True)
     findings = [finding for finding in here.geoip(Settings(data=tmp_path)) if "asn.mmdb" in finding.detail]
-    assert [finding.outcome for finding in findings] == [Outcome.WARNING]
+    assert [finding.outcome for finding in findings] == [FindingLevel.WARNING]
 
 
 async def test_a_ping_from_the_network_of_a_damaged_record_ends_no_server(make_server, broken_far_inside):
@@ -289,7 +289,7 @@ def test_a_file_is_checked_once_and_not_at_every_start(tmp_path, mmdb, checks):
     assert [Atlas(tmp_path).place("8.8.8.8").city for _ in range(3)] == ["Munich"] * 3
     assert len(checks) == 1
     os.utime(path)
-    assert Atlas(tmp_path).databases[Kind.CITY].kinds == {Kind.CITY, Kind.COUNTRY}
+    assert Atlas(tmp_path).databases[DatabaseKind.CITY].kinds == {DatabaseKind.CITY, DatabaseKind.COUNTRY}
     assert len(checks) == 1
 
 
@@ -324,14 +324,14 @@ def test_what_is_no_memory_of_this_check_counts_for_nothing(tmp_path, mmdb, chec
     Database.open(path)
     [digest] = json.loads((tmp_path / contents.REMEMBERED_IN).read_bytes())["sound"]
     (tmp_path / contents.REMEMBERED_IN).write_bytes(content.replace("DIGEST", digest).encode("latin-1"))
-    assert Database.open(path).kind is Kind.CITY
+    assert Database.open(path).kind is DatabaseKind.CITY
     assert len(checks) == 2
 
 
 def test_only_the_latest_files_are_remembered(tmp_path):
     for number in range(30):
-        contents.remember(tmp_path, str(number), frozenset({Kind.ASN}))
-    assert contents.remembered(tmp_path, "29") == {Kind.ASN}
+        contents.remember(tmp_path, str(number), frozenset({DatabaseKind.ASN}))
+    assert contents.remembered(tmp_path, "29") == {DatabaseKind.ASN}
     assert contents.remembered(tmp_path, "9") is None
     assert os.listdir(tmp_path) == [contents.REMEMBERED_IN]
 
@@ -339,7 +339,7 @@ def test_only_the_latest_files_are_remembered(tmp_path):
 def test_a_directory_that_cannot_be_written_costs_another_check_only(tmp_path, mmdb, checks):
     path = made(tmp_path, mmdb, CITY, "Ours-City")
     for _ in range(2):
-        assert Database.open(path, memory=Path("/proc/self/nowhere")).kind is Kind.CITY
+        assert Database.open(path, memory=Path("/proc/self/nowhere")).kind is DatabaseKind.CITY
     assert len(checks) == 2
 
 
@@ -365,7 +365,7 @@ def test_a_database_of_as_numbers_that_names_countries_replaces_no_country_datab
 
 def test_it_is_used_for_countries_when_that_is_asked_for(tmp_path, mmdb, country):
     source = made(tmp_path, mmdb, IP_TO_ASN, "ip-to-asn")
-    assert install(io.BytesIO(source.read_bytes()), country, Kind.COUNTRY).also == (Kind.ASN,)
+    assert install(io.BytesIO(source.read_bytes()), country, DatabaseKind.COUNTRY).also == (DatabaseKind.ASN,)
     assert Atlas(country).place("8.8.8.8").country == "US"
 
 

@@ -17,7 +17,7 @@ from places import files_in
 
 from telemetry_server.enrich.places.databases import Database, UnusableDatabase
 from telemetry_server.enrich.places.place import UNKNOWN, Atlas, Place
-from telemetry_server.enrich.places.records import MAX_ASN, MAX_TEXT, NO_COUNTRY, Kind, facts
+from telemetry_server.enrich.places.records import MAX_ASN, MAX_TEXT, NO_COUNTRY, DatabaseKind, facts
 
 GERMANY = {"country": {"iso_code": "DE", "names": {"en": "Germany"}}, "continent": {"code": "EU"}}
 FRANCE = {"country": {"iso_code": "FR", "names": {"en": "France"}}}
@@ -183,12 +183,12 @@ def test_without_any_database_every_place_is_unknown_and_nothing_is_wrong(tmp_pa
 
 @pytest.mark.parametrize("code", [*sorted(NO_COUNTRY), "", "D", "DEU", "D3", "ÄÖ", 49, None, ["DE"]])
 def test_what_is_no_country_code_is_no_country(code):
-    assert facts(Kind.COUNTRY, {"country": {"iso_code": code}}) == {}
-    assert facts(Kind.COUNTRY, {"country_code": code}) == {}
+    assert facts(DatabaseKind.COUNTRY, {"country": {"iso_code": code}}) == {}
+    assert facts(DatabaseKind.COUNTRY, {"country_code": code}) == {}
 
 
 def test_text_is_fit_to_be_stored():
-    known = facts(Kind.ASN, {"asn": MAX_ASN + 1, "as_name": " Exa\0mple " + "x" * 1000})
+    known = facts(DatabaseKind.ASN, {"asn": MAX_ASN + 1, "as_name": " Exa\0mple " + "x" * 1000})
     assert known == {"organisation": ("Example " + "x" * 1000)[:MAX_TEXT]}
 
 
@@ -214,7 +214,7 @@ nested = scalar | within | st.dictionaries(st.sampled_from(KEYS), within, max_si
 
 
 @given(
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(DatabaseKind),
     record=st.dictionaries(st.sampled_from(KEYS), nested | st.lists(nested, max_size=2)),
 )
 def test_whatever_a_record_holds_its_facts_are_well_formed(kind, record):
@@ -265,7 +265,7 @@ def test_a_file_that_comes_later_is_taken_and_one_that_goes_is_let_go(german, mm
     assert (atlas.refresh(), atlas.place("192.0.2.7").asn) == (True, 64500)
     (german / "country.mmdb").unlink()
     assert (atlas.refresh(), atlas.place("192.0.2.7").country) == (True, None)
-    assert (list(atlas.databases), atlas.problems) == ([Kind.ASN], ())
+    assert (list(atlas.databases), atlas.problems) == ([DatabaseKind.ASN], ())
 
 
 BREAKING = {
@@ -394,7 +394,7 @@ def test_databases_no_longer_in_use_are_closed_and_leave_no_files(german, mmdb):
 )
 def test_a_database_in_a_directory_that_cant_be_written_is_used(german):
     with (german / "country.mmdb").open("rb") as file:
-        database = Database.open(Path(f"/proc/self/fd/{file.fileno()}"), Kind.COUNTRY)
+        database = Database.open(Path(f"/proc/self/fd/{file.fileno()}"), DatabaseKind.COUNTRY)
     assert database.find(ip_address("192.0.2.7")) == ({"country": "DE"}, 24)
 
 
@@ -434,7 +434,7 @@ def test_a_damaged_file_is_refused_or_gives_places_and_nothing_else_happens(muni
     path = munich.with_name("damaged.mmdb")
     path.write_bytes(damaged[:cut])
     try:
-        database = Database.open(path, Kind.CITY)
+        database = Database.open(path, DatabaseKind.CITY)
     except UnusableDatabase:
         return
     for address in ("192.0.2.7", "198.51.100.7", "203.0.113.7", "2001:db8::7", "2001:db9::7"):
@@ -447,6 +447,6 @@ def test_damage_met_by_a_look_up_costs_that_fact_and_is_told(german, mmdb):
     atlas = Atlas(german)
     mmdb(german / "asn.mmdb", {V4: EXAMPLE_NET}, "DBIP-ASN-Lite")
     atlas.refresh()
-    atlas.databases[Kind.ASN].reader.close()  # a closed reader raises as a damaged one does
+    atlas.databases[DatabaseKind.ASN].reader.close()  # a closed reader raises as a damaged one does
     assert (atlas.place("192.0.2.7").country, atlas.place("192.0.2.7").asn) == ("DE", None)
     assert [problem.split(" ")[0] for problem in atlas.problems] == ["asn.mmdb"]

@@ -25,7 +25,7 @@ from telemetry_server.cli.geoip import geoip
 from telemetry_server.enrich.places.databases import UnusableDatabase
 from telemetry_server.enrich.places.fetch import dbip_lite_url, install
 from telemetry_server.enrich.places.place import Atlas
-from telemetry_server.enrich.places.records import Kind
+from telemetry_server.enrich.places.records import DatabaseKind
 
 V4 = "192.0.2.0/24"
 WRITTEN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -40,10 +40,10 @@ def files(tmp_path_factory, mmdb):
     """One database of each kind, as bytes."""
     directory = tmp_path_factory.mktemp("files")
     return {
-        Kind.COUNTRY: mmdb(directory / "country", {V4: GERMANY}).read_bytes(),
-        Kind.CITY: mmdb(directory / "city", {V4: MUNICH}, "DBIP-City-Lite").read_bytes(),
-        Kind.ASN: mmdb(directory / "asn", {V4: EXAMPLE_NET}, "DBIP-ASN-Lite").read_bytes(),
-        Kind.HOSTING: mmdb(directory / "hosting", {V4: RENTED}, "GeoIP2-Anonymous-IP").read_bytes(),
+        DatabaseKind.COUNTRY: mmdb(directory / "country", {V4: GERMANY}).read_bytes(),
+        DatabaseKind.CITY: mmdb(directory / "city", {V4: MUNICH}, "DBIP-City-Lite").read_bytes(),
+        DatabaseKind.ASN: mmdb(directory / "asn", {V4: EXAMPLE_NET}, "DBIP-ASN-Lite").read_bytes(),
+        DatabaseKind.HOSTING: mmdb(directory / "hosting", {V4: RENTED}, "GeoIP2-Anonymous-IP").read_bytes(),
     }
 
 
@@ -51,7 +51,7 @@ def files(tmp_path_factory, mmdb):
 
 
 @pytest.mark.parametrize("packed", [bytes, gzip.compress], ids=["plain", "gzipped"])
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", DatabaseKind)
 def test_the_kind_of_a_database_is_told_from_its_records(tmp_path, files, kind, packed):
     directory = tmp_path / "data" / "geoip"
     assert install(io.BytesIO(packed(files[kind])), directory).kind is kind
@@ -60,23 +60,26 @@ def test_the_kind_of_a_database_is_told_from_its_records(tmp_path, files, kind, 
 
 
 def test_a_city_database_serves_as_country_database_when_asked_to(tmp_path, files):
-    assert install(io.BytesIO(files[Kind.CITY]), tmp_path, Kind.COUNTRY).kind is Kind.COUNTRY
+    assert (
+        install(io.BytesIO(files[DatabaseKind.CITY]), tmp_path, DatabaseKind.COUNTRY).kind
+        is DatabaseKind.COUNTRY
+    )
     assert Atlas(tmp_path).place("192.0.2.7").city is None
 
 
 def test_an_installed_database_can_be_read_by_the_servers_user(tmp_path, files):
-    install(io.BytesIO(files[Kind.COUNTRY]), tmp_path)
+    install(io.BytesIO(files[DatabaseKind.COUNTRY]), tmp_path)
     assert stat.S_IMODE((tmp_path / "country.mmdb").stat().st_mode) == 0o644
 
 
 def test_a_running_server_takes_an_installed_database_at_its_next_look(tmp_path, files):
     atlas = Atlas(tmp_path)
-    install(io.BytesIO(files[Kind.COUNTRY]), tmp_path)
+    install(io.BytesIO(files[DatabaseKind.COUNTRY]), tmp_path)
     assert (atlas.refresh(), atlas.place("192.0.2.7").country) == (True, "DE")
 
 
 def test_the_checksum_is_that_of_the_bytes_as_received(tmp_path, files):
-    packed = gzip.compress(files[Kind.COUNTRY])
+    packed = gzip.compress(files[DatabaseKind.COUNTRY])
     install(io.BytesIO(packed), tmp_path, sha256=hashlib.sha256(packed).hexdigest().upper())
     assert files_in(tmp_path) == ["country.mmdb"]
 
@@ -90,7 +93,7 @@ BREAKING = {
     "an empty file": (lambda good: b"", {}, "cut short"),
     "a web page": (lambda good: b"<html>Please sign in</html>", {}, "no MaxMind database"),
     "another checksum": (lambda good: good, {"sha256": "0" * 64}, "SHA-256"),
-    "another kind": (lambda good: good, {"kind": Kind.ASN}, "names a network operator"),
+    "another kind": (lambda good: good, {"kind": DatabaseKind.ASN}, "names a network operator"),
     "too large": (lambda good: good, {"max_bytes": 100}, "larger than 100 bytes"),
     "a gzip bomb": (
         lambda good: gzip.compress(bytes(1 << 24)),
@@ -102,12 +105,14 @@ BREAKING = {
 
 @pytest.mark.parametrize("damage", BREAKING)
 def test_a_refused_file_leaves_the_old_one_and_nothing_else(tmp_path, files, damage):
-    install(io.BytesIO(files[Kind.COUNTRY]), tmp_path)
+    install(io.BytesIO(files[DatabaseKind.COUNTRY]), tmp_path)
     broken, options, message = BREAKING[damage]
     with pytest.raises(UnusableDatabase, match=message):
-        install(io.BytesIO(broken(files[Kind.CITY])), tmp_path, **{"kind": Kind.COUNTRY} | options)
+        install(
+            io.BytesIO(broken(files[DatabaseKind.CITY])), tmp_path, **{"kind": DatabaseKind.COUNTRY} | options
+        )
     assert files_in(tmp_path) == ["country.mmdb"]
-    assert (tmp_path / "country.mmdb").read_bytes() == files[Kind.COUNTRY]
+    assert (tmp_path / "country.mmdb").read_bytes() == files[DatabaseKind.COUNTRY]
 
 
 def test_a_database_without_records_is_refused(tmp_path, mmdb):
@@ -214,13 +219,13 @@ def run(tmp_path):
 
 def test_a_file_is_fetched_through_redirects(tmp_path, plain, files):
     plain.pages["/old"] = (302, {"Location": f"{plain.url}/new"}, b"")
-    plain.pages["/new"] = (200, {}, gzip.compress(files[Kind.COUNTRY]))
+    plain.pages["/new"] = (200, {}, gzip.compress(files[DatabaseKind.COUNTRY]))
     with open_url(f"{plain.url}/old", plain_loopback=True) as answer:
-        assert install(answer, tmp_path).kind is Kind.COUNTRY
+        assert install(answer, tmp_path).kind is DatabaseKind.COUNTRY
 
 
 def test_a_connection_that_breaks_off_leaves_the_old_file(tmp_path, plain, files):
-    body = files[Kind.COUNTRY]
+    body = files[DatabaseKind.COUNTRY]
     install(io.BytesIO(body), tmp_path)
     plain.pages["/cut"] = (200, {"Content-Length": str(len(body))}, body[:-20])
     with (
@@ -270,7 +275,7 @@ def test_plain_http_is_refused_on_loopback_too_and_after_a_redirect(plain):
 def test_one_command_installs_the_free_databases(tmp_path, run, internet, certificate, files):
     today = datetime.now(UTC).date()
     last_month = today.replace(day=1) - timedelta(days=1)
-    for kind, month in ((Kind.COUNTRY, today), (Kind.ASN, last_month)):
+    for kind, month in ((DatabaseKind.COUNTRY, today), (DatabaseKind.ASN, last_month)):
         path = dbip_lite_url(kind, month).removeprefix("https://download.db-ip.com")
         internet.pages[path] = (200, {}, gzip.compress(files[kind]))
 
@@ -281,7 +286,7 @@ def test_one_command_installs_the_free_databases(tmp_path, run, internet, certif
 
 
 def test_a_server_whose_certificate_isnt_trusted_is_not_believed(tmp_path, run, internet, files):
-    internet.pages["/country.mmdb"] = (200, {}, files[Kind.COUNTRY])
+    internet.pages["/country.mmdb"] = (200, {}, files[DatabaseKind.COUNTRY])
     result = run("install", "--source", "https://files.example/country.mmdb", proxy=internet.url)
     assert result.exit_code == 1
     assert "CERTIFICATE_VERIFY_FAILED" in result.output
@@ -289,7 +294,7 @@ def test_a_server_whose_certificate_isnt_trusted_is_not_believed(tmp_path, run, 
 
 
 def test_a_url_with_a_checksum_is_installed(run, internet, certificate, files):
-    body = files[Kind.CITY]
+    body = files[DatabaseKind.CITY]
     internet.pages["/city.mmdb"] = (200, {}, body)
     arguments = ["install", "--source", "https://files.example/city.mmdb", "--sha256"]
     way = {"proxy": internet.url, "cert": certificate[0]}
@@ -308,7 +313,7 @@ def test_without_a_network_the_command_says_what_to_do(run):
 
 def test_a_file_is_installed_and_shown(tmp_path, run, files):
     source = tmp_path / "brought.mmdb.gz"
-    source.write_bytes(gzip.compress(files[Kind.COUNTRY]))
+    source.write_bytes(gzip.compress(files[DatabaseKind.COUNTRY]))
     assert run("install", "--source", source).exit_code == 0
     shown = json.loads(run("status", "--json").output)
     rows = {row["kind"]: row for row in shown["databases"]}
@@ -358,7 +363,7 @@ def test_a_list_of_hosting_networks_is_shown_and_its_wrong_lines_are_told(tmp_pa
 
 
 def test_reload_makes_running_servers_read_the_files_again(tmp_path, run, files):
-    install(io.BytesIO(files[Kind.COUNTRY]), tmp_path / "geoip")
+    install(io.BytesIO(files[DatabaseKind.COUNTRY]), tmp_path / "geoip")
     atlas = Atlas(tmp_path / "geoip")
     assert atlas.refresh() is False
     assert run("reload").exit_code == 0

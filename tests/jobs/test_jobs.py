@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from telemetry_server.errors import Unavailable
-from telemetry_server.jobs.runner import Chore, Job, Shared, run_job, running
+from telemetry_server.jobs.runner import Chore, Job, SingleFlight, run_job, running
 from telemetry_server.store.database import make_pool
-from telemetry_server.store.ingest.product_cache import Catalogue
+from telemetry_server.store.ingest.product_cache import ProductCache
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ async def test_work_that_many_ask_for_is_done_once_for_all_of_them():
     async def work():
         ran.append(1)
 
-    shared = Shared(work)
+    shared = SingleFlight(work)
     await asyncio.gather(*(shared.run() for _ in range(100)))
     assert len(ran) == 1
     await shared.run()
@@ -125,18 +125,18 @@ async def test_work_that_many_ask_for_is_done_once_for_all_of_them():
 
 
 async def test_before_the_products_were_read_nobody_is_told_that_theirs_is_unknown(pool):
-    catalogue = Catalogue(pool)
+    products = ProductCache(pool)
     with pytest.raises(Unavailable):
-        catalogue.find("example")
-    await catalogue.refresh()
-    assert catalogue.find("example") is None
+        products.find("example")
+    await products.refresh()
+    assert products.find("example") is None
 
 
 async def test_a_damaged_database_connection_does_not_reach_the_caller_as_a_driver_error(pool, database):
     await pool.execute("SELECT 1")
     kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
-    catalogue = Catalogue(pool)
-    await catalogue.refresh()
+    products = ProductCache(pool)
+    await products.refresh()
     await pool.execute(kill)
-    await catalogue.refresh()
-    assert partial(catalogue.find, "x")() is None
+    await products.refresh()
+    assert partial(products.find, "x")() is None

@@ -16,7 +16,7 @@ from telemetry_server.keyring import open_keyring
 from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Overage, Verdict
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.fleet import verdicts
-from telemetry_server.store.ingest.grant_cache import LicenseBook
+from telemetry_server.store.ingest.grant_cache import GrantCache
 from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.registry.products import add_product
 
@@ -554,15 +554,15 @@ async def test_a_ping_right_after_the_job_changes_no_verdict(fleet, database, gr
     copies = [(await fleet.copy(**said), said) for said in says]
     await fleet.judge()
     await fleet.judge()
-    async with LicenseBook(partial(connect_writer, database)) as book:
+    async with GrantCache(partial(connect_writer, database)) as cache:
         for one, said in copies:
             row = await fleet.row(one)
-            judged = await judged_at_ingest(fleet, book, said)
+            judged = await judged_at_ingest(fleet, cache, said)
             stored = (row["verdict"], row["claim_mismatch"], row["source_mismatch"])
             assert judged == stored
 
 
-async def judged_at_ingest(fleet, book, said):
+async def judged_at_ingest(fleet, cache, said):
     """The step of the pipeline on a ping that says so."""
     from telemetry_server.enrich.steps import add_verdict
     from telemetry_server.model import Arrival, Ping, Sender
@@ -587,7 +587,7 @@ async def judged_at_ingest(fleet, book, said):
     )
     arrival = Arrival("", "", b"", None, said["address"], fleet.now, items=[ping])
     arrival.sender = Sender(fleet.product, None, b"")
-    while (remembered := book.know(arrival)) is not None:
+    while (remembered := cache.know(arrival)) is not None:
         await remembered
-    add_verdict(book.find)(arrival)
+    add_verdict(cache.find)(arrival)
     return (ping.verdict, ping.claim_mismatch, ping.source_mismatch)

@@ -18,7 +18,7 @@ from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Role
 from telemetry_server.receive import connections
-from telemetry_server.receive.connections import Door, bind
+from telemetry_server.receive.connections import Listener, bind
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.credentials import create_sign_in_link, create_token
 from telemetry_server.store.partitions import make_partitions
@@ -130,14 +130,14 @@ def open_site(database, tmp_path, monkeypatch):
         settings = dataclasses.replace(Settings(data=tmp_path, jobs=False), **settings)
         leaving = asyncio.Event()
         app = create_app(settings, open_keyring(settings.keyring), through or database, leaving)
-        door, socket = Door(app, leaving), bind("127.0.0.1", 0)
-        await door.open(socket)
+        listener, socket = Listener(app, leaving), bind("127.0.0.1", 0)
+        await listener.open(socket)
         site = Site(f"http://127.0.0.1:{socket.getsockname()[1]}", database, app)
         try:
             yield site
         finally:
             await site.close()
-            await door.close()
+            await listener.close()
 
     return opened
 

@@ -25,7 +25,7 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 from places import ROOT
 
-from telemetry_server.check.fields import Kind, load_registry
+from telemetry_server.check.fields import FieldType, load_registry
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.fleet_now import count_the_fleet
 from telemetry_server.jobs.pings import roll_up_pings
@@ -53,7 +53,7 @@ def sent(chunk, longest):
 def hostile_ping(installation, chunk):
     ping = installation.ping()
     for field in load_registry().fields.values():
-        if field.kind is Kind.STRING and field.carrier == "ping":
+        if field.kind is FieldType.STRING and field.carrier == "ping":
             holder = ping[field.section] if field.section else ping
             holder[field.name] = sent(chunk, field.max_length)
     return ping

@@ -12,7 +12,7 @@ from telemetry_server.check.ping import PingReader
 from telemetry_server.enrich.lifecycle import Schedule, lives
 from telemetry_server.jobs.judging import judge_installations
 from telemetry_server.jobs.lifecycle import watch_deadlines
-from telemetry_server.model import Life
+from telemetry_server.model import Lifecycle
 from telemetry_server.simulate.copies import Copy
 from telemetry_server.simulate.deals import Story, deal, deals
 from telemetry_server.simulate.making import Order, _terms
@@ -391,10 +391,10 @@ async def test_lives_are_those_of_the_schedule_ping_by_ping(fleet, look):
 
 
 def steps_of(moments, numbers, schedule, end):
-    life, since, found = Life.NEW, moments[0], []
+    life, since, found = Lifecycle.NEW, moments[0], []
     for moment, number, until in zip(moments, numbers, [*moments[1:], end], strict=True):
-        if life in {Life.LATE, Life.LOST}:
-            back = Life.ACTIVE if life is Life.LATE else Life.RETURNED
+        if life in {Lifecycle.LATE, Lifecycle.LOST}:
+            back = Lifecycle.ACTIVE if life is Lifecycle.LATE else Lifecycle.RETURNED
             found.append((moment, life, back, number))
             life, since = back, moment
         for step in lives(life, since, moments[0], moment, schedule=schedule, now=until):

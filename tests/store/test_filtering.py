@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.parser import parse_filter
-from telemetry_server.check.filters.terms import EXACT, Kind, Operator
+from telemetry_server.check.filters.terms import EXACT, Operator, ValueType
 from telemetry_server.store.filtering import NOW, THEN, VERSION_NUMBERS, NotThen, condition, fill
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -162,7 +162,7 @@ def holds(term, row):
     if term.operator is Operator.EQUAL:
         return any(equals(term.field, row, value) for value in term.values)
     [value] = term.values
-    if term.field.kind is Kind.VERSION:
+    if term.field.kind is ValueType.VERSION:
         mine = numbers(row["version"])
         return mine is not None and compares(term.operator, mine, numbers(value))
     mine = row[term.field.name]
@@ -176,11 +176,11 @@ def holds(term, row):
 def equals(field, row, value):
     mine = row[field.name]
     match field.kind:
-        case Kind.PREFIX:
+        case ValueType.PREFIX:
             return mine.hex.startswith(value.replace("-", ""))
-        case Kind.IDENTITY:
+        case ValueType.IDENTITY:
             return (str(mine) if mine else "none") == value
-        case Kind.TIME:
+        case ValueType.TIME:
             return mine == value if isinstance(value, datetime) else mine.date() == value
     return value in mine if field.name == "attention" else mine == value
 
@@ -212,7 +212,7 @@ def drawn(known=INSTALLATIONS):
     def sound(term):
         ordered = term.operator not in EXACT
         return term.field.name in known and not (
-            ordered and term.field.kind is Kind.VERSION and numbers(term.values[0]) is None
+            ordered and term.field.kind is ValueType.VERSION and numbers(term.values[0]) is None
         )
 
     return filters(VALUES).map(lambda wanted: type(wanted)(tuple(filter(sound, wanted.terms))))
@@ -281,13 +281,13 @@ def test_every_operator_of_every_field_splits_the_fleet(settled, name):
 
 def _values(name, operator):
     match INSTALLATIONS[name].kind:
-        case Kind.TIME:
+        case ValueType.TIME:
             return ["2026-11-01", "2026-11-01T00:00:00Z"]
-        case Kind.PREFIX:
+        case ValueType.PREFIX:
             return ["019ab6ef"]
-        case Kind.IDENTITY:
+        case ValueType.IDENTITY:
             return ["none", LICENSES[0]]
-        case Kind.VERSION if operator not in EXACT:
+        case ValueType.VERSION if operator not in EXACT:
             return NUMBERED
     return INSTALLATIONS[name].values or [value for value in WORDS[name] if value.isalnum()]
 

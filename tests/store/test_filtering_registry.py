@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from telemetry_server.check.filters import filter_fields
 from telemetry_server.check.filters.filter_fields import CUSTOMERS, LICENSES
 from telemetry_server.check.filters.parser import BadFilter, parse_filter
-from telemetry_server.check.filters.terms import Kind, Operator
+from telemetry_server.check.filters.terms import Operator, ValueType
 from telemetry_server.store import filtering
 from telemetry_server.store.filtering import condition
 from telemetry_server.store.registry.customers import list_customers
@@ -145,7 +145,7 @@ def holds(term, row):
     if mine is None:
         return False
     if isinstance(value, timedelta):
-        mine = mine - AT if term.field.kind is Kind.TIME_AHEAD else AT - mine
+        mine = mine - AT if term.field.kind is ValueType.TIME_AHEAD else AT - mine
     elif isinstance(value, date) and not isinstance(value, datetime):
         mine = mine.date()
     return {"<": mine < value, "<=": mine <= value, ">": mine > value, ">=": mine >= value}[term.operator]
@@ -153,13 +153,13 @@ def holds(term, row):
 
 def equals(field, mine, value):
     if mine is None or value == "none":
-        return mine is None and value == "none" and field.kind in {Kind.IDENTITY, Kind.TIME_AHEAD}
+        return mine is None and value == "none" and field.kind in {ValueType.IDENTITY, ValueType.TIME_AHEAD}
     match field.kind:
-        case Kind.PREFIX:
+        case ValueType.PREFIX:
             return mine.hex.startswith(value.replace("-", ""))
-        case Kind.IDENTITY:
+        case ValueType.IDENTITY:
             return str(mine) == value
-        case Kind.TIME | Kind.TIME_AHEAD:
+        case ValueType.TIME | ValueType.TIME_AHEAD:
             return mine == value if isinstance(value, datetime) else mine.date() == value
     return mine == value
 
@@ -236,9 +236,9 @@ def test_every_operator_of_every_field_splits_the_licenses(registry, name):
 
 def _tried(field, there):
     match field.kind:
-        case Kind.TIME | Kind.TIME_AHEAD:
+        case ValueType.TIME | ValueType.TIME_AHEAD:
             return ["2026-11-01", "2026-11-01T00:00:00Z"]
-        case Kind.PREFIX:
+        case ValueType.PREFIX:
             return ["019ab6ef"]
     return [value for value in there if value is not None]
 

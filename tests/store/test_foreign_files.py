@@ -16,7 +16,7 @@ from telemetry_server.model import Author, LicenseRow
 from telemetry_server.store.ingest import grant_cache
 from telemetry_server.store.ingest.grant_cache import grant_of
 from telemetry_server.store.registry.customers import customer_by_id, list_customers
-from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.history import ChangeOutcome
 from telemetry_server.store.registry.license_import import importing
 from telemetry_server.store.registry.licenses import key_hashes, licenses_by_key_hash, list_licenses
 from telemetry_server.store.registry.products import add_product
@@ -49,10 +49,10 @@ class Registry:
         async with importing(self.connection, self.hashes, by=BY) as run:
             chunk = await run.take(self.rows, now=NOW)
         self.alike = [(each.line, each.first_line) for each in chunk.alike]
-        counts = dict.fromkeys(Outcome, 0)
+        counts = dict.fromkeys(ChangeOutcome, 0)
         for kept in chunk.batch.rows:
             counts[kept.outcome] += 1
-        counts[Outcome.WRONG] += len(self.problems)
+        counts[ChangeOutcome.WRONG] += len(self.problems)
         return {outcome.value: count for outcome, count in counts.items() if count}
 
     async def license(self, key):

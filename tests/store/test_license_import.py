@@ -9,7 +9,7 @@ import pytest
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author, CustomerPatch, LicensePatch, LicenseRow
 from telemetry_server.store.registry.customers import list_customers
-from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.history import ChangeOutcome
 from telemetry_server.store.registry.license_import import importing
 from telemetry_server.store.registry.licenses import key_hashes, licenses_by_key_hash, list_licenses
 from telemetry_server.store.registry.products import add_product
@@ -44,7 +44,7 @@ async def test_chunks_know_of_each_other(connection, hashes, dry_run):
     found = await outcomes(
         connection, hashes, [row(2, seats=1)], [row(3, seats=1), row(4, seats=2)], dry_run=dry_run
     )
-    assert found == [[Outcome.NEW], [Outcome.REPEATED, Outcome.WRONG]]
+    assert found == [[ChangeOutcome.NEW], [ChangeOutcome.REPEATED, ChangeOutcome.WRONG]]
 
 
 async def test_a_wrong_row_holds_nobody_back(connection, hashes):
@@ -55,7 +55,7 @@ async def test_a_wrong_row_holds_nobody_back(connection, hashes):
         [row(2, customer=ann, **BACKWARDS), row(3, customer=ann, **BACKWARDS)],
         [row(4, customer=anna)],
     )
-    assert found == [[Outcome.WRONG, Outcome.WRONG], [Outcome.NEW]]
+    assert found == [[ChangeOutcome.WRONG, ChangeOutcome.WRONG], [ChangeOutcome.NEW]]
     assert [customer.name for customer in await list_customers(connection, now=NOW)] == ["Anna"]
 
 
@@ -66,7 +66,7 @@ async def test_an_import_that_fails_leaves_nothing_of_its_chunk(connection, hash
             await run.take([row(2), row(3, "KEY-2", edition="a\0b")], now=NOW)
         assert await list_licenses(connection, now=NOW) == []
         chunk = await run.take([row(2), row(3, "KEY-2", edition="ab")], now=NOW)
-    assert [kept.outcome for kept in chunk.batch.rows] == [Outcome.NEW, Outcome.NEW]
+    assert [kept.outcome for kept in chunk.batch.rows] == [ChangeOutcome.NEW, ChangeOutcome.NEW]
 
 
 async def test_a_deadlock_with_a_job_is_tried_again(connection, database, hashes):
@@ -86,7 +86,7 @@ async def test_a_deadlock_with_a_job_is_tried_again(connection, database, hashes
             while not await job.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
                 await asyncio.sleep(0.01)
             await job.execute(mark, first.license_id)
-        assert await importer == [[Outcome.CHANGED, Outcome.CHANGED]]
+        assert await importer == [[ChangeOutcome.CHANGED, ChangeOutcome.CHANGED]]
     finally:
         await job.close()
     assert {each.seats for each in await list_licenses(connection, now=NOW)} == {1}

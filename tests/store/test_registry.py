@@ -33,7 +33,7 @@ from telemetry_server.store.registry.customers import (
     customer_by_id,
     list_customers,
 )
-from telemetry_server.store.registry.history import Entity, Outcome, history
+from telemetry_server.store.registry.history import ChangeOutcome, Entity, history
 from telemetry_server.store.registry.license_changes import change_license, create_license, keep_licenses
 from telemetry_server.store.registry.licenses import (
     LicenseExists,
@@ -156,7 +156,7 @@ async def test_a_key_that_comes_again_is_made_known_to_products_that_came_since(
     batch = await keep_licenses(
         connection, again, [LicenseRow(1, KEY, None, LicensePatch())], by=MARIA, now=LATER
     )
-    assert batch.rows[0].outcome is Outcome.UNCHANGED
+    assert batch.rows[0].outcome is ChangeOutcome.UNCHANGED
     assert await connection.fetchval("SELECT count(*) FROM license_keys") == 3
     assert await connection.fetchval("SELECT stale FROM licenses")
 
@@ -178,7 +178,7 @@ async def test_a_row_that_says_nothing_new_writes_nothing(connection, keep):
     await keep(*rows)
     before = await everything(connection)
     batch = await keep(*rows, now=LATER)
-    assert [kept.outcome for kept in batch.rows] == [Outcome.UNCHANGED] * 2
+    assert [kept.outcome for kept in batch.rows] == [ChangeOutcome.UNCHANGED] * 2
     assert batch.customers == []
     assert await everything(connection) == before
 
@@ -254,7 +254,7 @@ async def test_a_license_of_a_key_is_made_once(connection, hashes):
 async def test_a_license_ends_after_it_starts_whichever_date_is_told(connection, hashes, keep):
     made = await create_license(connection, hashes, KEY, LicensePatch(starts_at=LATER), by=MARIA, now=NOW)
     batch = await keep(row(expires_at=NOW))
-    assert batch.rows[0].outcome is Outcome.WRONG
+    assert batch.rows[0].outcome is ChangeOutcome.WRONG
     assert batch.rows[0].problems[0].pointer == "/expires_at"
     with pytest.raises(WrongLicense, match="is not after starts_at"):
         await change_license(connection, made.license_id, LicensePatch(expires_at=LATER), by=MARIA, now=NOW)
@@ -268,14 +268,22 @@ async def test_a_wrong_row_leaves_nothing_and_the_good_ones_are_kept(connection,
         row("KEY-2-OF-THREE", starts_at=LATER, expires_at=NOW, customer=customer),
         row("KEY-3-OF-THREE", customer_id=uuid4()),
     )
-    assert [kept.outcome for kept in batch.rows] == [Outcome.NEW, Outcome.WRONG, Outcome.WRONG]
+    assert [kept.outcome for kept in batch.rows] == [
+        ChangeOutcome.NEW,
+        ChangeOutcome.WRONG,
+        ChangeOutcome.WRONG,
+    ]
     assert await connection.fetchval("SELECT count(*) FROM licenses") == 1
     assert await list_customers(connection, now=NOW) == []
 
 
 async def test_two_rows_about_one_key_must_say_the_same(connection, keep):
     batch = await keep(row(seats=2), row(seats=2), row(seats=3))
-    assert [kept.outcome for kept in batch.rows] == [Outcome.NEW, Outcome.REPEATED, Outcome.WRONG]
+    assert [kept.outcome for kept in batch.rows] == [
+        ChangeOutcome.NEW,
+        ChangeOutcome.REPEATED,
+        ChangeOutcome.WRONG,
+    ]
     assert "line 1 is about the same license" in batch.rows[2].problems[0].detail
     assert (await list_licenses(connection, now=NOW))[0].seats == 2
 
@@ -285,9 +293,9 @@ async def test_a_license_of_another_product_is_not_found_by_its_id(connection, h
     hosting = await key_hashes(connection, hashes.keyring, "acme-hosting")
     rows = [LicenseRow(1, None, batch.rows[0].license_id, LicensePatch(seats=9))]
     refused = await keep_licenses(connection, hosting, rows, by=MARIA, now=NOW)
-    assert refused.rows[0].outcome is Outcome.WRONG
+    assert refused.rows[0].outcome is ChangeOutcome.WRONG
     taken = await keep_licenses(connection, hashes, rows, by=MARIA, now=NOW)
-    assert taken.rows[0].outcome is Outcome.CHANGED
+    assert taken.rows[0].outcome is ChangeOutcome.CHANGED
 
 
 async def test_the_longest_and_the_strangest_that_is_let_through_can_be_kept(connection, hashes):
@@ -314,10 +322,10 @@ async def test_the_longest_and_the_strangest_that_is_let_through_can_be_kept(con
     }
     row = license_row(1, cells)
     assert isinstance(row, LicenseRow), row
-    for outcome in (Outcome.NEW, Outcome.UNCHANGED):
+    for outcome in (ChangeOutcome.NEW, ChangeOutcome.UNCHANGED):
         batch = await keep_licenses(connection, hashes, [row], by=MARIA, now=NOW)
         assert batch.rows[0].outcome is outcome
-        assert batch.customers == [] or outcome is Outcome.NEW
+        assert batch.customers == [] or outcome is ChangeOutcome.NEW
 
 
 # ── customers ───────────────────────────────────────────────────────────────────────────────
@@ -348,7 +356,7 @@ async def test_a_customer_without_email_is_the_licenses_own(connection, keep):
     )
     assert len(await list_customers(connection, now=NOW)) == 2
     batch = await keep(row("KEY-1-OF-TWO", customer=CustomerPatch(name="Robert")), now=LATER)
-    assert batch.rows[0].outcome is Outcome.UNCHANGED
+    assert batch.rows[0].outcome is ChangeOutcome.UNCHANGED
     assert batch.customers[0].after == {"name": "Robert"}
     assert {customer.name for customer in await list_customers(connection, now=NOW)} == {"Bob", "Robert"}
 
@@ -356,7 +364,7 @@ async def test_a_customer_without_email_is_the_licenses_own(connection, keep):
 async def test_another_email_is_another_customer(connection, keep):
     await keep(row(customer=CustomerPatch(email="ann@example.com", name="Ann")))
     batch = await keep(row(customer=CustomerPatch(email="bob@example.com", name="Bob")))
-    assert batch.rows[0].outcome is Outcome.CHANGED
+    assert batch.rows[0].outcome is ChangeOutcome.CHANGED
     assert sorted(customer.name for customer in await list_customers(connection, now=NOW)) == ["Ann", "Bob"]
 
 
@@ -375,13 +383,13 @@ async def test_a_customer_is_made_and_changed_with_its_history(connection):
     outcome, changed = await change_customer(
         connection, made.customer_id, CustomerPatch(company="ACME", custom={"crm": None}), by=MARIA, now=LATER
     )
-    assert outcome is Outcome.CHANGED
+    assert outcome is ChangeOutcome.CHANGED
     assert changed == replace(made, company="ACME", custom={}, updated_at=LATER)
     newest, _ = await history(connection, Entity.CUSTOMER, str(made.customer_id))
     assert newest.before == {"company": None, "custom": {"crm": "17"}}
     assert newest.after == {"company": "ACME", "custom": {}}
     again, _ = await change_customer(connection, made.customer_id, CustomerPatch(), by=MARIA, now=LATER)
-    assert again is Outcome.UNCHANGED
+    assert again is ChangeOutcome.UNCHANGED
 
 
 async def test_customers_are_told_apart(connection):
@@ -441,7 +449,7 @@ async def test_a_release_gathers_its_builds(connection, hashes):
         by=MARIA,
         now=LATER,
     )
-    assert outcome is Outcome.CHANGED
+    assert outcome is ChangeOutcome.CHANGED
     assert release == Release("7.10", date(2026, 11, 1), ("a" * 64, "b" * 64))
     assert [each.version for each in await releases_of(connection, hashes.product)] == ["7.10", "7.9"]
     newest, _ = await history(connection, Entity.RELEASE, "acme-billing/7.10")
@@ -465,7 +473,7 @@ async def test_one_change_waits_for_the_other(connection, database, hashes):
         await asyncio.wait([second], timeout=0.3)
         assert not second.done()
         await transaction.commit()
-        assert (await second).rows[0].outcome is Outcome.UNCHANGED
+        assert (await second).rows[0].outcome is ChangeOutcome.UNCHANGED
     finally:
         await other.close()
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from telemetry_server.check.fields import load_registry
-from telemetry_server.check.filters.terms import UNKNOWN, Field, Kind
-from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Life, Verdict
+from telemetry_server.check.filters.terms import UNKNOWN, Field, ValueType
+from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Lifecycle, Verdict
 
 Fields: TypeAlias = Mapping[str, Field]
 
@@ -14,11 +14,11 @@ ATTENTION = ("missing", "lost", "forked")
 _SWITCH = ("true", "false")
 _THREE_WAYS = (*_SWITCH, UNKNOWN)
 
-_PRODUCT = Field("product", Kind.TEXT, "The product's slug.")
-_SIMULATED = Field("simulated", Kind.FLAG, "The product's fleet was made up by the simulator.", _SWITCH)
-_CREATED = Field("created", Kind.TIME, "When it came into the registry: how long ago, a date, a time.")
-_UPDATED = Field("updated", Kind.TIME, "When it was changed last.")
-_ID = Field("id", Kind.PREFIX, "How its id begins.")
+_PRODUCT = Field("product", ValueType.TEXT, "The product's slug.")
+_SIMULATED = Field("simulated", ValueType.FLAG, "The product's fleet was made up by the simulator.", _SWITCH)
+_CREATED = Field("created", ValueType.TIME, "When it came into the registry: how long ago, a date, a time.")
+_UPDATED = Field("updated", ValueType.TIME, "When it was changed last.")
+_ID = Field("id", ValueType.PREFIX, "How its id begins.")
 
 
 def _by_name(*fields: Field) -> Fields:
@@ -27,60 +27,71 @@ def _by_name(*fields: Field) -> Fields:
 
 INSTALLATIONS = _by_name(
     _PRODUCT,
-    Field("verdict", Kind.CHOICE, "What the license registry says today.", tuple(Verdict)),
+    Field("verdict", ValueType.CHOICE, "What the license registry says today.", tuple(Verdict)),
     Field(
         "status",
-        Kind.CHOICE,
+        ValueType.CHOICE,
         "What the copy says of its license.",
         _DECLARED["license.status"].values,
     ),
     Field(
         "source",
-        Kind.CHOICE,
+        ValueType.CHOICE,
         "Where it says the license is from; unknown if it doesn't.",
         _DECLARED["license.source"].values,
     ),
-    Field("claim_mismatch", Kind.FLAG, "Its status is not what the registry says.", _SWITCH),
-    Field("source_mismatch", Kind.FLAG, "Its source is not what the registry says.", _SWITCH),
-    Field("license", Kind.IDENTITY, "The whole id of its license in the registry; none: it is on none."),
-    Field("version", Kind.VERSION, "Version of the software, or unknown; < and > go by its numbers."),
-    Field("edition", Kind.TEXT, "The edition, or unknown."),
-    Field("environment", Kind.TEXT, "production, staging …, or unknown."),
-    Field("os", Kind.LOWER_CASE, "The distribution's ID, or unknown."),
-    Field("vm", Kind.TEXT, "The hypervisor; none on bare metal, unknown if not told."),
-    Field("container", Kind.TEXT, "The container manager; none outside one, unknown if not told."),
-    Field("cloud", Kind.TEXT, "The cloud provider; none found, or unknown if not told."),
-    Field("country", Kind.COUNTRY, "ISO 3166-1 alpha-2 code of the address, or unknown."),
-    Field("asn", Kind.NETWORK, "Number of the network operator of the address, or unknown."),
-    Field("hosting", Kind.FLAG, "The network is a hosting provider's, as far as known.", _THREE_WAYS),
-    Field("life", Kind.CHOICE, "Whether it goes on reporting, by its product's schedule.", tuple(Life)),
-    Field("first_seen", Kind.TIME, "When its first ping came: how long ago (30d, 12h), a date, a time."),
-    Field("last_seen", Kind.TIME, "When its last ping came; last_seen<30d: less than 30 days ago."),
-    Field("attention", Kind.CHOICE, "Pings are missing, given up as lost, or forked.", ATTENTION),
-    Field("id", Kind.PREFIX, "How the installation's id begins."),
+    Field("claim_mismatch", ValueType.FLAG, "Its status is not what the registry says.", _SWITCH),
+    Field("source_mismatch", ValueType.FLAG, "Its source is not what the registry says.", _SWITCH),
+    Field("license", ValueType.IDENTITY, "The whole id of its license in the registry; none: it is on none."),
+    Field("version", ValueType.VERSION, "Version of the software, or unknown; < and > go by its numbers."),
+    Field("edition", ValueType.TEXT, "The edition, or unknown."),
+    Field("environment", ValueType.TEXT, "production, staging …, or unknown."),
+    Field("os", ValueType.LOWER_CASE, "The distribution's ID, or unknown."),
+    Field("vm", ValueType.TEXT, "The hypervisor; none on bare metal, unknown if not told."),
+    Field("container", ValueType.TEXT, "The container manager; none outside one, unknown if not told."),
+    Field("cloud", ValueType.TEXT, "The cloud provider; none found, or unknown if not told."),
+    Field("country", ValueType.COUNTRY, "ISO 3166-1 alpha-2 code of the address, or unknown."),
+    Field("asn", ValueType.NETWORK, "Number of the network operator of the address, or unknown."),
+    Field("hosting", ValueType.FLAG, "The network is a hosting provider's, as far as known.", _THREE_WAYS),
+    Field(
+        "life", ValueType.CHOICE, "Whether it keeps reporting, by its product's schedule.", tuple(Lifecycle)
+    ),
+    Field("first_seen", ValueType.TIME, "When its first ping came: how long ago (30d, 12h), a date, a time."),
+    Field("last_seen", ValueType.TIME, "When its last ping came; last_seen<30d: less than 30 days ago."),
+    Field("attention", ValueType.CHOICE, "Pings are missing, given up as lost, or forked.", ATTENTION),
+    Field("id", ValueType.PREFIX, "How the installation's id begins."),
     _SIMULATED,
 )
 
 LICENSES = _by_name(
     _PRODUCT,
-    Field("status", Kind.CHOICE, "What the vendor decided.", tuple(LicenseStatus)),
-    Field("type", Kind.CHOICE, "What kind of license it is.", tuple(LicenseType)),
-    Field("source", Kind.CHOICE, "Where it was obtained from, or unknown.", (*LicenseSource, UNKNOWN)),
-    Field("customer", Kind.IDENTITY, "The whole id of its customer; none: it has none."),
-    Field("order", Kind.TEXT, "The reference of its order."),
-    Field("edition", Kind.TEXT, "Its edition, or unknown."),
-    Field("hint", Kind.TEXT, "The last characters of its key."),
-    Field("seats", Kind.NUMBER, "How many installations may run on it; where any number may, only != holds."),
-    Field("seats_used", Kind.NUMBER, "How many run on it."),
-    Field("exceeded", Kind.FLAG, "More run on it than it has seats, whatever its overage allows.", _SWITCH),
+    Field("status", ValueType.CHOICE, "What the vendor decided.", tuple(LicenseStatus)),
+    Field("type", ValueType.CHOICE, "What kind of license it is.", tuple(LicenseType)),
+    Field("source", ValueType.CHOICE, "Where it was obtained from, or unknown.", (*LicenseSource, UNKNOWN)),
+    Field("customer", ValueType.IDENTITY, "The whole id of its customer; none: it has none."),
+    Field("order", ValueType.TEXT, "The reference of its order."),
+    Field("edition", ValueType.TEXT, "Its edition, or unknown."),
+    Field("hint", ValueType.TEXT, "The last characters of its key."),
+    Field(
+        "seats",
+        ValueType.NUMBER,
+        "How many installations may run on it; unlimited matches only !=.",
+    ),
+    Field("seats_used", ValueType.NUMBER, "How many run on it."),
+    Field(
+        "exceeded",
+        ValueType.FLAG,
+        "More run on it than it has seats, allowed overage or not.",
+        _SWITCH,
+    ),
     Field(
         "starts",
-        Kind.TIME_AHEAD,
+        ValueType.TIME_AHEAD,
         "When it starts: how long ahead (30d, 12h), a day, a time, or none.",
     ),
     Field(
         "expires",
-        Kind.TIME_AHEAD,
+        ValueType.TIME_AHEAD,
         "When it ends, or its last day, or none; expires<30d: less than 30 days ahead, or past.",
     ),
     _CREATED,
@@ -90,15 +101,15 @@ LICENSES = _by_name(
 )
 
 CUSTOMERS = _by_name(
-    Field("email", Kind.EMAIL, "The e-mail address."),
-    Field("name", Kind.TEXT, "The name."),
-    Field("company", Kind.TEXT, "The company."),
-    Field("tax_id", Kind.TEXT, "The tax number."),
-    Field("account", Kind.TEXT, "The account at a marketplace or in another system."),
+    Field("email", ValueType.EMAIL, "The e-mail address."),
+    Field("name", ValueType.TEXT, "The name."),
+    Field("company", ValueType.TEXT, "The company."),
+    Field("tax_id", ValueType.TEXT, "The tax number."),
+    Field("account", ValueType.TEXT, "The account at a marketplace or in another system."),
     _CREATED,
     _UPDATED,
     _ID,
 )
 
-FEATURES = _by_name(_PRODUCT, Field("feature", Kind.TEXT, "The feature's name."), _SIMULATED)
+FEATURES = _by_name(_PRODUCT, Field("feature", ValueType.TEXT, "The feature's name."), _SIMULATED)
 COHORTS = _by_name(_PRODUCT, _SIMULATED)

@@ -18,10 +18,10 @@ from telemetry_server.check.filters.terms import (
     UNKNOWN,
     Field,
     Filter,
-    Kind,
     Operator,
     Term,
     Value,
+    ValueType,
 )
 from telemetry_server.check.licenses.cells import email
 from telemetry_server.errors import BadRequest
@@ -250,7 +250,7 @@ def _number(field: Field, _: Operator, text: str) -> int:
 
 
 def _time(field: Field, operator: Operator, text: str) -> Value:
-    if text.lower() == NONE and field.kind is Kind.TIME_AHEAD and operator in EXACT:
+    if text.lower() == NONE and field.kind is ValueType.TIME_AHEAD and operator in EXACT:
         return NONE
     if found := _SPAN.fullmatch(text):
         return _span(field, operator, int(found[1]) * _UNITS[found[2]])
@@ -268,7 +268,7 @@ def _time(field: Field, operator: Operator, text: str) -> Value:
 
 def _span(field: Field, operator: Operator, span: timedelta) -> timedelta:
     if operator in EXACT:
-        off = "ago" if field.kind is Kind.TIME else "ahead"
+        off = "ago" if field.kind is ValueType.TIME else "ahead"
         raise ValueError(f"a span is compared with < or >: {field.name}<30d is less than 30 days {off}")
     if span > LONGEST_SPAN:
         raise ValueError(f"a span may be {LONGEST_SPAN.days} days")
@@ -283,18 +283,18 @@ def _moment(text: str) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-_READERS: dict[Kind, Callable[[Field, Operator, str], Value]] = {
-    Kind.TEXT: _text,
-    Kind.CHOICE: _choice,
-    Kind.FLAG: _choice,
-    Kind.VERSION: _version,
-    Kind.TIME: _time,
-    Kind.TIME_AHEAD: _time,
-    Kind.NUMBER: _number,
-    Kind.COUNTRY: _country,
-    Kind.NETWORK: _network,
-    Kind.PREFIX: _prefix,
-    Kind.EMAIL: _email,
-    Kind.LOWER_CASE: _lower_case,
-    Kind.IDENTITY: _identity,
+_READERS: dict[ValueType, Callable[[Field, Operator, str], Value]] = {
+    ValueType.TEXT: _text,
+    ValueType.CHOICE: _choice,
+    ValueType.FLAG: _choice,
+    ValueType.VERSION: _version,
+    ValueType.TIME: _time,
+    ValueType.TIME_AHEAD: _time,
+    ValueType.NUMBER: _number,
+    ValueType.COUNTRY: _country,
+    ValueType.NETWORK: _network,
+    ValueType.PREFIX: _prefix,
+    ValueType.EMAIL: _email,
+    ValueType.LOWER_CASE: _lower_case,
+    ValueType.IDENTITY: _identity,
 }

@@ -32,7 +32,7 @@ class Operator(StrEnum):
 EXACT = (Operator.EQUAL, Operator.UNEQUAL)
 
 
-class Kind(StrEnum):
+class ValueType(StrEnum):
     """What the values of a field are, and so how they are read, compared and printed."""
 
     TEXT = "text"
@@ -50,7 +50,7 @@ class Kind(StrEnum):
     IDENTITY = "id"
 
 
-_ORDERED = {Kind.VERSION, Kind.TIME, Kind.TIME_AHEAD, Kind.NUMBER}
+_ORDERED = {ValueType.VERSION, ValueType.TIME, ValueType.TIME_AHEAD, ValueType.NUMBER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Field:
     """Something that rows are filtered by; `values` where only these there are."""
 
     name: str
-    kind: Kind
+    kind: ValueType
     text: str
     values: tuple[str, ...] = ()
 

@@ -15,13 +15,13 @@ import click
 
 from telemetry_server.app import job_table
 from telemetry_server.cli.doctor import database, here
-from telemetry_server.cli.doctor.findings import Finding, Outcome, failed
+from telemetry_server.cli.doctor.findings import Finding, FindingLevel, failed
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
 from telemetry_server.settings import Settings
 
 MOST_SECONDS = 18
-MARKS = {Outcome.OK: "✓", Outcome.WARNING: "!", Outcome.FAILED: "✗"}
+MARKS = {FindingLevel.OK: "✓", FindingLevel.WARNING: "!", FindingLevel.FAILED: "✗"}
 
 
 @click.command()
@@ -72,7 +72,7 @@ def _give_up(started: list[str], findings: list[Finding], as_json: bool) -> None
 
 def _report(findings: list[Finding], *, as_json: bool) -> bool:
     """Prints them; whether none failed."""
-    fine = all(finding.outcome is not Outcome.FAILED for finding in findings)
+    fine = all(finding.outcome is not FindingLevel.FAILED for finding in findings)
     if as_json:
         print_json({"ok": fine, "checks": findings})
     else:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Outcome(StrEnum):
+class FindingLevel(StrEnum):
     """How a check went. A warning asks for a look; what failed has to be mended."""
 
     OK = "ok"
@@ -17,18 +17,18 @@ class Finding:
     """What was found, and what to do about it."""
 
     check: str
-    outcome: Outcome
+    outcome: FindingLevel
     detail: str
     advice: str = ""
 
 
 def ok(check: str, detail: str) -> Finding:
-    return Finding(check, Outcome.OK, detail)
+    return Finding(check, FindingLevel.OK, detail)
 
 
 def warning(check: str, detail: str, advice: str) -> Finding:
-    return Finding(check, Outcome.WARNING, detail, advice)
+    return Finding(check, FindingLevel.WARNING, detail, advice)
 
 
 def failed(check: str, detail: str, advice: str) -> Finding:
-    return Finding(check, Outcome.FAILED, detail, advice)
+    return Finding(check, FindingLevel.FAILED, detail, advice)

@@ -21,7 +21,7 @@ from maxminddb.decoder import Decoder
 from maxminddb.reader import Metadata
 
 from telemetry_server import durable
-from telemetry_server.enrich.places.records import Kind, is_of
+from telemetry_server.enrich.places.records import DatabaseKind, is_of
 
 # Besides its own error (a RuntimeError), a reader raises what the damaged bytes happen to lead it to.
 DAMAGE = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, struct.error)
@@ -38,7 +38,7 @@ _SAMPLED_ADDRESSES = 500
 _HIGH, _LOW = bytes(byte >> 4 for byte in range(256)), bytes(byte & 15 for byte in range(256))
 
 
-def kinds_in(path: str) -> frozenset[Kind]:
+def kinds_in(path: str) -> frozenset[DatabaseKind]:
     """The kinds that the records of the file answer for. Raises one of DAMAGE if anything is wrong in it."""
     with (
         maxminddb.open_database(path, maxminddb.MODE_MMAP) as reader,
@@ -50,13 +50,13 @@ def kinds_in(path: str) -> frozenset[Kind]:
         _demand_texts_as_keys([about.description, about.languages])
         first = about.search_tree_size + _SEPARATOR
         decode = Decoder(whole, first).decode
-        missing = set(Kind)
+        missing = set(DatabaseKind)
         for offset in _distinct(whole, about, len(whole) - first):
             record, _ = decode(first + offset)
             _demand_texts_as_keys(record)
             if isinstance(record, dict):
                 missing -= {kind for kind in missing if is_of(kind, record)}
-        return frozenset(set(Kind) - missing)
+        return frozenset(set(DatabaseKind) - missing)
 
 
 def _ask_all_over(reader: maxminddb.Reader, ip_version: int) -> None:
@@ -124,16 +124,16 @@ def _demand_texts_as_keys(value: object) -> None:
 # ── what was found before ───────────────────────────────────────────────────────────────────
 
 
-def remembered(directory: Path, digest: str) -> frozenset[Kind] | None:
+def remembered(directory: Path, digest: str) -> frozenset[DatabaseKind] | None:
     """The kinds in a file of this SHA-256 that was found sound; None where it is not known to be."""
     kinds = _all_remembered(directory).get(digest)
     try:
-        return None if kinds is None else frozenset(map(Kind, kinds))
+        return None if kinds is None else frozenset(map(DatabaseKind, kinds))
     except (TypeError, ValueError):
         return None
 
 
-def remember(directory: Path, digest: str, kinds: frozenset[Kind]) -> None:
+def remember(directory: Path, digest: str, kinds: frozenset[DatabaseKind]) -> None:
     """Keeps it for the next start. Where that cannot be written, the file is checked again then."""
     known = _all_remembered(directory) | {digest: sorted(kinds)}
     latest = dict(list(known.items())[-_MOST_REMEMBERED:])

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Self
 import maxminddb
 
 from telemetry_server.enrich.places.contents import DAMAGE, kinds_in, remember, remembered
-from telemetry_server.enrich.places.records import Facts, Kind, facts, text
+from telemetry_server.enrich.places.records import DatabaseKind, Facts, facts, text
 from telemetry_server.errors import OperatorError
 
 try:
@@ -43,10 +43,10 @@ NOTHING: tuple[Facts, int] = ({}, 0)
 
 COPY_PREFIX = ".geoip-"
 _MATTERS = {
-    Kind.CITY: "a city",
-    Kind.COUNTRY: "a country",
-    Kind.ASN: "a network operator (ASN)",
-    Kind.HOSTING: "a hosting provider",
+    DatabaseKind.CITY: "a city",
+    DatabaseKind.COUNTRY: "a country",
+    DatabaseKind.ASN: "a network operator (ASN)",
+    DatabaseKind.HOSTING: "a hosting provider",
 }
 
 
@@ -93,8 +93,8 @@ class Database:
     `source` is its name for people, `built_on` the day its data was put together.
     """
 
-    kind: Kind
-    kinds: frozenset[Kind]
+    kind: DatabaseKind
+    kinds: frozenset[DatabaseKind]
     source: str
     built_on: date | None
     fingerprint: Fingerprint
@@ -103,7 +103,7 @@ class Database:
     problem: str | None = None
 
     @classmethod
-    def open(cls, path: Path, kind: Kind | None = None, *, memory: Path | None = None) -> Self:
+    def open(cls, path: Path, kind: DatabaseKind | None = None, *, memory: Path | None = None) -> Self:
         """Open the file at `path`, of which every record was checked; without `kind`, the file tells it.
 
         `memory` is the directory where it is kept which files were found sound; usually that of the file.
@@ -126,10 +126,10 @@ class Database:
         return cls(kind, kinds, source, built_on, copy.original, about.ip_version, reader)
 
     @property
-    def also(self) -> tuple[Kind, ...]:
+    def also(self) -> tuple[DatabaseKind, ...]:
         """What else could be asked of it: with `--kind`, it can be installed for that as well."""
-        implied = {self.kind, Kind.COUNTRY} if self.kind is Kind.CITY else {self.kind}
-        return tuple(kind for kind in Kind if kind in self.kinds - implied)
+        implied = {self.kind, DatabaseKind.COUNTRY} if self.kind is DatabaseKind.CITY else {self.kind}
+        return tuple(kind for kind in DatabaseKind if kind in self.kinds - implied)
 
     @property
     def attribution(self) -> Attribution | None:
@@ -177,7 +177,7 @@ def _private_copy(path: Path) -> Iterator[_Copy]:
         yield _Copy(copy.name, digest.hexdigest(), before)
 
 
-def _sound_kinds(copy: _Copy, memory: Path) -> frozenset[Kind]:
+def _sound_kinds(copy: _Copy, memory: Path) -> frozenset[DatabaseKind]:
     """The kinds in a file in which nothing is wrong. Raises one of DAMAGE."""
     kinds = remembered(memory, copy.sha256)
     if kinds is None:
@@ -194,7 +194,7 @@ def _nameless(beside: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
         return tempfile.NamedTemporaryFile(prefix="geoip-")
 
 
-def _kind_of(kinds: frozenset[Kind], source: str, wanted: Kind | None) -> Kind:
+def _kind_of(kinds: frozenset[DatabaseKind], source: str, wanted: DatabaseKind | None) -> DatabaseKind:
     """What the file is for: `wanted`, or what can be told from it. Raises UnusableDatabase."""
     if not kinds or (wanted and wanted not in kinds):
         none = _MATTERS[wanted] if wanted else _listed(_MATTERS.values(), "or")
@@ -204,7 +204,7 @@ def _kind_of(kinds: frozenset[Kind], source: str, wanted: Kind | None) -> Kind:
     if wanted:
         return wanted
     possible = (
-        kinds - {Kind.COUNTRY} if Kind.CITY in kinds else kinds
+        kinds - {DatabaseKind.COUNTRY} if DatabaseKind.CITY in kinds else kinds
     )  # every database of cities names countries
     named = possible.intersection(re.findall("[a-z]+", source.lower()))
     if len(possible) > 1 and len(named) != 1:
@@ -213,7 +213,7 @@ def _kind_of(kinds: frozenset[Kind], source: str, wanted: Kind | None) -> Kind:
             f"Say what it is for: --kind {_listed(sorted(possible), 'or')}; once for each, if for several."
         )
     [kind] = named if len(possible) > 1 else possible
-    return Kind(kind)
+    return DatabaseKind(kind)
 
 
 def _listed(words: Iterable[object], last: str) -> str:

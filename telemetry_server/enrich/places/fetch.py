@@ -19,7 +19,7 @@ from typing import Protocol
 
 from telemetry_server import durable
 from telemetry_server.enrich.places.databases import COPY_PREFIX, Database, UnusableDatabase
-from telemetry_server.enrich.places.records import Kind
+from telemetry_server.enrich.places.records import DatabaseKind
 
 MAX_BYTES = 2 << 30
 """The largest database accepted, as received and inflated. The largest ones sold are around 1 GiB."""
@@ -32,7 +32,7 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def dbip_lite_url(kind: Kind, month: date) -> str:
+def dbip_lite_url(kind: DatabaseKind, month: date) -> str:
     """Where DB-IP publishes its free database of `month`: no account, CC BY 4.0, attribution needed."""
     return f"https://download.db-ip.com/free/dbip-{kind}-lite-{month:%Y-%m}.mmdb.gz"
 
@@ -40,7 +40,7 @@ def dbip_lite_url(kind: Kind, month: date) -> str:
 def install(
     source: Readable,
     directory: Path,
-    kind: Kind | None = None,
+    kind: DatabaseKind | None = None,
     *,
     sha256: str | None = None,
     max_bytes: int = MAX_BYTES,

@@ -26,7 +26,7 @@ from telemetry_server.enrich.places.databases import (
     UnusableDatabase,
 )
 from telemetry_server.enrich.places.hosting import Hosting, HostingList
-from telemetry_server.enrich.places.records import Facts, Kind
+from telemetry_server.enrich.places.records import DatabaseKind, Facts
 from telemetry_server.errors import OutOfFiles
 
 _File = TypeVar("_File", Database, HostingList)
@@ -142,14 +142,14 @@ class Atlas:
         A file that can't be used is told in `problems`, and the database before it stays in use.
         Reads the changed files whole: in a server, call it in a thread.
         """
-        found = {kind: database for kind in Kind if (database := self._database(kind))}
+        found = {kind: database for kind in DatabaseKind if (database := self._database(kind))}
         listed = self._current(hosting.FILENAME, self._listed, HostingList.read)
         if changed := (found, listed) != (self._databases, self._listed):
             self._use(found, listed)
         return changed
 
     @property
-    def databases(self) -> Mapping[Kind, Database]:
+    def databases(self) -> Mapping[DatabaseKind, Database]:
         """The databases in use."""
         return self._databases
 
@@ -163,7 +163,7 @@ class Atlas:
         """What an operator should know and mend, in sentences."""
         refused = [problem for _, problem in list(self._refused.values())]
         damaged = [database.problem for database in self._databases.values()]
-        blind = self._listed and self._listed.operators and Kind.ASN not in self._databases
+        blind = self._listed and self._listed.operators and DatabaseKind.ASN not in self._databases
         return tuple(filter(None, (SLOW, *refused, *damaged, _BLIND if blind else "")))
 
     @property
@@ -172,13 +172,13 @@ class Atlas:
         owed = (database.attribution for database in self._databases.values())
         return tuple(dict.fromkeys(filter(None, owed)))
 
-    def _use(self, databases: Mapping[Kind, Database], listed: HostingList | None) -> None:
+    def _use(self, databases: Mapping[DatabaseKind, Database], listed: HostingList | None) -> None:
         self._databases, self._listed = databases, listed
-        asked = tuple(database for kind, database in databases.items() if kind is not Kind.HOSTING)
-        lists = Hosting(databases.get(Kind.HOSTING), listed)
+        asked = tuple(database for kind, database in databases.items() if kind is not DatabaseKind.HOSTING)
+        lists = Hosting(databases.get(DatabaseKind.HOSTING), listed)
         self._find: Callable[[Address | str], Place] = lru_cache(REMEMBERED)(partial(_place, asked, lists))
 
-    def _database(self, kind: Kind) -> Database | None:
+    def _database(self, kind: DatabaseKind) -> Database | None:
         return self._current(kind.filename, self._databases.get(kind), lambda path: Database.open(path, kind))
 
     def _current(
@@ -267,7 +267,7 @@ def _ask(databases: Iterable[Database], lists: Hosting, address: Address) -> Pla
     known: Facts = {}
     sources, built_on, prefix_length = "", None, 0
     for database in databases:
-        if database.kind is Kind.COUNTRY and "country" in known:
+        if database.kind is DatabaseKind.COUNTRY and "country" in known:
             continue  # one source for all of geography: no city of one country in another
         facts, length = database.find(address)
         if facts:

@@ -22,7 +22,7 @@ NO_COUNTRY = frozenset({"AP", "EU", "XX", "ZZ"})
 Record = dict[str, Any]
 
 
-class Kind(StrEnum):
+class DatabaseKind(StrEnum):
     """What a database knows of an address. The order is that of asking: the more exact first."""
 
     CITY = "city"
@@ -46,22 +46,22 @@ class Facts(TypedDict, total=False):
     hosting: bool
 
 
-def facts(kind: Kind, record: Record) -> Facts:
+def facts(kind: DatabaseKind, record: Record) -> Facts:
     """What `record` says of the matters of `kind`; empty if nothing."""
-    if kind is Kind.HOSTING:
+    if kind is DatabaseKind.HOSTING:
         return _hosting(record)
-    if kind is Kind.ASN:
+    if kind is DatabaseKind.ASN:
         return _operator(record)
     known = _country(record)
-    if kind is Kind.CITY:
+    if kind is DatabaseKind.CITY:
         _add_area(known, record)
     return known
 
 
-def is_of(kind: Kind, record: Record) -> bool:
+def is_of(kind: DatabaseKind, record: Record) -> bool:
     """Whether `record` says what the databases of `kind` are there for."""
     known = facts(kind, record)
-    return ("city" in known or "region" in known) if kind is Kind.CITY else kind.value in known
+    return ("city" in known or "region" in known) if kind is DatabaseKind.CITY else kind.value in known
 
 
 def _country(record: Record) -> Facts:

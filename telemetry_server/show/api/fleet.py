@@ -14,15 +14,15 @@ from telemetry_server.show.answers import json_answer
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import DAY, integer, one_of, read_query
 from telemetry_server.store.counts import counting
-from telemetry_server.store.counts.counting import Counted, Question, Span, Step
+from telemetry_server.store.counts.counting import Counts, Question, Span, TimeStep
 
 LONGEST_SPAN = timedelta(days=1_100)
 MOST_ITEMS = 20_000
 _USUAL_SPAN = timedelta(days=29)
 _OVER_TIME = {"from", "to", "step"}
 
-_STEPS = (Step.DAY, Step.WEEK, Step.MONTH)
-_DAYS_OF = {Step.DAY: 1, Step.WEEK: 7, Step.MONTH: 28, Step.TOTAL: LONGEST_SPAN.days}
+_STEPS = (TimeStep.DAY, TimeStep.WEEK, TimeStep.MONTH)
+_DAYS_OF = {TimeStep.DAY: 1, TimeStep.WEEK: 7, TimeStep.MONTH: 28, TimeStep.TOTAL: LONGEST_SPAN.days}
 _FROM = Parameter("from", "The first day, UTC; 30 days unless given.", DAY)
 _TO = Parameter("to", "The last day, UTC; today unless given.", DAY)
 
@@ -38,7 +38,7 @@ FEATURES = (
     *filters.FEATURES.parameters,
     _FROM,
     _TO,
-    Parameter("step", "Over time, by this, or in total.", {**one_of(*Step), "default": Step.TOTAL}),
+    Parameter("step", "Over time, by this, or in total.", {**one_of(*TimeStep), "default": TimeStep.TOTAL}),
     Parameter("limit", "The features most used.", integer(1, 500, default=50)),
 )
 COHORTS = (
@@ -56,7 +56,7 @@ async def fleet(request: web.Request) -> web.Response:
     if not asked.keys() & _OVER_TIME:
         counted, step = await counting.present(pool, question), None
     else:
-        span = _span(asked, now, Step(asked.get("step", Step.DAY)))
+        span = _span(asked, now, TimeStep(asked.get("step", TimeStep.DAY)))
         counted, step = await counting.over_time(pool, question, span), span.step
     return json_answer({"by": question.by, "step": step, **_shown(counted)})
 
@@ -64,7 +64,7 @@ async def fleet(request: web.Request) -> web.Response:
 async def features(request: web.Request) -> web.Response:
     """The most used come first; in steps, day by day."""
     asked, now = read_query(request, FEATURES), datetime.now(UTC)
-    wanted, span = filters.FEATURES.filter(asked), _span(asked, now, Step(asked["step"]))
+    wanted, span = filters.FEATURES.filter(asked), _span(asked, now, TimeStep(asked["step"]))
     counted = await counting.features(request.app[app_keys.POOL], wanted, span, now=now, limit=asked["limit"])
     return json_answer({"step": span.step, **_shown(counted)})
 
@@ -77,7 +77,7 @@ async def cohorts(request: web.Request) -> web.Response:
     return json_answer(_shown(counted))
 
 
-def _span(asked: Mapping[str, Any], now: datetime, step: Step) -> Span:
+def _span(asked: Mapping[str, Any], now: datetime, step: TimeStep) -> Span:
     first, last = _days(asked, now, _USUAL_SPAN)
     items = ((last - first).days // _DAYS_OF[step] + 1) * asked["limit"]
     if items > MOST_ITEMS:
@@ -95,7 +95,7 @@ def _days(asked: Mapping[str, Any], now: datetime, usual: timedelta) -> tuple[da
     return first, last
 
 
-def _shown(counted: Counted) -> dict[str, Any]:
+def _shown(counted: Counts) -> dict[str, Any]:
     return {"items": counted.rows, "counted_until": counted.until, "simulated": counted.simulated}
 
 

@@ -47,7 +47,7 @@ async def one_installation(request: web.Request) -> web.Response:
     return json_answer(_whole(known))
 
 
-def _whole(known: installations.Known) -> dict[str, Any]:
+def _whole(known: installations.InstallationDetails) -> dict[str, Any]:
     return {
         **installation_item(known.row),
         "received_ranges": known.received,

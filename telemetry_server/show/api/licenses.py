@@ -39,7 +39,7 @@ from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.database import translated
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import history
-from telemetry_server.store.registry.history import Entity, Outcome, RegistryChange
+from telemetry_server.store.registry.history import ChangeOutcome, Entity, RegistryChange
 from telemetry_server.store.registry.license_changes import change_license, create_license, keep_licenses
 from telemetry_server.store.registry.license_plan import Kept
 from telemetry_server.store.registry.licenses import (
@@ -159,16 +159,16 @@ def _imported(kept: list[Kept], unread: list[RowProblem], never: int, *, dry_run
         for problem in row.problems
     ]
     counts = Counter(row.outcome for row in kept)
-    counts[Outcome.WRONG] += len({problem.line for problem in unread})
+    counts[ChangeOutcome.WRONG] += len({problem.line for problem in unread})
     return {
         "dry_run": dry_run,
-        **{outcome.value: counts[outcome] for outcome in Outcome},
+        **{outcome.value: counts[outcome] for outcome in ChangeOutcome},
         "never_matching": never,
         "problems": sorted(problems, key=lambda problem: problem["line"]),
         "changes": [
             {"line": row.line, "license_id": row.license_id, "before": row.before, "after": row.after}
             for row in kept
-            if row.outcome in {Outcome.NEW, Outcome.CHANGED}
+            if row.outcome in {ChangeOutcome.NEW, ChangeOutcome.CHANGED}
         ],
     }
 

@@ -14,7 +14,7 @@ from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.parser import BadFilter
 from telemetry_server.check.filters.terms import Filter
 from telemetry_server.errors import BadRequest, Unavailable
-from telemetry_server.model import Life, Verdict
+from telemetry_server.model import Lifecycle, Verdict
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.answers import path_with, see_other
 from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filter_from
@@ -88,7 +88,7 @@ async def installation_list(request: web.Request) -> web.Response:
         statuses=_options(STATUSES),
         sources=_options(SOURCES),
         verdicts=_options(Verdict),
-        lives=_options(Life),
+        lives=_options(Lifecycle),
         fields=INSTALLATIONS.values(),
         ranges={name: one.text for name, one in ranges.RANGES.items()},
         attributions=attributions(request),

@@ -142,7 +142,7 @@ async def _features(asked: _Asked) -> list[charts.Bar]:
     return [charts.Bar(words.inert(row["feature"]), int(row["uses"])) for row in rows]
 
 
-async def _pings(asked: _Asked, counted: store.Counted | None) -> charts.Columns | None:
+async def _pings(asked: _Asked, counted: store.CountedUntil | None) -> charts.Columns | None:
     return await unless_slow(_pings_by_hour(asked) if asked.over.hourly else _pings_by_day(asked, counted))
 
 
@@ -153,14 +153,14 @@ async def _pings_by_hour(asked: _Asked) -> charts.Columns:
     )
 
 
-async def _pings_by_day(asked: _Asked, counted: store.Counted | None) -> charts.Columns:
+async def _pings_by_day(asked: _Asked, counted: store.CountedUntil | None) -> charts.Columns:
     pings = await store.pings_by_day(asked.pool, asked.product, asked.since.date())
     values = [(start, pings.get(start.date(), 0)) for start in asked.over.starts(asked.now)]
     still = {start for start, _ in values if counted is not None and counted.is_open(start.date())}
     return charts.columns(values, asked.over, still_open=still)
 
 
-def _behind(asked: _Asked, counted: store.Counted | None) -> str | None:
+def _behind(asked: _Asked, counted: store.CountedUntil | None) -> str | None:
     """What is to be said of counts by day that lack more than the last minutes."""
     if counted is None:
         return None

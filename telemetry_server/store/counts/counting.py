@@ -57,7 +57,7 @@ class Question:
     values: int
 
 
-class Step(StrEnum):
+class TimeStep(StrEnum):
     """How finely time is cut; TOTAL: not at all."""
 
     DAY = "day"
@@ -72,11 +72,11 @@ class Span:
 
     first: date
     last: date
-    step: Step
+    step: TimeStep
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class Counts:
     """Rows; up to when pings are in them (None: no roll-up ran yet); which products of them are made up."""
 
     rows: list[Row]
@@ -84,7 +84,7 @@ class Counted:
     simulated: list[str]
 
 
-async def present(pool: Pool, question: Question) -> Counted:
+async def present(pool: Pool, question: Question) -> Counts:
     """Installations by value: value, installations; day and pings are None. Raises TooSlow.
 
     Of a large fleet as a whole, or of a product, what was counted last; else counted now.
@@ -96,13 +96,13 @@ async def present(pool: Pool, question: Question) -> Counted:
         if counted_at is not None and question.wanted.fields <= fleet_now.COLUMNS.keys():
             asked = await condition(connection, question.wanted, fleet_now.COLUMNS, now=question.now, first=3)
             rows = await fleet_now.by_value(connection, question.by, asked, question.values)
-            return Counted(rows, counted_at, await simulated(connection, question.wanted))
+            return Counts(rows, counted_at, await simulated(connection, question.wanted))
         asked = await condition(connection, question.wanted, NOW, now=question.now, first=2)
         rows = await _fetch(connection, "present", asked, question.values, by=column)
-        return Counted(rows, question.now, await simulated(connection, question.wanted))
+        return Counts(rows, question.now, await simulated(connection, question.wanted))
 
 
-async def over_time(pool: Pool, question: Question, span: Span) -> Counted:
+async def over_time(pool: Pool, question: Question, span: Span) -> Counts:
     """day, value, installations, pings: of each step the pings, and the installations of the day with most.
 
     Filters of nothing but product and verdict are answered from the roll-up of each day; others from the
@@ -113,25 +113,25 @@ async def over_time(pool: Pool, question: Question, span: Span) -> Counted:
     async with _narrowed(how), reading(pool) as connection:
         rows = await (_rolled_up if rolled_up else _day_by_day)(connection, question, span)
         until = await connection.fetchval(SQL["counted_until"], False)
-        return Counted(rows, until, await simulated(connection, question.wanted))
+        return Counts(rows, until, await simulated(connection, question.wanted))
 
 
-async def features(pool: Pool, wanted: Filter, span: Span, *, now: datetime, limit: int) -> Counted:
+async def features(pool: Pool, wanted: Filter, span: Span, *, now: datetime, limit: int) -> Counts:
     """The features most used: day (None: in total), feature, uses, installations of the day with most."""
     async with reading(pool) as connection:
         asked = await condition(connection, wanted, FEATURES, now=now, first=5)
         rows = await _fetch(connection, "features", asked, limit, span.first, span.last, span.step)
         until = await connection.fetchval(SQL["counted_until"], False)
-        return Counted(rows, until, await simulated(connection, wanted))
+        return Counts(rows, until, await simulated(connection, wanted))
 
 
-async def cohorts(pool: Pool, wanted: Filter, first: date, last: date, *, now: datetime) -> Counted:
+async def cohorts(pool: Pool, wanted: Filter, first: date, last: date, *, now: datetime) -> Counts:
     """Of each week of first pings (cohort) in each week: active, lost, returned. Weeks are their Mondays."""
     async with reading(pool) as connection:
         asked = await condition(connection, wanted, COHORTS, now=now, first=3)
         rows = await _fetch(connection, "cohorts", asked, first, last)
         until = await connection.fetchval(SQL["counted_until"], True)
-        return Counted(rows, until, await simulated(connection, wanted))
+        return Counts(rows, until, await simulated(connection, wanted))
 
 
 async def _rolled_up(connection: asyncpg.Connection, question: Question, span: Span) -> list[Row]:

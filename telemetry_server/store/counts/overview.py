@@ -25,7 +25,7 @@ MOST_SUSPECT = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedUntil:
     """Up to when pings are counted by their day (None: never yet), and which days wait to be."""
 
     pings_until: datetime | None
@@ -89,10 +89,10 @@ async def pings_by_day(pool: Pool, product: str | None, since: date) -> dict[dat
     return {row["day"]: row["pings"] for row in await _fetch(pool, "pings_by_day", product, since)}
 
 
-async def counted(pool: Pool, product: str | None, since: date) -> Counted:
+async def counted(pool: Pool, product: str | None, since: date) -> CountedUntil:
     """How far the counts of those days have come."""
     [row] = await _fetch(pool, "counted", product, since)
-    return Counted(row["pings_until"], frozenset(row["waiting"]))
+    return CountedUntil(row["pings_until"], frozenset(row["waiting"]))
 
 
 async def suspect_pings(pool: Pool, product: str | None, since: datetime) -> int:

@@ -33,7 +33,7 @@ NEWEST_CHANGE: ChangeKey = (*NEWEST, "")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class InstallationDetails:
     """All there is to one installation: its row, its license, its features, its forks and its relatives.
 
     `license` is None too while an installation that changed waits for the job that finds its license.
@@ -105,7 +105,7 @@ async def _fetch_wanted(
     return rows
 
 
-async def installation(pool: Pool, installation_id: UUID) -> Known | None:
+async def installation(pool: Pool, installation_id: UUID) -> InstallationDetails | None:
     """Everything about one installation but its pings; None when it is not known."""
     async with reading(pool) as connection:
         row = await connection.fetchrow(SQL["installation"], installation_id)
@@ -114,7 +114,7 @@ async def installation(pool: Pool, installation_id: UUID) -> Known | None:
         lineage = await connection.fetch(SQL["lineage_of"], installation_id)
         license_id = None if row["judge_again"] else row["license_id"]
         license_ = await connection.fetchrow(SQL["license_shown"], license_id)
-        return Known(
+        return InstallationDetails(
             row=dict(row),
             license=license_ and dict(license_),
             received=ranges(row["received"]),

@@ -15,8 +15,8 @@ from uuid import UUID
 import asyncpg
 import orjson
 
-from telemetry_server.enrich.lifecycle import NextLife, Step
-from telemetry_server.model import Life
+from telemetry_server.enrich.lifecycle import NextPhase, Phase
+from telemetry_server.model import Lifecycle
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
@@ -31,7 +31,7 @@ class Copy(NamedTuple):
 
     installation_id: UUID
     product_id: UUID
-    life: Life
+    life: Lifecycle
     life_since: datetime
     due_at: datetime
     first_received_at: datetime
@@ -39,15 +39,15 @@ class Copy(NamedTuple):
     last_sequence: int | None
 
 
-BEFORE_ALL = Copy(LOWEST, LOWEST, Life.NEW, _ANCIENT, _ANCIENT, _ANCIENT, None, None)
+BEFORE_ALL = Copy(LOWEST, LOWEST, Lifecycle.NEW, _ANCIENT, _ANCIENT, _ANCIENT, None, None)
 
 
 class Settled(NamedTuple):
     """What a copy was found to be, and the steps it took to there."""
 
     copy: Copy
-    found: NextLife
-    steps: Sequence[Step]
+    found: NextPhase
+    steps: Sequence[Phase]
 
 
 async def due(connection: asyncpg.Connection, now: datetime, after: Copy, limit: int) -> list[Copy]:
@@ -110,7 +110,7 @@ async def _data_to_blame() -> AsyncIterator[None]:
 
 
 def _copies(rows: Sequence[asyncpg.Record]) -> list[Copy]:
-    return [Copy(*row)._replace(life=Life(row["life"])) for row in rows]
+    return [Copy(*row)._replace(life=Lifecycle(row["life"])) for row in rows]
 
 
 def _now(settled: Settled) -> dict[str, object]:

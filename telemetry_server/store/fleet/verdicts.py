@@ -15,7 +15,7 @@ import asyncpg
 import orjson
 
 from telemetry_server.enrich.verdict import Judgement
-from telemetry_server.model import Grant, Life, ProductId, Verdict
+from telemetry_server.model import Grant, Lifecycle, ProductId, Verdict
 from telemetry_server.store.ingest.grant_cache import grant_of
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
@@ -61,7 +61,7 @@ class Standing:
     license_status: str
     license_source: str
     environment: str
-    life: Life
+    life: Lifecycle
     client_address: str | None
     last_occurred_at: datetime
     last_received_at: datetime

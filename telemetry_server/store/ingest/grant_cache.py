@@ -50,12 +50,12 @@ class _Round:
         self.failure: Unavailable | None = None
 
 
-class LicenseBook:
+class GrantCache:
     """What the licenses of recently used keys grant, and which keys no license has.
 
     The memory has a young and an old half. When the young half is full or 12 seconds old it becomes the
     old one, which is forgotten: what is used all the time is looked up anew as well. `connect` opens the
-    one connection the book has; use it as an async context manager, which closes that.
+    one connection the cache has; use it as an async context manager, which closes that.
     """
 
     def __init__(

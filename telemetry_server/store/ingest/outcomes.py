@@ -15,7 +15,7 @@ from telemetry_server.store.queries import load
 SQL = load(__name__)
 
 
-class Tally:
+class OutcomeCounter:
     """Counts in memory by day, product and outcome; a job writes them down every few seconds."""
 
     def __init__(self) -> None:

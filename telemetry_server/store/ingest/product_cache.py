@@ -15,7 +15,7 @@ _KEY_IS_GOOD_FOR_SECONDS = 30
 _MOST_KEYS = 10_000
 
 
-class Catalogue:
+class ProductCache:
     """All products by slug, as of the last refresh; product keys as of the last half minute."""
 
     def __init__(self, pool: asyncpg.Pool, clock: Callable[[], float] = time.monotonic) -> None:

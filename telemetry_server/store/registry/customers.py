@@ -18,7 +18,7 @@ from telemetry_server.model import Author, Customer, CustomerPatch
 from telemetry_server.store.filtering import CUSTOMERS, condition, fill
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry import history
-from telemetry_server.store.registry.history import Draft, Entity, Fields, Outcome, as_json
+from telemetry_server.store.registry.history import ChangeOutcome, Draft, Entity, Fields, as_json
 from telemetry_server.uuid7 import LOWEST, uuid7
 
 SQL = load(__name__)
@@ -124,7 +124,7 @@ async def create_customer(
 
 async def change_customer(
     connection: asyncpg.Connection, customer_id: UUID, patch: CustomerPatch, *, by: Author, now: datetime
-) -> tuple[Outcome, Customer]:
+) -> tuple[ChangeOutcome, Customer]:
     """The customer as it is now. Raises NoSuchCustomer, CustomerExists or CustomerUnnamed."""
     async with connection.transaction():
         await history.lock(connection)
@@ -138,7 +138,7 @@ async def write_customers(
     connection: asyncpg.Connection, drafts: Sequence[Draft], *, by: Author, now: datetime
 ) -> None:
     """Writes what is new or changed, and its history. Call it in a transaction with the lock."""
-    for name, outcome in (("add_customers", Outcome.NEW), ("change_customers", Outcome.CHANGED)):
+    for name, outcome in (("add_customers", ChangeOutcome.NEW), ("change_customers", ChangeOutcome.CHANGED)):
         if rows := [_row(draft) for draft in drafts if draft.outcome is outcome]:
             await connection.execute(SQL[name], as_json(rows), now)
     await history.record(connection, drafts, by, now)

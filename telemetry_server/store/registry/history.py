@@ -33,7 +33,7 @@ class Entity(StrEnum):
     RELEASE = "release"
 
 
-class Outcome(StrEnum):
+class ChangeOutcome(StrEnum):
     """What a wish for a change came to."""
 
     NEW = "new"
@@ -59,10 +59,10 @@ class Draft:
         return self.entity_id
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ChangeOutcome:
         if self.was is None:
-            return Outcome.NEW
-        return Outcome.UNCHANGED if self.was == self.fields else Outcome.CHANGED
+            return ChangeOutcome.NEW
+        return ChangeOutcome.UNCHANGED if self.was == self.fields else ChangeOutcome.CHANGED
 
     def before(self) -> Fields | None:
         """The fields that change, as they were."""
@@ -107,7 +107,7 @@ async def record(connection: asyncpg.Connection, drafts: Iterable[Draft], by: Au
             "after": draft.after(),
         }
         for draft in drafts
-        if draft.outcome is not Outcome.UNCHANGED
+        if draft.outcome is not ChangeOutcome.UNCHANGED
     ]
     if rows:
         await connection.execute(SQL["record_changes"], as_json(rows), now, by.actor, by.reason)

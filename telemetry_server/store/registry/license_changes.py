@@ -22,7 +22,7 @@ from telemetry_server.store.registry.license_plan import (
     Batch,
     Identity,
     Kept,
-    Known,
+    KnownRows,
     Plan,
     kept_customers,
     rows_to_add,
@@ -126,7 +126,7 @@ async def _plan(
     by_email = await customers_by_email(connection, emails)
     by_account = await customers_by_account(connection, accounts)
     by_id = await customers_by_id(connection, ids)
-    plan = Plan(Known(found, by_email, by_account, by_id, time_zone))
+    plan = Plan(KnownRows(found, by_email, by_account, by_id, time_zone))
     return plan, [plan.take(row, identity) for row, identity in identified]
 
 

@@ -20,7 +20,7 @@ from telemetry_server.check.licenses.lookalikes import looks
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author, CustomerPatch, LicenseRow
 from telemetry_server.store.queries import load
-from telemetry_server.store.registry.history import Outcome
+from telemetry_server.store.registry.history import ChangeOutcome
 from telemetry_server.store.registry.license_changes import keep_licenses
 from telemetry_server.store.registry.license_plan import Batch, Kept, KeptCustomer
 from telemetry_server.store.registry.licenses import KeyHashes
@@ -102,7 +102,7 @@ class Import:
             if row.line not in kept:
                 line, digest = earlier[subjects[row.line]]
                 kept[row.line] = _repeated(row, line, digest == _digest(row.patch), kept.get(line))
-        wrong = {each.line for each in batch.rows if each.outcome is Outcome.WRONG}
+        wrong = {each.line for each in batch.rows if each.outcome is ChangeOutcome.WRONG}
         await self._forget([subject for subject, (line, _) in earlier.items() if line in wrong])
         customers = [each for each in batch.customers if not self._is_told(each, earlier, rows[0].line)]
         alike = [
@@ -161,11 +161,11 @@ async def importing(
 
 
 def _repeated(row: LicenseRow, line: int, same: bool, first: Kept | None) -> Kept:
-    if same and (first is None or first.outcome is not Outcome.WRONG):
-        return Kept(row.line, Outcome.REPEATED, row.license_id)
+    if same and (first is None or first.outcome is not ChangeOutcome.WRONG):
+        return Kept(row.line, ChangeOutcome.REPEATED, row.license_id)
     field = "/key" if row.key is not None else "/license_id"
     detail = f"line {line} is about the same license, and " + ("is wrong too" if same else "says otherwise")
-    return Kept(row.line, Outcome.WRONG, None, problems=(FieldProblem(field, detail),))
+    return Kept(row.line, ChangeOutcome.WRONG, None, problems=(FieldProblem(field, detail),))
 
 
 def _without_a_known_customer(row: LicenseRow, earlier: Remembered, differing: list[Differing]) -> LicenseRow:

@@ -26,7 +26,7 @@ from telemetry_server.model import (
 from telemetry_server.store.registry.customers import FIELDS as CUSTOMER_FIELDS
 from telemetry_server.store.registry.customers import draft_of as customer_draft
 from telemetry_server.store.registry.customers import is_named, named, patched
-from telemetry_server.store.registry.history import Draft, Entity, Fields, Outcome
+from telemetry_server.store.registry.history import ChangeOutcome, Draft, Entity, Fields
 from telemetry_server.uuid7 import uuid7
 
 PATCHED = tuple(each.name for each in fields(LicensePatch) if each.name not in {"customer", "customer_id"})
@@ -55,7 +55,7 @@ class Kept:
     """What became of a row: `before` and `after` hold the fields that change; problems name fields."""
 
     line: int
-    outcome: Outcome
+    outcome: ChangeOutcome
     license_id: UUID | None
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRows:
     """What there is already: licenses by what rows may name them by, customers by e-mail, account and id.
 
     `time_zone` is that of the product for which new licenses are.
@@ -105,7 +105,7 @@ class Wrong(Exception):
 class Plan:
     """Takes rows in turn; then holds what is to be written."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: KnownRows) -> None:
         self._known = known
         self._rows: dict[Identity, LicenseRow] = {}
         self._customers_by_email: dict[str, Draft] = {}
@@ -120,12 +120,12 @@ class Plan:
         try:
             draft = self._take(row, identity)
         except Wrong as wrong:
-            return Kept(row.line, Outcome.WRONG, None, problems=(wrong.problem,))
+            return Kept(row.line, ChangeOutcome.WRONG, None, problems=(wrong.problem,))
         if not row.follows and self._rows[identity] is not row:
-            return Kept(row.line, Outcome.REPEATED, draft.uuid)
+            return Kept(row.line, ChangeOutcome.REPEATED, draft.uuid)
         step = draft if was is None else Draft(draft.entity, draft.entity_id, was, draft.fields)
-        if step.outcome is Outcome.UNCHANGED:
-            return Kept(row.line, Outcome.UNCHANGED, draft.uuid)
+        if step.outcome is ChangeOutcome.UNCHANGED:
+            return Kept(row.line, ChangeOutcome.UNCHANGED, draft.uuid)
         return Kept(row.line, step.outcome, draft.uuid, step.before(), step.after())
 
     def _take(self, row: LicenseRow, identity: Identity) -> Draft:
@@ -231,7 +231,7 @@ def kept_customers(plan: Plan) -> list[KeptCustomer]:
     return [
         KeptCustomer(draft.uuid, named(draft.was or draft.fields), draft.before(), draft.after())
         for draft in plan.customers.values()
-        if draft.outcome is not Outcome.UNCHANGED
+        if draft.outcome is not ChangeOutcome.UNCHANGED
     ]
 
 
@@ -251,14 +251,16 @@ def rows_to_add(plan: Plan, keys: Mapping[Identity, str]) -> list[Fields]:
             **draft.fields,
         }
         for identity, draft in plan.licenses.items()
-        if draft.outcome is Outcome.NEW
+        if draft.outcome is ChangeOutcome.NEW
     ]
 
 
 def rows_to_change(drafts: Sequence[Draft]) -> list[Fields]:
     """The changed licenses as rows of the table."""
     return [
-        {"license_id": draft.uuid, **draft.fields} for draft in drafts if draft.outcome is Outcome.CHANGED
+        {"license_id": draft.uuid, **draft.fields}
+        for draft in drafts
+        if draft.outcome is ChangeOutcome.CHANGED
     ]
 
 

@@ -8,7 +8,7 @@ import asyncpg
 from telemetry_server.model import Author, Product
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry import history
-from telemetry_server.store.registry.history import Draft, Entity, Outcome
+from telemetry_server.store.registry.history import ChangeOutcome, Draft, Entity
 
 SQL = load(__name__)
 
@@ -37,14 +37,14 @@ async def editions_of(connection: asyncpg.Connection, product: Product) -> list[
 
 async def keep_edition(
     connection: asyncpg.Connection, product: Product, edition: Edition, *, by: Author, now: datetime
-) -> Outcome:
+) -> ChangeOutcome:
     """Makes the edition, or gives the one there is this name."""
     async with connection.transaction():
         await history.lock(connection)
         row = await connection.fetchrow(SQL["find_edition"], product.id, edition.edition)
         was = None if row is None else {"name": row["name"]}
         draft = Draft(Entity.EDITION, f"{product.slug}/{edition.edition}", was, {"name": edition.name})
-        if draft.outcome is not Outcome.UNCHANGED:
+        if draft.outcome is not ChangeOutcome.UNCHANGED:
             await connection.execute(SQL["keep_edition"], product.id, edition.edition, edition.name)
             await history.record(connection, [draft], by, now)
         return draft.outcome
@@ -58,7 +58,7 @@ async def releases_of(connection: asyncpg.Connection, product: Product) -> list[
 
 async def keep_release(
     connection: asyncpg.Connection, product: Product, release: Release, *, by: Author, now: datetime
-) -> tuple[Outcome, Release]:
+) -> tuple[ChangeOutcome, Release]:
     """Makes the release, or adds to the one there is: a date where one is given, and the builds it lacks."""
     async with connection.transaction():
         await history.lock(connection)
@@ -69,7 +69,7 @@ async def keep_release(
         builds = tuple(dict.fromkeys((*before["builds"], *release.builds)))
         fields = {"released_on": day, "builds": builds}
         draft = Draft(Entity.RELEASE, f"{product.slug}/{release.version}", was, fields)
-        if draft.outcome is not Outcome.UNCHANGED:
+        if draft.outcome is not ChangeOutcome.UNCHANGED:
             await connection.execute(SQL["keep_release"], product.id, release.version, day, builds)
             await history.record(connection, [draft], by, now)
         return draft.outcome, Release(release.version, day, builds)

@@ -15,7 +15,7 @@ from telemetry_server.model import STATUS_AFTER, Author, LicensePatch, LicenseRo
 from telemetry_server.store.database import Acquire, translated
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry.customers import customers_by_id
-from telemetry_server.store.registry.history import Entity, Outcome, lock, note
+from telemetry_server.store.registry.history import ChangeOutcome, Entity, lock, note
 from telemetry_server.store.registry.license_changes import keep_licenses
 from telemetry_server.store.registry.licenses import KeyHashes, key_hashes, licenses_by_key_hash
 from telemetry_server.store.registry.products import NoSuchProduct
@@ -66,7 +66,7 @@ class Shop:
         [kept] = batch.rows
         _refuse(kept.problems)
         assert kept.license_id is not None, "a row without problems has a license"
-        if kept.outcome is Outcome.UNCHANGED:
+        if kept.outcome is ChangeOutcome.UNCHANGED:
             await note(connection, Entity.LICENSE, kept.license_id, by, now)
         told = kept.license_id, list(part.fields), message.happened_at, message.id
         await connection.execute(SQL["keep_said"], *told)

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from telemetry_server.enrich.lifecycle import NEVER, Schedule, apart, lives, next_life
-from telemetry_server.model import Life, Product
+from telemetry_server.model import Lifecycle, Product
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -29,19 +29,19 @@ def found(life, since, last, now, schedule=DAILY):
 @pytest.mark.parametrize(
     ("life", "since", "last", "now", "expected"),
     [
-        (Life.NEW, 0, 0, 1, (Life.NEW, 0, 2)),
-        (Life.NEW, 0, 6, 6, (Life.NEW, 0, 7)),
-        (Life.NEW, 0, 7, 7, (Life.ACTIVE, 7, 9)),
-        (Life.NEW, 0, 0, 3, (Life.LATE, 2, 30)),
-        (Life.ACTIVE, 7, 20, 21, (Life.ACTIVE, 7, 22)),
-        (Life.ACTIVE, 7, 20, 22, (Life.LATE, 22, 50)),
-        (Life.LATE, 22, 20, 49, (Life.LATE, 22, 50)),
-        (Life.LATE, 22, 20, 50, (Life.LOST, 50, None)),
-        (Life.ACTIVE, 7, 20, 90, (Life.LOST, 50, None)),
-        (Life.LOST, 50, 20, 9000, (Life.LOST, 50, None)),
-        (Life.RETURNED, 60, 60, 61, (Life.RETURNED, 60, 62)),
-        (Life.RETURNED, 60, 66, 67, (Life.ACTIVE, 67, 68)),
-        (Life.RETURNED, 60, 60, 63, (Life.LATE, 62, 90)),
+        (Lifecycle.NEW, 0, 0, 1, (Lifecycle.NEW, 0, 2)),
+        (Lifecycle.NEW, 0, 6, 6, (Lifecycle.NEW, 0, 7)),
+        (Lifecycle.NEW, 0, 7, 7, (Lifecycle.ACTIVE, 7, 9)),
+        (Lifecycle.NEW, 0, 0, 3, (Lifecycle.LATE, 2, 30)),
+        (Lifecycle.ACTIVE, 7, 20, 21, (Lifecycle.ACTIVE, 7, 22)),
+        (Lifecycle.ACTIVE, 7, 20, 22, (Lifecycle.LATE, 22, 50)),
+        (Lifecycle.LATE, 22, 20, 49, (Lifecycle.LATE, 22, 50)),
+        (Lifecycle.LATE, 22, 20, 50, (Lifecycle.LOST, 50, None)),
+        (Lifecycle.ACTIVE, 7, 20, 90, (Lifecycle.LOST, 50, None)),
+        (Lifecycle.LOST, 50, 20, 9000, (Lifecycle.LOST, 50, None)),
+        (Lifecycle.RETURNED, 60, 60, 61, (Lifecycle.RETURNED, 60, 62)),
+        (Lifecycle.RETURNED, 60, 66, 67, (Lifecycle.ACTIVE, 67, 68)),
+        (Lifecycle.RETURNED, 60, 60, 63, (Lifecycle.LATE, 62, 90)),
     ],
 )
 def test_a_life_by_its_schedule(life, since, last, now, expected):
@@ -51,37 +51,39 @@ def test_a_life_by_its_schedule(life, since, last, now, expected):
 
 
 def test_every_step_on_the_way_has_its_own_time_however_late_somebody_looks():
-    steps = lives(Life.NEW, at(0), at(0), at(6), schedule=DAILY, now=at(100))
-    assert steps == [(Life.ACTIVE, at(7)), (Life.LATE, at(8)), (Life.LOST, at(36))]
+    steps = lives(Lifecycle.NEW, at(0), at(0), at(6), schedule=DAILY, now=at(100))
+    assert steps == [(Lifecycle.ACTIVE, at(7)), (Lifecycle.LATE, at(8)), (Lifecycle.LOST, at(36))]
 
 
 def test_a_copy_that_is_lost_as_soon_as_it_is_late_is_lost():
     schedule = Schedule(late_after=2 * DAY, lost_after=DAY, new_for=timedelta(0))
-    assert found(Life.ACTIVE, 1, 1, 3, schedule) == (Life.LOST, at(3), NEVER)
+    assert found(Lifecycle.ACTIVE, 1, 1, 3, schedule) == (Lifecycle.LOST, at(3), NEVER)
 
 
 def test_the_end_of_being_new_gives_way_to_being_late():
     schedule = Schedule(late_after=7 * DAY, lost_after=30 * DAY, new_for=7 * DAY)
-    assert lives(Life.NEW, at(0), at(0), at(0), schedule=schedule, now=at(8)) == [(Life.LATE, at(7))]
+    assert lives(Lifecycle.NEW, at(0), at(0), at(0), schedule=schedule, now=at(8)) == [
+        (Lifecycle.LATE, at(7))
+    ]
 
 
 def test_a_ping_that_crossed_with_the_look_takes_back_that_the_copy_is_late_or_lost():
-    assert found(Life.LATE, 22, 22.01, 22.02)[:2] == (Life.ACTIVE, at(22.01))
-    assert found(Life.LOST, 50, 50.01, 50.02)[:2] == (Life.RETURNED, at(50.01))
+    assert found(Lifecycle.LATE, 22, 22.01, 22.02)[:2] == (Lifecycle.ACTIVE, at(22.01))
+    assert found(Lifecycle.LOST, 50, 50.01, 50.02)[:2] == (Lifecycle.RETURNED, at(50.01))
 
 
 def test_a_longer_schedule_takes_back_what_the_shorter_one_found_and_says_when():
     longer = Schedule(late_after=10 * DAY, lost_after=60 * DAY, new_for=7 * DAY)
-    assert found(Life.LATE, 22, 20, 25, longer) == (Life.ACTIVE, at(25), at(30))
-    assert found(Life.LOST, 50, 20, 55, longer) == (Life.LATE, at(55), at(80))
-    assert found(Life.LOST, 50, 46, 55, longer) == (Life.ACTIVE, at(55), at(56))
+    assert found(Lifecycle.LATE, 22, 20, 25, longer) == (Lifecycle.ACTIVE, at(25), at(30))
+    assert found(Lifecycle.LOST, 50, 20, 55, longer) == (Lifecycle.LATE, at(55), at(80))
+    assert found(Lifecycle.LOST, 50, 46, 55, longer) == (Lifecycle.ACTIVE, at(55), at(56))
 
 
 def test_a_shorter_schedule_counts_from_the_last_ping_but_never_before_the_step_before():
     shorter = Schedule(late_after=HOUR, lost_after=10 * DAY, new_for=timedelta(0))
-    assert found(Life.ACTIVE, 7, 20, 21, shorter)[:2] == (Life.LATE, at(20) + HOUR)
-    life, since, _ = found(Life.ACTIVE, 21, 20, 21.5, shorter)
-    assert (life, since - at(21)) == (Life.LATE, timedelta(microseconds=1))
+    assert found(Lifecycle.ACTIVE, 7, 20, 21, shorter)[:2] == (Lifecycle.LATE, at(20) + HOUR)
+    life, since, _ = found(Lifecycle.ACTIVE, 21, 20, 21.5, shorter)
+    assert (life, since - at(21)) == (Lifecycle.LATE, timedelta(microseconds=1))
 
 
 # ── outages ─────────────────────────────────────────────────────────────────────────────────
@@ -105,12 +107,12 @@ def during(*outages):
 )
 def test_an_outage_is_no_silence(outages, late_on):
     assert during(*outages).late_at(at(20)) == at(late_on)
-    assert found(Life.ACTIVE, 7, 20, late_on - 0.01, during(*outages)).life is Life.ACTIVE
-    assert found(Life.ACTIVE, 7, 20, late_on, during(*outages))[:2] == (Life.LATE, at(late_on))
+    assert found(Lifecycle.ACTIVE, 7, 20, late_on - 0.01, during(*outages)).life is Lifecycle.ACTIVE
+    assert found(Lifecycle.ACTIVE, 7, 20, late_on, during(*outages))[:2] == (Lifecycle.LATE, at(late_on))
 
 
 def test_an_outage_found_out_later_takes_back_that_a_copy_is_late():
-    assert found(Life.LATE, 22, 20, 23, during((21, 23))) == (Life.ACTIVE, at(23), at(24))
+    assert found(Lifecycle.LATE, 22, 20, 23, during((21, 23))) == (Lifecycle.ACTIVE, at(23), at(24))
 
 
 def test_outages_that_touch_are_one():
@@ -139,7 +141,7 @@ any_schedule = st.builds(
 
 def situations(moment, schedule):
     return st.fixed_dictionaries(
-        {"life": st.sampled_from(Life), "since": moment, "first": moment, "last": moment}
+        {"life": st.sampled_from(Lifecycle), "since": moment, "first": moment, "last": moment}
         | {"schedule": schedule, "now": moment}
     )
 
@@ -158,11 +160,11 @@ def test_it_does_not_matter_who_looks_when(first, last, schedule, looks):
     """Lives of a copy that is heard of no more, by one look at the end and by many on the way."""
     assume(first <= last)
     looks = sorted(max(look, last) for look in looks)
-    life, since, steps = Life.NEW, first, []
+    life, since, steps = Lifecycle.NEW, first, []
     for now in looks:
         steps += lives(life, since, first, last, schedule=schedule, now=now)
         life, since, _ = next_life(life, since, first, last, schedule=schedule, now=now)
-    assert steps == lives(Life.NEW, first, first, last, schedule=schedule, now=looks[-1])
+    assert steps == lives(Lifecycle.NEW, first, first, last, schedule=schedule, now=looks[-1])
 
 
 @given(situations(moments, schedules))
