@@ -11,7 +11,7 @@ from telemetry_server.simulate.terms import Terms
 Numbers: TypeAlias = tuple[tuple[int, int], ...]
 
 STRIDE = 7_919_013
-"""The jitter of the n-th ping is (phase + n * STRIDE) modulo the largest jitter; so does simulated.sql."""
+"""The jitter of the n-th ping is (phase + n * STRIDE) modulo the largest jitter; so does store.sql."""
 
 _FEWEST_PINGS = 8
 _LONGEST_HOLE = 4

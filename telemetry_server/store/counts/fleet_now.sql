@@ -132,7 +132,7 @@ WHERE r.dimension IN ('all', 'new', 'with_missing', 'with_lost', 'missing', 'los
   AND ($1::text IS NULL OR p.slug = $1);
 
 -- name: facets
--- As "facets" of fleet.sql, from the counts, of those heard of in at least $2 of the ranges.
+-- As "facets" of installations.sql, from the counts, of those heard of in at least $2 of the ranges.
 WITH placed AS (
     SELECT r.dimension, r.value, sum(r.count) AS count,
            row_number() OVER (PARTITION BY r.dimension ORDER BY sum(r.count) DESC, r.value) AS place

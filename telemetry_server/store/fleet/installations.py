@@ -1,6 +1,6 @@
 """What people ask about installations and their pings. Reads only.
 
-Rows are plain dictionaries, named as in `sql/fleet.sql`; `facts`, `place`, `details` and `features`
+Rows are plain dictionaries, named as in `installations.sql`; `facts`, `place`, `details` and `features`
 are JSON documents as text, addresses are text.
 """
 
