@@ -14,8 +14,11 @@ INSERT INTO jobs (name, last_started_at) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET last_started_at = excluded.last_started_at;
 
 -- name: job_ended
+-- Without an error, no earlier than the start: that is by the server's clock, and the database's may be behind.
 UPDATE jobs
-SET last_finished_at = CASE WHEN $2::text IS NULL THEN clock_timestamp() ELSE last_finished_at END, last_error = $2
+SET last_finished_at = CASE WHEN $2::text IS NULL THEN greatest(clock_timestamp(), last_started_at)
+                            ELSE last_finished_at END,
+    last_error = $2
 WHERE name = $1;
 
 -- name: all_jobs

@@ -10,6 +10,7 @@ from telemetry_server.errors import Unavailable
 from telemetry_server.jobs.runner import Chore, Job, SingleFlight, run_job, running
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.ingest.product_cache import ProductCache
+from telemetry_server.store.job_log import run_locked
 
 
 @pytest.fixture
@@ -67,6 +68,16 @@ async def test_a_last_run_in_the_future_counts_as_never(pool, ahead):
     assert await pool.fetchval("SELECT last_started_at FROM jobs") < datetime.now(UTC)
     await pool.execute("UPDATE jobs SET last_started_at = $1, last_finished_at = $1", future)
     assert await run_job(job, pool.acquire) == "done"
+
+
+async def test_a_job_that_ended_is_not_due_again_where_the_databases_clock_is_behind_this_ones(pool):
+    run, ran = counted(["done"])
+    ahead = datetime.now(UTC) + timedelta(minutes=1)
+    for now, done in ((ahead, "done"), (ahead + timedelta(seconds=1), None)):
+        assert (
+            await run_locked(pool.acquire, "count", run, now=now, due_after=timedelta(hours=1)) == done
+        )
+    assert ran == [ahead]
 
 
 async def test_a_run_that_another_server_began_a_moment_from_now_is_no_future(pool):

@@ -269,6 +269,34 @@ async def test_what_cannot_be_written_is_a_problem_until_it_can_be_without_any_u
         assert (await writer.write(upload(uuid4(), ping(1)), 100)).others == {}
 
 
+async def test_a_lane_that_tries_again_while_another_one_writes_goes_on(database, monkeypatch):
+    """What it tries with is gone then; before, the lane ended, and few pings were never written again."""
+    monkeypatch.setattr(writer_module, "TRY_AGAIN_SECONDS", 0.1)
+    trying, go_on = asyncio.Event(), asyncio.Event()
+    connects = iter(["refused", "slow"])
+
+    async def connect():
+        match next(connects, "at once"):
+            case "refused":
+                raise ConnectionRefusedError
+            case "slow":
+                trying.set()
+                await go_on.wait()
+        return await connect_writer(database)
+
+    async with GroupWriter(connect, lanes=2) as writer:
+        with pytest.raises(Unavailable):
+            await writer.write(upload(uuid4(), ping(1)), 100)
+        await trying.wait()
+        many = [ping(number) for number in range(1, writer_module.WORTH_ANOTHER_LANE + 1)]
+        assert (await writer.write(upload(uuid4(), *many), 100)).others == {}
+        go_on.set()
+        await asyncio.sleep(0.3)
+        assert writer.problem is None
+        async with asyncio.timeout(10):
+            assert (await writer.write(upload(uuid4(), ping(1)), 100)).others == {}
+
+
 async def until_no_problem(writer):
     async with asyncio.timeout(20):
         while writer.problem:

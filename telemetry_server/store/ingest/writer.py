@@ -119,8 +119,8 @@ class GroupWriter:
             await asyncio.sleep(0)  # whoever is ready to join the group does so now: fewer, larger commits
             if group := self._gather():
                 await writing.write(group)
-            elif self._last.problem:
-                await writing.try_again()
+            elif self._last.upload:
+                await writing.try_again(self._last.upload)
             self._busy -= 1
         await writing.close()
 
@@ -208,24 +208,23 @@ class _Lane:
                 waiting.fate.set_exception(Unavailable("PostgreSQL did not confirm the pings."))
         self._report(error, _count(group))
 
-    async def try_again(self) -> None:
+    async def try_again(self, upload: SignedUpload) -> None:
         """Finds out whether pings can be written by now: writes an upload that failed, and takes it back.
 
         The pings themselves are sent again, and count from when they then come. The commit needs the disk.
         """
-        assert self._last.upload is not None
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
                 connection = await self._connected()
                 async with connection.transaction():
                     attempt = connection.transaction()
                     await attempt.start()
-                    await connection.fetch(SQL["write_group"], *self._parameters([self._last.upload]))
+                    await connection.fetch(SQL["write_group"], *self._parameters([upload]))
                     await attempt.rollback()
         except Exception as error:  # noqa: BLE001  as in `write`
             self._hang_up()
             if (getattr(error, "sqlstate", None) or "")[:2] not in _POISON:
-                self._last.failed(error, self._last.upload)
+                self._last.failed(error, upload)
                 return
         self._last.good()
 
