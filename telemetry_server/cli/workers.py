@@ -63,7 +63,7 @@ async def _keep_worker(context: Any, site: Site, number: int, stop: asyncio.Even
     while not stop.is_set():
         worker = context.Process(target=_worker, args=(site,), name=f"worker {number}")
         worker.start()
-        dead = asyncio.create_task(asyncio.to_thread(worker.join))
+        dead = asyncio.create_task(_ended(worker))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({dead, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -73,6 +73,17 @@ async def _keep_worker(context: Any, site: Site, number: int, stop: asyncio.Even
         log("worker died", Severity.ERROR, worker=number, exit_code=worker.exitcode)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _RESTART_SECONDS)
+
+
+async def _ended(worker: Any) -> None:
+    """Returns when the worker has ended. Takes no thread: the loop has few, and workers may be more."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(worker.sentinel, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(worker.sentinel)
+    worker.join()
 
 
 async def _stop_worker(worker: Any, dead: "asyncio.Task[None]") -> None:
