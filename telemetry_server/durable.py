@@ -40,15 +40,23 @@ def write(path: Path, data: bytes, *, mode: int = PRIVATE, replace: bool = True)
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """An empty file beside `path`, readable by us alone, which takes its place if the block succeeds."""
+    """An empty file beside `path`, readable by us alone, which takes its place if the block succeeds.
+
+    One that a killed process left is replaced. Where another process does so meanwhile, raises BlockingIOError:
+    what lies there is then only as far as that one has come.
+    """
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
-    os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE))
-    try:
-        yield part
-        put_in_place(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE)
+    with os.fdopen(descriptor, "wb"):
+        try:
+            yield part
+            if not _is(part, descriptor):
+                raise BlockingIOError(errno.EAGAIN, "Another process writes this file, too", str(path))
+            put_in_place(part, path)
+        finally:
+            if _is(part, descriptor):
+                part.unlink()
 
 
 def put_in_place(fresh: Path, path: Path) -> None:
@@ -85,6 +93,12 @@ def make_directory(path: Path, mode: int = 0o700) -> None:
         if not path.is_dir():  # else another process was first
             raise
     _sync(path.parent)
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    return False
 
 
 def _sync(path: Path) -> None:
