@@ -52,6 +52,7 @@ class SingleFlight:
 
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
         self._work = work
+        self._turn = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -61,9 +62,10 @@ class SingleFlight:
         await asyncio.shield(self._next)
 
     async def _begin(self) -> None:
-        await asyncio.sleep(_SHARED_PAUSE_SECONDS)
-        self._next = None
-        await self._work()
+        async with self._turn:
+            await asyncio.sleep(_SHARED_PAUSE_SECONDS)
+            self._next = None
+            await self._work()
 
 
 async def run_job(job: Job, acquire: Acquire, *, only_if_due: bool = False) -> str | None:

@@ -135,6 +135,25 @@ async def test_work_that_many_ask_for_is_done_once_for_all_of_them():
     assert len(ran) == 2
 
 
+async def test_shared_work_that_takes_long_runs_once_at_a_time_whoever_asks_meanwhile():
+    running, most, ran = 0, 0, 0
+
+    async def work():
+        nonlocal running, most, ran
+        running, ran = running + 1, ran + 1
+        most = max(most, running)
+        await asyncio.sleep(0.5)
+        running -= 1
+
+    shared = SingleFlight(work)
+    asking = []
+    for _ in range(10):
+        asking.append(asyncio.create_task(shared.run()))
+        await asyncio.sleep(0.15)
+    await asyncio.gather(*asking)
+    assert (most, ran < len(asking)) == (1, True)
+
+
 async def test_before_the_products_were_read_nobody_is_told_that_theirs_is_unknown(pool):
     products = ProductCache(pool)
     with pytest.raises(Unavailable):
