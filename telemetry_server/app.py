@@ -74,6 +74,7 @@ from telemetry_server.store.registry.products import keep_parent
 from telemetry_server.store.registry.shop import Shop
 from telemetry_server.store.reports.export import Exports
 from telemetry_server.store.upkeep.addresses import SHORTEN_ADDRESSES
+from telemetry_server.store.upkeep.health import look_at_database
 from telemetry_server.store.upkeep.vitals import Schedule
 
 
@@ -190,7 +191,10 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app.on_response_prepare.append(drop_server_header)
     app[app_keys.EXPORTS] = Exports(dsn)
     table = job_table(settings)
-    app[app_keys.SCHEDULE] = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
+    schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
+    app[app_keys.DATABASE_CHECKS] = SingleFlight(
+        lambda: look_at_database(pool, schedule, datetime.now(UTC))
+    ).run
     app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
     app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer
     app[app_keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)

@@ -42,8 +42,8 @@ def write(path: Path, data: bytes, *, mode: int = PRIVATE, replace: bool = True)
 def whole(path: Path) -> Iterator[Path]:
     """An empty file beside `path`, readable by us alone, which takes its place if the block succeeds.
 
-    One that a killed process left is replaced. Where another process does so meanwhile, raises BlockingIOError:
-    what lies there is then only as far as that one has come.
+    One that a killed process left is replaced. Raises BlockingIOError where another process replaces it
+    meanwhile: what lies there is then only as far as that one has come.
     """
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)

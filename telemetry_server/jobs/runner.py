@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from telemetry_server.logs import Severity, log
 from telemetry_server.store.clock import TOLERANCE, ClockDoubt
 from telemetry_server.store.database import Acquire
 from telemetry_server.store.job_log import run_locked
+
+Found = TypeVar("Found")
 
 _RETRY_SECONDS = 5
 _SHARED_PAUSE_SECONDS = 0.1
@@ -44,28 +46,28 @@ class Chore:
     every: timedelta
 
 
-class SingleFlight:
+class SingleFlight(Generic[Found]):
     """Work that many ask for and that is done once for all who asked before it began.
 
     However many ask, it runs no more often than one after the other, and at most ten times a second.
     """
 
-    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, work: Callable[[], Awaitable[Found]]) -> None:
         self._work = work
         self._turn = asyncio.Lock()
-        self._next: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[Found] | None = None
 
-    async def run(self) -> None:
-        """Returns when a run that began after this call has ended; raises what it raised."""
+    async def run(self) -> Found:
+        """What a run gave that began after this call; raises what it raised."""
         if self._next is None:
             self._next = asyncio.create_task(self._begin())
-        await asyncio.shield(self._next)
+        return await asyncio.shield(self._next)
 
-    async def _begin(self) -> None:
+    async def _begin(self) -> Found:
         async with self._turn:
             await asyncio.sleep(_SHARED_PAUSE_SECONDS)
             self._next = None
-            await self._work()
+            return await self._work()
 
 
 async def run_job(job: Job, acquire: Acquire, *, only_if_due: bool = False) -> str | None:

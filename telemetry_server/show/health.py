@@ -1,6 +1,5 @@
 """/healthz: the process answers. /readyz: it can do its work."""
 
-from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 
@@ -12,7 +11,6 @@ from telemetry_server.receive.capacity import Capacity
 from telemetry_server.receive.connections import CAPACITY
 from telemetry_server.routing import Access, Route
 from telemetry_server.show.answers import json_answer
-from telemetry_server.store.upkeep.health import look_at_database
 
 
 @cache
@@ -30,14 +28,15 @@ async def healthz(_: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """503 where pings cannot be taken; where something else needs a hand, 200 and "degraded".
 
-    An alarm must not become an outage: a load balancer takes every server away that is not ready.
+    An alarm must not become an outage: a load balancer takes every server away that is not ready. Anyone may
+    ask, as often as they like, so the database is asked once for all who ask at a time.
     """
-    checks = await look_at_database(
-        request.app[app_keys.POOL], request.app[app_keys.SCHEDULE], datetime.now(UTC)
-    )
-    checks.append(request.app[app_keys.KEYRING_WATCH].check())
-    checks.append(_room(request.app[CAPACITY]))
-    checks.append(_pings(request.app[app_keys.WRITER].problem))
+    checks = [
+        *await request.app[app_keys.DATABASE_CHECKS](),
+        request.app[app_keys.KEYRING_WATCH].check(),
+        _room(request.app[CAPACITY]),
+        _pings(request.app[app_keys.WRITER].problem),
+    ]
     ready = all(check.ok for check in checks if check.needed)
     whole = all(check.ok for check in checks)
     status = "ready" if whole else "degraded" if ready else "not ready"

@@ -74,9 +74,7 @@ async def test_a_job_that_ended_is_not_due_again_where_the_databases_clock_is_be
     run, ran = counted(["done"])
     ahead = datetime.now(UTC) + timedelta(minutes=1)
     for now, done in ((ahead, "done"), (ahead + timedelta(seconds=1), None)):
-        assert (
-            await run_locked(pool.acquire, "count", run, now=now, due_after=timedelta(hours=1)) == done
-        )
+        assert await run_locked(pool.acquire, "count", run, now=now, due_after=timedelta(hours=1)) == done
     assert ran == [ahead]
 
 

@@ -1,8 +1,12 @@
 """/healthz and /readyz: whether the process answers, and whether it can do its work."""
 
+import asyncio
 from datetime import UTC, datetime
 
+import asyncpg
 import pytest
+
+from telemetry_server.store.registry.products import add_product
 
 
 async def checks(site):
@@ -124,6 +128,24 @@ async def test_a_row_of_a_day_in_the_default_partition_is_told(site):
     assert (await checks(site))[1]["default_partition"]["detail"].startswith(
         "1 installation_days in no month"
     )
+
+
+async def test_many_who_ask_whether_the_server_is_ready_keep_no_one_else_from_the_database(site):
+    """Anyone may ask. While the database is slow, an answer takes two seconds, and the pool has four connections."""
+    _, key = await site.with_database(add_product, "Billing Suite", now=datetime.now(UTC))
+    holder = await asyncpg.connect(site.dsn)
+    try:
+        await holder.execute("BEGIN; LOCK TABLE jobs")
+        asking = [asyncio.create_task(site.client().get("/readyz")) for _ in range(40)]
+        await asyncio.sleep(0.5)
+        headers = {"Authorization": f"Bearer {key}"}
+        enrolled = await site.client().request("POST", "/v1/enroll", data=b"{}", headers=headers)
+        assert enrolled.status == 201
+        assert not any(each.done() for each in asking)
+        await holder.execute("ROLLBACK")
+        assert {answer.status for answer in await asyncio.gather(*asking)} <= {200, 503}
+    finally:
+        await holder.close()
 
 
 async def test_without_a_database_the_process_answers_but_is_not_ready(open_site, wire):
