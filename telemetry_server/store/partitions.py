@@ -121,11 +121,6 @@ async def strays(connection: asyncpg.Connection) -> dict[str, int]:
     return {table: count for table, count in counted.items() if count}
 
 
-async def stray_count(connection: asyncpg.Connection) -> int:
-    """How many those are altogether."""
-    return sum((await strays(connection)).values())
-
-
 async def _strays(connection: asyncpg.Connection, parted: Parted) -> dict[date, int]:
     return dict(await connection.fetch(SQL[f"stray_{parted.table}"]))
 
