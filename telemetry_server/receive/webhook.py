@@ -22,6 +22,7 @@ from telemetry_server.receive.body import read_body
 LARGEST_MESSAGE = 64 * 1024
 TOLERANCE_SECONDS = 300  # as the specification advises: an old message is a replayed one
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
+_FIRST_MILLISECONDS = 10**11  # March 1973; as seconds it would be the year 5138
 
 
 CarryOut: TypeAlias = Callable[[ShopMessage, datetime], Awaitable[None]]
@@ -89,12 +90,16 @@ def _message(message_id: str, body: bytes, now: datetime) -> ShopMessage | None:
 
 
 def _happened_at(told: Any, now: datetime) -> datetime:
-    """When it happened: a time, or seconds since 1970; now, where there is none or one in the future."""
+    """When it happened: a time, or seconds or milliseconds since 1970.
+
+    Now, where there is none or one in the future. Raises Unprocessable.
+    """
     if told is None:
         return now
     try:
-        if isinstance(told, int | float):
-            return min(datetime.fromtimestamp(told, UTC), now)
+        if isinstance(told, int | float) and not isinstance(told, bool):
+            seconds = told / 1000 if told >= _FIRST_MILLISECONDS else told
+            return min(datetime.fromtimestamp(seconds, UTC), now)
         moment = datetime.fromisoformat(told)
         return min(moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC), now)
     except (TypeError, ValueError, OverflowError, OSError):

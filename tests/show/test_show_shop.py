@@ -175,12 +175,16 @@ def said(kind, at, **data):
     return {"type": kind, "timestamp": at, "data": {"product": "billing", "key": "SHOP-0001", **data}}
 
 
-async def test_a_time_may_be_seconds_since_1970(shop, send):
-    assert await send([said("license.suspended", 1764410402), said("license.reinstated", 1764410401)]) == [
-        204,
-        204,
-    ]
+@pytest.mark.parametrize("unit", [1, 1000], ids=["seconds", "milliseconds"])
+async def test_a_time_may_be_a_number_since_1970(shop, send, unit):
+    late = said("license.reinstated", "2025-11-29T10:00:01Z")
+    assert await send([said("license.suspended", 1764410402 * unit), late]) == [204, 204]
     assert (await state(shop))["status"] == "suspended"
+
+
+async def test_what_is_no_time_is_refused_rather_than_taken_for_1970(shop, send):
+    assert await send([said("license.suspended", True)]) == [422]
+    assert await licenses(shop) == []
 
 
 async def test_of_two_messages_of_one_moment_the_one_that_takes_away_holds(shop, send):
