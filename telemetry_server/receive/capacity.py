@@ -124,6 +124,7 @@ class Place:
         if not self._hold(length):
             return False
         if self._held and self._capacity is not None:
+            self._capacity.announced.pop(self, None)  # they are in the order of their times
             self._capacity.announced[self] = time.monotonic()
         return True
 
