@@ -240,6 +240,8 @@ def test_no_shape_of_an_upload_holds_the_event_loop(pipeline, place, filler, cop
     assume(len(body) <= LARGEST_INFLATED and len(sent) <= LARGEST_SENT)
     longest = max(pipeline(sent))
     target(longest * 1_000, label="milliseconds of the longest piece")
-    if longest >= AIM_SECONDS * FACTOR:  # processes beside this one empty its caches: what is slow, is so again
+    if (
+        longest >= AIM_SECONDS * FACTOR
+    ):  # processes beside this one empty its caches: what is slow, is so again
         longest = min(longest, *(max(pipeline(sent)) for _ in range(3)))
     assert longest < AIM_SECONDS * FACTOR
