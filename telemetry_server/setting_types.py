@@ -184,7 +184,8 @@ def _proxy(number: int, text: str) -> Network:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(
-            f"{which} is none; write networks such as 10.0.0.0/8 or 2001:db8::/32, separated by commas"
+            f"entry {number} is not a network; "
+            "write networks such as 10.0.0.0/8 or 2001:db8::/32, separated by commas"
         ) from None
     if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped:
         raise ValueError(f"{which} is one of IPv4 written as IPv6; write it as IPv4, such as 10.0.0.0/8")

@@ -229,5 +229,7 @@ def _read_file(path: str) -> str:
 
 
 def _unknown(variable: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(variable, names, n=1)
-    return f"{variable}: there is no such setting" + (f"; did you mean {close[0]}?" if close else "")
+    bare = [name.removeprefix(PREFIX) for name in names]  # the prefix alone would look like a likeness
+    close = difflib.get_close_matches(variable.removeprefix(PREFIX), bare, n=1)
+    advice = f"did you mean {PREFIX}{close[0]}?" if close else '"telemetry-server config show" lists them'
+    return f"{variable}: there is no such setting; {advice}"

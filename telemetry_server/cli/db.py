@@ -23,6 +23,8 @@ from telemetry_server.store.fitness import refuse_unfit
 from telemetry_server.store.migrate import pending_migrations, released_migrations
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+DUMP = b"PGDMP"
+"""How a file of pg_dump's custom format begins."""
 
 
 @click.group(cls=Group)
@@ -58,8 +60,14 @@ async def _export(settings: Settings, file: Path) -> None:
 @click.pass_obj
 def import_dump(invocation: Invocation, file: Path) -> None:
     """Load FILE, which "db export" wrote, into an empty database: all of it or nothing."""
-    pending = asyncio.run(_import(invocation.settings(), file))
+    settings = invocation.settings()
+    with file.open("rb") as opened:
+        if opened.read(len(DUMP)) != DUMP:
+            raise OperatorError(f'{file} is not a file that "db export" wrote; nothing was changed.')
+    pending = asyncio.run(_import(settings, file))
     say("Loaded." + (" Now run: telemetry-server migrate" if pending else ""))
+    if not settings.keyring.exists():
+        say(f"Restore the keyring of this database to {settings.keyring} before the server is started.")
 
 
 async def _import(settings: Settings, file: Path) -> int:

@@ -49,7 +49,7 @@ def to_a_file(default: Form) -> Callable[[Command], Command]:
 
 
 @click.command()
-@click.argument("what", type=click.Choice([what.value for what in What]))
+@click.argument("what", metavar="WHAT", type=click.Choice([what.value for what in What]))
 @click.option(
     "--filter", "asked", metavar="FILTER", default="", help="E.g. 'verdict=unknown_key country=DE'."
 )
@@ -67,6 +67,9 @@ def export(
     invocation: Invocation, /, what: str, form: str, output: Path | None, no_bom: bool, **asked: Any
 ) -> None:
     """Write installations, pings, licenses or counts as NDJSON, CSV or Parquet.
+
+    WHAT is installations, pings, changes, installation-days, fleet-days, feature-days, cohort-weeks or
+    licenses.
 
     The rows are those of one moment, in no particular order. A FILE is written whole or not at all,
     readable by you alone: it holds personal data. In CSV, text that a spreadsheet would run as a

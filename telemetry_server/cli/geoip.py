@@ -175,7 +175,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         return [row["kind"], "not installed", "", "", ""]
     age = row["age_days"]
     old = age is not None and age > OLD_AFTER.days
-    days = "unknown" if age is None else f"{age} days" + (": old, run geoip install" if old else "")
+    days = "unknown" if age is None else f"{age}d" + (": old, run geoip install" if old else "")
     source = f"{row['source']} (also {', '.join(row['also'])})" if row["also"] else row["source"]
     return [row["kind"], source, row["built_on"] or "unknown", days, f"{row['bytes'] / 2**20:.1f} MiB"]
 

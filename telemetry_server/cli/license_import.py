@@ -368,7 +368,7 @@ def _print(summary: Summary, written: bool) -> None:
     if summary.left_out:
         say(f"Columns that were left out: {', '.join(summary.left_out)}")
     if summary.wrong > len({problem.line for problem in summary.problems}):
-        say(f"Of {summary.wrong:,} wrong rows the first were told.")
+        say(f"Only the first of {summary.wrong:,} wrong rows are shown.")
     if summary.differing:
         say(f"{summary.differing:,} rows describe a customer otherwise than an earlier row does: it holds.")
     _print_notes(summary)
@@ -382,4 +382,6 @@ def _print(summary: Summary, written: bool) -> None:
     if not written:
         say("Nothing was written.")
     elif summary.wrong:
-        say("The good rows were imported; correct the wrong ones and import the file again.")
+        any_good = sum(summary.counts.values()) > summary.wrong
+        good = "The good rows were imported" if any_good else "Nothing was imported"
+        say(f"{good}; correct the wrong rows and import the file again.")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from telemetry_server.app import job_table
+from telemetry_server.cli.durations import in_words
 from telemetry_server.cli.failures import Busy
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
@@ -48,7 +49,7 @@ def _print_jobs(jobs: tuple[Job, ...], as_json: bool) -> None:
         known = [{"job": job.name, "every_seconds": int(job.every.total_seconds())} for job in jobs]
         print_json({"jobs": known})
     else:
-        print_table(("job", "every"), ((job.name, job.every) for job in jobs))
+        print_table(("job", "every"), ((job.name, in_words(int(job.every.total_seconds()))) for job in jobs))
 
 
 def _find(name: str, jobs: tuple[Job, ...]) -> Job:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import shlex
 import shutil
 import sys
@@ -25,6 +26,12 @@ from telemetry_server.store.database import operator_connection
 from telemetry_server.store.registry.products import add_product, all_products, good_keys
 
 SIGN_IN_MINUTES = 60
+ADVICE = {
+    errno.EADDRINUSE: "Stop what is there, or give another --listen.",
+    errno.EADDRNOTAVAIL: "Give --listen an address of this machine, or 0.0.0.0 for all of them.",
+    errno.EACCES: "Give --listen a port from 1024 on, and let a proxy take the other one.",
+}
+ADVICE_ELSE = "Give another --listen."
 
 
 @click.command()
@@ -75,10 +82,8 @@ def _reserve(settings: Settings) -> Any:
     try:
         return reserve(*settings.host_and_port)
     except OSError as error:
-        raise OperatorError(
-            f"Cannot listen on {settings.listen} ({error.strerror}). "
-            "Stop what is there, or give another --listen."
-        ) from error
+        advice = ADVICE.get(error.errno or 0, ADVICE_ELSE)
+        raise OperatorError(f"Cannot listen on {settings.listen} ({error.strerror}). {advice}") from error
 
 
 async def _prepare(

@@ -29,6 +29,7 @@ LONGEST_LINE = 2 << 20
 TIMEOUT_SECONDS = 60
 BUSY = (429, 503)
 ATTEMPTS, LONGEST_PAUSE_SECONDS = 5, 60
+NO_UPLOAD = "is no upload of the SDK; take the files that `license-telemetry export` wrote, unchanged."
 
 
 class Refused(Exception):
@@ -113,9 +114,9 @@ def parse(line: bytes) -> Upload:
         upload = Upload(headers, b64decode(document["body"], validate=True))
         whole = (document["method"], document["path"]) == ("POST", PATH) and _plain(headers.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused(f"is no upload of the SDK ({error!r}).") from error
+        raise Refused(NO_UPLOAD) from error
     if not whole:
-        raise Refused("is no upload of the SDK.")
+        raise Refused(NO_UPLOAD)
     return upload
 
 
@@ -147,7 +148,7 @@ def _post(url: str, upload: Upload) -> list[dict[str, Any]]:
             raise Refused(f"{error.code} {_detail(error.read())}") from error
     except URLError as error:
         raise OperatorError(
-            f"Nobody answers at {url} ({error.reason}). "
+            f"Nothing answers at {url} ({error.reason}). "
             "Start telemetry-server serve, or name the running server with --endpoint."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -396,6 +396,9 @@ def test_any_text_that_is_taken_can_be_stored(cells):
     ("head", "words"),
     [
         ("key,expire_at", r"expire_at \(did you mean expires_at\?\)"),
+        ("license_key,seats", r"license_key \(did you mean key\?\)"),
+        ("licensekey,validdomain", "if the file is from whmcs, import it with --mapping whmcs"),
+        ("purchase_code,sold_at", "if the file is from envato, import it with --mapping envato"),
         ("status,seats", "must name key"),
         ("key,license_id", "not both"),
         ("key,seats_used", "seats_used"),

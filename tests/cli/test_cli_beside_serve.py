@@ -552,9 +552,17 @@ def test_a_dump_is_loaded_into_another_data_directory(served, two_pings, place):
     served("db", "export", dump)
     assert mode(dump) == 0o600
     there = ("--data", place / "other")
-    served("db", "import", dump, *there)
+    loaded = served("db", "import", dump, *there)
+    assert f"Restore the keyring of this database to {place / 'other' / 'keyring.json'}" in loaded.stderr
     assert len(of(two_pings, served("export", "pings", *there).stdout)) == 2
     assert "not empty" in served.error("db", "import", dump, *there)
+
+
+def test_a_file_that_is_no_dump_is_refused_before_a_database_is_made(served, place):
+    (place / "no.dump").write_text("-- SQL")
+    said = served.error("db", "import", place / "no.dump", "--data", place / "never")
+    assert 'is not a file that "db export" wrote' in said
+    assert not (place / "never").exists()
 
 
 def test_an_upgrade_is_refused_while_the_server_runs(served):

@@ -151,6 +151,12 @@ def test_what_cannot_be_a_file_of_licenses_is_refused(registry, file):
     assert "no product 'nothing'" in registry.error("license", "import", file(HEAD), "--product", "nothing")
 
 
+def test_a_file_without_a_good_row_is_not_called_imported(registry, file):
+    wrong = file("key,status\nK-1,inactive\n")
+    done = registry("license", "import", wrong, "--product", "acme-billing", exit_code=1)
+    assert "Nothing was imported; correct the wrong rows" in done.stderr
+
+
 async def test_rows_far_apart_that_say_different_things_are_told(registry, file):
     """They are in two transactions: 5000 rows are one."""
     rows = "".join(f"K-{n},1,c{n // 2}@example.com\n" for n in range(6_000))
@@ -332,7 +338,8 @@ def test_a_date_is_shown_as_it_was_said_in_the_time_zone_of_the_product(registry
     assert changed == "expires_at: 2026-11-29 → 2026-12-24\n"
     assert "2026-11-29 → 2026-12-24" in registry("license", "history", made["license_id"]).stdout
     assert "2026-12-24" in registry("license", "list").stdout
-    assert "IANA name" in registry.error("product", "change", "acme-billing", "--time-zone", "Mars/Base")
+    refused = registry.error("product", "change", "acme-billing", "--time-zone", "Mars/Base")
+    assert "'Mars/Base' is not a time zone; write its IANA name" in refused
 
 
 def test_csv_for_people_has_a_mark_and_csv_for_programs_has_none(registry, file):

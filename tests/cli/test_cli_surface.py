@@ -114,6 +114,23 @@ def test_all_wrong_settings_are_told_together_and_leave_with_2(fresh):
     assert "did you mean TELEMETRY_LISTEN?" in said
 
 
+def test_a_setting_that_is_like_no_other_gets_no_guess(fresh):
+    said = fresh.error("product", "list", exit_code=2, TELEMETRY_FOO="1")
+    assert 'TELEMETRY_FOO: there is no such setting; "telemetry-server config show" lists them' in said
+
+
+def test_an_address_of_another_machine_gets_its_own_advice(fresh):
+    said = fresh.error("serve", "--listen", "192.0.2.9:8080")
+    assert "Give --listen an address of this machine" in said
+
+
+def test_a_file_in_place_of_the_data_directory_is_named(fresh, tmp_path):
+    (tmp_path / "file").touch()
+    assert "is not a directory" in fresh.error(
+        "product", "list", "--data", str(tmp_path / "file"), exit_code=4
+    )
+
+
 def test_version_is_printed(fresh):
     assert fresh("--version").stdout.startswith("telemetry-server ")
 

@@ -39,6 +39,9 @@ TOLD_BY_EXPORTS = frozenset(
 
 KNOWN = frozenset(PARSERS)
 
+ENOUGH_TO_TELL = 2
+"""Columns of another system, and not of ours, from which a file is taken for one of that system."""
+
 
 class LicenseFile:
     """The rows of a file, each good or with its problems; `left_out` are columns that a mapping ignored.
@@ -104,7 +107,7 @@ class LicenseFile:
         told = TOLD_BY_EXPORTS if LICENSE_ID in columns else frozenset()
         unknown = [name for name in columns if not _is_known(name) and name not in told]
         if unknown and self._mapping is None:
-            raise WrongFile(f"There is no column {_with_advice(unknown)}; docs/licenses.md describes them.")
+            raise WrongFile(f"There is no column {_with_advice(unknown)}; {_where_to_look(columns)}")
         if (KEY in columns) == (LICENSE_ID in columns):
             raise WrongFile("The head must name key, or in an edited export license_id, and not both.")
 
@@ -133,6 +136,18 @@ def _is_known(name: str) -> bool:
     return name in KNOWN or name.startswith((CUSTOM, NAMELESS.format("")))
 
 
+def _where_to_look(columns: list[str]) -> str:
+    for name, mapping in MAPPINGS.items():
+        if sum(column in mapping.columns and not _is_known(column) for column in columns) >= ENOUGH_TO_TELL:
+            return f"if the file is from {name.value}, import it with --mapping {name.value}."
+    return "docs/licenses.md describes the columns."
+
+
+def _closest(name: str) -> list[str]:
+    """For `license_key` and the like `key`, which is less alike than `license_id`."""
+    return [KEY] if name.endswith(KEY) else get_close_matches(name, KNOWN - {LICENSE_ID}, n=1)
+
+
 def _with_advice(unknown: list[str]) -> str:
-    close = {name: get_close_matches(name, KNOWN, n=1) for name in unknown}
+    close = {name: _closest(name) for name in unknown}
     return ", ".join(f"{name} (did you mean {found[0]}?)" if found else name for name, found in close.items())

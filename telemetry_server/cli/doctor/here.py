@@ -60,7 +60,9 @@ def keyring(settings: Settings) -> Finding:
         return failed(name, error.detail, "")
     if path.stat().st_mode & OTHERS_READ:
         return failed(name, f"Other users may read {path}.", f"Run: chmod 600 {path}")
-    return ok(name, f"{len(found.masters)} master keys, {found.current} in use. Keep a backup of {path}.")
+    return ok(
+        name, f"master keys {', '.join(found.masters)}; {found.current} in use. Keep a backup of {path}."
+    )
 
 
 def disk(settings: Settings) -> Finding:
@@ -82,7 +84,7 @@ def geoip(settings: Settings) -> Iterator[Finding]:
     for database in atlas.databases.values():
         yield _age(database)
     if listed := atlas.hosting_list:
-        entries = f"{listed.networks} networks and {len(listed.operators)} AS numbers"
+        entries = f"networks: {listed.networks}, AS numbers: {len(listed.operators)}"
         yield ok("GeoIP", f"{hosting.FILENAME}: {entries}, written on {listed.built_on}")
     if not atlas.databases:
         yield warning(
@@ -118,8 +120,8 @@ def server(settings: Settings) -> Iterator[Finding]:
     except (OSError, ValueError) as error:  # URLError among them
         yield warning(
             "server",
-            f"Nobody answers at {url} ({error}).",
-            "Start it, or tell doctor where it is: --listen HOST:PORT or TELEMETRY_PUBLIC_URL.",
+            f"Nothing answers at {url} ({getattr(error, 'reason', error)}).",
+            "Start it, or say where it is: --listen HOST:PORT or TELEMETRY_PUBLIC_URL.",
         )
         yield _capacity_from_here()
         return

@@ -145,6 +145,8 @@ class Home:
 
     async def check_reach(self, account: Account) -> None:
         """As root, PostgreSQL's own user must be able to come here. Looked at, never changed."""
+        if self.data.exists() and not self.data.is_dir():
+            raise EmbeddedPathUnusable(f"{self.data} is not a directory; name another one with --data.")
         if not account.is_other:
             return
         there = next(path for path in (self.data, *self.data.parents) if path.exists())

@@ -36,7 +36,7 @@ class NoSuchLicense(OperatorError):
 
 
 class LicenseExists(OperatorError):
-    """A license of that key exists already."""
+    """A license of that key exists already; "license show --key" finds it, "license change" changes it."""
 
     status, code = 409, "license_exists"
 

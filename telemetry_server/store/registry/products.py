@@ -130,9 +130,11 @@ async def _check_time_zone(connection: asyncpg.Connection, name: str) -> None:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # no such name, or one that is a path
-        raise BadTimeZone from None
+        raise BadTimeZone(
+            f"{name!r} is not a time zone; write its IANA name, such as Europe/Berlin."
+        ) from None
     if not await connection.fetchval(SQL["knows_time_zone"], name):
-        raise BadTimeZone
+        raise BadTimeZone(f"PostgreSQL does not know the time zone {name!r}; write its usual IANA name.")
 
 
 async def rotate_key(
