@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import urllib.request
 from email.utils import parsedate_to_datetime
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
@@ -19,6 +18,8 @@ from ._settings import Settings
 from ._transport import Transport
 
 MOST_SECONDS_OFF = 300.0
+NOT_FOUND = 404
+FULL = ("full", "No space", "quota")
 
 
 class Finding(NamedTuple):
@@ -43,12 +44,22 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _settings(settings: Settings) -> Finding:
-    if settings.why_off:
-        return Finding("settings", sound=False, text=f"telemetry is off: {settings.why_off}")
+    why_off = settings.why_off or _off_here(settings)
+    if why_off:
+        return Finding("settings", sound=False, text=f"telemetry is off: {why_off}")
     troubles = list(settings.troubles.values())
     return Finding(
         "settings", not troubles, "; ".join(troubles) or f"level {settings.level}, product {settings.product}"
     )
+
+
+def _off_here(settings: Settings) -> Optional[str]:
+    try:
+        with Outbox(settings.state_dir).look() as ledger:
+            off = ledger.get("off")
+    except Unavailable:
+        return None  # the disk's finding says so
+    return "it was switched off here; `license-telemetry on` switches it on" if off else None
 
 
 def _disk(settings: Settings) -> Finding:
@@ -60,6 +71,8 @@ def _disk(settings: Settings) -> Finding:
         return Finding("disk", sound=False, text=f"{settings.state_dir}: {error}")
     if outbox.in_memory:
         what_to_do = "give the software a state_dir that its user may write to"
+        if any(word in str(outbox.why_memory) for word in FULL):
+            what_to_do = f"make room for {settings.state_dir}"
         return Finding(
             "disk", sound=False, text=f"nothing can be kept on disk: {outbox.why_memory}; {what_to_do}"
         )
@@ -72,7 +85,7 @@ def _lock(settings: Settings) -> Finding:
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError as error:
-        return Finding("lock", sound=False, text=f"{path}: {error.strerror}")
+        return Finding("lock", sound=False, text=f"not tried, see disk: {path}: {error.strerror}")
     try:
         if not try_lock(descriptor):
             return Finding(
@@ -96,11 +109,14 @@ def _counters(settings: Settings) -> Finding:
 
 
 def _proxy(settings: Settings) -> Finding:
-    target = urlsplit(settings.endpoint or "")
-    named = settings.proxy or urllib.request.getproxies().get(target.scheme)
-    if not named or (not settings.proxy and urllib.request.proxy_bypass(target.hostname or "")):
-        return Finding("proxy", sound=True, text="none")
-    return Finding("proxy", sound=True, text=f"{urlsplit(named).hostname}, for everything below")
+    named = _proxy_of(settings)
+    return Finding("proxy", sound=True, text=f"{named}, for everything below" if named else "none")
+
+
+def _proxy_of(settings: Settings) -> Optional[str]:
+    """Its host and port, without a password."""
+    found = Transport(settings).proxy(urlsplit(settings.endpoint or ""))
+    return found and found.netloc.rpartition("@")[2]
 
 
 def _ask(settings: Settings) -> Tuple[Answer, float]:
@@ -113,10 +129,18 @@ def _ask(settings: Settings) -> Tuple[Answer, float]:
 
 
 def _endpoint(settings: Settings, answer: Answer, seconds: float) -> Finding:
+    if not settings.endpoint:
+        return Finding("endpoint", sound=False, text="not tried: there is no endpoint")
     if not answer.status:
-        return Finding("endpoint", sound=False, text=f"{settings.endpoint}: {_words(answer.trouble)}")
+        proxy = _proxy_of(settings)
+        through = f"through the proxy {proxy}: " if proxy else ""
+        text = f"{settings.endpoint}: {through}{_words(answer.trouble)}"
+        return Finding("endpoint", sound=False, text=text)
     if answer.is_page() or not isinstance(answer.json(), dict):
         text = f"{settings.endpoint}: HTTP {answer.status}, but no telemetry server speaks there"
+        return Finding("endpoint", sound=False, text=text)
+    if answer.status == NOT_FOUND:
+        text = f"{settings.endpoint}: no telemetry server has this path; the endpoint is https://HOST alone"
         return Finding("endpoint", sound=False, text=text)
     if answer.status not in (*CREATED, 401, 403):
         return Finding(
@@ -149,6 +173,8 @@ def _key(settings: Settings, answer: Answer) -> Finding:
 
 def _clock(answer: Answer) -> Finding:
     now = _server_time(answer)
+    if not answer.status:
+        return Finding("clock", sound=True, text="not compared: the endpoint does not answer")
     if now is None:
         return Finding("clock", sound=True, text="not compared: the server sent no time")
     off = time.time() - now
@@ -167,6 +193,10 @@ def _server_time(answer: Answer) -> Optional[float]:
 def _words(trouble: str) -> str:
     """What to do about an error of the network."""
     hints: List[Tuple[str, str]] = [
+        ("WRONG_VERSION", "that port speaks no TLS: write http://, or the port that does"),
+        ("NO_CERTIFICATE", "ca_file has no certificate in it: it must be a PEM file"),
+        ("No such file", "ca_file is not there"),
+        ("no http or https", "write it as in https://telemetry.example.com"),
         ("CERTIFICATE", "the certificate is not trusted here: pass ca_file= for an authority of your own"),
         ("Name or service", "the name is not known: look at the address and at the resolver"),
         ("refused", "nothing listens there: look at the port and at the firewall"),

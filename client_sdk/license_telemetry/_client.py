@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Status = Literal["licensed", "trial", "expired", "invalid", "unlicensed"]
     Source = Literal["direct", "reseller", "marketplace", "bundle", "trial", "gift", "unknown"]
 
+PROPERTIES = ("enabled", "level")
 CLOSE_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
 HINT_LENGTH = 4
@@ -315,7 +316,8 @@ class Telemetry:
             notice_fork()
             if self._settings.why_off is None:
                 (self._background.counters or self._background.open()).ignore()
-            self._background.problems.note(f"ignored {call} {why[:80]}", f"{call}() was ignored: {why}")
+            what = call if call in PROPERTIES else f"{call}()"
+            self._background.problems.note(f"ignored {call} {why[:80]}", f"{what} was ignored: {why}")
         except Exception:
             pass
 

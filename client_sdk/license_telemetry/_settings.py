@@ -23,6 +23,7 @@ LONGEST_NAME = 64
 SHORTEST_INTERVAL = 60.0
 _ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyz0123456789"
 _OFF = ("0", "false", "no", "off")
+_ON = ("1", "true", "yes", "on")
 _LONGEST_TEXT = 4096
 
 
@@ -73,6 +74,11 @@ class Settings:
         self._host_allows = enabled is None or bool(enabled)
         self._why_never = self._reason(env, placed=bool(_path(state_dir)))
         self._look_for_troubles(interval)
+        word = env.get("LICENSE_TELEMETRY", "").strip().lower()
+        if word not in ("", *_OFF, *_ON):
+            self.troubles["environment switch"] = (
+                f"LICENSE_TELEMETRY={word[:20]!r} is neither on nor off, and is taken for on; write off"
+            )
 
     @property
     def why_off(self) -> Optional[str]:

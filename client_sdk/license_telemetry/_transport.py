@@ -68,7 +68,7 @@ class Transport:
         """Connect to the host, or to its proxy; what to ask for."""
         host, port = str(target.hostname), target.port or _PORTS[target.scheme]
         path = target.path + (f"?{target.query}" if target.query else "")
-        proxy = self._proxy(target, host)
+        proxy = self.proxy(target)
         if proxy is None:
             wire.connect(host, port)
         else:
@@ -85,11 +85,11 @@ class Transport:
             return f"http://{_host(target)}{path}"
         return path
 
-    def _proxy(self, target: SplitResult, host: str) -> Optional[SplitResult]:
+    def proxy(self, target: SplitResult) -> Optional[SplitResult]:
         """The one that was set, else that of the usual variables, read anew each time."""
         named = self._settings.proxy
         if not named:
-            if urllib.request.proxy_bypass(host):
+            if urllib.request.proxy_bypass(str(target.hostname)):
                 return None
             proxies = urllib.request.getproxies()
             named = proxies.get(target.scheme) or proxies.get("all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from . import _ping as pings
 from ._client import claim_words, key_words
 from ._counters import LARGEST_COUNT, Counters, counters_in_memory, open_counters
 from ._engine import Engine
-from ._outbox import Unavailable
+from ._outbox import FILE, Unavailable
 from ._problems import Problems
 from ._settings import LEVELS, SOURCES, STATUSES, Settings, is_name, state_home
 from ._uploader import Delivery
@@ -61,8 +62,9 @@ def _preview(options: argparse.Namespace, settings: Settings, engine: Engine) ->
     engine.counters = counters_in_memory()
     _hand_over(options, settings, engine, engine.counters)
     _print(json.dumps(engine.preview(), indent=2, ensure_ascii=False))
-    if settings.why_off:
-        sys.stderr.write(f"Nothing is sent now: {settings.why_off}.\n")
+    why_off = engine.status()["why_off"]
+    if why_off:
+        sys.stderr.write(f"Nothing is sent now: {why_off}.\n")
     return DONE
 
 
@@ -80,6 +82,11 @@ def _send(options: argparse.Namespace, settings: Settings, engine: Engine) -> in
         return _fail(f"{outcome}: {_why_not(delivery, settings, after)}; {after['queued']} queued for later.")
     if after["refused"] > before["refused"]:
         return _fail(f"Not sent: {settings.endpoint} refused it ({after['last_answer']['detail']}).")
+    if after["storage"] == "memory":
+        sys.stderr.write(
+            f"Nothing can be kept in {settings.state_dir} ({after['why_memory']}):"
+            " each run of this command is an installation of its own.\n"
+        )
     number = after["last_acknowledged"]["sequence"]
     _print(f"Sent: {settings.endpoint} acknowledged ping {number} of {after['installation_id']}.")
     return DONE
@@ -98,39 +105,38 @@ def _status(options: argparse.Namespace, _settings: Settings, engine: Engine) ->
 
 def _on(_options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
     """Undo `off` for this state directory."""
-    engine.switch(on=True)
-    _print(f"Switched on for {settings.state_dir}.")
-    return DONE
+    return _switch(settings, engine, on=True)
 
 
 def _off(_options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
     """Stop collecting and sending for this state directory; what was counted so far is dropped."""
-    engine.switch(on=False)
-    _print(f"Switched off for {settings.state_dir}.")
-    return DONE
+    return _switch(settings, engine, on=False)
 
 
 def _forget(options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
     """Ask the server to erase what it has of this installation, and switch telemetry off here."""
     if engine.status()["installation_id"] is None:
-        engine.switch(on=False)
-        _print(f"The server knows nothing of this copy. Switched off for {settings.state_dir}.")
-        return DONE
+        _print("The server knows no installation of this state directory.")
+        return _switch(settings, engine, on=False)
     engine.forget(options.reason)
     if _deliver(engine) is Delivery.EMPTY:
         _print(f"{settings.endpoint} has the request. Switched off for {settings.state_dir}.")
         return DONE
     last = engine.status()["last_answer"] or {}
+    why = f"{settings.endpoint} said {last.get('detail', 'nothing')}"
+    if not settings.endpoint:
+        why = "there is no endpoint: pass --endpoint or set LICENSE_TELEMETRY_ENDPOINT"
     return _fail(
-        f"Switched off for {settings.state_dir}. The request waits here; the software and this command"
-        f" send it again: {settings.endpoint} said {last.get('detail', 'nothing')}."
+        f"Switched off for {settings.state_dir}. The request is kept there and not acknowledged yet: {why}."
+        " The software sends it again, and so does this command."
     )
 
 
 def _export(options: argparse.Namespace, _settings: Settings, engine: Engine) -> int:
     """Write everything queued into FILE as signed uploads, for a machine that may go online."""
     count = engine.export(options.file)
-    _print(f"{count} uploads written to {options.file}; the pings stay queued until they are acknowledged.")
+    uploads = "upload" if count == 1 else "uploads"
+    _print(f"{count} {uploads} written to {options.file}; the pings stay queued until they are acknowledged.")
     return DONE
 
 
@@ -160,6 +166,22 @@ def _facts(_options: argparse.Namespace, settings: Settings, _engine: Engine) ->
 
 
 # ── what they share ─────────────────────────────────────────────────────────────────────────
+
+
+def _switch(settings: Settings, engine: Engine, *, on: bool) -> int:
+    """Say that it is switched only where the software will find it: on disk, in a directory it has used."""
+    word, is_new = ("on" if on else "off"), not os.path.exists(os.path.join(settings.state_dir or "", FILE))
+    engine.switch(on=on)
+    standing = engine.status()
+    if standing["storage"] == "memory":
+        return _fail(
+            f"Not switched {word}: nothing can be kept in {settings.state_dir} ({standing['why_memory']})."
+            " Run the command as the user of the software, or name its directory with --state-dir."
+        )
+    _print(f"Switched {word} for {settings.state_dir}.")
+    if is_new:
+        sys.stderr.write("No software has used this directory yet: is it the software's state_dir?\n")
+    return DONE
 
 
 def _hand_over(options: argparse.Namespace, settings: Settings, engine: Engine, counters: Counters) -> None:

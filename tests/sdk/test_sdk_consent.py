@@ -158,6 +158,22 @@ def test_the_command_switches_off_what_was_counted(bench, server, tmp_path, caps
     assert "Switched on" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("word", ["off", "on"])
+def test_the_command_does_not_claim_a_switch_that_is_not_kept(capsys, word):
+    assert main([word, "--state-dir", "/proc/nothing"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"Not switched {word}: nothing can be kept in /proc/nothing" in said.err
+
+
+def test_the_command_says_that_a_directory_is_new_and_that_nothing_is_sent(tmp_path, capsys):
+    options = ["--state-dir", str(tmp_path / "typo")]
+    assert main(["off", *options]) == 0
+    assert "No software has used this directory yet" in capsys.readouterr().err
+    assert main(["preview", *options]) == 0
+    assert capsys.readouterr().err == "Nothing is sent now: it was switched off here.\n"
+
+
 # ── being forgotten ─────────────────────────────────────────────────────────────────────────
 
 
@@ -228,4 +244,4 @@ def test_the_command_asks_to_be_forgotten(bench, server, tmp_path, capsys):
     assert main(["forget", *options, "--reason", "we move"]) == 0
     assert server.forgotten[0]["reason"] == "we move"
     assert main(["forget", *options]) == 0
-    assert "knows nothing of this copy" in capsys.readouterr().out
+    assert "knows no installation of this state directory" in capsys.readouterr().out

@@ -124,3 +124,10 @@ def test_no_argument_whatever_raises(nonsense):
     settings = Settings(**dict.fromkeys(names.split(), nonsense))
     assert settings.level == "license"
     assert settings.interval > 0
+
+
+@pytest.mark.parametrize(("word", "is_odd"), [("disabled", True), ("of", True), ("on", False), ("1", False)])
+def test_a_switch_that_is_misspelt_is_reported(monkeypatch, word, is_odd):
+    monkeypatch.setenv("LICENSE_TELEMETRY", word)
+    found = Settings(endpoint="https://t.example.com", product_key="pk_acme_x")
+    assert ("environment switch" in found.troubles) is is_odd

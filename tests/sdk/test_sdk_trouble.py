@@ -152,13 +152,25 @@ def test_check_finds_a_sound_installation_sound(server, tmp_path, capsys):
         (["--endpoint", "telemetry.example.com"], "settings", "must begin with https://"),
         (["--product-key", "pk_acme_wrong"], "product", "the server does not know it"),
         (["--state-dir", "/proc/nothing"], "disk", "state_dir"),
+        (["--endpoint", "https://{plain}"], "endpoint", "speaks no TLS: write http://"),
+        (["--endpoint", "http://{plain}/path"], "endpoint", "no telemetry server has this path"),
+        (["--proxy", "127.0.0.1:9"], "endpoint", "through the proxy 127.0.0.1:9: "),
+        (["--endpoint", "https://{plain}", "--ca-file", "/nothing"], "endpoint", "ca_file is not there"),
     ],
 )
 def test_check_says_what_to_do(server, tmp_path, capsys, more, name, words):
-    code, found = check(capsys, tmp_path, server, *more)
+    plain = server.endpoint.partition("://")[2]
+    code, found = check(capsys, tmp_path, server, *(word.format(plain=plain) for word in more))
     assert code == 1
     assert found[name].startswith("WRONG")
     assert words in found[name]
+
+
+def test_check_says_that_it_was_switched_off_here(server, tmp_path, capsys):
+    main(["off", "--state-dir", str(tmp_path / "state")])
+    code, found = check(capsys, tmp_path, server)
+    assert code == 1
+    assert "`license-telemetry on`" in found["settings"]
 
 
 def test_check_sees_that_something_else_answers(server, tmp_path, capsys):
