@@ -1,5 +1,6 @@
 """What the command line looks like: help, documentation, exit codes, words instead of tracebacks."""
 
+import dataclasses
 import re
 import signal
 import socket
@@ -13,8 +14,10 @@ import click
 import pytest
 
 from telemetry_server.cli import COMMANDS, main
+from telemetry_server.cli.config import _plain
 from telemetry_server.cli.failures import failure, told
 from telemetry_server.errors import MigrationError, SettingsError
+from telemetry_server.settings import PREFIX, Settings
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "commands.md").read_text("utf-8")
 
@@ -192,3 +195,11 @@ def test_an_interruption_is_no_error(capsys):
         raise KeyboardInterrupt
     assert left.value.exit_code == 130
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("setting", dataclasses.fields(Settings), ids=lambda setting: setting.name)
+def test_the_document_has_each_setting_with_its_default(setting):
+    variable = PREFIX + setting.name.upper()
+    default = _plain(setting.default)
+    shown = f"`{default}`" if default != "" else ""
+    assert f"| `{variable}` | {shown} | {setting.metadata['text']} |\n" in DOCUMENT
