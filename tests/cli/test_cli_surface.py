@@ -201,5 +201,5 @@ def test_an_interruption_is_no_error(capsys):
 def test_the_document_has_each_setting_with_its_default(setting):
     variable = PREFIX + setting.name.upper()
     default = _plain(setting.default)
-    shown = f"`{default}`" if default != "" else ""
-    assert f"| `{variable}` | {shown} | {setting.metadata['text']} |\n" in DOCUMENT
+    shown = f" `{default}`" if default != "" else ""
+    assert f"| `{variable}` |{shown} | {setting.metadata['text']} |\n" in DOCUMENT
