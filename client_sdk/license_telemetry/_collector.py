@@ -96,7 +96,6 @@ class Collector:
                 self._problems.note("outbox", f"the outbox can't be written: {error}")
                 self.look_at = self._ticks() + PATIENCE
                 return False
-            self._harvest.committed(own)
             self._begun = True
             self._problems.settle("outbox")
             return True

@@ -28,6 +28,7 @@ from ._snapshot import (
     MAGIC,
     NAME_BYTES,
     NAMES_AT,
+    ORIGINAL,
     OUTBOX,
     PAGE,
     PROCESS,
@@ -36,6 +37,8 @@ from ._snapshot import (
     SIZE,
     SLOTS,
     SUFFIX,
+    TAKEN_WORD,
+    TAKEN_WORDS,
     TEXT_BYTES,
     TOPICS,
     USED,
@@ -44,6 +47,7 @@ from ._snapshot import (
     Snapshot,
     names,
     snapshot,
+    taken_block,
     text_at,
 )
 
@@ -63,8 +67,7 @@ class Counters:
 
     `storage` is where they lie, one of SHARED_MEMORY, STATE_DIRECTORY and MEMORY; `path` the file, None in
     memory; `trouble` why it is not shared memory. `fresh` is False once there is news that the background
-    thread has not seen. `known` are the numbers that an outbox has certainly seen, for the day on which the
-    outbox is another.
+    thread has not seen.
     """
 
     def __init__(
@@ -75,7 +78,6 @@ class Counters:
         self.trouble: Optional[str] = None
         self.fresh = True
         self.times_at_birth: Tuple[int, ...] = ()
-        self.known: Dict[str, int] = {}
         self._id = os.path.basename(path)[: -len(SUFFIX)] if path else f"memory-{os.urandom(8).hex()}"
         self._file = _identified(descriptor)
         self._old: List[Any] = []  # never freed: that would close a descriptor that may be the host's by now
@@ -188,17 +190,24 @@ class Counters:
     def snapshot(self) -> Snapshot:
         return snapshot(self.content(), self.id)
 
-    def is_signed(self) -> bool:
-        """Whether a process went before us in this file."""
-        return bool(self._words[0] == MAGIC)
-
     # ── the background thread's side ────────────────────────────────────────────────────────
 
     def content(self) -> bytes:
+        """All of it; where the file is not mapped, with what other processes noted as taken."""
+        if self._file is not None and self.path is not None:
+            try:
+                with open(self.path, "rb") as file:
+                    file.seek(TAKEN_WORD * 8)
+                    self._bytes[TAKEN_WORD * 8 :] = file.read()
+            except (OSError, ValueError):
+                pass
         return bytes(self._bytes)
 
-    def belong_to(self, outbox: int) -> None:
-        """Note the outbox, a number of 64 bits, that knows how much of this file was taken."""
+    def belong_to(self, outbox: int, taken: Optional[Dict[str, int]]) -> None:
+        """Note the outbox, a number of 64 bits, that has taken these numbers; None: no more than before."""
+        if taken is not None:
+            self._bytes[TAKEN_WORD * 8 :] = taken_block(taken)
+            self._write_through(TAKEN_WORD * 8, TAKEN_WORDS * 8)
         self._words[OUTBOX] = outbox
         self._write_through(OUTBOX * 8, 8)
 
@@ -304,13 +313,13 @@ def _open_in(directory: str, *, mapped: bool, troubles: Any = ()) -> Counters:
     give_to_owner_above(path)
     counters = Counters(buffer, path, storage, descriptor)
     counters.trouble = "; ".join(troubles) or None
-    counters.known = counters.snapshot().numbers if counters.is_signed() else {}
     _sign(counters)
     return counters
 
 
 def _sign(counters: Counters) -> None:
     counters._words[0] = MAGIC  # noqa: SLF001
+    counters._words[ORIGINAL] = int(counters.storage == STATE_DIRECTORY)  # noqa: SLF001
     for number, value in enumerate(_process.myself()):
         counters._words[PROCESS + number] = value  # noqa: SLF001
     counters._write_through(0, PAGE)  # noqa: SLF001

@@ -20,7 +20,7 @@ from ._counters import Counters
 from ._harvest import Harvest
 from ._identity import Request as Post
 from ._ledger import Ledger
-from ._outbox import Outbox, Unavailable
+from ._outbox import Outbox, Spoiled, Unavailable
 from ._problems import Problems
 from ._settings import Settings
 from ._state import LOSSES
@@ -146,6 +146,8 @@ class Engine:
         except Unavailable as error:
             self._problems.note("outbox", f"the outbox can't be written: {error}")
             self._uploader.deliver_at = self._ticks() + RETRY_SECONDS
+            if isinstance(error, Spoiled):
+                self._collector.look_at = self._ticks()  # what the counter files hold is for the new one
             found = Delivery.WAITING
         if isinstance(found, Delivery):
             self._answer_waiting(found)

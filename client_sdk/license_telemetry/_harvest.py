@@ -4,20 +4,25 @@ Numbers in counter files only grow. The outbox keeps, for each file, how much of
 the difference in the transaction that stores it: it does not matter who harvests a file, how often, or
 whether its process still lives. Beside each file in shared memory lies a copy on disk, a few seconds old
 (`_keeper`), for the day on which the memory is gone: a reboot, a removed container.
+
+For the day on which the outbox is gone, each file notes what was taken of it, right after the commit and
+before another process gets its turn. It is read only where the outbox does not know the file. A copy may be
+older than the last harvest: what it has beyond its note may be taken or not, and is counted as lost.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from . import _process
 from ._counters import LARGEST_COUNT, Counters, kept_directory, shared_directories
 from ._ledger import Ledger
 from ._locks import try_lock
-from ._private_files import SAFELY, is_ours
-from ._snapshot import SIZE, SUFFIX, Snapshot, snapshot
+from ._private_files import SAFELY, is_ours, pwrite
+from ._snapshot import SIZE, SUFFIX, TAKEN_WORD, Snapshot, snapshot, taken_block
 from ._statements import parse
 
 FOREIGN_SECONDS = 3600.0  # a copy whose process cannot be asked goes when it has not changed for so long
@@ -51,51 +56,41 @@ class Harvest:
         self._shared = shared_directories(state_dir) if state_dir else []
         self._kept = kept_directory(state_dir) if state_dir else None
         self._seen: Dict[str, Snapshot] = {}
+        self._taken: Dict[str, Numbers] = {}
         self._alone = False
-        self._outbox = 0
 
     def take(self, ledger: Ledger, own: Optional[Counters], now: float, *, alone: bool) -> News:
         """The news of all files; it counts as taken once the ledger's transaction is committed.
 
         `alone`: of this process only, because its outbox lives and dies with it.
         """
+        self._seen, self._taken, self._alone = {}, {}, alone
         outbox, fresh = ledger.outbox_id(), []
-        self._seen, self._alone, self._outbox = {}, alone, outbox
         for found in self._snapshots(own, alone=alone):
-            mine = own is not None and found.id == own.id
-            if found.outbox == outbox and not ledger.knows_file(found.id):  # harvested, and forgotten since
-                ledger.note_taken(found.id, (own.known if own and mine else {}) or found.numbers, now)
-            elif mine and found.outbox not in (0, outbox):  # another than before has seen these counts
-                known = {
-                    name: count for name, count in (own.known if own else {}).items() if name != "license"
-                }
-                ledger.note_taken(found.id, known, now)
-            elif not mine and found.outbox not in (0, outbox):
+            if found.outbox not in (0, outbox) and not (own and found.id == own.id):
                 continue
             self._seen[found.id] = found
-            difference = _difference(found, ledger.taken(found.id), barred=_is_barred(ledger))
+            difference = _not_taken(ledger, found)
             if difference:
                 ledger.note_taken(found.id, found.numbers, now)
+                self._taken[found.id] = found.numbers
                 fresh.append((found, difference))
+        if ledger.get("heir"):
+            ledger.put("heir", None)
         ledger.forget_files(set(self._seen), now)
+        ledger.committed = partial(self._committed, own, outbox)
         return _news(fresh)
 
     def look(self, ledger: Ledger, own: Optional[Counters], *, alone: bool) -> News:
         """The news, taking nothing."""
         known = (0, ledger.get("outbox_id", 0))
         snapshots = [found for found in self._snapshots(own, alone=alone) if found.outbox in known]
-        return _news(
-            [
-                (found, _difference(found, ledger.taken(found.id), barred=_is_barred(ledger)))
-                for found in snapshots
-            ]
-        )
+        return _news([(found, _not_taken(ledger, found)) for found in snapshots])
 
-    def committed(self, own: Optional[Counters]) -> None:
-        """After the commit: the files of processes that have ended are removed."""
+    def _committed(self, own: Optional[Counters], outbox: int) -> None:
+        """Note in the files what was taken, and remove those of processes that have ended."""
         if own is not None and own.id in self._seen:
-            own.known = self._seen[own.id].numbers
-            own.belong_to(self._outbox)  # not before: a new outbox whose first commit fails has no name yet
+            own.belong_to(outbox, self._taken.get(own.id))  # not before: another outbox may follow
         if self._alone:
             return
         for directory in (*self._shared, self._kept):
@@ -103,7 +98,10 @@ class Harvest:
                 found = self._seen.get(name[: -len(SUFFIX)])
                 if own is not None and name == own.id + SUFFIX:
                     continue
-                _remove_if_dead(os.path.join(str(directory), name), found, copy=directory == self._kept)
+                path, copy = os.path.join(str(directory), name), directory == self._kept
+                if found is not None and found.id in self._taken and (found.is_original or not copy):
+                    _note_taken(path, self._taken[found.id])
+                _remove_if_dead(path, found, copy=copy)
 
     def _files(self, directory: Optional[str]) -> List[str]:
         """The counter files in a directory; none in one that somebody else made, or may write to."""
@@ -120,7 +118,9 @@ class Harvest:
         met = set()
         if own is not None:
             met.add(own.id)
-            yield own.snapshot()
+            mine = own.snapshot()
+            mine.is_original = True
+            yield mine
         if alone:
             return
         for directory in (*self._shared, self._kept):
@@ -131,6 +131,7 @@ class Harvest:
                 if directory != self._kept and not found.outbox and not _process.is_near(found.process):
                     continue  # of another container, which will say which outbox is its own
                 met.add(found.id)
+                found.is_original |= directory != self._kept
                 yield found
 
 
@@ -157,8 +158,20 @@ def _is_barred(ledger: Ledger) -> bool:
     return bool(ledger.get("off")) or ledger.get("level") in ("license", "system")
 
 
-def _difference(found: Snapshot, taken: Numbers, *, barred: bool) -> Numbers:
+def _not_taken(ledger: Ledger, found: Snapshot) -> Numbers:
     """How much of each number is new, of those that are."""
+    taken, barred = ledger.taken(found.id), _is_barred(ledger)
+    if taken is not None:
+        return _difference(found, taken, barred=barred)
+    noted = {name: count for name, count in found.taken.items() if name != "license"}  # is heard anew
+    difference = _difference(found, noted, barred=barred)
+    if found.is_original or not ledger.get("heir"):
+        return difference
+    counts = [difference.pop(name) for name in list(difference) if name.startswith("+")]
+    return {**difference, "lost": difference.get("lost", 0) + sum(counts)} if counts else difference
+
+
+def _difference(found: Snapshot, taken: Numbers, *, barred: bool) -> Numbers:
     news = {}
     for name, count in found.numbers.items():
         before = max(taken.get(name, 0), found.forgone.get(name, 0))
@@ -185,6 +198,19 @@ def _news(fresh: List[Tuple[Snapshot, Numbers]]) -> News:
                 said.append((name, *parse(found.said[name])))
     lost, ignored = (sum(difference.get(name, 0) for _, difference in fresh) for name in ("lost", "ignored"))
     return News(counts, consented, withdrawn, lost, ignored, sorted(said, key=lambda one: one[1]))
+
+
+def _note_taken(path: str, numbers: Numbers) -> None:
+    """In the file of another process."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | SAFELY)
+        try:
+            if os.fstat(descriptor).st_size == SIZE:
+                pwrite(descriptor, taken_block(numbers), TAKEN_WORD * 8)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        pass  # the outbox knows
 
 
 def _remove_if_dead(path: str, seen: Optional[Snapshot], *, copy: bool) -> None:

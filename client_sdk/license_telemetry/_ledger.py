@@ -50,8 +50,8 @@ class Upload(NamedTuple):
 class Ledger(State):
     """One transaction's view of the outbox."""
 
-    def __init__(self, connection: sqlite3.Connection, limits: Limits) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: sqlite3.Connection, limits: Limits, beside: Optional[int] = None) -> None:
+        super().__init__(connection, beside)
         self._limits = limits
 
     # ── counters ────────────────────────────────────────────────────────────────────────────

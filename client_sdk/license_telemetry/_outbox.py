@@ -80,7 +80,7 @@ class Outbox:
         self._napping = allocate_lock()
         self._napping.acquire()
         self._checked = False
-        self._spoiled = 0
+        self._lock = -1  # the descriptor while it is our turn
         self.why_memory: Optional[str] = None
         self._moved: Optional[sqlite3.Connection] = None
 
@@ -120,6 +120,7 @@ class Outbox:
             yield False
             return
         _process_fork.descriptors.add(descriptor)
+        self._lock = descriptor
         try:
             got = self._wait_for_turn(descriptor, time.monotonic() + patience)
             if got and not self._is_lock_in_place(descriptor):
@@ -293,11 +294,9 @@ class Outbox:
                 raise sqlite3.DatabaseError(found)
         if version in UPGRADES:
             _run(connection, UPGRADES[version])
+        if version == 0 or not self._checked:
+            Ledger(connection, Limits(), self._lock).compare_beside(fresh=version == 0)
         self._checked = True
-        if self._spoiled:
-            ledger, self._spoiled = Ledger(connection, Limits()), 0
-            ledger.add("total_spoiled", 1)
-            ledger.lose("unsaved", 1)
 
     def _open_to_look(self) -> sqlite3.Connection:
         connection = self._open()
@@ -316,12 +315,15 @@ class Outbox:
     def _within(self, connection: sqlite3.Connection) -> Iterator[Ledger]:
         on_disk = connection is not self._memory
         trouble: Optional[Exception] = None
+        ledger = Ledger(connection, Limits(), self._lock) if on_disk else Ledger(connection, MEMORY_LIMITS)
         try:
-            yield Ledger(connection, Limits() if on_disk else MEMORY_LIMITS)
+            yield ledger
             connection.execute("COMMIT")
             if self._moved is not None:
                 self._moved.close()
                 self._moved = None
+            if ledger.committed is not None:
+                ledger.committed()
         except BROKEN as error:
             trouble = error
         finally:
@@ -366,7 +368,7 @@ class Outbox:
         if journal.exists():
             journal.replace(self._path.with_name(aside + "-journal"))
         self._path.replace(self._path.with_name(aside))
-        self._spoiled, self._checked = 1, False
+        self._checked = False
         for old in sorted(self._path.parent.glob(FILE + ".spoiled-*[0-9]"), reverse=True)[MOST_SET_ASIDE:]:
             for gone in self._path.parent.glob(old.name + "*"):
                 gone.unlink()
@@ -381,7 +383,9 @@ class Outbox:
 
     def _move_to_disk(self, connection: sqlite3.Connection) -> None:
         assert self._memory is not None
-        Ledger(connection, Limits()).absorb(Ledger(self._memory, MEMORY_LIMITS))
+        ledger = Ledger(connection, Limits(), self._lock)
+        ledger.absorb(Ledger(self._memory, MEMORY_LIMITS))
+        ledger.compare_beside(fresh=False)
         self._moved, self._memory = self._memory, None  # closed once it is committed
 
 

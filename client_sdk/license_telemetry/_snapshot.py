@@ -4,6 +4,8 @@ bytes 0-511       64 words: magic, used slots, lost, ignored, the process, the o
 bytes 512-2559    256 words: the counts
 from 4096         256 names of 64 bytes
 from 20480        for each topic two texts of 1,024 bytes, used in turn
+from 30720        256 counts when consent was withdrawn, 256 when it was given
+from 34816        the first 2,560 bytes as they were harvested last: read where the outbox knows nothing
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator
+    from typing import Any, Dict, Iterator, List
 
     from ._process import Process
 
-MAGIC = int.from_bytes(b"LTcount\x01", sys.byteorder)
+MAGIC = int.from_bytes(b"LTcount\x02", sys.byteorder)
 SLOTS, NAME_BYTES = 256, 64
 TOPICS = ("license", "ping", "level", "enabled", "forget")
 TEXT_BYTES = 1024
@@ -26,8 +28,16 @@ NAMES_AT = PAGE
 TEXTS_AT = NAMES_AT + SLOTS * NAME_BYTES
 FORGONE_WORD = (TEXTS_AT + 2 * len(TOPICS) * TEXT_BYTES) // 8
 REGAINED_WORD = FORGONE_WORD + SLOTS
-SIZE = 8 * (REGAINED_WORD + SLOTS)
-USED, LOST, IGNORED, PROCESS, OUTBOX, WITHDRAWN, SAID = 1, 2, 3, 4, 8, 9, 10
+TAKEN_WORD = REGAINED_WORD + SLOTS
+TAKEN_WORDS = VALUES_WORD + SLOTS
+SIZE = 8 * (TAKEN_WORD + TAKEN_WORDS)
+USED, LOST, IGNORED, PROCESS, OUTBOX, WITHDRAWN, SAID, ORIGINAL = 1, 2, 3, 4, 8, 9, 10, 15
+HEAD = (
+    ("lost", LOST),
+    ("ignored", IGNORED),
+    ("withdrawn", WITHDRAWN),
+    *((topic, SAID + number) for number, topic in enumerate(TOPICS)),
+)
 SUFFIX = ".counts"
 
 
@@ -36,10 +46,11 @@ class Snapshot:
 
     `numbers` only grow: counts by name after a "+", `lost`, `ignored`, and by topic how often something was
     said; `said` has what was said last. `forgone` are the counts
-    when consent was withdrawn, `regained` those when it was given.
+    when consent was withdrawn, `regained` those when it was given, `taken` the numbers harvested last.
+    `is_original`: no copy of a file in shared memory.
     """
 
-    __slots__ = ("forgone", "id", "numbers", "outbox", "process", "regained", "said")
+    __slots__ = ("forgone", "id", "is_original", "numbers", "outbox", "process", "regained", "said", "taken")
 
     def __init__(
         self,
@@ -51,6 +62,8 @@ class Snapshot:
         outbox: int,
         forgone: Dict[str, int],
         regained: Dict[str, int],
+        taken: Dict[str, int],
+        is_original: bool,
     ) -> None:
         self.id = id
         self.numbers = numbers
@@ -59,6 +72,8 @@ class Snapshot:
         self.outbox = outbox
         self.forgone = forgone
         self.regained = regained
+        self.taken = taken
+        self.is_original = is_original
 
 
 def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
@@ -68,8 +83,7 @@ def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
     words = memoryview(content).cast("Q")
     if words[0] != MAGIC:
         raise ValueError("no counter file")
-    numbers = {"+" + name: words[VALUES_WORD + slot] for slot, name in enumerate(names(content))}
-    numbers.update(lost=words[LOST], ignored=words[IGNORED], withdrawn=words[WITHDRAWN])
+    features = ["+" + name for name in names(content)]
     said = {}
     for number, topic in enumerate(TOPICS):
         times = words[SAID + number]
@@ -77,13 +91,36 @@ def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
             at = text_at(number, times)
             length = int.from_bytes(content[at : at + 2], "little")
             said[topic] = content[at + 2 : at + 2 + length].decode("utf-8", "replace")
-            numbers[topic] = times
     process: Any = tuple(words[PROCESS : PROCESS + 4])
-    forgone = {"+" + name: words[FORGONE_WORD + slot] for slot, name in enumerate(names(content))}
-    regained = {"+" + name: words[REGAINED_WORD + slot] for slot, name in enumerate(names(content))}
     return Snapshot(
-        id, numbers, said, process=process, outbox=words[OUTBOX], forgone=forgone, regained=regained
+        id,
+        _numbers(words, 0, features),
+        said,
+        process=process,
+        outbox=words[OUTBOX],
+        forgone=dict(zip(features, words[FORGONE_WORD:])),
+        regained=dict(zip(features, words[REGAINED_WORD:])),
+        taken=_numbers(words, TAKEN_WORD, features),
+        is_original=bool(words[ORIGINAL]),
     )
+
+
+def _numbers(words: Any, start: int, features: List[str]) -> Dict[str, int]:
+    numbers = dict(zip(features, words[start + VALUES_WORD :]))
+    for name, word in HEAD:
+        if words[start + word]:
+            numbers[name] = words[start + word]
+    return numbers
+
+
+def taken_block(numbers: Dict[str, int]) -> bytes:
+    """`numbers` of a snapshot as they lie in the file from TAKEN_WORD on."""
+    words = [0] * TAKEN_WORDS
+    counts = [count for name, count in numbers.items() if name.startswith("+")]  # in the order of their slots
+    words[VALUES_WORD : VALUES_WORD + len(counts)] = counts
+    for name, word in HEAD:
+        words[word] = numbers.get(name, 0)
+    return b"".join(word.to_bytes(8, sys.byteorder) for word in words)
 
 
 def names(content: bytes) -> Iterator[str]:

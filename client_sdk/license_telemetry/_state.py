@@ -8,25 +8,34 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 from . import _process
 from ._counters import LARGEST_COUNT
 from ._identity import Identity, from_answer
+from ._private_files import pwrite
 from ._settings import DAY
 
 HARVEST_KEPT_SECONDS = 400 * DAY
 LEASE_SECONDS = 60.0
 LOSSES = ("evicted", "refused", "unsaved")
+BESIDE = ("outbox_id", "off", "locked", "level")
+BESIDE_BYTES = 256
 
 Json = Dict[str, Any]
 
 
 class State:
-    """One transaction's view of it."""
+    """One transaction's view of it.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    `beside` is the descriptor of a file that keeps the values of BESIDE, too: an outbox that is made anew
+    where one was spoiled goes on with them.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, beside: Optional[int]) -> None:
         self._db = connection
+        self._beside = beside
+        self.committed: Optional[Callable[[], None]] = None  # called once it is, before others get their turn
 
     def get(self, name: str, default: Any = None) -> Any:
         """A value by name; `default` also where the disk spoiled it."""
@@ -40,6 +49,8 @@ class State:
         self._db.execute(
             "INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)", (name, json.dumps(value))
         )
+        if name in BESIDE:
+            self._write_beside()
 
     def add(self, name: str, count: int) -> None:
         if count:
@@ -56,6 +67,33 @@ class State:
         except ValueError:
             return None
 
+    def compare_beside(self, *, fresh: bool) -> None:
+        """Once for each process, and where the outbox is `fresh`."""
+        if self._beside is None:
+            return
+        os.lseek(self._beside, 0, os.SEEK_SET)
+        found = read_json(os.read(self._beside, BESIDE_BYTES).decode("ascii", "replace"))
+        if fresh and found.get("outbox_id"):
+            for name in BESIDE:
+                self.put(name, found.get(name))
+            self.put("heir", True)
+            self.add("total_spoiled", 1)
+            self.lose("unsaved", 1)
+        elif found != self._values_beside():
+            self._write_beside()
+
+    def _values_beside(self) -> Json:
+        self.outbox_id()
+        return {name: self.get(name) for name in BESIDE}
+
+    def _write_beside(self) -> None:
+        if self._beside is None:
+            return
+        try:
+            pwrite(self._beside, json.dumps(self._values_beside()).encode().ljust(BESIDE_BYTES), 0)
+        except OSError:
+            pass  # the disk is full: a later process writes it
+
     # ── what was harvested ──────────────────────────────────────────────────────────────────
 
     def outbox_id(self) -> int:
@@ -66,14 +104,11 @@ class State:
             self.put("outbox_id", known)
         return known
 
-    def taken(self, file: str) -> Dict[str, int]:
-        """How much of each number of a counter file was taken."""
+    def taken(self, file: str) -> Optional[Dict[str, int]]:
+        """How much of each number of a counter file was taken; None where that is not known."""
         row = self._db.execute("SELECT taken FROM harvest WHERE file = ?", (file,)).fetchone()
         numbers = read_json(row[0]) if row else {}
-        return {name: count for name, count in numbers.items() if isinstance(count, int)}
-
-    def knows_file(self, file: str) -> bool:
-        return bool(self._db.execute("SELECT 1 FROM harvest WHERE file = ?", (file,)).fetchone())
+        return {name: count for name, count in numbers.items() if isinstance(count, int)} or None
 
     def note_taken(self, file: str, numbers: Dict[str, int], now: float) -> None:
         self._db.execute(
