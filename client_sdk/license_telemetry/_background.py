@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 KEEP_SECONDS = 5.0  # from a count to its copy on disk
 BEGIN_SECONDS = 5.0  # a program that ends before never loads the engine, unless something is due
 LONGEST_SLEEP = 60.0  # so that a clock that was put right, or a process that ended, is noticed
+HEAR_SECONDS = 5.0  # from one claim or wish for a ping to the next that is heard, unless the host waits
 RETRY_SECONDS = 60.0
 CLOCK_JUMP_SECONDS = 60.0
 FARTHEST_HINT_SECONDS = 32 * 86_400.0
@@ -39,6 +40,7 @@ GATHER_SECONDS = 0.03  # one write for many requests, and no thread that spins
 EXIT_SECONDS = 1.0
 ANSWER_SECONDS = 2.0
 MOST_REQUESTS = 64
+CONSENT = 2  # of TOPICS, from here on
 NEVER = float("inf")
 
 _running: Dict[Any, Background] = {}
@@ -82,6 +84,7 @@ class Background:
         self._is_running = self._is_wanted = self._is_pausing = False
         self._keep_at = self._engine_at = NEVER
         self._offset = _clock_offset()
+        self._heard_at = 0.0
         self._said: Tuple[int, ...] = ()
         self._collected_said: Tuple[int, ...] = ()
         self._hinted: Any = None
@@ -218,9 +221,7 @@ class Background:
             if not self._is_running:
                 self._is_running = self._is_wanted = True
                 start_new_thread(self._run, ())
-        except (
-            RuntimeError
-        ):  # no thread to be had: the counters keep what was counted, the next one tries again
+        except RuntimeError:  # no thread to be had: the counters keep what was counted
             self._is_running = False
             if self.counters is not None:
                 self.counters.fresh = True
@@ -257,22 +258,27 @@ class Background:
             self._wakeup.wait(0)  # what it is set for is looked at now
             asked = self._take_requests()
             self._note_news()
-            if time.monotonic() >= self._keep_at:
-                self._keep()
             if self._is_engine_wanted(asked):
                 self._engine_at = self._work(asked)
+                self._keep_at = 0.0 if self._keep_at < NEVER else NEVER  # on one wake-up
             else:
                 self._answer_the_last(asked)
+            if time.monotonic() >= self._keep_at:
+                self._keep()
             if not is_patched():
                 self.problems.log()
             if self._is_over():
                 self._is_wanted = False
                 return
             next_at = min(self._keep_at, self._engine_at, time.monotonic() + LONGEST_SLEEP)
-            self._wakeup.wait(max(next_at - time.monotonic(), GATHER_SECONDS))
-            awaited = any(request.push >= NOW or request.last or request.work for request in self._requests)
-            if not self._is_pausing and not awaited:
+            if self._wakeup.wait(max(next_at - time.monotonic(), GATHER_SECONDS)) and self._may_gather():
                 self._napping.acquire(True, GATHER_SECONDS)
+
+    def _may_gather(self) -> bool:
+        """Whether what woke the thread can wait for more of its kind: nobody waits for it, and no answer came."""
+        if self._is_pausing or (self._engine is not None and self._engine.has_answer()):
+            return False
+        return not any(request.push >= NOW or request.last or request.work for request in self._requests)
 
     def _take_requests(self) -> List[Request]:
         asked = []
@@ -293,8 +299,11 @@ class Background:
         said, self._said = self._said, counters.times_said()
         if self._engine is None:
             self._engine_at = min(self._engine_at, now + BEGIN_SECONDS)
-        if said[1:] != self._said[1:] or (said != self._said and self._engine is not None):
-            self._engine_at = now  # all but a first claim, which a program that ends soon may know already
+        if said[CONSENT:] != self._said[CONSENT:]:
+            self._engine_at = now
+        elif said[1:] != self._said[1:] or (said != self._said and self._engine is not None):
+            # all but a first claim, which a program that ends soon may know already
+            self._engine_at = min(self._engine_at, max(now, self._heard_at + HEAR_SECONDS))
 
     def _keep(self) -> None:
         self._keep_at = NEVER
@@ -337,6 +346,7 @@ class Background:
             engine.counters = self.counters
             engine.follow(self.settings)
             said, self._collected_said = self._collected_said, self._said
+            self._heard_at = time.monotonic() if said != self._said else self._heard_at
             next_at = engine.work(asked, self._wakeup, news=said != self._said)
             self._after(engine)
             return next_at
@@ -402,9 +412,7 @@ def _at_exit() -> None:
         deadline = time.monotonic() + EXIT_SECONDS
         for found in list(_running.values()):
             found.clients = 0
-            if (
-                "uwsgi" in sys.modules
-            ):  # it runs this after OpenSSL has cleaned up: using it then is a SIGSEGV
+            if "uwsgi" in sys.modules:  # it runs this after OpenSSL has cleaned up: a SIGSEGV
                 found.leave()
             else:
                 found.finish(WHEN_DUE, max(0.05, deadline - time.monotonic()))

@@ -19,6 +19,7 @@ HOUR = 3600.0
 LONGEST_INTERVAL = 31 * DAY
 SPREAD_SECONDS = 300.0  # over which a fleet that starts at one moment reports
 FACTS_KEPT_SECONDS = HOUR
+GAP_SECONDS = 60.0  # between two pings of one cause: a host may say two things in turn for ever
 MOST_EXIT_TRIES = 2  # in an interval; one to enrol and one to send, where the way is long
 
 Json = Dict[str, Any]
@@ -34,7 +35,8 @@ class Collector:
     """Harvests the counters into the outbox, and makes heartbeats when due: one for the whole installation.
 
     `look_at` is when it wants to be called again though nothing was said; `send_at` when what it queued
-    should leave; both by `ticks`, the monotonic clock. `clock` gives seconds since 1970.
+    should leave; both by `ticks`, the monotonic clock. `clock` gives seconds since 1970. A ping of one cause
+    (a claim, a wish of the host) is made at most every `gap` seconds; what comes earlier is held until then.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class Collector:
         *,
         clock: Clock,
         ticks: Clock,
+        gap: float,
     ) -> None:
         self.settings = settings
+        self._gap = gap
         self._outbox = outbox
         self._harvest = harvest
         self._problems = problems
@@ -120,11 +124,12 @@ class Collector:
             ledger.count(news.counts)
             ledger.lose("unsaved", news.lost)
         self._hear(ledger, news, now)
+        self._make_what_was_held(ledger, now, at_once=report)
         if report and ledger.usage():
             self._queue(ledger, "manual", now)
         self._make_what_is_due(ledger, now, leaving=leaving)
         ledger.make_room()
-        self.due = min(ledger.get("due", now), now + HOUR * 24 * 31)
+        self.due = min(ledger.get("due", now), now + HOUR * 24 * 31, *ledger.get("held", {}).values())
         self._claim = ledger.get("said")
         self.look_at = min(self._ticks() + max(0.0, self.due - now), self.look_at)
 
@@ -243,8 +248,7 @@ class Collector:
             elif topic == "ping":
                 wishes.append(at)
         if wishes:
-            self._queue(ledger, "manual", min(now, wishes[-1]))
-            self.send_at = self._ticks()
+            self._queue_or_hold(ledger, "manual", min(now, wishes[-1]), now)
 
     def _hear_of_license(self, ledger: Ledger, at: float, words: Dict[str, str], now: float) -> None:
         claim = pings.claim(words)
@@ -252,11 +256,35 @@ class Collector:
         if claim == ledger.get("claim"):
             return
         ledger.put("claim", claim)
-        self._queue(ledger, "license", min(now, at or now))
-        self.send_at = min(self.send_at, self._ticks() + self._spread())
+        self._queue_or_hold(ledger, "license", min(now, at or now), now)
+
+    def _queue_or_hold(self, ledger: Ledger, reason: str, at: float, now: float) -> None:
+        earliest = ledger.get("made", {}).get(reason, 0.0) + self._gap
+        if now < earliest <= now + self._gap:  # farther off: the clock was ahead
+            ledger.put("held", {**ledger.get("held", {}), reason: earliest})
+        else:
+            self._make(ledger, reason, at, now)
+
+    def _make_what_was_held(self, ledger: Ledger, now: float, *, at_once: bool) -> None:
+        """Of a claim the newest, and none where it is again what the last ping said."""
+        for reason, earliest in ledger.get("held", {}).items():
+            if now < earliest <= now + self._gap and not at_once:
+                continue
+            if reason == "license" and ledger.get("claim") == ledger.get("reported"):
+                _let_go(ledger, reason)
+            else:
+                self._make(ledger, reason, now, now)
+
+    def _make(self, ledger: Ledger, reason: str, at: float, now: float) -> None:
+        _let_go(ledger, reason)
+        ledger.put("made", {**ledger.get("made", {}), reason: now})
+        self._queue(ledger, reason, at)
+        spread = self._spread() if reason == "license" else 0.0
+        self.send_at = min(self.send_at, self._ticks() + spread)
 
     def _queue(self, ledger: Ledger, reason: str, at: float) -> None:
         ledger.queue(self._compose(ledger, reason, at))
+        ledger.put("reported", ledger.get("claim"))
         ledger.put("due", self._clock() + jittered(ledger.get("interval") or self.settings.interval))
         ledger.put("due_reason", "heartbeat")
 
@@ -312,3 +340,10 @@ class Collector:
             usage=usage if features else None,
         )
         return {"ping_id": ping.pop("ping_id"), "sequence": sequence, **ping}
+
+
+def _let_go(ledger: Ledger, reason: str) -> None:
+    """No ping of this cause is held any more."""
+    held = ledger.get("held", {})
+    if held.pop(reason, None) is not None:
+        ledger.put("held", held)

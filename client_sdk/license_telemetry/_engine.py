@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, List, Optional
 from . import _identity as identity
 from . import _wire as wire
 from ._answers import Answer
-from ._collector import PATIENCE, Collector
+from ._collector import GAP_SECONDS, PATIENCE, Collector
 from ._counters import Counters
 from ._harvest import Harvest
 from ._identity import Request as Post
@@ -48,6 +48,7 @@ class Engine:
         *,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
+        gap: float = GAP_SECONDS,
         post: Optional[Callable[[Post], Answer]] = None,
     ) -> None:
         self.counters: Optional[Counters] = None
@@ -56,7 +57,9 @@ class Engine:
         self._ticks = ticks
         self._outbox = Outbox(settings.state_dir)
         self._harvest = Harvest(settings.state_dir)
-        self._collector = Collector(settings, self._outbox, self._harvest, problems, clock=clock, ticks=ticks)
+        self._collector = Collector(
+            settings, self._outbox, self._harvest, problems, clock=clock, ticks=ticks, gap=gap
+        )
         self._uploader = Uploader(settings, self._outbox, self._collector, problems, clock=clock, ticks=ticks)
         self._transport = Transport(settings)
         self._post = post or self._transport.post
@@ -172,14 +175,14 @@ class Engine:
         exchange, self._exchange = self._exchange, None
         assert exchange is not None
         try:
-            delivery = exchange.settle(answer)
+            delivery = self._uploader.settle(exchange, answer)
         except Unavailable as error:
             self._problems.note("outbox", f"the outbox can't be written: {error}")
+            self._uploader.deliver_at = self._ticks() + RETRY_SECONDS
             delivery = Delivery.WAITING
         if delivery is None:
             self._uploader.deliver_at = self._ticks()
             return
-        self._uploader.release()
         self._answer_waiting(delivery)
 
     def _answer_waiting(self, delivery: Delivery) -> None:
@@ -205,7 +208,9 @@ class Engine:
         try:
             for _ in range(MOST_REQUESTS):
                 found = self._uploader.next(push)
-                delivery = found if isinstance(found, Delivery) else found.settle(self._post(found.request))
+                if isinstance(found, Delivery):
+                    return found
+                delivery = self._uploader.settle(found, self._post(found.request))
                 if delivery is not None:
                     return delivery
         except Unavailable as error:

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 from functools import partial
+from math import ceil
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from . import _answers as answers
@@ -31,6 +32,7 @@ LONGEST_BACK_OFF = 6 * 3600.0
 ASIDE_SECONDS = 3600.0
 LARGEST_NOTICES = 4096
 MEMORY_PATIENCE = 600.0
+LOOK_SECONDS = 60.0  # a background thread with nothing to do looks at its clock so often
 
 Json = Dict[str, Any]
 SDK = {"name": "license-telemetry-python", "version": __version__}
@@ -45,10 +47,10 @@ class Delivery(enum.Enum):
 
 
 class Exchange(NamedTuple):
-    """A request to post, and what to do with its answer: None when there is more to do."""
+    """A request to post, and what to do with its answer: for `Uploader.settle`."""
 
     request: Request
-    settle: Callable[[Answer], Optional[Delivery]]
+    settle: Callable[[Ledger, Answer], Optional[Delivery]]
 
 
 class Uploader:
@@ -100,6 +102,15 @@ class Uploader:
                 ledger.release(self._owner)
         except Unavailable:
             pass  # it runs out by itself
+
+    def settle(self, exchange: Exchange, answer: Answer) -> Optional[Delivery]:
+        """Do what the answer says; None when there is more to do. Raises Unavailable."""
+        with self._outbox.transaction() as ledger:
+            delivery = exchange.settle(ledger, answer)
+            if delivery is not None:
+                ledger.release(self._owner)
+        self._holds_lease = self._holds_lease and delivery is None
+        return delivery
 
     def _wait_for(self, seconds: float) -> None:
         self.deliver_at = self._ticks() + max(0.0, seconds)
@@ -177,23 +188,25 @@ class Uploader:
     # ── enrolling ───────────────────────────────────────────────────────────────────────────
 
     def _enrolled(
-        self, known: Optional[Identity], parent: Optional[Identity], why: Optional[str], answer: Answer
+        self,
+        known: Optional[Identity],
+        parent: Optional[Identity],
+        why: Optional[str],
+        ledger: Ledger,
+        answer: Answer,
     ) -> Optional[Delivery]:
         now = self._clock()
-        with self._outbox.transaction() as ledger:
-            if ledger.identity() != known:
-                return None  # the lease ran out meanwhile, another process enrolled
-            self._note(
-                ledger, now, "enrolled" if answer.status in answers.CREATED else "not enrolled", answer
-            )
-            if answer.status in answers.CREATED:
-                return self._adopt(ledger, answer, why, now)
-            if parent is not None and 400 <= answer.status < 429 and not answer.is_page():  # noqa: PLR2004
-                ledger.put("reenrol", "refused")  # the server can't take the parent's word: enrol without
-                return None
-            if answer.status in (401, 403) and not answer.is_page():
-                ledger.put("pause_until", now + DAY)
-            return self._wait(ledger, answer, now)
+        if ledger.identity() != known:
+            return None  # the lease ran out meanwhile, another process enrolled
+        self._note(ledger, now, "enrolled" if answer.status in answers.CREATED else "not enrolled", answer)
+        if answer.status in answers.CREATED:
+            return self._adopt(ledger, answer, why, now)
+        if parent is not None and 400 <= answer.status < 429 and not answer.is_page():  # noqa: PLR2004
+            ledger.put("reenrol", "refused")  # the server can't take the parent's word: enrol without
+            return None
+        if answer.status in (401, 403) and not answer.is_page():
+            ledger.put("pause_until", now + DAY)
+        return self._wait(ledger, answer, now)
 
     def _adopt(self, ledger: Ledger, answer: Answer, why: Optional[str], now: float) -> Optional[Delivery]:
         told = answer.json()
@@ -211,7 +224,7 @@ class Uploader:
 
     # ── sending ─────────────────────────────────────────────────────────────────────────────
 
-    def _sent(self, known: Identity, upload: Upload, answer: Answer) -> Optional[Delivery]:
+    def _sent(self, known: Identity, upload: Upload, ledger: Ledger, answer: Answer) -> Optional[Delivery]:
         outcome, now = answers.judge(answer, known, upload.body), self._clock()
         act = {
             Outcome.ACKNOWLEDGED: self._acknowledge,
@@ -222,13 +235,10 @@ class Uploader:
             Outcome.BUSY: self._wait_for_it,
             Outcome.UNANSWERED: self._wait_for_it,
         }[outcome]
-        with self._outbox.transaction() as ledger:
-            if not ledger.holds(upload.upload_id):
-                return (
-                    None  # another process saw to it meanwhile, or consent to what it carries was withdrawn
-                )
-            self._note(ledger, now, outcome.value, answer)
-            return act(ledger, upload, answer, now)
+        if not ledger.holds(upload.upload_id):
+            return None  # another process saw to it meanwhile, or consent to what it carries was withdrawn
+        self._note(ledger, now, outcome.value, answer)
+        return act(ledger, upload, answer, now)
 
     def _acknowledge(self, ledger: Ledger, upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
         told = answer.json() or {}
@@ -307,7 +317,8 @@ class Uploader:
         asked = answer.retry_after(now) if answer.status in answers.BUSY else None
         if asked is not None:
             ledger.put("pause_until", now + asked * chance.uniform(1, 1.1))  #  so that a fleet spreads
-        self._wait_for(max(1.0, self._blocked_until(ledger, WHEN_DUE, now) - now))
+        seconds = self._blocked_until(ledger, WHEN_DUE, now) - now
+        self._wait_for(max(1.0, ceil(seconds / LOOK_SECONDS)) * LOOK_SECONDS)  # it looks at its clock then anyway
         return Delivery.WAITING
 
     # ── being forgotten ─────────────────────────────────────────────────────────────────────
@@ -325,25 +336,24 @@ class Uploader:
         body = json.dumps({"reason": wish.get("reason", "")} if wish.get("reason") else {}).encode()
         return Exchange(identity.forgetting(known, body), partial(self._forgotten, known, body))
 
-    def _forgotten(self, known: Identity, body: bytes, answer: Answer) -> Optional[Delivery]:
+    def _forgotten(self, known: Identity, body: bytes, ledger: Ledger, answer: Answer) -> Optional[Delivery]:
         """Only the server's own receipt counts; through all else the wish is kept, and sent again."""
         now = self._clock()
-        with self._outbox.transaction() as ledger:
-            if ledger.identity() != known:
-                return None
-            receipted = known.is_receipt(answer.headers.get(wire.RECEIPT.lower()), body, answer.body)
-            done = receipted and answer.status in (200, 202, 410)
-            self._note(ledger, now, "forgotten" if done else "not forgotten yet", answer)
-            if done:
-                ledger.leave_identity()
-                ledger.put("forget", None)
-                ledger.put("forgotten_at", wire.timestamp(now))
-                _calm(ledger)
-                return None
-            if answer.status:  # it spoke, and cannot do it yet
-                ledger.put("forget_at", now + DAY)
-                _calm(ledger)
-            return self._wait(ledger, answer, now)
+        if ledger.identity() != known:
+            return None
+        receipted = known.is_receipt(answer.headers.get(wire.RECEIPT.lower()), body, answer.body)
+        done = receipted and answer.status in (200, 202, 410)
+        self._note(ledger, now, "forgotten" if done else "not forgotten yet", answer)
+        if done:
+            ledger.leave_identity()
+            ledger.put("forget", None)
+            ledger.put("forgotten_at", wire.timestamp(now))
+            _calm(ledger)
+            return None
+        if answer.status:  # it spoke, and cannot do it yet
+            ledger.put("forget_at", now + DAY)
+            _calm(ledger)
+        return self._wait(ledger, answer, now)
 
     def _follow(self, ledger: Ledger, told: Any, now: float) -> None:
         """What every good answer may ask: the interval, and notices to show."""

@@ -64,7 +64,7 @@ class Bench:
 
     def __init__(self, server, state_dir, **options):
         self.clock = options.pop("clock", None) or Clock()
-        post = options.pop("post", None)
+        post, gap = options.pop("post", None), options.pop("gap", 0.0)
         given = {
             "product_key": server.product_key,
             "endpoint": server.endpoint,
@@ -73,7 +73,7 @@ class Bench:
         }
         self.settings = Settings(state_dir=state_dir, **given)
         self.problems = Problems()
-        self.engine = Engine(self.settings, self.problems, clock=self.clock, ticks=self.clock, post=post)
+        self.engine = Engine(self.settings, self.problems, clock=self.clock, ticks=self.clock, gap=gap, post=post)
         self.engine.counters = self.counters = open_counters(self.settings.state_dir)
 
     def say(self, topic, **words):

@@ -100,6 +100,56 @@ def test_a_license_is_reported_when_it_changed_and_only_then(bench, server):
     ]
 
 
+def test_a_host_that_says_two_things_in_turn_makes_a_ping_a_minute_of_each_kind(bench, server):
+    """Two processes of one installation; the newest claim is what counts, and none is made of what was said before."""
+    one, other = bench(gap=60.0), bench(gap=60.0)
+    other.clock = one.clock
+    other.engine._collector._clock = other.engine._collector._ticks = one.clock
+    for second in range(150):
+        here = (one, other)[second % 2]
+        here.ping()
+        here.license(status="licensed" if second % 3 else "trial", key=KEY)
+        one.clock.advance(1)
+    one.engine.deliver(SOON)
+    made = [(ping["reason"], ping["license"]["status"]) for ping in server.pings if ping["reason"] != "start"]
+    assert [reason for reason, _ in made].count("license") == 3
+    assert [reason for reason, _ in made].count("manual") == 3
+    one.license(status="expired", key=KEY)
+    one.clock.advance(61)
+    one.engine.collect()
+    one.engine.deliver(SOON)
+    assert server.pings[-1]["license"]["status"] == "expired"
+    one.clock.advance(61)
+    for said in ("trial", "expired", "trial"):
+        one.license(status=said, key=KEY)
+    sent = len(server.pings)
+    for _ in range(3):
+        one.clock.advance(61)
+        one.engine.collect()
+        one.engine.deliver(SOON)
+    assert len(server.pings) == sent + 1  # the last word is what the first of these pings said
+    assert server.pings[-1]["license"]["status"] == "trial"
+    assert [one.status[kind] for kind in ("evicted", "refused", "unsaved")] == [0, 0, 0]
+
+
+def test_a_flush_waits_for_no_minute(bench, server):
+    here = bench(gap=60.0)
+    for status in ("licensed", "trial"):
+        here.license(status=status)
+    here.engine.collect(report=True)
+    here.engine.deliver(SOON)
+    assert [ping["license"]["status"] for ping in server.pings] == ["licensed", "trial"]
+
+
+def test_a_clock_that_was_ahead_holds_no_ping_back(bench, server):
+    here = bench(gap=60.0)
+    here.ping()
+    here.clock.advance(-3600)
+    here.ping()
+    here.engine.deliver(SOON)
+    assert len(server.pings) == 2
+
+
 def test_the_key_is_nowhere_but_in_the_hosts_memory(bench, server, tmp_path):
     here = bench()
     here.license(key=KEY)

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -192,6 +193,41 @@ def test_a_clock_that_jumps_stops_no_heartbeat(host, server, tmp_path):
         (tmp_path / f"offset {jump}").write_text(jump)
     wait_for(lambda: min(pings()) >= 3, 170)  # the one that is due, and one after it
     assert max(Spent(process.pid).cpu - before[jump] for jump, process in hosts.items()) < 1000
+
+
+@pytest.mark.slow
+def test_a_host_that_says_two_things_in_turn_makes_a_ping_a_minute_of_each_kind(host, server, tmp_path):
+    """For seventy seconds, twenty times a second, in two processes; then the newest claim arrives."""
+    says = """
+        ends = time.monotonic() + 70
+        number = 0
+        while time.monotonic() < ends:
+            telemetry.license(status=("licensed", "trial")[number % 2])
+            telemetry.ping()
+            number += 1
+            time.sleep(0.05)
+        telemetry.license(status="expired")
+        print("said", flush=True)
+        time.sleep(1000)
+    """
+    hosts = [host(says), host(says)]
+    for process in hosts:
+        assert process.stdout.readline() == "said\n"
+    path = f"file:{tmp_path}/state/outbox.sqlite3?mode=ro"
+    with contextlib.closing(sqlite3.connect(path, uri=True)) as outbox:
+        reasons = [reason for (reason,) in outbox.execute("SELECT reason FROM ping")]
+        counts = dict(outbox.execute("SELECT name, value FROM state WHERE name LIKE 'total_%'"))
+    assert reasons.count("license") == 2, reasons
+    assert reasons.count("manual") == 2, reasons
+    assert counts == {}
+    wait_for(lambda: sqlite_claim(path) == "expired", 100)
+
+
+def sqlite_claim(path):
+    """What the newest ping in the outbox says of the license."""
+    with contextlib.closing(sqlite3.connect(path, uri=True)) as outbox:
+        (content,) = outbox.execute("SELECT content FROM ping ORDER BY sequence DESC LIMIT 1").fetchone()
+    return json.loads(content)["license"]["status"]
 
 
 # ── what outlives the process ───────────────────────────────────────────────────────────────

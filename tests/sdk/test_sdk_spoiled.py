@@ -118,7 +118,7 @@ def test_what_only_a_copy_knows_is_counted_as_lost_not_sent_twice(host, server, 
     """)
     assert process.stdout.readline() == "up\n"
     kept = Path(_counters.kept_directory(str(tmp_path / "state")))
-    wait_for(lambda: [snapshot(copy.read_bytes(), "").numbers["+a"] for copy in kept.iterdir()] == [11])
+    wait_for(lambda: [snapshot(copy.read_bytes(), "").numbers["+a"] for copy in kept.glob("*.counts")] == [11])
     process.kill()
     process.communicate()
     assert features(server) == {"a": 7}
