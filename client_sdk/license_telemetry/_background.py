@@ -71,8 +71,10 @@ class Background:
         _process_fork.add(self)
 
     def begin_anew(self) -> None:
-        """At birth, and in a forked child: with files of its own. What was the parent's is left behind."""
-        _process_fork.left_behind.append(getattr(self, "counters", None))
+        """At birth, and in a forked child: with files of its own."""
+        parents: Optional[Counters] = getattr(self, "counters", None)
+        if parents is not None:
+            parents.let_go()
         self.counters: Optional[Counters] = None
         self.importing = False
         self._engine: Optional[Engine] = None
@@ -275,16 +277,12 @@ class Background:
                 self._napping.acquire(True, GATHER_SECONDS)
 
     def _may_gather(self) -> bool:
-        """Whether what woke the thread can wait for more of its kind: nobody waits for it, and no answer came."""
-        if self._is_pausing or (self._engine is not None and self._engine.has_answer()):
-            return False
-        return not any(request.push >= NOW or request.last or request.work for request in self._requests)
+        """Whether what woke the thread may wait for more of its kind."""
+        awaited = any(request.push >= NOW or request.last or request.work for request in self._requests)
+        return not (awaited or self._is_pausing or (self._engine is not None and self._engine.has_answer()))
 
     def _take_requests(self) -> List[Request]:
-        asked = []
-        while self._requests:
-            asked.append(self._requests.popleft())
-        return asked
+        return [self._requests.popleft() for _ in range(len(self._requests))]
 
     def _note_news(self) -> None:
         """Counts are copied within seconds; what was said is for the engine."""
@@ -388,9 +386,8 @@ class Background:
             request.answer(True)
 
     def _is_over(self) -> bool:
-        if self._requests or (self._engine is not None and self._engine.is_busy()):
-            return False
-        return self.clients <= 0 or self.counters is None
+        is_busy = self._requests or (self._engine is not None and self._engine.is_busy())
+        return not is_busy and (self.clients <= 0 or self.counters is None)
 
 
 def _is_about_to_fork() -> bool:

@@ -100,6 +100,7 @@ class Collector:
                 self._problems.note("outbox", f"the outbox can't be written: {error}")
                 self.look_at = self._ticks() + PATIENCE
                 return False
+            self._harvest.clear_leftovers()
             self._begun = True
             self._problems.settle("outbox")
             return True

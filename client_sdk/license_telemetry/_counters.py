@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
-from . import _process
+from . import _process, _process_fork
 from ._locks import try_lock
+from ._memory import OURS, Memory
 from ._primitives import RLock
 from ._private_files import SAFELY, euid, give_to_owner_above, own_directory, pwrite
 from ._sha256 import digest
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple
 
 LARGEST_COUNT = 2**53 - 1
+STATE_DIR = "state_dir"  # the file in shared memory that says which state directory it belongs to
+MISSING = "missing"  # the file that was made when that was found missing
 MOST_ADOPTIONS = 8  # dead files that a new process tries to go on with
 SPARE = 16  # times SIZE must be free: the memory is the host's
 
@@ -70,17 +74,15 @@ class Counters:
     thread has not seen.
     """
 
-    def __init__(
-        self, buffer: Any, path: Optional[str], storage: str, descriptor: Optional[int] = None
-    ) -> None:
+    def __init__(self, buffer: Any, path: Optional[str], storage: str, memory: Optional[Memory]) -> None:
         self.path = path
         self.storage = storage
         self.trouble: Optional[str] = None
         self.fresh = True
         self.times_at_birth: Tuple[int, ...] = ()
         self._id = os.path.basename(path)[: -len(SUFFIX)] if path else f"memory-{os.urandom(8).hex()}"
-        self._file = _identified(descriptor)
-        self._old: List[Any] = []  # never freed: that would close a descriptor that may be the host's by now
+        self._memory = memory
+        self._old: List[Memory] = []
         self._lock = RLock()
         self._busy = False
         self._deferred: List[Tuple[str, int]] = []
@@ -112,7 +114,7 @@ class Counters:
                 self._busy = True
                 word = self._slots.get(name) or self._new_slot(name)
                 self._words[word] += count
-                if self._file is not None:
+                if self.storage == STATE_DIRECTORY:
                     self._write_through(word * 8, 8)
             except (ValueError, OverflowError):  # beyond 64 bits
                 self._words[LOST] += 1
@@ -194,7 +196,7 @@ class Counters:
 
     def content(self) -> bytes:
         """All of it; where the file is not mapped, with what other processes noted as taken."""
-        if self._file is not None and self.path is not None:
+        if self.storage == STATE_DIRECTORY and self.path is not None:
             try:
                 with open(self.path, "rb") as file:
                     file.seek(TAKEN_WORD * 8)
@@ -219,37 +221,35 @@ class Counters:
         """Go on in a new file with the same content and name. Raises OSError."""
         assert self.path is not None
         own_directory(os.path.dirname(self.path), shared=self.storage == SHARED_MEMORY)
-        buffer, descriptor = _create(self.path, mapped=self.storage == SHARED_MEMORY)
+        memory = _create(self.path, mapped=self.storage == SHARED_MEMORY)
         with self._lock:
-            whole = memoryview(buffer)
-            whole[:] = self._bytes
-            self._old.append(self._bytes)
-            self._point_at(buffer)
-            if descriptor is not None:
-                self._file = _identified(descriptor)
-                self._write_through(0, SIZE)
+            memoryview(memory.buffer)[:] = self._bytes
+            if self._memory is not None:
+                self._old.append(self._memory)
+            self._memory = memory
+            self._point_at(memory.buffer)
+            self._write_through(0, SIZE)
+
+    def let_go(self) -> None:
+        """In a forked child: leave the parent's file, or its lock would live on here. The end of this."""
+        self._words.release()
+        self._bytes.release()
+        for memory in [*self._old, *([self._memory] if self._memory else [])]:
+            if not memory.let_go():
+                _process_fork.left_behind.append(memory)  # freed, it would close a file of the host's
 
     def _write_through(self, at: int, length: int) -> None:
         """Where the file is not mapped: write. A host that closes all descriptors may have reused ours."""
-        if self._file is None:
+        if self.storage != STATE_DIRECTORY or self._memory is None:
             return
-        descriptor, *known = self._file
         try:
-            found = os.fstat(descriptor)
-            if [found.st_dev, found.st_ino] == known:
-                pwrite(descriptor, bytes(self._bytes[at : at + length]), at)
+            if self._memory.state() == OURS:
+                pwrite(self._memory.descriptor, bytes(self._bytes[at : at + length]), at)
                 return
             self.trouble = "the file of the counters was closed by the host"
         except OSError as error:
             self.trouble = f"the counters can't be written: {error.strerror}"
-        self._file, self.storage = None, MEMORY
-
-
-def _identified(descriptor: Optional[int]) -> Optional[Tuple[int, int, int]]:
-    if descriptor is None:
-        return None
-    found = os.fstat(descriptor)
-    return descriptor, found.st_dev, found.st_ino
+        self.storage = MEMORY
 
 
 # ── where the files lie ─────────────────────────────────────────────────────────────────────
@@ -279,7 +279,9 @@ def open_counters(state_dir: Optional[str]) -> Counters:
     troubles = []
     for directory in shared_directories(state_dir) if state_dir else []:
         try:
-            return _open_in(directory, mapped=True)
+            counters = _open_in(directory, mapped=True)
+            _say_whose_it_is(directory, str(state_dir))
+            return counters
         except (OSError, ValueError) as error:
             troubles.append(f"{directory}: {getattr(error, 'strerror', None) or error}")
     if state_dir:
@@ -294,9 +296,19 @@ def open_counters(state_dir: Optional[str]) -> Counters:
 
 def counters_in_memory() -> Counters:
     """Counters that end with the process."""
-    counters = Counters(bytearray(SIZE), None, MEMORY)
+    counters = Counters(bytearray(SIZE), None, MEMORY, None)
     _sign(counters)
     return counters
+
+
+def _say_whose_it_is(directory: str, state_dir: str) -> None:
+    """For the day on which the state directory is gone (`_leftovers`). Raises OSError."""
+    if not os.path.exists(os.path.join(directory, STATE_DIR)):
+        descriptor = os.open(os.path.join(directory, STATE_DIR), os.O_WRONLY | os.O_CREAT | SAFELY, 0o600)
+        os.write(descriptor, os.fsencode(state_dir))
+        os.close(descriptor)
+    if os.path.lexists(os.path.join(directory, MISSING)):
+        os.unlink(os.path.join(directory, MISSING))
 
 
 def _open_in(directory: str, *, mapped: bool, troubles: Any = ()) -> Counters:
@@ -308,10 +320,10 @@ def _open_in(directory: str, *, mapped: bool, troubles: Any = ()) -> Counters:
         if room is not None and room.f_bavail * room.f_frsize < SPARE * SIZE:
             raise ValueError("there is hardly any room")
         path = os.path.join(directory, os.urandom(8).hex() + SUFFIX)
-        found = (path, *_create(path, mapped=mapped))
-    path, buffer, descriptor = found
+        found = path, _create(path, mapped=mapped)
+    path, memory = found
     give_to_owner_above(path)
-    counters = Counters(buffer, path, storage, descriptor)
+    counters = Counters(memory.buffer, path, storage, memory)
     counters.trouble = "; ".join(troubles) or None
     _sign(counters)
     return counters
@@ -326,7 +338,7 @@ def _sign(counters: Counters) -> None:
     counters.times_at_birth = counters.times_said()
 
 
-def _adopt(directory: str, *, mapped: bool) -> Optional[Tuple[str, Any, Optional[int]]]:
+def _adopt(directory: str, *, mapped: bool) -> Optional[Tuple[str, Memory]]:
     """Go on with the file of a process that has ended: short-lived programs need one file in all."""
     tried = 0
     for name in os.listdir(directory):
@@ -339,46 +351,46 @@ def _adopt(directory: str, *, mapped: bool) -> Optional[Tuple[str, Any, Optional
         except (OSError, ValueError):
             continue
         if found is not None:
-            return (path, *found)
+            return path, found
     return None
 
 
-def _take_over(path: str, *, mapped: bool) -> Optional[Tuple[Any, Optional[int]]]:
+def _take_over(path: str, *, mapped: bool) -> Optional[Memory]:
     descriptor = os.open(path, os.O_RDWR | SAFELY)
     keep = False
     try:
         if not _is_ours(os.fstat(descriptor)) or not try_lock(descriptor):
             return None
-        content = os.read(descriptor, SIZE + 1)
-        found = snapshot(content, "")
+        found = snapshot(os.read(descriptor, SIZE + 1), "")
         if not _process.is_gone(found.process) or len(found.numbers) > SLOTS // 2:
             return None
         if os.stat(path).st_ino != os.fstat(descriptor).st_ino:
             return None
         keep = not mapped
-        return _buffer(descriptor, content, mapped=mapped)
+        return Memory(descriptor, SIZE, mapped=mapped)
     finally:
         if not keep:
             os.close(descriptor)
 
 
-def _create(path: str, *, mapped: bool) -> Tuple[Any, Optional[int]]:
-    """A new locked file full of zeros, and its descriptor where it is not mapped. Raises OSError.
+def _create(path: str, *, mapped: bool) -> Memory:
+    """A new locked file full of zeros. Raises OSError.
 
-    It gets its name last: before it is locked no other process may try to adopt or remove it.
+    It gets its name last: before it is locked no other process may try to adopt or remove it. On Windows,
+    where open files can't be renamed, none does.
     """
-    nameless = path + ".new"
+    nameless = path if sys.platform == "win32" else path + ".new"
     descriptor = os.open(nameless, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFELY, 0o600)
     keep = False
     try:
         if not try_lock(descriptor):
             raise OSError("the file system has no locks")
-        zeros = bytes(SIZE)
-        if os.write(descriptor, zeros) != SIZE:
+        if os.write(descriptor, bytes(SIZE)) != SIZE:
             raise OSError("there is no room")
-        os.rename(nameless, path)
+        if nameless != path:
+            os.rename(nameless, path)
         keep = not mapped
-        return _buffer(descriptor, zeros, mapped=mapped)
+        return Memory(descriptor, SIZE, mapped=mapped)
     except OSError:
         keep = False
         os.unlink(nameless)
@@ -386,15 +398,6 @@ def _create(path: str, *, mapped: bool) -> Tuple[Any, Optional[int]]:
     finally:
         if not keep:
             os.close(descriptor)
-
-
-def _buffer(descriptor: int, content: bytes, *, mapped: bool) -> Tuple[Any, Optional[int]]:
-    """The mapping holds the lock, also where the host closes every descriptor."""
-    if not mapped:
-        return bytearray(content), descriptor
-    import mmap  # noqa: PLC0415  only who counts pays for it
-
-    return mmap.mmap(descriptor, SIZE), None
 
 
 def _is_ours(found: os.stat_result) -> bool:

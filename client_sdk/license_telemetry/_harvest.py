@@ -13,6 +13,7 @@ older than the last harvest: what it has beyond its note may be taken or not, an
 from __future__ import annotations
 
 import os
+import sys
 import time
 from functools import partial
 from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -20,6 +21,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 from . import _process
 from ._counters import LARGEST_COUNT, Counters, kept_directory, shared_directories
 from ._ledger import Ledger
+from ._leftovers import clear_leftovers
 from ._locks import try_lock
 from ._private_files import SAFELY, is_ours, pwrite
 from ._snapshot import SIZE, SUFFIX, TAKEN_WORD, Snapshot, snapshot, taken_block
@@ -54,6 +56,7 @@ class Harvest:
 
     def __init__(self, state_dir: Optional[str]) -> None:
         self._shared = shared_directories(state_dir) if state_dir else []
+        self._uncleared = list(self._shared)
         self._kept = kept_directory(state_dir) if state_dir else None
         self._seen: Dict[str, Snapshot] = {}
         self._taken: Dict[str, Numbers] = {}
@@ -81,6 +84,11 @@ class Harvest:
         ledger.committed = partial(self._committed, own, outbox)
         return _news(fresh)
 
+    def clear_leftovers(self) -> None:
+        """Once for each process: what belongs to state directories that are no more."""
+        while self._uncleared:
+            clear_leftovers(self._uncleared.pop())
+
     def look(self, ledger: Ledger, own: Optional[Counters], *, alone: bool) -> News:
         """The news, taking nothing."""
         known = (0, ledger.get("outbox_id", 0))
@@ -98,10 +106,12 @@ class Harvest:
                 found = self._seen.get(name[: -len(SUFFIX)])
                 if own is not None and name == own.id + SUFFIX:
                     continue
-                path, copy = os.path.join(str(directory), name), directory == self._kept
-                if found is not None and found.id in self._taken and (found.is_original or not copy):
+                path = os.path.join(str(directory), name)
+                original = directory != self._kept or (found is not None and found.is_original)
+                if found is not None and found.id in self._taken and original:
                     _note_taken(path, self._taken[found.id])
-                _remove_if_dead(path, found, copy=copy)
+                by_lock = directory != self._kept or (original and sys.platform == "win32")
+                _remove_if_dead(path, found, by_lock=by_lock)
 
     def _files(self, directory: Optional[str]) -> List[str]:
         """The counter files in a directory; none in one that somebody else made, or may write to."""
@@ -213,8 +223,11 @@ def _note_taken(path: str, numbers: Numbers) -> None:
         pass  # the outbox knows
 
 
-def _remove_if_dead(path: str, seen: Optional[Snapshot], *, copy: bool) -> None:
-    """Only under its lock, so that no process adopts it meanwhile, and only as it was harvested."""
+def _remove_if_dead(path: str, seen: Optional[Snapshot], *, by_lock: bool) -> None:
+    """Only under its lock, so that no process adopts it meanwhile, and only as it was harvested.
+
+    `by_lock`: its process would hold the lock; else it is asked for, and a copy may be another machine's.
+    """
     try:
         descriptor = os.open(path, _READ)
     except OSError:
@@ -229,13 +242,16 @@ def _remove_if_dead(path: str, seen: Optional[Snapshot], *, copy: bool) -> None:
         elif seen is None:  # of another outbox
             dead = old and not _process.is_near(found.process)
         else:
-            gone = (
-                not copy or _process.is_gone(found.process) or (old and not _process.is_near(found.process))
-            )
+            gone = by_lock or _process.is_gone(found.process) or (old and not _process.is_near(found.process))
             dead = gone and seen.numbers == found.numbers
-        if dead:
+        if dead and sys.platform != "win32":
             os.unlink(path)
     except OSError:
-        pass
+        return
     finally:
         os.close(descriptor)
+    if dead and sys.platform == "win32":  # only now it can be; no process there goes on with a file
+        try:
+            os.unlink(path)
+        except OSError:
+            pass

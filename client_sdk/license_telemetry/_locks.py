@@ -1,4 +1,7 @@
-"""Locks on files: flock(2), and its like on Windows. They end with the process at the latest."""
+"""Locks on files: flock(2), and its like on Windows. They end with the process at the latest.
+
+On Windows a locked byte can't be read by others: it is one far behind the content.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,31 @@ import sys
 
 if sys.platform == "win32":
     import msvcrt
+    import os
+
+    FAR_BEHIND = 1 << 30
 
     def try_lock(descriptor: int) -> bool:
         """Lock the open file for this process alone; False while another has it. Raises OSError."""
         try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            _on_one_byte(descriptor, msvcrt.LK_NBLCK)
         except PermissionError:
             return False
         return True
 
     def unlock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        try:
+            _on_one_byte(descriptor, msvcrt.LK_UNLCK)
+        except PermissionError:
+            pass  # it was not locked
+
+    def _on_one_byte(descriptor: int, mode: int) -> None:
+        at = os.lseek(descriptor, 0, os.SEEK_CUR)
+        os.lseek(descriptor, FAR_BEHIND, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, mode, 1)
+        finally:
+            os.lseek(descriptor, at, os.SEEK_SET)
 
 else:
     import fcntl

@@ -73,14 +73,13 @@ class Outbox:
 
     def __init__(self, directory: Optional[str]) -> None:
         self._path = Path(directory) / FILE if directory else None
-        self._inode = 0
+        self._inode, self._lock = 0, -1  # the second: the lock's descriptor while it is our turn
         self._memory: Optional[sqlite3.Connection] = None
         self._try_disk_at = 0.0
         self._ended = self._took = 0.0
         self._napping = allocate_lock()
         self._napping.acquire()
         self._checked = False
-        self._lock = -1  # the descriptor while it is our turn
         self.why_memory: Optional[str] = None
         self._moved: Optional[sqlite3.Connection] = None
 

@@ -6,6 +6,7 @@ Only asks /proc, and elsewhere signal 0; imported with the package, so it keeps 
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def is_gone(process: Process) -> bool:
     if started and _started(os.getpid()):
         return _started(pid) != started
     try:
-        os.kill(pid, 0)
+        if sys.platform != "win32":  # there it would end the process; the lock of its file tells
+            os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except OSError:

@@ -125,6 +125,16 @@ def after_fork_in_child() -> None:
     mark[0] = 1
 
 
+def _after_fork_in_child() -> None:
+    """Called by the interpreter, before any other thread can be there."""
+    global is_alone  # noqa: PLW0603  a process forks as a whole
+    is_alone = True
+    try:
+        after_fork_in_child()
+    finally:
+        is_alone = False
+
+
 def resume() -> None:
     """After a fork, in the parent: at the next call of the host at the latest."""
     if _resume_later in gc.callbacks:
@@ -139,6 +149,7 @@ def _resume_later(_phase: str, _info: Any) -> None:
 
 
 is_returned = True
+is_alone = False
 
 
 def _wait(thread: Forked, started: float) -> None:
@@ -155,5 +166,5 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=before_fork,
         after_in_parent=after_fork_in_parent,
-        after_in_child=after_fork_in_child,
+        after_in_child=_after_fork_in_child,
     )

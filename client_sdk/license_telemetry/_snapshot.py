@@ -98,15 +98,19 @@ def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
         said,
         process=process,
         outbox=words[OUTBOX],
-        forgone=dict(zip(features, words[FORGONE_WORD:])),
-        regained=dict(zip(features, words[REGAINED_WORD:])),
+        forgone=_counts(words, FORGONE_WORD, features),
+        regained=_counts(words, REGAINED_WORD, features),
         taken=_numbers(words, TAKEN_WORD, features),
         is_original=bool(words[ORIGINAL]),
     )
 
 
+def _counts(words: Any, start: int, features: List[str]) -> Dict[str, int]:
+    return {name: words[start + slot] for slot, name in enumerate(features)}
+
+
 def _numbers(words: Any, start: int, features: List[str]) -> Dict[str, int]:
-    numbers = dict(zip(features, words[start + VALUES_WORD :]))
+    numbers = _counts(words, start + VALUES_WORD, features)
     for name, word in HEAD:
         if words[start + word]:
             numbers[name] = words[start + word]

@@ -31,6 +31,7 @@ DEADLINE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0  # for one of a host's addresses
 LARGEST_ANSWER = 256 * 1024  # with its head and whatever is around it
 SHOWS_THREADS = sys.version_info >= (3, 12)  # fork() warns where there are any
+DROP_BYTES, MOST_DROPS = 16, 4  # an answer that comes in more and smaller pieces is read ever more slowly
 MOST_BROKEN_OFF = 3  # in a row
 _CHUNK = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
@@ -165,6 +166,7 @@ class _Wire:
         self._deadline = deadline
         self._socket: Any = None
         self._layers: list[_Tls] = []
+        self._interrupted = Wakeup()
         self.more_head = b""
 
     def connect(self, host: str, port: int) -> None:
@@ -194,9 +196,14 @@ class _Wire:
         """At most `most` bytes; empty at the end."""
         return (self._layers[-1] if self._layers else self._plain()).receive(most)
 
+    def rest(self, seconds: float) -> None:
+        """Before reading on."""
+        self._interrupted.wait(min(seconds, self._deadline - time.monotonic()))
+
     def interrupt(self) -> None:
         """From another thread: whatever waits on it ends at once."""
         self._deadline = 0.0
+        self._interrupted.set()
         try:
             self._socket.shutdown(_socket.SHUT_RDWR)
         except (AttributeError, OSError):
@@ -281,12 +288,16 @@ class _Received(io.RawIOBase):
     def __init__(self, wire: _Wire) -> None:
         self._wire = wire
         self._left = LARGEST_ANSWER
+        self._drops = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self._drops > MOST_DROPS:
+            self._wire.rest(2.0 ** (self._drops - MOST_DROPS))  # each piece would be a wake-up
         received = self._wire.receive(len(buffer))
+        self._drops += len(received) < DROP_BYTES
         self._left -= len(received)
         if self._left < 0:
             raise ValueError("the answer is too large")

@@ -32,7 +32,7 @@ LONGEST_BACK_OFF = 6 * 3600.0
 ASIDE_SECONDS = 3600.0
 LARGEST_NOTICES = 4096
 MEMORY_PATIENCE = 600.0
-LOOK_SECONDS = 60.0  # a background thread with nothing to do looks at its clock so often
+LOOK_SECONDS = 60.0  # an idle background thread looks at its clock so often: attempts need no wake-up more
 
 Json = Dict[str, Any]
 SDK = {"name": "license-telemetry-python", "version": __version__}
@@ -317,8 +317,8 @@ class Uploader:
         asked = answer.retry_after(now) if answer.status in answers.BUSY else None
         if asked is not None:
             ledger.put("pause_until", now + asked * chance.uniform(1, 1.1))  #  so that a fleet spreads
-        seconds = self._blocked_until(ledger, WHEN_DUE, now) - now
-        self._wait_for(max(1.0, ceil(seconds / LOOK_SECONDS)) * LOOK_SECONDS)  # it looks at its clock then anyway
+        looks = ceil((self._blocked_until(ledger, WHEN_DUE, now) - now) / LOOK_SECONDS)
+        self._wait_for(max(1, looks) * LOOK_SECONDS)
         return Delivery.WAITING
 
     # ── being forgotten ─────────────────────────────────────────────────────────────────────

@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import signal
 import subprocess
+import sys
+import textwrap
 
 import pytest
 from license_telemetry import Telemetry
@@ -13,6 +16,7 @@ from license_telemetry._problems import Problems
 from license_telemetry._settings import Settings
 from license_telemetry._statements import write
 from license_telemetry.testing import FakeServer
+from real_hosts import CLIENT
 
 START = 1_795_000_000.0
 
@@ -46,6 +50,34 @@ def telemetry(server, tmp_path):
         one.close()
 
 
+@pytest.fixture
+def host(server, tmp_path):
+    """A host process: runs `code` with a `telemetry` at hand, as `python`, in its own process group."""
+    started = []
+
+    def start(code, *, endpoint=server.endpoint, python=sys.executable, state="state", env=(), **options):
+        head = f"""
+            import os, signal, sys, threading, time
+            from license_telemetry import Telemetry
+            telemetry = Telemetry({endpoint!r}, {server.product_key!r}, "7.2.1", **{options!r})
+        """
+        environment = {**os.environ, "PYTHONPATH": str(CLIENT), **dict(env)}
+        environment["LICENSE_TELEMETRY_STATE_DIR"] = str(tmp_path / state)
+        script = textwrap.dedent(head) + textwrap.dedent(code)
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        started.append(
+            subprocess.Popen(
+                [str(python), "-c", script], env=environment, start_new_session=True, text=True, **pipes
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process, contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 class Clock:
     """Seconds since 1970, as the test says."""
 
@@ -73,7 +105,9 @@ class Bench:
         }
         self.settings = Settings(state_dir=state_dir, **given)
         self.problems = Problems()
-        self.engine = Engine(self.settings, self.problems, clock=self.clock, ticks=self.clock, gap=gap, post=post)
+        self.engine = Engine(
+            self.settings, self.problems, clock=self.clock, ticks=self.clock, gap=gap, post=post
+        )
         self.engine.counters = self.counters = open_counters(self.settings.state_dir)
 
     def say(self, topic, **words):

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from license_telemetry._outbox import Outbox
 from license_telemetry._uploader import Delivery
 from license_telemetry._wakeups import NOW
+from real_hosts import place_in_memory
 
 HERE = Path(__file__).parent
 CLIENT = Path(license_telemetry.__file__).parent.parent
@@ -29,10 +29,7 @@ EXIT_SECONDS = 5
 
 @pytest.fixture
 def tmp_path():
-    """In memory, where there is such a place: how slow a disk is must not decide these tests."""
-    place = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    yield Path(place)
-    shutil.rmtree(place)
+    yield from place_in_memory()
 
 
 @pytest.fixture

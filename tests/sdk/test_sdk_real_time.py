@@ -1,6 +1,7 @@
 """What the client does by itself, in real processes and real time: read from outside, as an operator would."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -17,22 +18,19 @@ from pathlib import Path
 
 import pytest
 from license_telemetry import _counters
+from license_telemetry._snapshot import PROCESS
 from license_telemetry.testing import FakeServer, status
-from real_hosts import (  # noqa: F401  host and tmp_path are fixtures
-    CLIENT,
-    PATIENCE,
-    end,
-    features,
-    harvest_all,
-    host,
-    tmp_path,
-    wait_for,
-)
+from real_hosts import CLIENT, PATIENCE, end, features, harvest_all, place_in_memory, wait_for
 
 HERE = Path(__file__).parent
 WATCHED_SECONDS = 60
 SETTLING_SECONDS = 20
 NEWEST = max(Path.home().glob(".pyenv/versions/3.1[23].*/bin/python"), default=Path(sys.executable))
+
+
+@pytest.fixture
+def tmp_path():
+    yield from place_in_memory()
 
 
 # ── idle, whatever the server does ──────────────────────────────────────────────────────────
@@ -317,6 +315,68 @@ def test_a_state_directory_that_is_made_anew_counts_nothing_twice(host, server, 
     assert len(server.enrolments) == 2
 
 
+@pytest.fixture
+def left_over(host, tmp_path):
+    """A directory in shared memory whose state directory is gone, with counts that nobody harvested."""
+    end(host("telemetry.feature('a')\nos._exit(0)", state="gone"))
+    end(host("telemetry.feature('a')\ntelemetry.flush(20)", state="gone"))
+    end(host("telemetry.feature('a')\nos._exit(0)", state="gone"))
+    shutil.rmtree(tmp_path / "gone")
+    (directory, *_) = _counters.shared_directories(str(tmp_path / "gone"))
+    yield Path(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def come_by(host, number):
+    """Another product of the same user works, and looks around once."""
+    end(host("telemetry.feature('b')\nassert telemetry.flush(20)", state=f"other {number}"))
+
+
+def a_week_later(directory):
+    mark = directory / _counters.MISSING
+    then = mark.stat().st_mtime - 8 * 86_400
+    os.utime(mark, (then, then))
+
+
+def test_what_a_deleted_state_directory_left_in_memory_goes_after_a_week(host, left_over):
+    come_by(host, 1)
+    assert (left_over / _counters.MISSING).exists()
+    come_by(host, 2)
+    assert left_over.exists()
+    a_week_later(left_over)
+    come_by(host, 3)
+    assert not left_over.exists()
+
+
+@pytest.mark.parametrize(
+    "why", ["in use", "back", "used meanwhile", "another container's", "not ours", "hidden"]
+)
+def test_what_may_be_in_use_stays(host, left_over, tmp_path, why):
+    come_by(host, 1)
+    a_week_later(left_over)
+    (counts, *_) = left_over.glob("*.counts")
+    with contextlib.ExitStack() as stack:
+        if why == "in use":
+            fcntl.flock(stack.enter_context(counts.open("rb")), fcntl.LOCK_EX)
+        elif why == "back":
+            (tmp_path / "gone").mkdir()
+        elif why == "used meanwhile":
+            end(host("telemetry.feature('a')\nos._exit(0)", state="gone"))
+            shutil.rmtree(tmp_path / "gone", ignore_errors=True)
+        elif why == "another container's":
+            content = bytearray(counts.read_bytes())
+            content[8 * (PROCESS + 2) : 8 * (PROCESS + 3)] = (1).to_bytes(8, sys.byteorder)
+            counts.write_bytes(content)
+        elif why == "not ours":
+            if os.geteuid() != 0:
+                pytest.skip("only root can give it away")
+            os.chown(left_over, 4243, 4243)
+        else:
+            (left_over / _counters.STATE_DIR).write_text("x" * 5000)  # a path no system looks at
+        come_by(host, 2)
+    assert counts.exists()
+
+
 def test_shared_memory_that_is_full_costs_no_count(host, server, tmp_path):
     """In a mount namespace of its own, whose /dev/shm is full before the first call."""
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
@@ -479,6 +539,39 @@ def test_a_host_that_forks_is_warned_of_no_thread(host, server):
     end(process)
     harvest_all(host)
     assert features(server) == {"a": 21, "child": 20, "last": 1}
+
+
+@pytest.mark.parametrize("python", [sys.executable, NEWEST], ids=["this Python", "the newest"])
+@pytest.mark.parametrize(
+    "closes",
+    [
+        "opened = []",
+        "os.closerange(3, 100); opened = []",
+        "os.closerange(3, 100); opened = [os.open('/dev/null', 0) for _ in range(8)]",
+    ],
+    ids=["keeps all open", "closes all", "closes all and opens others"],
+)
+def test_a_chain_of_fifty_forks_keeps_no_file_of_its_forebears(host, server, closes, python):
+    """As daemons that are replaced by a child of theirs; what each opened stays open."""
+    process = host(
+        f"""
+        for number in range(51):
+            telemetry.feature("a")
+            {closes}
+            if number < 50 and os.fork():
+                os._exit(0)
+            assert all(os.readlink(f"/proc/self/fd/{{one}}") == "/dev/null" for one in opened)
+        maps = [line for line in open("/proc/self/maps") if "license-telemetry-" in line]
+        files = [os.path.realpath(f"/proc/self/fd/{{name}}") for name in os.listdir("/proc/self/fd")]
+        print(len(maps), len([name for name in files if "license-telemetry-" in name]), file=sys.stderr)
+        """,
+        python=python,
+    )
+    maps, descriptors = map(int, process.communicate(timeout=PATIENCE)[1].split())
+    assert maps <= 2
+    assert descriptors <= 2
+    harvest_all(host)
+    assert features(server) == {"a": 51, "last": 1}
 
 
 def test_ctrl_c_at_the_end_prints_nothing_of_ours(host):

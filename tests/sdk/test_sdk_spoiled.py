@@ -13,7 +13,7 @@ from license_telemetry._snapshot import snapshot
 from license_telemetry._uploader import Delivery
 from license_telemetry._wakeups import SOON
 from license_telemetry.cli import main
-from real_hosts import PATIENCE, end, features, host, tmp_path, wait_for  # noqa: F401  two are fixtures
+from real_hosts import end, features, place_in_memory, wait_for
 
 COUNTS_WHEN_ASKED = """
     import json
@@ -44,7 +44,12 @@ SPOILT = {
 
 
 @pytest.fixture
-def asked(host):  # noqa: F811  a fixture
+def tmp_path():
+    yield from place_in_memory()
+
+
+@pytest.fixture
+def asked(host):
     """A host that does as the test says, line by line: ask("telemetry.flush(30)")."""
 
     def start():
@@ -63,7 +68,7 @@ def asked(host):  # noqa: F811  a fixture
 
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_spoiled_outbox_loses_no_count_that_was_not_harvested_and_doubles_none(
-    asked, host, server, tmp_path, how  # noqa: F811  fixtures
+    asked, host, server, tmp_path, how
 ):
     """Two hosts that live on and one that is dead; each harvests the others' counts, too."""
     one, other = asked(), asked()
@@ -86,7 +91,9 @@ def test_a_spoiled_outbox_loses_no_count_that_was_not_harvested_and_doubles_none
     assert features(server) == {"a": 304, "last": 1}
 
 
-def test_where_counts_lie_in_the_state_directory_a_spoiled_outbox_loses_none_either(bench, server, monkeypatch):
+def test_where_counts_lie_in_the_state_directory_a_spoiled_outbox_loses_none_either(
+    bench, server, monkeypatch
+):
     """Each file is written through, and what others harvested of it is read back."""
     monkeypatch.setattr(_counters, "shared_directories", lambda _state_dir: [])
     one, other = bench(), bench()
@@ -106,7 +113,7 @@ def test_where_counts_lie_in_the_state_directory_a_spoiled_outbox_loses_none_eit
     assert features(server) == {"a": 27}
 
 
-def test_what_only_a_copy_knows_is_counted_as_lost_not_sent_twice(host, server, tmp_path):  # noqa: F811
+def test_what_only_a_copy_knows_is_counted_as_lost_not_sent_twice(host, server, tmp_path):
     """The memory is gone, too: the copy may be older than the last harvest."""
     process = host("""
         telemetry.feature("a", 7)
@@ -118,36 +125,44 @@ def test_what_only_a_copy_knows_is_counted_as_lost_not_sent_twice(host, server, 
     """)
     assert process.stdout.readline() == "up\n"
     kept = Path(_counters.kept_directory(str(tmp_path / "state")))
-    wait_for(lambda: [snapshot(copy.read_bytes(), "").numbers["+a"] for copy in kept.glob("*.counts")] == [11])
+    wait_for(
+        lambda: [snapshot(copy.read_bytes(), "").numbers["+a"] for copy in kept.glob("*.counts")] == [11]
+    )
     process.kill()
     process.communicate()
     assert features(server) == {"a": 7}
     shutil.rmtree(_counters.shared_directories(str(tmp_path / "state"))[0])
     SPOILT["junk"](tmp_path / "state" / FILE)
-    lost = json.loads(end(host("""
+    lost = json.loads(
+        end(
+            host("""
         import json
         telemetry.feature("last")
         assert telemetry.flush(30) or telemetry.flush(30)
         print(json.dumps(telemetry.status()["unsaved"]))
-    """)))
+    """)
+        )
+    )
     assert features(server) == {"a": 7, "last": 1}
     assert lost == 1 + 4  # the outbox itself, and what the copy has beyond what is noted as taken
 
 
 @pytest.mark.parametrize("how", SPOILT)
-def test_what_the_customer_switched_off_stays_off(host, server, tmp_path, capsys, how):  # noqa: F811
+def test_what_the_customer_switched_off_stays_off(host, server, tmp_path, capsys, how):
     """Neither a host that counts nor one that tries to switch it on gets anything out."""
     end(host("telemetry.feature('a')\nassert telemetry.flush(30)"))
     sent = len(server.received)
     assert main(["off", "--state-dir", str(tmp_path / "state"), "--product-key", server.product_key]) == 0
     SPOILT[how](tmp_path / "state" / FILE)
-    code = "telemetry.feature('a')\ntelemetry.ping()\ntelemetry.flush(2)\nprint(telemetry.status()['enabled'])"
+    code = (
+        "telemetry.feature('a')\ntelemetry.ping()\ntelemetry.flush(2)\nprint(telemetry.status()['enabled'])"
+    )
     assert end(host("telemetry.enabled = True\n" + code)) == "False\n"
     assert end(host(code)) == "False\n"
     assert len(server.received) == sent
 
 
-def test_a_level_that_was_lowered_stays_low(host, server, tmp_path):  # noqa: F811
+def test_a_level_that_was_lowered_stays_low(host, server, tmp_path):
     end(host("telemetry.level = 'license'\nassert telemetry.flush(30)\nprint(telemetry.status()['level'])"))
     SPOILT["junk"](tmp_path / "state" / FILE)
     end(host("telemetry.feature('a')\ntelemetry.ping()\ntelemetry.flush(30) or telemetry.flush(30)"))

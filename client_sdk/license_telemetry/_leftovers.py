@@ -1,0 +1,95 @@
+"""Directories in shared memory that belong to state directories which are no more.
+
+Whoever comes next removes them, and takes its time: a volume may be away for a while, and another container
+may see a state directory that this one does not. So one goes only when no process has its lock, its files
+come from this side of a container, and its state directory was found missing a week ago and is still, with
+no process using it in between.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+from . import _process
+from ._counters import MISSING, STATE_DIR
+from ._locks import try_lock
+from ._private_files import SAFELY, is_ours
+from ._snapshot import SIZE, SUFFIX, snapshot
+
+KEPT_SECONDS = 7 * 86_400.0
+MOST_LOOKED_AT = 1000
+
+
+def clear_leftovers(directory: str) -> None:
+    """Look at all directories beside ours."""
+    above = os.path.dirname(directory)
+    try:
+        names = os.listdir(above)[:MOST_LOOKED_AT]
+    except OSError:
+        return
+    for name in names:
+        place = os.path.join(above, name)
+        if place != directory and is_ours(place, shared=True):
+            try:
+                _look_at(place)
+            except (OSError, ValueError):
+                continue  # somebody is using it, or it is not as we make them
+
+
+def _look_at(place: str) -> None:
+    """Raises OSError and ValueError."""
+    mark = os.path.join(place, MISSING)
+    if not _is_missing(_read(os.path.join(place, STATE_DIR)).decode("utf-8", "surrogateescape")):
+        if os.path.lexists(mark):
+            os.unlink(mark)
+        return
+    descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT | SAFELY, 0o600)
+    try:
+        age = time.time() - os.fstat(descriptor).st_mtime
+    finally:
+        os.close(descriptor)
+    if age > KEPT_SECONDS:
+        _remove(place)
+
+
+def _is_missing(path: str) -> bool:
+    """Only where the system says so: one that may not be looked at is there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return os.path.isabs(path)
+    except OSError:
+        return False
+    return False
+
+
+def _remove(place: str) -> None:
+    """All of it, under the locks of its counter files; nothing where one is held."""
+    names = os.listdir(place)
+    if not all(stat.S_ISREG(os.lstat(os.path.join(place, name)).st_mode) for name in names):
+        return
+    locked = []
+    try:
+        for name in names:
+            if name.endswith(SUFFIX):
+                descriptor = os.open(os.path.join(place, name), os.O_RDWR | SAFELY)
+                locked.append(descriptor)
+                near = _process.is_near(snapshot(os.read(descriptor, SIZE + 1), "").process)
+                if not near or not try_lock(descriptor):
+                    return
+        for name in names:
+            os.unlink(os.path.join(place, name))
+        os.rmdir(place)
+    finally:
+        for descriptor in locked:
+            os.close(descriptor)
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | SAFELY)
+    try:
+        return os.read(descriptor, 1 << 16)
+    finally:
+        os.close(descriptor)
