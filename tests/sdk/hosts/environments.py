@@ -29,6 +29,7 @@ PINS = {
     "celery": ["celery>=5.5,<6", "redis>=6,<9", "packaging"],  # kombu needs it and doesn't say so
     "django": ["Django>=4.2,<7"],
     "pyinstaller": ["pyinstaller>=6,<7"],
+    "nuitka": ["Nuitka>=2,<5"],
 }
 
 

@@ -1,4 +1,4 @@
-"""The SDK as vendors ship it: frozen by PyInstaller, in a zipapp, as a vendored copy of its *.py files."""
+"""The SDK as vendors ship it: frozen by PyInstaller, compiled by Nuitka, in a zipapp, as a vendored copy of its *.py files."""
 
 import os
 import shutil
@@ -55,6 +55,30 @@ def test_a_frozen_program_loses_no_count(make_stand, form):
     assert done.returncode == 0, done.stdout + done.stderr
     program = build / "dist" / "acme"
     report(stand, str(program / "acme" if form == "onedir" else program), PYTHONPATH="")
+
+
+# ── Nuitka ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.timeout(1200)
+def test_a_compiled_program_loses_no_count(make_stand):
+    """Against the Python that is installed: what else Nuitka offers differs in how the files are packed."""
+    if not (shutil.which("gcc") or shutil.which("clang")):
+        pytest.skip("there is no C compiler")
+    stand = make_stand("nuitka", "Nuitka --mode=accelerated", "by itself; kill -9")
+    build = stand.home / "build"
+    arguments = ["--mode=accelerated", "--jobs=1", f"--output-dir={build}", "--output-filename=acme"]
+    arguments += ["--include-package=license_telemetry", "--include-module=counting"]
+    done = subprocess.run(
+        [stand.python, "-m", "nuitka", *arguments, str(APPS / "packaged.py")],
+        env={**os.environ, "PYTHONPATH": f"{CLIENT}:{APPS}", "NUITKA_CACHE_DIR": str(CACHE / "nuitka-cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1000,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report(stand, str(build / "acme"), PYTHONPATH="")
 
 
 # ── zipapp ──────────────────────────────────────────────────────────────────────────────────
