@@ -302,13 +302,19 @@ def counters_in_memory() -> Counters:
 
 
 def _say_whose_it_is(directory: str, state_dir: str) -> None:
-    """For the day on which the state directory is gone (`_leftovers`). Raises OSError."""
-    if not os.path.exists(os.path.join(directory, STATE_DIR)):
-        descriptor = os.open(os.path.join(directory, STATE_DIR), os.O_WRONLY | os.O_CREAT | SAFELY, 0o600)
-        os.write(descriptor, os.fsencode(state_dir))
-        os.close(descriptor)
-    if os.path.lexists(os.path.join(directory, MISSING)):
-        os.unlink(os.path.join(directory, MISSING))
+    """For the day on which the state directory is gone (`_leftovers`)."""
+    path, mark = os.path.join(directory, STATE_DIR), os.path.join(directory, MISSING)
+    try:
+        if not os.path.exists(path):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | SAFELY, 0o600)
+            try:
+                os.write(descriptor, os.fsencode(state_dir))
+            finally:
+                os.close(descriptor)
+        if os.path.lexists(mark):
+            os.unlink(mark)
+    except OSError:
+        pass  # then it is never removed
 
 
 def _open_in(directory: str, *, mapped: bool, troubles: Any = ()) -> Counters:

@@ -41,7 +41,7 @@ def clear_leftovers(directory: str) -> None:
 def _look_at(place: str) -> None:
     """Raises OSError and ValueError."""
     mark = os.path.join(place, MISSING)
-    if not _is_missing(_read(os.path.join(place, STATE_DIR)).decode("utf-8", "surrogateescape")):
+    if not _is_missing(os.fsdecode(_read(os.path.join(place, STATE_DIR)))):
         if os.path.lexists(mark):
             os.unlink(mark)
         return

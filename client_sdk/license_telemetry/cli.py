@@ -208,7 +208,7 @@ def _queue(options: argparse.Namespace, settings: Settings, engine: Engine) -> b
         return False
     if engine.status()["queued"] == queued:
         engine.counters.say("ping", _statements.write(time.time(), {}))
-    return engine.collect()
+    return engine.collect(report=True)  # a person waits for no minute to be over
 
 
 def _deliver(engine: Engine) -> Delivery:
