@@ -20,6 +20,7 @@ LONGEST_INTERVAL = 31 * DAY
 SPREAD_SECONDS = 300.0  # over which a fleet that starts at one moment reports
 FACTS_KEPT_SECONDS = HOUR
 GAP_SECONDS = 60.0  # between two pings of one cause: a host may say two things in turn for ever
+HELD, MADE = "held_pings", "made_pings"
 MOST_EXIT_TRIES = 2  # in an interval; one to enrol and one to send, where the way is long
 
 Json = Dict[str, Any]
@@ -130,7 +131,7 @@ class Collector:
             self._queue(ledger, "manual", now)
         self._make_what_is_due(ledger, now, leaving=leaving)
         ledger.make_room()
-        self.due = min(ledger.get("due", now), now + HOUR * 24 * 31, *ledger.get("held", {}).values())
+        self.due = min(ledger.get("due", now), now + HOUR * 24 * 31, *_times(ledger, HELD).values())
         self._claim = ledger.get("said")
         self.look_at = min(self._ticks() + max(0.0, self.due - now), self.look_at)
 
@@ -260,15 +261,15 @@ class Collector:
         self._queue_or_hold(ledger, "license", min(now, at or now), now)
 
     def _queue_or_hold(self, ledger: Ledger, reason: str, at: float, now: float) -> None:
-        earliest = ledger.get("made", {}).get(reason, 0.0) + self._gap
+        earliest = _times(ledger, MADE).get(reason, 0.0) + self._gap
         if now < earliest <= now + self._gap:  # farther off: the clock was ahead
-            ledger.put("held", {**ledger.get("held", {}), reason: earliest})
+            ledger.put(HELD, {**_times(ledger, HELD), reason: earliest})
         else:
             self._make(ledger, reason, at, now)
 
     def _make_what_was_held(self, ledger: Ledger, now: float, *, at_once: bool) -> None:
         """Of a claim the newest, and none where it is again what the last ping said."""
-        for reason, earliest in ledger.get("held", {}).items():
+        for reason, earliest in _times(ledger, HELD).items():
             if now < earliest <= now + self._gap and not at_once:
                 continue
             if reason == "license" and ledger.get("claim") == ledger.get("reported"):
@@ -278,7 +279,7 @@ class Collector:
 
     def _make(self, ledger: Ledger, reason: str, at: float, now: float) -> None:
         _let_go(ledger, reason)
-        ledger.put("made", {**ledger.get("made", {}), reason: now})
+        ledger.put(MADE, {**_times(ledger, MADE), reason: now})
         self._queue(ledger, reason, at)
         spread = self._spread() if reason == "license" else 0.0
         self.send_at = min(self.send_at, self._ticks() + spread)
@@ -345,6 +346,13 @@ class Collector:
 
 def _let_go(ledger: Ledger, reason: str) -> None:
     """No ping of this cause is held any more."""
-    held = ledger.get("held", {})
+    held = _times(ledger, HELD)
     if held.pop(reason, None) is not None:
-        ledger.put("held", held)
+        ledger.put(HELD, held)
+
+
+def _times(ledger: Ledger, name: str) -> Dict[str, float]:
+    """Seconds since 1970 by cause; empty where the disk spoiled it."""
+    found = ledger.get(name)
+    known = found.items() if isinstance(found, dict) else ()
+    return {reason: at for reason, at in known if isinstance(at, (int, float))}
