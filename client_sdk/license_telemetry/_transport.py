@@ -31,7 +31,7 @@ DEADLINE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0  # for one of a host's addresses
 LARGEST_ANSWER = 256 * 1024  # with its head and whatever is around it
 SHOWS_THREADS = sys.version_info >= (3, 12)  # fork() warns where there are any
-DROP_BYTES, MOST_DROPS = 16, 4  # an answer that comes in more and smaller pieces is read ever more slowly
+DROP_BYTES, MOST_DROPS = 16, 2  # an answer that comes in more and smaller pieces is read ever more slowly
 MOST_BROKEN_OFF = 3  # in a row
 _CHUNK = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
@@ -295,7 +295,7 @@ class _Received(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         if self._drops > MOST_DROPS:
-            self._wire.rest(2.0 ** (self._drops - MOST_DROPS))  # each piece would be a wake-up
+            self._wire.rest(4.0 ** (self._drops - MOST_DROPS))  # each piece would be a wake-up
         received = self._wire.receive(len(buffer))
         self._drops += len(received) < DROP_BYTES
         self._left -= len(received)
