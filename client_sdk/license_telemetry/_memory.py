@@ -41,7 +41,7 @@ class Memory:
 
         if sys.version_info >= (3, 13):
             self.descriptor = NONE
-            return mmap.mmap(descriptor, size, trackfd=False)
+            return mmap.mmap(descriptor, size, trackfd=False)  # novm
         while True:
             self.descriptor = os.dup(descriptor)
             os.close(self.descriptor)  # the mapping's own gets the lowest free number, too
