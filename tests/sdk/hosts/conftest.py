@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from environments import environment, pythons, versions
+from environments import INSTALL_SECONDS, environment, pythons, versions
 from license_telemetry.testing import FakeServer
 from stand import Stand
 
@@ -36,6 +36,9 @@ def pytest_generate_tests(metafunc):
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--hosts") == "all":
+        for item in items:
+            if HERE in item.path.parents and not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(INSTALL_SECONDS + 180))  # the first of a host installs it
         return
     left_out = [i for i in items if HERE in i.path.parents and not i.get_closest_marker("small")]
     config.hook.pytest_deselected(items=left_out)
