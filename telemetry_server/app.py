@@ -64,6 +64,7 @@ from telemetry_server.settings import Settings
 from telemetry_server.show.access import guard
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.store.access.keyring_check import KeyringWatch
+from telemetry_server.store.connection_budget import job_pool_size
 from telemetry_server.store.counts.rollups import Kind
 from telemetry_server.store.database import connect_writer, cut_when_leaving, make_pool
 from telemetry_server.store.ingest.grant_cache import GrantCache
@@ -74,7 +75,7 @@ from telemetry_server.store.registry.products import keep_parent
 from telemetry_server.store.registry.shop import Shop
 from telemetry_server.store.reports.export import Exports
 from telemetry_server.store.upkeep.addresses import SHORTEN_ADDRESSES
-from telemetry_server.store.upkeep.health import look_at_database
+from telemetry_server.store.upkeep.health import PATIENCE_SECONDS, in_time, look_at_database
 from telemetry_server.store.upkeep.vitals import Schedule
 
 
@@ -112,7 +113,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
 
     Each resource is born and dies in `cleanup_ctx`. Once `leaving` is set, clients are asked to go.
     """
-    pool, job_pool = make_pool(dsn), make_pool(dsn, size=8)
+    pool, job_pool = make_pool(dsn), make_pool(dsn, size=job_pool_size(settings.workers))
+    health_pool = make_pool(dsn, size=1, patience=PATIENCE_SECONDS)
     product_cache = ProductCache(pool)
     atlas = Atlas(settings.geoip)
     outcomes = OutcomeCounter()
@@ -192,20 +194,19 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[app_keys.EXPORTS] = Exports(dsn)
     table = job_table(settings)
     schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
-    app[app_keys.DATABASE_CHECKS] = SingleFlight(
-        lambda: look_at_database(pool, schedule, datetime.now(UTC))
-    ).run
+    look = SingleFlight(lambda: look_at_database(health_pool, schedule, datetime.now(UTC))).run
+    app[app_keys.DATABASE_CHECKS] = partial(in_time, look)
     app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
     app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer
     app[app_keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
     _register(app, app[app_keys.ROUTES], leaving)
-    app.cleanup_ctx.extend(
-        [_owned(pool), _owned(job_pool), _owned(product_cache.opened()), _owned(grants), _owned(writer)]
-    )
+    pools = (pool, job_pool, health_pool)
+    app.cleanup_ctx.extend(map(_owned, (*pools, product_cache.opened(), grants, writer)))
     jobs = table if settings.jobs else ()
     app.cleanup_ctx.append(_owned(outcomes.kept_to_the_last(pool.acquire)))
     app.cleanup_ctx.append(_owned(running(jobs, chores, job_pool.acquire)))
-    app.cleanup_ctx.append(_owned(cut_when_leaving(pool, job_pool)))  # the last to come is the first to leave
+    # The last to come is the first to leave.
+    app.cleanup_ctx.append(_owned(cut_when_leaving(*pools)))
     return app
 
 

@@ -17,11 +17,13 @@ from telemetry_server.cli.session import bring_up, database
 from telemetry_server.cli.workers import Site, reserve, run, serve_here, serve_in_workers, stop_on_signals
 from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import Keyring
+from telemetry_server.logs import Severity, log
 from telemetry_server.model import Role
 from telemetry_server.receive.capacity import raise_open_files
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.credentials import create_sign_in_link
 from telemetry_server.store.access.keyring_check import open_keyring_of
+from telemetry_server.store.connection_budget import connections_allowed, too_few_connections
 from telemetry_server.store.database import operator_connection
 from telemetry_server.store.registry.products import add_product, all_products, good_keys
 
@@ -93,6 +95,10 @@ async def _prepare(
     now = datetime.now(UTC)
     async with operator_connection(dsn) as connection:
         await bring_up(connection, say)
+        if few := too_few_connections(
+            await connections_allowed(connection), settings.workers, settings.writer_lanes
+        ):
+            log("few connections", Severity.WARNING, advice=few)
         keyring = await open_keyring_of(connection, settings.keyring)
         if first_product and not await all_products(connection):
             await add_product(connection, first_product, now=now)

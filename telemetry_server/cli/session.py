@@ -10,6 +10,7 @@ from telemetry_server.cli.output import say
 from telemetry_server.errors import MigrationError
 from telemetry_server.jobs.upkeep import make_partitions
 from telemetry_server.settings import Settings
+from telemetry_server.store.connection_budget import connections_wanted
 from telemetry_server.store.database import operator_connection
 from telemetry_server.store.embedded import START_TIMEOUT_SECONDS, attached
 from telemetry_server.store.job_log import run_locked
@@ -40,6 +41,7 @@ async def database(
         major=settings.postgres_major,
         database_user=settings.database_user,
         start_timeout=start_timeout,
+        connections=connections_wanted(settings.workers, settings.writer_lanes),
         say=say,
     ) as postgres:
         keeper = asyncio.create_task(postgres.keep_alive()) if keep_alive else None

@@ -28,6 +28,9 @@ AWAY = (
 
 CUT_SECONDS = 10
 
+POOL_SIZE = 4
+"""Connections that pages, enrolments, the shop and what a process does for itself share."""
+
 _SESSION = {
     "application_name": "telemetry-server",
     "timezone": "UTC",
@@ -99,17 +102,18 @@ def _advice_on_connecting(error: Exception) -> str:
     return "Check TELEMETRY_DATABASE_URL and that the server runs."
 
 
-def make_pool(dsn: str, *, size: int = 4) -> asyncpg.Pool:
+def make_pool(dsn: str, *, size: int = POOL_SIZE, patience: float = 30) -> asyncpg.Pool:
     """Connections that many share; an async context manager. Jobs, which hold theirs long, have a pool apart.
 
-    Opens none before one is needed. Call it where the event loop runs.
+    Opens none before one is needed; a statement takes `patience` seconds at most. Call it where the event
+    loop runs.
     """
     return asyncpg.create_pool(
         dsn,
         min_size=0,
         max_size=size,
         timeout=5,
-        command_timeout=30,
+        command_timeout=patience,
         server_settings=_SESSION | {"idle_in_transaction_session_timeout": "30s"},
     )
 

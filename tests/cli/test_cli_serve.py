@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -192,3 +193,38 @@ async def test_doctor_says_why_a_running_server_is_not_ready(make_server, comman
     found = await asyncio.to_thread(doctor, command, "--listen", server.listen)
     assert found["server"]["outcome"] == "failed"
     assert "is not ready: migrations 1 to do" in found["server"]["detail"]
+
+
+async def test_a_postgresql_with_too_few_connections_is_said_at_the_start_and_by_doctor(
+    make_server, command_line
+):
+    server = make_server(writer_lanes=64)  # the PostgreSQL of the tests has 60
+    [line] = [line for line in server.errors().splitlines() if '"few connections"' in line]
+    assert "Raise max_connections" in line
+    command = command_line(server.data, database_url=server.database, writer_lanes=64)
+    found = {
+        finding["check"]: finding for finding in command.json("doctor", "--listen", server.listen)["checks"]
+    }
+    assert found["connections"]["outcome"] == "warning"
+    assert "TELEMETRY_WRITER_LANES" in found["connections"]["detail"]
+
+
+@pytest.mark.slow
+async def test_eight_processes_find_enough_connections_at_the_embedded_postgresql(fresh):
+    """As on a machine of eight cores: once each of their uploads was refused for good."""
+    arguments = (*SERVE, "--workers", 8)
+    with started(fresh, *arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        said = until_said(process.stdout.readline, "db psql")
+        found = re.search(r"Product key +(\S+)", said)[1], re.search(r"Address +(\S+)", said)[1]
+        server = SimpleNamespace(product_key=found[0], url=found[1])
+        await asyncio.sleep(3)  # each process holds the connections of its jobs by now
+
+        async def uploads():
+            installation = await Installation.enrolled(server)
+            return [(await installation.send()).status for _ in range(4)]
+
+        answers = await asyncio.gather(*(uploads() for _ in range(40)))
+        assert {status for statuses in answers for status in statuses} == {200}
+        process.terminate()
+        assert process.wait(60) == 0
+        process.stdout.close()

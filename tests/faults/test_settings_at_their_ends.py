@@ -30,7 +30,7 @@ LEAST = {
     "uploads_per_minute": 1,
     "writer_lanes": 1,
 }
-# Not the most of workers and writer_lanes: the test's machine and PostgreSQL have no room for them.
+# Not the most of workers and writer_lanes: the test's machine has no room for them.
 MOST = {
     "address_retention_days": 36_500,
     "enrolments_per_hour": 1_000_000_000,

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
+import aiohttp
 import asyncpg
 import pytest
 
@@ -157,3 +158,31 @@ async def test_without_a_database_the_process_answers_but_is_not_ready(open_site
         assert (await site.client().get("/healthz")).status == 200
         wire.mend()
         assert (await checks(site))[0] == 200
+
+
+async def test_a_flood_of_questions_and_busy_pages_do_not_make_the_database_look_away(make_server):
+    """Anyone may ask; a load balancer takes a server away that says it is not ready."""
+    server = make_server()
+    held = await asyncpg.connect(server.database)
+    token = server.token
+    async with (
+        held.transaction(),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+        await held.execute("LOCK TABLE licenses IN ACCESS EXCLUSIVE MODE")
+        licenses = f"{server.url}/api/v1/licenses"
+        pages = [
+            asyncio.create_task(session.get(licenses, headers={"Authorization": f"Bearer {token}"}))
+            for _ in range(12)
+        ]
+        await asyncio.sleep(0.5)
+
+        async def ready():
+            async with session.get(f"{server.url}/readyz") as answer:
+                return answer.status
+
+        assert set(await asyncio.gather(*(ready() for _ in range(300)))) == {200}
+        assert not any(page.done() for page in pages)
+        for page in pages:
+            page.cancel()
+    await held.close()

@@ -1,14 +1,19 @@
 """Whether jobs run in time."""
 
+import asyncio
+import os
+import signal
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
-from telemetry_server.jobs.runner import Job, run_job
+from telemetry_server.jobs.runner import Job, SingleFlight, run_job
+from telemetry_server.store.connection_budget import connections_allowed
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.job_log import lock_number
-from telemetry_server.store.upkeep.health import look_at_database
+from telemetry_server.store.upkeep.health import PATIENCE_SECONDS, in_time, look_at_database
 from telemetry_server.store.upkeep.vitals import Schedule
 
 HOUR = timedelta(hours=1)
@@ -88,3 +93,32 @@ async def test_times_in_the_future_and_a_clock_in_doubt_are_told(pool, connectio
     ok, detail = await clock(now)
     assert not ok
     assert f"times up to {now + timedelta(days=500):%Y-%m-%d %H:%M} UTC lie in the future" in detail
+
+
+async def test_a_postgresql_that_hangs_is_reported_in_time_and_again_when_it_answers(database):
+    async with make_pool(database, size=1, patience=PATIENCE_SECONDS) as pool:
+        now = datetime.now(UTC)
+        look = partial(in_time, SingleFlight(lambda: look_at_database(pool, Schedule({}, now), now)).run)
+        assert (await look())[0].ok
+        async with pool.acquire() as connection:
+            backend = connection.get_server_pid()
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            found = await asyncio.gather(*(look() for _ in range(100)))
+            assert time.monotonic() - begun < PATIENCE_SECONDS + 2
+            assert {(check.name, check.ok) for checks in found for check in checks} == {("database", False)}
+        finally:
+            os.kill(backend, signal.SIGCONT)
+        async with asyncio.timeout(20):
+            while not (await look())[0].ok:
+                await asyncio.sleep(0.1)
+
+
+async def test_the_connections_allowed_are_those_of_server_role_and_database(connection):
+    most = int(await connection.fetchval("SHOW max_connections"))
+    reserved = int(await connection.fetchval("SHOW superuser_reserved_connections"))
+    assert await connections_allowed(connection) == most - reserved
+    name = await connection.fetchval("SELECT quote_ident(current_database())")
+    await connection.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 7")
+    assert await connections_allowed(connection) == 7

@@ -21,6 +21,11 @@ from telemetry_server.keyring import (
 from telemetry_server.settings import Settings
 from telemetry_server.store import clock
 from telemetry_server.store.access.keyring_check import Remembered
+from telemetry_server.store.connection_budget import (
+    connections_allowed,
+    connections_wanted,
+    too_few_connections,
+)
 from telemetry_server.store.counts import rollups
 from telemetry_server.store.database import AWAY, OLDEST_MAJOR, operator_connection
 from telemetry_server.store.fitness import encoding_problem, refuse_unfit
@@ -48,7 +53,7 @@ async def look(settings: Settings, jobs: Sequence[Job]) -> list[Finding]:
             database(settings, start_timeout=START_SECONDS) as dsn,
             operator_connection(dsn, patience=STATEMENT_SECONDS) as connection,
         ):
-            async for finding in _checks(connection, jobs, settings.keyring):
+            async for finding in _checks(connection, jobs, settings):
                 findings.append(finding)  # noqa: PERF401  those until it stops answering count
     except OperatorError as error:
         findings.append(failed("PostgreSQL", error.detail, ""))
@@ -59,8 +64,9 @@ async def look(settings: Settings, jobs: Sequence[Job]) -> list[Finding]:
     return findings
 
 
-async def _checks(connection: Any, jobs: Sequence[Job], keyring: Path) -> AsyncIterator[Finding]:
+async def _checks(connection: Any, jobs: Sequence[Job], settings: Settings) -> AsyncIterator[Finding]:
     yield _version(connection)
+    yield _connections(await connections_allowed(connection), settings)
     yield _durability(await vitals.durability(connection))
     yield _clocks(await clock.database_time(connection))
     fitness = await _fitness(connection)
@@ -71,7 +77,7 @@ async def _checks(connection: Any, jobs: Sequence[Job], keyring: Path) -> AsyncI
     yield migrations
     if migrations.advice:
         return
-    yield _master_keys(await Remembered.of(connection), keyring)
+    yield _master_keys(await Remembered.of(connection), settings.keyring)
     yield await _clock(connection, datetime.now(UTC))
     yield _partitions(await months_everywhere(connection))
     yield _strays(await strays(connection))
@@ -89,6 +95,14 @@ def _version(connection: Any) -> Finding:
     if version.major < OLDEST_MAJOR:
         return failed("PostgreSQL", found, f"It is too old: {OLDEST_MAJOR} or newer is needed.")
     return ok("PostgreSQL", found)
+
+
+def _connections(allowed: int, settings: Settings) -> Finding:
+    workers, lanes = settings.workers, settings.writer_lanes
+    if few := too_few_connections(allowed, workers, lanes):
+        return warning("connections", few, "")
+    wanted = connections_wanted(workers, lanes)
+    return ok("connections", f"{allowed} allowed, at most {wanted} for server processes: {workers}")
 
 
 def _durability(settings: dict[str, str]) -> Finding:

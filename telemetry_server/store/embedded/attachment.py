@@ -111,20 +111,22 @@ async def attached(
     major: int = NEWEST,
     database_user: str = DEDICATED,
     start_timeout: float = START_TIMEOUT_SECONDS,
+    connections: int = 0,
     say: Say = silent,
 ) -> AsyncIterator[Attachment]:
     """PostgreSQL in `data`: started if need be, stopped afterwards if nobody else uses it.
 
     Makes `data` when it is new. `major` is the version to run; data written by another one is refused with
     `EmbeddedUpgradeNeeded` or `EmbeddedTooNew`. `database_user` runs PostgreSQL when we are root; data
-    of another user is handed over to it. After `start_timeout` seconds, `EmbeddedTimeout` leaves PostgreSQL
-    to its recovery and the next attempt finds it further. What else can be wrong is another `EmbeddedError`.
+    of another user is handed over to it. A PostgreSQL that is started here takes that many `connections` of
+    the server. After `start_timeout` seconds, `EmbeddedTimeout` leaves PostgreSQL to its recovery and the
+    next attempt finds it further. What else can be wrong is another `EmbeddedError`.
     """
     home = Home(data)
     account = await home.account(database_user, say)
     await home.check_reach(account)
     home.make(account)
-    cluster = Cluster(home, home.postgres, major, account)
+    cluster = Cluster(home, home.postgres, major, account, connections=connections)
     attachment = Attachment(cluster, start_timeout, say)
     patience = Patience(start_timeout, say)
     leave_running = False

@@ -24,6 +24,9 @@ STILL_DYING = ("pre-existing shared memory block", 'lock file "')
 """What PostgreSQL says when processes of a killed one still hold the data; they end by themselves."""
 
 BUILTIN_LOCALE_SINCE = 17
+LEAST_CONNECTIONS = 100
+OTHER_CONNECTIONS = 40
+"""Of commands, of readers for reports, and those that PostgreSQL reserves."""
 LEAST_ROOM_BYTES = 32 << 20
 """Less room than two segments of PostgreSQL's log."""
 
@@ -35,6 +38,8 @@ class Cluster:
     major: int
     account: Account
     port: int = PORT
+    connections: int = 0
+    """How many connections of the server there is to be room for."""
 
     def dsn(self, user: str = "telemetry", database: str = "telemetry") -> str:
         return self.home.dsn(user, database, self.port)
@@ -204,7 +209,7 @@ class Cluster:
             "synchronous_commit": "on",
             "shared_buffers": f"{shared_buffers_mb(memory_bytes())}MB",
             "max_wal_size": "4GB",
-            "max_connections": "100",
+            "max_connections": f"{max(LEAST_CONNECTIONS, self.connections + OTHER_CONNECTIONS)}",
             "idle_in_transaction_session_timeout": "10min",
             "jit": "off",
             "timezone": "UTC",

@@ -20,6 +20,7 @@ from telemetry_server.check.filters.filter_fields import Fields
 from telemetry_server.check.filters.parser import parse_filter
 from telemetry_server.check.filters.terms import EVERYTHING, NONE, Filter
 from telemetry_server.errors import BadRequest, TooManyRequests
+from telemetry_server.store.connection_budget import MOST_EXPORTS
 from telemetry_server.store.database import connect, translated
 from telemetry_server.store.filtering import LICENSES, NOW, Columns, condition, fill
 from telemetry_server.store.queries import load
@@ -35,7 +36,6 @@ _BETWEEN = {"directories": "; "}
 _TOLD_IF_EMPTY = {"free_environments"}
 """An import takes an empty cell for what is usual."""
 _SECONDS = 3_600
-_MOST_AT_ONCE = 5  # of all people; each has one
 _COME_BACK_SECONDS = 30
 _SMALL_PIECE_BYTES, _REST_SECONDS = 65_536, 0.001
 
@@ -188,9 +188,9 @@ class Exports:
             raise TooManyRequests(
                 "An export of yours is running; wait for it to end.", retry_after=_COME_BACK_SECONDS
             )
-        if len(self._open) == _MOST_AT_ONCE:
+        if len(self._open) == MOST_EXPORTS:
             raise TooManyRequests(
-                f"{_MOST_AT_ONCE} exports are running; wait for one to end.", retry_after=_COME_BACK_SECONDS
+                f"{MOST_EXPORTS} exports are running; wait for one to end.", retry_after=_COME_BACK_SECONDS
             )
         self._open.add(who)
         try:

@@ -1,6 +1,7 @@
 """Whether the database is as the server needs it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date, datetime
 
 import asyncpg
@@ -15,6 +16,21 @@ from telemetry_server.store.partitions import months_everywhere, strays
 from telemetry_server.store.reading import reading
 from telemetry_server.store.upkeep.addresses import retention_problem
 from telemetry_server.store.upkeep.vitals import Schedule, failing_jobs, late_jobs
+
+PATIENCE_SECONDS = 3.0
+"""Load balancers wait about five seconds for an answer."""
+
+
+async def in_time(look: Callable[[], Awaitable[list[Check]]]) -> list[Check]:
+    """What `look` finds, or within PATIENCE_SECONDS that PostgreSQL does not answer.
+
+    One that hangs takes no notice of a statement's timeout, and the driver gives up late.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await look()
+    except TimeoutError:
+        return [Check("database", ok=False, detail="PostgreSQL does not answer.")]
 
 
 async def look_at_database(pool: Pool, schedule: Schedule, now: datetime) -> list[Check]:
