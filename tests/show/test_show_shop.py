@@ -260,6 +260,34 @@ async def test_messages_in_any_order_come_to_the_same(shop, send):
     assert set(found) == {("refunded", 5, there, "4711", "ann@example.com", "Ann Lee")}
 
 
+CHANGES_OF_CUSTOMER = [
+    said("license.created", "2026-11-29T10:00:00Z", customer_email="ann@example.com", customer_name="Ann"),
+    said("license.updated", "2026-11-29T10:00:01Z", customer_email="bob@example.com", customer_name="Bob"),
+    said("license.updated", "2026-11-29T10:00:02Z", customer_email="ann@example.com", customer_name="Ann Lee"),
+    said("license.updated", "2026-11-29T10:00:03Z", seats=2),
+]
+
+
+async def test_a_license_is_with_the_customer_of_the_latest_message_in_whatever_order_they_come(shop, send):
+    """The first message names, when it comes late, the customer that holds: it must not make the third one older."""
+    for number, order in enumerate(itertools.permutations(CHANGES_OF_CUSTOMER)):
+        keyed = [{**each, "data": each["data"] | {"key": f"SHOP-{number:04}"}} for each in order]
+        assert await send(keyed) == [204] * len(order)
+    found = await shop.execute("SELECT l.seats, c.email, c.name FROM licenses AS l JOIN customers AS c USING (customer_id)")
+    assert [tuple(row) for row in found] == [(2, "ann@example.com", "Ann Lee")] * 24
+
+
+async def test_of_one_moment_a_name_stays_with_the_e_mail_whichever_comes_first(shop, send):
+    moment = "2026-11-29T10:00:00Z"
+    both = [
+        said("license.updated", moment, customer_name="Ann"),
+        said("license.updated", moment, customer_email="ann@example.com"),
+    ]
+    await send(both)
+    found = await state(shop)
+    assert (found["email"], found["name"]) == ("ann@example.com", "Ann")
+
+
 @pytest.mark.parametrize("happened", ["yesterday", "99999-01-01", "0001-01-01T00:00:00+23:59"])
 async def test_a_time_that_is_none_is_refused(shop, tell, happened):
     assert (await tell("license.created", key="SHOP-0001", happened=happened)).status == 422

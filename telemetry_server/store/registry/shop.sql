@@ -12,9 +12,11 @@ WITH done AS (DELETE FROM webhook_deliveries WHERE received_at < $1 RETURNING 1)
 SELECT field, happened_at, webhook_id FROM shop_fields WHERE license_id = $1;
 
 -- name: keep_said
+-- A message that comes late and says again what holds does not make it older.
 INSERT INTO shop_fields (license_id, field, happened_at, webhook_id)
 SELECT $1, field, $3, $4 FROM unnest($2::text[]) AS f (field)
-ON CONFLICT (license_id, field) DO UPDATE SET happened_at = excluded.happened_at, webhook_id = excluded.webhook_id;
+ON CONFLICT (license_id, field) DO UPDATE SET happened_at = excluded.happened_at, webhook_id = excluded.webhook_id
+WHERE excluded.happened_at >= shop_fields.happened_at;
 
 -- name: status_set_elsewhere
 -- When somebody else than $2 last changed the status of the license.

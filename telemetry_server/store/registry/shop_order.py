@@ -138,7 +138,7 @@ def _customer(
             if value is not None
             and name not in held
             and (last := known.said.get(_CUSTOMER + name)) is not None
-            and last.happened_at > message.happened_at
+            and last.happened_at >= message.happened_at
         }
         held |= later
     return {"customer": CustomerPatch(**held)} if held else {}
