@@ -66,7 +66,7 @@ from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.store.access.keyring_check import KeyringWatch
 from telemetry_server.store.connection_budget import job_pool_size
 from telemetry_server.store.counts.rollups import Kind
-from telemetry_server.store.database import connect_writer, cut_when_leaving, make_pool
+from telemetry_server.store.database import connect_writer, cut_when_leaving, make_pool, translated
 from telemetry_server.store.ingest.grant_cache import GrantCache
 from telemetry_server.store.ingest.outcomes import OutcomeCounter
 from telemetry_server.store.ingest.product_cache import ProductCache
@@ -236,7 +236,7 @@ def _owned(resource: AbstractAsyncContextManager[Any]) -> Callable[[web.Applicat
 
 def _with_connection(pool: Any, call: Callable[..., Any]) -> Callable[..., Any]:
     async def with_connection(**arguments: Any) -> None:
-        async with pool.acquire() as connection:
+        async with translated(), pool.acquire() as connection:
             await call(connection, **arguments)
 
     return with_connection

@@ -24,6 +24,7 @@ from uuid import UUID
 
 from telemetry_server import durable
 from telemetry_server.errors import OperatorError
+from telemetry_server.text import decoded
 
 _KEY_BYTES = 32
 _SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
@@ -105,7 +106,7 @@ def license_key_digest(slug: str, key: str) -> str:
 def read_keyring(path: Path) -> Keyring:
     """The keyring in `path`. Raises KeyringError, and OSError where this process cannot open any file."""
     try:
-        return _parse(path, json.loads(path.read_text("utf-8")))
+        return _parse(path, json.loads(decoded(path.read_bytes())))  # as an editor of Windows saves it, too
     except (FileNotFoundError, NotADirectoryError) as error:
         raise KeyringMissing(
             f'There is no keyring {path}. The first "telemetry-server serve" makes it; if it was lost, '
@@ -118,7 +119,7 @@ def read_keyring(path: Path) -> Keyring:
             f"The keyring {path} cannot be read ({error.strerror}). Let the server's user read it, and check "
             "that its disk is mounted and in order."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KeyringDamaged(
             f"{path} is not a keyring ({error}). Restore it from a backup; "
             "without it no installation is known."

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
-from telemetry_server.logs import Severity, log
+from telemetry_server.errors import Unavailable
+from telemetry_server.logs import Severity, log, log_rationed
 from telemetry_server.store.clock import TOLERANCE, ClockDoubt
-from telemetry_server.store.database import Acquire
+from telemetry_server.store.database import Acquire, translated
 from telemetry_server.store.job_log import run_locked
 
 Found = TypeVar("Found")
@@ -89,7 +90,11 @@ async def running(jobs: Sequence[Job], chores: Sequence[Chore], acquire: Acquire
 
 
 def _due(job: Job, acquire: Acquire) -> Callable[[], Awaitable[object]]:
-    return lambda: run_job(job, acquire, only_if_due=True)
+    async def due() -> None:
+        async with translated():
+            await run_job(job, acquire, only_if_due=True)
+
+    return due
 
 
 async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[object]]) -> None:
@@ -107,6 +112,10 @@ async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[objec
             if not in_doubt:
                 log("clock in doubt", Severity.ERROR, job=name, error=doubt.detail)
             pause, in_doubt = min(pause, _RETRY_SECONDS), True
+        except Unavailable as error:  # every job fails, again and again, until PostgreSQL is back
+            cause = {"cause": type(error.__cause__).__name__} if error.__cause__ else {}
+            log_rationed("job waits", Severity.ERROR, job=name, error=error.detail, **cause)
+            pause = min(pause, _RETRY_SECONDS)
         except Exception as error:  # noqa: BLE001  one failing job must not stop the others
             log("job failed", Severity.ERROR, job=name, error=f"{type(error).__name__}: {error}")
             pause = min(pause, _RETRY_SECONDS)

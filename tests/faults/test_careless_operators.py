@@ -118,6 +118,7 @@ async def test_of_one_installation_a_thousand_forks_are_evidence_enough(server):
     for _ in range(4):
         answer = await installation.send(*(make_ping(n) for n in range(1, 401)))
         assert set(answer.statuses) == {"forked"}
+    assert server.errors().count('"forks seen"') == 1  # anyone who enrols can cause them
     assert 1000 <= await server.fetchval("SELECT count(*) FROM forks") <= 1400
 
 

@@ -18,7 +18,15 @@ from test_kill import workers_of
 
 from telemetry_server import durable
 from telemetry_server.errors import Unauthenticated
-from telemetry_server.keyring import Keyring, KeyringError, KeyringMissing, open_keyring, read_keyring, rotate
+from telemetry_server.keyring import (
+    Keyring,
+    KeyringDamaged,
+    KeyringError,
+    KeyringMissing,
+    open_keyring,
+    read_keyring,
+    rotate,
+)
 from telemetry_server.receive.signature import Verifier
 from telemetry_server.store.access.keyring_check import (
     KeyringDiffers,
@@ -241,6 +249,23 @@ def test_without_file_descriptors_the_error_is_not_of_the_keyring(tmp_path):
             os.close(descriptor)
     assert not isinstance(caught.value, KeyringError)
     assert "keyring" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_keyring_that_an_editor_of_windows_saved_is_the_same(tmp_path, encoding):
+    path = tmp_path / "keyring.json"
+    made = open_keyring(path)
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+    assert read_keyring(path).master_check_values == made.master_check_values
+    rotate(path)
+    assert read_keyring(path).masters.keys() == {"k1", "k2"}
+
+
+def test_a_keyring_of_brackets_is_damaged_and_no_mistake_of_this_software(tmp_path):
+    path = tmp_path / "keyring.json"
+    path.write_text("[" * 200_000)
+    with pytest.raises(KeyringDamaged, match="Restore it from a backup"):
+        read_keyring(path)
 
 
 def test_a_master_key_that_changed_has_other_secrets_at_once():

@@ -72,6 +72,7 @@ def test_one_place_makes_the_tasks_of_jobs():
         "telemetry_server/jobs/runner.py",
         "telemetry_server/receive/fast_path.py",
         "telemetry_server/store/ingest/writer.py",
+        "telemetry_server/store/upkeep/health.py",
         "telemetry_server/cli/workers.py",
         "telemetry_server/cli/serve.py",
         "telemetry_server/cli/session.py",

@@ -1,12 +1,16 @@
 """Jobs: once for a deployment, again soon after a failure, by hand."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import asyncpg
 import pytest
 
+from telemetry_server import logs
 from telemetry_server.errors import Unavailable
+from telemetry_server.jobs import runner
 from telemetry_server.jobs.runner import Chore, Job, SingleFlight, run_job, running
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.ingest.product_cache import ProductCache
@@ -50,6 +54,22 @@ async def test_a_job_that_failed_is_due_again_and_its_error_is_kept(pool):
     assert await run_job(job, pool.acquire, only_if_due=True) == "done"
     assert await pool.fetchval("SELECT last_error FROM jobs") is None
     assert len(ran) == 2
+
+
+async def test_while_postgresql_is_away_a_job_waits_and_says_so_once(pool, capsys, monkeypatch):
+    monkeypatch.setattr(logs, "_rationed", {})
+    monkeypatch.setattr(runner, "_RETRY_SECONDS", 0.01)
+    run, ran = counted([asyncpg.CannotConnectNowError("the database system is starting up")] * 5 + ["done"])
+    async with running([Job("count", run, every=timedelta(hours=1))], [], pool.acquire):
+        async with asyncio.timeout(20):
+            while (
+                await pool.fetchval("SELECT count(*) FROM jobs WHERE last_finished_at > last_started_at") < 1
+            ):
+                await asyncio.sleep(0.05)
+    [line] = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (line["message"], line["job"], line["cause"]) == ("job waits", "count", "CannotConnectNowError")
+    assert line["error"].startswith("PostgreSQL is away")
+    assert len(ran) == 6
 
 
 async def test_a_job_that_was_killed_is_due_again(pool):

@@ -180,6 +180,13 @@ async def test_a_time_may_be_a_number_since_1970(shop, send, unit):
     late = said("license.reinstated", "2025-11-29T10:00:01Z")
     assert await send([said("license.suspended", 1764410402 * unit), late]) == [204, 204]
     assert (await state(shop))["status"] == "suspended"
+    assert await send(
+        [said("license.reinstated", 1764410401500), said("license.refunded", 1764410403000)]
+    ) == [
+        204,
+        204,
+    ]
+    assert (await state(shop))["status"] == "refunded"
 
 
 async def test_what_is_no_time_is_refused_rather_than_taken_for_1970(shop, send):
@@ -263,7 +270,9 @@ async def test_messages_in_any_order_come_to_the_same(shop, send):
 CHANGES_OF_CUSTOMER = [
     said("license.created", "2026-11-29T10:00:00Z", customer_email="ann@example.com", customer_name="Ann"),
     said("license.updated", "2026-11-29T10:00:01Z", customer_email="bob@example.com", customer_name="Bob"),
-    said("license.updated", "2026-11-29T10:00:02Z", customer_email="ann@example.com", customer_name="Ann Lee"),
+    said(
+        "license.updated", "2026-11-29T10:00:02Z", customer_email="ann@example.com", customer_name="Ann Lee"
+    ),
     said("license.updated", "2026-11-29T10:00:03Z", seats=2),
 ]
 
@@ -273,7 +282,9 @@ async def test_a_license_is_with_the_customer_of_the_latest_message_in_whatever_
     for number, order in enumerate(itertools.permutations(CHANGES_OF_CUSTOMER)):
         keyed = [{**each, "data": each["data"] | {"key": f"SHOP-{number:04}"}} for each in order]
         assert await send(keyed) == [204] * len(order)
-    found = await shop.execute("SELECT l.seats, c.email, c.name FROM licenses AS l JOIN customers AS c USING (customer_id)")
+    found = await shop.execute(
+        "SELECT l.seats, c.email, c.name FROM licenses AS l JOIN customers AS c USING (customer_id)"
+    )
     assert [tuple(row) for row in found] == [(2, "ann@example.com", "Ann Lee")] * 24
 
 

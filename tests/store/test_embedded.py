@@ -674,6 +674,16 @@ async def test_a_postgresql_that_ends_at_start_is_explained_by_its_log(made: Pat
             pass
 
 
+async def test_data_that_other_users_may_enter_are_refused_with_what_to_do(made: Path) -> None:
+    (made / "postgres").chmod(0o777)
+    with pytest.raises(EmbeddedStartFailed, match=r"Run: chmod 700 .*postgres"):
+        async with attached(made):
+            pass
+    (made / "postgres").chmod(0o700)
+    async with attached(made) as postgres:
+        assert await ask(postgres.dsn, "SELECT 1") == 1
+
+
 async def test_a_pid_file_that_names_a_living_stranger_does_not_prevent_the_start(made: Path) -> None:
     user = User(made)
     user.kill()
@@ -688,7 +698,7 @@ async def test_a_pid_file_that_names_a_living_stranger_does_not_prevent_the_star
         stranger.kill()
 
 
-@pytest.mark.parametrize("content", [b"", bytes(64), b"\n\n", b"no number\n"])
+@pytest.mark.parametrize("content", [b"", bytes(64), b"\n\n", b"no number\n", b"-5\n", b"9" * 20 + b"\n"])
 async def test_an_empty_or_damaged_pid_file_does_not_prevent_the_start(made: Path, content: bytes) -> None:
     user = User(made)
     user.kill()

@@ -114,6 +114,29 @@ async def test_a_formula_for_a_text_is_the_text_and_an_error_is_no_value(registr
     assert registry.problems[6].startswith("key: '123456789.0' is a number")
 
 
+async def test_an_error_of_a_table_in_any_language_is_no_key(registry):
+    assert await registry.take("excel-errors-in-other-languages.csv") == {"new": 3, "wrong": 8}
+    assert all(
+        "is what a spreadsheet shows where it has no value" in said for said in registry.problems.values()
+    )
+    assert [bool(await registry.license(key)) for key in ("#1-plain-key!", "#KEY/A", "Err:5021")] == [
+        True
+    ] * 3
+
+
+async def test_a_number_as_java_writes_it_is_no_key(registry):
+    assert await registry.take("java-scientific-keys.csv") == {"new": 1, "wrong": 3}
+    assert await registry.license("1E15")
+
+
+async def test_what_pandas_and_other_programs_write_for_no_value_is_none(registry):
+    assert await registry.take("pandas-missing.csv") == {"new": 2, "wrong": 2}
+    for key, seats in (("PAND-0001", 2), ("PAND-0002", None)):
+        found = await registry.license(key)
+        assert (found.seats, found.expires_at, found.customer_id) == (seats, None, None)
+    assert set(registry.problems) == {4, 5}
+
+
 # ── the form of a file ──────────────────────────────────────────────────────────────────────
 
 
@@ -259,6 +282,13 @@ async def test_a_list_of_sales_may_begin_with_the_newest_and_name_fees(registry)
     taken_back, sold = await registry.license("env-n001-aaaa"), await registry.license("env-n002-bbbb")
     assert (taken_back.status, sold.status) == ("refunded", "active")
     assert {f"{each.starts_at:%F}" for each in (taken_back, sold)} == {"2026-09-07"}
+
+
+async def test_a_negative_amount_takes_a_sale_back_wherever_its_sign_stands(registry):
+    await registry.take("envato-signs.csv", "envato")
+    keys = [f"env-s00{number}-aaaa" for number in range(1, 7)]
+    statuses = [(await registry.license(key)).status for key in keys]
+    assert statuses == ["refunded"] * 5 + ["active"]
 
 
 async def test_a_list_that_mysql_wrote_is_read_as_it_was_meant(registry):

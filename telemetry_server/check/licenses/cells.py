@@ -49,10 +49,10 @@ _DAY_OF_A_SHEET = re.compile(r"([2-7]\d{4})(?:[.,]\d+)?")
 _FIRST_DAY_OF_SHEETS = date(1899, 12, 30)
 _WITH_THE_YEAR_LAST = re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{2}|\d{4})\b.*")
 _NEVER = {"never", "none", "no", "lifetime", "unlimited", "forever", "n/a", "-"}
-_MONTHS, _CENTURY = 12, 2000
+_CENTURY = 2000
 
 # What a spreadsheet leaves of a long number: its first digits.
-_SHORTENED = re.compile(r"[+-]?\d(?:[.,]\d+)?E[+-]\d{2,3}", re.IGNORECASE)
+_SHORTENED = re.compile(r"[+-]?\d(?:(?:[.,]\d+)?E[+-]|[.,]\d+E)\d{1,3}", re.IGNORECASE)
 _FLOAT = re.compile(r"\d+\.0")
 _SPACE_BEFORE_OFFSET = re.compile(r"\s+(?=[+-]\d\d:?\d\d$|Z$)")
 
@@ -224,11 +224,21 @@ def _advice_for(bare: str) -> str:
         one, two, year = map(int, written.groups())
         year += _CENTURY if year < 100 else 0  # noqa: PLR2004  two digits
         orders = [
-            f"{year}-{month:02}-{day:02}" for day, month in ((one, two), (two, one)) if month <= _MONTHS
+            f"{year:04}-{month:02}-{day:02}"
+            for day, month in ((one, two), (two, one))
+            if _is_a_day(year, month, day)
         ]
         if orders:
             return f"; write the year first: {' or '.join(dict.fromkeys(orders))}"
     return " such as 2026-11-22 or 2026-11-22T10:00:00Z"
+
+
+def _is_a_day(year: int, month: int, day: int) -> bool:
+    try:
+        date(year, month, day)
+    except ValueError:
+        return False
+    return True
 
 
 def identifier(value: Any) -> UUID:

@@ -3,8 +3,9 @@
 import re
 
 _AS_TEXT = re.compile(r'="(.*)"', re.DOTALL)
-_NO_VALUE = {"NULL", r"\N"}
-_ERROR = re.compile(r"#(?:N/A|NV|[A-ZÄÖÜ0/]{2,14}[!?]|#+)")
+_NO_VALUE = {"NULL", "null", "(NULL)", "(null)", r"\N", "<NA>", "NaN", "nan", "NaT"}
+# In the language of whoever opened the table: #N/D, #¡REF!; Err:502 is LibreOffice's.
+_ERROR = re.compile(r"#(?:\w/\w!?|NV|YOK|HIÁNYZIK|[¡¿]?[^\W\d_a-z][^\Wa-z]{1,14}(?:/0)?[!?]|#+)|Err:\d{3}")
 
 
 def cleaned(cell: str) -> str:
@@ -13,7 +14,7 @@ def cleaned(cell: str) -> str:
     Raises ValueError for an error in place of a value, such as #N/A.
     """
     bare = cell.strip()
-    if not bare or bare[0] not in "=N\\#":
+    if not bare or bare[0] not in "=Nn(<\\#E":
         return cell
     if written := _AS_TEXT.fullmatch(bare):
         return written[1].replace('""', '"')

@@ -116,6 +116,7 @@ def _day(text: str) -> date:
 
 
 _SALE = {"", "sale", "sales"}
+_MINUS = set("-\u2212(")  # -$10, $-10, ($10)
 _TAKEN_BACK = {"sale reversal", "sale refund", "reversal", "refund", "chargeback"}
 
 
@@ -124,7 +125,7 @@ def _envato(theirs: Cells, ours: Cells, _: Asked) -> bool:
     if buyer := _cell(theirs, "buyer"):
         ours["customer_name"] = ours.get("customer_name") or buyer
     kind, amount = _cell(theirs, "type").lower(), _cell(theirs, "amount")
-    if kind in _SALE and not (kind == "" and amount.startswith(("-", "\u2212", "("))):
+    if kind in _SALE and not (kind == "" and not _MINUS.isdisjoint(amount)):
         return False
     ours_are = {"key": ours.get("key")}
     if kind in _TAKEN_BACK or not kind:

@@ -23,7 +23,10 @@ DYING = "the processes of a killed PostgreSQL to end"
 STILL_DYING = ("pre-existing shared memory block", 'lock file "')
 """What PostgreSQL says when processes of a killed one still hold the data; they end by themselves."""
 
+OTHERS_MAY_ENTER = "has invalid permissions"
+
 BUILTIN_LOCALE_SINCE = 17
+HIGHEST_PID = 2**31 - 1
 LEAST_CONNECTIONS = 100
 OTHER_CONNECTIONS = 40
 """Of commands, of readers for reports, and those that PostgreSQL reserves."""
@@ -143,8 +146,11 @@ class Cluster:
         if any(words in said for words in STILL_DYING):
             await patience.step(DYING, pause=1.0)
             return
-        full = shutil.disk_usage(self.pgdata).free < LEAST_ROOM_BYTES
-        advice = f" The disk of {self.home.data} is full: make room." if full else ""
+        advice = ""
+        if shutil.disk_usage(self.pgdata).free < LEAST_ROOM_BYTES:
+            advice = f" The disk of {self.home.data} is full: make room."
+        elif OTHERS_MAY_ENTER in said:
+            advice = f" Other users may enter its directory. Run: chmod 700 {self.pgdata}"
         last = "\n".join(said.splitlines()[-20:])
         raise EmbeddedStartFailed(
             f"PostgreSQL started and ended again.{advice} The end of {self.home.log}:\n{last}"
@@ -169,7 +175,8 @@ class Cluster:
     def _recorded_pid(self) -> int | None:
         """What the pid file says; None without one, or of one that is empty or damaged."""
         with suppress(FileNotFoundError, ValueError):
-            return int(self._pid_file.read_bytes().split(b"\n", 1)[0])
+            pid = int(self._pid_file.read_bytes().split(b"\n", 1)[0])
+            return pid if 0 < pid <= HIGHEST_PID else None
         return None
 
     async def _prepare_database(self) -> None:

@@ -19,7 +19,7 @@ import asyncpg
 import msgspec
 
 from telemetry_server.errors import Unavailable
-from telemetry_server.logs import Severity, log
+from telemetry_server.logs import Severity, log, log_rationed
 from telemetry_server.model import Ping, SignedUpload, Status, Written
 from telemetry_server.store.database import AWAY
 from telemetry_server.store.ingest.group_rows import as_json, ping_row, upload_row
@@ -303,7 +303,7 @@ class _Lane:
 
     async def _quarantine(self, upload: SignedUpload, error: asyncpg.PostgresError) -> Written:
         [ping] = upload.pings
-        log("ping quarantined", Severity.ERROR, sqlstate=error.sqlstate)
+        log_rationed("ping quarantined", Severity.ERROR, sqlstate=error.sqlstate or "")
         assert self._connection is not None
         await self._connection.execute(
             SQL["quarantine"],
@@ -357,8 +357,7 @@ class _Lane:
             return
         assert self._connection is not None
         await self._connection.execute(SQL["record_forks"], *map(list, zip(*forks, strict=True)))
-        seen = sorted({str(installation) for installation, *_ in forks})
-        log("forks seen", Severity.WARNING, installations=seen[:20], pings=len(forks))
+        log_rationed("forks seen")  # which, the table `forks` and the pages say
 
     async def _received(self, installations: set[UUID]) -> dict[UUID, Any]:
         if not installations:
