@@ -195,7 +195,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     table = job_table(settings)
     schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
     look = SingleFlight(lambda: look_at_database(health_pool, schedule, datetime.now(UTC))).run
-    app[app_keys.DATABASE_CHECKS] = partial(in_time, look)
+    app[app_keys.DATABASE_CHECKS] = lambda: in_time(look)
     app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
     app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer
     app[app_keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
