@@ -52,6 +52,7 @@ class ClockedServer:
 
     def __init__(self, place):
         self.place, self.data, self.process = place, place / "data", None
+        self.listen = "127.0.0.1:0"
         self.shared = Path("/dev/shm", place.name), Path("/dev/shm", f"sem.{place.name}")
         self.share()
         self.dsn = f"postgresql://telemetry@/telemetry?host={self.data}/run"
@@ -98,7 +99,7 @@ class ClockedServer:
         self.set_clock(off)
         with (self.place / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*_COMMAND, "serve", "--listen", "127.0.0.1:0", "--product", "Example"],
+                [*_COMMAND, "serve", "--listen", self.listen, "--product", "Example"],
                 env=self.environment,
                 cwd=ROOT,
                 stdout=subprocess.PIPE,

@@ -76,6 +76,34 @@ async def counted_once(stand, customers):
     return row
 
 
+NOT_COUNTED = """
+    SELECT count(*) FROM (SELECT installation_id, count(*) AS n FROM pings GROUP BY 1) AS p
+    FULL JOIN (SELECT installation_id, sum(pings) AS n FROM installation_days GROUP BY 1) AS d USING (installation_id)
+    WHERE p.n IS DISTINCT FROM d.n
+"""
+IN_ALL = """
+    SELECT (SELECT count(*) FROM pings),
+           (SELECT coalesce(sum(pings), 0) FROM fleet_days WHERE dimension = 'all' AND verdict = '')
+"""
+
+
+async def rolled_up_once(stand):
+    """Counts follow the pings within a minute; after a clock that was ahead, later."""
+    row = Row("the roll-ups, at the end", "each ping of each installation counted exactly once")
+    deadline = time.monotonic() + 240
+    while True:
+        for job in ("roll up pings", "roll up days"):
+            await asyncio.to_thread(stand.run, "run", job)
+        [(wrong,)], [(pings, counted)] = await stand.fetch(NOT_COUNTED), await stand.fetch(IN_ALL)
+        if (not wrong and pings == counted) or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(5)
+    row.seen = f"{pings} pings, {counted} counted"
+    if wrong or pings != counted:
+        row.wrong.append(f"{wrong} installations counted otherwise")
+    return row
+
+
 async def stopped(stand):
     row = Row("SIGTERM at the end", "exit code 0; no process left")
     workers, postmaster = stand.workers, stand.postmaster
@@ -113,7 +141,11 @@ async def day(place, attacks, small):
         _, unserved = await asyncio.wait(sending, timeout=60)
         for task in unserved:
             task.cancel()
-        for row in (await counted_once(stand, customers), await stopped(stand)):
+        for row in (
+            await counted_once(stand, customers),
+            await rolled_up_once(stand),
+            await stopped(stand),
+        ):
             show(row)
             yield row
     finally:

@@ -529,6 +529,78 @@ async def postgresql_killed(stand, small):
 
 
 @attack(
+    "PostgreSQL that hangs (SIGSTOP)", "/readyz 503 in time; ended and started again by itself", bound=150
+)
+async def postgresql_hangs(stand, small):
+    before, stopped = stand.postmaster, set()
+    for _ in range(3):  # those that it makes meanwhile, too
+        for pid in set(stand.postgres_processes) - stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+            stopped.add(pid)
+    began, answers = time.monotonic(), []
+    deadline = began + (8 if small else 20)
+    while time.monotonic() < deadline:
+        asked = time.monotonic()
+        status, _ = await stand.readiness()
+        answers.append((status, time.monotonic() - asked))
+        await asyncio.sleep(0.2)
+    check(
+        {status for status, _ in answers} == {503}, f"/readyz is {sorted({status for status, _ in answers})}"
+    )
+    if small:
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        return f"hung for 8 s; /readyz after {max(took for _, took in answers):.1f} s at most"
+    code, said = await asyncio.to_thread(stand.run, "doctor")
+    check(code == 1 and "it does not answer" in said, f"doctor: exit code {code}: {said[:200]}")
+    while stand.postmaster == before:
+        check(time.monotonic() - began < 120, "no other PostgreSQL after 120 s")
+        await asyncio.sleep(0.5)
+    return f"another PostgreSQL after {time.monotonic() - began:.0f} s; /readyz after {max(took for _, took in answers):.1f} s at most"
+
+
+@attack(
+    "a full disk",
+    "uploads 503, /readyz 503 with why, doctor fails; all as before once there is room",
+    bound=150,
+    log_bytes=65_536,
+)
+async def disk_full(stand, small):
+    if not stand.has_disk:
+        return "not tried: only root can mount a small disk"
+    filler = stand.data / "filler"
+    installation, statuses = await stand.enrolled(), {}
+    try:
+        await asyncio.to_thread(_fill, filler)
+        for _ in range(200):
+            answer = await installation.send(*(installation.ping() for _ in range(300)))
+            statuses[answer.status] = statuses.get(answer.status, 0) + 1
+            if statuses.get(503, 0) > 3:
+                break
+        check(set(statuses) <= {200, 503} and 503 in statuses, f"answers {statuses}")
+        checks = await stand.until_ready(503, 30, in_a_row=4)
+        failed = {name: found["detail"] for name, found in checks.items() if not found["ok"]}
+        check({"pings", "database"} & failed.keys(), f"/readyz names {failed}")
+        code, said = await asyncio.to_thread(stand.run, "doctor")
+        check(code == 1 and "make room" in said, f"doctor: exit code {code}: {said[:300]}")
+    finally:
+        filler.unlink(missing_ok=True)
+    began = time.monotonic()
+    await stand.until_ready(200, 120, in_a_row=4)
+    return f"answers {_counted(statuses)}; /readyz: {failed}; ready {time.monotonic() - began:.0f} s after there was room"
+
+
+def _fill(filler):
+    with filler.open("ab", buffering=0) as file:
+        for size in (1 << 20, 4_096, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+@attack(
     "SIGTERM, then a start over leftovers",
     "exit code 0 within 60 s; an empty postmaster.pid and a cut GeoIP installation stop no start",
     bound=120,
@@ -586,3 +658,47 @@ async def clock_ahead(stand, small):
     code, said = await asyncio.to_thread(stand.run, "run", "make partitions")
     check(code == 0, f"run 'make partitions': exit code {code}: {said[:200]}")
     return f"{kept[0][0]} pings kept"
+
+
+@attack(
+    "a clock that is set while serving",
+    "nothing forgotten; uploads go on meanwhile; jobs run afterwards",
+    bound=240,
+    workers_stay=False,
+    log_bytes=131_072,
+)
+async def clock_set(stand, small):
+    from faults.test_clock import LIBRARIES, ClockedServer
+
+    check(LIBRARIES, "libfaketime is not here: apt-get install faketime")
+    check(await asyncio.to_thread(stand.stop) == 0, "SIGTERM")
+    clocked = ClockedServer(stand.place)
+    clocked.listen = stand.listen
+    offsets = [timedelta(days=500)]
+    if not small:
+        offsets += [timedelta(hours=8), timedelta(days=40), timedelta(hours=-8), timedelta(days=-500)]
+    try:
+        await asyncio.to_thread(clocked.start)
+        [before] = await stand.fetch("SELECT count(*) FROM pings")
+        for off in offsets:
+            await clocked.set(off)
+            answer = await (await stand.enrolled()).send()
+            check(answer.status == 200, f"an upload at {off} got {answer.status}")
+            await asyncio.sleep(2 if small else 8)
+            [now] = await stand.fetch("SELECT count(*) FROM pings")
+            check(now > before, f"at {off}: {before[0]} pings, then {now[0]}")
+            before = now
+            clocked.set_clock(timedelta(0))
+            await asyncio.sleep(8)  # it looks every five seconds
+            (clocked.place / "log").write_bytes(b"")
+        await asyncio.to_thread(clocked.stop)
+    finally:
+        if clocked.process and clocked.process.poll() is None:
+            clocked.process.kill()
+        for path in clocked.shared:
+            path.unlink(missing_ok=True)
+        await asyncio.to_thread(stand.start)
+    await stand.until_ready(200, 60, in_a_row=4)
+    code, said = await asyncio.to_thread(stand.run, "run", "make partitions")
+    check(code == 0, f"run 'make partitions': exit code {code}: {said[:200]}")
+    return f"{len(offsets)} times set, {before[0]} pings kept"

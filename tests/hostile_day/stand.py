@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import asyncpg
+import psutil
 from faults.test_kill import Sender, enrolled, workers_of
 from installation import Installation
 from places import ROOT
@@ -19,6 +20,7 @@ from receive.test_floods import SECRET
 
 OPEN_FILES = 1_024
 START_SECONDS = 90
+DISK_MEBIBYTES = 1_024
 ATTACKER = "127.0.0.66"
 PROXY = "127.0.0.2"
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -30,7 +32,14 @@ class Stand:
     def __init__(self, place):
         self.place, self.data, self.log = place, place / "data", place / "serve.log"
         self.listen, self.process = "127.0.0.1:0", None
+        self.has_disk = self._mount()
         self.never_in_the_log = {SECRET.decode(), ATTACKER, WEBHOOK_SECRET.removeprefix("whsec_")}
+
+    def _mount(self):
+        """Whether the data lie on a small disk of their own, which only root can mount."""
+        self.data.mkdir(mode=0o711)
+        options = ("-t", "tmpfs", "-o", f"size={DISK_MEBIBYTES}m,mode=711", "tmpfs", str(self.data))
+        return os.geteuid() == 0 and subprocess.run(["mount", *options], check=False).returncode == 0
 
     @property
     def environment(self):
@@ -94,6 +103,8 @@ class Stand:
                 self.stop()
             except subprocess.TimeoutExpired:
                 self.process.kill()
+        if self.has_disk:
+            subprocess.run(["umount", "--lazy", self.data], check=False)
 
     def run(self, *arguments, **environment):
         """A command beside the server: exit code, and what it wrote to both streams."""
@@ -115,6 +126,12 @@ class Stand:
     @property
     def postmaster(self):
         return int((self.data / "postgres" / "postmaster.pid").read_text().split()[0])
+
+    @property
+    def postgres_processes(self):
+        """The server and all its children."""
+        server = psutil.Process(self.postmaster)
+        return [server.pid, *(child.pid for child in server.children(recursive=True))]
 
     @property
     def workers(self):
