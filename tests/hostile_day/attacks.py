@@ -78,6 +78,85 @@ async def uploaded_by_all(stand, address, pings, **headers):
     return installation
 
 
+# ── the clock: first, for what was received by a clock ahead is counted a quarter of an hour later ──
+
+
+@attack(
+    "a start with the clock 500 days ahead, then a right one",
+    "nothing forgotten; jobs run; uploads go on",
+    bound=240,
+    workers_stay=False,
+    log_bytes=65_536,
+)
+async def clock_ahead(stand, small):
+    from faults.test_clock import LIBRARIES, ClockedServer
+
+    check(LIBRARIES, "libfaketime is not here: apt-get install faketime")
+    check(await asyncio.to_thread(stand.stop) == 0, "SIGTERM")
+    ahead = ClockedServer(stand.place)
+    try:
+        await asyncio.to_thread(ahead.start, timedelta(days=500))
+        kept = await stand.fetch("SELECT count(*) FROM pings")
+        await asyncio.sleep(5 if small else 45)
+        left = await stand.fetch("SELECT count(*) FROM pings")
+        await asyncio.to_thread(ahead.stop)
+    finally:
+        if ahead.process and ahead.process.poll() is None:
+            ahead.process.kill()
+        for path in ahead.shared:
+            path.unlink(missing_ok=True)
+        await asyncio.to_thread(stand.start)
+    check(left == kept, f"{left[0][0]} of {kept[0][0]} pings are left")
+    await stand.until_ready(200, 60, in_a_row=4)
+    code, said = await asyncio.to_thread(stand.run, "run", "make partitions")
+    check(code == 0, f"run 'make partitions': exit code {code}: {said[:200]}")
+    return f"{kept[0][0]} pings kept"
+
+
+@attack(
+    "a clock that is set while serving",
+    "nothing forgotten; uploads go on meanwhile; jobs run afterwards",
+    bound=240,
+    workers_stay=False,
+    log_bytes=131_072,
+)
+async def clock_set(stand, small):
+    from faults.test_clock import LIBRARIES, ClockedServer
+
+    check(LIBRARIES, "libfaketime is not here: apt-get install faketime")
+    check(await asyncio.to_thread(stand.stop) == 0, "SIGTERM")
+    clocked = ClockedServer(stand.place)
+    clocked.listen = stand.listen
+    offsets = [timedelta(days=500)]
+    if not small:
+        offsets += [timedelta(hours=8), timedelta(days=40), timedelta(hours=-8), timedelta(days=-500)]
+    try:
+        await asyncio.to_thread(clocked.start)
+        [before] = await stand.fetch("SELECT count(*) FROM pings")
+        for off in offsets:
+            await clocked.set(off)
+            answer = await (await stand.enrolled()).send()
+            check(answer.status == 200, f"an upload at {off} got {answer.status}")
+            await asyncio.sleep(2 if small else 8)
+            [now] = await stand.fetch("SELECT count(*) FROM pings")
+            check(now > before, f"at {off}: {before[0]} pings, then {now[0]}")
+            before = now
+            clocked.set_clock(timedelta(0))
+            await asyncio.sleep(8)  # it looks every five seconds
+            (clocked.place / "log").write_bytes(b"")
+        await asyncio.to_thread(clocked.stop)
+    finally:
+        if clocked.process and clocked.process.poll() is None:
+            clocked.process.kill()
+        for path in clocked.shared:
+            path.unlink(missing_ok=True)
+        await asyncio.to_thread(stand.start)
+    await stand.until_ready(200, 60, in_a_row=4)
+    code, said = await asyncio.to_thread(stand.run, "run", "make partitions")
+    check(code == 0, f"run 'make partitions': exit code {code}: {said[:200]}")
+    return f"{len(offsets)} times set, {before[0]} pings kept"
+
+
 # ── the keyring ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -626,79 +705,3 @@ async def restarted(stand, small):
     said = stand.logged_since(before)
     check("not HTTP" in said, "what was no HTTP is not counted at the end")
     return f"exit code 0 after {took:.1f} s"
-
-
-@attack(
-    "a start with the clock 500 days ahead, then a right one",
-    "nothing forgotten; jobs run; uploads go on",
-    bound=240,
-    workers_stay=False,
-    log_bytes=65_536,
-)
-async def clock_ahead(stand, small):
-    from faults.test_clock import LIBRARIES, ClockedServer
-
-    check(LIBRARIES, "libfaketime is not here: apt-get install faketime")
-    check(await asyncio.to_thread(stand.stop) == 0, "SIGTERM")
-    ahead = ClockedServer(stand.place)
-    try:
-        await asyncio.to_thread(ahead.start, timedelta(days=500))
-        kept = await stand.fetch("SELECT count(*) FROM pings")
-        await asyncio.sleep(5 if small else 45)
-        left = await stand.fetch("SELECT count(*) FROM pings")
-        await asyncio.to_thread(ahead.stop)
-    finally:
-        if ahead.process and ahead.process.poll() is None:
-            ahead.process.kill()
-        for path in ahead.shared:
-            path.unlink(missing_ok=True)
-        await asyncio.to_thread(stand.start)
-    check(left == kept, f"{left[0][0]} of {kept[0][0]} pings are left")
-    await stand.until_ready(200, 60, in_a_row=4)
-    code, said = await asyncio.to_thread(stand.run, "run", "make partitions")
-    check(code == 0, f"run 'make partitions': exit code {code}: {said[:200]}")
-    return f"{kept[0][0]} pings kept"
-
-
-@attack(
-    "a clock that is set while serving",
-    "nothing forgotten; uploads go on meanwhile; jobs run afterwards",
-    bound=240,
-    workers_stay=False,
-    log_bytes=131_072,
-)
-async def clock_set(stand, small):
-    from faults.test_clock import LIBRARIES, ClockedServer
-
-    check(LIBRARIES, "libfaketime is not here: apt-get install faketime")
-    check(await asyncio.to_thread(stand.stop) == 0, "SIGTERM")
-    clocked = ClockedServer(stand.place)
-    clocked.listen = stand.listen
-    offsets = [timedelta(days=500)]
-    if not small:
-        offsets += [timedelta(hours=8), timedelta(days=40), timedelta(hours=-8), timedelta(days=-500)]
-    try:
-        await asyncio.to_thread(clocked.start)
-        [before] = await stand.fetch("SELECT count(*) FROM pings")
-        for off in offsets:
-            await clocked.set(off)
-            answer = await (await stand.enrolled()).send()
-            check(answer.status == 200, f"an upload at {off} got {answer.status}")
-            await asyncio.sleep(2 if small else 8)
-            [now] = await stand.fetch("SELECT count(*) FROM pings")
-            check(now > before, f"at {off}: {before[0]} pings, then {now[0]}")
-            before = now
-            clocked.set_clock(timedelta(0))
-            await asyncio.sleep(8)  # it looks every five seconds
-            (clocked.place / "log").write_bytes(b"")
-        await asyncio.to_thread(clocked.stop)
-    finally:
-        if clocked.process and clocked.process.poll() is None:
-            clocked.process.kill()
-        for path in clocked.shared:
-            path.unlink(missing_ok=True)
-        await asyncio.to_thread(stand.start)
-    await stand.until_ready(200, 60, in_a_row=4)
-    code, said = await asyncio.to_thread(stand.run, "run", "make partitions")
-    check(code == 0, f"run 'make partitions': exit code {code}: {said[:200]}")
-    return f"{len(offsets)} times set, {before[0]} pings kept"
