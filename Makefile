@@ -4,7 +4,7 @@
 # make bench  ratios measured in one run, written to bench/RESULTS.md
 # make bench-scale  a million installations, made up: an hour, and 40 GB in TMPDIR; one size at a time with
 #             ARGS="--sizes 300000 --notes FILE"
-# make hostile-day  a server as an operator starts it, and attack after attack in real time: ten minutes; by name
+# make hostile-day  a server as an operator starts it, and attack after attack in real time: a quarter of an hour; by name
 #             with ARGS="keyring GeoIP"
 # make fields what is written from telemetry_server/fields.toml
 

@@ -5,6 +5,7 @@ import gzip
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -516,7 +517,7 @@ async def geoip(stand, small):
     refused = code != 0
     directory.mkdir(exist_ok=True)
     placed = directory / "asn.mmdb"
-    source.replace(placed)
+    shutil.move(source, placed)
     placed.chmod(0o644)
     try:
         await asyncio.to_thread(stand.run, "geoip", "reload")
@@ -570,7 +571,7 @@ def _serve_for_a_moment(stand, command, environment):
         text=True,
     )
     try:
-        return process.wait(20), process.stdout.read()
+        return process.wait(60), process.stdout.read()
     except subprocess.TimeoutExpired:
         process.terminate()
         process.wait(60)

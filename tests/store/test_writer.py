@@ -208,6 +208,26 @@ async def test_text_that_postgresql_cannot_keep_is_poison_not_a_crash(writer, co
     assert await connection.fetchval("SELECT count(*) FROM pings") == 2
 
 
+async def test_a_ping_whose_month_gets_its_partition_meanwhile_is_accepted(writer, connection):
+    """PostgreSQL had chosen the default partition, which may not hold that month any more."""
+    one = upload(uuid4(), ping(1))
+    later = msgspec.structs.replace(one, received_at=datetime(2031, 5, 4, tzinfo=UTC))
+    await writer.write(upload(uuid4(), ping(1)), 100)  # the statement is prepared
+    made = connection.transaction()
+    await made.start()
+    await connection.execute("CREATE TABLE pings_2031_05 (LIKE pings INCLUDING ALL)")
+    await connection.execute(
+        "ALTER TABLE pings ATTACH PARTITION pings_2031_05 FOR VALUES FROM ('2031-05-01Z') TO ('2031-06-01Z')"
+    )
+    writing = asyncio.create_task(writer.write(later, 100))
+    await asyncio.sleep(1)
+    assert not writing.done()
+    await made.commit()
+    assert (await writing).others == {}
+    assert await connection.fetchval("SELECT count(*) FROM pings_2031_05") == 1
+    assert await connection.fetchval("SELECT count(*) FROM quarantine") == 0
+
+
 async def test_quarantined_again_is_kept_once(writer, connection, poisonous):
     one = uuid4()
     for _ in range(2):

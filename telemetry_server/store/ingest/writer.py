@@ -251,7 +251,7 @@ class _Lane:
             )
             self._report_at, self._failed_pings = now + _REPORT_SECONDS, 0
 
-    async def _write_group(self, uploads: Sequence[SignedUpload]) -> list[Written]:
+    async def _write_group(self, uploads: Sequence[SignedUpload], *, again: bool = True) -> list[Written]:
         """Writes; where PostgreSQL blames the data, halves until the ping to blame stands alone."""
         connection = await self._connected()
         try:
@@ -259,7 +259,7 @@ class _Lane:
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "")[:2] not in _POISON:
                 raise
-            return await self._halve(uploads, error)
+            return await self._halve(uploads, error, again=again)
         if news := {row["installation_id"] for row in rows if row["sequence"] is row["received"] is None}:
             self._news |= news
             rows = [row for row in rows if row["sequence"] is not None or row["received"] is not None]
@@ -289,12 +289,16 @@ class _Lane:
         ]
         return as_json([upload_row(upload) for upload in uploads]), as_json(pings)
 
-    async def _halve(self, uploads: Sequence[SignedUpload], error: asyncpg.PostgresError) -> list[Written]:
+    async def _halve(
+        self, uploads: Sequence[SignedUpload], error: asyncpg.PostgresError, *, again: bool
+    ) -> list[Written]:
         if len(uploads) > 1:
             half = len(uploads) // 2
             return await self._write_group(uploads[:half]) + await self._write_group(uploads[half:])
         upload = uploads[0]
         if len(upload.pings) == 1:
+            if again:  # a ping whose month got its partition meanwhile is blamed, too, but only once
+                return await self._write_group(uploads, again=False)
             return [await self._quarantine(upload, error)]
         half = len(upload.pings) // 2
         [first] = await self._write_group([_with_pings(upload, upload.pings[:half])])
