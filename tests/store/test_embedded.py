@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -439,6 +440,18 @@ async def test_after_kill_9_it_is_started_again_though_leftovers_hold_its_memory
     assert "waiting for the processes of a killed PostgreSQL to end" in said
     assert "PostgreSQL is away; making sure that it runs" in said
     assert not is_up(made)
+
+
+@pytest.mark.slow
+async def test_it_is_started_again_at_whatever_moment_after_a_start_it_is_killed(made: Path) -> None:
+    dice = random.Random(5)
+    async with attached(made) as postgres, kept_alive(postgres):
+        for _ in range(12):
+            await until_asked_in_vain_no_more(postgres.dsn)
+            await asyncio.sleep(dice.choice([0, 0.005, 0.02, 0.1, 0.5]))
+            with suppress(ProcessLookupError):
+                os.kill(postmaster(made), signal.SIGKILL)
+        await until_asked_in_vain_no_more(postgres.dsn)
 
 
 async def test_data_that_is_gone_for_a_while_is_not_made_anew_beside_a_running_server(made: Path) -> None:

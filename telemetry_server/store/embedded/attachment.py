@@ -17,7 +17,7 @@ import asyncpg
 
 from telemetry_server.store.database import AWAY
 from telemetry_server.store.embedded.cluster import Cluster
-from telemetry_server.store.embedded.errors import EmbeddedError, EmbeddedPathUnusable, EmbeddedTimeout
+from telemetry_server.store.embedded.errors import EmbeddedPathUnusable, EmbeddedTimeout
 from telemetry_server.store.embedded.home import Home
 from telemetry_server.store.embedded.processes import Patience, Say, owned, silent, until
 from telemetry_server.store.embedded.system_user import DEDICATED
@@ -69,7 +69,10 @@ class Attachment:
     async def keep_alive(self) -> NoReturn:
         """Start PostgreSQL again whenever it dies or hangs, until cancelled; for processes that live long."""
         while True:
-            await self._death()
+            try:
+                await self._death()
+            except Exception as error:  # noqa: BLE001  the watch goes on, whatever the driver raises
+                self._say(f"PostgreSQL cannot be watched ({type(error).__name__}: {error})")
             self._say("PostgreSQL is away; making sure that it runs")
             await self._revive()
 
@@ -98,8 +101,8 @@ class Attachment:
         while True:
             try:
                 return await self.ensure_running(make=False)
-            except (EmbeddedError, *AWAY, asyncpg.PostgresError) as error:
-                self._say(str(error))
+            except Exception as error:  # noqa: BLE001  tried again until it runs
+                self._say(str(error) or type(error).__name__)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, no secret
             pause = min(2 * pause, 30.0)
 

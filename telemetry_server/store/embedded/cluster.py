@@ -11,6 +11,7 @@ import asyncpg
 import psutil
 
 from telemetry_server import durable
+from telemetry_server.store.database import AWAY
 from telemetry_server.store.embedded.account import Account
 from telemetry_server.store.embedded.errors import EmbeddedStartFailed
 from telemetry_server.store.embedded.home import PORT, Home, make_directory
@@ -30,6 +31,7 @@ HIGHEST_PID = 2**31 - 1
 LEAST_CONNECTIONS = 100
 OTHER_CONNECTIONS = 40
 """Of commands, of readers for reports, and those that PostgreSQL reserves."""
+CLOSE_SECONDS, STATEMENT_SECONDS = 2, 60
 LEAST_ROOM_BYTES = 32 << 20
 """Less room than two segments of PostgreSQL's log."""
 
@@ -117,7 +119,8 @@ class Cluster:
             return str(error)
         except (TimeoutError, ConnectionError, asyncpg.ConnectionDoesNotExistError):
             return "it does not answer"
-        await connection.close()
+        with suppress(*AWAY, asyncpg.PostgresError):  # one that dies now may never close it
+            await connection.close(timeout=CLOSE_SECONDS)
         return READY
 
     async def _launch(self, patience: Patience, hang: Hang) -> None:
@@ -181,14 +184,16 @@ class Cluster:
 
     async def _prepare_database(self) -> None:
         """The role `telemetry`, which is no superuser, and the database it owns."""
-        connection = await asyncpg.connect(self.dsn("postgres", "postgres"))
+        connection = await asyncpg.connect(
+            self.dsn("postgres", "postgres"), timeout=5, command_timeout=STATEMENT_SECONDS
+        )
         try:
             if not await connection.fetch("SELECT FROM pg_roles WHERE rolname = 'telemetry'"):
                 await connection.execute("CREATE ROLE telemetry LOGIN")
             if not await connection.fetch("SELECT FROM pg_database WHERE datname = 'telemetry'"):
                 await connection.execute("CREATE DATABASE telemetry OWNER telemetry")
         finally:
-            await connection.close()
+            await connection.close(timeout=CLOSE_SECONDS)
 
     # ── the rest ──
 
