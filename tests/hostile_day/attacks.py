@@ -130,7 +130,7 @@ async def clock_set(stand, small):
     clocked.listen = stand.listen
     offsets = [timedelta(days=500)]
     if not small:
-        offsets += [timedelta(hours=8), timedelta(days=40), timedelta(hours=-8), timedelta(days=-500)]
+        offsets += [timedelta(hours=8), timedelta(days=40), timedelta(hours=-8), timedelta(days=-40)]
     try:
         await asyncio.to_thread(clocked.start)
         [before] = await stand.fetch("SELECT count(*) FROM pings")
