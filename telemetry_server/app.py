@@ -54,7 +54,7 @@ from telemetry_server.receive.capacity import Capacity, connections_within, open
 from telemetry_server.receive.connections import CAPACITY, UPLOADS
 from telemetry_server.receive.enroll import Enrolments
 from telemetry_server.receive.limiter import Limiter, refuse_flood
-from telemetry_server.receive.pings import Uploads
+from telemetry_server.receive.pings import Uploads, commit
 from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
 from telemetry_server.receive.slow_lane import RATION_SECONDS, SlowLane
@@ -115,6 +115,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     """
     pool, job_pool = make_pool(dsn), make_pool(dsn, size=job_pool_size(settings.workers))
     health_pool = make_pool(dsn, size=1, patience=PATIENCE_SECONDS)
+    keep_address = settings.address_retention_days > 0
     product_cache = ProductCache(pool)
     atlas = Atlas(settings.geoip)
     outcomes = OutcomeCounter()
@@ -136,7 +137,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     look_once = SingleFlight(look_again).run
     uploads = Uploads(
         steps=[
-            refuse_unsigned(verifier),
+            refuse_unsigned(verifier, look_once),
             refuse_flood(Limiter(settings.uploads_per_minute, 60)),
             unpack(),
             UploadReader(load_registry()).read,
@@ -144,18 +145,16 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             mark_doubtful_time(),
             hash_license_key(keyring),
             name_state(keyring),
+            grants.prefetch,
+            add_verdict(grants.find, by_address=keep_address),
+            commit(writer.write, keep_address=keep_address),
+            outcomes.count,
         ],
-        know=grants.know,
-        judge=add_verdict(grants.find, by_address=settings.address_retention_days > 0),
-        write=writer.write,
-        count=outcomes.count,
-        look_again=look_once,
         slow_lane=SlowLane(
             cpu=Limiter(settings.network_cpu_percent / 100 * RATION_SECONDS, RATION_SECONDS),
             inflated=Limiter(settings.network_mebibytes_per_minute * 2**20, 60),
         ),
         trusted_proxies=settings.trusted_proxies,
-        keep_address=settings.address_retention_days > 0,
     )
     enrolments = Enrolments(
         keyring=keyring,
@@ -166,7 +165,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         look_again=look_once,
         notice=settings.notice,
         trusted_proxies=settings.trusted_proxies,
-        keep_address=settings.address_retention_days > 0,
+        keep_address=keep_address,
     )
     shop = ShopWebhook(settings.shop_webhook_secret, Shop(pool.acquire, keyring).carry_out)
     capacity = Capacity(

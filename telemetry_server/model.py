@@ -1,6 +1,6 @@
 """The words of this project as types. Imports nothing of ours."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum, StrEnum
@@ -352,6 +352,9 @@ class Written(msgspec.Struct, frozen=True, gc=False):
     missing: tuple[tuple[int, int], ...] = ()
 
 
+ALL_ACCEPTED: Final = Written()
+
+
 class RefusedPing(msgspec.Struct, frozen=True, gc=False):
     """A ping that is not kept: what can be said of its identity, and why."""
 
@@ -387,6 +390,7 @@ class Arrival(msgspec.Struct):
     sent_at: datetime | None = None
     items: list[Ping | RefusedPing] = []
     place: str = "{}"
+    written: Written = ALL_ACCEPTED
 
     @property
     def known_sender(self) -> Sender:
@@ -398,8 +402,8 @@ class Arrival(msgspec.Struct):
 Slices: TypeAlias = Iterator[None]
 """Work that takes long: each step of the iterator does a few milliseconds of it, and may raise a refusal."""
 
-Step: TypeAlias = Callable[[Arrival], Slices | None]
-"""Does its work at once, or gives it back in slices."""
+Step: TypeAlias = Callable[[Arrival], Slices | Awaitable[None] | None]
+"""Does its work at once, or gives back what is left: slices of work, or something to wait for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from telemetry_server.model import Product
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import inflate, read_body
 from telemetry_server.receive.limiter import Limiter, network_of
-from telemetry_server.receive.pings import LookAgain
-from telemetry_server.receive.signature import SIGNATURE, UnknownSigner, Verifier
+from telemetry_server.receive.signature import SIGNATURE, LookAgain, UnknownSigner, Verifier
 from telemetry_server.setting_types import Network
 from telemetry_server.uuid7 import uuid7
 

@@ -1,7 +1,7 @@
 """POST /v1/pings: an upload comes in, runs through the pipeline, is committed, and is answered."""
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -27,16 +27,13 @@ from telemetry_server.model import (
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import read_body
 from telemetry_server.receive.refusal import COME_BACK_SECONDS
-from telemetry_server.receive.signature import RECEIPT, SIGNATURE, UnknownSigner, receipt
-from telemetry_server.receive.slow_lane import SlowLane
+from telemetry_server.receive.signature import RECEIPT, SIGNATURE, receipt
+from telemetry_server.receive.slow_lane import SlowLane, Work
 from telemetry_server.setting_types import Network
 
 PATH = "/v1/pings"
 
 Write: TypeAlias = Callable[[SignedUpload, int], Awaitable[Written]]
-LookAgain: TypeAlias = Callable[[], Awaitable[None]]
-Count: TypeAlias = Callable[[Arrival, Written], None]
-Know: TypeAlias = Callable[[Arrival], Awaitable[None] | None]
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -71,35 +68,17 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Uploads:
-    """The handler of uploads: `steps` run in order, `write` commits, `count` is told what became of it.
+    """The handler of uploads: the `steps` run in order, the last ones commit and count, then it answers.
 
-    What the steps give back in slices is done in the `slow_lane`.
-    `look_again` takes up products and master keys that are new. `judge` is the last step, and waits until
-    its memory has what it asks for: `know` gives None when it has, else something to wait for.
+    From a step that gives back slices to the next that waits, all is done in one turn of the `slow_lane`.
     """
 
     def __init__(
-        self,
-        *,
-        steps: Sequence[Step],
-        write: Write,
-        count: Count,
-        look_again: LookAgain,
-        know: Know,
-        judge: Step,
-        slow_lane: SlowLane,
-        trusted_proxies: tuple[Network, ...] = (),
-        keep_address: bool = True,
+        self, *, steps: Sequence[Step], slow_lane: SlowLane, trusted_proxies: tuple[Network, ...] = ()
     ) -> None:
         self._steps = tuple(steps)
-        self._write = write
-        self._count = count
-        self._look_again = look_again
-        self._know = know
-        self._judge = judge
-        self._trusted_proxies = trusted_proxies
-        self._keep_address = keep_address
         self._slow_lane = slow_lane
+        self._trusted_proxies = trusted_proxies
 
     async def post(self, request: web.Request) -> web.Response:
         sent = await read_body(request)
@@ -125,60 +104,54 @@ class Uploads:
         )
 
     async def take(self, arrival: Arrival) -> Accepted | web.Response:
-        """Runs the steps, commits what passed, and answers; a refusal of what was signed has a receipt too.
+        """Runs the steps, and answers; a refusal of what was signed has a receipt too.
 
         Raises TelemetryError for what was not.
         """
         try:
-            return await self._take(arrival)
+            steps = iter(self._steps)
+            for step in steps:
+                rest = step(arrival)  # None, for nearly every step of nearly every upload
+                if rest is not None and not isinstance(rest, Awaitable):
+                    rest = await self._slow_lane.run(arrival, _slowly(arrival, rest, steps))
+                if rest is not None:
+                    await rest
         except (BadRequest, TooManyRequests, Unavailable) as error:
             if arrival.sender is None:
                 raise
+            if isinstance(error, Unavailable):
+                error.retry_after = random.randint(*COME_BACK_SECONDS)  # noqa: S311  no secret hangs on it
             return _receipted(arrival.sender, arrival.sent, problem(error))
+        return _answer(arrival)
 
-    async def _take(self, arrival: Arrival) -> Accepted:
-        try:
-            await self._run(arrival)
-        except UnknownSigner:
-            await self._look_again()
-            await self._run(arrival)
-        written = await self._commit(arrival)
-        self._count(arrival, written)
-        return _answer(arrival, written)
 
-    async def _run(self, arrival: Arrival) -> None:
-        """Runs the steps: at once, for nearly every upload."""
-        slices = self._slices(arrival)
-        for _ in slices:
-            await self._slow_lane.run(arrival, slices)
+def _slowly(arrival: Arrival, slices: Slices, steps: Iterator[Step]) -> Work:
+    """These slices and the steps that follow, up to the first that waits."""
+    yield from slices
+    for step in steps:
+        rest = step(arrival)
+        if isinstance(rest, Awaitable):
+            yield rest
+        elif rest is not None:
+            yield from rest
 
-    def _slices(self, arrival: Arrival) -> Slices:
-        for step in self._steps:
-            rest = step(arrival)
-            if rest is not None:
-                yield
-                yield from rest
 
-    async def _commit(self, arrival: Arrival) -> Written:
-        pings = _distinct(arrival.items)
-        if not pings:
-            return Written()
-        upload = SignedUpload(
-            arrival.known_sender.installation_id,
-            arrival.known_sender.product.id,
-            arrival.received_at,
-            arrival.address if self._keep_address else None,
-            arrival.place,
-            pings,
-        )
-        try:
-            while (remembered := self._know(arrival)) is not None:
-                await remembered
-            self._judge(arrival)
-            return await self._write(upload, len(arrival.body))
-        except Unavailable as error:
-            error.retry_after = random.randint(*COME_BACK_SECONDS)  # noqa: S311  no secret hangs on it
-            raise
+def commit(write: Write, *, keep_address: bool = True) -> Step:
+    """The step that commits the pings that passed; `write` says what became of each."""
+
+    async def step(arrival: Arrival) -> None:
+        if pings := _distinct(arrival.items):
+            upload = SignedUpload(
+                arrival.known_sender.installation_id,
+                arrival.known_sender.product.id,
+                arrival.received_at,
+                arrival.address if keep_address else None,
+                arrival.place,
+                pings,
+            )
+            arrival.written = await write(upload, len(arrival.body))
+
+    return step
 
 
 def _distinct(items: Sequence[Ping | RefusedPing]) -> list[Ping]:
@@ -193,13 +166,13 @@ def _receipted(sender: Sender, sent: bytes, answer: web.Response) -> web.Respons
     return answer
 
 
-def _answer(arrival: Arrival, written: Written) -> Accepted:
+def _answer(arrival: Arrival) -> Accepted:
     sender = arrival.known_sender
     answer = _encode(
         _Answer(
             arrival.upload_id,
-            _results(arrival.items, written),
-            written.missing,
+            _results(arrival.items, arrival.written),
+            arrival.written.missing,
             sender.product.ping_interval_seconds,
             (),
             arrival.received_at,

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import TypeAlias
 from uuid import UUID
@@ -17,6 +17,7 @@ SIGNATURE = "telemetry-signature"
 RECEIPT = "Telemetry-Receipt"
 
 FindProduct: TypeAlias = Callable[[str], Product | None]
+LookAgain: TypeAlias = Callable[[], Awaitable[None]]
 
 _CLAIM = re.compile(
     r"v1 product=([a-z0-9][a-z0-9-]{0,62}) key=([A-Za-z0-9_-]{1,32})"
@@ -79,10 +80,21 @@ def _derive(master: bytes, product_id: UUID, installation: str) -> tuple[UUID, b
     return installation_id, installation_secret(master, product_id, installation_id)
 
 
-def refuse_unsigned(verifier: Verifier) -> Step:
-    """The step that finds out who sent an upload, or refuses it."""
+def refuse_unsigned(verifier: Verifier, look_again: LookAgain) -> Step:
+    """The step that finds out who sent an upload, or refuses it.
 
-    def step(arrival: Arrival) -> None:
+    Before it refuses a signer it does not know, `look_again` reads the new products and master keys.
+    """
+
+    def step(arrival: Arrival) -> Awaitable[None] | None:
+        try:
+            arrival.sender = verifier.sender_at(arrival.path, arrival.signature, arrival.sent)
+        except UnknownSigner:
+            return once_more(arrival)
+        return None
+
+    async def once_more(arrival: Arrival) -> None:
+        await look_again()
         arrival.sender = verifier.sender_at(arrival.path, arrival.signature, arrival.sent)
 
     return step

@@ -5,12 +5,16 @@ They are rationed, too: whoever enrols can sign, enrolment is free, and eight Ki
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeAlias
 
-from telemetry_server.model import Arrival, Slices
+from telemetry_server.model import Arrival
 from telemetry_server.receive.limiter import Limiter, network_of
 
 RATION_SECONDS = 4  # what a network may use of these at once, all others wait for
+
+Work: TypeAlias = Iterator[Awaitable[None] | None]
+"""What is left of an upload: None after each slice that is done, and what has to be waited for."""
 
 
 class SlowLane:
@@ -27,29 +31,37 @@ class SlowLane:
         self._clock = clock
         self._turn = asyncio.Lock()
 
-    async def run(self, arrival: Arrival, slices: Slices) -> None:
-        """Does the work in `slices`. Raises what they raise, and TooManyRequests beyond the rations."""
+    async def run(self, arrival: Arrival, work: Work) -> Awaitable[None] | None:
+        """Does the work up to what has to be waited for, and gives that; None at the end.
+
+        Raises what the work raises, and TooManyRequests beyond the rations.
+        """
         key = network_of(arrival.address), arrival.known_sender.product.slug
         self._refuse_overdrawn(key)
         async with self._turn:
             self._refuse_overdrawn(key)  # others of the same network came first
             try:
-                for _ in self._metered(key, slices):
+                for wait in self._metered(key, work):
+                    if wait is not None:
+                        return wait
                     await asyncio.sleep(0)
             finally:
                 self._inflated.charge(key, len(arrival.body))
+        return None
 
     def _refuse_overdrawn(self, key: object) -> None:
         self._cpu.refuse_overdrawn(key)
         self._inflated.refuse_overdrawn(key)
 
-    def _metered(self, key: object, slices: Slices) -> Slices:
-        """The same slices; each is charged for, also the last, and one that raises."""
+    def _metered(self, key: object, work: Work) -> Work:
+        """The same work; each slice is charged for, also the last, and one that raises."""
         going_on = True
         while going_on:
-            begin = self._clock()
+            begin, wait = self._clock(), None
             try:
-                going_on = next(slices, self) is not self
+                wait = next(work)
+            except StopIteration:
+                going_on = False
             finally:
                 self._cpu.charge(key, self._clock() - begin)
-            yield
+            yield wait

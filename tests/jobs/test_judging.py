@@ -587,7 +587,7 @@ async def judged_at_ingest(fleet, cache, said):
     )
     arrival = Arrival("", "", b"", None, said["address"], fleet.now, items=[ping])
     arrival.sender = Sender(fleet.product, None, b"")
-    while (remembered := cache.know(arrival)) is not None:
-        await remembered
+    if (fetched := cache.prefetch(arrival)) is not None:
+        await fetched
     add_verdict(cache.find)(arrival)
     return (ping.verdict, ping.claim_mismatch, ping.source_mismatch)

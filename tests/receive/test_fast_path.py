@@ -201,9 +201,7 @@ async def test_what_is_not_http_is_refused_and_the_server_goes_on(server, instal
 @asynccontextmanager
 async def counter_at(take, handler=None):
     """A socket whose connections are taken by `take`; gives the counter and the address."""
-    uploads = Uploads(
-        steps=[], know=None, judge=None, write=None, count=None, look_again=None, slow_lane=None
-    )
+    uploads = Uploads(steps=[], slow_lane=None)
     counter = Counter(uploads, take, handler, asyncio.Event(), Capacity(100, 2**20))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: DirectConnection(counter, loop), "127.0.0.1", 0)
@@ -319,7 +317,7 @@ async def _answered_or_handed_over(data, cuts):
         resume_reading = pause_reading
 
     counter = Counter(
-        Uploads(steps=[], know=None, judge=None, write=None, count=None, look_again=None, slow_lane=None),
+        Uploads(steps=[], slow_lane=None),
         accept,
         handler,
         asyncio.Event(),

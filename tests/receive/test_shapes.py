@@ -11,6 +11,7 @@ import json
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -23,9 +24,9 @@ from telemetry_server.check.upload import UploadReader
 from telemetry_server.enrich.steps import hash_license_key, mark_doubtful_time, name_state
 from telemetry_server.errors import TelemetryError
 from telemetry_server.keyring import open_keyring
-from telemetry_server.model import Arrival, Ping, SignedUpload, Written
+from telemetry_server.model import Arrival, Ping, SignedUpload
 from telemetry_server.receive.body import LARGEST_INFLATED, LARGEST_SENT, unpack
-from telemetry_server.receive.pings import Uploads, _answer
+from telemetry_server.receive.pings import _answer
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
 from telemetry_server.store.ingest.last_write import LastWrite
 from telemetry_server.store.ingest.writer import _Lane
@@ -46,16 +47,13 @@ def pipeline(tmp_path_factory):
     keyring = open_keyring(tmp_path_factory.mktemp("keys") / "keyring.json")
     secret = keyring.secret(keyring.current, Product.id, INSTALLATION)
     steps = [
-        refuse_unsigned(Verifier(keyring, lambda _: Product)),
+        refuse_unsigned(Verifier(keyring, lambda _: Product), None),
         unpack(),
         UploadReader(REGISTRY).read,
         mark_doubtful_time(),
         hash_license_key(keyring),
         name_state(keyring),
     ]
-    uploads = Uploads(
-        steps=steps, know=None, judge=None, write=None, count=None, look_again=None, slow_lane=None
-    )
 
     def run(sent):
         arrival = Arrival(
@@ -63,11 +61,12 @@ def pipeline(tmp_path_factory):
         )
         gc.collect()
         pieces = []
-        slices = uploads._slices(arrival)
         with suppress(TelemetryError):
-            while measured(pieces, lambda: next(slices, slices)) is not slices:
-                pass
-            measured(pieces, lambda: _answer(arrival, Written()))
+            for step in steps:
+                slices = measured(pieces, partial(step, arrival))
+                while slices and measured(pieces, lambda slices=slices: next(slices, slices)) is not slices:
+                    pass
+            measured(pieces, lambda: _answer(arrival))
             measured(pieces, lambda: rows(arrival))
         return pieces
 

@@ -249,10 +249,10 @@ def arrival(*keys, size=10):
 
 
 async def test_an_upload_waits_only_for_what_is_not_known(cache):
-    assert cache.know(arrival(None, None)) is None
+    assert cache.prefetch(arrival(None, None)) is None
     one = arrival(stranger(1), None, stranger(2))
-    await cache.know(one)
-    assert cache.know(one) is None
+    await cache.prefetch(one)
+    assert cache.prefetch(one) is None
 
 
 async def test_no_more_waits_than_memory_allows(gate, keep):
@@ -262,14 +262,14 @@ async def test_no_more_waits_than_memory_allows(gate, keep):
         waiting = asyncio.create_task(_wait(cache, arrival(stranger(1), size=60)))
         await asyncio.sleep(0.01)
         with pytest.raises(Unavailable):
-            await cache.know(arrival(stranger(2), size=60))
+            await cache.prefetch(arrival(stranger(2), size=60))
         gate.open.set()
         await waiting
-        await cache.know(arrival(stranger(2), size=60))
+        await cache.prefetch(arrival(stranger(2), size=60))
 
 
 async def _wait(cache, upload):
-    await cache.know(upload)
+    await cache.prefetch(upload)
 
 
 async def test_while_there_is_no_license_at_all_nobody_is_asked_for_long(gate, clock, keep):

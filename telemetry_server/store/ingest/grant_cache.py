@@ -97,16 +97,14 @@ class GrantCache:
         found = self._young.get(key_hash, UNKNOWN_YET)
         return self._old.get(key_hash, UNKNOWN_YET) if found is UNKNOWN_YET else found
 
-    def know(self, arrival: Arrival) -> Awaitable[None] | None:
-        """None where `find` knows all keys of the upload; else what to wait for."""
-        missing = {
+    def prefetch(self, arrival: Arrival) -> Awaitable[None] | None:
+        """The step after which `find` knows all keys of the upload: at once, for most."""
+        hashes = {
             item.license_key_hash
             for item in arrival.items
-            if isinstance(item, Ping)
-            and item.license_key_hash is not None
-            and self.find(item.license_key_hash) is UNKNOWN_YET
+            if isinstance(item, Ping) and item.license_key_hash is not None
         }
-        return self._wait(missing, len(arrival.body)) if missing else None
+        return self._wait(hashes, len(arrival.body)) if self._missing(hashes) else None
 
     async def load(self, hashes: Iterable[bytes]) -> None:
         """Looks up what is not known of these keys. Raises Unavailable."""
@@ -118,13 +116,14 @@ class GrantCache:
                 await self._join(self._next, missing)
             missing = self._missing(missing)
 
-    async def _wait(self, missing: set[bytes], size: int) -> None:
+    async def _wait(self, hashes: set[bytes], size: int) -> None:
         """As `load`; uploads of no more than `most_bytes` wait at a time."""
         if self._bytes + size > self._most_bytes:
             raise Unavailable("The server holds all the pings it can.")
         self._bytes += size
         try:
-            await self.load(missing)
+            while self._missing(hashes):  # what was known may be forgotten meanwhile
+                await self.load(hashes)
         finally:
             self._bytes -= size
 

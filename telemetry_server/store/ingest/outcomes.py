@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from telemetry_server.model import Arrival, Ping, RefusedPing, Status, Written
+from telemetry_server.model import Arrival, Ping, RefusedPing, Status
 from telemetry_server.store.database import AWAY, Acquire
 from telemetry_server.store.queries import load
 
@@ -21,9 +21,9 @@ class OutcomeCounter:
     def __init__(self) -> None:
         self._counts: Counter[tuple[date, UUID, str]] = Counter()
 
-    def count(self, arrival: Arrival, written: Written) -> None:
-        """Counts an upload that was answered. The usual one leaves nothing to count."""
-        for status in written.others.values():
+    def count(self, arrival: Arrival) -> None:
+        """The step that counts, when an upload is written. The usual one leaves nothing to count."""
+        for status in arrival.written.others.values():
             if status is not Status.ACCEPTED:
                 self._add(arrival, status)
         for item in arrival.items:

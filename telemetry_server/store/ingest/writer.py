@@ -20,7 +20,7 @@ import msgspec
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log, log_rationed
-from telemetry_server.model import Ping, SignedUpload, Status, Written
+from telemetry_server.model import ALL_ACCEPTED, Ping, SignedUpload, Status, Written
 from telemetry_server.store.database import AWAY
 from telemetry_server.store.ingest.group_rows import as_json, ping_row, upload_row
 from telemetry_server.store.ingest.last_write import LastWrite
@@ -265,7 +265,7 @@ class _Lane:
             rows = [row for row in rows if row["sequence"] is not None or row["received"] is not None]
         if not rows:
             self._states.remember(uploads)
-            return [_ALL_ACCEPTED] * len(uploads)
+            return [ALL_ACCEPTED] * len(uploads)
         return await self._tell_apart(uploads, rows)
 
     async def _note_news(self) -> None:
@@ -386,9 +386,6 @@ class _Lane:
             lost = sum(end - start for start, end in closed)
             await self._connection.execute(SQL["close_holes"], installation, multirange(closed), lost)
         return kept
-
-
-_ALL_ACCEPTED = Written()
 
 
 async def _tell(group: list[_Waiting], written: list[Written]) -> None:
