@@ -1,7 +1,7 @@
 """Connections to PostgreSQL, with the settings everything else rests on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TypeAlias
 
@@ -9,9 +9,10 @@ import asyncpg
 
 from telemetry_server.errors import OperatorError, OutOfFiles, Unavailable
 
-Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
-
+Connection: TypeAlias = asyncpg.Connection
 Pool: TypeAlias = asyncpg.Pool
+Connect: TypeAlias = Callable[[], Awaitable[Connection]]
+Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
 
 OLDEST_MAJOR = 15
 AWAY = (

@@ -12,7 +12,7 @@ from telemetry_server.model import Ping, SignedUpload, Verdict
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.ingest import projection as news_module
 from telemetry_server.store.ingest import writer as writer_module
-from telemetry_server.store.ingest.projection import catch_up, note_news
+from telemetry_server.store.ingest.projection import catch_up, project
 from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.registry.products import add_product
 from telemetry_server.store.upkeep.retention import forget_changes
@@ -226,7 +226,7 @@ async def test_news_that_could_not_be_noted_cost_no_ping_and_are_noted_later(
     async def refused(*_):
         raise asyncpg.DeadlockDetectedError("made up")
 
-    monkeypatch.setattr(writer_module, "note_news", refused)
+    monkeypatch.setattr(writer_module, "project", refused)
     await send(one, ping(2, state=b"2", facts=facts("7.3.0")))
     await send(one, ping(3, state=b"3", facts=facts("7.4.0")))
     await send(other, ping(1))
@@ -247,7 +247,7 @@ async def test_noting_twice_notes_once(send, present, changes, connection):
     await send(one, ping(2, state=b"2", facts=facts("7.3.0")), address="198.51.100.9")
     before, told = await present(one), await changes(one)
     await connection.execute("UPDATE installation_facts SET sequence = 0, state = NULL")
-    await note_news(connection, [one])
+    await project(connection, [one])
     assert (await present(one), await changes(one)) == (before, told)
 
 
@@ -260,9 +260,9 @@ async def test_a_copy_whose_news_cannot_be_noted_holds_up_nobody(send, present, 
     async def noted(connection, installations):
         if ids[1] in installations:
             raise asyncpg.InvalidTextRepresentationError("made up")
-        await note_news(connection, installations)
+        await project(connection, installations)
 
-    monkeypatch.setattr(news_module, "note_news", noted)
+    monkeypatch.setattr(news_module, "project", noted)
     assert await catch_up(connection) == 4
     assert [await present(one) is not None for one in ids] == [True, False, True, True, True]
 

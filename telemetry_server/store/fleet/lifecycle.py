@@ -6,8 +6,7 @@ installation can have the same key: each step is later than the one before it, a
 brings is under that ping's own number.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -17,13 +16,14 @@ import orjson
 
 from telemetry_server.enrich.lifecycle import NextPhase, Phase
 from telemetry_server.model import Lifecycle
+from telemetry_server.store.database import Connection
+from telemetry_server.store.halving import halving
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
 SQL = load(__name__)
 
 _ANCIENT = datetime(1970, 1, 1, tzinfo=UTC)
-_POISON = {"22", "23", "54"}  # SQLSTATE classes that blame the data, and would blame it again
 
 
 class Copy(NamedTuple):
@@ -50,37 +50,35 @@ class Settled(NamedTuple):
     steps: Sequence[Phase]
 
 
-async def due(connection: asyncpg.Connection, now: datetime, after: Copy, limit: int) -> list[Copy]:
+async def due(connection: Connection, now: datetime, after: Copy, limit: int) -> list[Copy]:
     """At most `limit` copies that are due, the longest overdue first, after the one given."""
     return _copies(await connection.fetch(SQL["due"], now, after.due_at, after.installation_id, limit))
 
 
-async def settle(connection: asyncpg.Connection, settled: Sequence[Settled]) -> list[Settled]:
+async def settle(connection: Connection, settled: Sequence[Settled]) -> list[Settled]:
     """Writes what was found, unless the copy changed since; gives those that PostgreSQL refuses."""
-    if not settled:
-        return []
-    rows = [row for each in settled for row in _rows(each)]
-    parameters = _json([_now(each) for each in settled]), _json(rows)
-    try:
-        async with _data_to_blame(), connection.transaction():
-            await connection.execute(SQL["settle"], *parameters)
-    except _Refused:
-        if len(settled) == 1:
-            return list(settled)
-        half = len(settled) // 2
-        return await settle(connection, settled[:half]) + await settle(connection, settled[half:])
-    return []
+
+    async def write(part: Sequence[Settled]) -> None:
+        rows = [row for each in part for row in _rows(each)]
+        async with connection.transaction():
+            await connection.execute(SQL["settle"], _json([_now(each) for each in part]), _json(rows))
+
+    parts = await halving(settled, write) if settled else []
+    return [each for part, error in parts if error for each in part]
 
 
-async def put_off(connection: asyncpg.Connection, copies: Sequence[Copy], until: datetime) -> None:
+async def put_off(connection: Connection, copies: Sequence[Copy], until: datetime) -> None:
     """Nobody looks at these before then, but at those of which PostgreSQL refuses even that."""
+
+    async def write(part: Sequence[Copy]) -> None:
+        async with connection.transaction():
+            await connection.execute(SQL["put_off"], part[0].installation_id, until)
+
     for copy in copies:
-        with suppress(_Refused):
-            async with _data_to_blame(), connection.transaction():
-                await connection.execute(SQL["put_off"], copy.installation_id, until)
+        await halving([copy], write)
 
 
-async def rescheduled(connection: asyncpg.Connection, limit: int) -> list[Copy]:
+async def rescheduled(connection: Connection, limit: int) -> list[Copy]:
     """At most `limit` copies of a product whose schedule changed, the next ones; empty: there are no more.
 
     Call it in the transaction that settles them: what it gave counts as looked at.
@@ -93,20 +91,6 @@ async def rescheduled(connection: asyncpg.Connection, limit: int) -> list[Copy]:
         if copies:
             return copies
     return []
-
-
-class _Refused(Exception):
-    """PostgreSQL refuses the data, and would refuse it again."""
-
-
-@asynccontextmanager
-async def _data_to_blame() -> AsyncIterator[None]:
-    try:
-        yield
-    except asyncpg.PostgresError as error:
-        if (error.sqlstate or "")[:2] in _POISON:
-            raise _Refused from error
-        raise
 
 
 def _copies(rows: Sequence[asyncpg.Record]) -> list[Copy]:

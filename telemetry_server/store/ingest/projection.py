@@ -1,15 +1,16 @@
-"""News of installations: what they are now, and what changed, follows from the pings that are committed.
+"""The projection of committed pings: what installations are now, and what changed.
 
-The writer notes news right after the group that brought them was committed, before it answers. If it dies
-in between, nothing is lost: the job "catch up" notes them from the same rows.
+The writer projects right after it committed the group, before it answers. If it dies in between, nothing is
+lost: the job "catch up" projects the same rows.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
-import asyncpg
-
 from telemetry_server.logs import Severity, log
+from telemetry_server.store.database import Connection
+from telemetry_server.store.halving import halving
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
@@ -18,29 +19,19 @@ SQL = load(__name__)
 BATCH = 1_000
 
 
-async def note_news(connection: asyncpg.Connection, installations: Sequence[UUID]) -> None:
+async def project(connection: Connection, installations: Sequence[UUID]) -> None:
     """Brings the present facts and the timeline of these installations up to their newest ping."""
-    await connection.execute(SQL["note_news"], installations)
+    await connection.execute(SQL["project"], installations)
 
 
-async def catch_up(connection: asyncpg.Connection) -> int:
-    """Notes what was not noted; gives of how many installations."""
-    noted, last = 0, LOWEST
+async def catch_up(connection: Connection) -> int:
+    """Projects what the writer could not; returns the number of installations. One that fails is logged."""
+    projected, last = 0, LOWEST
     while behind := [row[0] for row in await connection.fetch(SQL["fallen_behind"], last, BATCH)]:
-        noted += await _note_what_can_be(connection, behind)
+        for part, error in await halving(behind, partial(project, connection), blames=lambda _: True):
+            if error is None:
+                projected += len(part)
+            else:
+                log("news not noted", Severity.ERROR, installation=str(part[0]), error=str(error)[:500])
         last = behind[-1]
-    return noted
-
-
-async def _note_what_can_be(connection: asyncpg.Connection, installations: Sequence[UUID]) -> int:
-    """Halves until the one that cannot be noted stands alone: it must not hold up the others."""
-    try:
-        await note_news(connection, installations)
-    except asyncpg.PostgresError as error:
-        if len(installations) == 1:
-            log("news not noted", Severity.ERROR, installation=str(installations[0]), error=str(error)[:500])
-            return 0
-        half = len(installations) // 2
-        first = await _note_what_can_be(connection, installations[:half])
-        return first + await _note_what_can_be(connection, installations[half:])
-    return len(installations)
+    return projected

@@ -1,4 +1,4 @@
--- name: note_news
+-- name: project
 -- Brings installation_facts and changes up to the newest ping of each installation of $1.
 --
 -- Reads what is committed and nothing else, so it may be repeated, by anybody, at any time: the same ping

@@ -10,9 +10,10 @@ the sender is the buffer, not this process.
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Self, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import asyncpg
@@ -21,10 +22,11 @@ import msgspec
 from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log, log_rationed
 from telemetry_server.model import ALL_ACCEPTED, Ping, SignedUpload, Status, Written
-from telemetry_server.store.database import AWAY
+from telemetry_server.store.database import AWAY, Connect, Connection
+from telemetry_server.store.halving import blames_data, halving
 from telemetry_server.store.ingest.group_rows import as_json, ping_row, upload_row
 from telemetry_server.store.ingest.last_write import LastWrite
-from telemetry_server.store.ingest.projection import note_news
+from telemetry_server.store.ingest.projection import project
 from telemetry_server.store.ingest.written_states import WrittenStates
 from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
@@ -40,9 +42,6 @@ NOTE_TIMEOUT_SECONDS = 3
 LONGEST_WAIT_SECONDS = 60  # the roll-ups count on pings that are committed minutes after they came
 _REPORT_SECONDS = 5
 TRY_AGAIN_SECONDS = 5
-_POISON = {"22", "23", "54"}  # SQLSTATE classes that blame the data, and would blame it again
-
-Connect: TypeAlias = Callable[[], Awaitable[asyncpg.Connection]]
 
 
 class _Waiting(msgspec.Struct, gc=False):
@@ -165,6 +164,13 @@ class GroupWriter:
         return group
 
 
+class _Group(NamedTuple):
+    """A committed group: what became of each upload, and the installations to be projected."""
+
+    written: list[Written]
+    changed: set[UUID]
+
+
 class _Lane:
     """One connection and what is written over it."""
 
@@ -173,21 +179,19 @@ class _Lane:
         self._states = states
         self._last = last
         self._report_at, self._failed_pings = 0.0, 0
-        self._news: set[UUID] = set()
-        self._connection: asyncpg.Connection | None = None
+        self._connection: Connection | None = None
         self._telling: asyncio.Task[None] | None = None
 
     async def write(self, group: list[_Waiting]) -> None:
-        self._news.clear()
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
-                written = await self._write_group([waiting.upload for waiting in group])
+                written, changed = await self._write_group([waiting.upload for waiting in group])
         except Exception as error:  # noqa: BLE001  whatever went wrong, every caller must be told
             await self._give_up(group, error)
             return
         self._last.good()
-        if self._news:
-            await self._note_news()
+        if changed:
+            await self._project(changed)
         if self._telling is not None:
             await self._telling
         self._telling = asyncio.create_task(_tell(group, written))
@@ -223,7 +227,7 @@ class _Lane:
                     await attempt.rollback()
         except Exception as error:  # noqa: BLE001  as in `write`
             self._hang_up()
-            if (getattr(error, "sqlstate", None) or "")[:2] not in _POISON:
+            if not (isinstance(error, asyncpg.PostgresError) and blames_data(error)):
                 self._last.failed(error, upload)
                 return
         self._last.good()
@@ -233,7 +237,7 @@ class _Lane:
             self._connection.terminate()
             self._connection = None
 
-    async def _connected(self) -> asyncpg.Connection:
+    async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
         return self._connection
@@ -251,29 +255,59 @@ class _Lane:
             )
             self._report_at, self._failed_pings = now + _REPORT_SECONDS, 0
 
-    async def _write_group(self, uploads: Sequence[SignedUpload], *, again: bool = True) -> list[Written]:
-        """Writes; where PostgreSQL blames the data, halves until the ping to blame stands alone."""
+    async def _write_group(self, uploads: Sequence[SignedUpload]) -> _Group:
+        """Writes; where PostgreSQL blames the data, only the ping to blame is not written."""
         connection = await self._connected()
-        try:
-            rows = await connection.fetch(SQL["write_group"], *self._parameters(uploads))
-        except asyncpg.PostgresError as error:
-            if (error.sqlstate or "")[:2] not in _POISON:
-                raise
-            return await self._halve(uploads, error, again=again)
-        if news := {row["installation_id"] for row in rows if row["sequence"] is row["received"] is None}:
-            self._news |= news
-            rows = [row for row in rows if row["sequence"] is not None or row["received"] is not None]
-        if not rows:
-            self._states.remember(uploads)
-            return [ALL_ACCEPTED] * len(uploads)
-        return await self._tell_apart(uploads, rows)
+        group = _Group([], set())
+        for part, result in await halving(uploads, partial(self._write_rows, connection)):
+            refused = isinstance(result, asyncpg.PostgresError)
+            written, changed = await self._write_around(connection, part[0]) if refused else result
+            group.written.extend(written)
+            group.changed.update(changed)
+        return group
 
-    async def _note_news(self) -> None:
-        """The pings are committed: what goes wrong here costs no ping, and the job "catch up" mends it."""
+    async def _write_around(self, connection: Connection, upload: SignedUpload) -> _Group:
+        """The upload without the pings that PostgreSQL blames, which go to quarantine.
+
+        Each was tried before, with others or alone: one that was blamed because its month got a partition
+        meanwhile gets through this time.
+        """
+
+        async def write(pings: Sequence[Ping]) -> _Group:
+            return await self._write_rows(connection, [msgspec.structs.replace(upload, pings=pings)])
+
+        others: dict[int, Status] = {}
+        missing: Ranges = ()
+        changed: set[UUID] = set()
+        for pings, result in await halving(upload.pings, write):
+            if isinstance(result, asyncpg.PostgresError):
+                await _quarantine(connection, upload, pings[0], result)
+                others[pings[0].sequence], missing = Status.QUARANTINED, ()
+                continue
+            [written] = result.written
+            others |= written.others
+            missing = written.missing
+            changed |= result.changed
+        return _Group([Written(others, missing)], changed)
+
+    async def _write_rows(self, connection: Connection, uploads: Sequence[SignedUpload]) -> _Group:
+        rows = await connection.fetch(SQL["write_group"], *self._parameters(uploads))
+        by_kind: dict[str, list[asyncpg.Record]] = defaultdict(list)
+        for row in rows:
+            by_kind[row["kind"]].append(row)
+        changed = {row["installation_id"] for row in by_kind["changed"]}
+        if by_kind["repeated"] or by_kind["holes"]:
+            written = await _tell_apart(connection, uploads, by_kind["repeated"], by_kind["holes"])
+            return _Group(written, changed)
+        self._states.remember(uploads)
+        return _Group([ALL_ACCEPTED] * len(uploads), changed)
+
+    async def _project(self, changed: set[UUID]) -> None:
+        """The pings are committed: what goes wrong here costs no ping, and the job "catch up" repeats it."""
         assert self._connection is not None
         try:
             async with asyncio.timeout(NOTE_TIMEOUT_SECONDS):
-                await note_news(self._connection, sorted(self._news))
+                await project(self._connection, sorted(changed))
         except (*AWAY, asyncpg.PostgresError) as error:
             log("news not noted", Severity.ERROR, error=f"{type(error).__name__}: {error}"[:500])
             if not isinstance(error, asyncpg.PostgresError):
@@ -289,103 +323,75 @@ class _Lane:
         ]
         return as_json([upload_row(upload) for upload in uploads]), as_json(pings)
 
-    async def _halve(
-        self, uploads: Sequence[SignedUpload], error: asyncpg.PostgresError, *, again: bool
-    ) -> list[Written]:
-        if len(uploads) > 1:
-            half = len(uploads) // 2
-            return await self._write_group(uploads[:half]) + await self._write_group(uploads[half:])
-        upload = uploads[0]
-        if len(upload.pings) == 1:
-            if again:  # a ping whose month got its partition meanwhile is blamed, too, but only once
-                return await self._write_group(uploads, again=False)
-            return [await self._quarantine(upload, error)]
-        half = len(upload.pings) // 2
-        [first] = await self._write_group([_with_pings(upload, upload.pings[:half])])
-        [second] = await self._write_group([_with_pings(upload, upload.pings[half:])])
-        return [Written(first.others | second.others, second.missing)]
 
-    async def _quarantine(self, upload: SignedUpload, error: asyncpg.PostgresError) -> Written:
-        [ping] = upload.pings
-        log_rationed("ping quarantined", Severity.ERROR, sqlstate=error.sqlstate or "")
-        assert self._connection is not None
-        await self._connection.execute(
-            SQL["quarantine"],
-            *(upload.installation_id, ping.sequence, ping.ping_id, upload.product_id, upload.received_at),
-            *(error.sqlstate, type(error).__name__, msgspec.json.encode(ping)),
+# ── what was not new ────────────────────────────────────────────────────────────────────────
+
+
+async def _tell_apart(
+    connection: Connection,
+    uploads: Sequence[SignedUpload],
+    repeated: Sequence[asyncpg.Record],
+    with_holes: Sequence[asyncpg.Record],
+) -> list[Written]:
+    others = await _duplicates_and_forks(connection, uploads, repeated)
+    received = {row["installation_id"]: row["received"] for row in with_holes}
+    if unknown := others.keys() - received.keys():
+        rows = await connection.fetch(SQL["look_up_received"], list(unknown))
+        received |= {row["installation_id"]: row["received"] for row in rows}
+    return [
+        Written(
+            others.get(upload.installation_id, {}),
+            await _missing(connection, upload.installation_id, received.get(upload.installation_id, ())),
         )
-        return Written({ping.sequence: Status.QUARANTINED})
+        for upload in uploads
+    ]
 
-    # ── what was not new ────────────────────────────────────────────────────────────────────
 
-    async def _tell_apart(
-        self, uploads: Sequence[SignedUpload], rows: Sequence[asyncpg.Record]
-    ) -> list[Written]:
-        repeated: dict[UUID, list[int]] = defaultdict(list)
-        received = {row["installation_id"]: row["received"] for row in rows if row["sequence"] is None}
-        for row in rows:
-            if row["sequence"] is not None:
-                repeated[row["installation_id"]].append(row["sequence"])
-        others = await self._duplicates_and_forks(uploads, repeated)
-        received |= await self._received(repeated.keys() - received.keys())
-        return [
-            Written(
-                others.get(upload.installation_id, {}),
-                await self._missing(upload.installation_id, received.get(upload.installation_id)),
-            )
-            for upload in uploads
-        ]
-
-    async def _duplicates_and_forks(
-        self, uploads: Sequence[SignedUpload], repeated: dict[UUID, list[int]]
-    ) -> dict[UUID, dict[int, Status]]:
-        if not repeated:
-            return {}
-        assert self._connection is not None
-        keys = [(installation, number) for installation, numbers in repeated.items() for number in numbers]
-        stored = await self._connection.fetch(SQL["look_up_stored"], *map(list, zip(*keys, strict=True)))
-        sent = {(u.installation_id, ping.sequence): (u, ping) for u in uploads for ping in u.pings}
-        others: dict[UUID, dict[int, Status]] = defaultdict(dict)
-        forks: list[tuple[Any, ...]] = []
-        for installation, number, stored_ping_id in stored:
-            upload, ping = sent[installation, number]
-            forked = stored_ping_id is not None and stored_ping_id != ping.ping_id
-            if forked:
-                forks.append(_fork(upload, ping, stored_ping_id))
-            others[installation][number] = Status.FORKED if forked else Status.DUPLICATE
-        await self._record(forks)
-        return others
-
-    async def _record(self, forks: list[tuple[Any, ...]]) -> None:
-        if not forks:
-            return
-        assert self._connection is not None
-        await self._connection.execute(SQL["record_forks"], *map(list, zip(*forks, strict=True)))
+async def _duplicates_and_forks(
+    connection: Connection, uploads: Sequence[SignedUpload], repeated: Sequence[asyncpg.Record]
+) -> dict[UUID, dict[int, Status]]:
+    """What became of the repeated pings, by installation and number; keeps the forks."""
+    if not repeated:
+        return {}
+    ids, numbers = [row["installation_id"] for row in repeated], [row["sequence"] for row in repeated]
+    sent = {(u.installation_id, ping.sequence): (u, ping) for u in uploads for ping in u.pings}
+    others: dict[UUID, dict[int, Status]] = defaultdict(dict)
+    forks: list[tuple[Any, ...]] = []
+    for row in await connection.fetch(SQL["look_up_stored"], ids, numbers):
+        upload, ping = sent[row["installation_id"], row["sequence"]]
+        forked = row["stored_ping_id"] not in {None, ping.ping_id}
+        if forked:
+            forks.append(_fork(upload, ping, row["stored_ping_id"]))
+        others[upload.installation_id][ping.sequence] = Status.FORKED if forked else Status.DUPLICATE
+    if forks:
+        await connection.execute(SQL["record_forks"], *map(list, zip(*forks, strict=True)))
         log_rationed("forks seen")  # which, the table `forks` and the pages say
+    return others
 
-    async def _received(self, installations: set[UUID]) -> dict[UUID, Any]:
-        if not installations:
-            return {}
-        assert self._connection is not None
-        return dict(await self._connection.fetch(SQL["look_up_received"], list(installations)))
 
-    async def _missing(self, installation: UUID, received: Sequence[Any] | None) -> Ranges:
-        if received is None:
-            return ()
+async def _missing(connection: Connection, installation: UUID, received: Iterable[Any]) -> Ranges:
+    """The numbers that never came; beyond MOST_HOLES ranges of them, the oldest are given up for good."""
+    missing = holes(ranges(received))
+    if len(missing) <= MOST_HOLES:
+        return missing
+    async with connection.transaction():
+        received = await connection.fetchval(SQL["lock_received"], installation)
         missing = holes(ranges(received))
-        if len(missing) <= MOST_HOLES:
-            return missing
-        return await self._close_oldest_holes(installation)
+        closed, kept = missing[:-MOST_HOLES], missing[-MOST_HOLES:]
+        lost = sum(end - start for start, end in closed)
+        await connection.execute(SQL["close_holes"], installation, multirange(closed), lost)
+    return kept
 
-    async def _close_oldest_holes(self, installation: UUID) -> Ranges:
-        assert self._connection is not None
-        async with self._connection.transaction():
-            received = await self._connection.fetchval(SQL["lock_received"], installation)
-            missing = holes(ranges(received))
-            closed, kept = missing[:-MOST_HOLES], missing[-MOST_HOLES:]
-            lost = sum(end - start for start, end in closed)
-            await self._connection.execute(SQL["close_holes"], installation, multirange(closed), lost)
-        return kept
+
+async def _quarantine(
+    connection: Connection, upload: SignedUpload, ping: Ping, error: asyncpg.PostgresError
+) -> None:
+    log_rationed("ping quarantined", Severity.ERROR, sqlstate=error.sqlstate or "")
+    await connection.execute(
+        SQL["quarantine"],
+        *(upload.installation_id, ping.sequence, ping.ping_id, upload.product_id, upload.received_at),
+        *(error.sqlstate, type(error).__name__, msgspec.json.encode(ping)),
+    )
 
 
 async def _tell(group: list[_Waiting], written: list[Written]) -> None:
@@ -407,10 +413,6 @@ def _fork(upload: SignedUpload, ping: Ping, stored_ping_id: UUID) -> tuple[Any, 
         *(upload.installation_id, ping.sequence, ping.ping_id, stored_ping_id, upload.received_at),
         *(ping.occurred_at, upload.client_address, ping.facts, ping.details, upload.place),
     )
-
-
-def _with_pings(upload: SignedUpload, pings: list[Ping]) -> SignedUpload:
-    return msgspec.structs.replace(upload, pings=pings)
 
 
 def _count(group: Sequence[_Waiting]) -> int:

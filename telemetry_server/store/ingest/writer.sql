@@ -3,8 +3,8 @@
 --
 -- The upsert takes each installation's row lock and tells what had been received before; only what is
 -- new under that lock becomes a row of pings, and a row of states where the state changed.
--- Gives one row for each ping that was not new (its sequence), one for each installation with holes (its
--- numbers, no sequence), and one for each that brought news, for note_news (neither).
+-- Gives rows of three kinds: "repeated", a ping that was not new, with its sequence; "holes", an installation
+-- that has them, with its numbers; and "changed", an installation that is to be projected.
 -- Rows are locked in the order of installation_id, so that two groups never wait for each other.
 -- Both parameters are arrays of JSON objects: the driver takes one JSON text for a fraction of what an
 -- array for each column costs it. The facts of a ping are null where its state is known to be written.
@@ -74,16 +74,16 @@ WITH upload AS MATERIALIZED (
     WHERE p.state IS DISTINCT FROM k.state_before AND p.facts IS NOT NULL
     ON CONFLICT DO NOTHING
 )
-SELECT p.installation_id, p.sequence, NULL::int8multirange AS received
+SELECT 'repeated' AS kind, p.installation_id, p.sequence, NULL::int8multirange AS received
 FROM ping AS p
 LEFT JOIN fresh AS f USING (installation_id, sequence)
 WHERE f.installation_id IS NULL
 UNION ALL
-SELECT s.installation_id, NULL, s.received
+SELECT 'holes', s.installation_id, NULL, s.received
 FROM now_known AS s
 WHERE s.received <> int8multirange(int8range(1, upper(s.received)))
 UNION ALL
-SELECT k.installation_id, NULL, NULL
+SELECT 'changed', k.installation_id, NULL, NULL
 FROM now_known AS k
 JOIN ping AS p USING (installation_id)
 LEFT JOIN installation_facts AS f USING (installation_id)
