@@ -39,7 +39,7 @@ from telemetry_server.jobs.judging import JUDGE_INSTALLATIONS, judge_installatio
 from telemetry_server.jobs.lifecycle import WATCH_DEADLINES, watch_deadlines
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.jobs.retention import FORGET_OLD_COUNTERS, FORGET_OLD_PINGS
-from telemetry_server.jobs.runner import Chore, Job, SingleFlight, running
+from telemetry_server.jobs.runner import Chore, Job, running
 from telemetry_server.keyring import Keyring
 from telemetry_server.logs import write_held_lines
 from telemetry_server.middleware import (
@@ -63,6 +63,7 @@ from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.access import guard
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
+from telemetry_server.single_flight import SingleFlight
 from telemetry_server.store.access.keyring_check import KeyringWatch
 from telemetry_server.store.connection_budget import job_pool_size
 from telemetry_server.store.counts.rollups import Kind

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log, log_rationed
@@ -21,10 +21,7 @@ from telemetry_server.store.clock import TOLERANCE, ClockDoubt
 from telemetry_server.store.database import Acquire, translated
 from telemetry_server.store.job_log import run_locked
 
-Found = TypeVar("Found")
-
 _RETRY_SECONDS = 5
-_SHARED_PAUSE_SECONDS = 0.1
 _GLANCE_SECONDS = 5
 """How often a job that sleeps looks whether the clock was set."""
 
@@ -45,30 +42,6 @@ class Chore:
     name: str
     run: Callable[[], Awaitable[object]]
     every: timedelta
-
-
-class SingleFlight(Generic[Found]):
-    """Work that many ask for and that is done once for all who asked before it began.
-
-    However many ask, it runs no more often than one after the other, and at most ten times a second.
-    """
-
-    def __init__(self, work: Callable[[], Awaitable[Found]]) -> None:
-        self._work = work
-        self._turn = asyncio.Lock()
-        self._next: asyncio.Task[Found] | None = None
-
-    async def run(self) -> Found:
-        """What a run gave that began after this call; raises what it raised."""
-        if self._next is None:
-            self._next = asyncio.create_task(self._begin())
-        return await asyncio.shield(self._next)
-
-    async def _begin(self) -> Found:
-        async with self._turn:
-            await asyncio.sleep(_SHARED_PAUSE_SECONDS)
-            self._next = None
-            return await self._work()
 
 
 async def run_job(job: Job, acquire: Acquire, *, only_if_due: bool = False) -> str | None:

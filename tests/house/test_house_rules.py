@@ -70,6 +70,7 @@ def test_one_place_makes_the_tasks_of_jobs():
     makers = [named(path) for path in SERVER if "create_task(" in path.read_text()]
     assert set(makers) <= {
         "telemetry_server/jobs/runner.py",
+        "telemetry_server/single_flight.py",
         "telemetry_server/receive/fast_path.py",
         "telemetry_server/store/ingest/writer.py",
         "telemetry_server/store/upkeep/health.py",

@@ -11,7 +11,8 @@ import pytest
 from telemetry_server import logs
 from telemetry_server.errors import Unavailable
 from telemetry_server.jobs import runner
-from telemetry_server.jobs.runner import Chore, Job, SingleFlight, run_job, running
+from telemetry_server.jobs.runner import Chore, Job, run_job, running
+from telemetry_server.single_flight import SingleFlight
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.ingest.product_cache import ProductCache
 from telemetry_server.store.job_log import run_locked

@@ -1,17 +1,18 @@
-"""The memory of licenses that ingest asks, at most half a minute behind the registry.
+"""The cache of licenses that ingest asks, at most half a minute behind the registry.
 
-A fleet of a million pings once a day: most keys are asked for once and then not for long. So what is
-not remembered is looked up for all uploads that wait in one query, and while that runs, the next ones
-gather. Most keys are granted the same, so a remembered key takes little more than its hash.
+A fleet of a million pings once a day: most keys are asked for once and then not for long. So what is not in
+the cache is looked up for all uploads that wait in one query, and while that runs, the next ones gather.
 """
 
 import asyncio
+import math
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self
 
 import asyncpg
 
@@ -28,34 +29,24 @@ from telemetry_server.model import (
     ProductId,
     Unknown,
 )
-from telemetry_server.store.database import AWAY, translated
+from telemetry_server.single_flight import SingleFlight
+from telemetry_server.store.database import AWAY, Connect, Connection, translated
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
 
-Connect: TypeAlias = Callable[[], Awaitable[asyncpg.Connection]]
-
 MOST_KEYS = 100_000
-# Two generations and a query that takes as long as it may: nothing is older than 30 seconds.
-_GENERATION_SECONDS = 12
+_KNOWN_SECONDS = 24  # counted from before the query, so nothing is older than 30 seconds when it is written
+_NO_LICENSE_SECONDS = 12
 _QUERY_SECONDS = 5
-
-
-class _Round:
-    """Keys that are looked up together, and those who wait for them."""
-
-    def __init__(self) -> None:
-        self.hashes: set[bytes] = set()
-        self.over = asyncio.Event()
-        self.failure: Unavailable | None = None
+_NEVER: Final = (-math.inf, None)
 
 
 class GrantCache:
     """What the licenses of recently used keys grant, and which keys no license has.
 
-    The memory has a young and an old half. When the young half is full or 12 seconds old it becomes the
-    old one, which is forgotten: what is used all the time is looked up anew as well. `connect` opens the
-    one connection the cache has; use it as an async context manager, which closes that.
+    Holds `most_keys`, the newest; uploads of at most `most_bytes` wait for a query. `connect` opens the one
+    connection of the cache; use it as an async context manager, which closes that.
     """
 
     def __init__(
@@ -67,17 +58,16 @@ class GrantCache:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = connect
-        self._connection: asyncpg.Connection | None = None
-        self._most_young = max(most_keys // 2, 1)
+        self._connection: Connection | None = None
+        self._most_keys = most_keys
         self._most_bytes = most_bytes
         self._bytes = 0
         self._clock = clock
-        self._young: dict[bytes, Grant | None] = {}
-        self._old: dict[bytes, Grant | None] = {}
-        self._young_until = 0.0
-        self._empty_until = 0.0
-        self._next: _Round | None = None
-        self._asking = asyncio.Lock()
+        # Until when each is known, and what; the oldest first.
+        self._known: OrderedDict[bytes, tuple[float, Grant | None]] = OrderedDict()
+        self._no_license_until = 0.0
+        self._wanted: set[bytes] = set()
+        self._look_up_wanted = SingleFlight(self._look_up, pause=0).run
 
     async def __aenter__(self) -> Self:
         return self
@@ -90,12 +80,10 @@ class GrantCache:
     def find(self, key_hash: bytes) -> Grant | Unknown | None:
         """What the license of the key grants; None: no license has it; UNKNOWN_YET: `load` it first."""
         now = self._clock()
-        if now < self._empty_until:
+        if now < self._no_license_until:
             return None
-        if now >= self._young_until:
-            self._age()
-        found = self._young.get(key_hash, UNKNOWN_YET)
-        return self._old.get(key_hash, UNKNOWN_YET) if found is UNKNOWN_YET else found
+        until, grant = self._known.get(key_hash, _NEVER)
+        return grant if now < until else UNKNOWN_YET
 
     def prefetch(self, arrival: Arrival) -> Awaitable[None] | None:
         """The step after which `find` knows all keys of the upload: at once, for most."""
@@ -108,21 +96,17 @@ class GrantCache:
 
     async def load(self, hashes: Iterable[bytes]) -> None:
         """Looks up what is not known of these keys. Raises Unavailable."""
-        missing = self._missing(hashes)
-        while missing:
-            if self._next is None:
-                await self._ask(missing)
-            else:
-                await self._join(self._next, missing)
-            missing = self._missing(missing)
+        if missing := self._missing(hashes):
+            self._wanted.update(missing)
+            await self._look_up_wanted()
 
     async def _wait(self, hashes: set[bytes], size: int) -> None:
-        """As `load`; uploads of no more than `most_bytes` wait at a time."""
+        """Loads until all are known at once."""
         if self._bytes + size > self._most_bytes:
             raise Unavailable("The server holds all the pings it can.")
         self._bytes += size
         try:
-            while self._missing(hashes):  # what was known may be forgotten meanwhile
+            while self._missing(hashes):
                 await self.load(hashes)
         finally:
             self._bytes -= size
@@ -130,42 +114,18 @@ class GrantCache:
     def _missing(self, hashes: Iterable[bytes]) -> list[bytes]:
         return [key_hash for key_hash in hashes if self.find(key_hash) is UNKNOWN_YET]
 
-    async def _join(self, this: _Round, missing: list[bytes]) -> None:
-        this.hashes.update(missing)
-        await this.over.wait()
-        if this.failure is not None:
-            raise Unavailable(this.failure.detail)
-
-    async def _ask(self, missing: list[bytes]) -> None:
-        """Opens a round, waits until the one before it is over, and asks for all who joined meanwhile.
-
-        Whoever asks may be cancelled: then those who joined find their keys missing, and ask themselves.
-        """
-        this = self._next = _Round()
-        this.hashes.update(missing)
-        try:
-            async with self._asking:
-                await asyncio.sleep(0)  # whoever is ready to join does so now
-                self._next = None
-                await self._look_up(list(this.hashes))
-        except Unavailable as failure:
-            this.failure = failure
-            raise
-        finally:
-            if self._next is this:
-                self._next = None
-            this.over.set()
-
-    async def _look_up(self, hashes: list[bytes]) -> None:
-        asked_at, rows = self._clock(), await self._rows(hashes)
+    async def _look_up(self) -> None:
+        wanted, self._wanted = self._wanted, set()
+        asked_at, rows = self._clock(), await self._rows(list(wanted))
         if [row["key_hash"] for row in rows] == [None]:  # there is no license at all: nothing to ask for
-            self._empty_until = asked_at + _GENERATION_SECONDS
+            self._no_license_until = asked_at + _NO_LICENSE_SECONDS
             return
         found = {row["key_hash"]: grant_of(row) for row in rows}
-        for key_hash in hashes:
-            if len(self._young) >= self._most_young:
-                self._age()
-            self._young[key_hash] = found.get(key_hash)
+        for key_hash in wanted:
+            self._known[key_hash] = asked_at + _KNOWN_SECONDS, found.get(key_hash)
+            self._known.move_to_end(key_hash)  # those that are known until the same time stand in a row
+        while len(self._known) > self._most_keys or next(iter(self._known.values()))[0] <= asked_at:
+            self._known.popitem(last=False)
 
     async def _rows(self, hashes: list[bytes]) -> list[asyncpg.Record]:
         connection, self._connection = self._connection, None
@@ -179,13 +139,6 @@ class GrantCache:
                 if self._connection is None:
                     connection.terminate()  # it may be in any state
         return rows
-
-    def _age(self) -> None:
-        """The young half becomes the old one; when that is overdue, it is too old for either."""
-        now = self._clock()
-        overdue, full = now >= self._young_until + _GENERATION_SECONDS, now < self._young_until
-        self._old, self._young = {} if overdue else self._young, {}
-        self._young_until = (now if overdue or full else self._young_until) + _GENERATION_SECONDS
 
 
 def grant_of(row: Mapping[str, Any]) -> Grant:
