@@ -23,23 +23,17 @@ from telemetry_server.enrich.steps import (
     name_state,
 )
 from telemetry_server.errors import Unavailable
+from telemetry_server.job_names import JobName
 from telemetry_server.jobs import outages, upkeep
-from telemetry_server.jobs.clock import (
-    TAKE_BACK_FUTURE_TIMES,
-    Run,
-    forgetting,
-    take_back_future_times,
-    waiting,
-)
+from telemetry_server.jobs.clock import forgetting, take_back_future_times, waiting
 from telemetry_server.jobs.cohorts import roll_up_cohorts
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.fleet_now import count_the_fleet
-from telemetry_server.jobs.hostnames import LOOK_UP_HOSTNAMES, look_up_hostnames
-from telemetry_server.jobs.judging import JUDGE_INSTALLATIONS, judge_installations
-from telemetry_server.jobs.lifecycle import WATCH_DEADLINES, watch_deadlines
+from telemetry_server.jobs.hostnames import look_up_hostnames
+from telemetry_server.jobs.judging import judge_installations
+from telemetry_server.jobs.lifecycle import watch_deadlines
 from telemetry_server.jobs.pings import roll_up_pings
-from telemetry_server.jobs.retention import FORGET_OLD_COUNTERS, FORGET_OLD_PINGS
-from telemetry_server.jobs.runner import Chore, Job, running
+from telemetry_server.jobs.runner import Chore, Job, Run, running
 from telemetry_server.keyring import Keyring
 from telemetry_server.logs import write_held_lines
 from telemetry_server.middleware import (
@@ -66,8 +60,7 @@ from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.single_flight import SingleFlight
 from telemetry_server.store.access.keyring_check import KeyringWatch
 from telemetry_server.store.connection_budget import job_pool_size
-from telemetry_server.store.counts.rollups import Kind
-from telemetry_server.store.database import connect_writer, cut_when_leaving, make_pool, translated
+from telemetry_server.store.database import Pool, connect_writer, cut_when_leaving, make_pool, translated
 from telemetry_server.store.ingest.grant_cache import GrantCache
 from telemetry_server.store.ingest.outcomes import OutcomeCounter
 from telemetry_server.store.ingest.product_cache import ProductCache
@@ -75,7 +68,6 @@ from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.registry.products import keep_parent
 from telemetry_server.store.registry.shop import Shop
 from telemetry_server.store.reports.export import Exports
-from telemetry_server.store.upkeep.addresses import SHORTEN_ADDRESSES
 from telemetry_server.store.upkeep.health import PATIENCE_SECONDS, in_time, look_at_database
 from telemetry_server.store.upkeep.vitals import Schedule
 
@@ -83,29 +75,29 @@ from telemetry_server.store.upkeep.vitals import Schedule
 def job_table(settings: Settings) -> tuple[Job, ...]:
     """What runs by itself, once for the whole deployment."""
     registry = load_registry().keeping(settings.retention_days)
-    hostnames = Job(LOOK_UP_HOSTNAMES, look_up_hostnames(), every=timedelta(minutes=5))
+    hostnames = Job(JobName.LOOK_UP_HOSTNAMES, look_up_hostnames(), every=timedelta(minutes=5))
     return (
-        Job("make partitions", upkeep.make_partitions, every=timedelta(hours=1)),
-        Job(Kind.PINGS, roll_up_pings(registry), every=timedelta(minutes=1)),
-        Job(Kind.DAYS, roll_up_days(registry), every=timedelta(minutes=1)),
-        Job(Kind.NOW, count_the_fleet(), every=timedelta(minutes=1)),
-        Job(Kind.COHORTS, waiting(roll_up_cohorts(registry)), every=timedelta(hours=1)),
-        Job(TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),
-        _forgetting(FORGET_OLD_PINGS, upkeep.forget_old_pings(registry)),
-        _forgetting(FORGET_OLD_COUNTERS, upkeep.forget_old_counters(registry)),
-        _forgetting(SHORTEN_ADDRESSES, upkeep.shorten_addresses(settings.address_retention_days)),
-        _forgetting("empty quarantine", upkeep.empty_quarantine),
-        _forgetting("forget deliveries", upkeep.forget_deliveries),
-        _forgetting("forget enrolments", upkeep.forget_enrolments),
-        _forgetting("forget sessions", upkeep.forget_sessions, every=timedelta(hours=1)),
-        Job("catch up", upkeep.catch_up, every=timedelta(minutes=10)),
-        Job(WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
+        Job(JobName.MAKE_PARTITIONS, upkeep.make_partitions, every=timedelta(hours=1)),
+        Job(JobName.ROLL_UP_PINGS, roll_up_pings(registry), every=timedelta(minutes=1)),
+        Job(JobName.ROLL_UP_DAYS, roll_up_days(registry), every=timedelta(minutes=1)),
+        Job(JobName.COUNT_THE_FLEET, count_the_fleet(), every=timedelta(minutes=1)),
+        Job(JobName.ROLL_UP_COHORTS, waiting(roll_up_cohorts(registry)), every=timedelta(hours=1)),
+        Job(JobName.TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),
+        _forgetting(JobName.FORGET_OLD_PINGS, upkeep.forget_old_pings(registry)),
+        _forgetting(JobName.FORGET_OLD_COUNTERS, upkeep.forget_old_counters(registry)),
+        _forgetting(JobName.SHORTEN_ADDRESSES, upkeep.shorten_addresses(settings.address_retention_days)),
+        _forgetting(JobName.EMPTY_QUARANTINE, upkeep.empty_quarantine),
+        _forgetting(JobName.FORGET_DELIVERIES, upkeep.forget_deliveries),
+        _forgetting(JobName.FORGET_ENROLMENTS, upkeep.forget_enrolments),
+        _forgetting(JobName.FORGET_SESSIONS, upkeep.forget_sessions, every=timedelta(hours=1)),
+        Job(JobName.CATCH_UP, upkeep.catch_up, every=timedelta(minutes=10)),
+        Job(JobName.WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
         *([hostnames] if settings.reverse_dns else []),
-        Job(JUDGE_INSTALLATIONS, judge_installations, every=timedelta(seconds=20)),
+        Job(JobName.JUDGE_INSTALLATIONS, judge_installations, every=timedelta(seconds=20)),
     )
 
 
-def _forgetting(name: str, run: Run, every: timedelta = timedelta(days=1)) -> Job:
+def _forgetting(name: JobName, run: Run, every: timedelta = timedelta(days=1)) -> Job:
     return Job(name, forgetting(name, run), every)
 
 
@@ -234,7 +226,7 @@ def _owned(resource: AbstractAsyncContextManager[Any]) -> Callable[[web.Applicat
     return context
 
 
-def _with_connection(pool: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+def _with_connection(pool: Pool, call: Callable[..., Any]) -> Callable[..., Any]:
     async def with_connection(**arguments: Any) -> None:
         async with translated(), pool.acquire() as connection:
             await call(connection, **arguments)

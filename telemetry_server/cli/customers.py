@@ -25,6 +25,7 @@ from telemetry_server.cli.registry import (
 )
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Customer
+from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.customers import (
     change_customer,
     create_customer,
@@ -158,7 +159,7 @@ def list_all(
 def show_history(invocation: Invocation, customer_id: UUID, as_json: bool) -> None:
     """Show who changed a customer, when, why and what, the newest change first."""
 
-    async def look(connection: Any) -> Any:
+    async def look(connection: Connection) -> Any:
         await customer_by_id(connection, customer_id)
         return await history(connection, Entity.CUSTOMER, str(customer_id))
 

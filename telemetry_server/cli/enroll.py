@@ -16,6 +16,7 @@ from telemetry_server.model import Product
 from telemetry_server.receive.enroll import new_enrolment
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.keyring_check import keyring_of
+from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.products import product_by_slug
 
 MOST = 10_000
@@ -51,7 +52,7 @@ def enroll(invocation: Invocation, product: str, output: Path, count: int, as_js
 
 
 def _enrolments(settings: Settings, slug: str, count: int) -> list[dict[str, Any]]:
-    async def known(connection: Any) -> tuple[Product, Keyring]:
+    async def known(connection: Connection) -> tuple[Product, Keyring]:
         product = await product_by_slug(connection, slug)
         return product, await keyring_of(connection, settings.keyring)
 

@@ -1,7 +1,5 @@
 """The commands "keyring …"."""
 
-from typing import Any
-
 import click
 
 from telemetry_server.cli.invocation import Group, Invocation
@@ -9,6 +7,7 @@ from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.session import ask
 from telemetry_server.keyring import read_keyring
 from telemetry_server.store.access.keyring_check import abandon_master, rotate_keyring_of
+from telemetry_server.store.database import Connection
 
 
 @click.group(cls=Group)
@@ -60,7 +59,7 @@ def abandon(invocation: Invocation, key: str, as_json: bool) -> None:
     """
     settings = invocation.settings()
 
-    async def work(connection: Any) -> None:
+    async def work(connection: Connection) -> None:
         await abandon_master(connection, key, settings.keyring)
 
     ask(settings, work)

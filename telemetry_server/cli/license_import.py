@@ -27,6 +27,7 @@ from telemetry_server.enrich.verdict import never_matching
 from telemetry_server.model import Author, LicenseRow
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.keyring_check import open_keyring_of
+from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.history import ChangeOutcome
 from telemetry_server.store.registry.license_import import MOST_ROWS_IN_A_CHUNK, Chunk, importing
 from telemetry_server.store.registry.license_plan import Batch, Kept, KeptCustomer
@@ -261,7 +262,7 @@ class _Run:
     """Passes over the file."""
 
     def __init__(
-        self, connection: Any, hashes: KeyHashes, wanted: Wanted, bar: Progress, size: int | None
+        self, connection: Connection, hashes: KeyHashes, wanted: Wanted, bar: Progress, size: int | None
     ) -> None:
         self._connection = connection
         self._hashes = hashes

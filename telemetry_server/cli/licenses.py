@@ -35,6 +35,7 @@ from telemetry_server.cli.registry import (
 from telemetry_server.cli.session import ask
 from telemetry_server.model import License, LicenseStatus
 from telemetry_server.store.access.keyring_check import open_keyring_of
+from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.history import ChangeOutcome, Entity, history
 from telemetry_server.store.registry.license_changes import change_license, create_license
 from telemetry_server.store.registry.licenses import (
@@ -100,7 +101,7 @@ def add(
     key = _key(from_stdin(key))
     settings = invocation.settings()
 
-    async def make(connection: Any) -> License:
+    async def make(connection: Connection) -> License:
         keyring = await open_keyring_of(connection, settings.keyring)
         hashes = await key_hashes(connection, keyring, product)
         by = author(actor, reason)
@@ -165,7 +166,7 @@ def show(
         return
     bare = _key(from_stdin(key or ""))
 
-    async def find(connection: Any) -> License:
+    async def find(connection: Connection) -> License:
         keyring = await open_keyring_of(connection, settings.keyring)
         own = (await key_hashes(connection, keyring, product or "")).own(bare)
         found = await licenses_by_key_hash(connection, [own])
@@ -238,7 +239,7 @@ def export_all(
 def show_history(invocation: Invocation, license_id: UUID, as_json: bool) -> None:
     """Show who changed a license, when, why and what, the newest change first."""
 
-    async def look(connection: Any) -> Any:
+    async def look(connection: Connection) -> Any:
         found = await license_by_id(connection, license_id)
         return await history(connection, Entity.LICENSE, str(license_id)), found.time_zone
 

@@ -12,6 +12,7 @@ from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.registry import author, by_whom
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Product
+from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.products import (
     add_product,
     all_products,
@@ -133,7 +134,7 @@ def change(
         raise click.UsageError(f"Give at least one of {', '.join(names)}, --time-zone.")
     by = author(actor, reason)
 
-    async def make(connection: Any) -> Product:
+    async def make(connection: Connection) -> Product:
         async with connection.transaction():
             changed = await product_by_slug(connection, slug)
             if scheduled:
@@ -151,7 +152,7 @@ def change(
 def list_products(invocation: Invocation, as_json: bool) -> None:
     """List the products and their good keys, the newest key first."""
 
-    async def look(connection: Any) -> list[dict[str, Any]]:
+    async def look(connection: Connection) -> list[dict[str, Any]]:
         keys = await good_keys(connection)
         return [
             {**_about(each), "product_keys": keys.get(each.id, [])} for each in await all_products(connection)

@@ -12,7 +12,7 @@ from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, say
 from telemetry_server.cli.session import connection, database
 from telemetry_server.settings import Settings
-from telemetry_server.store.database import operator_connection
+from telemetry_server.store.database import Connection, operator_connection
 from telemetry_server.store.reports.readers import Reader, drop_reader, make_reader
 
 Answer = TypeVar("Answer")
@@ -59,7 +59,7 @@ def _show(url: str, made: Reader) -> None:
         say("The password cannot be shown again; --new-password gives another.")
 
 
-async def _with_maker(settings: Settings, work: Callable[[Any, str], Awaitable[Answer]]) -> Answer:
+async def _with_maker(settings: Settings, work: Callable[[Connection, str], Awaitable[Answer]]) -> Answer:
     """What `work` gives, called with a connection that may make roles and the database's address.
 
     In the embedded PostgreSQL that is its superuser's.

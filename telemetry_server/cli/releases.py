@@ -11,6 +11,7 @@ from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
 from telemetry_server.cli.registry import author, by_whom
 from telemetry_server.cli.session import ask
+from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.history import ChangeOutcome
 from telemetry_server.store.registry.products import product_by_slug
 from telemetry_server.store.registry.releases import (
@@ -65,7 +66,7 @@ def add_edition(
     """Add an EDITION of PRODUCT, as licenses and pings call it, or give the one there is another NAME."""
     by = author(actor, reason)
 
-    async def keep(connection: Any) -> ChangeOutcome:
+    async def keep(connection: Connection) -> ChangeOutcome:
         found = await product_by_slug(connection, product)
         return await keep_edition(connection, found, Edition(edition, name), by=by, now=datetime.now(UTC))
 
@@ -79,7 +80,7 @@ def add_edition(
 def list_editions(invocation: Invocation, product: str, as_json: bool) -> None:
     """List the editions of PRODUCT."""
 
-    async def look(connection: Any) -> list[Edition]:
+    async def look(connection: Connection) -> list[Edition]:
         return await editions_of(connection, await product_by_slug(connection, product))
 
     found = ask(invocation.settings(), look)
@@ -123,7 +124,7 @@ def add_release(
     by = author(actor, reason)
     told = Release(version, _day(released_on), builds)
 
-    async def keep(connection: Any) -> tuple[ChangeOutcome, Release]:
+    async def keep(connection: Connection) -> tuple[ChangeOutcome, Release]:
         found = await product_by_slug(connection, product)
         return await keep_release(connection, found, told, by=by, now=datetime.now(UTC))
 
@@ -138,7 +139,7 @@ def add_release(
 def list_releases(invocation: Invocation, product: str, as_json: bool) -> None:
     """List the releases of PRODUCT, the newest version first."""
 
-    async def look(connection: Any) -> list[Release]:
+    async def look(connection: Connection) -> list[Release]:
         return await releases_of(connection, await product_by_slug(connection, product))
 
     found = ask(invocation.settings(), look)

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from telemetry_server.cli.output import say
 from telemetry_server.errors import MigrationError
+from telemetry_server.job_names import JobName
 from telemetry_server.jobs.upkeep import make_partitions
 from telemetry_server.settings import Settings
 from telemetry_server.store.connection_budget import connections_wanted
-from telemetry_server.store.database import operator_connection
+from telemetry_server.store.database import Connection, operator_connection
 from telemetry_server.store.embedded import START_TIMEOUT_SECONDS, attached
 from telemetry_server.store.job_log import run_locked
 from telemetry_server.store.migrate import Migration, migrate, released_migrations, still_pending
@@ -55,7 +56,7 @@ async def database(
 
 
 @asynccontextmanager
-async def connection(settings: Settings) -> AsyncIterator[Any]:
+async def connection(settings: Settings) -> AsyncIterator[Connection]:
     """A connection to a database of this version; a new embedded one becomes so.
 
     Raises DatabaseUnreachable, EmbeddedError or MigrationError.
@@ -65,7 +66,7 @@ async def connection(settings: Settings) -> AsyncIterator[Any]:
         yield opened
 
 
-def ask(settings: Settings, work: Callable[[Any], Awaitable[Answer]]) -> Answer:
+def ask(settings: Settings, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
     """What `work` gives when it is called with a connection; raises as `connection`."""
 
     async def opened() -> Answer:
@@ -75,12 +76,12 @@ def ask(settings: Settings, work: Callable[[Any], Awaitable[Answer]]) -> Answer:
     return asyncio.run(opened())
 
 
-async def bring_up(connection: Any, say: Say = lambda _: None) -> list[Migration]:
+async def bring_up(connection: Connection, say: Say = lambda _: None) -> list[Migration]:
     """Migrates the database and makes its partitions; gives what ran. Safe for several at once."""
     ran = await migrate(connection, say=say)
     await run_locked(
         lambda: nullcontext(connection),
-        "make partitions",
+        JobName.MAKE_PARTITIONS,
         make_partitions,
         now=datetime.now(UTC),
         due_after=timedelta(0),
@@ -88,7 +89,7 @@ async def bring_up(connection: Any, say: Say = lambda _: None) -> list[Migration
     return ran
 
 
-async def _demand_this_version(connection: Any, settings: Settings) -> None:
+async def _demand_this_version(connection: Connection, settings: Settings) -> None:
     pending = await still_pending(connection, say)
     if not pending:
         return

@@ -12,6 +12,7 @@ from telemetry_server.cli.session import ask
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Role
 from telemetry_server.store.access.credentials import Token, create_token, list_tokens, revoke_token
+from telemetry_server.store.database import Connection
 
 MOST_DAYS, LONGEST_LABEL = 3_650, 180
 ROLES = click.Choice([role.value for role in Role])
@@ -39,7 +40,7 @@ def create(invocation: Invocation, role: str, label: str, expires_days: int | No
     now = datetime.now(UTC)
     expires_at = now + timedelta(days=expires_days) if expires_days else None
 
-    async def make(connection: Any) -> tuple[str, Token]:
+    async def make(connection: Connection) -> tuple[str, Token]:
         secret = await create_token(connection, Role(role), label, expires_at, now=now)
         return secret, next(made for made in await list_tokens(connection) if made.created_at == now)
 

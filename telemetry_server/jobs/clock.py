@@ -1,23 +1,20 @@
 """What jobs do about a clock that is, or was, wrong."""
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, TypeAlias
 
+from telemetry_server.job_names import JobName
+from telemetry_server.jobs.runner import Run
 from telemetry_server.logs import Severity, log
 from telemetry_server.store import clock
 from telemetry_server.store.clock import TOLERANCE, ClockDoubt
-from telemetry_server.store.upkeep.addresses import ERASE_ADDRESSES, SHORTEN_ADDRESSES
-
-TAKE_BACK_FUTURE_TIMES = "take back future times"
-
-Run: TypeAlias = Callable[[Any, datetime], Awaitable[str]]
+from telemetry_server.store.database import Connection
+from telemetry_server.store.upkeep.addresses import ERASE_ADDRESSES
 
 
 def waiting(run: Run) -> Run:
     """The job, which raises ClockDoubt while the clock may be wrong."""
 
-    async def careful(connection: Any, now: datetime) -> str:
+    async def careful(connection: Connection, now: datetime) -> str:
         if doubt := (await clock.read_clock(connection, now)).doubt:
             raise ClockDoubt(f"The job waits: {doubt}")
         return await run(connection, now)
@@ -31,7 +28,7 @@ def forgetting(name: str, run: Run) -> Run:
     What it gives raises ClockDoubt where the clock may be wrong.
     """
 
-    async def careful(connection: Any, now: datetime) -> str:
+    async def careful(connection: Connection, now: datetime) -> str:
         as_of = await clock.time_to_forget(connection, name, now)
         done = await run(connection, as_of)
         await clock.keep_as_of(connection, name, as_of)
@@ -42,19 +39,19 @@ def forgetting(name: str, run: Run) -> Run:
     return careful
 
 
-async def take_back_future_times(connection: Any, now: datetime) -> str:
+async def take_back_future_times(connection: Connection, now: datetime) -> str:
     """The job: where the clock was ahead, what was written down in the meantime is set back.
 
     Not where the clock is behind: then it is the clock that is wrong.
     """
     read = await clock.read_clock(connection, now)
     if read.is_behind:
-        await clock.set_back(connection, [SHORTEN_ADDRESSES, ERASE_ADDRESSES], now)
+        await clock.set_back(connection, [JobName.SHORTEN_ADDRESSES, ERASE_ADDRESSES], now)
     if read.is_behind or abs(read.here - read.there) > TOLERANCE:
         return f"nothing is taken back: {read.doubt}"
     found = await clock.take_back(connection, now)
     if found is None:
         return "nothing lies in the future"
     log("future times taken back", Severity.WARNING, found=found)
-    await clock.keep_finding(connection, TAKE_BACK_FUTURE_TIMES, found, now)
+    await clock.keep_finding(connection, JobName.TAKE_BACK_FUTURE_TIMES, found, now)
     return f"took back {found}"

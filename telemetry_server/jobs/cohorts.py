@@ -1,17 +1,17 @@
 """The job "roll up cohorts": who of those that came in a week is still heard of, week by week."""
 
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from telemetry_server.check.fields import Registry
-from telemetry_server.jobs.pings import Run
+from telemetry_server.job_names import JobName
 from telemetry_server.jobs.retention import open_days
+from telemetry_server.jobs.runner import Run
 from telemetry_server.store.counts import rollups
-from telemetry_server.store.counts.rollups import Kind
+from telemetry_server.store.database import Connection
 
 
 def roll_up_cohorts(registry: Registry) -> Run:
-    async def run(connection: Any, now: datetime) -> str:
+    async def run(connection: Connection, now: datetime) -> str:
         days = await open_days(connection, registry, now.date())
         count = await roll_up_due_weeks(connection, days.pings_from, now.date())
         return f"counted {count} weeks anew"
@@ -19,12 +19,12 @@ def roll_up_cohorts(registry: Registry) -> Run:
     return run
 
 
-async def roll_up_due_weeks(connection: Any, first_day: date, today: date) -> int:
+async def roll_up_due_weeks(connection: Connection, first_day: date, today: date) -> int:
     """Counts the weeks that are due and of which all days are there; gives how many."""
     first = _first_monday(first_day)
     weeks = await rollups.due_weeks(connection, today, first)
     for week in weeks:
-        async with rollups.counting(connection, Kind.COHORTS):
+        async with rollups.counting(connection, JobName.ROLL_UP_COHORTS):
             await rollups.roll_up_week(connection, week, first)
     return len(weeks)
 

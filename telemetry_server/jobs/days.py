@@ -5,14 +5,15 @@ the time: a small one is counted whenever the job runs, a large one when it has 
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from telemetry_server.check.fields import Registry
-from telemetry_server.jobs.pings import Run
+from telemetry_server.job_names import JobName
 from telemetry_server.jobs.retention import open_days
+from telemetry_server.jobs.runner import Run
 from telemetry_server.store.clock import believable
 from telemetry_server.store.counts import rollups
-from telemetry_server.store.counts.rollups import Kind, Open
+from telemetry_server.store.counts.rollups import Open
+from telemetry_server.store.database import Connection
 
 LARGE_WAITS = timedelta(minutes=5)
 SMALL = 20_000
@@ -20,7 +21,7 @@ SMALL = 20_000
 
 
 def roll_up_days(registry: Registry) -> Run:
-    async def run(connection: Any, now: datetime) -> str:
+    async def run(connection: Connection, now: datetime) -> str:
         today = (await believable(connection, now)).date()  # by a clock far ahead, every day would be over
         days = await open_days(connection, registry, today)
         count = await roll_up_due(connection, days, now - LARGE_WAITS)
@@ -29,11 +30,11 @@ def roll_up_days(registry: Registry) -> Run:
     return run
 
 
-async def roll_up_due(connection: Any, days: Open, due_before: datetime) -> int:
+async def roll_up_due(connection: Connection, days: Open, due_before: datetime) -> int:
     """Counts the days that are due, large ones if due since `due_before`; gives how many."""
     count = 0
     for day, products in await rollups.due_days(connection, due_before, SMALL):
-        async with rollups.counting(connection, Kind.DAYS):
+        async with rollups.counting(connection, JobName.ROLL_UP_DAYS):
             await rollups.roll_up_day(connection, day, products, days)
         count += len(products)
     return count

@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from threading import Thread
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from telemetry_server.enrich.places.place import is_public
 from telemetry_server.errors import Unavailable
+from telemetry_server.job_names import JobName
+from telemetry_server.jobs.runner import Run
+from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import hostnames as store
-
-LOOK_UP_HOSTNAMES = "look up hostnames"
 
 MOST = 500
 AT_ONCE = 16
@@ -31,13 +32,12 @@ _HOSTNAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,252}", re.ASCII)
 
 Resolve: TypeAlias = Callable[[str], str | None]
 """The name of an address, or None where it has none; waits, and raises OSError where nobody answers."""
-Run: TypeAlias = Callable[[Any, datetime], Any]
 
 
 def look_up_hostnames(resolve: Resolve | None = None) -> Run:
     """The job; `resolve` is the system's resolver unless another is given."""
 
-    async def run(connection: Any, now: datetime) -> str:
+    async def run(connection: Connection, now: datetime) -> str:
         asked_for = await store.unknown_hostnames(connection, now - NAMELESS_FOR, now - NAMED_FOR, MOST)
         public = [address for address in asked_for if is_public(address)]
         answers, unanswered = await _ask_all(public, resolve or from_system)
@@ -108,7 +108,7 @@ def _in_thread(resolve: Resolve, address: str, free: asyncio.Semaphore) -> async
             with suppress(RuntimeError):  # the loop has closed meanwhile
                 loop.call_soon_threadsafe(done, answer, error)
 
-    Thread(target=work, name=LOOK_UP_HOSTNAMES, daemon=True).start()
+    Thread(target=work, name=JobName.LOOK_UP_HOSTNAMES, daemon=True).start()
     return future
 
 

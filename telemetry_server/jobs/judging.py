@@ -17,19 +17,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 from telemetry_server.enrich.steps import is_doubtful
 from telemetry_server.enrich.verdict import Claim, is_exceeded, judge, takes_seat
+from telemetry_server.job_names import JobName
 from telemetry_server.model import Grant, Lifecycle
 from telemetry_server.store import watermarks
 from telemetry_server.store.clock import is_future
+from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import verdicts
 from telemetry_server.store.fleet.verdicts import Registered, Ruling, Standing
 from telemetry_server.uuid7 import LOWEST
-
-JUDGE_INSTALLATIONS = "judge installations"
 
 SHARE = timedelta(seconds=20)
 """How long a run works at installations that changed, and again at licenses that did."""
@@ -41,7 +41,7 @@ _INSTALLATIONS = 1000
 Granted: TypeAlias = Mapping[bytes, tuple[UUID, Grant]]
 
 
-async def judge_installations(connection: Any, now: datetime) -> str:
+async def judge_installations(connection: Connection, now: datetime) -> str:
     """Brings verdicts, and the seats in use, up to date with the registry."""
     run = _Run(connection, now)
     await run.judge_what_changed()
@@ -53,7 +53,7 @@ async def judge_installations(connection: Any, now: datetime) -> str:
 class _Run:
     """One run of the job; its clock starts at `now`."""
 
-    def __init__(self, connection: Any, now: datetime) -> None:
+    def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
         self._began = time.monotonic()
@@ -73,7 +73,7 @@ class _Run:
 
         A watermark in the future stays until "take back future times" has looked at what it passed over.
         """
-        since = await watermarks.reached(self._connection, JUDGE_INSTALLATIONS) or self._now
+        since = await watermarks.reached(self._connection, JobName.JUDGE_INSTALLATIONS) or self._now
         if is_future(since, self._now):
             return
         after, all_marked = (since, LOWEST), True
@@ -81,7 +81,7 @@ class _Run:
             after = expired[-1]
             all_marked &= await verdicts.mark_expired(self._connection, [each for _, each in expired])
         if all_marked:
-            await watermarks.reach(self._connection, JUDGE_INSTALLATIONS, self._now)
+            await watermarks.reach(self._connection, JobName.JUDGE_INSTALLATIONS, self._now)
 
     async def judge_by_stale_licenses(self) -> None:
         before, until = verdicts.LAST_CHANGE, self._moment() + SHARE

@@ -7,18 +7,17 @@ nobody. Safe to be killed anywhere and to run beside the writer, who makes a cop
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from uuid import UUID
 
 from telemetry_server.enrich.lifecycle import NextPhase, Outage, Schedule, lives, next_life
 from telemetry_server.jobs.outages import note_outages
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Lifecycle
+from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import lifecycle as store
 from telemetry_server.store.fleet.lifecycle import BEFORE_ALL, Copy, Settled
 from telemetry_server.store.registry.products import all_products
-
-WATCH_DEADLINES = "watch deadlines"
 
 BATCH = 2_000
 MOST_BATCHES = 50
@@ -29,14 +28,14 @@ PUT_OFF = timedelta(hours=1)
 _Schedules: TypeAlias = Mapping[UUID, Schedule]
 
 
-async def watch_deadlines(connection: Any, now: datetime) -> str:
+async def watch_deadlines(connection: Connection, now: datetime) -> str:
     outages = await note_outages(connection, now)
     changed = await _reschedule(connection, outages, now)
     changed += await _watch(connection, await _schedules(connection, outages), now)
     return f"{changed} lives changed"
 
 
-async def _watch(connection: Any, schedules: _Schedules, now: datetime) -> int:
+async def _watch(connection: Connection, schedules: _Schedules, now: datetime) -> int:
     """Looks at everybody who is due, each once, as far as one run goes."""
     changed, last = 0, BEFORE_ALL
     for _ in range(MOST_BATCHES):
@@ -48,7 +47,7 @@ async def _watch(connection: Any, schedules: _Schedules, now: datetime) -> int:
     return changed
 
 
-async def _reschedule(connection: Any, outages: Sequence[Outage], now: datetime) -> int:
+async def _reschedule(connection: Connection, outages: Sequence[Outage], now: datetime) -> int:
     """Looks at the copies of products whose schedule changed, as far as one run goes."""
     changed = 0
     for _ in range(MOST_BATCHES):
@@ -61,11 +60,11 @@ async def _reschedule(connection: Any, outages: Sequence[Outage], now: datetime)
     return changed
 
 
-async def _schedules(connection: Any, outages: Sequence[Outage]) -> _Schedules:
+async def _schedules(connection: Connection, outages: Sequence[Outage]) -> _Schedules:
     return {product.id: Schedule.of(product, outages) for product in await all_products(connection)}
 
 
-async def _look(connection: Any, copies: Sequence[Copy], schedules: _Schedules, now: datetime) -> int:
+async def _look(connection: Connection, copies: Sequence[Copy], schedules: _Schedules, now: datetime) -> int:
     """How many of the copies live another life now."""
     found = [_found(copy, schedules.get(copy.product_id), now) for copy in copies]
     settled = [each for each in found if each]
@@ -89,7 +88,7 @@ def _found(copy: Copy, schedule: Schedule | None, now: datetime) -> Settled | No
     return Settled(copy, found, steps)
 
 
-async def _put_off(connection: Any, copies: Sequence[Copy], now: datetime) -> None:
+async def _put_off(connection: Connection, copies: Sequence[Copy], now: datetime) -> None:
     some = [str(copy.installation_id) for copy in copies[:20]]
     log("lives not settled", Severity.ERROR, installations=some, count=len(copies))
     await store.put_off(connection, copies, now + PUT_OFF)

@@ -7,12 +7,12 @@ was heard. After an outage copies come back as their patience has it, so as much
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from telemetry_server.enrich.lifecycle import Outage, apart
 from telemetry_server.logs import Severity, log
 from telemetry_server.store import watermarks
 from telemetry_server.store.clock import is_future
+from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import outages as store
 
 SERVING = "serving"
@@ -26,12 +26,12 @@ PATIENCE = timedelta(hours=6)
 """The longest pause a client makes before it tries again (docs/protocol.md)."""
 
 
-async def say_that_it_serves(connection: Any) -> None:
+async def say_that_it_serves(connection: Connection) -> None:
     """The chore of every server process, the jobs of which may run elsewhere, or seldom."""
     await note_absence(connection, datetime.now(UTC))
 
 
-async def note_absence(connection: Any, now: datetime) -> None:
+async def note_absence(connection: Connection, now: datetime) -> None:
     """The server is here now; where it was not for longer than QUIET, that was an outage.
 
     A watermark in the future stays: where the clock is behind now, it is right.
@@ -45,7 +45,7 @@ async def note_absence(connection: Any, now: datetime) -> None:
     await watermarks.reach(connection, SERVING, now)
 
 
-async def note_outages(connection: Any, now: datetime) -> tuple[Outage, ...]:
+async def note_outages(connection: Connection, now: datetime) -> tuple[Outage, ...]:
     """Writes down what is new; gives all there were, in order and apart."""
     await note_absence(connection, now)
     last = await store.last_ping(connection, now)
@@ -56,7 +56,7 @@ async def note_outages(connection: Any, now: datetime) -> tuple[Outage, ...]:
     return apart(await store.outages(connection))
 
 
-async def _note(connection: Any, outage: Outage, now: datetime) -> None:
+async def _note(connection: Connection, outage: Outage, now: datetime) -> None:
     """Where it is found only now, those that were found late or lost in it are due for another look."""
     began_at, ended_at = outage
     async with connection.transaction():
@@ -66,7 +66,7 @@ async def _note(connection: Any, outage: Outage, now: datetime) -> None:
         await store.note_outage(connection, (began_at, ended_at + min(ended_at - began_at, PATIENCE)))
 
 
-async def quiet_times(connection: Any, since: datetime, until: datetime) -> list[Outage]:
+async def quiet_times(connection: Connection, since: datetime, until: datetime) -> list[Outage]:
     """The times between the two in which no ping came for longer than QUIET."""
     found, at = [], since
     while at < until:

@@ -6,16 +6,18 @@ Each day of an installation that a slice has a ping of is counted anew from all 
 before the slice's end; those received later, of whatever day they are, are in a later slice.
 """
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from telemetry_server.check.fields import Registry
+from telemetry_server.job_names import JobName
 from telemetry_server.jobs.retention import open_days
+from telemetry_server.jobs.runner import Run
 from telemetry_server.store import partitions
 from telemetry_server.store.clock import believable, is_future
 from telemetry_server.store.counts import rollups
-from telemetry_server.store.counts.rollups import Kind, Open, Slice
+from telemetry_server.store.counts.rollups import Open, Slice
+from telemetry_server.store.database import Connection
 from telemetry_server.store.watermarks import reach, reached
 
 USUAL, LATEST = timedelta(seconds=10), timedelta(minutes=5)
@@ -25,11 +27,9 @@ SWEEP = timedelta(minutes=15)
 SLICE_PINGS = 100_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-Run: TypeAlias = Callable[[Any, datetime], Awaitable[str]]
-
 
 def roll_up_pings(registry: Registry, slice_pings: int = SLICE_PINGS) -> Run:
-    async def run(connection: Any, now: datetime) -> str:
+    async def run(connection: Connection, now: datetime) -> str:
         today = (await believable(connection, now)).date()  # by a clock far ahead, every day would be over
         days = await open_days(connection, registry, today)
         mark = await _first_mark(connection)
@@ -56,23 +56,25 @@ class _RolledUp(NamedTuple):
     changed: int
 
 
-async def next_slice(connection: Any, since: datetime, before: datetime, most: int, days: Open) -> Slice:
+async def next_slice(
+    connection: Connection, since: datetime, before: datetime, most: int, days: Open
+) -> Slice:
     """The next slice, for whose days there are partitions: late pings may be of months long ago."""
     part = await rollups.next_slice(connection, since, before, most, days)
     await partitions.make_months_if_free(connection, partitions.INSTALLATION_DAYS, part.months)
     return part
 
 
-async def _first_mark(connection: Any) -> datetime | None:
+async def _first_mark(connection: Connection) -> datetime | None:
     """The mark; before the first run it is set where the oldest ping is. None: there are no pings."""
-    if mark := await reached(connection, Kind.PINGS):
+    if mark := await reached(connection, JobName.ROLL_UP_PINGS):
         return mark
     if first := await rollups.first_received_at(connection):
-        await reach(connection, Kind.PINGS, first)
+        await reach(connection, JobName.ROLL_UP_PINGS, first)
     return first
 
 
-async def _received_ahead(connection: Any, now: datetime) -> datetime | None:
+async def _received_ahead(connection: Connection, now: datetime) -> datetime | None:
     """The end of the pings that were received by a clock that was ahead; None: there are none."""
     last = await rollups.last_received_at(connection)
     return last + timedelta(microseconds=1) if last is not None and is_future(last, now) else None
@@ -98,17 +100,17 @@ def _quarter(moment: datetime) -> datetime:
 
 
 async def _roll_up(
-    connection: Any, part: Slice, days: Open, now: datetime, mark: datetime, *, ahead: datetime | None
+    connection: Connection, part: Slice, days: Open, now: datetime, mark: datetime, *, ahead: datetime | None
 ) -> _RolledUp:
     """Counts a slice, and all beyond it that was counted before: no number shrinks while a run catches up.
 
     Whoever adds pings of the past moves the mark back to them: then this goes on from there.
     """
-    async with rollups.counting(connection, Kind.PINGS):
+    async with rollups.counting(connection, JobName.ROLL_UP_PINGS):
         found = await rollups.lock_mark(connection)
         if found != mark:
             return _RolledUp(found, moved=True, changed=0)
         before = min(max(part.until, mark), now)
         changed = await rollups.roll_up_pings(connection, part, ahead or before, days, now)
-        await reach(connection, Kind.PINGS, before)
+        await reach(connection, JobName.ROLL_UP_PINGS, before)
     return _RolledUp(before, moved=False, changed=changed)

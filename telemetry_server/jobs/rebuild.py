@@ -6,24 +6,25 @@ A month at a time, each in one transaction: a run that is killed leaves every mo
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 
 from telemetry_server.check.fields import Registry
 from telemetry_server.errors import OperatorError
+from telemetry_server.job_names import JobName
 from telemetry_server.jobs.cohorts import roll_up_due_weeks
 from telemetry_server.jobs.days import roll_up_due
 from telemetry_server.jobs.pings import SLICE_PINGS
 from telemetry_server.jobs.retention import open_days
 from telemetry_server.store import partitions
 from telemetry_server.store.counts import rollups
-from telemetry_server.store.counts.rollups import AHEAD, BEHIND, Kind, Open
+from telemetry_server.store.counts.rollups import AHEAD, BEHIND, Open
+from telemetry_server.store.database import Connection
 from telemetry_server.store.watermarks import reached
 
 _DAY = timedelta(days=1)
 
 
 async def rebuild(
-    connection: Any, registry: Registry, first: date, last: date, now: datetime
+    connection: Connection, registry: Registry, first: date, last: date, now: datetime
 ) -> AsyncGenerator[float, None]:
     """Counts the days from `first` to `last` anew; gives again and again how much is done, up to 1.
 
@@ -33,8 +34,8 @@ async def rebuild(
     if first < days.pings_from:
         raise OperatorError(f"The pings of before {days.pings_from} are gone: there is nothing to count.")
     oldest = await rollups.first_received_at(connection)
-    if oldest is None or await reached(connection, Kind.PINGS) is None:
-        raise OperatorError("Nothing is counted yet. Run: telemetry-server run roll up pings")
+    if oldest is None or await reached(connection, JobName.ROLL_UP_PINGS) is None:
+        raise OperatorError(f"Nothing is counted yet. Run: telemetry-server run {JobName.ROLL_UP_PINGS}")
     months = list(_months(max(first, (oldest - BEHIND).date()), last))
     for number, (since, until) in enumerate(months):
         part = days._replace(pings_from=since, until=until)
@@ -45,12 +46,12 @@ async def rebuild(
     await roll_up_due_weeks(connection, days.pings_from, now.date())
 
 
-async def _rebuild_month(connection: Any, days: Open, now: datetime) -> AsyncGenerator[float, None]:
+async def _rebuild_month(connection: Connection, days: Open, now: datetime) -> AsyncGenerator[float, None]:
     """Takes all days of the month away, and walks through the pings they may have been told by."""
     month = days.pings_from.replace(day=1)
     await partitions.make_months_if_free(connection, partitions.INSTALLATION_DAYS, [month])
-    async with rollups.counting(connection, Kind.PINGS):
-        end = await reached(connection, Kind.PINGS) or now
+    async with rollups.counting(connection, JobName.ROLL_UP_PINGS):
+        end = await reached(connection, JobName.ROLL_UP_PINGS) or now
         await rollups.clear_days(connection, days.pings_from, days.until, now)
         since = begin = datetime.combine(days.pings_from, time(), UTC) - AHEAD
         while since < end:

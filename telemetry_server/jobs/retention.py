@@ -4,23 +4,23 @@ A longer retention does not bring back what a shorter one forgot: marks tell wha
 """
 
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 
 from telemetry_server.check.fields import Registry
+from telemetry_server.job_names import JobName
 from telemetry_server.store.counts.rollups import Open
+from telemetry_server.store.database import Connection
 from telemetry_server.store.watermarks import reach, reached
 
-FORGET_OLD_PINGS = "forget old pings"
-FORGET_OLD_COUNTERS = "forget old counters"
 
-
-async def open_days(connection: Any, registry: Registry, today: date) -> Open:
+async def open_days(connection: Connection, registry: Registry, today: date) -> Open:
     """The days whose pings, and whose counters, are all there."""
 
     async def first(name: str, job: str) -> date:
         return min(max(first_kept(registry, name, today), await forgotten_until(connection, job)), today)
 
-    return Open(await first("ping", FORGET_OLD_PINGS), await first("usage", FORGET_OLD_COUNTERS))
+    return Open(
+        await first("ping", JobName.FORGET_OLD_PINGS), await first("usage", JobName.FORGET_OLD_COUNTERS)
+    )
 
 
 def first_kept(registry: Registry, name: str, today: date) -> date:
@@ -29,13 +29,13 @@ def first_kept(registry: Registry, name: str, today: date) -> date:
     return date.min if days is None else today - timedelta(days=days)
 
 
-async def forgotten_until(connection: Any, job: str) -> date:
+async def forgotten_until(connection: Connection, job: str) -> date:
     """The day until before which the job has forgotten, or was about to."""
     mark = await reached(connection, job)
     return mark.astimezone(UTC).date() if mark else date.min
 
 
-async def forget_until(connection: Any, job: str, day: date) -> None:
+async def forget_until(connection: Connection, job: str, day: date) -> None:
     """What is before the day is gone for good, from now on."""
     if day > await forgotten_until(connection, job):
         await reach(connection, job, datetime.combine(day, time(), UTC))

@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TypeAlias
 
 from telemetry_server.errors import Unavailable
+from telemetry_server.job_names import JobName
 from telemetry_server.logs import Severity, log, log_rationed
 from telemetry_server.store.clock import TOLERANCE, ClockDoubt
-from telemetry_server.store.database import Acquire, translated
+from telemetry_server.store.database import Acquire, Connection, translated
 from telemetry_server.store.job_log import run_locked
 
 _RETRY_SECONDS = 5
@@ -26,12 +27,15 @@ _GLANCE_SECONDS = 5
 """How often a job that sleeps looks whether the clock was set."""
 
 
+Run: TypeAlias = Callable[[Connection, datetime], Awaitable[str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """Work for the whole deployment, due `every` so often. `run` gives a sentence on what it did."""
 
-    name: str
-    run: Callable[[Any, datetime], Awaitable[str]]
+    name: JobName
+    run: Run
     every: timedelta
 
 

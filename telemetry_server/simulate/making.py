@@ -19,6 +19,7 @@ from telemetry_server.simulate.registry import HashOfKey
 from telemetry_server.simulate.rows import Installation
 from telemetry_server.simulate.terms import Terms, milliseconds, moment
 from telemetry_server.simulate.world import DAY, releases
+from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.products import slug_of
 
 _SIMULATED = UUID("6f1d4c0e-8a55-4d0b-9d2f-51a0f1ee7a11")
@@ -70,7 +71,7 @@ class Made:
     forked: int
 
 
-async def make_fleet(connection: Any, keyring: Keyring, order: Order, progress: Progress) -> Made:
+async def make_fleet(connection: Connection, keyring: Keyring, order: Order, progress: Progress) -> Made:
     """Makes the product and its fleet, or nothing.
 
     Raises AlreadyThere, NotSimulated, FleetBeingMade, TooFewPings or BadSlug.
@@ -99,7 +100,7 @@ async def make_fleet(connection: Any, keyring: Keyring, order: Order, progress: 
     return _made(order, product, fleet)
 
 
-async def _clear(connection: Any, product: Product, order: Order) -> None:
+async def _clear(connection: Connection, product: Product, order: Order) -> None:
     is_new = await store.claim(connection, product)
     if not is_new and not order.replace:
         raise AlreadyThere(f"There is a simulated product {product.slug} already; --replace makes it anew.")
@@ -107,7 +108,7 @@ async def _clear(connection: Any, product: Product, order: Order) -> None:
         await store.remove_fleet(connection, product.id)
 
 
-async def _write(connection: Any, batches: Iterator[Batch], whole: int, progress: Progress) -> None:
+async def _write(connection: Connection, batches: Iterator[Batch], whole: int, progress: Progress) -> None:
     """While one batch is written, a thread makes the next."""
     batch = next(batches, None)
     while batch is not None:

@@ -13,9 +13,9 @@ from uuid import UUID
 import asyncpg
 
 from telemetry_server.errors import OperatorError
+from telemetry_server.job_names import JobName
 from telemetry_server.model import LicenseStatus, LicenseType, Lifecycle, Product, ProductId, Verdict
 from telemetry_server.simulate.rows import TABLES, Row
-from telemetry_server.store.counts.rollups import Kind
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.partitions import attach, fill_first, partition_months
 from telemetry_server.store.queries import load
@@ -137,8 +137,8 @@ async def finish(connection: asyncpg.Connection, begin: datetime) -> None:
     for table in ("installations", "installation_facts", "states", "changes", "licenses", "license_keys"):
         await connection.execute(f"ANALYZE {table}", timeout=_HOURS_SECONDS)
     await connection.execute("ANALYZE pings", timeout=_HOURS_SECONDS)
-    await connection.execute(SQL["keep_out"], lock_number(Kind.PINGS), timeout=_HOURS_SECONDS)
-    await connection.execute(SQL["look_back"], Kind.PINGS, begin)
+    await connection.execute(SQL["keep_out"], lock_number(JobName.ROLL_UP_PINGS), timeout=_HOURS_SECONDS)
+    await connection.execute(SQL["look_back"], JobName.ROLL_UP_PINGS, begin)
 
 
 def _days(begin_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:

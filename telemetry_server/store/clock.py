@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from telemetry_server.errors import OperatorError
+from telemetry_server.job_names import JobName
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -22,7 +23,7 @@ LEAP = timedelta(days=2)
 """How far the clock may be beyond everything known: longer than a job that forgets waits for its next run."""
 STEP = timedelta(days=7)
 """How far a run that forgets goes beyond the one before."""
-VOUCH = "telemetry-server run forget sessions --clock-is-right"
+VOUCH = f"telemetry-server run {JobName.FORGET_SESSIONS} --clock-is-right"
 
 _BATCH = 2_000
 _PATIENCE = timedelta(hours=6)
@@ -77,7 +78,8 @@ class Clock:
         """The doubt, or else what is about to be taken back; None where all is in order."""
         if self.doubt or self.ahead is None:
             return self.doubt
-        return f'times up to {_text(self.ahead)} lie in the future; "take back future times" corrects them'
+        job = JobName.TAKE_BACK_FUTURE_TIMES
+        return f'times up to {_text(self.ahead)} lie in the future; "{job}" corrects them'
 
     @property
     def is_behind(self) -> bool:

@@ -7,6 +7,10 @@ import subprocess
 import pytest
 from places import ROOT
 
+from telemetry_server.app import job_table
+from telemetry_server.job_names import JobName
+from telemetry_server.settings import Settings
+
 SERVER = sorted((ROOT / "telemetry_server").rglob("*.py"))
 SDK = sorted((ROOT / "client_sdk" / "license_telemetry").rglob("*.py"))
 STATEMENT = re.compile(
@@ -78,6 +82,21 @@ def test_one_place_makes_the_tasks_of_jobs():
         "telemetry_server/cli/serve.py",
         "telemetry_server/cli/session.py",
     }
+
+
+def test_jobs_and_their_watermarks_have_their_names_from_one_enum():
+    assert {job.name for job in job_table(Settings(reverse_dns=True))} == set(JobName)
+    written_out = {
+        name
+        for path in (ROOT / "telemetry_server" / "store").rglob("*/*.sql")
+        for name in re.findall(r"\bname = '([^']+)'", path.read_text())
+        if path.parent.name != "migrations"
+    }
+    assert written_out <= set(JobName)
+    names = "|".join(JobName)
+    assert [named(path) for path in SERVER if any(re.fullmatch(names, text) for text in strings(path))] == [
+        "telemetry_server/job_names.py"
+    ]
 
 
 def test_only_the_first_start_makes_a_keyring():

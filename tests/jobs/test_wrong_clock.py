@@ -7,10 +7,10 @@ import pytest
 from plain_count import Told
 from story import DAY, HOUR, MINUTE, NOON
 
+from telemetry_server.job_names import JobName
 from telemetry_server.jobs.clock import forgetting, take_back_future_times
 from telemetry_server.jobs.outages import SERVING
 from telemetry_server.store.clock import ClockDoubt, keep_as_of
-from telemetry_server.store.upkeep.addresses import SHORTEN_ADDRESSES
 from telemetry_server.store.watermarks import reach, reached
 
 
@@ -178,11 +178,11 @@ async def test_a_clock_that_is_behind_takes_nothing_back_and_starts_shortening_a
     await fleet.execute(
         "UPDATE pings SET received_at = received_at + interval '8 hours', occurred_at = occurred_at + interval '8 hours'"
     )
-    for name, at in ((SERVING, now + 8 * HOUR), (SHORTEN_ADDRESSES, now + HOUR)):
+    for name, at in ((SERVING, now + 8 * HOUR), (JobName.SHORTEN_ADDRESSES, now + HOUR)):
         await reach(fleet.connection, name, at)
     assert "it is behind" in await take_back_future_times(fleet.connection, now)
     assert await reached(fleet.connection, SERVING) == now + 8 * HOUR
-    assert await reached(fleet.connection, SHORTEN_ADDRESSES) == now
+    assert await reached(fleet.connection, JobName.SHORTEN_ADDRESSES) == now
 
 
 async def test_a_server_behind_notes_no_outage_once_it_is_right_again(fleet, now):

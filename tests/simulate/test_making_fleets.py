@@ -7,11 +7,11 @@ import asyncpg
 import pytest
 from orders import END, ORDER, hashes
 
+from telemetry_server.job_names import JobName
 from telemetry_server.simulate import making
 from telemetry_server.simulate.fleet import TooFewPings
 from telemetry_server.simulate.making import AlreadyThere
 from telemetry_server.simulate.store import FleetBeingMade, NotSimulated, remove_fleet
-from telemetry_server.store.counts.rollups import Kind
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.registry.products import add_product, product_by_slug
 
@@ -127,13 +127,13 @@ async def test_progress_is_told_to_the_end(connection, make):
 async def test_a_fleet_waits_for_the_roll_up_that_is_at_it(connection, database, make):
     """Whoever is half way through the pings would move the mark on, beyond those of the fleet."""
     rolling_up = await asyncpg.connect(database)
-    await rolling_up.fetchval("SELECT pg_advisory_lock($1)", lock_number(Kind.PINGS))
+    await rolling_up.fetchval("SELECT pg_advisory_lock($1)", lock_number(JobName.ROLL_UP_PINGS))
     making = asyncio.ensure_future(make(connection, SMALL))
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     while not await rolling_up.fetchval(waiting):
         assert not making.done()
         await asyncio.sleep(0.05)
-    await rolling_up.execute("INSERT INTO rollup_marks VALUES ($1, $2)", Kind.PINGS, END)
+    await rolling_up.execute("INSERT INTO rollup_marks VALUES ($1, $2)", JobName.ROLL_UP_PINGS, END)
     await rolling_up.close()
     made = await making
     assert await connection.fetchval("SELECT reached_at FROM rollup_marks") == made.begins_at

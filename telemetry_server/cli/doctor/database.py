@@ -10,6 +10,7 @@ from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
 from telemetry_server.cli.session import database
 from telemetry_server.enrich.lifecycle import Outage
 from telemetry_server.errors import MigrationError, OperatorError
+from telemetry_server.job_names import JobName
 from telemetry_server.jobs.runner import Job
 from telemetry_server.keyring import (
     KeyringDamaged,
@@ -27,15 +28,15 @@ from telemetry_server.store.connection_budget import (
     too_few_connections,
 )
 from telemetry_server.store.counts import rollups
-from telemetry_server.store.database import AWAY, OLDEST_MAJOR, operator_connection
+from telemetry_server.store.database import AWAY, OLDEST_MAJOR, Connection, operator_connection
 from telemetry_server.store.fitness import encoding_problem, refuse_unfit
 from telemetry_server.store.fleet.outages import outages
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.partitions import MONTHS_AHEAD, months_everywhere, strays
 from telemetry_server.store.upkeep import vitals
-from telemetry_server.store.upkeep.addresses import SHORTEN_ADDRESSES, retention_problem
+from telemetry_server.store.upkeep.addresses import retention_problem
 
-MAKE_PARTITIONS = "Run: telemetry-server run make partitions"
+MAKE_PARTITIONS = f"Run: telemetry-server run {JobName.MAKE_PARTITIONS}"
 START_SECONDS, STATEMENT_SECONDS, MOST_SECONDS = 8, 5, 12
 """How long the embedded PostgreSQL may take to start, one question, and all of them."""
 CLOCKS_DIFFER = timedelta(seconds=5)
@@ -64,7 +65,7 @@ async def look(settings: Settings, jobs: Sequence[Job]) -> list[Finding]:
     return findings
 
 
-async def _checks(connection: Any, jobs: Sequence[Job], settings: Settings) -> AsyncIterator[Finding]:
+async def _checks(connection: Connection, jobs: Sequence[Job], settings: Settings) -> AsyncIterator[Finding]:
     yield _version(connection)
     yield _connections(await connections_allowed(connection), settings)
     yield _durability(await vitals.durability(connection))
@@ -89,7 +90,7 @@ async def _checks(connection: Any, jobs: Sequence[Job], settings: Settings) -> A
         yield finding
 
 
-def _version(connection: Any) -> Finding:
+def _version(connection: Connection) -> Finding:
     version = connection.get_server_version()
     found = f"{version.major}.{version.micro} answers"  # before 10, a version had three numbers
     if version.major < OLDEST_MAJOR:
@@ -122,7 +123,7 @@ def _clocks(there: datetime) -> Finding:
     return ok("clocks", found)
 
 
-async def _clock(connection: Any, now: datetime) -> Finding:
+async def _clock(connection: Connection, now: datetime) -> Finding:
     read = await clock.read_clock(connection, now)
     if read.problem:
         advice = (
@@ -136,7 +137,7 @@ async def _clock(connection: Any, now: datetime) -> Finding:
     return ok("clock", "the database and the pings agree with it")
 
 
-async def _fitness(connection: Any) -> Finding:
+async def _fitness(connection: Connection) -> Finding:
     try:
         await refuse_unfit(connection)
     except MigrationError as error:
@@ -146,7 +147,7 @@ async def _fitness(connection: Any) -> Finding:
     return ok("database", "UTF8, of this software alone, and writable")
 
 
-async def _migrations(connection: Any) -> Finding:
+async def _migrations(connection: Connection) -> Finding:
     try:
         pending = await pending_migrations(connection)
     except MigrationError as error:
@@ -209,7 +210,7 @@ def _outage(known: Sequence[Outage], now: datetime) -> Finding:
 def _addresses(problem: str | None) -> Finding:
     if problem:
         found = f"Addresses may be kept longer than was said: {problem}."
-        return failed("address retention", found, f"Run: telemetry-server run {SHORTEN_ADDRESSES}")
+        return failed("address retention", found, f"Run: telemetry-server run {JobName.SHORTEN_ADDRESSES}")
     return ok("address retention", "enforced")
 
 

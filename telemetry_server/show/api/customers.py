@@ -19,7 +19,7 @@ from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take
 from telemetry_server.show.paging import AFTER_ID, LIMIT, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.database import translated
+from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import history
 from telemetry_server.store.registry.customers import (
@@ -87,7 +87,7 @@ async def edit_customer(request: web.Request) -> web.Response:
     return json_answer(customer_item(now_is))
 
 
-async def _found(connection: Any, customer_id: UUID) -> Customer:
+async def _found(connection: Connection, customer_id: UUID) -> Customer:
     try:
         return await customer_by_id(connection, customer_id)
     except NoSuchCustomer:

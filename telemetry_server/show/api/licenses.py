@@ -36,7 +36,7 @@ from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take
 from telemetry_server.show.paging import AFTER_ID, LIMIT, page
 from telemetry_server.show.query import IDENTIFIER, one_of, read_path, read_query, text
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.database import translated
+from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import history
 from telemetry_server.store.registry.history import ChangeOutcome, Entity, RegistryChange
@@ -173,7 +173,7 @@ def _imported(kept: list[Kept], unread: list[RowProblem], never: int, *, dry_run
     }
 
 
-async def _found(connection: Any, license_id: UUID) -> License:
+async def _found(connection: Connection, license_id: UUID) -> License:
     try:
         return await license_by_id(connection, license_id)
     except NoSuchLicense:

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 
@@ -26,7 +25,7 @@ from telemetry_server.keyring import (
 )
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Check
-from telemetry_server.store.database import Acquire, translated
+from telemetry_server.store.database import Acquire, Connection, translated
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -51,7 +50,7 @@ class Remembered:
     needed: frozenset[str]
 
     @classmethod
-    async def of(cls, connection: Any) -> "Remembered":
+    async def of(cls, connection: Connection) -> "Remembered":
         rows = await connection.fetch(SQL["remembered"])
         masters = {row["key"]: row["check_value"] for row in rows if row["key"] is not None}
         keyring = next((row["check_value"] for row in rows if row["key"] is None), None)
@@ -84,7 +83,7 @@ class Remembered:
         return self.keyring is not None and keyring.masters.keys() <= self.masters.keys()
 
 
-async def open_keyring_of(connection: Any, path: Path) -> Keyring:
+async def open_keyring_of(connection: Connection, path: Path) -> Keyring:
     """The keyring in `path`, which is made only for a database that has none yet. Raises KeyringError."""
     remembered = await Remembered.of(connection)
     if remembered.keyring is None:
@@ -95,14 +94,14 @@ async def open_keyring_of(connection: Any, path: Path) -> Keyring:
     return keyring
 
 
-async def keyring_of(connection: Any, path: Path) -> Keyring:
+async def keyring_of(connection: Connection, path: Path) -> Keyring:
     """The keyring in `path`, as long as it is that of this database. Makes none. Raises KeyringError."""
     keyring = await asyncio.to_thread(read_keyring, path)
     await remember(connection, keyring)
     return keyring
 
 
-async def remember(connection: Any, keyring: Keyring) -> None:
+async def remember(connection: Connection, keyring: Keyring) -> None:
     """Notes in the database what is new of `keyring`. Raises KeyringError unless they belong together."""
     remembered = await Remembered.of(connection)
     remembered.demand(keyring)

@@ -9,7 +9,8 @@ from datetime import date, datetime
 
 import asyncpg
 
-from telemetry_server.store.counts.rollups import MOST_VALUES, Kind
+from telemetry_server.job_names import JobName
+from telemetry_server.store.counts.rollups import MOST_VALUES
 from telemetry_server.store.filtering import Condition, fill
 from telemetry_server.store.fleet.installations import Row
 from telemetry_server.store.queries import load
@@ -28,7 +29,7 @@ async def is_large(connection: asyncpg.Connection, small: int) -> bool:
 
 async def counted_at(connection: asyncpg.Connection) -> datetime | None:
     """When the fleet was counted; None where it is counted when somebody asks."""
-    return await reached(connection, Kind.NOW)
+    return await reached(connection, JobName.COUNT_THE_FLEET)
 
 
 async def count(
@@ -40,13 +41,13 @@ async def count(
     await connection.execute(SQL["count_pings_that_never_came"], begins, timeout=_SECONDS)
     await connection.execute(SQL["count_newcomers"], begins, timeout=_SECONDS)
     await connection.execute(SQL["count_pings_by_hour"], hours_since, timeout=_SECONDS)
-    await reach(connection, Kind.NOW, now)
+    await reach(connection, JobName.COUNT_THE_FLEET, now)
 
 
 async def forget(connection: asyncpg.Connection) -> None:
     """From now on, the fleet is counted when somebody asks."""
     await connection.execute(SQL["forget_counts"])
-    await connection.execute(SQL["forget_mark"], Kind.NOW)
+    await connection.execute(SQL["forget_mark"], JobName.COUNT_THE_FLEET)
 
 
 # ── what was counted ────────────────────────────────────────────────────────────────────────

@@ -2,8 +2,8 @@
 
     pings → installation_days (→ days_due) → fleet_days, feature_days (→ weeks_due) → cohort_weeks
 
-Each function that writes is called within `counting`: one transaction, beside which nobody else counts of
-the same kind. What it marks as due for the next stage is marked in the same transaction, under the lock of
+Each function that writes is called within `counting`: one transaction, beside which nobody else counts for
+the same job. What it marks as due for the next stage is marked in the same transaction, under the lock of
 the mark's row; what is taken off the list is counted after that: no change is missed, killed or not.
 """
 
@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from telemetry_server.enrich.steps import NEWEST, OLDEST
+from telemetry_server.job_names import JobName
 from telemetry_server.store.clock import is_future
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.queries import load
@@ -32,15 +32,6 @@ AHEAD, BEHIND = NEWEST, OLDEST
 MOST_BEHIND = timedelta(minutes=15)
 
 _SECONDS = 3_600
-
-
-class Kind(StrEnum):
-    """What is counted."""
-
-    PINGS = "roll up pings"
-    DAYS = "roll up days"
-    COHORTS = "roll up cohorts"
-    NOW = "count the fleet"
 
 
 class Open(NamedTuple):
@@ -80,12 +71,12 @@ class Progress:
         return now - waits_since > MOST_BEHIND
 
     @property
-    def behind(self) -> Kind:
+    def behind(self) -> JobName:
         """The job whose work has waited longest."""
         days = self.days_since is not None and (
             self.pings_until is None or self.days_since < self.pings_until
         )
-        return Kind.DAYS if days else Kind.PINGS
+        return JobName.ROLL_UP_DAYS if days else JobName.ROLL_UP_PINGS
 
     def __str__(self) -> str:
         if self.pings_until is None:
@@ -95,10 +86,10 @@ class Progress:
 
 
 @asynccontextmanager
-async def counting(connection: asyncpg.Connection, kind: Kind) -> AsyncIterator[None]:
-    """One transaction in which nobody else counts of this kind."""
+async def counting(connection: asyncpg.Connection, job: JobName) -> AsyncIterator[None]:
+    """One transaction in which nobody else counts for this job."""
     async with connection.transaction():
-        await connection.execute(SQL["begin"], lock_number(f"counting: {kind}"), timeout=_SECONDS)
+        await connection.execute(SQL["begin"], lock_number(f"counting: {job}"), timeout=_SECONDS)
         yield
 
 
@@ -117,7 +108,7 @@ async def last_received_at(connection: asyncpg.Connection) -> datetime | None:
 
 async def lock_mark(connection: asyncpg.Connection) -> datetime:
     """Up to when pings are counted; nobody moves it until the transaction ends."""
-    mark: datetime = await connection.fetchval(SQL["lock_mark"], Kind.PINGS, timeout=_SECONDS)
+    mark: datetime = await connection.fetchval(SQL["lock_mark"], JobName.ROLL_UP_PINGS, timeout=_SECONDS)
     return mark
 
 
@@ -207,4 +198,4 @@ async def roll_up_week(connection: asyncpg.Connection, week: date, first: date) 
 
 
 async def progress(connection: asyncpg.Connection) -> Progress:
-    return Progress(*await connection.fetchrow(SQL["progress"], Kind.PINGS))
+    return Progress(*await connection.fetchrow(SQL["progress"], JobName.ROLL_UP_PINGS))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from telemetry_server.job_names import JobName
 from telemetry_server.store.clock import is_future
 from telemetry_server.store.fleet.hostnames import forget_hostnames
 from telemetry_server.store.queries import load
@@ -18,7 +19,6 @@ from telemetry_server.uuid7 import LOWEST
 
 SQL = load(__name__)
 
-SHORTEN_ADDRESSES = "shorten addresses"
 MOST_DAYS_WITHOUT_A_RUN = 2
 
 ERASE_ADDRESSES = "erase addresses"
@@ -31,7 +31,7 @@ _SECONDS = 3_600
 async def shorten_addresses(connection: asyncpg.Connection, now: datetime, keep_days: int) -> int:
     """Full addresses older than `keep_days` become their /24 or /48; gives how many rows changed."""
     until = now - timedelta(days=keep_days)
-    changed = await _day_by_day(connection, SHORTEN_ADDRESSES, "shorten", until)
+    changed = await _day_by_day(connection, JobName.SHORTEN_ADDRESSES, "shorten", until)
     for table in ("installation", "fork", "lineage"):
         changed += await connection.fetchval(SQL[f"shorten_{table}_addresses"], until, timeout=_SECONDS)
     await forget_hostnames(connection)
@@ -78,12 +78,12 @@ async def _erase_of_installations(connection: asyncpg.Connection) -> int:
 
 async def retention_problem(connection: asyncpg.Connection, now: datetime) -> str | None:
     """Why addresses may be kept longer than was said; None: they are not."""
-    run = await connection.fetchrow(SQL["last_run"], SHORTEN_ADDRESSES)
+    run = await connection.fetchrow(SQL["last_run"], JobName.SHORTEN_ADDRESSES)
     if run["last_error"]:
-        return f'the job "{SHORTEN_ADDRESSES}" failed'
+        return f'the job "{JobName.SHORTEN_ADDRESSES}" failed'
     if run["last_finished_at"] and is_future(run["last_finished_at"], now):
-        return f'the job "{SHORTEN_ADDRESSES}" last ran by a clock that was ahead'
+        return f'the job "{JobName.SHORTEN_ADDRESSES}" last ran by a clock that was ahead'
     if now - (run["last_finished_at"] or run["made_at"]) > timedelta(days=MOST_DAYS_WITHOUT_A_RUN):
         when = f"on {run['last_finished_at']:%Y-%m-%d}" if run["last_finished_at"] else "never"
-        return f'the job "{SHORTEN_ADDRESSES}" last came to an end {when}'
+        return f'the job "{JobName.SHORTEN_ADDRESSES}" last came to an end {when}'
     return None

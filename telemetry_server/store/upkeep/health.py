@@ -7,6 +7,7 @@ from datetime import date, datetime
 import asyncpg
 
 from telemetry_server.errors import MigrationError, Unavailable
+from telemetry_server.job_names import JobName
 from telemetry_server.model import Check
 from telemetry_server.store import clock
 from telemetry_server.store.counts.rollups import progress
@@ -80,7 +81,7 @@ async def _partitions(connection: asyncpg.Connection, today: date) -> Check:
     lacking = {this_month, next_month} - set(await months_everywhere(connection))
     if lacking:
         months = ", ".join(f"{month:%Y-%m}" for month in sorted(lacking))
-        detail = f'none for {months}; run the job "make partitions"'
+        detail = f'none for {months}; run the job "{JobName.MAKE_PARTITIONS}"'
         return Check("partitions", ok=False, detail=detail, needed=False)
     return Check("partitions", ok=True, detail="there for this month and the next", needed=False)
 
@@ -88,7 +89,7 @@ async def _partitions(connection: asyncpg.Connection, today: date) -> Check:
 async def _strays(connection: asyncpg.Connection) -> Check:
     if counts := await strays(connection):
         found = ", ".join(f"{count} {table} in no month" for table, count in counts.items())
-        detail = f'{found}; run the job "make partitions"'
+        detail = f'{found}; run the job "{JobName.MAKE_PARTITIONS}"'
         return Check("default_partition", ok=False, detail=detail, needed=False)
     return Check("default_partition", ok=True, detail="empty", needed=False)
 

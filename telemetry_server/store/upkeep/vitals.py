@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from telemetry_server.store.database import Connection
 from telemetry_server.store.job_log import SQL as JOB_LOG
 from telemetry_server.store.queries import load
 
@@ -31,29 +32,29 @@ class Schedule:
         return max(moment for moment in times if moment is not None and moment <= now + _GRACE)
 
 
-async def durability(connection: Any) -> dict[str, str]:
+async def durability(connection: Connection) -> dict[str, str]:
     """The settings that "committed" rests on: fsync, full_page_writes, synchronous_commit."""
     return dict(await connection.fetch(SQL["durability"]))
 
 
-async def quarantined(connection: Any) -> int:
+async def quarantined(connection: Connection) -> int:
     """How many pings are kept as bytes for a human."""
     count: int = await connection.fetchval(SQL["quarantined"])
     return count
 
 
-async def last_runs(connection: Any) -> dict[str, Any]:
+async def last_runs(connection: Connection) -> dict[str, Any]:
     """Each job's row by its name: last_started_at, last_finished_at, last_error."""
     return {row["name"]: row for row in await connection.fetch(JOB_LOG["all_jobs"])}
 
 
-async def failing_jobs(connection: Any, now: datetime) -> list[str]:
+async def failing_jobs(connection: Connection, now: datetime) -> list[str]:
     """The names of the jobs whose last run failed. One that is not there any more is soon forgotten."""
     rows = await connection.fetch(JOB_LOG["failing_jobs"], now - _MOST_SELDOM)
     return [row["name"] for row in rows]
 
 
-async def late_jobs(connection: Any, schedule: Schedule, now: datetime) -> list[str]:
+async def late_jobs(connection: Connection, schedule: Schedule, now: datetime) -> list[str]:
     """The names of the jobs whose last good run ended more than about three times their interval ago.
 
     Whoever may connect may hold a job's advisory lock; then it does not run, and nothing else tells.
