@@ -5,8 +5,8 @@ from datetime import datetime
 from uuid import UUID
 
 import asyncpg
-import orjson
 
+from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -38,7 +38,7 @@ async def keep_hostnames(
         {"installation_id": asked_for[address], "address": address, "hostname": name}
         for address, name in names.items()
     ]
-    await connection.execute(SQL["keep_hostnames"], orjson.dumps(rows, default=str).decode(), now)
+    await connection.execute(SQL["keep_hostnames"], as_json(rows), now)
 
 
 async def forget_hostnames(connection: asyncpg.Connection) -> int:

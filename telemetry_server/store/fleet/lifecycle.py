@@ -12,12 +12,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
-import orjson
 
 from telemetry_server.enrich.lifecycle import NextPhase, Phase
 from telemetry_server.model import Lifecycle
 from telemetry_server.store.database import Connection
 from telemetry_server.store.halving import halving
+from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
@@ -61,7 +61,7 @@ async def settle(connection: Connection, settled: Sequence[Settled]) -> list[Set
     async def write(part: Sequence[Settled]) -> None:
         rows = [row for each in part for row in _rows(each)]
         async with connection.transaction():
-            await connection.execute(SQL["settle"], _json([_now(each) for each in part]), _json(rows))
+            await connection.execute(SQL["settle"], as_json([_now(each) for each in part]), as_json(rows))
 
     parts = await halving(settled, write) if settled else []
     return [each for part, error in parts if error for each in part]
@@ -122,7 +122,3 @@ def _rows(settled: Settled) -> list[dict[str, object]]:
         }
         for life, step in zip(before, steps, strict=False)
     ]
-
-
-def _json(rows: list[dict[str, object]]) -> str:
-    return orjson.dumps(rows, default=str).decode()

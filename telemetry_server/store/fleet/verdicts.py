@@ -12,11 +12,11 @@ from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
-import orjson
 
 from telemetry_server.enrich.verdict import Judgement
 from telemetry_server.model import Grant, Lifecycle, ProductId, Verdict
 from telemetry_server.store.ingest.grant_cache import grant_of
+from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
@@ -188,7 +188,7 @@ async def write_judgements(connection: asyncpg.Connection, rulings: Sequence[Rul
     """Writes what is said at that moment; gives of how many. Who changed meanwhile is judged again."""
     if not rulings:
         return 0
-    text = orjson.dumps([_row(ruling) for ruling in rulings], default=str).decode()
+    text = as_json(map(_row, rulings))
     async with connection.transaction():
         await connection.execute(SQL["plan_by_key"])
         written = {

@@ -9,11 +9,6 @@ from telemetry_server.model import Ping, SignedUpload
 from telemetry_server.store.ranges import multirange
 
 
-def as_json(rows: list[dict[str, Any]]) -> str:
-    """An array of objects."""
-    return orjson.dumps(rows, default=str).decode()  # the driver's UUIDs are a class of their own
-
-
 def upload_row(upload: SignedUpload) -> dict[str, Any]:
     """What the pings of an upload share."""
     return {

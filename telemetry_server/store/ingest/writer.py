@@ -24,10 +24,11 @@ from telemetry_server.logs import Severity, log, log_rationed
 from telemetry_server.model import ALL_ACCEPTED, Ping, SignedUpload, Status, Written
 from telemetry_server.store.database import AWAY, Connect, Connection
 from telemetry_server.store.halving import blames_data, halving
-from telemetry_server.store.ingest.group_rows import as_json, ping_row, upload_row
+from telemetry_server.store.ingest.group_rows import ping_row, upload_row
 from telemetry_server.store.ingest.last_write import LastWrite
 from telemetry_server.store.ingest.projection import project
 from telemetry_server.store.ingest.written_states import WrittenStates
+from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
 

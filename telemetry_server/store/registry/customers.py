@@ -16,9 +16,10 @@ from telemetry_server.check.licenses.cells import in_unicode
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Author, Customer, CustomerPatch
 from telemetry_server.store.filtering import CUSTOMERS, condition, fill
+from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry import history
-from telemetry_server.store.registry.history import ChangeOutcome, Draft, Entity, Fields, as_json
+from telemetry_server.store.registry.history import ChangeOutcome, Draft, Entity, Fields
 from telemetry_server.uuid7 import LOWEST, uuid7
 
 SQL = load(__name__)
@@ -204,6 +205,5 @@ def _row(draft: Draft) -> Fields:
 
 def _customer(row: asyncpg.Record) -> Customer:
     found = dict(row)
-    found["customer_id"] = UUID(bytes=row["customer_id"].bytes)
     found["custom"] = orjson.loads(row["custom"])
     return Customer(**found)

@@ -14,6 +14,7 @@ import asyncpg
 import orjson
 
 from telemetry_server.model import Author
+from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import HIGHEST, uuid7
 
@@ -133,7 +134,7 @@ async def history(
     rows = await connection.fetch(SQL["history"], entity.value, entity_id, *before, limit)
     return [
         RegistryChange(
-            UUID(bytes=row["change_id"].bytes),
+            row["change_id"],
             row["changed_at"],
             Entity(row["entity"]),
             row["entity_id"],
@@ -144,14 +145,3 @@ async def history(
         )
         for row in rows
     ]
-
-
-def as_json(rows: list[Fields]) -> str:
-    """Rows as one parameter of a statement; bytes as PostgreSQL writes them."""
-    return orjson.dumps(rows, default=_bytes, option=orjson.OPT_UTC_Z).decode()
-
-
-def _bytes(value: Any) -> str:
-    if isinstance(value, bytes):
-        return f"\\x{value.hex()}"
-    raise TypeError(type(value).__name__)

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from telemetry_server.model import Author, CustomerPatch, License, LicensePatch, LicenseRow
+from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.registry import history
 from telemetry_server.store.registry.customers import (
     customers_by_account,
@@ -17,7 +18,6 @@ from telemetry_server.store.registry.customers import (
     customers_by_id,
     write_customers,
 )
-from telemetry_server.store.registry.history import as_json
 from telemetry_server.store.registry.license_plan import (
     Batch,
     Identity,

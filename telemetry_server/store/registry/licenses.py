@@ -124,7 +124,7 @@ async def short_of_keys(
     if not license_ids:
         return set()
     rows = await connection.fetch(SQL["licenses_short_of_keys"], license_ids, products)
-    return {UUID(bytes=row["license_id"].bytes) for row in rows}
+    return {row["license_id"] for row in rows}
 
 
 async def write_keys(
@@ -144,14 +144,10 @@ async def write_keys(
 
 def _license(row: asyncpg.Record) -> License:
     found = dict(row)
-    customer = row["customer_id"]
     return License(
         **found
         | {
-            "license_id": UUID(bytes=row["license_id"].bytes),
-            "product_id": ProductId(UUID(bytes=row["product_id"].bytes)),
             "product": Slug(row["product"]),
-            "customer_id": customer and UUID(bytes=customer.bytes),
             "status": LicenseStatus(row["status"]),
             "type": LicenseType(row["type"]),
             "source": row["source"] and LicenseSource(row["source"]),
