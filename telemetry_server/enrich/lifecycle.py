@@ -22,6 +22,7 @@ from typing import NamedTuple, Self, TypeAlias
 from telemetry_server.model import Lifecycle, Product
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+SILENT = frozenset({Lifecycle.LATE, Lifecycle.LOST})
 _MOMENT = timedelta(microseconds=1)
 
 Outage: TypeAlias = tuple[datetime, datetime]

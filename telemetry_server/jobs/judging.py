@@ -20,15 +20,16 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
+from telemetry_server.enrich.lifecycle import SILENT
 from telemetry_server.enrich.steps import is_doubtful
 from telemetry_server.enrich.verdict import Claim, is_exceeded, judge, takes_seat
 from telemetry_server.job_names import JobName
-from telemetry_server.model import Grant, Lifecycle
+from telemetry_server.model import Grant
 from telemetry_server.store import watermarks
 from telemetry_server.store.clock import is_future
 from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import verdicts
-from telemetry_server.store.fleet.verdicts import Registered, Ruling, Standing
+from telemetry_server.store.fleet.verdicts import CurrentVerdict, NewVerdict, RegisteredLicense
 from telemetry_server.uuid7 import LOWEST
 
 SHARE = timedelta(seconds=20)
@@ -91,7 +92,7 @@ class _Run:
             if self._moment() >= until:
                 return
 
-    async def _judge_due(self, due: Sequence[Standing]) -> None:
+    async def _judge_due(self, due: Sequence[CurrentVerdict]) -> None:
         """The seats come first: were they counted after the mark was taken back, a kill would lose them."""
         owners = await verdicts.licenses_of_keys(self._connection, _keys(due))
         licenses = await verdicts.licenses_to_judge_by(self._connection, set(owners.values()))
@@ -99,34 +100,34 @@ class _Run:
         busy = await self._write_seats(licenses, seats)
         granted = _granted(licenses, seats)
         at = self._moment()
-        rulings = [
-            _ruling(each, granted, at, settled=busy.isdisjoint(map(owners.get, _keys([each]))))
+        found = [
+            _new_verdict(each, granted, at, settled=busy.isdisjoint(map(owners.get, _keys([each]))))
             for each in due
         ]
-        await self._write(rulings, at)
+        await self._write(found, at)
 
     async def _judge_by(self, license_ids: Sequence[UUID]) -> None:
         licenses = await verdicts.licenses_to_judge_by(self._connection, license_ids)
         seats = await self._count(licenses)
         granted = _granted(licenses, seats)
         after = verdicts.FIRST_KEY
-        while standing := await verdicts.installations_on_keys(
+        while current := await verdicts.installations_on_keys(
             self._connection, granted, after, _INSTALLATIONS
         ):
-            last, at = standing[-1], self._moment()
+            last, at = current[-1], self._moment()
             assert last.key_hash is not None
             after = (last.key_hash, last.installation_id)
-            await self._write([_ruling(each, granted, at, settled=False) for each in standing], at)
+            await self._write([_new_verdict(each, granted, at, settled=False) for each in current], at)
         await verdicts.settle_licenses(
             self._connection, ((each, seats[each.license_id]) for each in licenses)
         )
 
-    async def _write(self, rulings: Sequence[Ruling], at: datetime) -> None:
-        news = [ruling for ruling in rulings if ruling.settled or ruling.differs]
-        self.looked_at += len(rulings)
+    async def _write(self, found: Sequence[NewVerdict], at: datetime) -> None:
+        news = [each for each in found if each.settled or each.differs]
+        self.looked_at += len(found)
         self.written += await verdicts.write_judgements(self._connection, news, at)
 
-    async def _count(self, licenses: Iterable[Registered]) -> dict[UUID, int]:
+    async def _count(self, licenses: Iterable[RegisteredLicense]) -> dict[UUID, int]:
         """How many installations take a seat of each license: on its key, for its product."""
         owners = {key_hash: each for each in licenses for key_hash in each.own_keys}
         seats: dict[UUID, int] = defaultdict(int)
@@ -136,7 +137,9 @@ class _Run:
                 seats[owner.license_id] += copies.count
         return seats
 
-    async def _write_seats(self, licenses: Iterable[Registered], seats: Mapping[UUID, int]) -> set[UUID]:
+    async def _write_seats(
+        self, licenses: Iterable[RegisteredLicense], seats: Mapping[UUID, int]
+    ) -> set[UUID]:
         """Gives the licenses whose seats could not be written: they are being changed just now."""
         counted = [
             (
@@ -154,13 +157,13 @@ class _Run:
         return self._now + timedelta(seconds=time.monotonic() - self._began)
 
 
-def _keys(standing: Iterable[Standing]) -> set[bytes]:
+def _keys(current: Iterable[CurrentVerdict]) -> set[bytes]:
     """The keys they have, and those they were counted on before."""
-    keys = {key for each in standing for key in (each.key_hash, each.counted_key_hash)}
+    keys = {key for each in current for key in (each.key_hash, each.counted_key_hash)}
     return {key for key in keys if key is not None}
 
 
-def _granted(licenses: Iterable[Registered], seats: Mapping[UUID, int]) -> Granted:
+def _granted(licenses: Iterable[RegisteredLicense], seats: Mapping[UUID, int]) -> Granted:
     """What is granted by key, with the seats as just counted."""
     return {
         key_hash: (each.license_id, grant)
@@ -170,21 +173,21 @@ def _granted(licenses: Iterable[Registered], seats: Mapping[UUID, int]) -> Grant
     }
 
 
-def _ruling(standing: Standing, granted: Granted, at: datetime, *, settled: bool) -> Ruling:
-    license_id, grant = granted.get(standing.key_hash or b"", (None, None))
-    return Ruling(standing, judge(_claim(standing), grant, at), license_id, settled)
+def _new_verdict(current: CurrentVerdict, granted: Granted, at: datetime, *, settled: bool) -> NewVerdict:
+    license_id, grant = granted.get(current.key_hash or b"", (None, None))
+    return NewVerdict(current, judge(_claim(current), grant, at), license_id, settled)
 
 
-def _claim(standing: Standing) -> Claim:
+def _claim(current: CurrentVerdict) -> Claim:
     """The newest claim, read as ingest reads it."""
-    made_at, received_at = standing.last_occurred_at, standing.last_received_at
+    made_at, received_at = current.last_occurred_at, current.last_received_at
     return Claim(
-        product_id=standing.product_id,
-        has_key=standing.key_hash is not None,
-        status=standing.license_status,
-        source=standing.license_source,
-        environment=standing.environment,
-        address=standing.client_address,
+        product_id=current.product_id,
+        has_key=current.key_hash is not None,
+        status=current.license_status,
+        source=current.license_source,
+        environment=current.environment,
+        address=current.client_address,
         made_at=received_at if is_doubtful(made_at, received_at) else made_at,
-        silent=standing.life in {Lifecycle.LATE, Lifecycle.LOST},
+        silent=current.life in SILENT,
     )

@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
-from telemetry_server.enrich.lifecycle import NextPhase, Outage, Schedule, lives, next_life
+from telemetry_server.enrich.lifecycle import SILENT, NextPhase, Outage, Schedule, lives, next_life
 from telemetry_server.jobs.outages import note_outages
 from telemetry_server.logs import Severity, log
-from telemetry_server.model import Lifecycle
 from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import lifecycle as store
 from telemetry_server.store.fleet.lifecycle import BEFORE_ALL, Copy, Settled
@@ -83,7 +82,7 @@ def _found(copy: Copy, schedule: Schedule | None, now: datetime) -> Settled | No
     steps = lives(copy.life, copy.life_since, first, last, schedule=schedule, now=now)
     life, since = steps[-1] if steps else (copy.life, copy.life_since)
     found = next_life(life, since, first, last, schedule=schedule, now=now)
-    if steps and found.life in {Lifecycle.LATE, Lifecycle.LOST}:
+    if steps and found.life in SILENT:
         found = NextPhase(found.life, found.since, min(found.due_at, now + SECOND_LOOK))
     return Settled(copy, found, steps)
 

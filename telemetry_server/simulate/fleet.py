@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 from uuid import UUID
 
+from telemetry_server.enrich.lifecycle import SILENT
 from telemetry_server.errors import OperatorError
-from telemetry_server.model import Lifecycle
 from telemetry_server.simulate import rows
 from telemetry_server.simulate.copies import Copy
 from telemetry_server.simulate.deals import Deal, Planned, Story, Timespan, customer_of, deal, deals, planned
@@ -34,7 +34,7 @@ SHORTEST_INTERVAL, LONGEST_INTERVAL = 60_000, 31_536_000_000
 _COPIES_AT_ONCE = 4_000
 _DEALS_AT_ONCE = 8_000
 _SAMPLE = 20_000
-_SILENT = frozenset({Lifecycle.LATE, Lifecycle.LOST})
+
 
 Batch: TypeAlias = dict[type[rows.Row], list[rows.Row]]
 
@@ -136,7 +136,7 @@ class Fleet:
             batch[rows.Rival].append(rival)
             self.truth.forked[rival.received_at.date()] += 1
         self.pings += told.pings
-        if told.life not in _SILENT and told.copy.planned.is_counted:
+        if told.life not in SILENT and told.copy.planned.is_counted:
             self._seats_used[deal.number] += 1
         self.truth.tell_of_copy(told)
 

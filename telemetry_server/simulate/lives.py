@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from telemetry_server.enrich.lifecycle import SILENT
 from telemetry_server.model import Lifecycle
 from telemetry_server.simulate.terms import Terms
 
@@ -46,7 +47,7 @@ def life_of(first: int, silences: Sequence[Silence], terms: Terms) -> Course:
                     return Course(steps, step.at)
                 break
             steps.append(now := step)
-        if silence.until is not None and now.life in {Lifecycle.LATE, Lifecycle.LOST}:
+        if silence.until is not None and now.life in SILENT:
             back = Lifecycle.ACTIVE if now.life is Lifecycle.LATE else Lifecycle.RETURNED
             steps.append(now := SimulatedStep(back, silence.until, silence.next))
     return Course(steps, NEVER)

@@ -60,7 +60,7 @@ async def test_pings_leave_the_deadline_alone_and_whoever_finds_it_over_moves_it
     for day in range(10):
         await fleet.ping(one, start + day * DAY)
     due = "SELECT due_at FROM installation_facts"
-    assert await fleet.connection.fetchval(due) == start + 2 * DAY
+    assert await fleet.connection.fetchval(due) == start + DAY
     await fleet.watch(start + 9 * DAY)
     assert await fleet.connection.fetchval(due) == start + 11 * DAY
     assert await fleet.life(one) == ("active", start + 7 * DAY)

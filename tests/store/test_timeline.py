@@ -101,7 +101,7 @@ async def test_the_first_ping_makes_a_new_installation_and_no_change(send, prese
     assert (row["os_name"], row["edition"]) == ("unknown", "unknown")
     assert (row["country"], row["asn"], row["hosting"]) == ("DE", "64500", True)
     assert (row["verdict"], row["life"], row["judge_again"]) == ("valid", "new", True)
-    assert row["due_at"] == row["first_received_at"] + timedelta(hours=1 + 24)
+    assert row["due_at"] == row["first_received_at"] + timedelta(hours=1)
     assert await changes(one) == []
 
 

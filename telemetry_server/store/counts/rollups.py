@@ -166,7 +166,8 @@ async def due_days(
     connection: asyncpg.Connection, due_before: datetime, small: int
 ) -> list[tuple[date, list[UUID]]]:
     """The days due with their products; of more than `small` installations only if due since `due_before`."""
-    return [tuple(row) for row in await connection.fetch(SQL["due_days"], due_before, small)]
+    rows = await connection.fetch(SQL["due_days"], due_before, small)
+    return [(row["day"], row["products"]) for row in rows]
 
 
 async def roll_up_day(
@@ -198,4 +199,4 @@ async def roll_up_week(connection: asyncpg.Connection, week: date, first: date) 
 
 
 async def progress(connection: asyncpg.Connection) -> Progress:
-    return Progress(*await connection.fetchrow(SQL["progress"], JobName.ROLL_UP_PINGS))
+    return Progress(**await connection.fetchrow(SQL["progress"], JobName.ROLL_UP_PINGS))

@@ -22,8 +22,8 @@ async def unknown_hostnames(
     """
     rows = await connection.fetch(SQL["unknown_hostnames"], nameless_before, named_before, limit)
     found: dict[str, UUID] = {}
-    for installation_id, address in rows:
-        found.setdefault(address, installation_id)
+    for row in rows:
+        found.setdefault(row["address"], row["installation_id"])
     return found
 
 

@@ -84,8 +84,10 @@ async def rescheduled(connection: Connection, limit: int) -> list[Copy]:
     Call it in the transaction that settles them: what it gave counts as looked at.
     """
     while product := await connection.fetchrow(SQL["rescheduled_product"]):
-        product_id, after = product
-        copies = _copies(await connection.fetch(SQL["of_product"], product_id, after, limit))
+        product_id = product["product_id"]
+        copies = _copies(
+            await connection.fetch(SQL["of_product"], product_id, product["reschedule_after"], limit)
+        )
         last = copies[-1].installation_id if copies else None
         await connection.execute(SQL["reschedule_after"], product_id, last)
         if copies:
@@ -94,7 +96,7 @@ async def rescheduled(connection: Connection, limit: int) -> list[Copy]:
 
 
 def _copies(rows: Sequence[asyncpg.Record]) -> list[Copy]:
-    return [Copy(*row)._replace(life=Lifecycle(row["life"])) for row in rows]
+    return [Copy(**row)._replace(life=Lifecycle(row["life"])) for row in rows]
 
 
 def _now(settled: Settled) -> dict[str, object]:

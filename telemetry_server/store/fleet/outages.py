@@ -14,7 +14,7 @@ _ANCIENT = datetime(1970, 1, 1, tzinfo=UTC)
 
 async def outages(connection: asyncpg.Connection) -> list[Outage]:
     """All that were noted, by their beginning; they may overlap."""
-    return [(began_at, ended_at) for began_at, ended_at in await connection.fetch(SQL["outages"])]
+    return [(row["began_at"], row["ended_at"]) for row in await connection.fetch(SQL["outages"])]
 
 
 async def note_outage(connection: asyncpg.Connection, outage: Outage) -> None:

@@ -22,15 +22,15 @@ from telemetry_server.uuid7 import LOWEST
 
 SQL = load(__name__)
 
-FIRST_KEY: "KeyPlace" = (b"", LOWEST)
-LAST_CHANGE: "LicensePlace" = (datetime(9999, 1, 1, tzinfo=UTC), LOWEST)
+FIRST_KEY: "KeyCursor" = (b"", LOWEST)
+LAST_CHANGE: "LicenseCursor" = (datetime(9999, 1, 1, tzinfo=UTC), LOWEST)
 
-KeyPlace: TypeAlias = tuple[bytes, UUID]
-LicensePlace: TypeAlias = tuple[datetime, UUID]
+KeyCursor: TypeAlias = tuple[bytes, UUID]
+LicenseCursor: TypeAlias = tuple[datetime, UUID]
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class RegisteredLicense:
     """A license: what it grants, and the hashes of its keys, under its own product's slug and all."""
 
     license_id: UUID
@@ -41,8 +41,8 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
-class Copies:
-    """So many installations that go on reporting have that key."""
+class SeatCount:
+    """Number of reporting installations per key, product and environment."""
 
     key_hash: bytes
     product_id: ProductId
@@ -51,8 +51,8 @@ class Copies:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """An installation: its newest claim, and what is said of it now. In the order of the SQL's columns."""
+class CurrentVerdict:
+    """An installation: its newest claim, and the verdict it has now."""
 
     installation_id: UUID
     product_id: ProductId
@@ -73,18 +73,18 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruling:
-    """What is to be said of an installation; `settled`: the seats its change touched are counted too."""
+class NewVerdict:
+    """The verdict to be written; `settled`: the seats that the change touched are counted too."""
 
-    standing: Standing
+    current: CurrentVerdict
     judgement: Judgement
     license_id: UUID | None
     settled: bool
 
     @property
     def differs(self) -> bool:
-        """Whether it says anything new."""
-        was, said = self.standing, self.judgement
+        """Whether it changes anything."""
+        was, said = self.current, self.judgement
         return (was.verdict, was.claim_mismatch, was.source_mismatch, was.license_id) != (
             said.verdict,
             said.claim_mismatch,
@@ -97,16 +97,16 @@ class Ruling:
 
 
 async def stale_licenses(
-    connection: asyncpg.Connection, before: LicensePlace, limit: int
-) -> list[LicensePlace]:
+    connection: asyncpg.Connection, before: LicenseCursor, limit: int
+) -> list[LicenseCursor]:
     """Licenses that changed since their installations were judged, those that changed last first."""
     rows = await connection.fetch(SQL["stale_licenses"], *before, limit)
     return [(row["updated_at"], row["license_id"]) for row in rows]
 
 
 async def expired_licenses(
-    connection: asyncpg.Connection, since: datetime, until: datetime, after: LicensePlace, limit: int
-) -> list[LicensePlace]:
+    connection: asyncpg.Connection, since: datetime, until: datetime, after: LicenseCursor, limit: int
+) -> list[LicenseCursor]:
     """Licenses that expired after `since` and until `until`, in the order in which they did."""
     rows = await connection.fetch(SQL["expired_licenses"], since, until, *after, limit)
     return [(row["expires_at"], row["license_id"]) for row in rows]
@@ -122,16 +122,17 @@ async def licenses_of_keys(connection: asyncpg.Connection, hashes: Collection[by
     """Which license has which of these keys."""
     if not hashes:
         return {}
-    return dict(await connection.fetch(SQL["licenses_of_keys"], list(hashes)))
+    rows = await connection.fetch(SQL["licenses_of_keys"], list(hashes))
+    return {row["key_hash"]: row["license_id"] for row in rows}
 
 
 async def licenses_to_judge_by(
     connection: asyncpg.Connection, license_ids: Collection[UUID]
-) -> list[Registered]:
+) -> list[RegisteredLicense]:
     if not license_ids:
         return []
     return [
-        Registered(
+        RegisteredLicense(
             row["license_id"],
             row["version"],
             grant_of(row),
@@ -153,7 +154,9 @@ async def write_seats(connection: asyncpg.Connection, counted: Sequence[tuple[UU
     return {row["license_id"] for row in rows}
 
 
-async def settle_licenses(connection: asyncpg.Connection, judged: Iterable[tuple[Registered, int]]) -> None:
+async def settle_licenses(
+    connection: asyncpg.Connection, judged: Iterable[tuple[RegisteredLicense, int]]
+) -> None:
     """Writes the seats of licenses, which are stale no more; but not of those that changed meanwhile."""
     rows = [(each.license_id, each.version, seats) for each, seats in judged]
     if rows:
@@ -163,45 +166,47 @@ async def settle_licenses(connection: asyncpg.Connection, judged: Iterable[tuple
 # ── installations ───────────────────────────────────────────────────────────────────────────
 
 
-async def count_on_keys(connection: asyncpg.Connection, hashes: Collection[bytes]) -> list[Copies]:
+async def count_on_keys(connection: asyncpg.Connection, hashes: Collection[bytes]) -> list[SeatCount]:
     if not hashes:
         return []
-    return [Copies(*row) for row in await connection.fetch(SQL["count_on_keys"], list(hashes))]
+    return [SeatCount(**row) for row in await connection.fetch(SQL["count_on_keys"], list(hashes))]
 
 
-async def installations_due(connection: asyncpg.Connection, after: UUID, limit: int) -> list[Standing]:
+async def installations_due(connection: asyncpg.Connection, after: UUID, limit: int) -> list[CurrentVerdict]:
     """Those that changed, in the order of their ids."""
-    return [Standing(*row) for row in await connection.fetch(SQL["installations_due"], after, limit)]
+    return [CurrentVerdict(**row) for row in await connection.fetch(SQL["installations_due"], after, limit)]
 
 
 async def installations_on_keys(
-    connection: asyncpg.Connection, hashes: Collection[bytes], after: KeyPlace, limit: int
-) -> list[Standing]:
+    connection: asyncpg.Connection, hashes: Collection[bytes], after: KeyCursor, limit: int
+) -> list[CurrentVerdict]:
     """Those that have one of these keys, key by key."""
     if not hashes:
         return []
     rows = await connection.fetch(SQL["installations_on_keys"], list(hashes), *after, limit)
-    return [Standing(*row) for row in rows]
+    return [CurrentVerdict(**row) for row in rows]
 
 
-async def write_judgements(connection: asyncpg.Connection, rulings: Sequence[Ruling], at: datetime) -> int:
+async def write_judgements(
+    connection: asyncpg.Connection, verdicts: Sequence[NewVerdict], at: datetime
+) -> int:
     """Writes what is said at that moment; gives of how many. Who changed meanwhile is judged again."""
-    if not rulings:
+    if not verdicts:
         return 0
-    text = as_json(map(_row, rulings))
+    text = as_json(map(_row, verdicts))
     async with connection.transaction():
         await connection.execute(SQL["plan_by_key"])
         written = {
             row["installation_id"] for row in await connection.fetch(SQL["write_judgements"], text, at)
         }
-    changed = [r.standing.installation_id for r in rulings if r.standing.installation_id not in written]
+    changed = [r.current.installation_id for r in verdicts if r.current.installation_id not in written]
     if changed:
         await connection.execute(SQL["judge_again"], changed)
     return len(written)
 
 
-def _row(ruling: Ruling) -> dict[str, object]:
-    was, said = ruling.standing, ruling.judgement
+def _row(verdict: NewVerdict) -> dict[str, object]:
+    was, said = verdict.current, verdict.judgement
     return {
         "installation_id": was.installation_id,
         "seen_judged_at": was.judged_at,
@@ -211,6 +216,6 @@ def _row(ruling: Ruling) -> dict[str, object]:
         "verdict": said.verdict,
         "claim_mismatch": said.claim_mismatch,
         "source_mismatch": said.source_mismatch,
-        "license_id": ruling.license_id,
-        "settled": ruling.settled,
+        "license_id": verdict.license_id,
+        "settled": verdict.settled,
     }

@@ -40,15 +40,15 @@ WHERE l.license_id = ANY ($1::uuid[]);
 
 -- name: count_on_keys
 -- How many copies that go on reporting have each of these keys, by product and environment.
-SELECT license_key_hash, product_id, environment, count(*) AS copies
+SELECT license_key_hash AS key_hash, product_id, environment, count(*) AS count
 FROM installation_facts
 WHERE license_key_hash IS NOT NULL AND license_key_hash = ANY ($1::bytea[]) AND life NOT IN ('late', 'lost')
 GROUP BY license_key_hash, product_id, environment;
 
 -- name: installations_due
 -- Those whose key, life, environment or verdict changed, beyond the installation $1.
-SELECT f.installation_id, f.product_id, f.license_key_hash, f.counted_key_hash, f.license_status,
-       f.license_source, f.environment, f.life, abbrev(i.client_address) AS client_address,
+SELECT f.installation_id, f.product_id, f.license_key_hash AS key_hash, f.counted_key_hash,
+       f.license_status, f.license_source, f.environment, f.life, abbrev(i.client_address) AS client_address,
        i.last_occurred_at, i.last_received_at, f.verdict, f.claim_mismatch, f.source_mismatch, f.license_id,
        f.judged_at
 FROM installation_facts AS f
@@ -59,8 +59,8 @@ LIMIT $2;
 
 -- name: installations_on_keys
 -- Those with one of the keys $1, beyond the key $2 and the installation $3. IS NOT NULL is for the index.
-SELECT f.installation_id, f.product_id, f.license_key_hash, f.counted_key_hash, f.license_status,
-       f.license_source, f.environment, f.life, abbrev(i.client_address) AS client_address,
+SELECT f.installation_id, f.product_id, f.license_key_hash AS key_hash, f.counted_key_hash,
+       f.license_status, f.license_source, f.environment, f.life, abbrev(i.client_address) AS client_address,
        i.last_occurred_at, i.last_received_at, f.verdict, f.claim_mismatch, f.source_mismatch, f.license_id,
        f.judged_at
 FROM installation_facts AS f

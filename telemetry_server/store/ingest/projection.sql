@@ -3,7 +3,8 @@
 --
 -- Reads what is committed and nothing else, so it may be repeated, by anybody, at any time: the same ping
 -- always makes the same rows. Walks from the ping that was noted last to the newest, over ten thousand at
--- most; pings that came late are left to history.
+-- most; pings that came late are left to history. due_at is only when to look first: what is late is
+-- decided in enrich/lifecycle.py.
 WITH known AS MATERIALIZED (
     SELECT i.installation_id, i.product_id, i.first_received_at, i.last_sequence,
            coalesce(f.sequence, 0) AS noted, f.state, f.verdict, f.life
@@ -45,8 +46,7 @@ WITH known AS MATERIALIZED (
            coalesce(n.verdict, CASE WHEN n.license_key_hash IS NULL THEN 'no_key' ELSE 'unknown_key' END),
            coalesce(n.claim_mismatch, false), coalesce(n.source_mismatch, false), n.received_at, 'new',
            CASE WHEN n.life_before IS NULL THEN n.first_received_at ELSE n.received_at END,
-           n.received_at
-           + make_interval(secs => least(r.new_for_seconds, r.ping_interval_seconds + r.grace_seconds)),
+           n.received_at + make_interval(secs => least(r.new_for_seconds, r.ping_interval_seconds)),
            n.sequence, n.state
     FROM newest AS n
     JOIN products AS r USING (product_id)

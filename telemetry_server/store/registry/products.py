@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
+from telemetry_server.enrich.lifecycle import Schedule
 from telemetry_server.errors import OperatorError
-from telemetry_server.model import Author, Product, ProductId, Slug
+from telemetry_server.model import Author, Product, ProductId
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry import history
 
@@ -168,8 +169,8 @@ async def all_products(connection: asyncpg.Connection) -> list[Product]:
 async def good_keys(connection: asyncpg.Connection) -> dict[ProductId, list[str]]:
     """Each product's good keys, newest first."""
     keys: dict[ProductId, list[str]] = {}
-    for product_id, key in await connection.fetch(SQL["good_product_keys"]):
-        keys.setdefault(product_id, []).append(key)
+    for row in await connection.fetch(SQL["good_product_keys"]):
+        keys.setdefault(row["product_id"], []).append(row["product_key"])
     return keys
 
 
@@ -198,17 +199,19 @@ async def _add_key(connection: asyncpg.Connection, product: Product, now: dateti
 
 
 def _product(row: asyncpg.Record) -> Product:
-    product_id, slug, name, *others = row
-    return Product(ProductId(UUID(bytes=product_id.bytes)), Slug(slug), name, *others)
+    found = dict(row)
+    product_id = UUID(bytes=found.pop("product_id").bytes)  # a plain one: each upload has it in its JSON
+    return Product(id=ProductId(product_id), **found)
 
 
 def _in_order(product: Product) -> Product:
     """The product itself. Raises BadSchedule."""
-    late_after = product.ping_interval_seconds + product.grace_seconds
-    if product.lost_after_seconds <= late_after:
+    schedule = Schedule.of(product)
+    if schedule.lost_after <= schedule.late_after:
         raise BadSchedule(
             f"A copy that is lost has to be late first: --lost-after {product.lost_after_seconds}s must be "
-            f"longer than --interval and --grace together, which are {late_after}s."
+            "longer than --interval and --grace together, which are "
+            f"{schedule.late_after.total_seconds():.0f}s."
         )
     return product
 

@@ -69,10 +69,9 @@ async def _erase_of_installations(connection: asyncpg.Connection) -> int:
     last: UUID | None = LOWEST
     erased = 0
     while last is not None:
-        last, count = await connection.fetchrow(
-            SQL["erase_installation_addresses"], last, _BATCH, timeout=_SECONDS
-        )
-        erased += count
+        row = await connection.fetchrow(SQL["erase_installation_addresses"], last, _BATCH, timeout=_SECONDS)
+        last = row["last"]
+        erased += row["count"]
     return erased
 
 

@@ -12,10 +12,10 @@ SQL = load(__name__)
 async def forget_unused_states(connection: asyncpg.Connection, before: datetime) -> int:
     """Removes the states first seen before `before` that no kept ping and no installation is in."""
     removed = 0
-    for installation_id, states in await connection.fetch(SQL["unused_states"], before, timeout=3600):
+    for row in await connection.fetch(SQL["unused_states"], before, timeout=3600):
         async with connection.transaction():
-            await connection.execute(SQL["lock_installation"], installation_id)
-            removed += await connection.fetchval(SQL["forget_states"], installation_id, states)
+            await connection.execute(SQL["lock_installation"], row["installation_id"])
+            removed += await connection.fetchval(SQL["forget_states"], row["installation_id"], row["states"])
     return removed
 
 
