@@ -28,9 +28,10 @@ from telemetry_server.model import Author, LicenseRow
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.keyring_check import open_keyring_of
 from telemetry_server.store.database import Connection
-from telemetry_server.store.registry.history import ChangeOutcome
-from telemetry_server.store.registry.license_import import MOST_ROWS_IN_A_CHUNK, Chunk, importing
-from telemetry_server.store.registry.license_plan import Batch, Kept, KeptCustomer
+from telemetry_server.store.registry.customers import named
+from telemetry_server.store.registry.history import ChangeOutcome, Draft
+from telemetry_server.store.registry.license_import import MOST_ROWS_IN_A_CHUNK, importing
+from telemetry_server.store.registry.license_plan import Batch, Kept
 from telemetry_server.store.registry.licenses import KeyHashes, key_hashes
 
 MOST_BYTES_IN_A_CHUNK = 8 * 2**20
@@ -64,7 +65,7 @@ class Summary:
     never_matching: list[str] = field(default_factory=list)
     rows_never_matching: int = 0
     alike: list[str] = field(default_factory=list)
-    customer_changes: list[KeptCustomer] = field(default_factory=list)
+    customer_changes: list[Draft] = field(default_factory=list)
     problems: list[RowProblem] = field(default_factory=list)
     changes: list[Kept] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -73,24 +74,24 @@ class Summary:
     def wrong(self) -> int:
         return self.counts[ChangeOutcome.WRONG]
 
-    def take(self, chunk: Chunk) -> list[RowProblem]:
-        """Counts what came of a chunk; gives its problems, which are counted when they are told."""
+    def take(self, batch: Batch) -> list[RowProblem]:
+        """Counts what came of a batch; gives its problems, which are counted when they are told."""
         problems = []
-        for kept in chunk.batch.rows:
-            if kept.outcome is ChangeOutcome.WRONG:
-                problems += [RowProblem(kept.line, each.pointer[1:], each.detail) for each in kept.problems]
+        for kept in batch.rows:
+            if kept.problem:
+                problems.append(kept.problem)
                 continue
             self.counts[kept.outcome] += 1
             if kept.outcome is not ChangeOutcome.UNCHANGED and len(self.changes) < MOST_SHOWN:
-                self.changes.append(_naming(kept, chunk.batch))
-        for customer in chunk.batch.customers:
-            self.customers[ChangeOutcome.NEW if customer.before is None else ChangeOutcome.CHANGED] += 1
+                self.changes.append(_naming(kept, batch))
+        for customer in batch.customers:
+            self.customers[customer.outcome] += 1
         room = MOST_SHOWN - len(self.customer_changes)
-        self.customer_changes += chunk.batch.customers[:room]
-        self.differing += len(chunk.differing)
+        self.customer_changes += batch.customers[:room]
+        self.differing += len(batch.differing)
         self.alike += [
-            f"line {each.line}: the key looks like that of line {each.first_line}, and is another one"
-            for each in chunk.alike
+            f"line {line}: the key looks like that of line {other}, and is another one"
+            for line, other in batch.alike
         ]
         del self.alike[MOST_TOLD:]
         return problems
@@ -127,7 +128,7 @@ class Summary:
                 for each in self.changes
             ],
             "customer_changes": [
-                {"customer_id": each.customer_id, "before": each.before, "after": each.after}
+                {"customer_id": each.uuid, "before": each.before(), "after": each.after()}
                 for each in self.customer_changes
             ],
         }
@@ -135,11 +136,11 @@ class Summary:
 
 def _naming(kept: Kept, batch: Batch) -> Kept:
     """The change, with the e-mail or name of a customer that it makes: a dry run's id is nobody's."""
-    made = [each for each in batch.customers if each.before is None]
-    customer = next((each for each in made if each.customer_id == kept.after.get("customer_id")), None)
-    if customer is None:
+    made = {each.uuid: each.fields for each in batch.customers if each.was is None}
+    customer_id = kept.after.get("customer_id")
+    if customer_id not in made:
         return kept
-    return replace(kept, after={**kept.after, "customer_id": f"new: {customer.who}"})
+    return replace(kept, after={**kept.after, "customer_id": f"new: {named(made[customer_id])}"})
 
 
 @click.command("import")
@@ -360,8 +361,8 @@ def _print_changes(summary: Summary) -> None:
         for line in differences(kept.before, kept.after, summary.time_zone):
             click.echo(f"  {line}")
     for customer in summary.customer_changes:
-        click.echo(f"customer {customer.who}: {'new' if customer.before is None else 'changed'}")
-        for line in differences(customer.before, customer.after):
+        click.echo(f"customer {named(customer.was or customer.fields)}: {customer.outcome}")
+        for line in differences(customer.before(), customer.after()):
             click.echo(f"  {line}")
 
 

@@ -122,9 +122,9 @@ async def test_days_of_products_in_different_time_zones_are_told_apart(connectio
 async def test_a_license_of_one_day_is_good_on_it(connection, product):
     hashes = await product("UTC")
     kept = await keep(connection, hashes, starts_at=LAST, expires_at=LAST)
-    assert kept.problems == ()
+    assert kept.problem is None
     wrong = await keep(connection, hashes, starts_at=LAST, expires_at=LAST - timedelta(days=1))
-    assert wrong.problems[0].detail == "2026-11-28 is not after starts_at, 2026-11-29"
+    assert wrong.problem.detail == "2026-11-28 is not after starts_at, 2026-11-29"
 
 
 async def test_the_last_of_all_days_is_no_end(connection, product):

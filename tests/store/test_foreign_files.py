@@ -47,10 +47,10 @@ class Registry:
             for each in row
         }
         async with importing(self.connection, self.hashes, by=BY) as run:
-            chunk = await run.take(self.rows, now=NOW)
-        self.alike = [(each.line, each.first_line) for each in chunk.alike]
+            batch = await run.take(self.rows, now=NOW)
+        self.alike = batch.alike
         counts = dict.fromkeys(ChangeOutcome, 0)
-        for kept in chunk.batch.rows:
+        for kept in batch.rows:
             counts[kept.outcome] += 1
         counts[ChangeOutcome.WRONG] += len(self.problems)
         return {outcome.value: count for outcome, count in counts.items() if count}

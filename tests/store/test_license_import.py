@@ -34,7 +34,7 @@ async def outcomes(connection, hashes, *chunks, **options):
     found = []
     async with importing(connection, hashes, by=BY, **options) as run:
         for chunk in chunks:
-            kept = (await run.take(chunk, now=NOW)).batch.rows
+            kept = (await run.take(chunk, now=NOW)).rows
             found.append([each.outcome for each in kept])
     return found
 
@@ -65,8 +65,8 @@ async def test_an_import_that_fails_leaves_nothing_of_its_chunk(connection, hash
         with pytest.raises(asyncpg.DataError):
             await run.take([row(2), row(3, "KEY-2", edition="a\0b")], now=NOW)
         assert await list_licenses(connection, now=NOW) == []
-        chunk = await run.take([row(2), row(3, "KEY-2", edition="ab")], now=NOW)
-    assert [kept.outcome for kept in chunk.batch.rows] == [ChangeOutcome.NEW, ChangeOutcome.NEW]
+        batch = await run.take([row(2), row(3, "KEY-2", edition="ab")], now=NOW)
+    assert [kept.outcome for kept in batch.rows] == [ChangeOutcome.NEW, ChangeOutcome.NEW]
 
 
 async def test_a_deadlock_with_a_job_is_tried_again(connection, database, hashes):

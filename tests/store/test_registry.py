@@ -255,7 +255,7 @@ async def test_a_license_ends_after_it_starts_whichever_date_is_told(connection,
     made = await create_license(connection, hashes, KEY, LicensePatch(starts_at=LATER), by=MARIA, now=NOW)
     batch = await keep(row(expires_at=NOW))
     assert batch.rows[0].outcome is ChangeOutcome.WRONG
-    assert batch.rows[0].problems[0].pointer == "/expires_at"
+    assert batch.rows[0].problem.column == "expires_at"
     with pytest.raises(WrongLicense, match="is not after starts_at"):
         await change_license(connection, made.license_id, LicensePatch(expires_at=LATER), by=MARIA, now=NOW)
     assert await license_by_id(connection, made.license_id) == made
@@ -284,7 +284,7 @@ async def test_two_rows_about_one_key_must_say_the_same(connection, keep):
         ChangeOutcome.REPEATED,
         ChangeOutcome.WRONG,
     ]
-    assert "line 1 is about the same license" in batch.rows[2].problems[0].detail
+    assert "line 1 is about the same license" in batch.rows[2].problem.detail
     assert (await list_licenses(connection, now=NOW))[0].seats == 2
 
 
@@ -357,7 +357,7 @@ async def test_a_customer_without_email_is_the_licenses_own(connection, keep):
     assert len(await list_customers(connection, now=NOW)) == 2
     batch = await keep(row("KEY-1-OF-TWO", customer=CustomerPatch(name="Robert")), now=LATER)
     assert batch.rows[0].outcome is ChangeOutcome.UNCHANGED
-    assert batch.customers[0].after == {"name": "Robert"}
+    assert batch.customers[0].after() == {"name": "Robert"}
     assert {customer.name for customer in await list_customers(connection, now=NOW)} == {"Bob", "Robert"}
 
 

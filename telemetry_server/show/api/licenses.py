@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -152,19 +153,17 @@ def _rows(body: bytes, form: RowFormat) -> tuple[list[LicenseRow], list[RowProbl
 
 
 def _imported(kept: list[Kept], unread: list[RowProblem], never: int, *, dry_run: bool) -> dict[str, Any]:
-    problems = [{"line": p.line, "column": p.column, "detail": p.detail} for p in unread]
-    problems += [
-        {"line": row.line, "column": problem.pointer.removeprefix("/"), "detail": problem.detail}
-        for row in kept
-        for problem in row.problems
-    ]
+    problems = [*unread, *(row.problem for row in kept if row.problem)]
     counts = Counter(row.outcome for row in kept)
     counts[ChangeOutcome.WRONG] += len({problem.line for problem in unread})
     return {
         "dry_run": dry_run,
         **{outcome.value: counts[outcome] for outcome in ChangeOutcome},
         "never_matching": never,
-        "problems": sorted(problems, key=lambda problem: problem["line"]),
+        "problems": [
+            {"line": each.line, "column": each.column, "detail": each.detail}
+            for each in sorted(problems, key=attrgetter("line"))
+        ],
         "changes": [
             {"line": row.line, "license_id": row.license_id, "before": row.before, "after": row.after}
             for row in kept

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
+from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author, CustomerPatch, License, LicensePatch, LicenseRow
 from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.registry import history
@@ -18,13 +19,12 @@ from telemetry_server.store.registry.customers import (
     customers_by_id,
     write_customers,
 )
+from telemetry_server.store.registry.history import ChangeOutcome
 from telemetry_server.store.registry.license_plan import (
     Batch,
     Identity,
     Kept,
-    KnownRows,
     Plan,
-    kept_customers,
     rows_to_add,
     rows_to_change,
 )
@@ -95,7 +95,8 @@ async def keep_licenses(
         if not dry_run:
             keys = {identity: row.key for row, identity in identified if row.key is not None}
             await _write(connection, plan, by=by, now=now, hashes=hashes, keys=keys)
-        return Batch(kept, kept_customers(plan))
+        customers = [each for each in plan.customers.values() if each.outcome is not ChangeOutcome.UNCHANGED]
+        return Batch(kept, customers)
 
 
 async def _licenses(
@@ -126,7 +127,7 @@ async def _plan(
     by_email = await customers_by_email(connection, emails)
     by_account = await customers_by_account(connection, accounts)
     by_id = await customers_by_id(connection, ids)
-    plan = Plan(KnownRows(found, by_email, by_account, by_id, time_zone))
+    plan = Plan(found, by_email, by_account, by_id, time_zone)
     return plan, [plan.take(row, identity) for row, identity in identified]
 
 
@@ -175,6 +176,7 @@ def _identity(row: LicenseRow, hashes: KeyHashes) -> Identity:
 
 
 async def _license_of(connection: asyncpg.Connection, kept: Kept) -> License:
-    if kept.license_id is None:
-        raise WrongLicense(kept.problems[0].detail, problems=kept.problems)
+    if wrong := kept.problem:
+        raise WrongLicense(wrong.detail, problems=[FieldProblem(f"/{wrong.column}", wrong.detail)])
+    assert kept.license_id is not None
     return await license_by_id(connection, kept.license_id)

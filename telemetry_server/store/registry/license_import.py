@@ -7,7 +7,7 @@ rows say of one customer is taken from the first of them, so that they do not ta
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
 from secrets import token_bytes
@@ -17,12 +17,11 @@ import asyncpg
 from msgspec import UnsetType
 
 from telemetry_server.check.licenses.lookalikes import looks
-from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author, CustomerPatch, LicenseRow
 from telemetry_server.store.queries import load
-from telemetry_server.store.registry.history import ChangeOutcome
+from telemetry_server.store.registry.history import ChangeOutcome, Draft
 from telemetry_server.store.registry.license_changes import keep_licenses
-from telemetry_server.store.registry.license_plan import Batch, Kept, KeptCustomer
+from telemetry_server.store.registry.license_plan import Batch, Kept
 from telemetry_server.store.registry.licenses import KeyHashes
 
 SQL = load(__name__)
@@ -32,32 +31,6 @@ ATTEMPTS = 5
 
 Remembered: TypeAlias = dict[bytes, tuple[int, bytes]]
 """Of each subject the first line about it, and a digest of what that says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Differing:
-    """A row that says of a customer what an earlier one says otherwise; the earlier one was believed."""
-
-    line: int
-    first_line: int
-    who: str
-
-
-@dataclass(frozen=True, slots=True)
-class Alike:
-    """A row with a key that looks like that of an earlier row, and is another one."""
-
-    line: int
-    first_line: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """What became of the rows of a chunk, in their order."""
-
-    batch: Batch
-    differing: list[Differing]
-    alike: list[Alike]
 
 
 class Import:
@@ -72,7 +45,7 @@ class Import:
         self._by = by
         self._dry_run = dry_run
 
-    async def take(self, rows: Sequence[LicenseRow], *, now: datetime) -> Chunk:
+    async def take(self, rows: Sequence[LicenseRow], *, now: datetime) -> Batch:
         """Keeps the good ones of these rows, all or, where PostgreSQL fails, none of them."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -83,12 +56,12 @@ class Import:
                     raise
         raise AssertionError
 
-    async def _take(self, rows: Sequence[LicenseRow], now: datetime) -> Chunk:
+    async def _take(self, rows: Sequence[LicenseRow], now: datetime) -> Batch:
         if not rows:
-            return Chunk(Batch([], []), [], [])
+            return Batch([], [])
         subjects = {row.line: self._subject(row) for row in rows}
         earlier = await self._earlier(rows, subjects)
-        differing: list[Differing] = []
+        differing: list[int] = []
         fresh = [
             _without_a_known_customer(row, earlier, differing)
             for row in rows
@@ -106,13 +79,13 @@ class Import:
         await self._forget([subject for subject, (line, _) in earlier.items() if line in wrong])
         customers = [each for each in batch.customers if not self._is_told(each, earlier, rows[0].line)]
         alike = [
-            Alike(row.line, line)
+            (row.line, line)
             for row in rows
             if row.key is not None
             for line, subject in (earlier[self._looks(row.key)],)
             if subject != subjects[row.line]
         ]
-        return Chunk(Batch([kept[row.line] for row in rows], customers), differing, alike)
+        return Batch([kept[row.line] for row in rows], customers, differing, alike)
 
     async def _earlier(self, rows: Sequence[LicenseRow], subjects: dict[int, bytes]) -> Remembered:
         """Of each subject of these rows, the first line of the import about it."""
@@ -140,10 +113,10 @@ class Import:
     def _looks(self, key: str) -> bytes:
         return b"looks " + blake2b(looks(key).encode(), key=self._secret, digest_size=16).digest()
 
-    def _is_told(self, customer: KeptCustomer, earlier: Remembered, first_line: int) -> bool:
+    def _is_told(self, customer: Draft, earlier: Remembered, first_line: int) -> bool:
         """In a dry run a customer that an earlier chunk would have made is still new to this one."""
-        who = customer.after.get("email") or customer.after.get("account")
-        if not self._dry_run or customer.before is not None or who is None:
+        who = customer.fields["email"] or customer.fields["account"]
+        if not self._dry_run or customer.was is not None or who is None:
             return False
         return earlier[_customer_subject(who)][0] < first_line
 
@@ -163,12 +136,12 @@ async def importing(
 def _repeated(row: LicenseRow, line: int, same: bool, first: Kept | None) -> Kept:
     if same and (first is None or first.outcome is not ChangeOutcome.WRONG):
         return Kept(row.line, ChangeOutcome.REPEATED, row.license_id)
-    field = "/key" if row.key is not None else "/license_id"
+    column = "key" if row.key is not None else "license_id"
     detail = f"line {line} is about the same license, and " + ("is wrong too" if same else "says otherwise")
-    return Kept(row.line, ChangeOutcome.WRONG, None, problems=(FieldProblem(field, detail),))
+    return Kept.wrong(row.line, column, detail)
 
 
-def _without_a_known_customer(row: LicenseRow, earlier: Remembered, differing: list[Differing]) -> LicenseRow:
+def _without_a_known_customer(row: LicenseRow, earlier: Remembered, differing: list[int]) -> LicenseRow:
     """The row, only naming its customer where an earlier one describes them."""
     customer = row.patch.customer
     names = _names(customer)
@@ -176,7 +149,7 @@ def _without_a_known_customer(row: LicenseRow, earlier: Remembered, differing: l
     if line == row.line or not isinstance(customer, CustomerPatch):
         return row
     if digest != _digest(customer):
-        differing.append(Differing(row.line, line, names[0]))
+        differing.append(row.line)
     named = CustomerPatch(email=customer.email, account=customer.account)
     return replace(row, patch=replace(row.patch, customer=named))
 

@@ -6,13 +6,13 @@ even its customer.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 from msgspec import UNSET, UnsetType
 
 from telemetry_server.check.days import beginning, end
-from telemetry_server.errors import FieldProblem
+from telemetry_server.check.licenses.rows import RowProblem
 from telemetry_server.model import (
     Customer,
     CustomerPatch,
@@ -25,7 +25,7 @@ from telemetry_server.model import (
 )
 from telemetry_server.store.registry.customers import FIELDS as CUSTOMER_FIELDS
 from telemetry_server.store.registry.customers import draft_of as customer_draft
-from telemetry_server.store.registry.customers import is_named, named, patched
+from telemetry_server.store.registry.customers import is_named, patched
 from telemetry_server.store.registry.history import ChangeOutcome, Draft, Entity, Fields
 from telemetry_server.uuid7 import uuid7
 
@@ -52,61 +52,62 @@ Identity: TypeAlias = bytes | UUID
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What became of a row: `before` and `after` hold the fields that change; problems name fields."""
+    """What became of a row: `before` and `after` hold the fields that change; a wrong row has a `problem`."""
 
     line: int
     outcome: ChangeOutcome
     license_id: UUID | None
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] = field(default_factory=dict)
-    problems: tuple[FieldProblem, ...] = ()
+    problem: RowProblem | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class KeptCustomer:
-    """A customer that rows made or changed, and who that is; `before` is None where it was made."""
-
-    customer_id: UUID
-    who: str
-    before: Mapping[str, Any] | None
-    after: Mapping[str, Any]
+    @classmethod
+    def wrong(cls, line: int, column: str, detail: str) -> Self:
+        return cls(line, ChangeOutcome.WRONG, None, problem=RowProblem(line, column, detail))
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What became of rows that came together: of each of them, in their order, and of their customers."""
+    """What became of rows that came together, in their order, and the customers that are new or change.
 
-    rows: list[Kept]
-    customers: list[KeptCustomer]
-
-
-@dataclass(frozen=True, slots=True)
-class KnownRows:
-    """What there is already: licenses by what rows may name them by, customers by e-mail, account and id.
-
-    `time_zone` is that of the product for which new licenses are.
+    `differing` are the lines of rows that describe a customer otherwise than an earlier row, which holds.
+    `alike` are the lines of rows with a key that looks like another one, each with the line of that.
     """
 
-    licenses: Mapping[Identity, License]
-    by_email: Mapping[str, Customer]
-    by_account: Mapping[str, Customer]
-    by_id: Mapping[UUID, Customer]
-    time_zone: str
+    rows: list[Kept]
+    customers: list[Draft]
+    differing: Sequence[int] = ()
+    alike: Sequence[tuple[int, int]] = ()
 
 
 class Wrong(Exception):
     """The row cannot be carried out."""
 
-    def __init__(self, name: str, detail: str) -> None:
+    def __init__(self, column: str, detail: str) -> None:
         super().__init__(detail)
-        self.problem = FieldProblem(f"/{name}", detail)
+        self.column = column
 
 
 class Plan:
-    """Takes rows in turn; then holds what is to be written."""
+    """Takes rows in turn; then holds what is to be written.
 
-    def __init__(self, known: KnownRows) -> None:
-        self._known = known
+    What there is already: `found` are licenses by what rows may name them by; customers by e-mail, account
+    and id. `time_zone` is that of the product for which new licenses are.
+    """
+
+    def __init__(
+        self,
+        found: Mapping[Identity, License],
+        by_email: Mapping[str, Customer],
+        by_account: Mapping[str, Customer],
+        by_id: Mapping[UUID, Customer],
+        time_zone: str,
+    ) -> None:
+        self._found = found
+        self._by_email = by_email
+        self._by_account = by_account
+        self._by_id = by_id
+        self._time_zone = time_zone
         self._rows: dict[Identity, LicenseRow] = {}
         self._customers_by_email: dict[str, Draft] = {}
         self._customers_by_account: dict[str, Draft] = {}
@@ -120,7 +121,7 @@ class Plan:
         try:
             draft = self._take(row, identity)
         except Wrong as wrong:
-            return Kept(row.line, ChangeOutcome.WRONG, None, problems=(wrong.problem,))
+            return Kept.wrong(row.line, wrong.column, str(wrong))
         if not row.follows and self._rows[identity] is not row:
             return Kept(row.line, ChangeOutcome.REPEATED, draft.uuid)
         step = draft if was is None else Draft(draft.entity, draft.entity_id, was, draft.fields)
@@ -145,7 +146,7 @@ class Plan:
         return draft
 
     def _draft(self, row: LicenseRow, identity: Identity) -> Draft:
-        present = self._known.licenses.get(identity)
+        present = self._found.get(identity)
         if present is not None:
             was = {name: getattr(present, name) for name in FIELDS}
             return Draft(Entity.LICENSE, present.license_id, was, dict(was))
@@ -155,8 +156,8 @@ class Plan:
 
     def _resolve_days(self, fields: Fields, identity: Identity) -> None:
         """Dates become moments in the product's time zone."""
-        present = self._known.licenses.get(identity)
-        zone = self._known.time_zone if present is None else present.time_zone
+        present = self._found.get(identity)
+        zone = self._time_zone if present is None else present.time_zone
         first, last = fields["starts_at"], fields["expires_at"]
         starts, expires = beginning(first, zone), end(last, zone)
         if starts is not None and expires is not None and starts >= expires:
@@ -167,7 +168,7 @@ class Plan:
 
     def _customer_of(self, patch: LicensePatch, now: UUID | None) -> UUID | None:
         if patch.customer_id is not UNSET:
-            if patch.customer_id is not None and patch.customer_id not in self._known.by_id:
+            if patch.customer_id is not None and patch.customer_id not in self._by_id:
                 raise Wrong("customer_id", "there is no customer of this id")
             return patch.customer_id
         if patch.customer is UNSET:
@@ -196,10 +197,10 @@ class Plan:
 
     def _customer_draft(self, patch: CustomerPatch, now: UUID | None) -> Draft:
         """The one the patch is about: of its e-mail or account; else the license's own, or a new one."""
-        present = self._known.by_id.get(now) if now else None
+        present = self._by_id.get(now) if now else None
         if isinstance(patch.email, str):
             draft = self._customers_by_email.get(patch.email)
-            known = self._known.by_email.get(patch.email)
+            known = self._by_email.get(patch.email)
             if draft is not None or known is not None:
                 return draft or self._known_draft(known)
             draft = self._draft_of_account(patch.account)
@@ -217,22 +218,13 @@ class Plan:
             return None
         if (draft := self._customers_by_account.get(account)) is not None:
             return draft
-        known = self._known.by_account.get(account)
+        known = self._by_account.get(account)
         return None if known is None else self._known_draft(known)
 
     def _known_draft(self, customer: Customer | None) -> Draft:
         if customer is not None and (draft := self.customers.get(customer.customer_id)) is not None:
             return draft
         return customer_draft(customer, CustomerPatch())
-
-
-def kept_customers(plan: Plan) -> list[KeptCustomer]:
-    """The customers that are new or change."""
-    return [
-        KeptCustomer(draft.uuid, named(draft.was or draft.fields), draft.before(), draft.after())
-        for draft in plan.customers.values()
-        if draft.outcome is not ChangeOutcome.UNCHANGED
-    ]
 
 
 def hint_of(key: str) -> str:

@@ -1,8 +1,8 @@
 """What the shop's messages do to the registry, each message once, in whatever order they come."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import asyncpg
 
@@ -64,7 +64,8 @@ class Shop:
             connection, hashes, [LicenseRow(1, key, None, part.patch)], by=by, now=now
         )
         [kept] = batch.rows
-        _refuse(kept.problems)
+        if wrong := kept.problem:
+            _refuse([FieldProblem(f"/{wrong.column}", wrong.detail)])
         assert kept.license_id is not None, "a row without problems has a license"
         if kept.outcome is ChangeOutcome.UNCHANGED:
             await note(connection, Entity.LICENSE, kept.license_id, by, now)
@@ -123,7 +124,7 @@ def _read(message: ShopMessage) -> tuple[str, str, LicensePatch]:
     return slug, key, patch if status is None else replace(patch, status=status)
 
 
-def _refuse(problems: Any) -> None:
+def _refuse(problems: Sequence[FieldProblem]) -> None:
     if problems:
         shown = [FieldProblem(f"/data{problem.pointer}", problem.detail) for problem in problems]
         raise Unprocessable("The message says what cannot be; nothing was changed.", problems=shown)
