@@ -21,8 +21,8 @@ from telemetry_server.model import Role
 from telemetry_server.receive.body import read_body
 from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
-from telemetry_server.show.answers import see_other
 from telemetry_server.show.render import error_page
+from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.access.credentials import find_session, find_token
 

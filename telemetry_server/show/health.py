@@ -10,7 +10,7 @@ from telemetry_server.model import Check
 from telemetry_server.receive.capacity import Capacity
 from telemetry_server.receive.connections import CAPACITY
 from telemetry_server.routing import Access, Route
-from telemetry_server.show.answers import json_answer
+from telemetry_server.show.responses import json_response
 
 
 @cache
@@ -22,7 +22,7 @@ def version() -> str:
 
 
 async def healthz(_: web.Request) -> web.Response:
-    return json_answer({"status": "ok", "version": version()})
+    return json_response({"status": "ok", "version": version()})
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -41,7 +41,7 @@ async def readyz(request: web.Request) -> web.Response:
     whole = all(check.ok for check in checks)
     status = "ready" if whole else "degraded" if ready else "not ready"
     document = {"status": status, "version": version(), "checks": checks}
-    return json_answer(document, status=200 if ready else 503)
+    return json_response(document, status=200 if ready else 503)
 
 
 def _room(capacity: Capacity) -> Check:

@@ -11,8 +11,8 @@ from telemetry_server.check.fields import load_registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.errors import Forbidden, TelemetryError, Unauthenticated
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.answers import json_answer
 from telemetry_server.show.health import version
+from telemetry_server.show.responses import json_response
 from telemetry_server.show.schemas import schemas
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -181,7 +181,7 @@ def _content(name: str) -> dict[str, Any]:
 async def openapi(request: web.Request) -> web.Response:
     routes = request.app[app_keys.ROUTES]
     described = document(routes, request.app[app_keys.SETTINGS].base_url)
-    return json_answer(described, cache="public, max-age=300")
+    return json_response(described, cache="public, max-age=300")
 
 
 async def ping_schema(request: web.Request) -> web.Response:
@@ -198,7 +198,7 @@ def _schema(request: web.Request, schema: dict[str, Any]) -> web.Response:
         "$id": request.app[app_keys.SETTINGS].base_url + request.path,
         **schema,
     }
-    return json_answer(identified, cache="public, max-age=300", media_type="application/schema+json")
+    return json_response(identified, cache="public, max-age=300", media_type="application/schema+json")
 
 
 ROUTES = (

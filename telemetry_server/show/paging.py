@@ -8,8 +8,8 @@ from aiohttp import web
 
 from telemetry_server.errors import BadRequest
 from telemetry_server.routing import Parameter
-from telemetry_server.show.answers import json_answer, path_with
 from telemetry_server.show.query import IDENTIFIER, in_utc, integer, text
+from telemetry_server.show.responses import json_response, path_with
 
 Found = TypeVar("Found")
 
@@ -30,7 +30,7 @@ def page(
     The next page comes after the `key` of the last item.
     """
     following = path_with(request, after=str(key(found[limit - 1]))) if len(found) > limit else None
-    return json_answer({"items": [item(one) for one in found[:limit]], "next": following})
+    return json_response({"items": [item(one) for one in found[:limit]], "next": following})
 
 
 def bigint(text: str) -> int:

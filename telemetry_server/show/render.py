@@ -11,7 +11,7 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.errors import TelemetryError
-from telemetry_server.show import words
+from telemetry_server.show import formatting
 from telemetry_server.show.charts import stack
 from telemetry_server.show.health import version
 from telemetry_server.show.static_files import static_path
@@ -81,7 +81,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(static_path=static_path, link=link, share=words.share, stack=stack)
+    environment.globals.update(static_path=static_path, link=link, share=formatting.share, stack=stack)
     for name in (
         "number",
         "plural",
@@ -96,6 +96,6 @@ def _environment() -> jinja2.Environment:
         "approximate",
         "numbers",
     ):
-        environment.filters[name] = getattr(words, name)
+        environment.filters[name] = getattr(formatting, name)
     environment.filters["verdict"] = verdict
     return environment

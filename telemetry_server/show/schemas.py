@@ -19,7 +19,7 @@ from telemetry_server.model import (
     Status,
     Verdict,
 )
-from telemetry_server.show.items import PLACE, detail_fields, fact_fields
+from telemetry_server.show.serializers import PLACE, detail_fields, fact_fields
 from telemetry_server.store.registry.history import ChangeOutcome
 
 Schema = dict[str, Any]

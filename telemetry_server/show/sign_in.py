@@ -19,9 +19,9 @@ from telemetry_server.show.access import (
     read_form,
     refuse_foreign,
 )
-from telemetry_server.show.answers import see_other
 from telemetry_server.show.query import text
 from telemetry_server.show.render import page
+from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.access.credentials import create_session, delete_session, use_sign_in_link
 

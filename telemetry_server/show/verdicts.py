@@ -6,7 +6,7 @@ from typing import Any
 
 from telemetry_server.check.days import shown_end
 from telemetry_server.model import Overage, Verdict
-from telemetry_server.show.words import plural
+from telemetry_server.show.formatting import plural
 from telemetry_server.store.fleet.installations import Row
 
 _License = Mapping[str, Any]

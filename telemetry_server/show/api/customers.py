@@ -13,11 +13,11 @@ from telemetry_server.errors import BadRequest, Malformed, NotFound, TooLarge, U
 from telemetry_server.model import Author, Customer, Role
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show import filters
-from telemetry_server.show.answers import json_answer
 from telemetry_server.show.api.licenses import change_item
 from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take_text
 from telemetry_server.show.paging import AFTER_ID, LIMIT, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
+from telemetry_server.show.responses import json_response
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.reading import reading
@@ -59,7 +59,7 @@ async def one_customer(request: web.Request) -> web.Response:
     async with reading(request.app[app_keys.POOL]) as connection:
         found = await _found(connection, customer_id)
         changes = await history.history(connection, Entity.CUSTOMER, str(customer_id), limit=_CHANGES)
-    return json_answer({**customer_item(found), "changes": [change_item(change) for change in changes]})
+    return json_response({**customer_item(found), "changes": [change_item(change) for change in changes]})
 
 
 async def add_customer(request: web.Request) -> web.Response:
@@ -70,7 +70,7 @@ async def add_customer(request: web.Request) -> web.Response:
     refuse(problems)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         made = await create_customer(connection, patch, by=by, now=datetime.now(UTC))
-    return json_answer(customer_item(made), status=201)
+    return json_response(customer_item(made), status=201)
 
 
 async def edit_customer(request: web.Request) -> web.Response:
@@ -84,7 +84,7 @@ async def edit_customer(request: web.Request) -> web.Response:
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         await _found(connection, customer_id)
         _, now_is = await change_customer(connection, customer_id, patch, by=by, now=datetime.now(UTC))
-    return json_answer(customer_item(now_is))
+    return json_response(customer_item(now_is))
 
 
 async def _found(connection: Connection, customer_id: UUID) -> Customer:

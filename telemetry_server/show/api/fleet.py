@@ -10,9 +10,9 @@ from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show import filters
-from telemetry_server.show.answers import json_answer
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import DAY, integer, one_of, read_query
+from telemetry_server.show.responses import json_response
 from telemetry_server.store.counts import counting
 from telemetry_server.store.counts.counting import Counts, Question, Span, TimeStep
 
@@ -58,7 +58,7 @@ async def fleet(request: web.Request) -> web.Response:
     else:
         span = _span(asked, now, TimeStep(asked.get("step", TimeStep.DAY)))
         counted, step = await counting.over_time(pool, question, span), span.step
-    return json_answer({"by": question.by, "step": step, **_shown(counted)})
+    return json_response({"by": question.by, "step": step, **_shown(counted)})
 
 
 async def features(request: web.Request) -> web.Response:
@@ -66,7 +66,7 @@ async def features(request: web.Request) -> web.Response:
     asked, now = read_query(request, FEATURES), datetime.now(UTC)
     wanted, span = filters.FEATURES.filter(asked), _span(asked, now, TimeStep(asked["step"]))
     counted = await counting.features(request.app[app_keys.POOL], wanted, span, now=now, limit=asked["limit"])
-    return json_answer({"step": span.step, **_shown(counted)})
+    return json_response({"step": span.step, **_shown(counted)})
 
 
 async def cohorts(request: web.Request) -> web.Response:
@@ -74,7 +74,7 @@ async def cohorts(request: web.Request) -> web.Response:
     asked, now = read_query(request, COHORTS), datetime.now(UTC)
     wanted, (first, last) = filters.COHORTS.filter(asked), _days(asked, now, timedelta(days=364))
     counted = await counting.cohorts(request.app[app_keys.POOL], wanted, first, last, now=now)
-    return json_answer(_shown(counted))
+    return json_response(_shown(counted))
 
 
 def _span(asked: Mapping[str, Any], now: datetime, step: TimeStep) -> Span:

@@ -8,11 +8,11 @@ from aiohttp import web
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, NotFound, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.answers import json_answer
 from telemetry_server.show.filters import FILTERS, filter_from
-from telemetry_server.show.items import installation_item, place
 from telemetry_server.show.paging import AFTER_ID, LIMIT, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
+from telemetry_server.show.responses import json_response
+from telemetry_server.show.serializers import installation_item, place
 from telemetry_server.store.fleet import installations
 from telemetry_server.uuid7 import HIGHEST
 
@@ -44,7 +44,7 @@ async def one_installation(request: web.Request) -> web.Response:
     )
     if known is None:
         raise NotFound("There is no such installation.")
-    return json_answer(_whole(known))
+    return json_response(_whole(known))
 
 
 def _whole(known: installations.InstallationDetails) -> dict[str, Any]:

@@ -32,10 +32,10 @@ from telemetry_server.model import Author, License, LicenseRow, Role
 from telemetry_server.receive.body import read_body
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show import filters
-from telemetry_server.show.answers import json_answer
 from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take_text
 from telemetry_server.show.paging import AFTER_ID, LIMIT, page
 from telemetry_server.show.query import IDENTIFIER, one_of, read_path, read_query, text
+from telemetry_server.show.responses import json_response
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.reading import reading
@@ -88,7 +88,7 @@ async def one_license(request: web.Request) -> web.Response:
     async with reading(request.app[app_keys.POOL]) as connection:
         found = await _found(connection, license_id)
         changes = await history.history(connection, Entity.LICENSE, str(license_id), limit=_CHANGES)
-    return json_answer({**license_item(found), "changes": [change_item(change) for change in changes]})
+    return json_response({**license_item(found), "changes": [change_item(change) for change in changes]})
 
 
 async def add_license(request: web.Request) -> web.Response:
@@ -108,7 +108,7 @@ async def add_license(request: web.Request) -> web.Response:
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         hashes = await key_hashes(connection, request.app[app_keys.KEYRING], slug)
         made = await create_license(connection, hashes, key, patch, by=by, now=datetime.now(UTC))
-    return json_answer(license_item(made), status=201)
+    return json_response(license_item(made), status=201)
 
 
 async def edit_license(request: web.Request) -> web.Response:
@@ -122,7 +122,7 @@ async def edit_license(request: web.Request) -> web.Response:
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         await _found(connection, license_id)
         _, now_is = await change_license(connection, license_id, patch, by=by, now=datetime.now(UTC))
-    return json_answer(license_item(now_is))
+    return json_response(license_item(now_is))
 
 
 async def import_licenses(request: web.Request) -> web.Response:
@@ -138,7 +138,7 @@ async def import_licenses(request: web.Request) -> web.Response:
             connection, hashes, rows, by=by, now=datetime.now(UTC), dry_run=asked["dry_run"] == "true"
         )
     never = sum(bool(never_matching(row.patch.addresses or ())) for row in rows)
-    return json_answer(_imported(batch.rows, problems, never, dry_run=asked["dry_run"] == "true"))
+    return json_response(_imported(batch.rows, problems, never, dry_run=asked["dry_run"] == "true"))
 
 
 def _rows(body: bytes, form: RowFormat) -> tuple[list[LicenseRow], list[RowProblem]]:

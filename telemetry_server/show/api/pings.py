@@ -7,9 +7,9 @@ from aiohttp import web
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.items import ping_item
 from telemetry_server.show.paging import AFTER, LIMIT, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query
+from telemetry_server.show.serializers import ping_item
 from telemetry_server.store.fleet import installations
 
 PARAMETERS = (

@@ -9,14 +9,14 @@ from aiohttp import web
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, NotFound, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.answers import path_with
 from telemetry_server.show.charts import Bar
+from telemetry_server.show.formatting import inert
 from telemetry_server.show.history import entries
-from telemetry_server.show.items import installation_item
 from telemetry_server.show.query import IDENTIFIER, integer, read_path, read_query
 from telemetry_server.show.render import attributions, page
+from telemetry_server.show.responses import path_with
+from telemetry_server.show.serializers import installation_item
 from telemetry_server.show.verdicts import rests_on
-from telemetry_server.show.words import inert
 from telemetry_server.store.fleet import installations
 
 PARAMETERS = (

@@ -16,11 +16,11 @@ from telemetry_server.check.filters.terms import Filter
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.model import Lifecycle, Verdict
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.answers import path_with, see_other
 from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filter_from
-from telemetry_server.show.items import installation_item
 from telemetry_server.show.query import IDENTIFIER, read_query
 from telemetry_server.show.render import attributions, page
+from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.serializers import installation_item
 from telemetry_server.store.database import Pool
 from telemetry_server.store.fleet import installations
 from telemetry_server.store.reading import TooSlow

@@ -11,7 +11,7 @@ from telemetry_server import app_keys
 from telemetry_server.check import ranges
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show import charts, words
+from telemetry_server.show import charts, formatting
 from telemetry_server.show.filters import STATUSES
 from telemetry_server.show.query import one_of, read_query, text
 from telemetry_server.show.render import attributions, link, page
@@ -131,7 +131,7 @@ def _distribution(
         return None
     counted = facets.get(field, {})
     whole = sum(counted.values())
-    name = words.country if field == "country" else words.inert
+    name = formatting.country if field == "country" else formatting.inert
     named = [(value, count) for value, count in counted.items() if value is not None][:_BARS]
     bars = [charts.Bar(name(value), count, asked.rows(**{parameter: value})) for value, count in named]
     return Distribution(title, bars, whole, whole - sum(bar.count for bar in bars))
@@ -139,7 +139,7 @@ def _distribution(
 
 async def _features(asked: _Asked) -> list[charts.Bar]:
     rows = await store.top_features(asked.pool, asked.product, asked.since.date())
-    return [charts.Bar(words.inert(row["feature"]), int(row["uses"])) for row in rows]
+    return [charts.Bar(formatting.inert(row["feature"]), int(row["uses"])) for row in rows]
 
 
 async def _pings(asked: _Asked, counted: store.CountedUntil | None) -> charts.Columns | None:
@@ -167,7 +167,7 @@ def _behind(asked: _Asked, counted: store.CountedUntil | None) -> str | None:
     if counted.pings_until is None:
         return "The first pings are being counted: a minute or two."
     if asked.now - counted.pings_until > MOST_BEHIND:
-        return f"Counted are pings received until {words.stamp(counted.pings_until)}."
+        return f"Counted are pings received until {formatting.stamp(counted.pings_until)}."
     return None
 
 

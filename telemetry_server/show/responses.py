@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 
-def json_answer(
+def json_response(
     document: Any, *, status: int = 200, cache: str = "no-store", media_type: str = "application/json"
 ) -> web.Response:
     """`document` as JSON; moments in UTC end in Z."""

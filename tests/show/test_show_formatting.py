@@ -12,7 +12,7 @@ from multidict import MultiDict
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.errors import BadRequest
 from telemetry_server.routing import Parameter
-from telemetry_server.show import charts, history, words
+from telemetry_server.show import charts, formatting, history
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import IDENTIFIER, MOMENT, integer, one_of, read_query, text
 from telemetry_server.store.filtering import identities
@@ -88,7 +88,7 @@ def test_the_parts_of_a_bar_fill_it(counts):
     ({"days": 40}, "40 d ago"), ({"days": 800}, "2 y ago"), ({"hours": -5}, "in 5 h"),
 ])  # fmt: skip
 def test_moments_are_told_roughly(passed, shown):
-    assert words.ago(NOW - timedelta(**passed), NOW) == shown
+    assert formatting.ago(NOW - timedelta(**passed), NOW) == shown
 
 
 @pytest.mark.parametrize(
@@ -96,35 +96,35 @@ def test_moments_are_told_roughly(passed, shown):
     [(0, 0, "0 %"), (0, 9, "0 %"), (1, 1000, "< 1 %"), (1, 3, "33 %"), (999, 1000, "99 %"), (9, 9, "100 %")],
 )
 def test_shares_are_never_rounded_to_nothing_or_to_all(part, whole, shown):
-    assert words.share(part, whole) == shown
+    assert formatting.share(part, whole) == shown
 
 
 @given(st.text(max_size=300))
 def test_inert_text_is_one_short_line_that_steers_nothing(value):
-    shown = words.inert(value)
+    shown = formatting.inert(value)
     assert all(c.isprintable() or unicodedata.category(c) == "Zs" for c in shown)
     assert len(shown) <= 121
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S"]), max_size=100))
 def test_plain_text_is_left_as_it_is(value):
-    assert words.inert(value) == value
+    assert formatting.inert(value) == value
 
 
 def test_countries_have_names_and_other_words_stay():
-    assert words.country("DE") == "Germany"
-    assert words.country("unknown") == "unknown"
-    assert words.country(None) == "unknown"
-    assert words.country("<b>") == "<b>"
+    assert formatting.country("DE") == "Germany"
+    assert formatting.country("unknown") == "unknown"
+    assert formatting.country(None) == "unknown"
+    assert formatting.country("<b>") == "<b>"
 
 
 def test_days_are_cut_from_moments_and_other_words_stay():
-    assert words.day("2027-01-31T00:00:00Z") == "2027-01-31"
-    assert words.day("soon") == "soon"
+    assert formatting.day("2027-01-31T00:00:00Z") == "2027-01-31"
+    assert formatting.day("soon") == "soon"
 
 
 def test_ranges_of_numbers_are_told_inclusively():
-    assert words.numbers([(1, 4), (5, 6), (1000, 2001)]) == "1 to 3, 5, 1,000 to 2,000"
+    assert formatting.numbers([(1, 4), (5, 6), (1000, 2001)]) == "1 to 3, 5, 1,000 to 2,000"
 
 
 # ── queries ─────────────────────────────────────────────────────────────────────────────────
