@@ -3,14 +3,15 @@
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-import orjson
 from aiohttp import ClientConnectionResetError, hdrs, web
 from aiohttp.typedefs import Handler
+from msgspec import UNSET, Struct, UnsetType, json
 
 from telemetry_server.errors import (
     BadRequest,
+    FieldProblem,
     Forbidden,
     MethodNotAllowed,
     NotFound,
@@ -46,6 +47,17 @@ class HasPath(Protocol):
 
     @property
     def path(self) -> str: ...
+
+
+class Problem(Struct):
+    """What went wrong (RFC 9457). Tell cases apart by code."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: tuple[FieldProblem, ...] | UnsetType = UNSET
 
 
 Asked = TypeVar("Asked", bound=HasPath)
@@ -146,21 +158,20 @@ def for_browsers(handler: Handler) -> Handler:
 
 def problem(error: TelemetryError) -> web.Response:
     """The problem document of an error."""
-    document: dict[str, Any] = {
-        "type": f"urn:license-telemetry:problem:{error.code}",
-        "title": type(error).__doc__,
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.code,
-    }
-    if error.problems:
-        document["errors"] = [{"pointer": p.pointer, "detail": p.detail} for p in error.problems]
+    document = Problem(
+        type=f"urn:license-telemetry:problem:{error.code}",
+        title=type(error).__doc__ or "",
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        errors=error.problems or UNSET,
+    )
     headers = {**_HEADERS, "Content-Type": "application/problem+json", "Cache-Control": "no-store"}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:  # noqa: PLR2004
         headers["WWW-Authenticate"] = "Bearer"
-    return web.Response(body=orjson.dumps(document), status=error.status, headers=headers)
+    return web.Response(body=json.encode(document), status=error.status, headers=headers)
 
 
 def translate(error: web.HTTPException) -> TelemetryError:

@@ -5,14 +5,24 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum, StrEnum
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Final, NewType, TypeAlias
+from typing import Annotated, Any, Final, NewType, TypeAlias
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 ProductId = NewType("ProductId", UUID)
 Slug = NewType("Slug", str)
+
+LARGEST_INTEGER = 2**53 - 1  # the largest that every JSON parser reads exactly
+
+Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
+NonNegative: TypeAlias = Annotated[int, Meta(ge=0)]
+Counters: TypeAlias = dict[str, NonNegative]
+SequenceNumber: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST_INTEGER)]
+NumberRanges: TypeAlias = Annotated[
+    tuple[tuple[SequenceNumber, SequenceNumber], ...], Meta(description="Half-open: [from, to).")
+]
 
 
 class Status(StrEnum):
@@ -143,8 +153,7 @@ class Product:
     time_zone: str = "UTC"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Customer:
+class Customer(msgspec.Struct, frozen=True, kw_only=True):
     """A party that owns licenses: personal data."""
 
     customer_id: UUID
@@ -155,8 +164,8 @@ class Customer:
     technical_contact: str | None
     account: str | None = None
     custom: Mapping[str, Any]
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

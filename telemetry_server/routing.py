@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from telemetry_server.errors import TelemetryError
 from telemetry_server.model import Role
@@ -17,6 +17,9 @@ class Access(StrEnum):
     SIGNATURE = "signature"
     WEBHOOK = "webhook"  # signed by the shop
     PERSON = "person"  # a signed-in browser or an API token, of at least the route's role
+
+
+Shape: TypeAlias = type | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,9 @@ class Parameter:
 class Route:
     """One method at one path.
 
-    `body` and `answers` name schemas of the OpenAPI document (show/openapi.py); an answer whose name
-    contains a slash is a media type instead (`text/html`). Pages (`page=True`) send people who are not
-    signed in to the sign-in page; all others answer with a problem document.
+    `body` and `answers` are types of msgspec, of which the OpenAPI document is made; or the name of a schema
+    in show/schemas.py, or a media type (`text/html`). Pages (`page=True`) send people who are not signed in
+    to the sign-in page; all others answer with a problem document.
     """
 
     method: str
@@ -47,8 +50,8 @@ class Route:
     role: Role = Role.VIEWER
     page: bool = False
     parameters: tuple[Parameter, ...] = ()
-    body: str | None = None
-    answers: Mapping[int, str] = field(default_factory=dict)
+    body: Shape | None = None
+    answers: Mapping[int, Shape] = field(default_factory=dict)
     errors: tuple[type[TelemetryError], ...] = ()
 
 

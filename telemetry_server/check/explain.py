@@ -13,7 +13,6 @@ from msgspec import Raw
 from telemetry_server.check.fields import (
     DEEPEST_PING,
     DIGEST_PATTERN,
-    LARGEST_INTEGER,
     NAME_PATTERN,
     Carrier,
     Field,
@@ -23,7 +22,7 @@ from telemetry_server.check.fields import (
 from telemetry_server.check.json_text import members as members_of
 from telemetry_server.check.json_text import scalar
 from telemetry_server.check.normalise import Members
-from telemetry_server.model import Reason
+from telemetry_server.model import LARGEST_INTEGER, Reason
 
 
 @dataclass(frozen=True, slots=True)

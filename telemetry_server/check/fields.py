@@ -9,10 +9,10 @@ from importlib import resources
 from typing import Any
 
 from telemetry_server.errors import SettingsError
+from telemetry_server.model import LARGEST_INTEGER
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 DIGEST_PATTERN = r"^[0-9a-f]{64}$"
-LARGEST_INTEGER = 2**53 - 1
 LONGEST_STRING = 256
 DEEPEST_PING = 8
 MOST_PINGS = 500

@@ -13,7 +13,6 @@ from msgspec import Meta, Raw
 
 from telemetry_server.check.fields import (
     DIGEST_PATTERN,
-    LARGEST_INTEGER,
     MOST_PINGS,
     NAME_PATTERN,
     Carrier,
@@ -21,6 +20,7 @@ from telemetry_server.check.fields import (
     FieldType,
     Registry,
 )
+from telemetry_server.model import LARGEST_INTEGER
 
 
 def type_of(carrier: Carrier, registry: Registry) -> type[msgspec.Struct]:
@@ -133,11 +133,12 @@ def _carrier_schema(carrier: Carrier, registry: Registry) -> dict[str, Any]:
 
 def _object(fields: tuple[Field, ...]) -> dict[str, Any]:
     required = [field.name for field in fields if field.required]
-    properties = {field.name: _property(field) for field in fields}
+    properties = {field.name: field_schema(field) for field in fields}
     return {"type": "object", "properties": properties, "required": required}
 
 
-def _property(field: Field) -> dict[str, Any]:
+def field_schema(field: Field) -> dict[str, Any]:
+    """The published contract of one field."""
     schema = _value_schema(field)
     if not field.required:
         schema = {"anyOf": [schema, {"type": "null"}]}

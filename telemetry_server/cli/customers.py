@@ -1,11 +1,11 @@
 """The commands "customer …"."""
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import click
+from msgspec.structs import asdict
 
 from telemetry_server.check.filters.filter_fields import CUSTOMERS
 from telemetry_server.check.filters.parser import read_filter

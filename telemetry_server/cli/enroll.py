@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-import orjson
+from msgspec import json
 
 from telemetry_server import durable
 from telemetry_server.cli.invocation import Invocation
@@ -13,7 +13,7 @@ from telemetry_server.cli.session import ask
 from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import Keyring
 from telemetry_server.model import Product
-from telemetry_server.receive.enroll import new_enrolment
+from telemetry_server.receive.enroll import Enrolment, new_enrolment
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.keyring_check import keyring_of
 from telemetry_server.store.database import Connection
@@ -51,7 +51,7 @@ def enroll(invocation: Invocation, product: str, output: Path, count: int, as_js
         say("Hand each file to one copy, over a safe way: license-telemetry import-enrolment FILE")
 
 
-def _enrolments(settings: Settings, slug: str, count: int) -> list[dict[str, Any]]:
+def _enrolments(settings: Settings, slug: str, count: int) -> list[Enrolment]:
     async def known(connection: Connection) -> tuple[Product, Keyring]:
         product = await product_by_slug(connection, slug)
         return product, await keyring_of(connection, settings.keyring)
@@ -60,12 +60,11 @@ def _enrolments(settings: Settings, slug: str, count: int) -> list[dict[str, Any
     return [new_enrolment(keyring, product, notice=settings.notice) for _ in range(count)]
 
 
-def _write(enrolment: dict[str, Any], output: Path) -> dict[str, Any]:
-    name = f"enrolment-{enrolment['installation_id']}.json"
+def _write(enrolment: Enrolment, output: Path) -> dict[str, Any]:
+    name = f"enrolment-{enrolment.installation_id}.json"
     path = output / name if output.is_dir() else output
     try:
-        document = orjson.dumps(enrolment, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z)
-        durable.write(path, document, replace=False)
+        durable.write(path, json.format(json.encode(enrolment)), replace=False)
     except FileExistsError as error:
         raise OperatorError(f"{path} is there already, and may hold another copy's secret.") from error
-    return {"installation_id": enrolment["installation_id"], "file": str(path)}
+    return {"installation_id": enrolment.installation_id, "file": str(path)}

@@ -3,15 +3,16 @@
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Annotated, Protocol, TypeAlias
 from uuid import UUID
 
 import orjson
 from aiohttp import web
+from msgspec import UNSET, Meta, Struct, UnsetType, json
 
 from telemetry_server.errors import FieldProblem, Malformed, Unauthenticated, Unprocessable
 from telemetry_server.keyring import Keyring
-from telemetry_server.model import Product
+from telemetry_server.model import Moment, NonNegative, Product
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import inflate, read_body
 from telemetry_server.receive.limiter import Limiter, network_of
@@ -20,6 +21,32 @@ from telemetry_server.setting_types import Network
 from telemetry_server.uuid7 import uuid7
 
 LARGEST_ENROLMENT = 16 * 1024
+
+
+class Notice(Struct):
+    """The privacy notice in force."""
+
+    version: str
+    url: str
+
+
+class Enrolment(Struct):
+    """A new identity: the answer to an enrolment, and the file for a copy that is not online."""
+
+    installation_id: UUID
+    secret: Annotated[str, Meta(description="32 bytes in base64url without padding.")]
+    key: Annotated[str, Meta(description="The id of the master key; goes into the signature header.")]
+    product: Annotated[str, Meta(description="The product's slug.")]
+    next_ping_seconds: NonNegative
+    notice: Notice | None
+    server_time: Moment
+
+
+class EnrolmentRequest(Struct):
+    """Empty, or of a forked copy: its former id, with the signature header made with its former secret."""
+
+    forked_from: UUID | UnsetType | None = UNSET
+
 
 FindByKey: TypeAlias = Callable[[str], Awaitable[Product | None]]
 
@@ -76,14 +103,14 @@ class Enrolments:
         if claimed is not None:
             parent = await self._parent(claimed, headers.get(SIGNATURE, ""), request.path, sent, product)
             await self._keep_parent(
-                installation_id=enrolment["installation_id"],
+                installation_id=enrolment.installation_id,
                 parent_id=parent,
                 product=product,
                 now=datetime.now(UTC),
                 client_address=address if self._keep_address else None,
             )
         return web.Response(
-            body=orjson.dumps(enrolment, option=orjson.OPT_UTC_Z),
+            body=json.encode(enrolment),
             status=201,
             headers={"Content-Type": "application/json", "Cache-Control": "no-store"},
         )
@@ -108,19 +135,18 @@ class Enrolments:
         return sender.installation_id
 
 
-def new_enrolment(keyring: Keyring, product: Product, *, notice: dict[str, str] | None) -> dict[str, Any]:
-    """A new identity, as the answer to an enrolment and as the file for a copy that is not online."""
+def new_enrolment(keyring: Keyring, product: Product, *, notice: dict[str, str] | None) -> Enrolment:
     installation_id = uuid7()
     secret = keyring.secret(keyring.current, product.id, installation_id)
-    return {
-        "installation_id": installation_id,
-        "secret": urlsafe_b64encode(secret).rstrip(b"=").decode(),
-        "key": keyring.current,
-        "product": product.slug,
-        "next_ping_seconds": product.ping_interval_seconds,
-        "notice": notice,
-        "server_time": datetime.now(UTC),
-    }
+    return Enrolment(
+        installation_id=installation_id,
+        secret=urlsafe_b64encode(secret).rstrip(b"=").decode(),
+        key=keyring.current,
+        product=product.slug,
+        next_ping_seconds=product.ping_interval_seconds,
+        notice=Notice(**notice) if notice else None,
+        server_time=datetime.now(UTC),
+    )
 
 
 def _claimed_parent(body: bytes) -> UUID | None:

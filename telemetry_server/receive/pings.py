@@ -3,17 +3,20 @@
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from telemetry_server.errors import BadRequest, TooManyRequests, Unavailable
 from telemetry_server.middleware import problem
 from telemetry_server.model import (
     Arrival,
+    Moment,
+    NonNegative,
+    NumberRanges,
     Ping,
     Reason,
     RefusedPing,
@@ -43,25 +46,27 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     receipt: str
 
 
-class _Result(msgspec.Struct, gc=False):
-    """What the answer says of one ping."""
+class PingResult(msgspec.Struct, gc=False):
+    """What became of one ping."""
 
-    ping_id: UUID | str | None
+    ping_id: Annotated[Any, Meta(extra_json_schema={"type": ["string", "null"]})]  # of a refused one, as sent
     sequence: int | None
     status: Status
-    code: Reason | UnsetType = UNSET
+    code: Annotated[Reason, Meta(description="Why a ping was rejected.")] | UnsetType = UNSET
     detail: str | UnsetType = UNSET
 
 
-class _Answer(msgspec.Struct, gc=False):
-    """The members of the answer, in the order they are written."""
+class UploadAnswer(msgspec.Struct, gc=False):
+    """The answer to an upload."""
 
     upload_id: UUID | None
-    results: list[_Result]
-    missing: tuple[tuple[int, int], ...]
-    next_ping_seconds: int
+    results: Annotated[list[PingResult], Meta(description="In the order sent.")]
+    missing: Annotated[
+        NumberRanges, Meta(description="Numbers that never came; send again what is still there.")
+    ]
+    next_ping_seconds: NonNegative
     notices: tuple[()]
-    server_time: datetime
+    server_time: Moment
 
 
 _encode = msgspec.json.Encoder().encode
@@ -169,7 +174,7 @@ def _receipted(sender: Sender, sent: bytes, answer: web.Response) -> web.Respons
 def _answer(arrival: Arrival) -> Accepted:
     sender = arrival.known_sender
     answer = _encode(
-        _Answer(
+        UploadAnswer(
             arrival.upload_id,
             _results(arrival.items, arrival.written),
             arrival.written.missing,
@@ -181,16 +186,16 @@ def _answer(arrival: Arrival) -> Accepted:
     return Accepted(answer, receipt(sender.secret, arrival.sent, answer))
 
 
-def _results(items: Sequence[Ping | RefusedPing], written: Written) -> list[_Result]:
-    results: list[_Result] = []
+def _results(items: Sequence[Ping | RefusedPing], written: Written) -> list[PingResult]:
+    results: list[PingResult] = []
     told: set[int] = set()
     for item in items:
         if isinstance(item, RefusedPing):
-            results.append(_Result(item.ping_id, item.sequence, Status.REJECTED, item.reason, item.detail))
+            results.append(PingResult(item.ping_id, item.sequence, Status.REJECTED, item.reason, item.detail))
             continue
         status = written.others.get(item.sequence, Status.ACCEPTED)
         if status is Status.ACCEPTED and item.sequence in told:
             status = Status.DUPLICATE
         told.add(item.sequence)
-        results.append(_Result(item.ping_id, item.sequence, status))
+        results.append(PingResult(item.ping_id, item.sequence, status))
     return results

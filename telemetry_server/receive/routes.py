@@ -11,9 +11,9 @@ from telemetry_server.errors import (
     Unprocessable,
     UnsupportedEncoding,
 )
-from telemetry_server.receive.enroll import Enrolments
-from telemetry_server.receive.pings import Uploads
-from telemetry_server.receive.webhook import ShopWebhook
+from telemetry_server.receive.enroll import Enrolment, EnrolmentRequest, Enrolments
+from telemetry_server.receive.pings import UploadAnswer, Uploads
+from telemetry_server.receive.webhook import ShopMessageBody, ShopWebhook
 from telemetry_server.routing import Access, Route
 
 _ERRORS = (
@@ -36,8 +36,8 @@ def routes(uploads: Uploads, enrolments: Enrolments, shop: ShopWebhook) -> tuple
             enrolments.post,
             "Get an identity",
             Access.PRODUCT_KEY,
-            body="EnrolmentRequest",
-            answers={201: "Enrolment"},
+            body=EnrolmentRequest,
+            answers={201: Enrolment},
             errors=_ERRORS,
         ),
         Route(
@@ -47,7 +47,7 @@ def routes(uploads: Uploads, enrolments: Enrolments, shop: ShopWebhook) -> tuple
             "Send pings",
             Access.SIGNATURE,
             body="Upload",
-            answers={200: "UploadAnswer"},
+            answers={200: UploadAnswer},
             errors=_ERRORS,
         ),
         Route(
@@ -56,7 +56,7 @@ def routes(uploads: Uploads, enrolments: Enrolments, shop: ShopWebhook) -> tuple
             shop.post,
             "Tell of licenses that were sold or changed",
             Access.WEBHOOK,
-            body="ShopMessage",
+            body=ShopMessageBody,
             answers={204: ""},
             errors=(Malformed, NotFound, Unauthenticated, SlowClient, TooLarge, Unprocessable, Unavailable),
         ),

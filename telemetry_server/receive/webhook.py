@@ -10,19 +10,34 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import orjson
 from aiohttp import web
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from telemetry_server.errors import Malformed, NotFound, TooLarge, Unauthenticated, Unprocessable
-from telemetry_server.model import STATUS_AFTER, ShopMessage
+from telemetry_server.model import STATUS_AFTER, Moment, ShopMessage
 from telemetry_server.receive.body import read_body
 
 LARGEST_MESSAGE = 64 * 1024
 TOLERANCE_SECONDS = 300  # as the specification advises: an old message is a replayed one
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
 _FIRST_MILLISECONDS = 10**11  # March 1973; as seconds it would be the year 5138
+
+
+class ShopMessageBody(Struct):
+    """A message of the shop."""
+
+    type: Annotated[str, Meta(examples=sorted(STATUS_AFTER))]
+    data: Annotated[
+        dict[str, Any],
+        Meta(
+            description="product and key, and any column of a license import.",
+            extra_json_schema={"required": ["product", "key"]},
+        ),
+    ]
+    timestamp: Moment | UnsetType = UNSET
 
 
 CarryOut: TypeAlias = Callable[[ShopMessage, datetime], Awaitable[None]]

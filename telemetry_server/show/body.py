@@ -1,10 +1,11 @@
 """The JSON body of an API request that changes something."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 from aiohttp import web
+from msgspec import UNSET, Struct, UnsetType, defstruct, structs
 
 from telemetry_server.errors import BadRequest, FieldProblem, Malformed, TooLarge, Unprocessable
 from telemetry_server.receive.body import read_body
@@ -12,6 +13,13 @@ from telemetry_server.text import hidden_in
 
 LARGEST = 64 * 1024
 LONGEST_REASON = 1000
+
+
+def optional(name: str, kind: type[Struct], fields: Iterable[str], **more: Any) -> type[Struct]:
+    """What a body may hold of the `fields` of an answer of that kind, and `more`; nothing is required."""
+    types = {field.name: field.type for field in structs.fields(kind)}
+    held = [(field, types[field] | UnsetType, UNSET) for field in fields]
+    return defstruct(name, [*held, *((field, kind | UnsetType, UNSET) for field, kind in more.items())])
 
 
 async def read_object(request: web.Request) -> dict[str, Any]:

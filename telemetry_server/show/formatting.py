@@ -2,13 +2,14 @@
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from telemetry_server.check.days import shown_end
+from telemetry_server.enrich.places.place import Place
 
 _STEPS = (
     (timedelta(days=365), "y"),
@@ -96,11 +97,11 @@ def country(code: str | None) -> str:
     return _countries().get(code or "", inert(code or "unknown"))
 
 
-def approximate(place: Mapping[str, Any]) -> str:
+def approximate(place: Place) -> str:
     """How far to believe what is said of a place: "approximate, DB-IP Lite country 2026-11, /24"."""
-    built = str(place["built_on"])[: len("2026-11")] if place["built_on"] else None
-    source = " ".join(filter(None, (place["source"], built)))
-    network = f"/{place['prefix_length']}" if place["prefix_length"] else None
+    built = f"{place.built_on:%Y-%m}" if place.built_on else None
+    source = " ".join(filter(None, (place.source, built)))
+    network = f"/{place.prefix_length}" if place.prefix_length else None
     return ", ".join(filter(None, ("approximate", source, network)))
 
 

@@ -2,8 +2,10 @@
 
 from functools import cache
 from importlib import metadata
+from typing import Literal
 
 from aiohttp import web
+from msgspec import Struct
 
 from telemetry_server import app_keys
 from telemetry_server.model import Check
@@ -11,6 +13,21 @@ from telemetry_server.receive.capacity import Capacity
 from telemetry_server.receive.connections import CAPACITY
 from telemetry_server.routing import Access, Route
 from telemetry_server.show.responses import json_response
+
+
+class Health(Struct):
+    """The process answers."""
+
+    status: Literal["ok"]
+    version: str
+
+
+class Readiness(Struct):
+    """What this server needs for its work, and whether it has it."""
+
+    status: Literal["ready", "degraded", "not ready"]
+    version: str
+    checks: list[Check]
 
 
 @cache
@@ -22,7 +39,7 @@ def version() -> str:
 
 
 async def healthz(_: web.Request) -> web.Response:
-    return json_response({"status": "ok", "version": version()})
+    return json_response(Health("ok", version()))
 
 
 async def readyz(request: web.Request) -> web.Response:
@@ -39,8 +56,7 @@ async def readyz(request: web.Request) -> web.Response:
     ]
     ready = all(check.ok for check in checks if check.needed)
     whole = all(check.ok for check in checks)
-    status = "ready" if whole else "degraded" if ready else "not ready"
-    document = {"status": status, "version": version(), "checks": checks}
+    document = Readiness("ready" if whole else "degraded" if ready else "not ready", version(), checks)
     return json_response(document, status=200 if ready else 503)
 
 
@@ -61,13 +77,13 @@ def _pings(problem: str | None) -> Check:
 
 
 ROUTES = (
-    Route("GET", "/healthz", healthz, "Whether the process answers", Access.PUBLIC, answers={200: "Health"}),
+    Route("GET", "/healthz", healthz, "Whether the process answers", Access.PUBLIC, answers={200: Health}),
     Route(
         "GET",
         "/readyz",
         readyz,
         "Whether the server can do its work",
         Access.PUBLIC,
-        answers={200: "Readiness", 503: "Readiness"},
+        answers={200: Readiness, 503: Readiness},
     ),
 )

@@ -10,10 +10,12 @@ from telemetry_server import app_keys
 from telemetry_server.check.fields import load_registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.errors import Forbidden, TelemetryError, Unauthenticated
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.middleware import Problem
+from telemetry_server.routing import Access, Parameter, Route, Shape
 from telemetry_server.show.health import version
 from telemetry_server.show.responses import json_response
-from telemetry_server.show.schemas import schemas
+from telemetry_server.show.schemas import REFERENCE, schemas
+from telemetry_server.show.sign_in import SignIn, SignOut
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SECURITY: dict[Access, list[dict[str, list[str]]]] = {
@@ -65,7 +67,7 @@ _RECEIPT_OF_A_REFUSAL = _RECEIPT | {
     "description": f"{_RECEIPT['description']} Missing where the signature was not checked.",
     "required": False,
 }
-_FORMS = {"SignIn", "SignOut"}
+_FORMS = {SignIn, SignOut}
 
 
 def document(routes: Sequence[Route], server: str) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def document(routes: Sequence[Route], server: str) -> dict[str, Any]:
         "jsonSchemaDialect": _DIALECT,
         "servers": [{"url": server}],
         "paths": paths,
-        "components": {"schemas": schemas(load_registry()), "securitySchemes": _SCHEMES},
+        "components": {"schemas": schemas(load_registry(), routes), "securitySchemes": _SCHEMES},
     }
 
 
@@ -134,21 +136,21 @@ def _responses(route: Route) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for error in (*route.errors, *refused):
         responses.setdefault(str(error.status), _problem(error, route.access))
-    for status, name in route.answers.items():
-        responses[str(status)] = _answer(route, status, name)
+    for status, shape in route.answers.items():
+        responses[str(status)] = _answer(route, status, shape)
     return responses | {"default": _problem(TelemetryError, route.access)}
 
 
-def _answer(route: Route, status: int, name: str) -> dict[str, Any]:
+def _answer(route: Route, status: int, shape: Shape) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": route.summary if status < 300 else f"Status {status}."}  # noqa: PLR2004
-    if not name and status < 300:  # noqa: PLR2004
+    if not shape and status < 300:  # noqa: PLR2004
         return answer
-    if not name:
+    if not shape:
         answer["headers"] = {"Location": {"required": True, "schema": {"type": "string"}}}
-    elif "/" in name:
-        answer["content"] = {name: {"schema": {"type": "string"}}}
+    elif isinstance(shape, str) and "/" in shape:
+        answer["content"] = {shape: {"schema": {"type": "string"}}}
     else:
-        answer["content"] = {"application/json": _content(name)}
+        answer["content"] = {"application/json": _content(shape)}
     if route.access is Access.SIGNATURE:
         answer["headers"] = {"Telemetry-Receipt": _RECEIPT}
     return answer
@@ -157,7 +159,7 @@ def _answer(route: Route, status: int, name: str) -> dict[str, Any]:
 def _problem(error: type[TelemetryError], access: Access) -> dict[str, Any]:
     problem: dict[str, Any] = {
         "description": (error.__doc__ or "").strip(),
-        "content": {"application/problem+json": _content("Problem")},
+        "content": {"application/problem+json": _content(Problem)},
     }
     if headers := dict(_problem_headers(error, access)):
         problem["headers"] = headers
@@ -171,8 +173,9 @@ def _problem_headers(error: type[TelemetryError], access: Access) -> Iterator[tu
         yield "Telemetry-Receipt", _RECEIPT_OF_A_REFUSAL
 
 
-def _content(name: str) -> dict[str, Any]:
-    return {"schema": {"$ref": f"#/components/schemas/{name}"}}
+def _content(shape: Shape) -> dict[str, Any]:
+    name = shape if isinstance(shape, str) else shape.__name__
+    return {"schema": {"$ref": REFERENCE.format(name=name)}}
 
 
 # ── handlers ────────────────────────────────────────────────────────────────────────────────

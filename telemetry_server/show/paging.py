@@ -1,10 +1,11 @@
-"""Lists of the API, page by page: {"items": […], "next": the path of the next page, or null}."""
+"""Lists of the API, page by page."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from aiohttp import web
+from msgspec import Meta, Struct
 
 from telemetry_server.errors import BadRequest
 from telemetry_server.routing import Parameter
@@ -12,6 +13,15 @@ from telemetry_server.show.query import IDENTIFIER, in_utc, integer, text
 from telemetry_server.show.responses import json_response, path_with
 
 Found = TypeVar("Found")
+Item = TypeVar("Item")
+
+
+class Page(Struct, Generic[Item]):
+    """A page of a list."""
+
+    items: list[Item]
+    next: Annotated[str | None, Meta(description="Path and query of the next page; null on the last.")]
+
 
 LIMIT = Parameter("limit", "Items on a page.", integer(1, 500, default=50))
 AFTER_ID = Parameter("after", "Where the page before ended: the id of its last item.", IDENTIFIER)
@@ -22,7 +32,7 @@ def page(
     request: web.Request,
     found: Sequence[Found],
     limit: int,
-    item: Callable[[Found], Any],
+    item: Callable[[Found], Item],
     key: Callable[[Found], object],
 ) -> web.Response:
     """The first `limit` of what was found; one more than that says that there is a next page.
@@ -30,7 +40,7 @@ def page(
     The next page comes after the `key` of the last item.
     """
     following = path_with(request, after=str(key(found[limit - 1]))) if len(found) > limit else None
-    return json_response({"items": [item(one) for one in found[:limit]], "next": following})
+    return json_response(Page([item(one) for one in found[:limit]], following))
 
 
 def bigint(text: str) -> int:

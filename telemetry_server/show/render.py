@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import jinja2
 from aiohttp import web
+from msgspec.structs import astuple
 
 from telemetry_server import app_keys
 from telemetry_server.errors import TelemetryError
@@ -98,4 +99,5 @@ def _environment() -> jinja2.Environment:
     ):
         environment.filters[name] = getattr(formatting, name)
     environment.filters["verdict"] = verdict
+    environment.filters["values"] = astuple
     return environment

@@ -7,6 +7,7 @@ previews and scanners, leaves them good.
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
+from msgspec import UNSET, Struct, UnsetType
 
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Forbidden, Malformed, TooLarge, Unavailable
@@ -82,6 +83,19 @@ def _token_in(pasted: str) -> str:
     return pasted.strip().rpartition("token=")[2].partition("&")[0]
 
 
+class SignIn(Struct):
+    """The form of the sign-in page."""
+
+    token: str
+    next: str | UnsetType = UNSET
+
+
+class SignOut(Struct):
+    """The form of the button to sign out."""
+
+    csrf_token: str | UnsetType = UNSET
+
+
 _FORM_ERRORS = (BadRequest, Forbidden, Malformed, TooLarge, Unavailable)
 _NEXT = Parameter("next", "Where to go afterwards: a path of this server.", text())
 
@@ -103,7 +117,7 @@ ROUTES = (
         "Sign in with a one-time token",
         Access.PUBLIC,
         page=True,
-        body="SignIn",
+        body=SignIn,
         answers={303: "", 403: "text/html"},
         errors=_FORM_ERRORS,
     ),
@@ -114,7 +128,7 @@ ROUTES = (
         "Sign out",
         Access.PERSON,
         page=True,
-        body="SignOut",
+        body=SignOut,
         answers={303: ""},
         errors=_FORM_ERRORS,
     ),

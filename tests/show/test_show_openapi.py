@@ -4,10 +4,15 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
+from installation import Installation
 from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from telemetry_server import app_keys
+from telemetry_server.model import Role
+from telemetry_server.routing import Access, Route
 from telemetry_server.show.openapi import document
 
 WIRE = Path(__file__).parents[1] / "wire"
@@ -150,8 +155,6 @@ async def test_the_protocols_answers_are_as_declared(site, contract, product):
         "POST", "/v1/enroll", data=b"{}", headers={"Authorization": "Bearer pk_wrong"}
     )
     contract.check("POST", "/v1/enroll", refused)
-    from installation import Installation
-
     copy = Installation(site.url, enrolled.json)
     answer = await copy.send(copy.ping(), copy.ping(reason="because"), copy.ping())
     assert [result["status"] for result in answer.json["results"]] == ["accepted", "rejected", "accepted"]
@@ -164,6 +167,39 @@ async def test_the_protocols_answers_are_as_declared(site, contract, product):
         )
         == []
     )
+
+
+async def test_every_route_answers_with_the_struct_it_names(site, contract, product, fleet):
+    """A new route that is asked without a body needs no line here."""
+    bodies = {
+        "/api/v1/customers": b'{"email": "ada@example.com", "custom": {"crm": 7}}',
+        "/api/v1/customers/{customer_id}": b'{"name": "Ada", "reason": "she asked for it"}',
+        "/api/v1/licenses": b'{"product": "%s", "key": "K-1", "seats": 3}' % product.slug.encode(),
+        "/api/v1/licenses/{license_id}": b'{"expires_at": "2031-01-01", "edition": "pro"}',
+        "/api/v1/licenses/import": b'{"key": "K-2", "seats": 2}\n{"key": "K-3", "seats": "many"}\n',
+        "/v1/enroll": b"{}",
+    }
+    program, known = await site.program(Role.ADMIN), {"installation_id": fleet[0]}
+    [key] = await site.execute("SELECT product_key FROM product_keys")
+    copy = Installation(site.url, (await _enrol(site)).json)
+    routes = [
+        r for r in site.app[app_keys.ROUTES] if any(type(kind) is not str for kind in r.answers.values())
+    ]
+    for route in sorted(routes, key=lambda route: ["POST", "GET", "PATCH"].index(route.method)):
+        path = route.path.format(**known) + f"?product={product.slug}" * route.path.endswith("/import")
+        headers = {"Content-Type": "application/json"}
+        if route.access is Access.PRODUCT_KEY:
+            headers["Authorization"] = f"Bearer {key['product_key']}"
+        if route.access is Access.SIGNATURE:
+            answer = await copy.send(copy.ping(), copy.ping(reason="because"))
+        else:
+            answer = await program.request(route.method, path, data=bodies.get(route.path), headers=headers)
+        contract.check(route.method, route.path, answer)
+        assert answer.status in route.answers, answer.body
+        struct = msgspec.json.decode(answer.body, type=route.answers[answer.status])
+        assert msgspec.json.encode(struct) == answer.body, "the answer has more than its struct, or less"
+        known = {name: value for name, value in answer.json.items() if name.endswith("_id") and value} | known
+    assert {"license_id", "customer_id"} <= known.keys()
 
 
 async def _enrol(site):
@@ -199,7 +235,5 @@ def _wire(name):
 
 
 def test_the_pattern_of_a_route_is_no_part_of_its_path():
-    from telemetry_server.routing import Access, Route
-
     route = Route("GET", r"/x/{name:[a-z]+}", None, "", Access.PUBLIC)
     assert list(document((route,), "http://x")["paths"]) == ["/x/{name}"]

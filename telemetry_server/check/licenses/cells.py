@@ -18,6 +18,7 @@ import idna
 import orjson
 
 from telemetry_server.check.networks import unmapped
+from telemetry_server.model import LARGEST_INTEGER
 from telemetry_server.text import hidden_in
 
 Parse: TypeAlias = Callable[[Any], Any]
@@ -26,7 +27,6 @@ MOST_IN_A_LIST = 100
 MOST_CUSTOM = 50
 LONGEST_CUSTOM = 1_000
 MOST_SEATS = 2**31 - 1
-LARGEST_INTEGER = 2**53 - 1
 EARLIEST, LATEST = 1970, 9999
 NONE = "none"
 LONGEST_KEY = 512

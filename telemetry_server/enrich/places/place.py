@@ -5,7 +5,6 @@ a network it speaks of. Without a database every place is unknown, and everythin
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cached_property, lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -14,6 +13,8 @@ from socket import AF_INET, inet_pton
 from typing import TypeAlias, TypeVar
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from telemetry_server.check.networks import Network, unmapped
 from telemetry_server.enrich.places import hosting
@@ -35,8 +36,7 @@ REMEMBERED = 32_768
 """Addresses whose place is kept in memory: a few megabytes."""
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Struct, frozen=True, dict=True):
     """What is known of an address's place; None is unknown.
 
     country         ISO 3166-1 alpha-2, upper case

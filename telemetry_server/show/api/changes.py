@@ -1,14 +1,18 @@
 """GET /api/v1/changes: which facts of installations changed, and when."""
 
+from typing import Annotated
 from uuid import UUID
 
 from aiohttp import web
+from msgspec import Meta, Struct
 
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Unavailable
+from telemetry_server.model import Moment, SequenceNumber
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.paging import AFTER, LIMIT, bigint, moment_key, page, read_moment_key
+from telemetry_server.show.paging import AFTER, LIMIT, Page, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query, text
+from telemetry_server.show.serializers import Simulated
 from telemetry_server.store.fleet import installations
 
 PARAMETERS = (
@@ -19,6 +23,28 @@ PARAMETERS = (
     LIMIT,
     AFTER,
 )
+
+
+class Change(Struct):
+    """What changed of an installation; null is unknown."""
+
+    installation_id: UUID
+    product: str
+    simulated: Simulated
+    changed_at: Annotated[Moment, Meta(description="When the server learned it.")]
+    sequence: Annotated[
+        SequenceNumber,
+        Meta(description="The ping that reported it; of verdict and life: the last before."),
+    ]
+    field: Annotated[
+        str, Meta(description="As in the installation, e.g. service.version; or verdict, or life.")
+    ]
+    before: str | None
+    after: str | None
+
+
+class Changes(Page[Change]):
+    """Changes, the newest first."""
 
 
 async def list_changes(request: web.Request) -> web.Response:
@@ -36,7 +62,7 @@ async def list_changes(request: web.Request) -> web.Response:
         else installations.NEWEST_CHANGE,
         limit=limit + 1,
     )
-    return page(request, rows, limit, dict, _key)
+    return page(request, rows, limit, lambda row: Change(**row), _key)
 
 
 def _key(row: installations.Row) -> str:
@@ -51,7 +77,7 @@ ROUTES = (
         "List what changed",
         Access.PERSON,
         parameters=PARAMETERS,
-        answers={200: "Changes"},
+        answers={200: Changes},
         errors=(BadRequest, Unavailable),
     ),
 )

@@ -1,21 +1,20 @@
 """The registry's customers in the API: personal data, hence for admins alone."""
 
-from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from aiohttp import web
+from msgspec.structs import asdict
 
 from telemetry_server import app_keys
-from telemetry_server.check.licenses.columns import customer_patch
+from telemetry_server.check.licenses.columns import OF_THE_CUSTOMER, customer_patch
 from telemetry_server.errors import BadRequest, Malformed, NotFound, TooLarge, Unavailable
 from telemetry_server.model import Author, Customer, Role
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show import filters
-from telemetry_server.show.api.licenses import change_item
-from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take_text
-from telemetry_server.show.paging import AFTER_ID, LIMIT, page
+from telemetry_server.show.api.licenses import RegistryChanges, entries
+from telemetry_server.show.body import LONGEST_REASON, optional, read_object, refuse, take_text
+from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
 from telemetry_server.show.responses import json_response
 from telemetry_server.show.viewer import VIEWER
@@ -44,13 +43,26 @@ PARAMETERS = (
 _ID = Parameter("customer_id", "Its id.", IDENTIFIER, where="path", required=True)
 
 
+class CustomerDetail(Customer, frozen=True, kw_only=True):
+    """A customer with its history."""
+
+    changes: RegistryChanges
+
+
+class Customers(Page[Customer]):
+    """Customers, in the order they came."""
+
+
+CustomerChange = optional("CustomerChange", Customer, [*OF_THE_CUSTOMER, "custom"], reason=str)
+
+
 async def list_page(request: web.Request) -> web.Response:
     """In the order they came."""
     asked = read_query(request, PARAMETERS)
     wanted, limit, after = filters.CUSTOMERS.filter(asked), asked["limit"], asked.get("after", LOWEST)
     async with reading(request.app[app_keys.POOL]) as connection:
         found = await list_customers(connection, wanted, now=datetime.now(UTC), after=after, limit=limit + 1)
-    return page(request, found, limit, customer_item, lambda one: one.customer_id)
+    return page(request, found, limit, lambda one: one, lambda one: one.customer_id)
 
 
 async def one_customer(request: web.Request) -> web.Response:
@@ -59,7 +71,7 @@ async def one_customer(request: web.Request) -> web.Response:
     async with reading(request.app[app_keys.POOL]) as connection:
         found = await _found(connection, customer_id)
         changes = await history.history(connection, Entity.CUSTOMER, str(customer_id), limit=_CHANGES)
-    return json_response({**customer_item(found), "changes": [change_item(change) for change in changes]})
+    return json_response(CustomerDetail(**asdict(found), changes=entries(changes)))
 
 
 async def add_customer(request: web.Request) -> web.Response:
@@ -70,7 +82,7 @@ async def add_customer(request: web.Request) -> web.Response:
     refuse(problems)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         made = await create_customer(connection, patch, by=by, now=datetime.now(UTC))
-    return json_response(customer_item(made), status=201)
+    return json_response(made, status=201)
 
 
 async def edit_customer(request: web.Request) -> web.Response:
@@ -84,7 +96,7 @@ async def edit_customer(request: web.Request) -> web.Response:
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         await _found(connection, customer_id)
         _, now_is = await change_customer(connection, customer_id, patch, by=by, now=datetime.now(UTC))
-    return json_response(customer_item(now_is))
+    return json_response(now_is)
 
 
 async def _found(connection: Connection, customer_id: UUID) -> Customer:
@@ -92,10 +104,6 @@ async def _found(connection: Connection, customer_id: UUID) -> Customer:
         return await customer_by_id(connection, customer_id)
     except NoSuchCustomer:
         raise NotFound("There is no customer of this id.") from None
-
-
-def customer_item(found: Customer) -> dict[str, Any]:
-    return asdict(found)
 
 
 ROUTES = (
@@ -107,7 +115,7 @@ ROUTES = (
         Access.PERSON,
         Role.ADMIN,
         parameters=PARAMETERS,
-        answers={200: "Customers"},
+        answers={200: Customers},
         errors=(BadRequest, Unavailable),
     ),
     Route(
@@ -118,7 +126,7 @@ ROUTES = (
         Access.PERSON,
         Role.ADMIN,
         parameters=(_ID,),
-        answers={200: "CustomerDetail"},
+        answers={200: CustomerDetail},
         errors=(BadRequest, NotFound, Unavailable),
     ),
     Route(
@@ -128,8 +136,8 @@ ROUTES = (
         "Add a customer",
         Access.PERSON,
         Role.ADMIN,
-        body="CustomerChange",
-        answers={201: "Customer"},
+        body=CustomerChange,
+        answers={201: Customer},
         errors=(BadRequest, Malformed, CustomerExists, CustomerUnnamed, TooLarge, Unavailable),
     ),
     Route(
@@ -140,8 +148,8 @@ ROUTES = (
         Access.PERSON,
         Role.ADMIN,
         parameters=(_ID,),
-        body="CustomerChange",
-        answers={200: "Customer"},
+        body=CustomerChange,
+        answers={200: Customer},
         errors=(BadRequest, Malformed, NotFound, CustomerExists, CustomerUnnamed, TooLarge, Unavailable),
     ),
 )

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from aiohttp import web
+from msgspec import Meta, Struct
 
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Unavailable
+from telemetry_server.model import Moment, NonNegative
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show import filters
 from telemetry_server.show.filters import FILTERS, filter_from
@@ -48,6 +50,83 @@ COHORTS = (
 )
 
 
+_DailyPeak: TypeAlias = Annotated[
+    NonNegative, Meta(description="Peak daily installations within the step; a lower bound for the step.")
+]
+_CountedUntil: TypeAlias = Annotated[
+    Moment | None,
+    Meta(
+        description="Counts include pings received up to then; those committed late follow within a quarter "
+        "of an hour. null: no roll-up has run yet."
+    ),
+]
+_SimulatedProducts: TypeAlias = Annotated[
+    list[str], Meta(description="The slugs of the simulated products counted here.")
+]
+
+
+class FleetCount(Struct):
+    """The installations of one value, now or in one step."""
+
+    day: Annotated[date | None, Meta(description="The first day of the step; null: now.")]
+    value: Annotated[
+        str | None, Meta(description="null: values too rare to be named; empty: not counted by a value.")
+    ]
+    installations: Annotated[
+        NonNegative,
+        Meta(description="All of them now. Over time: peak daily installations within the step."),
+    ]
+    pings: Annotated[NonNegative | None, Meta(description="In the step; null: now.")]
+
+
+class FleetCounts(Struct):
+    """The fleet in numbers."""
+
+    by: str
+    step: Annotated[TimeStep | None, Meta(description="null: now.")]
+    items: list[FleetCount]
+    counted_until: _CountedUntil
+    simulated: _SimulatedProducts
+
+
+class FeatureCount(Struct):
+    """The uses of one feature, in total or in one step."""
+
+    day: Annotated[date | None, Meta(description="The first day of the step; null: in total.")]
+    feature: str
+    uses: NonNegative
+    installations: _DailyPeak
+
+
+class FeatureCounts(Struct):
+    """The features most used."""
+
+    step: TimeStep
+    items: list[FeatureCount]
+    counted_until: _CountedUntil
+    simulated: _SimulatedProducts
+
+
+class CohortWeek(Struct):
+    """The installations that began in one week, in another one."""
+
+    cohort: Annotated[date, Meta(description="Monday of the week of the first ping.")]
+    week: Annotated[date, Meta(description="Its Monday.")]
+    active: Annotated[
+        NonNegative, Meta(description="Of the cohort, seen in that week; in the first, the new ones.")
+    ]
+    lost: NonNegative
+    returned: NonNegative
+
+
+class Cohorts(Struct):
+    """The installations of each week of first pings, week by week."""
+
+    items: list[CohortWeek]
+    counted_until: _CountedUntil
+    simulated: _SimulatedProducts
+
+
 async def fleet(request: web.Request) -> web.Response:
     """How many installations there are of each value, now, or were heard of on each day."""
     asked, now = read_query(request, FLEET), datetime.now(UTC)
@@ -58,7 +137,7 @@ async def fleet(request: web.Request) -> web.Response:
     else:
         span = _span(asked, now, TimeStep(asked.get("step", TimeStep.DAY)))
         counted, step = await counting.over_time(pool, question, span), span.step
-    return json_response({"by": question.by, "step": step, **_shown(counted)})
+    return json_response(FleetCounts(question.by, step, **_shown(counted, FleetCount)))
 
 
 async def features(request: web.Request) -> web.Response:
@@ -66,7 +145,7 @@ async def features(request: web.Request) -> web.Response:
     asked, now = read_query(request, FEATURES), datetime.now(UTC)
     wanted, span = filters.FEATURES.filter(asked), _span(asked, now, TimeStep(asked["step"]))
     counted = await counting.features(request.app[app_keys.POOL], wanted, span, now=now, limit=asked["limit"])
-    return json_response({"step": span.step, **_shown(counted)})
+    return json_response(FeatureCounts(span.step, **_shown(counted, FeatureCount)))
 
 
 async def cohorts(request: web.Request) -> web.Response:
@@ -74,7 +153,7 @@ async def cohorts(request: web.Request) -> web.Response:
     asked, now = read_query(request, COHORTS), datetime.now(UTC)
     wanted, (first, last) = filters.COHORTS.filter(asked), _days(asked, now, timedelta(days=364))
     counted = await counting.cohorts(request.app[app_keys.POOL], wanted, first, last, now=now)
-    return json_response(_shown(counted))
+    return json_response(Cohorts(**_shown(counted, CohortWeek)))
 
 
 def _span(asked: Mapping[str, Any], now: datetime, step: TimeStep) -> Span:
@@ -95,8 +174,9 @@ def _days(asked: Mapping[str, Any], now: datetime, usual: timedelta) -> tuple[da
     return first, last
 
 
-def _shown(counted: Counts) -> dict[str, Any]:
-    return {"items": counted.rows, "counted_until": counted.until, "simulated": counted.simulated}
+def _shown(counted: Counts, kind: type[Struct]) -> dict[str, Any]:
+    items = [kind(**row) for row in counted.rows]
+    return {"items": items, "counted_until": counted.until, "simulated": counted.simulated}
 
 
 ROUTES = (
@@ -107,7 +187,7 @@ ROUTES = (
         "Count installations, now or over time",
         Access.PERSON,
         parameters=FLEET,
-        answers={200: "FleetCounts"},
+        answers={200: FleetCounts},
         errors=(BadRequest, Unavailable),
     ),
     Route(
@@ -117,7 +197,7 @@ ROUTES = (
         "Count uses of features",
         Access.PERSON,
         parameters=FEATURES,
-        answers={200: "FeatureCounts"},
+        answers={200: FeatureCounts},
         errors=(BadRequest, Unavailable),
     ),
     Route(
@@ -127,7 +207,7 @@ ROUTES = (
         "Follow the installations of each week",
         Access.PERSON,
         parameters=COHORTS,
-        answers={200: "Cohorts"},
+        answers={200: Cohorts},
         errors=(BadRequest, Unavailable),
     ),
 )

@@ -1,18 +1,23 @@
 """GET /api/v1/installations and one of them."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated
+from uuid import UUID
 
 from aiohttp import web
+from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from telemetry_server import app_keys
+from telemetry_server.enrich.places.place import Place
 from telemetry_server.errors import BadRequest, NotFound, Unavailable
+from telemetry_server.model import Counters, Moment, NonNegative, NumberRanges, SequenceNumber
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.filters import FILTERS, filter_from
-from telemetry_server.show.paging import AFTER_ID, LIMIT, page
+from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
 from telemetry_server.show.responses import json_response
-from telemetry_server.show.serializers import installation_item, place
+from telemetry_server.show.serializers import Installation, installation_item, place
 from telemetry_server.store.fleet import installations
 from telemetry_server.uuid7 import HIGHEST
 
@@ -21,6 +26,36 @@ PARAMETERS = (
     LIMIT,
     AFTER_ID,
 )
+
+
+class Fork(Struct):
+    """A ping with a number that another ping of the installation has already."""
+
+    sequence: SequenceNumber
+    ping_id: UUID
+    stored_ping_id: UUID
+    received_at: Moment
+    occurred_at: Moment
+    client_address: str | None
+    place: Place
+
+
+class InstallationDetail(Installation):  # type: ignore[valid-type, misc]  # made from the field registry
+    """Everything about one installation but its pings."""
+
+    received_ranges: NumberRanges
+    missing_ranges: NumberRanges
+    features: Annotated[Counters, Meta(description="Uses over the pings that are kept.")]
+    fork_count: NonNegative
+    forks: Annotated[list[Fork], Meta(description="The newest hundred.")]
+    hostname: Annotated[str | None, Meta(description="Name of client_address in the DNS; approximate.")]
+    hostname_looked_up_at: Moment | None
+    parent_id: Annotated[UUID | None, Meta(description="The identity this copy had before it was forked.")]
+    children: tuple[UUID, ...]
+
+
+class Installations(Page[Installation]):  # type: ignore[valid-type]  # made from the field registry
+    """Installations, the newest identity first."""
 
 
 async def list_installations(request: web.Request) -> web.Response:
@@ -47,24 +82,23 @@ async def one_installation(request: web.Request) -> web.Response:
     return json_response(_whole(known))
 
 
-def _whole(known: installations.InstallationDetails) -> dict[str, Any]:
-    return {
-        **installation_item(known.row),
-        "received_ranges": known.received,
-        "missing_ranges": known.missing,
-        "features": {row["feature"]: int(row["uses"]) for row in known.features},
-        "fork_count": known.fork_count,
-        "forks": [_fork(row) for row in known.forks],
-        "hostname": known.row["hostname"],
-        "hostname_looked_up_at": known.row["hostname_looked_up_at"],
-        "parent_id": known.parent,
-        "children": known.children,
-    }
+def _whole(known: installations.InstallationDetails) -> InstallationDetail:
+    return InstallationDetail(
+        **asdict(installation_item(known.row)),
+        received_ranges=known.received,
+        missing_ranges=known.missing,
+        features={row["feature"]: int(row["uses"]) for row in known.features},
+        fork_count=known.fork_count,
+        forks=[_fork(row | {"place": place(row["place"])}) for row in known.forks],
+        hostname=known.row["hostname"],
+        hostname_looked_up_at=known.row["hostname_looked_up_at"],
+        parent_id=known.parent,
+        children=known.children,
+    )
 
 
-def _fork(row: installations.Row) -> dict[str, Any]:
-    names = ("sequence", "ping_id", "stored_ping_id", "received_at", "occurred_at", "client_address")
-    return {**{name: row[name] for name in names}, "place": place(row["place"])}
+def _fork(row: installations.Row) -> Fork:
+    return Fork(**{name: row[name] for name in Fork.__struct_fields__})
 
 
 ROUTES = (
@@ -75,7 +109,7 @@ ROUTES = (
         "List installations",
         Access.PERSON,
         parameters=PARAMETERS,
-        answers={200: "Installations"},
+        answers={200: Installations},
         errors=(BadRequest, Unavailable),
     ),
     Route(
@@ -85,7 +119,7 @@ ROUTES = (
         "Everything about one installation",
         Access.PERSON,
         parameters=(Parameter("installation_id", "Its id.", IDENTIFIER, where="path", required=True),),
-        answers={200: "InstallationDetail"},
+        answers={200: InstallationDetail},
         errors=(BadRequest, NotFound, Unavailable),
     ),
 )

@@ -2,20 +2,21 @@
 
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from operator import attrgetter
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 from uuid import UUID
 
 from aiohttp import web
+from msgspec import Meta, Struct, defstruct, structs
 
-from telemetry_server import app_keys
+from telemetry_server import app_keys, model
 from telemetry_server.check.days import first_day, last_day
 from telemetry_server.check.licenses.cells import LONGEST_KEY
 from telemetry_server.check.licenses.cells import key as license_key
-from telemetry_server.check.licenses.columns import license_patch
+from telemetry_server.check.licenses.columns import OF_THE_LICENSE, license_patch
 from telemetry_server.check.licenses.files import LicenseFile
 from telemetry_server.check.licenses.rows import RowFormat, RowProblem
 from telemetry_server.enrich.verdict import never_matching
@@ -28,14 +29,25 @@ from telemetry_server.errors import (
     Unavailable,
     Unprocessable,
 )
-from telemetry_server.model import Author, License, LicenseRow, Role
+from telemetry_server.model import (
+    Author,
+    LicenseRow,
+    LicenseSource,
+    LicenseStatus,
+    LicenseType,
+    Moment,
+    NonNegative,
+    Overage,
+    Role,
+)
 from telemetry_server.receive.body import read_body
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show import filters
-from telemetry_server.show.body import LONGEST_REASON, read_object, refuse, take_text
-from telemetry_server.show.paging import AFTER_ID, LIMIT, page
+from telemetry_server.show.body import LONGEST_REASON, optional, read_object, refuse, take_text
+from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, one_of, read_path, read_query, text
 from telemetry_server.show.responses import json_response
+from telemetry_server.show.serializers import Simulated
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.reading import reading
@@ -55,7 +67,6 @@ from telemetry_server.store.registry.products import NoSuchProduct
 from telemetry_server.uuid7 import LOWEST
 
 _CHANGES = 100
-_HIDDEN = {"key_hash", "stale"}  # how the server recognises a key is nobody's business
 
 PARAMETERS = (
     *filters.LICENSES.parameters,
@@ -73,6 +84,94 @@ IMPORT_PARAMETERS = (
 _ID = Parameter("license_id", "Its id.", IDENTIFIER, where="path", required=True)
 
 
+class License(Struct):
+    """A license of the registry. How the server recognises its key is not shown."""
+
+    license_id: UUID
+    product_id: UUID
+    product: str
+    simulated: Simulated
+    time_zone: Annotated[str, Meta(description="Of its product, in which dates are days.")]
+    customer_id: UUID | None
+    key_hint: Annotated[
+        str, Meta(description="The last characters of the key; the key itself is stored nowhere.")
+    ]
+    status: LicenseStatus
+    type: LicenseType
+    source: LicenseSource | None
+    source_detail: str | None
+    order_reference: str | None
+    edition: str | None
+    seats: Annotated[
+        NonNegative | None, Meta(description="Installations that may run on it; null: any number.")
+    ]
+    overage: Overage
+    domains: tuple[str, ...]
+    addresses: tuple[str, ...]
+    addresses_enforced: Annotated[bool, Meta(description="Whether another address is a wrong_place.")]
+    directories: tuple[str, ...]
+    free_environments: tuple[str, ...]
+    starts_at: Annotated[Moment | None, Meta(description="A date is that day in the product's time zone.")]
+    expires_at: Annotated[Moment | None, Meta(description="It is good until then; a date: through that day.")]
+    custom: Mapping[str, Any]
+    created_at: Moment
+    updated_at: Moment
+    seats_used: NonNegative
+    first_day: Annotated[date | None, Meta(description="The day it starts.")]
+    last_day: Annotated[date | None, Meta(description="The last day on which it is good.")]
+
+
+class RegistryEntry(Struct):
+    """A change of a license or a customer: the fields that changed; `before` is null where it was made."""
+
+    changed_at: Moment
+    actor: str
+    reason: str | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any]
+
+
+RegistryChanges: TypeAlias = Annotated[list[RegistryEntry], Meta(description="The newest hundred.")]
+
+
+class LicenseDetail(License):
+    """A license with its history."""
+
+    changes: RegistryChanges
+
+
+class Licenses(Page[License]):
+    """Licenses, in the order they came."""
+
+
+class ImportedLicense(Struct):
+    """A license that a row made or changed: the fields that changed; `before` is null where it was made."""
+
+    line: int
+    license_id: UUID | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any]
+
+
+class LicenseImport(Struct):
+    """What became of the rows."""
+
+    dry_run: bool
+    new: NonNegative
+    changed: NonNegative
+    unchanged: NonNegative
+    repeated: NonNegative
+    wrong: NonNegative
+    never_matching: Annotated[NonNegative, Meta(description="Rows with addresses that no copy can match.")]
+    problems: list[RowProblem]
+    changes: list[ImportedLicense]
+
+
+_CHANGEABLE = ["customer_id", *OF_THE_LICENSE, "custom"]
+LicenseChange = optional("LicenseChange", License, _CHANGEABLE, reason=str)
+NewLicense = defstruct("NewLicense", [("product", str), ("key", str)], bases=(LicenseChange,), kw_only=True)
+
+
 async def list_page(request: web.Request) -> web.Response:
     """In the order they came."""
     asked = read_query(request, PARAMETERS)
@@ -88,7 +187,7 @@ async def one_license(request: web.Request) -> web.Response:
     async with reading(request.app[app_keys.POOL]) as connection:
         found = await _found(connection, license_id)
         changes = await history.history(connection, Entity.LICENSE, str(license_id), limit=_CHANGES)
-    return json_response({**license_item(found), "changes": [change_item(change) for change in changes]})
+    return json_response(LicenseDetail(**structs.asdict(license_item(found)), changes=entries(changes)))
 
 
 async def add_license(request: web.Request) -> web.Response:
@@ -152,49 +251,41 @@ def _rows(body: bytes, form: RowFormat) -> tuple[list[LicenseRow], list[RowProbl
     return rows, problems
 
 
-def _imported(kept: list[Kept], unread: list[RowProblem], never: int, *, dry_run: bool) -> dict[str, Any]:
+def _imported(kept: list[Kept], unread: list[RowProblem], never: int, *, dry_run: bool) -> LicenseImport:
     problems = [*unread, *(row.problem for row in kept if row.problem)]
     counts = Counter(row.outcome for row in kept)
     counts[ChangeOutcome.WRONG] += len({problem.line for problem in unread})
-    return {
-        "dry_run": dry_run,
+    return LicenseImport(
+        dry_run=dry_run,
         **{outcome.value: counts[outcome] for outcome in ChangeOutcome},
-        "never_matching": never,
-        "problems": [
-            {"line": each.line, "column": each.column, "detail": each.detail}
-            for each in sorted(problems, key=attrgetter("line"))
-        ],
-        "changes": [
-            {"line": row.line, "license_id": row.license_id, "before": row.before, "after": row.after}
+        never_matching=never,
+        problems=sorted(problems, key=attrgetter("line")),
+        changes=[
+            ImportedLicense(row.line, row.license_id, row.before, row.after)
             for row in kept
             if row.outcome in {ChangeOutcome.NEW, ChangeOutcome.CHANGED}
         ],
-    }
+    )
 
 
-async def _found(connection: Connection, license_id: UUID) -> License:
+async def _found(connection: Connection, license_id: UUID) -> model.License:
     try:
         return await license_by_id(connection, license_id)
     except NoSuchLicense:
         raise NotFound("There is no license of this id.") from None
 
 
-def license_item(found: License) -> dict[str, Any]:
-    fields = {name: value for name, value in asdict(found).items() if name not in _HIDDEN}
-    return fields | {
+def license_item(found: model.License) -> License:
+    fields: dict[str, Any] = {
+        **asdict(found),
         "first_day": first_day(found.starts_at, found.time_zone),
         "last_day": last_day(found.expires_at, found.time_zone),
     }
+    return License(**{name: fields[name] for name in License.__struct_fields__})
 
 
-def change_item(change: RegistryChange) -> Mapping[str, Any]:
-    return {
-        "changed_at": change.changed_at,
-        "actor": change.actor,
-        "reason": change.reason,
-        "before": change.before,
-        "after": change.after,
-    }
+def entries(changes: Iterable[RegistryChange]) -> RegistryChanges:
+    return [RegistryEntry(c.changed_at, c.actor, c.reason, c.before, c.after) for c in changes]
 
 
 ROUTES = (
@@ -205,7 +296,7 @@ ROUTES = (
         "List licenses",
         Access.PERSON,
         parameters=PARAMETERS,
-        answers={200: "Licenses"},
+        answers={200: Licenses},
         errors=(BadRequest, Unavailable),
     ),
     Route(
@@ -215,7 +306,7 @@ ROUTES = (
         "One license with its history",
         Access.PERSON,
         parameters=(_ID,),
-        answers={200: "LicenseDetail"},
+        answers={200: LicenseDetail},
         errors=(BadRequest, NotFound, Unavailable),
     ),
     Route(
@@ -225,8 +316,8 @@ ROUTES = (
         "Add a license",
         Access.PERSON,
         Role.ADMIN,
-        body="NewLicense",
-        answers={201: "License"},
+        body=NewLicense,
+        answers={201: License},
         errors=(BadRequest, Malformed, NoSuchProduct, LicenseExists, TooLarge, Unprocessable, Unavailable),
     ),
     Route(
@@ -237,8 +328,8 @@ ROUTES = (
         Access.PERSON,
         Role.ADMIN,
         parameters=(_ID,),
-        body="LicenseChange",
-        answers={200: "License"},
+        body=LicenseChange,
+        answers={200: License},
         errors=(BadRequest, Malformed, NotFound, WrongLicense, TooLarge, Unavailable),
     ),
     Route(
@@ -250,7 +341,7 @@ ROUTES = (
         Role.ADMIN,
         parameters=IMPORT_PARAMETERS,
         body="LicenseFile",
-        answers={200: "LicenseImport"},
+        answers={200: LicenseImport},
         errors=(BadRequest, NoSuchProduct, TooLarge, Unprocessable, Unavailable),
     ),
 )

@@ -7,9 +7,9 @@ from aiohttp import web
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
-from telemetry_server.show.paging import AFTER, LIMIT, bigint, moment_key, page, read_moment_key
+from telemetry_server.show.paging import AFTER, LIMIT, Page, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query
-from telemetry_server.show.serializers import ping_item
+from telemetry_server.show.serializers import PingShown, ping_item
 from telemetry_server.store.fleet import installations
 
 PARAMETERS = (
@@ -19,6 +19,10 @@ PARAMETERS = (
     LIMIT,
     AFTER,
 )
+
+
+class Pings(Page[PingShown]):  # type: ignore[valid-type]  # made from the field registry
+    """Pings, the one received last first."""
 
 
 async def list_pings(request: web.Request) -> web.Response:
@@ -48,7 +52,7 @@ ROUTES = (
         "List pings",
         Access.PERSON,
         parameters=PARAMETERS,
-        answers={200: "Pings"},
+        answers={200: Pings},
         errors=(BadRequest, Unavailable),
     ),
 )

@@ -1,19 +1,41 @@
 """GET /api/v1/products."""
 
 from aiohttp import web
+from msgspec import Struct
 
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Unavailable
+from telemetry_server.model import Moment, NonNegative
 from telemetry_server.routing import Access, Route
+from telemetry_server.show.paging import Page
 from telemetry_server.show.query import read_query
 from telemetry_server.show.responses import json_response
+from telemetry_server.show.serializers import Simulated
 from telemetry_server.store.fleet import installations
+
+
+class Product(Struct):
+    """A product, with its good keys and its number of installations."""
+
+    slug: str
+    name: str
+    ping_interval_seconds: NonNegative
+    created_at: Moment
+    simulated: Simulated
+    product_keys: list[str]
+    installations: NonNegative
+
+
+class Products(Page[Product]):
+    """All products, by slug."""
 
 
 async def list_products(request: web.Request) -> web.Response:
     """All of them on one page: they are few."""
     read_query(request, ())
-    return json_response({"items": await installations.products(request.app[app_keys.POOL]), "next": None})
+    return json_response(
+        Products([Product(**row) for row in await installations.products(request.app[app_keys.POOL])], None)
+    )
 
 
 ROUTES = (
@@ -23,7 +45,7 @@ ROUTES = (
         list_products,
         "List products",
         Access.PERSON,
-        answers={200: "Products"},
+        answers={200: Products},
         errors=(BadRequest, Unavailable),
     ),
 )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
+from msgspec import Struct
 
 from telemetry_server import app_keys
 from telemetry_server.check import ranges
@@ -57,7 +58,7 @@ class Found:
     `problem` says what is wrong with the filter.
     """
 
-    items: list[dict[str, Any]]
+    items: list[Struct]
     last: str | None = None
     total: int | None = None
     suggestions: Mapping[str, Mapping[str | None, int]] | None = None
