@@ -6,7 +6,7 @@
 #             ARGS="--sizes 300000 --notes FILE"
 # make hostile-day  a server as an operator starts it, and attack after attack in real time: a quarter of an hour; by name
 #             with ARGS="keyring GeoIP"
-# make fields what is written from telemetry_server/fields.toml
+# make fields what is written from telemetry_server/fields.toml, and docs/commands.md from the commands
 
 PYTHON ?= python3
 VENV   := .venv
@@ -50,7 +50,7 @@ bench-scale: $(VENV)/test
 	$(BIN)/python -m bench.scale $(ARGS)
 
 fields: $(VENV)/test
-	UPDATE=1 $(BIN)/python -m pytest -q tests/house/test_published_fields.py
+	UPDATE=1 $(BIN)/python -m pytest -q tests/house/test_published_fields.py tests/house/test_published_commands.py
 
 clean:
 	rm -rf $(VENV) dist build client_sdk/dist client_sdk/build

@@ -15,10 +15,8 @@ ProductId = NewType("ProductId", UUID)
 Slug = NewType("Slug", str)
 
 LARGEST_INTEGER = 2**53 - 1  # the largest that every JSON parser reads exactly
-
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 NonNegative: TypeAlias = Annotated[int, Meta(ge=0)]
-Counters: TypeAlias = dict[str, NonNegative]
 SequenceNumber: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST_INTEGER)]
 NumberRanges: TypeAlias = Annotated[
     tuple[tuple[SequenceNumber, SequenceNumber], ...], Meta(description="Half-open: [from, to).")

@@ -46,9 +46,9 @@ def customer() -> None:
 
 def with_fields(command: Command) -> Command:
     """An option for each field of a customer; an empty text clears it."""
-    command = click.option("--custom", multiple=True, metavar="NAME=VALUE", help="A field of your own.")(
-        command
-    )
+    command = click.option(
+        "--custom", multiple=True, metavar="NAME=VALUE", help="Your own field; NAME= removes it."
+    )(command)
     for name in reversed(OF_THE_CUSTOMER):
         command = click.option(f"--{name.replace('_', '-')}", metavar="TEXT")(command)
     return command

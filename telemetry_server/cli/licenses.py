@@ -65,9 +65,9 @@ license.add_command(import_licenses)
 
 def with_fields(command: Command) -> Command:
     """An option for each field of a license; an empty text clears it."""
-    command = click.option("--custom", multiple=True, metavar="NAME=VALUE", help="A field of your own.")(
-        command
-    )
+    command = click.option(
+        "--custom", multiple=True, metavar="NAME=VALUE", help="Your own field; NAME= removes it."
+    )(command)
     for name in reversed(FIELDS):
         command = click.option(f"--{name.replace('_', '-')}", metavar="TEXT")(command)
     return command

@@ -20,7 +20,7 @@ from telemetry_server.store import clock
 
 @click.command()
 @click.argument("job", nargs=-1)
-@click.option("--list", "wants_list", is_flag=True, help="List the jobs instead.")
+@click.option("--list", "wants_list", is_flag=True, help="List the jobs instead, and how often each is due.")
 @click.option(
     "--clock-is-right",
     is_flag=True,

@@ -37,8 +37,8 @@ ADVICE_ELSE = "Give another --listen."
 
 
 @click.command()
-@click.option("--listen", help="Address to listen on, HOST:PORT; port 0 takes a free one.")
-@click.option("--workers", type=int, help="Server processes on the one port.")
+@click.option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
+@click.option("--workers", type=int, metavar="N", help="Server processes on the one port.")
 @click.option("--product", metavar="NAME", help="Make this product first, if there is none yet.")
 @click.pass_context
 def serve(context: click.Context, /, **options: Any) -> None:

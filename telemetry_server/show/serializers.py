@@ -14,12 +14,13 @@ from msgspec.structs import astuple
 from telemetry_server.check.fields import Carrier, Field, FieldType, load_registry
 from telemetry_server.check.schema import field_schema
 from telemetry_server.enrich.places.place import Place
-from telemetry_server.model import Counters, Lifecycle, Moment, NonNegative, SequenceNumber, Verdict
+from telemetry_server.model import Lifecycle, Moment, NonNegative, SequenceNumber, Verdict
 from telemetry_server.store.fleet.installations import Row
 
 _IDENTITY = {"ping_id", "sequence", "occurred_at"}
 _OF_THEIR_OWN = {FieldType.COUNTERS, FieldType.DIGEST}  # columns; a digest is kept as a keyed hash alone
 
+Counters: TypeAlias = dict[str, NonNegative]
 Simulated: TypeAlias = Annotated[bool, Meta(description="The product's fleet is simulated.")]
 
 

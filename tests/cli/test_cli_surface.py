@@ -1,25 +1,18 @@
 """What the command line looks like: help, documentation, exit codes, words instead of tracebacks."""
 
-import dataclasses
-import re
 import signal
 import socket
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import asyncpg
 import click
 import pytest
 
 from telemetry_server.cli import COMMANDS, main
-from telemetry_server.cli.config import _plain
 from telemetry_server.cli.failures import failure, told
 from telemetry_server.errors import MigrationError, SettingsError
-from telemetry_server.settings import PREFIX, Settings
-
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "commands.md").read_text("utf-8")
 
 
 def every_command(command=main, path=()):
@@ -34,42 +27,6 @@ def every_command(command=main, path=()):
 
 
 EVERY = every_command()
-
-
-def sections():
-    """The documentation of each command, by the words of its heading that are in lower case."""
-    parts = re.split(r"^#{2,3} `([^`]+)`\n", DOCUMENT, flags=re.MULTILINE)
-    return {
-        " ".join(re.match(r"[a-z- ]+", heading)[0].split()): text
-        for heading, text in zip(parts[1::2], parts[2::2], strict=True)
-    }
-
-
-def options_of(command):
-    names = {
-        name for parameter in command.params if isinstance(parameter, click.Option) for name in parameter.opts
-    }
-    return {name for name in names if name.startswith("--")} - {"--data"}
-
-
-@pytest.mark.parametrize("path", EVERY)
-def test_every_command_and_option_is_documented_and_no_other(path):
-    told_of = {" ".join(heading.split()[: len(path.split())]): text for heading, text in sections().items()}
-    documented = set(re.findall(r"^- `(--[a-z0-9-]+)", told_of[path], flags=re.MULTILINE))
-    assert documented == options_of(EVERY[path])
-
-
-def test_no_command_is_documented_that_is_not_there():
-    groups = {path.split()[0] for path in EVERY if " " in path}
-    known = {*EVERY, *groups}
-    assert [heading for heading in sections() if not any(heading.startswith(name) for name in known)] == []
-
-
-def test_the_options_of_all_commands_are_documented():
-    head = DOCUMENT.split("## ")[0]
-    assert {name for parameter in main.params for name in parameter.opts} <= set(
-        re.findall(r"--[a-z]+", head)
-    )
 
 
 def test_every_command_takes_data():
@@ -195,11 +152,3 @@ def test_an_interruption_is_no_error(capsys):
         raise KeyboardInterrupt
     assert left.value.exit_code == 130
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("setting", dataclasses.fields(Settings), ids=lambda setting: setting.name)
-def test_the_document_has_each_setting_with_its_default(setting):
-    variable = PREFIX + setting.name.upper()
-    default = _plain(setting.default)
-    shown = f" `{default}`" if default != "" else ""
-    assert f"| `{variable}` |{shown} | {setting.metadata['text']} |\n" in DOCUMENT

@@ -11,13 +11,13 @@ from msgspec.structs import asdict
 from telemetry_server import app_keys
 from telemetry_server.enrich.places.place import Place
 from telemetry_server.errors import BadRequest, NotFound, Unavailable
-from telemetry_server.model import Counters, Moment, NonNegative, NumberRanges, SequenceNumber
+from telemetry_server.model import Moment, NonNegative, NumberRanges, SequenceNumber
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
 from telemetry_server.show.responses import json_response
-from telemetry_server.show.serializers import Installation, installation_item, place
+from telemetry_server.show.serializers import Counters, Installation, installation_item, place
 from telemetry_server.store.fleet import installations
 from telemetry_server.uuid7 import HIGHEST
 
