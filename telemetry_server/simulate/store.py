@@ -6,18 +6,19 @@ waits for that moment only.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
 
-from telemetry_server.errors import OperatorError
+from telemetry_server.errors import OperatorError, Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.model import LicenseStatus, LicenseType, Lifecycle, Product, ProductId, Verdict
 from telemetry_server.simulate.rows import TABLES, Row
 from telemetry_server.store.job_log import lock_number
-from telemetry_server.store.partitions import attach, fill_first, partition_months
+from telemetry_server.store.partitions import PINGS, WAIT_A_MOMENT, attach, months_after, partition_months
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -26,6 +27,8 @@ USAGES = 16
 """How many kinds of usage a profile has on a day of the week."""
 
 _HOURS_SECONDS = 6 * 3600
+_ATTEMPTS = 600
+_BOUNDS = "within_the_month"
 _ROWS_AT_ONCE = 2_000
 _DAY_MS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,7 +110,7 @@ async def make_pings(
     await connection.execute(SQL["analyze_stretches"])
     days = list(_days(begin_ms, end_ms))
     fresh = sorted({_month(begin) for begin, _ in days} - set(await partition_months(connection)))
-    tables = {month: await fill_first(connection, month) for month in fresh}
+    tables = {month: await _fill_first(connection, month) for month in fresh}
     for begin, end in days:
         into = f'INSERT INTO "{tables.get(_month(begin), "pings")}"'
         done = await connection.execute(
@@ -117,7 +120,42 @@ async def make_pings(
         )
         made(int(done.split()[-1]))
     for month in fresh:
-        await attach(connection, month)
+        await _attach(connection, month)
+
+
+async def _fill_first(connection: asyncpg.Connection, month: date) -> str:
+    """A table for the pings of a month that has no partition yet; gives its name. `_attach` it when full.
+
+    Nobody sees it before, and it has no index yet: that is made faster from all its rows at once.
+    """
+    name, start, end = PINGS.name(month), PINGS.bound(month), PINGS.bound(months_after(month, 1))
+    await connection.execute(
+        f'CREATE TABLE "{name}" (LIKE pings INCLUDING CONSTRAINTS, CONSTRAINT {_BOUNDS}'
+        f" CHECK (received_at IS NOT NULL AND received_at >= '{start}' AND received_at < '{end}'))"
+    )
+    return name
+
+
+async def _attach(connection: asyncpg.Connection, month: date) -> None:
+    """Makes the table of `_fill_first` the month's partition. Call it in a transaction.
+
+    Waits for whoever reads pings, for minutes if need be, and has others wait for a second at most.
+    Raises Unavailable.
+    """
+    name = PINGS.name(month)
+    for [definition] in await connection.fetch(SQL["keys_of_pings"]):
+        await connection.execute(f'ALTER TABLE "{name}" ADD {definition}', timeout=_HOURS_SECONDS)
+    for [definition] in await connection.fetch(SQL["indexes_of_pings"]):
+        _, using, columns = definition.partition(" USING ")
+        await connection.execute(f'CREATE INDEX ON "{name}"{using}{columns}', timeout=_HOURS_SECONDS)
+    for _ in range(_ATTEMPTS):
+        with suppress(asyncpg.LockNotAvailableError):
+            async with connection.transaction():
+                await connection.execute(WAIT_A_MOMENT)
+                await attach(connection, PINGS, month)
+                await connection.execute(f'ALTER TABLE "{name}" DROP CONSTRAINT {_BOUNDS}')
+            return
+    raise Unavailable(f"Somebody reads the pings all the time; the month {month:%Y-%m} could not be added.")
 
 
 async def count_outcome(

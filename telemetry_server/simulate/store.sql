@@ -210,3 +210,10 @@ DELETE FROM editions WHERE product_id = $1;
 
 -- name: remove_releases
 DELETE FROM releases WHERE product_id = $1;
+
+-- name: keys_of_pings
+SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'pings'::regclass AND contype IN ('p', 'u');
+
+-- name: indexes_of_pings
+-- Those that are no key; each ends with USING, its kind, columns and condition.
+SELECT pg_get_indexdef(i.indexrelid) FROM pg_index AS i WHERE i.indrelid = 'pings'::regclass AND NOT i.indisunique;

@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime
 
 import asyncpg
 
-from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log
 from telemetry_server.store.queries import load
 
@@ -16,9 +15,7 @@ SQL = load(__name__)
 
 MONTHS_AHEAD = 3
 # Every writer queues behind a lock that waits: behind a long export, rather fail and try again later.
-_WAIT_A_MOMENT = "SET LOCAL lock_timeout = '1s'"
-_ATTEMPTS = 600
-_BOUNDS = "within_the_month"
+WAIT_A_MOMENT = "SET LOCAL lock_timeout = '1s'"
 _HOUR_SECONDS = 3600
 
 
@@ -88,7 +85,7 @@ async def drop_partitions(
         if not over or (told and (today - told).days <= keep_days):
             continue
         async with connection.transaction():
-            await connection.execute(_WAIT_A_MOMENT)
+            await connection.execute(WAIT_A_MOMENT)
             await connection.execute(f'DROP TABLE "{parted.name(month)}"')
         dropped.append(month)
     return dropped
@@ -125,52 +122,18 @@ async def _strays(connection: asyncpg.Connection, parted: Parted) -> dict[date, 
     return dict(await connection.fetch(SQL[f"stray_{parted.table}"]))
 
 
-async def fill_first(connection: asyncpg.Connection, month: date) -> str:
-    """A table for the pings of a month that has no partition yet; gives its name. `attach` it when full.
-
-    Nobody sees it before, and it has no index yet: that is made faster from all its rows at once.
-    """
-    name, start, end = PINGS.name(month), PINGS.bound(month), PINGS.bound(months_after(month, 1))
-    await connection.execute(
-        f'CREATE TABLE "{name}" (LIKE pings INCLUDING CONSTRAINTS, CONSTRAINT {_BOUNDS}'
-        f" CHECK (received_at IS NOT NULL AND received_at >= '{start}' AND received_at < '{end}'))"
-    )
-    return name
-
-
-async def attach(connection: asyncpg.Connection, month: date) -> None:
-    """Makes the table of `fill_first` the month's partition. Call it in a transaction.
-
-    Waits for whoever reads pings, for minutes if need be, and has others wait for a second at most.
-    Raises Unavailable.
-    """
-    name = PINGS.name(month)
-    for [definition] in await connection.fetch(SQL["keys_of_pings"]):
-        await connection.execute(f'ALTER TABLE "{name}" ADD {definition}', timeout=_HOUR_SECONDS)
-    for [definition] in await connection.fetch(SQL["indexes_of_pings"]):
-        _, using, columns = definition.partition(" USING ")
-        await connection.execute(f'CREATE INDEX ON "{name}"{using}{columns}', timeout=_HOUR_SECONDS)
-    for _ in range(_ATTEMPTS):
-        with suppress(asyncpg.LockNotAvailableError):
-            async with connection.transaction():
-                await connection.execute(_WAIT_A_MOMENT)
-                await _attach(connection, PINGS, month)
-                await connection.execute(f'ALTER TABLE "{name}" DROP CONSTRAINT {_BOUNDS}')
-            return
-    raise Unavailable(f"Somebody reads the pings all the time; the month {month:%Y-%m} could not be added.")
-
-
 async def _make(connection: asyncpg.Connection, parted: Parted, month: date) -> None:
     """One transaction: a month with rows in the default partition cannot be attached beside them."""
     table, name = parted.table, parted.name(month)
     async with connection.transaction():
-        await connection.execute(_WAIT_A_MOMENT)
+        await connection.execute(WAIT_A_MOMENT)
         await connection.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
         await connection.execute(f'CREATE TABLE "{name}" (LIKE {table} INCLUDING CONSTRAINTS)')
-        await _attach(connection, parted, month)
+        await attach(connection, parted, month)
 
 
-async def _attach(connection: asyncpg.Connection, parted: Parted, month: date) -> None:
+async def attach(connection: asyncpg.Connection, parted: Parted, month: date) -> None:
+    """Makes the table of that month its partition, with the rows that the default one took."""
     start, end = parted.bound(month), parted.bound(months_after(month, 1))
     table, name, column = parted.table, parted.name(month), parted.column
     await connection.execute(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE")

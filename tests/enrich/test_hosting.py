@@ -209,7 +209,7 @@ def test_where_it_is_does_not_depend_on_what_is_said_of_hosting(geoip, write, mm
     mmdb(geoip / "country.mmdb", {"192.0.2.0/24": {"country": {"iso_code": "DE"}}})
     write("192.0.2.7/32")
     place = Atlas(geoip).place("192.0.2.7")
-    assert (place.provenance, place.hosting) == ("DB-IP Lite country 2026-11, /24, approximate", True)
+    assert (place.source, place.prefix_length, place.hosting) == ("DB-IP Lite country", 24, True)
 
 
 # ── whatever is listed ──────────────────────────────────────────────────────────────────────

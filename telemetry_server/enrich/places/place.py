@@ -61,14 +61,6 @@ class Place(Struct, frozen=True, dict=True):
     hosting: bool | None = None
     hosting_source: str | None = None
 
-    @property
-    def provenance(self) -> str | None:
-        """For evidence: "DB-IP Lite country 2026-11, /24, approximate"."""
-        if self.source is None:
-            return None
-        built = f" {self.built_on:%Y-%m}" if self.built_on else ""
-        return f"{self.source}{built}, /{self.prefix_length}, approximate"
-
     @cached_property
     def document(self) -> str:
         """What is known, as a JSON object. Equal places of one database are one object: it is made once."""
