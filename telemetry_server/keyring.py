@@ -132,7 +132,16 @@ def open_keyring(path: Path) -> Keyring:
     Raises KeyringError.
     """
     if not os.path.lexists(path):  # a link to nothing is a disk that is not mounted
-        _create(path)
+        key = _next_id([])
+        document = {
+            "version": 1,
+            "current": key,
+            "pepper": secrets.token_hex(_KEY_BYTES),
+            "masters": {key: {"secret": secrets.token_hex(_KEY_BYTES)}},
+        }
+        durable.make_directory(path.parent)
+        with suppress(FileExistsError):  # two processes may start at once: the first one's file counts
+            durable.write(path, _encoded(document), replace=False)
     return read_keyring(path)
 
 
@@ -166,20 +175,6 @@ def take_left_over(fresh: Keyring, path: Path) -> None:
     """Gives the file of `fresh` the name `path`, unless another process was first."""
     with suppress(FileExistsError, FileNotFoundError):
         durable.link(fresh.path, path.resolve())
-
-
-def _create(path: Path) -> None:
-    """Two processes may start at once: the first to link its file wins, the other reads that one."""
-    key = _next_id([])
-    document = {
-        "version": 1,
-        "current": key,
-        "pepper": secrets.token_hex(_KEY_BYTES),
-        "masters": {key: {"secret": secrets.token_hex(_KEY_BYTES)}},
-    }
-    durable.make_directory(path.parent)
-    with suppress(FileExistsError):
-        durable.write(path, _encoded(document), replace=False)
 
 
 @contextmanager

@@ -143,7 +143,7 @@ def load_registry() -> Registry:
 def parse_registry(document: dict[str, Any]) -> Registry:
     purposes: dict[str, str] = document["purposes"]
     retention = {name: Retention(**entry) for name, entry in document["retention"].items()}
-    fields = {path: _field(path, dict(entry)) for path, entry in _leaves(document["field"])}
+    fields = {path: _field(path, dict(entry)) for path, entry in document["field"].items()}
     for field in fields.values():
         if field.purpose not in purposes or field.retention not in retention:
             raise ValueError(f"fields.toml: {field.path} names an unknown purpose or retention")
@@ -154,7 +154,3 @@ def _field(path: str, entry: dict[str, Any]) -> Field:
     kind, level = FieldType(entry.pop("type")), Level(entry.pop("level"))
     carrier = Carrier(entry.pop("carrier", "ping"))
     return Field(path, kind, level, carrier=carrier, values=tuple(entry.pop("values", ())), **entry)
-
-
-def _leaves(table: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return [(path, entry) for path, entry in table.items() if "type" in entry]

@@ -29,7 +29,7 @@ _NAME = re.compile(NAME_PATTERN)
 _DIGEST = re.compile(DIGEST_PATTERN)
 _REMEMBERED_NAMES = 50_000
 _REMEMBERED_FACTS = 200_000
-_IDENTITY = {"ping_id", "sequence", "occurred_at"}
+IDENTITY = {"ping_id", "sequence", "occurred_at"}
 
 
 class Refused(Exception):
@@ -227,7 +227,7 @@ def _by_retention(registry: Registry) -> tuple[list[str], list[str]]:
     details: list[str] = []
     for field in registry.of(Carrier.PING):
         member = field.section or field.name
-        if member not in _IDENTITY:
+        if member not in IDENTITY:
             (facts if field.retention == "fact" else details).append(member)
     if mixed := set(facts) & set(details):
         raise ValueError(f"fields.toml: facts and details are mixed in {', '.join(sorted(mixed))}")

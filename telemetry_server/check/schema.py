@@ -53,15 +53,12 @@ def array_type(most: int) -> type[msgspec.Struct]:
 
 def _members(carrier: Carrier, registry: Registry) -> list[tuple[Any, ...]]:
     sections = registry.sections(carrier)
-    own = [_member(field) for field in sections.pop("")]
-    return own + [_section_member(name, fields) for name, fields in sections.items()]
-
-
-def _section_member(name: str, fields: tuple[Field, ...]) -> tuple[Any, ...]:
-    struct = _struct(name.title(), [_member(field) for field in fields])
-    if any(field.required for field in fields):
-        return (name, struct)
-    return (name, struct | None, None)
+    members = [_member(field) for field in sections.pop("")]
+    for name, fields in sections.items():
+        struct = _struct(name.title(), [_member(field) for field in fields])
+        needed = any(field.required for field in fields)
+        members.append((name, struct) if needed else (name, struct | None, None))
+    return members
 
 
 def _struct(name: str, members: list[tuple[Any, ...]]) -> type[msgspec.Struct]:

@@ -41,26 +41,17 @@ def show(invocation: Invocation, as_json: bool) -> None:
 
 
 def _row(field: Any, settings: Settings, options: Mapping[str, Any]) -> dict[str, Any]:
-    value = getattr(settings, field.name)
-    return {
-        "name": PREFIX + field.name.upper(),
-        "value": REDACTED if field.metadata["secret"] and value else _plain(value),
-        "source": _source(field.name, options),
-        "text": field.metadata["text"],
-    }
-
-
-def _plain(value: Any) -> str | int | bool:
-    if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return value if isinstance(value, (bool, int)) else str(value)
-
-
-def _source(name: str, options: Mapping[str, Any]) -> str:
-    variable = PREFIX + name.upper()
-    if options.get(name) is not None:
-        return f"--{name.replace('_', '-')}"
-    return next((source for source in (f"{variable}_FILE", variable) if source in os.environ), "default")
+    variable, value = PREFIX + field.name.upper(), getattr(settings, field.name)
+    if field.metadata["secret"] and value:
+        value = REDACTED
+    elif isinstance(value, tuple):
+        value = ",".join(map(str, value))
+    elif not isinstance(value, (bool, int)):
+        value = str(value)
+    source = next((name for name in (f"{variable}_FILE", variable) if name in os.environ), "default")
+    if options.get(field.name) is not None:
+        source = f"--{field.name.replace('_', '-')}"
+    return {"name": variable, "value": value, "source": source, "text": field.metadata["text"]}
 
 
 def _database(settings: Settings) -> str:

@@ -13,7 +13,6 @@ from telemetry_server.check.licenses.columns import OF_THE_CUSTOMER, customer_pa
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.registry import (
-    Command,
     author,
     by_whom,
     given,
@@ -22,6 +21,7 @@ from telemetry_server.cli.registry import (
     print_history,
     refuse,
     shown,
+    with_fields,
 )
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Customer
@@ -44,18 +44,8 @@ def customer() -> None:
     """
 
 
-def with_fields(command: Command) -> Command:
-    """An option for each field of a customer; an empty text clears it."""
-    command = click.option(
-        "--custom", multiple=True, metavar="NAME=VALUE", help="Your own field; NAME= removes it."
-    )(command)
-    for name in reversed(OF_THE_CUSTOMER):
-        command = click.option(f"--{name.replace('_', '-')}", metavar="TEXT")(command)
-    return command
-
-
 @customer.command()
-@with_fields
+@with_fields(*OF_THE_CUSTOMER)
 @by_whom
 @as_json
 @click.pass_obj
@@ -82,7 +72,7 @@ def add(
 
 @customer.command()
 @click.argument("customer_id", type=click.UUID, metavar="ID")
-@with_fields
+@with_fields(*OF_THE_CUSTOMER)
 @by_whom
 @as_json
 @click.pass_obj

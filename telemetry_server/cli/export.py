@@ -2,8 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -89,19 +88,13 @@ def export(
 
 def export_as(invocation: Invocation, wanted: Wanted, output: Path | None) -> None:
     """Writes what is wanted to a file or standard output, and says how much it was."""
-    with _destination(output) as file:
-        count = asyncio.run(_export(invocation.settings(), wanted, file))
-    say(f"{count} {wanted.what.replace('-', ' ')} written" + (f" to {output}" if output else ""))
-
-
-@contextmanager
-def _destination(output: Path | None) -> Iterator[IO[bytes]]:
-    """Where the rows go: a file that is there whole or not at all, or standard output."""
+    settings = invocation.settings()
     if output is None:
-        yield sys.stdout.buffer
-        return
-    with whole(output) as part, part.open("wb") as file:
-        yield file
+        count = asyncio.run(_export(settings, wanted, sys.stdout.buffer))
+    else:
+        with whole(output) as part, part.open("wb") as file:
+            count = asyncio.run(_export(settings, wanted, file))
+    say(f"{count} {wanted.what.replace('-', ' ')} written" + (f" to {output}" if output else ""))
 
 
 async def _export(settings: Settings, wanted: Wanted, file: IO[bytes]) -> int:

@@ -76,7 +76,11 @@ def status(invocation: Invocation, as_json: bool) -> None:
         attributions = [owed._asdict() for owed in atlas.attributions]
         print_json({"databases": rows, "attributions": attributions, "problems": atlas.problems})
     else:
-        _print(rows, atlas)
+        print_table(("kind", "source", "built on", "age", "size"), map(_cells, rows))
+        for text, url in atlas.attributions:
+            click.echo(f"{text}: {url}")
+        for problem in atlas.problems:
+            say(f"Problem: {problem}")
     if atlas.problems:
         raise click.exceptions.Exit(1)
 
@@ -160,14 +164,6 @@ def _about(kind: str, database: Database | HostingList | None) -> dict[str, Any]
         "bytes": database.fingerprint.size,
         "also": database.also if isinstance(database, Database) else [],
     }
-
-
-def _print(rows: list[dict[str, Any]], atlas: Atlas) -> None:
-    print_table(("kind", "source", "built on", "age", "size"), map(_cells, rows))
-    for text, url in atlas.attributions:
-        click.echo(f"{text}: {url}")
-    for problem in atlas.problems:
-        say(f"Problem: {problem}")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

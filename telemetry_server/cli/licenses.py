@@ -19,7 +19,6 @@ from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.license_import import import_licenses
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.registry import (
-    Command,
     author,
     by_whom,
     differences,
@@ -31,6 +30,7 @@ from telemetry_server.cli.registry import (
     print_history,
     refuse,
     shown,
+    with_fields,
 )
 from telemetry_server.cli.session import ask
 from telemetry_server.model import License, LicenseStatus
@@ -63,20 +63,10 @@ def license() -> None:  # noqa: A001  the command's name
 license.add_command(import_licenses)
 
 
-def with_fields(command: Command) -> Command:
-    """An option for each field of a license; an empty text clears it."""
-    command = click.option(
-        "--custom", multiple=True, metavar="NAME=VALUE", help="Your own field; NAME= removes it."
-    )(command)
-    for name in reversed(FIELDS):
-        command = click.option(f"--{name.replace('_', '-')}", metavar="TEXT")(command)
-    return command
-
-
 @license.command()
 @click.argument("key")
 @click.option("--product", required=True, metavar="SLUG")
-@with_fields
+@with_fields(*FIELDS)
 @by_whom
 @as_json
 @click.pass_obj
@@ -112,7 +102,7 @@ def add(
 
 @license.command()
 @click.argument("license_id", type=click.UUID, metavar="ID")
-@with_fields
+@with_fields(*FIELDS)
 @by_whom
 @as_json
 @click.pass_obj

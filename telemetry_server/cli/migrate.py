@@ -26,17 +26,14 @@ def migrate(invocation: Invocation, dry_run: bool, as_json: bool) -> None:
         names = [f"{migration.version:04}_{migration.name}" for migration in migrations]
         print_json({"pending" if dry_run else "applied": names})
     else:
-        click.echo(_words(migrations, dry_run))
+        for migration in migrations if dry_run else ():
+            click.echo(f"would run {migration.version:04} {migration.name}")
+        if not migrations:
+            click.echo("The database is of this version.")
+        elif not dry_run:
+            click.echo(f"The database is of this version now; {len(migrations)} migrations ran.")
 
 
 async def _migrate(settings: Settings, dry_run: bool) -> list[Migration]:
     async with database(settings) as dsn, operator_connection(dsn) as connection:
         return await (pending_migrations(connection) if dry_run else bring_up(connection, say))
-
-
-def _words(migrations: list[Migration], dry_run: bool) -> str:
-    if not migrations:
-        return "The database is of this version."
-    if dry_run:
-        return "\n".join(f"would run {migration.version:04} {migration.name}" for migration in migrations)
-    return f"The database is of this version now; {len(migrations)} migrations ran."

@@ -162,17 +162,8 @@ def list_products(invocation: Invocation, as_json: bool) -> None:
     if as_json:
         print_json({"products": products})
     elif products:
-        columns = (
-            "product",
-            "name",
-            "interval",
-            "grace",
-            "lost after",
-            "new for",
-            "time zone",
-            "product key",
-        )
-        print_table(columns, map(_row, products))
+        times = ("interval", "grace", "lost after", "new for")
+        print_table(("product", "name", *times, "time zone", "product key"), map(_row, products))
     else:
         say('No product yet. Run: telemetry-server product add "My product"')
 
@@ -203,7 +194,10 @@ def _print(product: Product, as_json: bool, **more: Any) -> None:
         print_json({**_about(product), **more})
         return
     shown = {"product": f"{product.slug} ({product.name})", **more}
-    shown |= {name: in_words(seconds) for name, seconds in _schedule(product).items()}
+    shown["interval"] = in_words(product.ping_interval_seconds)
+    shown["grace"] = in_words(product.grace_seconds)
+    shown["lost_after"] = in_words(product.lost_after_seconds)
+    shown["new_for"] = in_words(product.new_for_seconds)
     shown["time_zone"] = product.time_zone
     for name, value in shown.items():
         click.echo(f"{name.replace('_', ' ').capitalize():<12} {value}")
@@ -214,15 +208,6 @@ def _row(shown: Mapping[str, Any]) -> list[Any]:
         in_words(shown[f"{name}_seconds"]) for name in ("ping_interval", "grace", "lost_after", "new_for")
     ]
     return [shown["product"], shown["name"], *times, shown["time_zone"], "\n".join(shown["product_keys"])]
-
-
-def _schedule(product: Product) -> dict[str, int]:
-    return {
-        "interval": product.ping_interval_seconds,
-        "grace": product.grace_seconds,
-        "lost_after": product.lost_after_seconds,
-        "new_for": product.new_for_seconds,
-    }
 
 
 def _about(product: Product) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import pwd
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -32,43 +33,40 @@ def _length(longest: int) -> Callable[[click.Context, click.Parameter, str | Non
 
 def by_whom(command: Command) -> Command:
     """The options --actor and --reason, which the history keeps; see `author`."""
-    for option in (
-        click.option("--reason", callback=_length(LONGEST_REASON), help="Why, for the history."),
-        click.option(
-            "--actor", callback=_length(LONGEST_ACTOR), help="Who, for the history. [default: cli:YOU]"
-        ),
-    ):
-        command = option(command)
-    return command
+    who, why = "Who, for the history. [default: cli:YOU]", "Why, for the history."
+    command = click.option("--reason", callback=_length(LONGEST_REASON), help=why)(command)
+    return click.option("--actor", callback=_length(LONGEST_ACTOR), help=who)(command)
+
+
+def with_fields(*names: str) -> Callable[[Command], Command]:
+    """An option for each of these fields of a license or a customer; an empty text clears it."""
+
+    def with_options(command: Command) -> Command:
+        told = "Your own field; NAME= removes it."
+        command = click.option("--custom", multiple=True, metavar="NAME=VALUE", help=told)(command)
+        for name in reversed(names):
+            command = click.option(f"--{name.replace('_', '-')}", metavar="TEXT")(command)
+        return command
+
+    return with_options
 
 
 def listed(command: Command) -> Command:
     """The options --limit and --after: a list, page by page."""
-    for option in (
-        click.option("--after", type=click.UUID, metavar="ID", help="Only those that came after this one."),
-        click.option(
-            "--limit",
-            type=click.IntRange(1, MOST_LISTED),
-            default=100,
-            show_default=True,
-            metavar="N",
-            help="At most so many.",
-        ),
-    ):
-        command = option(command)
-    return command
+    limit, after = "At most so many.", "Only those that came after this one."
+    most = click.IntRange(1, MOST_LISTED)
+    command = click.option("--after", type=click.UUID, metavar="ID", help=after)(command)
+    return click.option("--limit", type=most, default=100, show_default=True, metavar="N", help=limit)(
+        command
+    )
 
 
 def author(actor: str | None, reason: str | None) -> Author:
     """Who changes the registry: whom the options name, or the user of the operating system."""
-    return Author(actor or f"cli:{_user()}", reason)
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+    user = str(os.getuid())
+    with suppress(KeyError):
+        user = pwd.getpwuid(os.getuid()).pw_name
+    return Author(actor or f"cli:{user}", reason)
 
 
 def given(options: Mapping[str, Any], names: Iterable[str], custom: Sequence[str]) -> dict[str, Any]:
@@ -137,7 +135,8 @@ def print_fields(row: Mapping[str, Any]) -> None:
 
 def print_history(changes: Sequence[RegistryChange], as_json: bool, time_zone: str = "UTC") -> None:
     if as_json:
-        print_json({"changes": [change_as_json(change) for change in changes]})
+        told = ("changed_at", "actor", "reason", "before", "after")
+        print_json({"changes": [{name: getattr(change, name) for name in told} for change in changes]})
         return
     rows = (
         (
@@ -149,13 +148,3 @@ def print_history(changes: Sequence[RegistryChange], as_json: bool, time_zone: s
         for change in changes
     )
     print_table(("when", "who", "why", "what"), rows)
-
-
-def change_as_json(change: RegistryChange) -> dict[str, Any]:
-    return {
-        "changed_at": change.changed_at,
-        "actor": change.actor,
-        "reason": change.reason,
-        "before": change.before,
-        "after": change.after,
-    }

@@ -38,35 +38,25 @@ def run(
     process is at it.
     """
     settings = invocation.settings()
+    jobs = job_table(settings)
     if wants_list or not job:
-        _print_jobs(job_table(settings), as_json)
-    else:
-        _run_now(settings, _find(" ".join(job), job_table(settings)), clock_is_right, as_json)
-
-
-def _print_jobs(jobs: tuple[Job, ...], as_json: bool) -> None:
-    if as_json:
-        known = [{"job": job.name, "every_seconds": int(job.every.total_seconds())} for job in jobs]
-        print_json({"jobs": known})
-    else:
-        print_table(("job", "every"), ((job.name, in_words(int(job.every.total_seconds()))) for job in jobs))
-
-
-def _find(name: str, jobs: tuple[Job, ...]) -> Job:
-    for job in jobs:
-        if job.name == name.replace("-", " "):
-            return job
-    raise OperatorError(f'There is no job {name!r}; "run --list" shows those that are there.')
-
-
-def _run_now(settings: Settings, job: Job, clock_is_right: bool, as_json: bool) -> None:
-    done = asyncio.run(_run(settings, job, clock_is_right))
+        known = {each.name: int(each.every.total_seconds()) for each in jobs}
+        if as_json:
+            print_json({"jobs": [{"job": name, "every_seconds": seconds} for name, seconds in known.items()]})
+        else:
+            print_table(("job", "every"), ((name, in_words(seconds)) for name, seconds in known.items()))
+        return
+    name = " ".join(job)
+    wanted = next((each for each in jobs if each.name == name.replace("-", " ")), None)
+    if wanted is None:
+        raise OperatorError(f'There is no job {name!r}; "run --list" shows those that are there.')
+    done = asyncio.run(_run(settings, wanted, clock_is_right))
     if done is None:
-        raise Busy(f'Another process is at "{job.name}" just now; nothing was done.')
+        raise Busy(f'Another process is at "{wanted.name}" just now; nothing was done.')
     if as_json:
-        print_json({"job": job.name, "done": done})
+        print_json({"job": wanted.name, "done": done})
     else:
-        click.echo(f"{job.name}: {done}")
+        click.echo(f"{wanted.name}: {done}")
 
 
 async def _run(settings: Settings, job: Job, clock_is_right: bool) -> str | None:

@@ -62,7 +62,14 @@ async def connection(settings: Settings) -> AsyncIterator[Connection]:
     Raises DatabaseUnreachable, EmbeddedError or MigrationError.
     """
     async with database(settings) as dsn, operator_connection(dsn) as opened:
-        await _demand_this_version(opened, settings)
+        pending = await still_pending(opened, say)
+        if pending and (settings.database_url or len(pending) < len(released_migrations())):
+            raise MigrationError(
+                f"The database lacks {len(pending)} of this version's migrations. "
+                "Run: telemetry-server migrate"
+            )
+        if pending:
+            await bring_up(opened)
         yield opened
 
 
@@ -87,14 +94,3 @@ async def bring_up(connection: Connection, say: Say = lambda _: None) -> list[Mi
         due_after=timedelta(0),
     )
     return ran
-
-
-async def _demand_this_version(connection: Connection, settings: Settings) -> None:
-    pending = await still_pending(connection, say)
-    if not pending:
-        return
-    if settings.database_url or len(pending) < len(released_migrations()):
-        raise MigrationError(
-            f"The database lacks {len(pending)} of this version's migrations. Run: telemetry-server migrate"
-        )
-    await bring_up(connection)

@@ -1,5 +1,6 @@
 """The commands "token …"."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -46,7 +47,7 @@ def create(invocation: Invocation, role: str, label: str, expires_days: int | No
 
     secret, made = ask(invocation.settings(), make)
     if as_json:
-        print_json({"token": secret, **_about(made)})
+        print_json({"token": secret, **asdict(made)})
     else:
         click.echo(secret)
         say("It cannot be shown again. Send it as: Authorization: Bearer …")
@@ -57,7 +58,7 @@ def create(invocation: Invocation, role: str, label: str, expires_days: int | No
 @click.pass_obj
 def list_all(invocation: Invocation, as_json: bool) -> None:
     """List every API token there ever was, the newest first; none is shown itself."""
-    tokens = [_about(each) for each in ask(invocation.settings(), list_tokens)]
+    tokens = [asdict(each) for each in ask(invocation.settings(), list_tokens)]
     if as_json:
         print_json({"tokens": tokens})
     else:
@@ -73,18 +74,6 @@ def revoke(invocation: Invocation, token_id: UUID) -> None:
     if not ask(invocation.settings(), lambda connection: revoke_token(connection, token_id)):
         raise OperatorError(f'No good token has the id {token_id}; "token list" shows those that are there.')
     click.echo(f"Revoked {token_id}.")
-
-
-def _about(token: Token) -> dict[str, Any]:
-    return {
-        "token_id": token.token_id,
-        "role": token.role,
-        "label": token.label,
-        "created_at": token.created_at,
-        "expires_at": token.expires_at,
-        "last_used_on": token.last_used_on,
-        "revoked_at": token.revoked_at,
-    }
 
 
 def _cell(value: Any) -> Any:

@@ -7,7 +7,7 @@ that is imported twice counts once.
 import time
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -21,9 +21,9 @@ import orjson
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, progress, say
 from telemetry_server.errors import OperatorError, Unavailable
+from telemetry_server.receive.pings import PATH
 from telemetry_server.text import in_utf8
 
-PATH = "/v1/pings"
 KEPT_HEADERS = frozenset({"content-type", "content-encoding", "telemetry-signature"})
 LONGEST_LINE = 2 << 20
 TIMEOUT_SECONDS = 60
@@ -112,17 +112,13 @@ def parse(line: bytes) -> Upload:
         document = orjson.loads(line)
         headers = {name: text for name, text in document["headers"].items() if name.lower() in KEPT_HEADERS}
         upload = Upload(headers, b64decode(document["body"], validate=True))
-        whole = (document["method"], document["path"]) == ("POST", PATH) and _plain(headers.values())
+        plain = all(text.isascii() and text.isprintable() for text in headers.values())
+        whole = (document["method"], document["path"]) == ("POST", PATH) and plain
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(NO_UPLOAD) from error
     if not whole:
         raise Refused(NO_UPLOAD)
     return upload
-
-
-def _plain(texts: Iterable[str]) -> bool:
-    """Without control characters, which could begin another header."""
-    return all(text.isascii() and text.isprintable() for text in texts)
 
 
 def _send(url: str, upload: Upload) -> list[dict[str, Any]]:
@@ -144,7 +140,8 @@ def _post(url: str, upload: Upload) -> list[dict[str, Any]]:
     except HTTPError as error:
         with error:
             if error.code in BUSY:
-                raise Unavailable(retry_after=_seconds(error.headers.get("Retry-After"))) from error
+                seconds = error.headers.get("Retry-After", "")
+                raise Unavailable(retry_after=int(seconds) if seconds.isdecimal() else None) from error
             raise Refused(f"{error.code} {_detail(error.read())}") from error
     except URLError as error:
         raise OperatorError(
@@ -153,10 +150,6 @@ def _post(url: str, upload: Upload) -> list[dict[str, Any]]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OperatorError(f"{url} is no telemetry server ({error!r}); look at --endpoint.") from error
-
-
-def _seconds(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
 
 
 def _detail(body: bytes) -> str:

@@ -43,7 +43,9 @@ async def serve_here(site: Site, stop: asyncio.Event, ready: Callable[[], None] 
     app = create_app(site.settings, site.keyring, site.dsn, leaving)
     listener = Listener(app, leaving)
     await listener.open(bind(site.host, site.port))
-    _settle_memory()
+    gc.collect()
+    gc.freeze()  # what is there at start-up stays; the collector need not look at it with every generation
+    gc.set_threshold(10_000, 20, 20)
     ready()
     await stop.wait()
     await listener.close()
@@ -157,10 +159,3 @@ def reserve(host: str, port: int) -> tuple[socket.socket, int]:
     bind(host, port, shared=False).close()
     holder = bind(host, port)
     return holder, holder.getsockname()[1]
-
-
-def _settle_memory() -> None:
-    """What is there at start-up stays; the collector need not look at it with every generation."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)

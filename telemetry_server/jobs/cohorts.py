@@ -21,14 +21,9 @@ def roll_up_cohorts(registry: Registry) -> Run:
 
 async def roll_up_due_weeks(connection: Connection, first_day: date, today: date) -> int:
     """Counts the weeks that are due and of which all days are there; gives how many."""
-    first = _first_monday(first_day)
+    first = first_day + timedelta(days=-first_day.weekday() % 7)  # the first Monday from then on
     weeks = await rollups.due_weeks(connection, today, first)
     for week in weeks:
         async with rollups.counting(connection, JobName.ROLL_UP_COHORTS):
             await rollups.roll_up_week(connection, week, first)
     return len(weeks)
-
-
-def _first_monday(day: date) -> date:
-    """The first Monday from `day` on."""
-    return day + timedelta(days=-day.weekday() % 7)

@@ -44,20 +44,16 @@ def _canonical(text: str) -> str | None:
     try:
         inet_pton(AF_INET, text)  # takes the canonical form of IPv4 only, in a tenth of the time
     except (OSError, ValueError):
-        return _thoroughly_canonical(text)
-    return text
-
-
-def _thoroughly_canonical(text: str) -> str | None:
+        pass
+    else:
+        return text
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
     try:
-        address = ipaddress.ip_address(_without_port(text).partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
-
-
-def _without_port(text: str) -> str:
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0] if text.count(":") == 1 else text

@@ -61,9 +61,7 @@ class UploadAnswer(msgspec.Struct, gc=False):
 
     upload_id: UUID | None
     results: Annotated[list[PingResult], Meta(description="In the order sent.")]
-    missing: Annotated[
-        NumberRanges, Meta(description="Numbers that never came; send again what is still there.")
-    ]
+    missing: Annotated[NumberRanges, Meta(description="Not received; send again what is still there.")]
     next_ping_seconds: NonNegative
     notices: tuple[()]
     server_time: Moment

@@ -26,17 +26,18 @@ _ID = re.compile(r"[\x21-\x7e]{1,256}")
 _FIRST_MILLISECONDS = 10**11  # March 1973; as seconds it would be the year 5138
 
 
+class SoldLicense(Struct):
+    """A license, with any column of a license import."""
+
+    product: str
+    key: str
+
+
 class ShopMessageBody(Struct):
     """A message of the shop."""
 
     type: Annotated[str, Meta(examples=sorted(STATUS_AFTER))]
-    data: Annotated[
-        dict[str, Any],
-        Meta(
-            description="product and key, and any column of a license import.",
-            extra_json_schema={"required": ["product", "key"]},
-        ),
-    ]
+    data: SoldLicense
     timestamp: Moment | UnsetType = UNSET
 
 

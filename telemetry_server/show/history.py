@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -23,7 +23,7 @@ class Change:
     after: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One ping, with what it changed compared with the ping before it.
 
@@ -34,9 +34,9 @@ class Entry:
     row: Row
     reason: str | None
     features: int
-    changes: tuple[Change, ...]
-    missing: tuple[int, int] | None
-    silence: timedelta | None
+    changes: tuple[Change, ...] = ()
+    missing: tuple[int, int] | None = None
+    silence: timedelta | None = None
 
     @property
     def hollow(self) -> int:
@@ -49,29 +49,18 @@ def entries(rows: Sequence[Row], earlier: Row | None, interval: timedelta) -> li
 
     A ping that nothing comes before changes nothing.
     """
-    return [_entry(row, before, interval) for row, before in zip(rows, [*rows[1:], earlier], strict=True)]
-
-
-def _entry(row: Row, earlier: Row | None, interval: timedelta) -> Entry:
-    details = orjson.loads(row["details"])
-    features = orjson.loads(row["features"]) if row["features"] else {}
-    return Entry(
-        row,
-        details.get("reason"),
-        sum(features.values()),
-        changes(earlier, row) if earlier else (),
-        _missing(earlier, row) if earlier else None,
-        _silence(earlier["received_at"], row["received_at"], interval) if earlier else None,
-    )
-
-
-def _missing(earlier: Row, row: Row) -> tuple[int, int] | None:
-    lacking = earlier["sequence"] + 1, row["sequence"]
-    return lacking if lacking[0] < lacking[1] else None
-
-
-def _silence(earlier: datetime, later: datetime, interval: timedelta) -> timedelta | None:
-    return later - earlier if later - earlier > _SILENCE * interval else None
+    found = []
+    for row, before in zip(rows, [*rows[1:], earlier], strict=True):
+        features = orjson.loads(row["features"]) if row["features"] else {}
+        entry = Entry(row, orjson.loads(row["details"]).get("reason"), sum(features.values()))
+        if before:
+            entry.changes = changes(before, row)
+            if before["sequence"] + 1 < row["sequence"]:
+                entry.missing = before["sequence"] + 1, row["sequence"]
+            if (passed := row["received_at"] - before["received_at"]) > _SILENCE * interval:
+                entry.silence = passed
+        found.append(entry)
+    return found
 
 
 def changes(earlier: Row, row: Row) -> tuple[Change, ...]:

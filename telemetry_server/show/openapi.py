@@ -1,7 +1,7 @@
 """The published contract: the OpenAPI 3.1 document, made from the route table, and the JSON Schemas."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -9,7 +9,7 @@ from aiohttp import web
 from telemetry_server import app_keys
 from telemetry_server.check.fields import load_registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
-from telemetry_server.errors import Forbidden, TelemetryError, Unauthenticated
+from telemetry_server.errors import BadRequest, Forbidden, TelemetryError, Unauthenticated, Unavailable
 from telemetry_server.middleware import Problem
 from telemetry_server.routing import Access, Parameter, Route, Shape
 from telemetry_server.show.health import version
@@ -68,6 +68,7 @@ _RECEIPT_OF_A_REFUSAL = _RECEIPT | {
     "required": False,
 }
 _FORMS = {SignIn, SignOut}
+_FOR_PEOPLE = (BadRequest, Unauthenticated, Forbidden, Unavailable)  # of every request of theirs
 
 
 def document(routes: Sequence[Route], server: str) -> dict[str, Any]:
@@ -132,9 +133,9 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    refused = (Unauthenticated, Forbidden) if route.access is Access.PERSON else ()
+    refused = _FOR_PEOPLE if route.access is Access.PERSON else ()
     responses: dict[str, Any] = {}
-    for error in (*route.errors, *refused):
+    for error in (*refused, *route.errors):
         responses.setdefault(str(error.status), _problem(error, route.access))
     for status, shape in route.answers.items():
         responses[str(status)] = _answer(route, status, shape)
@@ -161,16 +162,12 @@ def _problem(error: type[TelemetryError], access: Access) -> dict[str, Any]:
         "description": (error.__doc__ or "").strip(),
         "content": {"application/problem+json": _content(Problem)},
     }
-    if headers := dict(_problem_headers(error, access)):
-        problem["headers"] = headers
-    return problem
-
-
-def _problem_headers(error: type[TelemetryError], access: Access) -> Iterator[tuple[str, dict[str, Any]]]:
+    headers: dict[str, Any] = {}
     if error.status in {429, 503}:
-        yield "Retry-After", {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}
+        headers["Retry-After"] = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 0}}
     if access is Access.SIGNATURE and error is not Unauthenticated:
-        yield "Telemetry-Receipt", _RECEIPT_OF_A_REFUSAL
+        headers["Telemetry-Receipt"] = _RECEIPT_OF_A_REFUSAL
+    return problem | ({"headers": headers} if headers else {})
 
 
 def _content(shape: Shape) -> dict[str, Any]:

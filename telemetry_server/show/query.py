@@ -8,11 +8,11 @@ from uuid import UUID
 
 from aiohttp import web
 
+from telemetry_server.check.filters.parser import YEARS
 from telemetry_server.errors import BadRequest
 from telemetry_server.routing import Parameter
 
 LONGEST_VALUE = 256
-_YEARS = range(1970, 9999)
 
 
 def integer(minimum: int, maximum: int, *, default: int | None = None) -> dict[str, Any]:
@@ -43,7 +43,9 @@ def read_query(request: web.Request, parameters: Sequence[Parameter]) -> dict[st
     given = request.query
     for name in given:
         if name not in declared:
-            raise BadRequest(f"There is no parameter {_shown(name)}; {_known(declared)}.")
+            names = ", ".join(sorted(declared))
+            known = f"those known here are {names}" if names else "none are known here"
+            raise BadRequest(f"There is no parameter {name[:40]!r}; {known}.")
         if len(given.getall(name)) > 1:
             raise BadRequest(f"{name} is given more than once.")
     values = {name: p.schema["default"] for name, p in declared.items() if "default" in p.schema}
@@ -53,10 +55,6 @@ def read_query(request: web.Request, parameters: Sequence[Parameter]) -> dict[st
 def read_path(request: web.Request, name: str) -> UUID:
     """The identity in the path. Raises BadRequest."""
     return _as_uuid(name, request.match_info[name], IDENTIFIER)
-
-
-def _known(declared: Mapping[str, Parameter]) -> str:
-    return f"those known here are {', '.join(sorted(declared))}" if declared else "none are known here"
 
 
 def _read(parameter: Parameter, value: str) -> Any:
@@ -93,7 +91,7 @@ def _as_day(name: str, value: str, _: Mapping[str, Any]) -> date:
         day = date.fromisoformat(value) if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value) else None
     except ValueError:
         day = None
-    if day is None or day.year not in _YEARS:
+    if day is None or day.year not in YEARS:
         raise BadRequest(f"{name} must be a day, like 2026-11-22.")
     return day
 
@@ -125,7 +123,3 @@ _READERS: Mapping[str, Callable[[str, str, Mapping[str, Any]], Any]] = {
     "enum": _as_one_of,
     "string": _as_text,
 }
-
-
-def _shown(name: str) -> str:
-    return repr(name[:40])

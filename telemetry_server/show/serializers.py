@@ -12,12 +12,12 @@ from msgspec import Meta, Struct
 from msgspec.structs import astuple
 
 from telemetry_server.check.fields import Carrier, Field, FieldType, load_registry
+from telemetry_server.check.ping import IDENTITY
 from telemetry_server.check.schema import field_schema
 from telemetry_server.enrich.places.place import Place
 from telemetry_server.model import Lifecycle, Moment, NonNegative, SequenceNumber, Verdict
 from telemetry_server.store.fleet.installations import Row
 
-_IDENTITY = {"ping_id", "sequence", "occurred_at"}
 _OF_THEIR_OWN = {FieldType.COUNTERS, FieldType.DIGEST}  # columns; a digest is kept as a keyed hash alone
 
 Counters: TypeAlias = dict[str, NonNegative]
@@ -66,7 +66,7 @@ Details = _declared(
         for field in _fields
         if field.carrier is Carrier.PING
         and field.retention != "fact"
-        and field.path not in _IDENTITY
+        and field.path not in IDENTITY
         and field.kind is not FieldType.COUNTERS
     ),
 )
@@ -107,10 +107,7 @@ class PingColumns(Struct):
     occurred_at: Moment
     time_suspect: bool
     client_address: str | None
-    verdict: Annotated[
-        Verdict | None,
-        Meta(description="What the registry said of the claim when the ping came; null: it had no verdict."),
-    ]
+    verdict: Annotated[Verdict | None, Meta(description="Of the claim when the ping came; null: none yet.")]
     claim_mismatch: bool | None
     source_mismatch: bool | None
 

@@ -1,6 +1,6 @@
 """What the registry says of an installation, in words that accuse nobody, and what that rests on. Pure."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,29 +28,22 @@ def rests_on(row: Row, license_: Row | None) -> list[str]:
     `license_` is the license of its key as it is now, None where that has yet to be found out. Where it
     changed since the verdict, so says the last sentence.
     """
-    return [_reason(Verdict(row["verdict"]), license_), *_differences(row, license_), *_news(license_)]
-
-
-def _reason(given: Verdict, license_: _License | None) -> str:
+    given, sentences = Verdict(row["verdict"]), []
     if given in _WITHOUT_LICENSE:
-        return _WITHOUT_LICENSE[given]
-    if license_ is None:
-        return "Its license has not been looked up yet."
-    return _BY_LICENSE[given](license_)
-
-
-def _differences(row: Row, license_: _License | None) -> Iterator[str]:
+        sentences.append(_WITHOUT_LICENSE[given])
+    elif license_ is None:
+        sentences.append("Its license has not been looked up yet.")
+    else:
+        sentences.append(_BY_LICENSE[given](license_))
     if row["claim_mismatch"]:
-        yield f"The copy itself says “{row['license_status']}”, which does not go with that."
+        sentences.append(f"The copy itself says “{row['license_status']}”, which does not go with that.")
     if row["source_mismatch"]:
         known = f"“{license_['source']}”" if license_ and license_["source"] else "otherwise"
         source = row["license_source"]
-        yield f"The license came from “{source}” by the copy's word, {known} by the registry's."
-
-
-def _news(license_: _License | None) -> Iterator[str]:
+        sentences.append(f"The license came from “{source}” by the copy's word, {known} by the registry's.")
     if license_ and license_["stale"]:
-        yield "The license has just changed; its installations are being looked at again."
+        sentences.append("The license has just changed; its installations are being looked at again.")
+    return sentences
 
 
 def _expired(license_: _License) -> str:

@@ -171,7 +171,7 @@ _UNITS = {
     "h": timedelta(hours=1),
     "min": timedelta(minutes=1),
 }
-_YEARS = range(1970, 9999)
+YEARS = range(1970, 9999)
 
 
 def version_key(version: str) -> tuple[int, ...] | None:
@@ -258,10 +258,10 @@ def _time(field: Field, operator: Operator, text: str) -> Value:
         value = date.fromisoformat(text) if _DATE.fullmatch(text) else _moment(text)
     except (ValueError, OverflowError):
         value = None
-    if value is None or value.year not in _YEARS:
+    if value is None or value.year not in YEARS:
         raise ValueError(
             f"{field.name} is compared with a span, like 30d, 12h or 90min, a date, like 2026-11-22, "
-            f"or a time, like 2026-11-22T10:00:00Z, of the years {_YEARS[0]} to {_YEARS[-1]}"
+            f"or a time, like 2026-11-22T10:00:00Z, of the years {YEARS[0]} to {YEARS[-1]}"
         )
     return value
 

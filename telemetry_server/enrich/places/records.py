@@ -49,12 +49,19 @@ class Facts(TypedDict, total=False):
 def facts(kind: DatabaseKind, record: Record) -> Facts:
     """What `record` says of the matters of `kind`; empty if nothing."""
     if kind is DatabaseKind.HOSTING:
-        return _hosting(record)
+        # What such a database does not say of a network, it denies; and it has no record of most networks.
+        said = record.get("is_hosting_provider", record.get("hosting"))
+        return {"hosting": True} if said is True or said == "true" else {}
     if kind is DatabaseKind.ASN:
         return _operator(record)
     known = _country(record)
     if kind is DatabaseKind.CITY:
-        _add_area(known, record)
+        divisions = record.get("subdivisions")
+        widest = divisions[0] if isinstance(divisions, list) and divisions else None
+        if region := _name(widest or record.get("region") or record.get("state1")):
+            known["region"] = region
+        if city := _name(record.get("city")):
+            known["city"] = city
     return known
 
 
@@ -73,15 +80,6 @@ def _country(record: Record) -> Facts:
     return {} if code in NO_COUNTRY else {"country": code}
 
 
-def _add_area(known: Facts, record: Record) -> None:
-    divisions = record.get("subdivisions")
-    widest = divisions[0] if isinstance(divisions, list) and divisions else None
-    if region := _name(widest or record.get("region") or record.get("state1")):
-        known["region"] = region
-    if city := _name(record.get("city")):
-        known["city"] = city
-
-
 def _operator(record: Record) -> Facts:
     known: Facts = {}
     if (number := _as_number(record.get("autonomous_system_number", record.get("asn")))) is not None:
@@ -90,12 +88,6 @@ def _operator(record: Record) -> Facts:
     if name := next(filter(None, names), None):
         known["organisation"] = name
     return known
-
-
-def _hosting(record: Record) -> Facts:
-    """What such a database does not say of a network, it denies; and it has no record of most networks."""
-    said = record.get("is_hosting_provider", record.get("hosting"))
-    return {"hosting": True} if said is True or said == "true" else {}
 
 
 def _as_number(value: object) -> int | None:

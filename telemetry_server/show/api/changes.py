@@ -7,7 +7,6 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from telemetry_server import app_keys
-from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.model import Moment, SequenceNumber
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.paging import AFTER, LIMIT, Page, bigint, moment_key, page, read_moment_key
@@ -33,12 +32,9 @@ class Change(Struct):
     simulated: Simulated
     changed_at: Annotated[Moment, Meta(description="When the server learned it.")]
     sequence: Annotated[
-        SequenceNumber,
-        Meta(description="The ping that reported it; of verdict and life: the last before."),
+        SequenceNumber, Meta(description="Of its ping; verdict and life: of the last before.")
     ]
-    field: Annotated[
-        str, Meta(description="As in the installation, e.g. service.version; or verdict, or life.")
-    ]
+    field: Annotated[str, Meta(description="Of the installation, e.g. service.version, verdict or life.")]
     before: str | None
     after: str | None
 
@@ -78,6 +74,5 @@ ROUTES = (
         Access.PERSON,
         parameters=PARAMETERS,
         answers={200: Changes},
-        errors=(BadRequest, Unavailable),
     ),
 )

@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 
 from telemetry_server import app_keys
 from telemetry_server.check.licenses.columns import OF_THE_CUSTOMER, customer_patch
-from telemetry_server.errors import BadRequest, Malformed, NotFound, TooLarge, Unavailable
+from telemetry_server.errors import Malformed, NotFound, TooLarge
 from telemetry_server.model import Author, Customer, Role
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show import filters
@@ -32,8 +32,6 @@ from telemetry_server.store.registry.customers import (
 )
 from telemetry_server.store.registry.history import Entity
 from telemetry_server.uuid7 import LOWEST
-
-_CHANGES = 100
 
 PARAMETERS = (
     *filters.CUSTOMERS.parameters,
@@ -70,7 +68,7 @@ async def one_customer(request: web.Request) -> web.Response:
     customer_id = read_path(request, "customer_id")
     async with reading(request.app[app_keys.POOL]) as connection:
         found = await _found(connection, customer_id)
-        changes = await history.history(connection, Entity.CUSTOMER, str(customer_id), limit=_CHANGES)
+        changes = await history.history(connection, Entity.CUSTOMER, str(customer_id))
     return json_response(CustomerDetail(**asdict(found), changes=entries(changes)))
 
 
@@ -116,7 +114,6 @@ ROUTES = (
         Role.ADMIN,
         parameters=PARAMETERS,
         answers={200: Customers},
-        errors=(BadRequest, Unavailable),
     ),
     Route(
         "GET",
@@ -127,7 +124,7 @@ ROUTES = (
         Role.ADMIN,
         parameters=(_ID,),
         answers={200: CustomerDetail},
-        errors=(BadRequest, NotFound, Unavailable),
+        errors=(NotFound,),
     ),
     Route(
         "POST",
@@ -138,7 +135,7 @@ ROUTES = (
         Role.ADMIN,
         body=CustomerChange,
         answers={201: Customer},
-        errors=(BadRequest, Malformed, CustomerExists, CustomerUnnamed, TooLarge, Unavailable),
+        errors=(Malformed, CustomerExists, CustomerUnnamed, TooLarge),
     ),
     Route(
         "PATCH",
@@ -150,6 +147,6 @@ ROUTES = (
         parameters=(_ID,),
         body=CustomerChange,
         answers={200: Customer},
-        errors=(BadRequest, Malformed, NotFound, CustomerExists, CustomerUnnamed, TooLarge, Unavailable),
+        errors=(Malformed, NotFound, CustomerExists, CustomerUnnamed, TooLarge),
     ),
 )

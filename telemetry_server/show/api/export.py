@@ -14,7 +14,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from telemetry_server import app_keys
 from telemetry_server.check.filters.terms import Filter
-from telemetry_server.errors import BadRequest, NotFound, TooManyRequests, Unavailable
+from telemetry_server.errors import BadRequest, NotFound, TooManyRequests
 from telemetry_server.logs import log
 from telemetry_server.model import Role
 from telemetry_server.receive.connections import PatientHandler
@@ -107,7 +107,9 @@ class Download:
 async def download(request: web.Request) -> web.StreamResponse:
     """Rows of one moment, in no order."""
     asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
-    what = _what(request.match_info["what"])
+    if (name := request.match_info["what"]) not in _OF_THE_FLEET:
+        raise NotFound(f"There is nothing of that name to export; there are {', '.join(What)}.")
+    what = What(name)
     # A product is no filter where that is all that is asked: counts have products, too.
     product = asked.get("product")
     others = {name: value for name, value in asked.items() if name != "product"}
@@ -159,7 +161,8 @@ async def _while_there(request: web.Request) -> AsyncIterator[None]:
 
         def look() -> None:
             nonlocal next_look
-            if request.transport is None or request.transport.is_closing() or _half_closed(request):
+            half_closed = isinstance(request.protocol, PatientHandler) and request.protocol.half_closed
+            if request.transport is None or request.transport.is_closing() or half_closed:
                 limit.reschedule(loop.time())
             else:
                 next_look = loop.call_later(_LOOK_SECONDS, look)
@@ -171,10 +174,6 @@ async def _while_there(request: web.Request) -> AsyncIterator[None]:
             next_look.cancel()
 
 
-def _half_closed(request: web.Request) -> bool:
-    return isinstance(request.protocol, PatientHandler) and request.protocol.half_closed
-
-
 def _note(request: web.Request, wanted: Wanted, asked: Mapping[str, Any], rows: int | None) -> None:
     """Leaves a trace of personal data that went out; `rows` is None where the file broke off.
 
@@ -184,12 +183,6 @@ def _note(request: web.Request, wanted: Wanted, asked: Mapping[str, Any], rows: 
     if wanted.what is What.LICENSES:
         told = {"format": wanted.form, "filter": " ".join(sorted(wanted.filter.fields))}
     log("exported", what=wanted.what, **told, rows=rows, by=request[VIEWER].who)
-
-
-def _what(name: str) -> What:
-    if name not in _OF_THE_FLEET:
-        raise NotFound(f"There is nothing of that name to export; there are {', '.join(What)}.")
-    return What(name)
 
 
 def _wanted(what: What, asked: Mapping[str, Any], wanted: Filter, product: str | None = None) -> Wanted:
@@ -214,7 +207,7 @@ ROUTES = (
         Role.ADMIN,
         parameters=LICENSE_PARAMETERS,
         answers={200: "application/octet-stream"},
-        errors=(BadRequest, TooManyRequests, ParquetMissing, Unavailable),
+        errors=(TooManyRequests, ParquetMissing),
     ),
     Route(
         "GET",
@@ -227,6 +220,6 @@ ROUTES = (
             *PARAMETERS,
         ),
         answers={200: "application/octet-stream"},
-        errors=(BadRequest, NotFound, NoSuchProduct, TooManyRequests, ParquetMissing, Unavailable),
+        errors=(NotFound, NoSuchProduct, TooManyRequests, ParquetMissing),
     ),
 )

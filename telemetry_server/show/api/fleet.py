@@ -50,32 +50,18 @@ COHORTS = (
 )
 
 
-_DailyPeak: TypeAlias = Annotated[
-    NonNegative, Meta(description="Peak daily installations within the step; a lower bound for the step.")
-]
-_CountedUntil: TypeAlias = Annotated[
-    Moment | None,
-    Meta(
-        description="Counts include pings received up to then; those committed late follow within a quarter "
-        "of an hour. null: no roll-up has run yet."
-    ),
-]
-_SimulatedProducts: TypeAlias = Annotated[
-    list[str], Meta(description="The slugs of the simulated products counted here.")
-]
+_PEAK = "Peak daily installations within the step; a lower bound for the step."
+_UNTIL = "Counts include pings received up to then, late commits within 15 minutes; null: no roll-up yet."
+_CountedUntil: TypeAlias = Annotated[Moment | None, Meta(description=_UNTIL)]
+_Simulated: TypeAlias = Annotated[list[str], Meta(description="Slugs of simulated products counted here.")]
 
 
 class FleetCount(Struct):
     """The installations of one value, now or in one step."""
 
     day: Annotated[date | None, Meta(description="The first day of the step; null: now.")]
-    value: Annotated[
-        str | None, Meta(description="null: values too rare to be named; empty: not counted by a value.")
-    ]
-    installations: Annotated[
-        NonNegative,
-        Meta(description="All of them now. Over time: peak daily installations within the step."),
-    ]
+    value: Annotated[str | None, Meta(description="null: the rarer values together; empty: by all.")]
+    installations: Annotated[NonNegative, Meta(description=f"Now: all of them. Over time: {_PEAK}")]
     pings: Annotated[NonNegative | None, Meta(description="In the step; null: now.")]
 
 
@@ -86,7 +72,7 @@ class FleetCounts(Struct):
     step: Annotated[TimeStep | None, Meta(description="null: now.")]
     items: list[FleetCount]
     counted_until: _CountedUntil
-    simulated: _SimulatedProducts
+    simulated: _Simulated
 
 
 class FeatureCount(Struct):
@@ -95,7 +81,7 @@ class FeatureCount(Struct):
     day: Annotated[date | None, Meta(description="The first day of the step; null: in total.")]
     feature: str
     uses: NonNegative
-    installations: _DailyPeak
+    installations: Annotated[NonNegative, Meta(description=_PEAK)]
 
 
 class FeatureCounts(Struct):
@@ -104,7 +90,7 @@ class FeatureCounts(Struct):
     step: TimeStep
     items: list[FeatureCount]
     counted_until: _CountedUntil
-    simulated: _SimulatedProducts
+    simulated: _Simulated
 
 
 class CohortWeek(Struct):
@@ -112,9 +98,7 @@ class CohortWeek(Struct):
 
     cohort: Annotated[date, Meta(description="Monday of the week of the first ping.")]
     week: Annotated[date, Meta(description="Its Monday.")]
-    active: Annotated[
-        NonNegative, Meta(description="Of the cohort, seen in that week; in the first, the new ones.")
-    ]
+    active: Annotated[NonNegative, Meta(description="Those that reported; in the first week, the new ones.")]
     lost: NonNegative
     returned: NonNegative
 
@@ -124,7 +108,7 @@ class Cohorts(Struct):
 
     items: list[CohortWeek]
     counted_until: _CountedUntil
-    simulated: _SimulatedProducts
+    simulated: _Simulated
 
 
 async def fleet(request: web.Request) -> web.Response:

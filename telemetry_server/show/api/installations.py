@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 
 from telemetry_server import app_keys
 from telemetry_server.enrich.places.place import Place
-from telemetry_server.errors import BadRequest, NotFound, Unavailable
+from telemetry_server.errors import NotFound
 from telemetry_server.model import Moment, NonNegative, NumberRanges, SequenceNumber
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.filters import FILTERS, filter_from
@@ -110,7 +110,6 @@ ROUTES = (
         Access.PERSON,
         parameters=PARAMETERS,
         answers={200: Installations},
-        errors=(BadRequest, Unavailable),
     ),
     Route(
         "GET",
@@ -120,6 +119,6 @@ ROUTES = (
         Access.PERSON,
         parameters=(Parameter("installation_id", "Its id.", IDENTIFIER, where="path", required=True),),
         answers={200: InstallationDetail},
-        errors=(BadRequest, NotFound, Unavailable),
+        errors=(NotFound,),
     ),
 )

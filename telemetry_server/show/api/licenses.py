@@ -26,7 +26,6 @@ from telemetry_server.errors import (
     Malformed,
     NotFound,
     TooLarge,
-    Unavailable,
     Unprocessable,
 )
 from telemetry_server.model import (
@@ -66,8 +65,6 @@ from telemetry_server.store.registry.licenses import (
 from telemetry_server.store.registry.products import NoSuchProduct
 from telemetry_server.uuid7 import LOWEST
 
-_CHANGES = 100
-
 PARAMETERS = (
     *filters.LICENSES.parameters,
     LIMIT,
@@ -93,18 +90,14 @@ class License(Struct):
     simulated: Simulated
     time_zone: Annotated[str, Meta(description="Of its product, in which dates are days.")]
     customer_id: UUID | None
-    key_hint: Annotated[
-        str, Meta(description="The last characters of the key; the key itself is stored nowhere.")
-    ]
+    key_hint: Annotated[str, Meta(description="The last characters of the key, which is not stored.")]
     status: LicenseStatus
     type: LicenseType
     source: LicenseSource | None
     source_detail: str | None
     order_reference: str | None
     edition: str | None
-    seats: Annotated[
-        NonNegative | None, Meta(description="Installations that may run on it; null: any number.")
-    ]
+    seats: Annotated[NonNegative | None, Meta(description="Installations allowed; null: any number.")]
     overage: Overage
     domains: tuple[str, ...]
     addresses: tuple[str, ...]
@@ -186,7 +179,7 @@ async def one_license(request: web.Request) -> web.Response:
     license_id = read_path(request, "license_id")
     async with reading(request.app[app_keys.POOL]) as connection:
         found = await _found(connection, license_id)
-        changes = await history.history(connection, Entity.LICENSE, str(license_id), limit=_CHANGES)
+        changes = await history.history(connection, Entity.LICENSE, str(license_id))
     return json_response(LicenseDetail(**structs.asdict(license_item(found)), changes=entries(changes)))
 
 
@@ -297,7 +290,6 @@ ROUTES = (
         Access.PERSON,
         parameters=PARAMETERS,
         answers={200: Licenses},
-        errors=(BadRequest, Unavailable),
     ),
     Route(
         "GET",
@@ -307,7 +299,7 @@ ROUTES = (
         Access.PERSON,
         parameters=(_ID,),
         answers={200: LicenseDetail},
-        errors=(BadRequest, NotFound, Unavailable),
+        errors=(NotFound,),
     ),
     Route(
         "POST",
@@ -318,7 +310,7 @@ ROUTES = (
         Role.ADMIN,
         body=NewLicense,
         answers={201: License},
-        errors=(BadRequest, Malformed, NoSuchProduct, LicenseExists, TooLarge, Unprocessable, Unavailable),
+        errors=(Malformed, NoSuchProduct, LicenseExists, TooLarge, Unprocessable),
     ),
     Route(
         "PATCH",
@@ -330,7 +322,7 @@ ROUTES = (
         parameters=(_ID,),
         body=LicenseChange,
         answers={200: License},
-        errors=(BadRequest, Malformed, NotFound, WrongLicense, TooLarge, Unavailable),
+        errors=(Malformed, NotFound, WrongLicense, TooLarge),
     ),
     Route(
         "POST",
@@ -342,6 +334,6 @@ ROUTES = (
         parameters=IMPORT_PARAMETERS,
         body="LicenseFile",
         answers={200: LicenseImport},
-        errors=(BadRequest, NoSuchProduct, TooLarge, Unprocessable, Unavailable),
+        errors=(NoSuchProduct, TooLarge, Unprocessable),
     ),
 )

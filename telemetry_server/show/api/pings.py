@@ -5,7 +5,6 @@ from uuid import UUID
 from aiohttp import web
 
 from telemetry_server import app_keys
-from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.paging import AFTER, LIMIT, Page, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query
@@ -53,6 +52,5 @@ ROUTES = (
         Access.PERSON,
         parameters=PARAMETERS,
         answers={200: Pings},
-        errors=(BadRequest, Unavailable),
     ),
 )

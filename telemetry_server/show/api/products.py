@@ -4,7 +4,6 @@ from aiohttp import web
 from msgspec import Struct
 
 from telemetry_server import app_keys
-from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.model import Moment, NonNegative
 from telemetry_server.routing import Access, Route
 from telemetry_server.show.paging import Page
@@ -46,6 +45,5 @@ ROUTES = (
         "List products",
         Access.PERSON,
         answers={200: Products},
-        errors=(BadRequest, Unavailable),
     ),
 )

@@ -7,7 +7,7 @@ from operator import itemgetter
 from aiohttp import web
 
 from telemetry_server import app_keys
-from telemetry_server.errors import BadRequest, NotFound, Unavailable
+from telemetry_server.errors import NotFound
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.charts import Bar
 from telemetry_server.show.formatting import inert
@@ -81,6 +81,6 @@ ROUTES = (
         page=True,
         parameters=PARAMETERS,
         answers={200: "text/html"},
-        errors=(BadRequest, NotFound, Unavailable),
+        errors=(NotFound,),
     ),
 )

@@ -14,7 +14,6 @@ from telemetry_server.check import ranges
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.parser import BadFilter
 from telemetry_server.check.filters.terms import Filter
-from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.model import Lifecycle, Verdict
 from telemetry_server.routing import Access, Parameter, Route
 from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filter_from
@@ -165,6 +164,5 @@ ROUTES = (
         page=True,
         parameters=PARAMETERS,
         answers={200: "text/html", 303: "", 400: "text/html"},
-        errors=(BadRequest, Unavailable),
     ),
 )

@@ -6,7 +6,6 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.check import ranges
-from telemetry_server.errors import BadRequest, Unavailable
 from telemetry_server.routing import Access, Route
 from telemetry_server.show import charts
 from telemetry_server.show.pages.overview import PARAMETERS, unless_slow
@@ -66,6 +65,5 @@ ROUTES = (
         page=True,
         parameters=PARAMETERS,
         answers={200: "text/html"},
-        errors=(BadRequest, Unavailable),
     ),
 )

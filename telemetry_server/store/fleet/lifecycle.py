@@ -7,7 +7,7 @@ brings is under that ping's own number.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -16,14 +16,13 @@ import asyncpg
 from telemetry_server.enrich.lifecycle import NextPhase, Phase
 from telemetry_server.model import Lifecycle
 from telemetry_server.store.database import Connection
+from telemetry_server.store.fleet.installations import ANCIENT
 from telemetry_server.store.halving import halving
 from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import LOWEST
 
 SQL = load(__name__)
-
-_ANCIENT = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Copy(NamedTuple):
@@ -39,7 +38,7 @@ class Copy(NamedTuple):
     last_sequence: int | None
 
 
-BEFORE_ALL = Copy(LOWEST, LOWEST, Lifecycle.NEW, _ANCIENT, _ANCIENT, _ANCIENT, None, None)
+BEFORE_ALL = Copy(LOWEST, LOWEST, Lifecycle.NEW, ANCIENT, ANCIENT, ANCIENT, None, None)
 
 
 class Settled(NamedTuple):

@@ -1,15 +1,14 @@
 """When nobody could report, as far as the pings tell."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import asyncpg
 
 from telemetry_server.enrich.lifecycle import Outage
+from telemetry_server.store.fleet.installations import ANCIENT
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
-
-_ANCIENT = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def outages(connection: asyncpg.Connection) -> list[Outage]:
@@ -23,7 +22,7 @@ async def note_outage(connection: asyncpg.Connection, outage: Outage) -> None:
 
 
 async def last_ping(
-    connection: asyncpg.Connection, until: datetime, after: datetime = _ANCIENT
+    connection: asyncpg.Connection, until: datetime, after: datetime = ANCIENT
 ) -> datetime | None:
     """When the newest ping of anybody came, of those after one moment and up to another."""
     received_at: datetime | None = await connection.fetchval(SQL["last_ping"], after, until)

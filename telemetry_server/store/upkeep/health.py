@@ -48,13 +48,31 @@ async def _checks(connection: asyncpg.Connection, schedule: Schedule, now: datet
     yield Check("database", ok=True, detail="answers")
     migrations = await _migrations(connection)
     yield migrations
-    if migrations.ok:
-        yield await _clock(connection, now)
-        yield await _partitions(connection, now.date())
-        yield await _strays(connection)
-        yield await _addresses(connection, now)
-        yield await _rollups(connection, now)
-        yield await _jobs(connection, schedule, now)
+    if not migrations.ok:
+        return
+    problem = (await clock.read_clock(connection, now)).problem
+    taken_back = await clock.taken_back(connection, now)
+    detail = "; ".join(filter(None, (problem or "the database and the pings agree with it", taken_back)))
+    yield Check("clock", ok=problem is None, detail=detail, needed=False)
+    yield _hint("partitions", await _lacking(connection, now.date()), "there for this month and the next")
+    found = ", ".join(f"{count} {table} in no month" for table, count in (await strays(connection)).items())
+    yield _hint("default_partition", found and f'{found}; run the job "{JobName.MAKE_PARTITIONS}"', "empty")
+    problem = await retention_problem(connection, now)
+    yield _hint("address_retention", problem and f'{problem}; "doctor" says more', "enforced")
+    counted = await progress(connection)
+    yield Check("roll_ups", ok=not counted.is_late(now), detail=str(counted), needed=False)
+    # What they failed of is for "doctor" and the log: anybody may read this.
+    names = {
+        "failed": await failing_jobs(connection, now),
+        "late": await late_jobs(connection, schedule, now),
+    }
+    problem = "; ".join(f"{how}: {', '.join(jobs)}" for how, jobs in names.items() if jobs)
+    yield _hint("jobs", problem, "none failed or late")
+
+
+def _hint(name: str, problem: str | None, good: str) -> Check:
+    """A check that takes no ping away: a problem is reported, and the server stays ready."""
+    return Check(name, ok=not problem, detail=problem or good, needed=False)
 
 
 async def _migrations(connection: asyncpg.Connection) -> Check:
@@ -67,52 +85,9 @@ async def _migrations(connection: asyncpg.Connection) -> Check:
     return Check("migrations", ok=True, detail="all applied")
 
 
-async def _clock(connection: asyncpg.Connection, now: datetime) -> Check:
-    problem = (await clock.read_clock(connection, now)).problem
-    taken_back = await clock.taken_back(connection, now)
-    detail = problem or "the database and the pings agree with it"
-    detail += f"; {taken_back}" if taken_back else ""
-    return Check("clock", ok=problem is None, detail=detail, needed=False)
-
-
-async def _partitions(connection: asyncpg.Connection, today: date) -> Check:
-    this_month = today.replace(day=1)
+async def _lacking(connection: asyncpg.Connection, today: date) -> str:
+    """The problem, where a month lacks its partitions; else empty."""
     next_month = date(today.year + today.month // 12, today.month % 12 + 1, 1)
-    lacking = {this_month, next_month} - set(await months_everywhere(connection))
-    if lacking:
-        months = ", ".join(f"{month:%Y-%m}" for month in sorted(lacking))
-        detail = f'none for {months}; run the job "{JobName.MAKE_PARTITIONS}"'
-        return Check("partitions", ok=False, detail=detail, needed=False)
-    return Check("partitions", ok=True, detail="there for this month and the next", needed=False)
-
-
-async def _strays(connection: asyncpg.Connection) -> Check:
-    if counts := await strays(connection):
-        found = ", ".join(f"{count} {table} in no month" for table, count in counts.items())
-        detail = f'{found}; run the job "{JobName.MAKE_PARTITIONS}"'
-        return Check("default_partition", ok=False, detail=detail, needed=False)
-    return Check("default_partition", ok=True, detail="empty", needed=False)
-
-
-async def _addresses(connection: asyncpg.Connection, now: datetime) -> Check:
-    """A promise that is not kept takes no ping away: it is told, and the server stays ready."""
-    problem = await retention_problem(connection, now)
-    if problem:
-        return Check("address_retention", ok=False, detail=f'{problem}; "doctor" says more', needed=False)
-    return Check("address_retention", ok=True, detail="enforced", needed=False)
-
-
-async def _rollups(connection: asyncpg.Connection, now: datetime) -> Check:
-    counted = await progress(connection)
-    return Check("roll_ups", ok=not counted.is_late(now), detail=str(counted), needed=False)
-
-
-async def _jobs(connection: asyncpg.Connection, schedule: Schedule, now: datetime) -> Check:
-    """What they failed of is for "doctor" and the log: anybody may read this."""
-    found = {
-        "failed": await failing_jobs(connection, now),
-        "late": await late_jobs(connection, schedule, now),
-    }
-    if told := [f"{how}: {', '.join(names)}" for how, names in found.items() if names]:
-        return Check("jobs", ok=False, detail="; ".join(told), needed=False)
-    return Check("jobs", ok=True, detail="none failed or late", needed=False)
+    lacking = {today.replace(day=1), next_month} - set(await months_everywhere(connection))
+    months = ", ".join(f"{month:%Y-%m}" for month in sorted(lacking))
+    return months and f'none for {months}; run the job "{JobName.MAKE_PARTITIONS}"'
