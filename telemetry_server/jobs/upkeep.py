@@ -39,7 +39,8 @@ async def forget_sessions(connection: Connection, now: datetime) -> str:
 
 
 async def catch_up(connection: Connection, _: datetime) -> str:
-    return f"noted the news of {await projection.catch_up(connection)} installations"
+    noted, filled = await projection.catch_up(connection), await projection.fill_added(connection)
+    return f"noted the news of {noted} installations" + (f", filled columns of {filled}" if filled else "")
 
 
 async def forget_deliveries(connection: Connection, now: datetime) -> str:

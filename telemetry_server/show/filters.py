@@ -15,6 +15,7 @@ from telemetry_server.check.filters.terms import Field, Filter, ValueType, term
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.routing import Parameter
 from telemetry_server.show.query import IDENTIFIER, one_of, text
+from telemetry_server.store.dimensions import FACETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +74,7 @@ _INSTALLATIONS = Asking(
     "verdict=unknown_key country=DE,FR version>=7.2 last_seen<30d",
     {
         "product": "product",
-        "verdict": "verdict",
-        "license_status": "status",
-        "license_source": "source",
-        "version": "version",
-        "edition": "edition",
-        "environment": "environment",
-        "os_name": "os",
-        "vm": "vm",
-        "container": "container",
-        "cloud": "cloud",
-        "country": "country",
-        "asn": "asn",
-        "life": "life",
+        **{one.column: one.name for one in FACETED},
         "attention": "attention",
     },
 )

@@ -205,37 +205,17 @@ def installation(of: History) -> rows.Installation:
 def present(of: History) -> rows.Present:
     """What the writer and the jobs would have noted by the end."""
     copy, last, steps = of.copy, of.pieces[-1], of.outcome.steps
-    facts, network = last.state.facts, last.state.network
-    claim, service, known = facts["license"], facts["service"], facts.get("virtualization")
-    vain = "unknown" if known is None else "none"
-    virtual = {name: value or vain for name, value in (known or {}).items()}
-    version = tuple(int(part) for part in service["version"].split("."))
     has_license = last.state.key_hash is not None and copy.deal.has_license
     return rows.Present(
         installation_id=copy.id,
         product_id=copy.terms.product_id,
         first_received_at=moment(of.pieces[0].heard_from),
-        license_status=claim["status"],
-        license_source=claim.get("source", "unknown"),
-        edition=claim.get("edition", "unknown"),
-        version=service["version"],
-        version_key=version,
-        environment=service["environment"],
-        os_name=facts["os"]["name"] if "os" in facts else "unknown",
-        vm=virtual.get("vm", vain),
-        container=virtual.get("container", vain),
-        cloud=virtual.get("cloud", vain),
-        country=network.country,
-        asn=str(network.asn),
-        hosting=network.kind != "telecom",
-        license_key_hash=last.state.key_hash,
         license_id=copy.deal.license_id if has_license else None,
         verdict=last.judged.verdict,
         claim_mismatch=last.judged.claim_mismatch,
         source_mismatch=last.judged.source_mismatch,
         judged_at=moment(last.heard_from),
         judge_again=False,
-        counted_key_hash=last.state.key_hash,
         life=of.life,
         life_since=moment(steps[-1].at if steps else of.pieces[0].heard_from),
         due_at=moment(of.outcome.due_at),

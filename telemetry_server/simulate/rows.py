@@ -36,32 +36,17 @@ class State(NamedTuple):
 
 
 class Present(NamedTuple):
-    """A row of installation_facts."""
+    """A row of the temporary table presents: what its last state does not say of a copy."""
 
     installation_id: UUID
     product_id: UUID
     first_received_at: datetime
-    license_status: str
-    license_source: str
-    edition: str
-    version: str
-    version_key: tuple[int, ...] | None
-    environment: str
-    os_name: str
-    vm: str
-    container: str
-    cloud: str
-    country: str
-    asn: str
-    hosting: bool | None
-    license_key_hash: bytes | None
     license_id: UUID | None
     verdict: str
     claim_mismatch: bool
     source_mismatch: bool
     judged_at: datetime
     judge_again: bool
-    counted_key_hash: bytes | None
     life: str
     life_since: datetime
     due_at: datetime
@@ -233,7 +218,7 @@ TABLES: Mapping[type[Row], str] = {
     Release: "releases",
     Installation: "installations",
     State: "states",
-    Present: "installation_facts",
+    Present: "presents",
     Change: "changes",
     Lineage: "lineage",
     Stretch: "stretches",

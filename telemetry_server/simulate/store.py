@@ -17,11 +17,13 @@ from telemetry_server.errors import OperatorError, Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.model import LicenseStatus, LicenseType, Lifecycle, Product, ProductId, Verdict
 from telemetry_server.simulate.rows import TABLES, Row
+from telemetry_server.store.dimensions import PROJECTED
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.partitions import PINGS, WAIT_A_MOMENT, attach, months_after, partition_months
-from telemetry_server.store.queries import load
+from telemetry_server.store.queries import fill, load
 
 SQL = load(__name__)
+_MAKE_FACTS = fill(SQL["make_facts"], columns=", ".join(PROJECTED), values=", ".join(PROJECTED.values()))
 
 USAGES = 16
 """How many kinds of usage a profile has on a day of the week."""
@@ -76,7 +78,7 @@ async def remove_fleet(connection: asyncpg.Connection, product_id: ProductId) ->
 
 async def make_room(connection: asyncpg.Connection) -> None:
     """The temporary tables from which pings and forks are made; they go with the transaction."""
-    for what in ("stretches", "usage", "rivals"):
+    for what in ("presents", "stretches", "usage", "rivals"):
         await connection.execute(SQL[f"temporary_{what}"])
 
 
@@ -167,10 +169,11 @@ async def count_outcome(
 
 
 async def finish(connection: asyncpg.Connection, begin: datetime) -> None:
-    """Forks beside their pings, statistics for the planner; the roll-ups are to look back to `begin`.
+    """Writes present facts and forks, and statistics for the planner; roll-ups are to look back to `begin`.
 
     Waits for a roll-up that is at it, which would move its mark on.
     """
+    await connection.execute(_MAKE_FACTS, timeout=_HOURS_SECONDS)
     await connection.execute(SQL["make_forks"], timeout=_HOURS_SECONDS)
     for table in ("installations", "installation_facts", "states", "changes", "licenses", "license_keys"):
         await connection.execute(f"ANALYZE {table}", timeout=_HOURS_SECONDS)

@@ -22,6 +22,23 @@ CREATE TEMPORARY TABLE stretches (
     source_mismatch boolean NOT NULL
 ) ON COMMIT DROP;
 
+-- name: temporary_presents
+-- A row is what is known of a simulated copy by the end beside its last state.
+CREATE TEMPORARY TABLE presents (
+    installation_id   uuid        NOT NULL,
+    product_id        uuid        NOT NULL,
+    first_received_at timestamptz NOT NULL,
+    license_id        uuid,
+    verdict           text        NOT NULL,
+    claim_mismatch    boolean     NOT NULL,
+    source_mismatch   boolean     NOT NULL,
+    judged_at         timestamptz NOT NULL,
+    judge_again       boolean     NOT NULL,
+    life              text        NOT NULL,
+    life_since        timestamptz NOT NULL,
+    due_at            timestamptz NOT NULL
+) ON COMMIT DROP;
+
 -- name: temporary_usage
 -- A row is what a ping of that profile, on that day of the week, may say of the features used.
 CREATE TEMPORARY TABLE usage (
@@ -93,6 +110,18 @@ LEFT JOIN usage AS u
   ON u.usage_number = (s.profile * 7 + (t.made / 86400000 + 3) % 7) * a.kinds + abs(h.hash % a.kinds)
 WHERE s.heard_to_ms >= a.from_ms AND s.heard_from_ms < a.to_ms
   AND t.received >= a.from_ms AND t.received < a.to_ms;
+
+-- name: make_facts
+-- The present facts of the copies, as the writer projects them from their last states.
+INSERT INTO installation_facts (
+    installation_id, product_id, first_received_at, license_id, verdict, claim_mismatch, source_mismatch, judged_at,
+    judge_again, life, life_since, due_at, version_key, license_key_hash, counted_key_hash,
+    license_status /*:columns*/
+)
+SELECT c.*, version_key(s.service_version), s.license_key_hash, s.license_key_hash, s.license_status /*:values*/
+FROM presents AS c
+JOIN installations AS i USING (installation_id)
+JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state;
 
 -- name: make_forks
 -- The rivals, each beside the ping that is stored under its number.

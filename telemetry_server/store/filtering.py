@@ -1,9 +1,5 @@
-"""Filters as SQL: conditions made of the columns declared here, values only as parameters.
+"""Filters as SQL: conditions made of the columns declared here, values only as parameters."""
 
-A statement that takes a filter has slots, each with something valid in its place: TRUE /*:filter*/.
-"""
-
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -27,6 +23,7 @@ from telemetry_server.check.filters.terms import (
 )
 from telemetry_server.check.licenses.cells import in_unicode
 from telemetry_server.errors import BadRequest
+from telemetry_server.store.dimensions import BY_NAME, DIMENSIONS
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -38,24 +35,9 @@ VERSION_NUMBERS = "version numbers"
 NOW: Columns = {
     "product": "f.product_id",
     "simulated": "f.product_id",
-    "verdict": "f.verdict",
-    "status": "f.license_status",
-    "source": "f.license_source",
-    "claim_mismatch": "f.claim_mismatch",
-    "source_mismatch": "f.source_mismatch",
     "license": "f.license_id",
-    "version": "f.version",
+    **{one.name: one.present for one in DIMENSIONS},
     VERSION_NUMBERS: "f.version_key",
-    "edition": "f.edition",
-    "environment": "f.environment",
-    "os": "f.os_name",
-    "vm": "f.vm",
-    "container": "f.container",
-    "cloud": "f.cloud",
-    "country": "f.country",
-    "asn": "f.asn",
-    "hosting": "f.hosting",
-    "life": "f.life",
     "first_seen": "f.first_received_at",
     "last_seen": "i.last_received_at",
     "attention": "i.received",
@@ -63,27 +45,11 @@ NOW: Columns = {
 }
 """Of installation_facts AS f and installations AS i."""
 
-_IN_VAIN = "CASE WHEN s.virtualization_told THEN 'none' ELSE 'unknown' END"
-
 THEN: Columns = {
     "product": "d.product_id",
     "simulated": "d.product_id",
-    "verdict": "d.verdict",
-    "status": "s.license_status",
-    "source": "coalesce(s.license_source, 'unknown')",
-    "claim_mismatch": "d.claim_mismatch",
-    "source_mismatch": "d.source_mismatch",
-    "version": "coalesce(s.service_version, 'unknown')",
+    **{one.name: one.then for one in DIMENSIONS if one.then},
     VERSION_NUMBERS: "version_key(s.service_version)",
-    "edition": "coalesce(s.license_edition, 'unknown')",
-    "environment": "coalesce(s.service_environment, 'unknown')",
-    "os": "coalesce(s.os_name, 'unknown')",
-    "vm": f"coalesce(s.virtualization_vm, {_IN_VAIN})",
-    "container": f"coalesce(s.virtualization_container, {_IN_VAIN})",
-    "cloud": f"coalesce(s.virtualization_cloud, {_IN_VAIN})",
-    "country": "coalesce(s.country, 'unknown')",
-    "asn": "coalesce(s.asn, 'unknown')",
-    "hosting": "s.hosting::boolean",
     "id": "d.installation_id",
 }
 """On a day: of installation_days AS d and its states AS s."""
@@ -102,10 +68,10 @@ LICENSES: Columns = {
     "simulated": "l.product_id",
     "status": "l.status",
     "type": "l.type",
-    "source": "coalesce(l.source, 'unknown')",
+    "source": f"coalesce(l.source, '{UNKNOWN}')",
     "customer": "l.customer_id",
     "order": "l.order_reference",
-    "edition": "coalesce(l.edition, 'unknown')",
+    "edition": f"coalesce(l.edition, '{UNKNOWN}')",
     "hint": "l.key_hint",
     "seats": "l.seats",
     "seats_used": "l.seats_used",
@@ -148,7 +114,6 @@ _STARTS, _EXPIRES = "starts", "expires"
 _OF_PRODUCTS = {*_TOLD_OF_PRODUCTS, _STARTS, _EXPIRES}
 _WITHOUT_ZONE = "UTC"
 _LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
-_SLOT = re.compile(r"\S+ /\*:(\w+)\*/")
 _ID_DIGITS = 32
 _MOST_NAMED = 20
 
@@ -167,16 +132,9 @@ class Condition:
     values: tuple[Any, ...]
 
 
-def fill(statement: str, **slots: str) -> str:
-    """The statement with SQL in its slots."""
-    return _SLOT.sub(lambda found: slots[found[1]], statement)
-
-
 def by_value(columns: Columns, name: str) -> str:
     """The values of a field as text, to count by."""
-    if name == "product":
-        return "p.slug"
-    return {"hosting": f"coalesce({columns[name]}::text, '{UNKNOWN}')"}.get(name, f"{columns[name]}::text")
+    return "p.slug" if name == "product" else BY_NAME[name].text(columns[name])
 
 
 async def condition(

@@ -1,6 +1,7 @@
 """The SQL of a module: the file `<module>.sql` beside it, one named section a statement.
 
-A section is `-- name: the_name`, comment lines that say what it does, one statement.
+A section is `-- name: the_name`, comment lines that say what it does, one statement. It may have
+slots, each with something valid in its place: TRUE /*:filter*/.
 """
 
 import re
@@ -9,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 _SECTION = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_SLOT = re.compile(r"\S+ /\*:(\w+)\*/")
 
 
 @cache
@@ -18,6 +20,11 @@ def load(module: str) -> dict[str, str]:
     text = resources.files(package).joinpath(f"{stem}.sql").read_text("utf-8")
     _, *parts = _SECTION.split(text)
     return dict(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
+
+
+def fill(statement: str, **slots: str) -> str:
+    """The statement with SQL in its slots."""
+    return _SLOT.sub(lambda found: slots[found[1]], statement)
 
 
 def modules() -> list[str]:

@@ -8,10 +8,9 @@ from uuid import UUID, uuid4
 import msgspec
 
 from telemetry_server.model import Ping, SignedUpload, Verdict
+from telemetry_server.store.dimensions import DIMENSIONS
 
-NOT_TOLD = dict.fromkeys(
-    ("status", "source", "version", "edition", "environment", "os", "vm", "container", "cloud"), "unknown"
-)
+NOT_TOLD = {one.name: "unknown" for one in DIMENSIONS if one.rolled and one.state}
 
 
 @dataclass(frozen=True)

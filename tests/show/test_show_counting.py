@@ -7,9 +7,11 @@ from urllib.parse import quote
 import pytest
 
 from telemetry_server.check.fields import load_registry
+from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.store.counts import counting
+from telemetry_server.store.dimensions import DIMENSIONS
 from telemetry_server.store.registry.products import add_product
 
 TODAY = datetime.now(UTC).date()
@@ -33,27 +35,11 @@ def by_value(document):
 
 # ── now ─────────────────────────────────────────────────────────────────────────────────────
 
-COLUMNS = {
-    "verdict": "verdict",
-    "status": "license_status",
-    "source": "license_source",
-    "claim_mismatch": "claim_mismatch::text",
-    "source_mismatch": "source_mismatch::text",
-    "version": "version",
-    "edition": "edition",
-    "environment": "environment",
-    "os": "os_name",
-    "vm": "vm",
-    "container": "container",
-    "cloud": "cloud",
-    "country": "country",
-    "asn": "asn",
-    "hosting": "coalesce(hosting::text, 'unknown')",
-    "life": "life",
-}
+COLUMNS = {one.name: f"coalesce({one.column}::text, 'unknown')" for one in DIMENSIONS}
 
 
-def test_every_dimension_is_counted_below():
+def test_every_dimension_is_a_field_of_the_filter_language_and_counted_below():
+    assert COLUMNS.keys() <= INSTALLATIONS.keys()
     assert set(counting.DIMENSIONS) == {"all", "product", *COLUMNS}
 
 

@@ -13,10 +13,13 @@ from filters_drawn import AGES, DAYS, MOMENTS, filters
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from telemetry_server.check.fields import load_registry
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.parser import parse_filter
 from telemetry_server.check.filters.terms import EXACT, Operator, ValueType
-from telemetry_server.store.filtering import NOW, THEN, VERSION_NUMBERS, NotThen, condition, fill
+from telemetry_server.store.dimensions import BY_NAME, DIMENSIONS
+from telemetry_server.store.filtering import NOW, THEN, VERSION_NUMBERS, NotThen, condition
+from telemetry_server.store.queries import fill
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = date(2026, 11, 20)
@@ -33,6 +36,14 @@ WORDS = {
     "country": ["DE", "FR", "unknown"],
     "asn": ["64500", "64501", "unknown"],
 }
+PLAIN = {
+    one.name: ["this", "that", "unknown"]
+    for one in DIMENSIONS
+    if one.name not in WORDS and not INSTALLATIONS[one.name].values
+}
+"""Dimensions with no rule of their own."""
+WORDS |= PLAIN
+FIELDS = {path.replace(".", "_"): path for path in load_registry().fields}
 LICENSES = [UUID(int=number) for number in (1, 2)]
 MOMENTS_SEEN = [
     AT,
@@ -93,20 +104,11 @@ async def _settle_one(connection, row, product):
         b"s" * 16,
     )
     await connection.execute(
-        "INSERT INTO installation_facts (installation_id, product_id, first_received_at, license_status, license_source, edition, version, version_key, environment, os_name, vm, container, cloud, country, asn, hosting, license_id, verdict, claim_mismatch, source_mismatch, judged_at, life, life_since, due_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, version_key($7), $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, now(), $20, now(), now())",
-        *(
-            row["id"],
-            product,
-            row["first_seen"],
-            row["status"],
-            row["source"],
-            row["edition"],
-            row["version"],
-        ),
-        *(row[name] for name in ("environment", "os", "vm", "container", "cloud", "country", "asn")),
-        *(_flag(row["hosting"]), row["license"], row["verdict"]),
-        *(_flag(row["claim_mismatch"]), _flag(row["source_mismatch"]), row["life"]),
+        "INSERT INTO installation_facts (installation_id, product_id, first_received_at, license_id, version_key, judged_at, life_since, due_at, "
+        f"{', '.join(one.column for one in DIMENSIONS)}) "
+        f"VALUES ($1, $2, $3, $4, version_key($5), now(), now(), now(), {', '.join(f'${number}' for number in range(6, 6 + len(DIMENSIONS)))})",
+        *(row["id"], product, row["first_seen"], row["license"], row["version"]),
+        *(_flag(row[one.name]) if one.flag else row[one.name] for one in DIMENSIONS),
     )
     await connection.execute(
         "INSERT INTO states (installation_id, state, first_received_at, license_status, license_source, facts, place) VALUES ($1, $2, now(), $3, $4, $5, $6)",
@@ -141,6 +143,9 @@ def _facts(row):
     virtualization = {
         name: row[name] if row[name] != "none" else None for name in ("vm", "container", "cloud")
     }
+    for name in PLAIN:
+        section, field = FIELDS[re.search(r"s\.(\w+)", BY_NAME[name].state)[1]].split(".")
+        facts.setdefault(section, {})[field] = _told(row[name])
     return facts | ({"virtualization": virtualization} if row["vm"] != "unknown" else {})
 
 

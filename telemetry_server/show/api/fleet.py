@@ -17,6 +17,7 @@ from telemetry_server.show.query import DAY, integer, one_of, read_query
 from telemetry_server.show.responses import json_response
 from telemetry_server.store.counts import counting
 from telemetry_server.store.counts.counting import Counts, Question, Span, TimeStep
+from telemetry_server.store.dimensions import ALL
 
 LONGEST_SPAN = timedelta(days=1_100)
 MOST_ITEMS = 20_000
@@ -29,7 +30,7 @@ _FROM = Parameter("from", "The first day, UTC; 30 days unless given.", DAY)
 _TO = Parameter("to", "The last day, UTC; today unless given.", DAY)
 
 FLEET = (
-    Parameter("by", "Count by this.", {**one_of(*counting.DIMENSIONS), "default": counting.ALL}),
+    Parameter("by", "Count by this.", {**one_of(*counting.DIMENSIONS), "default": ALL}),
     *FILTERS,
     _FROM,
     _TO,

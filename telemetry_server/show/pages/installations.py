@@ -22,6 +22,7 @@ from telemetry_server.show.render import attributions, page
 from telemetry_server.show.responses import path_with, see_other
 from telemetry_server.show.serializers import installation_item
 from telemetry_server.store.database import Pool
+from telemetry_server.store.dimensions import FACETED
 from telemetry_server.store.fleet import installations
 from telemetry_server.store.reading import TooSlow
 from telemetry_server.uuid7 import HIGHEST
@@ -38,15 +39,14 @@ _NAMES = {
     "license_source": "source",
     "os_name": "operating system",
     "vm": "virtualization",
-    "asn": "network",
+    "asn": "network (ASN)",
     "seen": "seen within",
     "new": "first seen within",
     "attention": "pings",
     "q": "id",
 }
-_SUGGESTED = {"os_name": "os"} | {
-    name: name for name in ("version", "edition", "environment", "country", "asn", "vm", "container", "cloud")
-}
+_TYPED = {one.column: one.name for one in FACETED if not INSTALLATIONS[one.name].values}
+"""Parameters whose values are typed in, and the facets that suggest some."""
 _AN_ID = re.compile(r"[0-9a-fA-F-]{4,36}")
 
 
@@ -90,6 +90,8 @@ async def installation_list(request: web.Request) -> web.Response:
         verdicts=_options(Verdict),
         lives=_options(Lifecycle),
         fields=INSTALLATIONS.values(),
+        typed={name: _label(name) for name in _TYPED},
+        folded=(*_TYPED, "life", "new", "attention", "q"),
         ranges={name: one.text for name, one in ranges.RANGES.items()},
         attributions=attributions(request),
     )
@@ -127,7 +129,12 @@ async def _suggest(pool: Pool, wanted: Filter, now: datetime) -> Mapping[str, Ma
         facets = await installations.facets(pool, wanted, now=now, newest=_NEWEST_FOR_SUGGESTIONS)
     except TooSlow:
         return {}
-    return {parameter: facets.get(field, {}) for parameter, field in _SUGGESTED.items()}
+    return {parameter: facets.get(field, {}) for parameter, field in _TYPED.items()}
+
+
+def _label(name: str) -> str:
+    text = _NAMES.get(name, name.replace("_", " "))
+    return text[0].upper() + text[1:]
 
 
 def _options(values: Any) -> dict[str, str]:

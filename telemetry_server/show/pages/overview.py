@@ -18,6 +18,7 @@ from telemetry_server.show.render import attributions, link, page
 from telemetry_server.store.counts import overview as store
 from telemetry_server.store.counts.rollups import MOST_BEHIND
 from telemetry_server.store.database import Pool
+from telemetry_server.store.dimensions import BY_NAME
 from telemetry_server.store.fleet import installations
 from telemetry_server.store.reading import TooSlow
 
@@ -30,15 +31,15 @@ PARAMETERS = (
 )
 
 DISTRIBUTIONS = (
-    ("version", "version", "Versions"),
-    ("source", "license_source", "Sources of licenses"),
-    ("country", "country", "Countries, approximate"),
-    ("os", "os_name", "Operating systems"),
-    ("vm", "vm", "Virtualization"),
-    ("container", "container", "Containers"),
-    ("cloud", "cloud", "Clouds"),
+    ("version", "Versions"),
+    ("source", "Sources of licenses"),
+    ("country", "Countries, approximate"),
+    ("os", "Operating systems"),
+    ("vm", "Virtualization"),
+    ("container", "Containers"),
+    ("cloud", "Clouds"),
 )
-"""The field, the parameter of the list that asks for it, the heading."""
+"""The dimension, the heading."""
 
 _BARS = 7
 
@@ -124,13 +125,12 @@ def _statuses(facets: _Facets) -> list[tuple[str, int]]:
     return [(status, counted.get(status, 0)) for status in STATUSES]
 
 
-def _distribution(
-    asked: _Asked, facets: _Facets | None, field: str, parameter: str, title: str
-) -> Distribution | None:
+def _distribution(asked: _Asked, facets: _Facets | None, field: str, title: str) -> Distribution | None:
     if facets is None:
         return None
     counted = facets.get(field, {})
     whole = sum(counted.values())
+    parameter = BY_NAME[field].column
     name = formatting.country if field == "country" else formatting.inert
     named = [(value, count) for value, count in counted.items() if value is not None][:_BARS]
     bars = [charts.Bar(name(value), count, asked.rows(**{parameter: value})) for value, count in named]

@@ -14,8 +14,10 @@ import asyncpg
 
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.terms import Filter, term
+from telemetry_server.store import dimensions
 from telemetry_server.store.counts import fleet_now
 from telemetry_server.store.database import Pool
+from telemetry_server.store.dimensions import ALL
 from telemetry_server.store.filtering import (
     COHORTS,
     FEATURES,
@@ -26,24 +28,18 @@ from telemetry_server.store.filtering import (
     NotThen,
     by_value,
     condition,
-    fill,
     simulated,
 )
 from telemetry_server.store.fleet.installations import Row
-from telemetry_server.store.queries import load
+from telemetry_server.store.queries import fill, load
 from telemetry_server.store.reading import TooSlow, reading
 
 SQL = load(__name__)
 
-ALL = "all"
-_NEVER_COUNTED_BY = {"license", "first_seen", "last_seen", "attention", "id", "simulated"}
-DIMENSIONS = (ALL, *(name for name in INSTALLATIONS if name not in _NEVER_COUNTED_BY))
-"""What the fleet is counted by: fields of the filter language, or not at all."""
+DIMENSIONS = (ALL, "product", *dimensions.BY_NAME)
+"""What the fleet is counted by: not at all, by product, or by a dimension."""
 
-ROLLED_DIMENSIONS = {
-    *(ALL, "verdict", "status", "source", "version", "edition", "environment", "os", "vm", "container"),
-    *("cloud", "country", "asn"),
-}
+ROLLED_DIMENSIONS = {ALL, *(one.name for one in dimensions.DIMENSIONS if one.rolled)}
 """Those of fleet_days, by the same names."""
 
 

@@ -11,12 +11,18 @@ import asyncpg
 
 from telemetry_server.job_names import JobName
 from telemetry_server.store.counts.rollups import MOST_VALUES
-from telemetry_server.store.filtering import Condition, fill
+from telemetry_server.store.dimensions import ALL, DIMENSIONS, FACETED, grouping
+from telemetry_server.store.filtering import Condition
 from telemetry_server.store.fleet.installations import Row
-from telemetry_server.store.queries import load
+from telemetry_server.store.queries import fill, load
 from telemetry_server.store.watermarks import reach, reached
 
 SQL = load(__name__)
+_COUNT_INSTALLATIONS = fill(
+    SQL["count_installations"],
+    **grouping({one.name: one.text(one.present) for one in DIMENSIONS}, otherwise=ALL, value="''"),
+)
+_FACETED = [one.name for one in FACETED]
 
 _SECONDS = 600
 
@@ -37,7 +43,7 @@ async def count(
 ) -> None:
     """Counts the fleet anew, by the ranges that began at `begins`, the longest first; within `counting`."""
     await connection.execute(SQL["forget_counts"])
-    await connection.execute(SQL["count_installations"], begins, MOST_VALUES, timeout=_SECONDS)
+    await connection.execute(_COUNT_INSTALLATIONS, begins, MOST_VALUES, timeout=_SECONDS)
     await connection.execute(SQL["count_pings_that_never_came"], begins, timeout=_SECONDS)
     await connection.execute(SQL["count_newcomers"], begins, timeout=_SECONDS)
     await connection.execute(SQL["count_pings_by_hour"], hours_since, timeout=_SECONDS)
@@ -59,7 +65,7 @@ COLUMNS = {"product": "r.product_id", "simulated": "r.product_id"}
 
 async def by_value(connection: asyncpg.Connection, by: str, asked: Condition, values: int) -> list[Row]:
     """As `counting.present` gives them."""
-    column, dimension = ("p.slug", "all") if by == "product" else ("r.value", by)
+    column, dimension = ("p.slug", ALL) if by == "product" else ("r.value", by)
     statement = fill(SQL["by_value"], by=column, filter=asked.sql)
     return [dict(row) for row in await connection.fetch(statement, values, dimension, *asked.values)]
 
@@ -72,7 +78,7 @@ async def facets(
     connection: asyncpg.Connection, product: str | None, depth: int
 ) -> dict[str, dict[str | None, int]]:
     counted: dict[str, dict[str | None, int]] = {}
-    for field, value, number in await connection.fetch(SQL["facets"], product, depth):
+    for field, value, number in await connection.fetch(SQL["facets"], product, depth, _FACETED):
         counted.setdefault(field, {})[value] = number
     return counted
 

@@ -12,31 +12,13 @@ DELETE FROM rollup_marks WHERE name = $1;
 -- Installations of each product by each dimension, and by how many of the times that began at $1, the earliest
 -- first, they were heard of in. Of a dimension's values beyond the $2 most frequent, the rest is "other".
 WITH facts AS (
-    SELECT f.product_id, width_bucket(i.last_received_at, $1::timestamptz[]) AS depth, f.verdict,
-           f.license_status AS status, f.license_source AS source, f.version, f.edition, f.environment,
-           f.os_name AS os, f.vm, f.container, f.cloud, f.country, f.asn, f.life,
-           coalesce(f.hosting::text, 'unknown') AS hosting, f.claim_mismatch::text AS claim_mismatch,
-           f.source_mismatch::text AS source_mismatch
+    SELECT f.product_id, width_bucket(i.last_received_at, $1::timestamptz[]) AS depth, f.verdict /*:columns*/
     FROM installation_facts AS f
     JOIN installations AS i USING (installation_id)
 ), counted AS MATERIALIZED (
-    SELECT product_id, depth,
-           CASE 0 WHEN grouping(verdict) THEN 'verdict' WHEN grouping(status) THEN 'status'
-                  WHEN grouping(source) THEN 'source' WHEN grouping(version) THEN 'version'
-                  WHEN grouping(edition) THEN 'edition' WHEN grouping(environment) THEN 'environment'
-                  WHEN grouping(os) THEN 'os' WHEN grouping(vm) THEN 'vm' WHEN grouping(container) THEN 'container'
-                  WHEN grouping(cloud) THEN 'cloud' WHEN grouping(country) THEN 'country'
-                  WHEN grouping(asn) THEN 'asn' WHEN grouping(life) THEN 'life'
-                  WHEN grouping(hosting) THEN 'hosting' WHEN grouping(claim_mismatch) THEN 'claim_mismatch'
-                  WHEN grouping(source_mismatch) THEN 'source_mismatch' ELSE 'all' END AS dimension,
-           coalesce(verdict, status, source, version, edition, environment, os, vm, container, cloud, country, asn,
-                    life, hosting, claim_mismatch, source_mismatch, '') AS value,
-           count(*) AS count
+    SELECT product_id, depth, 'verdict' /*:dimension*/ AS dimension, verdict /*:value*/ AS value, count(*) AS count
     FROM facts
-    GROUP BY product_id, depth, GROUPING SETS (
-        (), (verdict), (status), (source), (version), (edition), (environment), (os), (vm), (container), (cloud),
-        (country), (asn), (life), (hosting), (claim_mismatch), (source_mismatch)
-    )
+    GROUP BY product_id, depth, GROUPING SETS ( verdict /*:sets*/ )
 ), ranked AS (
     SELECT product_id, dimension, value,
            row_number() OVER (PARTITION BY product_id, dimension ORDER BY sum(count) DESC, value) AS rank
@@ -132,15 +114,14 @@ WHERE r.dimension IN ('all', 'new', 'with_missing', 'with_lost', 'missing', 'los
   AND ($1::text IS NULL OR p.slug = $1);
 
 -- name: facets
--- As "facets" of installations.sql, from the counts, of those heard of in at least $2 of the ranges.
+-- As "facets" of installations.sql, from the counts, of those heard of in at least $2 of the ranges, by the
+-- dimensions $3.
 WITH placed AS (
     SELECT r.dimension, r.value, sum(r.count) AS count,
            row_number() OVER (PARTITION BY r.dimension ORDER BY sum(r.count) DESC, r.value) AS place
     FROM fleet_now AS r
     JOIN products AS p USING (product_id)
-    WHERE r.dimension IN ('verdict', 'status', 'source', 'version', 'edition', 'environment', 'os', 'vm', 'container',
-                          'cloud', 'country', 'asn', 'life')
-      AND r.depth >= $2 AND ($1::text IS NULL OR p.slug = $1)
+    WHERE r.dimension = ANY ($3::text[]) AND r.depth >= $2 AND ($1::text IS NULL OR p.slug = $1)
     GROUP BY r.dimension, r.value
 )
 SELECT dimension AS field, CASE WHEN place <= 50 THEN value END AS value, sum(count)::bigint AS installations

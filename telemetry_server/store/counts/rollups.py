@@ -19,10 +19,19 @@ import asyncpg
 from telemetry_server.enrich.steps import NEWEST, OLDEST
 from telemetry_server.job_names import JobName
 from telemetry_server.store.clock import is_future
+from telemetry_server.store.dimensions import DIMENSIONS, grouping
 from telemetry_server.store.job_log import lock_number
-from telemetry_server.store.queries import load
+from telemetry_server.store.queries import fill, load
 
 SQL = load(__name__)
+_ROLL_UP_FLEET = fill(
+    SQL["roll_up_fleet"],
+    **grouping(
+        {one.name: one.state for one in DIMENSIONS if one.rolled and one.state},
+        otherwise="verdict",
+        value="verdict",
+    ),
+)
 
 MOST_VALUES = 5_000
 """Of a dimension, and of features, in a product's day: the rest is "other"."""
@@ -177,7 +186,7 @@ async def roll_up_day(
     await connection.execute(SQL["take_due"], day, products, timeout=_SECONDS)
     if day < days.pings_from:
         return
-    await connection.execute(SQL["roll_up_fleet"], day, products, MOST_VALUES, timeout=_SECONDS)
+    await connection.execute(_ROLL_UP_FLEET, day, products, MOST_VALUES, timeout=_SECONDS)
     if day >= days.counters_from:
         await connection.execute(SQL["roll_up_features"], day, products, MOST_VALUES, timeout=_SECONDS)
     await connection.execute(SQL["mark_week"], day, timeout=_SECONDS)

@@ -183,40 +183,15 @@ DELETE FROM days_due WHERE day = $1 AND product_id = ANY ($2::uuid[]);
 -- Counts the installations and pings of the products $2 on the day $1 anew, by each dimension, with each
 -- verdict and whatever the verdict. Of a dimension's values beyond the $3 most frequent, the rest is "other".
 WITH facts AS (
-    SELECT d.product_id, d.verdict, d.pings,
-           coalesce(s.license_status, 'unknown') AS status,
-           coalesce(s.license_source, 'unknown') AS source,
-           coalesce(s.service_version, 'unknown') AS version,
-           coalesce(s.license_edition, 'unknown') AS edition,
-           coalesce(s.service_environment, 'unknown') AS environment,
-           coalesce(s.os_name, 'unknown') AS os,
-           coalesce(s.virtualization_vm, n.vain) AS vm,
-           coalesce(s.virtualization_container, n.vain) AS container,
-           coalesce(s.virtualization_cloud, n.vain) AS cloud,
-           coalesce(s.country, 'unknown') AS country,
-           coalesce(s.asn, 'unknown') AS asn
+    SELECT d.product_id, d.verdict, d.pings, s.license_status /*:columns*/
     FROM installation_days AS d
     LEFT JOIN states AS s ON s.installation_id = d.installation_id AND s.state = d.state
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN s.virtualization_told THEN 'none' ELSE 'unknown' END AS vain
-    ) AS n
     WHERE d.day = $1 AND d.product_id = ANY ($2::uuid[])
 ), counted AS MATERIALIZED (
-    SELECT product_id, verdict,
-           CASE 0 WHEN grouping(status) THEN 'status' WHEN grouping(source) THEN 'source'
-                  WHEN grouping(version) THEN 'version' WHEN grouping(edition) THEN 'edition'
-                  WHEN grouping(environment) THEN 'environment' WHEN grouping(os) THEN 'os'
-                  WHEN grouping(vm) THEN 'vm' WHEN grouping(container) THEN 'container'
-                  WHEN grouping(cloud) THEN 'cloud' WHEN grouping(country) THEN 'country'
-                  WHEN grouping(asn) THEN 'asn' ELSE 'verdict' END AS dimension,
-           coalesce(status, source, version, edition, environment, os, vm, container, cloud, country, asn,
-                    verdict) AS value,
+    SELECT product_id, verdict, 'status' /*:dimension*/ AS dimension, license_status /*:value*/ AS value,
            count(*) AS installations, sum(pings) AS pings
     FROM facts
-    GROUP BY product_id, verdict, GROUPING SETS (
-        (), (status), (source), (version), (edition), (environment), (os), (vm), (container), (cloud),
-        (country), (asn)
-    )
+    GROUP BY product_id, verdict, GROUPING SETS ( license_status /*:sets*/ )
 ), ranked AS (
     SELECT product_id, dimension, value,
            row_number() OVER (PARTITION BY product_id, dimension ORDER BY sum(installations) DESC, value) AS rank

@@ -13,13 +13,15 @@ import asyncpg
 
 from telemetry_server.check.filters.terms import Filter
 from telemetry_server.store.database import Pool
-from telemetry_server.store.filtering import NOW, condition, fill
-from telemetry_server.store.queries import load
+from telemetry_server.store.dimensions import FACETED, grouping
+from telemetry_server.store.filtering import NOW, condition
+from telemetry_server.store.queries import fill, load
 from telemetry_server.store.ranges import Ranges, holes, ranges
 from telemetry_server.store.reading import reading
 from telemetry_server.uuid7 import HIGHEST
 
 SQL = load(__name__)
+_FACETS = grouping({one.name: one.present for one in FACETED}, otherwise="", value="''", total=False)
 
 Row: TypeAlias = dict[str, Any]
 PingKey: TypeAlias = tuple[datetime, UUID, int]
@@ -89,18 +91,18 @@ async def facets(
     With `newest`, of so many installations only, so that it is quick however large the fleet is.
     """
     counted: dict[str, dict[str | None, int]] = {}
-    for field, value, count in await _fetch_wanted(pool, "facets", wanted, now, newest):
+    for field, value, count in await _fetch_wanted(pool, "facets", wanted, now, newest, **_FACETS):
         counted.setdefault(field, {})[value] = count
     return counted
 
 
 async def _fetch_wanted(
-    pool: Pool, name: str, wanted: Filter, now: datetime, *arguments: Any
+    pool: Pool, name: str, wanted: Filter, now: datetime, *arguments: Any, **slots: str
 ) -> list[asyncpg.Record]:
     async with reading(pool) as connection:
         asked = await condition(connection, wanted, NOW, now=now, first=len(arguments) + 1)
         rows: list[asyncpg.Record] = await connection.fetch(
-            fill(SQL[name], filter=asked.sql), *arguments, *asked.values
+            fill(SQL[name], filter=asked.sql, **slots), *arguments, *asked.values
         )
     return rows
 

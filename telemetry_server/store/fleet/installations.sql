@@ -58,34 +58,16 @@ FROM (
 -- How many of the newest $1 installations that the filter wants have which value, field by field, the most
 -- frequent first. A field's values after the 50th come as one without a name.
 WITH wanted AS MATERIALIZED (
-    SELECT f.*
+    SELECT f.verdict /*:columns*/
     FROM installation_facts AS f
     LEFT JOIN installations AS i ON i.installation_id = f.installation_id
     WHERE TRUE /*:filter*/
     ORDER BY f.installation_id DESC
     LIMIT $1
 ), counted AS (
-    SELECT CASE
-               WHEN grouping(w.verdict) = 0 THEN 'verdict'
-               WHEN grouping(w.license_status) = 0 THEN 'status'
-               WHEN grouping(w.license_source) = 0 THEN 'source'
-               WHEN grouping(w.version) = 0 THEN 'version'
-               WHEN grouping(w.edition) = 0 THEN 'edition'
-               WHEN grouping(w.environment) = 0 THEN 'environment'
-               WHEN grouping(w.os_name) = 0 THEN 'os'
-               WHEN grouping(w.vm) = 0 THEN 'vm'
-               WHEN grouping(w.container) = 0 THEN 'container'
-               WHEN grouping(w.cloud) = 0 THEN 'cloud'
-               WHEN grouping(w.country) = 0 THEN 'country'
-               WHEN grouping(w.asn) = 0 THEN 'asn'
-               ELSE 'life'
-           END AS field,
-           coalesce(w.verdict, w.license_status, w.license_source, w.version, w.edition, w.environment,
-                    w.os_name, w.vm, w.container, w.cloud, w.country, w.asn, w.life) AS value,
-           count(*) AS installations
-    FROM wanted AS w
-    GROUP BY GROUPING SETS (w.verdict, w.license_status, w.license_source, w.version, w.edition,
-                            w.environment, w.os_name, w.vm, w.container, w.cloud, w.country, w.asn, w.life)
+    SELECT 'verdict' /*:dimension*/ AS field, verdict /*:value*/ AS value, count(*) AS installations
+    FROM wanted
+    GROUP BY GROUPING SETS ( verdict /*:sets*/ )
 ), placed AS (
     SELECT field, value, installations,
            row_number() OVER (PARTITION BY field ORDER BY installations DESC, value) AS place

@@ -10,18 +10,40 @@ from uuid import UUID
 
 from telemetry_server.logs import Severity, log
 from telemetry_server.store.database import Connection
+from telemetry_server.store.dimensions import ADDED, PROJECTED
 from telemetry_server.store.halving import halving
-from telemetry_server.store.queries import load
+from telemetry_server.store.queries import fill, load
 from telemetry_server.uuid7 import LOWEST
 
 SQL = load(__name__)
+_PROJECT = fill(
+    SQL["project"],
+    values=", ".join(f"{value} AS {column}" for column, value in PROJECTED.items()),
+    columns=", ".join(PROJECTED),
+    new=", ".join(f"n.{column}" for column in PROJECTED),
+    excluded=", ".join(f"excluded.{column}" for column in PROJECTED),
+)
+_FILL_ADDED = fill(
+    SQL["fill_added"],
+    lacking=" OR ".join(f"f.{one.column} IS NULL" for one in ADDED) or "FALSE",
+    columns=", ".join(one.column for one in ADDED) or "license_status",
+    filled=", ".join(one.state or "" for one in ADDED) or "f.license_status",
+)
 
 BATCH = 1_000
 
 
 async def project(connection: Connection, installations: Sequence[UUID]) -> None:
     """Brings the present facts and the timeline of these installations up to their newest ping."""
-    await connection.execute(SQL["project"], installations)
+    await connection.execute(_PROJECT, installations)
+
+
+async def fill_added(connection: Connection) -> int:
+    """Fills the columns of dimensions that came later; returns the number of installations filled."""
+    filled, last = 0, LOWEST
+    while found := [row[0] for row in await connection.fetch(_FILL_ADDED, last, BATCH)]:
+        filled, last = filled + len(found), max(found)
+    return filled
 
 
 async def catch_up(connection: Connection) -> int:

@@ -22,27 +22,18 @@ WITH known AS MATERIALIZED (
     WINDOW along AS (PARTITION BY g.installation_id ORDER BY g.sequence)
 ), newest AS MATERIALIZED (
     SELECT w.installation_id, w.sequence, w.received_at, w.state, w.verdict, w.claim_mismatch,
-           w.source_mismatch, k.product_id, k.first_received_at, s.license_status, s.license_source,
-           s.license_edition, s.license_key_hash, s.service_version, s.service_environment, s.os_name,
-           s.virtualization_vm, s.virtualization_container, s.virtualization_cloud,
-           CASE WHEN s.virtualization_told THEN 'none' ELSE 'unknown' END AS vain,
-           s.country, s.asn, s.hosting, k.verdict AS verdict_before, k.life AS life_before
+           w.source_mismatch, k.product_id, k.first_received_at, s.license_key_hash, s.service_version,
+           k.verdict AS verdict_before, k.life AS life_before, s.license_status /*:values*/
     FROM known AS k
     JOIN walked AS w ON w.installation_id = k.installation_id AND w.sequence = k.last_sequence
     JOIN states AS s ON s.installation_id = w.installation_id AND s.state = w.state
 ), present AS (
     INSERT INTO installation_facts AS f (
-        installation_id, product_id, first_received_at, license_status, license_source, edition, version,
-        version_key, environment, os_name, vm, container, cloud, country, asn, hosting, license_key_hash,
+        installation_id, product_id, first_received_at, license_status /*:columns*/, version_key, license_key_hash,
         verdict, claim_mismatch, source_mismatch, judged_at, life, life_since, due_at, sequence, state
     )
-    SELECT n.installation_id, n.product_id, n.first_received_at, n.license_status,
-           coalesce(n.license_source, 'unknown'), coalesce(n.license_edition, 'unknown'),
-           coalesce(n.service_version, 'unknown'), version_key(n.service_version),
-           coalesce(n.service_environment, 'unknown'), coalesce(n.os_name, 'unknown'),
-           coalesce(n.virtualization_vm, n.vain), coalesce(n.virtualization_container, n.vain),
-           coalesce(n.virtualization_cloud, n.vain), coalesce(n.country, 'unknown'),
-           coalesce(n.asn, 'unknown'), n.hosting::boolean, n.license_key_hash,
+    SELECT n.installation_id, n.product_id, n.first_received_at, n.license_status /*:new*/,
+           version_key(n.service_version), n.license_key_hash,
            coalesce(n.verdict, CASE WHEN n.license_key_hash IS NULL THEN 'no_key' ELSE 'unknown_key' END),
            coalesce(n.claim_mismatch, false), coalesce(n.source_mismatch, false), n.received_at, 'new',
            CASE WHEN n.life_before IS NULL THEN n.first_received_at ELSE n.received_at END,
@@ -52,12 +43,9 @@ WITH known AS MATERIALIZED (
     JOIN products AS r USING (product_id)
     ORDER BY n.installation_id
     ON CONFLICT (installation_id) DO UPDATE SET
-        (license_status, license_source, edition, version, version_key, environment, os_name, vm, container,
-         cloud, country, asn, hosting, license_key_hash, verdict, claim_mismatch, source_mismatch, judged_at,
-         sequence, state)
-        = (excluded.license_status, excluded.license_source, excluded.edition, excluded.version,
-           excluded.version_key, excluded.environment, excluded.os_name, excluded.vm, excluded.container,
-           excluded.cloud, excluded.country, excluded.asn, excluded.hosting, excluded.license_key_hash,
+        ( license_status /*:columns*/, version_key, license_key_hash, verdict, claim_mismatch, source_mismatch,
+         judged_at, sequence, state)
+        = ( excluded.license_status /*:excluded*/, excluded.version_key, excluded.license_key_hash,
            excluded.verdict, excluded.claim_mismatch, excluded.source_mismatch, excluded.judged_at,
            excluded.sequence, excluded.state),
         judge_again = f.judge_again OR f.life IN ('late', 'lost') OR f.environment <> excluded.environment
@@ -105,3 +93,21 @@ LEFT JOIN installation_facts AS f USING (installation_id)
 WHERE i.installation_id > $1 AND (f.installation_id IS NULL OR f.state <> i.state)
 ORDER BY i.installation_id
 LIMIT $2;
+
+-- name: fill_added
+-- Fills the columns that came after the installation was noted, of the first $2 installations after $1 that lack
+-- them; gives their ids.
+WITH lacking AS MATERIALIZED (
+    SELECT f.installation_id, i.state
+    FROM installation_facts AS f
+    JOIN installations AS i ON i.installation_id = f.installation_id
+    WHERE f.installation_id > $1 AND ( FALSE /*:lacking*/ )
+    ORDER BY f.installation_id
+    LIMIT $2
+)
+UPDATE installation_facts AS f SET
+    ( license_status /*:columns*/ ) = ROW ( f.license_status /*:filled*/ )
+FROM lacking AS k
+LEFT JOIN states AS s ON s.installation_id = k.installation_id AND s.state = k.state
+WHERE f.installation_id = k.installation_id
+RETURNING f.installation_id;

@@ -15,9 +15,9 @@ from telemetry_server.check.licenses.cells import email as canonical
 from telemetry_server.check.licenses.cells import in_unicode
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Author, Customer, CustomerPatch
-from telemetry_server.store.filtering import CUSTOMERS, condition, fill
+from telemetry_server.store.filtering import CUSTOMERS, condition
 from telemetry_server.store.json_rows import as_json
-from telemetry_server.store.queries import load
+from telemetry_server.store.queries import fill, load
 from telemetry_server.store.registry import history
 from telemetry_server.store.registry.history import ChangeOutcome, Draft, Entity, Fields
 from telemetry_server.uuid7 import LOWEST, uuid7

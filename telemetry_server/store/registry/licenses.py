@@ -21,8 +21,8 @@ from telemetry_server.model import (
     ProductId,
     Slug,
 )
-from telemetry_server.store.filtering import LICENSES, condition, fill
-from telemetry_server.store.queries import load
+from telemetry_server.store.filtering import LICENSES, condition
+from telemetry_server.store.queries import fill, load
 from telemetry_server.store.registry.products import all_products, product_by_slug
 from telemetry_server.uuid7 import LOWEST
 

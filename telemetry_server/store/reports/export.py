@@ -22,8 +22,8 @@ from telemetry_server.check.filters.terms import EVERYTHING, NONE, Filter
 from telemetry_server.errors import BadRequest, TooManyRequests
 from telemetry_server.store.connection_budget import MOST_EXPORTS
 from telemetry_server.store.database import connect, translated
-from telemetry_server.store.filtering import LICENSES, NOW, Columns, condition, fill
-from telemetry_server.store.queries import load
+from telemetry_server.store.filtering import LICENSES, NOW, Columns, condition
+from telemetry_server.store.queries import fill, load
 from telemetry_server.store.registry.products import product_by_slug
 from telemetry_server.store.reports import parquet
 

@@ -1,0 +1,113 @@
+"""Dimensions: what installations are filtered and counted by, one row each.
+
+Filters, facets, roll-ups, the present counts, the projection and the API's parameters are filled from this
+table through slots of their statements. A dimension is a field of the filter language by the same name.
+It stands below `counts`, since filters and the projection need it too.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from telemetry_server.check.filters.terms import NONE, UNKNOWN
+
+ALL = "all"
+"""The dimension of which every installation has the one value ''."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """`column`: of installation_facts AS f, and the parameter that asks for it.
+
+    `state`: its value in a state, of states AS s, from which the column is projected. `day`: its value on a
+    day, where installation_days AS d has it. With neither, it is known of the present only.
+    `rolled`: counted in fleet_days. `faceted`: shown as facets, and has a parameter. `flag`: a boolean, NULL
+    if unknown. `added`: its column came later, and is NULL until the job "catch up" has filled it.
+    """
+
+    name: str
+    column: str
+    state: str | None = None
+    day: str | None = None
+    rolled: bool = True
+    faceted: bool = True
+    flag: bool = False
+    added: bool = False
+
+    @property
+    def present(self) -> str:
+        """Its value now."""
+        return _or_unknown(f"f.{self.column}") if self.added else f"f.{self.column}"
+
+    @property
+    def then(self) -> str | None:
+        """Its value on a day."""
+        return self.day or self.state
+
+    def text(self, expression: str) -> str:
+        """One of its values as text."""
+        return _or_unknown(f"{expression}::text") if self.flag else expression
+
+
+def _or_unknown(expression: str) -> str:
+    return f"coalesce({expression}, '{UNKNOWN}')"
+
+
+def _said(column: str) -> str:
+    """What the copy may have left out."""
+    return _or_unknown(f"s.{column}")
+
+
+def _looked_for(column: str) -> str:
+    """What the copy may have looked for in vain."""
+    return f"coalesce(s.{column}, CASE WHEN s.virtualization_told THEN '{NONE}' ELSE '{UNKNOWN}' END)"
+
+
+DIMENSIONS = (
+    Dimension("verdict", "verdict", day="d.verdict"),
+    Dimension("status", "license_status", _said("license_status")),
+    Dimension("source", "license_source", _said("license_source")),
+    Dimension(
+        "claim_mismatch", "claim_mismatch", day="d.claim_mismatch", rolled=False, faceted=False, flag=True
+    ),
+    Dimension(
+        "source_mismatch", "source_mismatch", day="d.source_mismatch", rolled=False, faceted=False, flag=True
+    ),
+    Dimension("version", "version", _said("service_version")),
+    Dimension("edition", "edition", _said("license_edition")),
+    Dimension("environment", "environment", _said("service_environment")),
+    Dimension("os", "os_name", _said("os_name")),
+    Dimension("vm", "vm", _looked_for("virtualization_vm")),
+    Dimension("container", "container", _looked_for("virtualization_container")),
+    Dimension("cloud", "cloud", _looked_for("virtualization_cloud")),
+    Dimension("country", "country", _said("country")),
+    Dimension("asn", "asn", _said("asn")),
+    Dimension("hosting", "hosting", "s.hosting::boolean", rolled=False, faceted=False, flag=True),
+    Dimension("life", "life", rolled=False),
+)
+BY_NAME: Mapping[str, Dimension] = {one.name: one for one in DIMENSIONS}
+FACETED = tuple(one for one in DIMENSIONS if one.faceted)
+PROJECTED: Mapping[str, str] = {one.column: one.state for one in DIMENSIONS if one.state}
+"""The columns of installation_facts that follow from a state, and their values."""
+ADDED = tuple(one for one in DIMENSIONS if one.added)
+
+
+def grouping(values: Mapping[str, str], *, otherwise: str, value: str, total: bool = True) -> dict[str, str]:
+    """The slots of a statement that counts by each of the dimensions `values` in one pass.
+
+    columns: the values by name; sets: the grouping sets, with that of the `total`; dimension and value: what
+    a group is of, of the total `otherwise` and `value`.
+    """
+    names = [f'"{name}"' for name in values]
+    cases = " ".join(
+        f"WHEN grouping({quoted}) THEN '{name}'" for quoted, name in zip(names, values, strict=True)
+    )
+    return {
+        "columns": _listed(f'{expression} AS "{name}"' for name, expression in values.items()) or "NULL",
+        "dimension": f"CASE 0 {cases} ELSE '{otherwise}' END" if cases else f"'{otherwise}'",
+        "value": f"coalesce({_listed([*names, value])})",
+        "sets": _listed([*["()"] * total, *(f"({name})" for name in names)]),
+    }
+
+
+def _listed(parts: Iterable[str]) -> str:
+    return ", ".join(parts)
