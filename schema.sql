@@ -366,7 +366,9 @@ CREATE TABLE installation_facts (
     life_since        timestamptz NOT NULL,
     due_at            timestamptz NOT NULL,
     sequence          bigint      NOT NULL DEFAULT 0,
-    state             bytea
+    state             bytea,
+    license_source_detail text,
+    arch              text
 );
 CREATE INDEX installation_facts_of_product ON installation_facts (product_id, installation_id);
 CREATE INDEX installation_facts_by_verdict ON installation_facts (verdict, installation_id);
@@ -387,6 +389,8 @@ COMMENT ON TABLE installation_facts IS
     'that the writer could not note). Kept as its installation.';
 COMMENT ON COLUMN installation_facts.vm IS
     'Here and in container and cloud: "none" was looked for in vain. Everywhere: "unknown" was not told.';
+COMMENT ON COLUMN installation_facts.arch IS
+    'Here and in license_source_detail, NULL: the job "catch up" has not filled it yet.';
 COMMENT ON COLUMN installation_facts.verdict IS
     'What the registry says today of the newest claim; pings.verdict is what it said at the time.';
 COMMENT ON COLUMN installation_facts.judge_again IS
@@ -978,7 +982,7 @@ COMMENT ON VIEW v_fleet_days IS
     'How many installations of a product sent a ping on a day (UTC), by value of a dimension and by verdict. '
     'Name one dimension and one verdict: each installation is counted in all of them.';
 COMMENT ON COLUMN v_fleet_days.dimension IS
-    'all, verdict, status, source, version, edition, environment, os, vm, container, cloud, country or asn.';
+    'all, verdict, status, source, source_detail, version, edition, environment, os, arch, vm, container, cloud, country or asn.';
 COMMENT ON COLUMN v_fleet_days.value IS 'Empty for the dimension all. other: the values too rare to be named.';
 COMMENT ON COLUMN v_fleet_days.verdict IS 'Empty: whatever the verdict.';
 

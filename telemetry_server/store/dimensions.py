@@ -72,10 +72,12 @@ DIMENSIONS = (
     Dimension(
         "source_mismatch", "source_mismatch", day="d.source_mismatch", rolled=False, faceted=False, flag=True
     ),
+    Dimension("source_detail", "license_source_detail", _said("license_source_detail"), added=True),
     Dimension("version", "version", _said("service_version")),
     Dimension("edition", "edition", _said("license_edition")),
     Dimension("environment", "environment", _said("service_environment")),
     Dimension("os", "os_name", _said("os_name")),
+    Dimension("arch", "arch", _said("host_arch"), added=True),
     Dimension("vm", "vm", _looked_for("virtualization_vm")),
     Dimension("container", "container", _looked_for("virtualization_container")),
     Dimension("cloud", "cloud", _looked_for("virtualization_cloud")),

@@ -8,11 +8,15 @@ import asyncpg
 import msgspec
 import pytest
 
+from telemetry_server.check.filters.parser import parse_filter
 from telemetry_server.model import Ping, SignedUpload, Verdict
 from telemetry_server.store.database import connect_writer
+from telemetry_server.store.dimensions import ADDED
+from telemetry_server.store.filtering import NOW as FILTERED_NOW
+from telemetry_server.store.filtering import condition
 from telemetry_server.store.ingest import projection as news_module
 from telemetry_server.store.ingest import writer as writer_module
-from telemetry_server.store.ingest.projection import catch_up, project
+from telemetry_server.store.ingest.projection import catch_up, fill_added, project
 from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.registry.products import add_product
 from telemetry_server.store.upkeep.retention import forget_changes
@@ -273,3 +277,20 @@ async def test_facts_in_the_timeline_are_kept_as_long_as_facts_are(send, changes
     await send(one, ping(2, state=b"2", facts=facts("7.3.0"), verdict=Verdict.EXPIRED))
     assert await forget_changes(connection, datetime.now(UTC)) == 1
     assert await changes(one) == [(2, "verdict", "valid", "expired")]
+
+
+async def test_columns_that_came_later_are_filled_from_the_state(connection, send, present):
+    installations = [uuid4() for _ in range(3)]
+    for one in installations:
+        await send(one, ping(1, facts=facts(host={"arch": "arm64"})))
+    await connection.execute(
+        f"UPDATE installation_facts SET {', '.join(f'{one.column} = NULL' for one in ADDED)} WHERE installation_id <> $1",
+        installations[0],
+    )
+    asked = await condition(connection, parse_filter("arch=unknown"), FILTERED_NOW, now=NOW, first=1)
+    lacking = f"SELECT f.installation_id FROM installation_facts AS f WHERE {asked.sql}"
+    assert len(await connection.fetch(lacking, *asked.values)) == 2
+    assert await fill_added(connection) == 2
+    assert {(await present(one))["arch"] for one in installations} == {"arm64"}
+    assert {(await present(one))["license_source_detail"] for one in installations} == {"unknown"}
+    assert await fill_added(connection) == 0
