@@ -1,4 +1,4 @@
-"""The time ranges people choose from, each cut into steps of whole hours or days (UTC)."""
+"""The time ranges people choose from, and the steps of their charts: whole hours or days (UTC)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A range that ends now: `steps` of `step`, the last of them not yet over."""
+    """The last `steps` times `step`. A chart of it has as many whole steps, the last of them not yet over."""
 
     name: str
     text: str
@@ -18,12 +18,17 @@ class Range:
     steps: int
 
     def since(self, now: datetime) -> datetime:
-        """Where the range begins: at the start of its first step."""
+        """Where the range begins, exactly."""
+        return now - self.step * self.steps
+
+    def first_step(self, now: datetime) -> datetime:
+        """Where the chart begins: less than a step after the range."""
         return now - (now - _EPOCH) % self.step - self.step * (self.steps - 1)
 
     def starts(self, now: datetime) -> Iterator[datetime]:
-        since = self.since(now)
-        return (since + self.step * number for number in range(self.steps))
+        """Where each step of the chart begins."""
+        first = self.first_step(now)
+        return (first + self.step * number for number in range(self.steps))
 
     @property
     def hourly(self) -> bool:

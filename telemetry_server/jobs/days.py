@@ -12,12 +12,11 @@ from telemetry_server.jobs.retention import open_days
 from telemetry_server.jobs.runner import Run
 from telemetry_server.store.clock import believable
 from telemetry_server.store.counts import rollups
+from telemetry_server.store.counts.fleet_now import SMALL
 from telemetry_server.store.counts.rollups import Open
 from telemetry_server.store.database import Connection
 
 LARGE_WAITS = timedelta(minutes=5)
-SMALL = 20_000
-"""Installations that are counted in a second or so."""
 
 
 def roll_up_days(registry: Registry) -> Run:

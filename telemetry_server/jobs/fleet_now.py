@@ -4,10 +4,12 @@ from datetime import datetime
 
 from telemetry_server.check.ranges import LONGEST_FIRST
 from telemetry_server.job_names import JobName
-from telemetry_server.jobs.days import LARGE_WAITS, SMALL
+from telemetry_server.jobs.days import LARGE_WAITS
 from telemetry_server.jobs.runner import Run
 from telemetry_server.store.counts import fleet_now, rollups
+from telemetry_server.store.counts.fleet_now import SMALL
 from telemetry_server.store.database import Connection
+from telemetry_server.store.watermarks import reached
 
 
 def count_the_fleet(small: int = SMALL) -> Run:
@@ -16,12 +18,13 @@ def count_the_fleet(small: int = SMALL) -> Run:
             async with rollups.counting(connection, JobName.COUNT_THE_FLEET):
                 await fleet_now.forget(connection)
             return "the fleet is small and counted when somebody asks"
-        counted_at = await fleet_now.counted_at(connection)
+        counted_at = await reached(connection, JobName.COUNT_THE_FLEET)
         if counted_at is not None and now - LARGE_WAITS < counted_at <= now:
             return f"counted at {counted_at:%H:%M} UTC"
         async with rollups.counting(connection, JobName.COUNT_THE_FLEET):
             begins = [over.since(now) for over in LONGEST_FIRST]
-            await fleet_now.count(connection, begins, begins[-1], now)
+            hours_since = LONGEST_FIRST[-1].first_step(now)
+            await fleet_now.count(connection, begins, hours_since, now)
         return "counted the fleet anew"
 
     return run

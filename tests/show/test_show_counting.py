@@ -176,14 +176,19 @@ async def test_products_and_verdicts_are_told_apart(program, rolled_up, query, f
 
 async def test_before_the_first_roll_up_nothing_is_counted(program, product):
     document = await counted(program, "/api/v1/fleet?step=day")
-    assert (document["items"], document["counted_until"]) == ([], None)
+    assert (document["items"], document["counted_until"]) == (None, None)
 
 
 # ── over time, from the installations of each day ───────────────────────────────────────────
 
 
 @pytest.fixture
-async def days(site, fleet):
+async def rolled_up_once(site):
+    await site.execute("INSERT INTO rollup_marks VALUES ('roll up pings', '2026-11-12T01:02:03Z')")
+
+
+@pytest.fixture
+async def days(site, fleet, rolled_up_once):
     """Each installation on each day that it sent a ping, in the state of its last."""
     await site.execute(
         "INSERT INTO installation_days SELECT DISTINCT ON (day, g.installation_id) g.received_at::date AS day, g.installation_id, i.product_id, g.state, CASE WHEN g.state > '\\x80' THEN 'valid' ELSE 'expired' END, g.state > '\\xc0', false, count(*) OVER (PARTITION BY g.received_at::date, g.installation_id), NULL "
@@ -281,7 +286,7 @@ async def test_a_bad_question_is_told_what_is_wrong(program, path, hint):
 
 
 @pytest.fixture
-async def used(site, product):
+async def used(site, product, rolled_up_once):
     rows = [
         (product.id, MONDAY + timedelta(days=day), feature, uses * (day + 1), installations + day)
         for day in range(3)
@@ -319,7 +324,7 @@ async def test_features_are_counted_day_by_day(program, used):
     assert {item["feature"] for item in several} == {"backup", "invoice.sent"}
 
 
-async def test_cohorts_are_followed_week_by_week(program, site, product):
+async def test_cohorts_are_followed_week_by_week(program, site, product, rolled_up_once):
     other, _ = await site.with_database(add_product, "Panel", now=datetime.now(UTC))
     for made, cohort, week, active in (
         (product, 2, 2, 5),

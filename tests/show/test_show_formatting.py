@@ -24,9 +24,14 @@ moments = st.datetimes(datetime(2001, 1, 1), datetime(2100, 1, 1), timezones=st.
 # ── ranges ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_range_ends_with_the_step_that_is_not_over():
-    assert RANGES["7d"].since(NOW) == datetime(2026, 11, 16, tzinfo=UTC)
-    assert RANGES["24h"].since(NOW) == datetime(2026, 11, 21, 11, tzinfo=UTC)
+def test_a_range_is_as_long_as_it_says():
+    assert RANGES["7d"].since(NOW) == datetime(2026, 11, 15, 10, 17, 3, tzinfo=UTC)
+    assert RANGES["24h"].since(NOW) == datetime(2026, 11, 21, 10, 17, 3, tzinfo=UTC)
+
+
+def test_a_chart_ends_with_the_step_that_is_not_over():
+    assert RANGES["7d"].first_step(NOW) == datetime(2026, 11, 16, tzinfo=UTC)
+    assert RANGES["24h"].first_step(NOW) == datetime(2026, 11, 21, 11, tzinfo=UTC)
     assert list(RANGES["30d"].starts(NOW))[-1] == datetime(2026, 11, 22, tzinfo=UTC)
 
 
@@ -35,6 +40,7 @@ def test_now_lies_in_the_last_step(now, over):
     *_, last = starts = list(over.starts(now))
     assert len(starts) == over.steps
     assert last <= now < last + over.step
+    assert over.since(now) < starts[0] <= over.since(now) + over.step
 
 
 # ── charts ──────────────────────────────────────────────────────────────────────────────────

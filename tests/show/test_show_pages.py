@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -212,7 +212,7 @@ async def test_clocks_far_off_are_counted_by_when_they_were_received(person, fle
         "UPDATE pings SET time_suspect = true WHERE received_at < now() - interval '20 days'"
     )
     await person.site.execute("UPDATE pings SET time_suspect = true WHERE sequence = 1")
-    since = datetime.combine(datetime.now(UTC).date() - timedelta(days=6), time(), UTC)
+    since = datetime.now(UTC) - timedelta(days=7)
     [row] = await person.site.execute(
         "SELECT count(*) FROM pings WHERE time_suspect AND received_at >= $1", since
     )

@@ -52,7 +52,8 @@ COHORTS = (
 
 
 _PEAK = "Peak daily installations within the step; a lower bound for the step."
-_UNTIL = "Counts include pings received up to then, late commits within 15 minutes; null: no roll-up yet."
+_UNTIL = "Counts include pings received up to then, late commits within 15 minutes; null: not counted yet."
+_LATER = "null, as counted_until: not counted yet; ask again in a few minutes."
 _CountedUntil: TypeAlias = Annotated[Moment | None, Meta(description=_UNTIL)]
 _Simulated: TypeAlias = Annotated[list[str], Meta(description="Slugs of simulated products counted here.")]
 
@@ -71,7 +72,7 @@ class FleetCounts(Struct):
 
     by: str
     step: Annotated[TimeStep | None, Meta(description="null: now.")]
-    items: list[FleetCount]
+    items: Annotated[list[FleetCount] | None, Meta(description=_LATER)]
     counted_until: _CountedUntil
     simulated: _Simulated
 
@@ -89,7 +90,7 @@ class FeatureCounts(Struct):
     """The features most used."""
 
     step: TimeStep
-    items: list[FeatureCount]
+    items: Annotated[list[FeatureCount] | None, Meta(description=_LATER)]
     counted_until: _CountedUntil
     simulated: _Simulated
 
@@ -107,7 +108,7 @@ class CohortWeek(Struct):
 class Cohorts(Struct):
     """The installations of each week of first pings, week by week."""
 
-    items: list[CohortWeek]
+    items: Annotated[list[CohortWeek] | None, Meta(description=_LATER)]
     counted_until: _CountedUntil
     simulated: _Simulated
 
@@ -160,7 +161,7 @@ def _days(asked: Mapping[str, Any], now: datetime, usual: timedelta) -> tuple[da
 
 
 def _shown(counted: Counts, kind: type[Struct]) -> dict[str, Any]:
-    items = [kind(**row) for row in counted.rows]
+    items = None if counted.rows is None else [kind(**row) for row in counted.rows]
     return {"items": items, "counted_until": counted.until, "simulated": counted.simulated}
 
 

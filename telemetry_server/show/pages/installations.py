@@ -90,7 +90,7 @@ async def installation_list(request: web.Request) -> web.Response:
         verdicts=_options(Verdict),
         lives=_options(Lifecycle),
         fields=INSTALLATIONS.values(),
-        typed={name: _label(name) for name in _TYPED},
+        typed={column: _label(column, name) for column, name in _TYPED.items()},
         folded=(*_TYPED, "life", "new", "attention", "q"),
         ranges={name: one.text for name, one in ranges.RANGES.items()},
         attributions=attributions(request),
@@ -132,8 +132,8 @@ async def _suggest(pool: Pool, wanted: Filter, now: datetime) -> Mapping[str, Ma
     return {parameter: facets.get(field, {}) for parameter, field in _TYPED.items()}
 
 
-def _label(name: str) -> str:
-    text = _NAMES.get(name, name.replace("_", " "))
+def _label(parameter: str, field: str) -> str:
+    text = _NAMES.get(parameter, field.replace("_", " "))
     return text[0].upper() + text[1:]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, TypeAlias, TypeVar
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from telemetry_server.show.filters import STATUSES
 from telemetry_server.show.query import one_of, read_query, text
 from telemetry_server.show.render import attributions, link, page
 from telemetry_server.store.counts import overview as store
+from telemetry_server.store.counts.fleet_now import Fleet
 from telemetry_server.store.counts.rollups import MOST_BEHIND
 from telemetry_server.store.database import Pool
 from telemetry_server.store.dimensions import BY_NAME
@@ -56,26 +57,43 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How the installations spread over the values of a field; `rest` have rarer values than the bars'."""
+    """How the installations spread over the values of a field; `rest` have rarer values than the bars'.
+
+    `bars` is None where they are not counted.
+    """
 
     title: str
-    bars: list[charts.Bar]
-    whole: int
-    rest: int
+    bars: list[charts.Bar] | None
+    whole: int = 0
+    rest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What one overview is about."""
+    """What one overview is about; `fleet` is None where it is not counted yet."""
 
     pool: Pool
     product: str | None
     over: ranges.Range
     now: datetime
+    fleet: Fleet | None
 
     @property
     def since(self) -> datetime:
         return self.over.since(self.now)
+
+    @property
+    def first_day(self) -> date:
+        """Of the charts, and of what is counted by day."""
+        return self.over.first_step(self.now).date()
+
+    def columns(self, counts: Mapping[datetime, int], until: datetime) -> charts.Columns:
+        """The chart of what is counted up to a moment."""
+        starts = list(self.over.starts(self.now))
+        still_open = {start for start in starts if start + self.over.step > until}
+        return charts.columns(
+            [(start, counts.get(start, 0)) for start in starts], self.over, still_open=still_open
+        )
 
     def rows(self, path: str = "/installations", **filters: Any) -> str:
         return link(path, product=self.product, **{"seen": self.over.name, **filters})
@@ -84,14 +102,15 @@ class _Asked:
 async def overview(request: web.Request) -> web.Response:
     query = read_query(request, PARAMETERS)
     over = ranges.RANGES[query["range"]] if "range" in query else ranges.DEFAULT
-    asked = _Asked(request.app[app_keys.POOL], query.get("product"), over, datetime.now(UTC))
-    products = await installations.product_names(asked.pool)
+    pool, product, now = request.app[app_keys.POOL], query.get("product"), datetime.now(UTC)
+    products = await installations.product_names(pool)
     if not any(product["in_use"] for product in products):
         endpoint = request.app[app_keys.SETTINGS].base_url
         return page(request, "first_start.html", products=products, endpoint=endpoint)
-    totals = await unless_slow(store.totals(asked.pool, asked.product, asked.over, asked.now))
-    facets = await unless_slow(store.facets(asked.pool, asked.product, asked.over, asked.now))
-    counted = await unless_slow(store.counted(asked.pool, asked.product, asked.since.date()))
+    asked = _Asked(pool, product, over, now, await store.fleet(pool, product, now))
+    totals = await unless_slow(store.totals(pool, asked.fleet, over)) if asked.fleet else None
+    facets = await unless_slow(store.facets(pool, asked.fleet, over)) if asked.fleet else None
+    counted = await unless_slow(store.counted(pool, product, asked.first_day))
     return page(
         request,
         "overview.html",
@@ -99,14 +118,13 @@ async def overview(request: web.Request) -> web.Response:
         products=products,
         ranges=ranges.RANGES.values(),
         totals=totals,
-        counted_at=await store.counted_at(asked.pool),
         pings=await _pings(asked, counted),
         behind=_behind(asked, counted),
         newcomers=await _newcomers(asked),
         statuses=_statuses(facets) if facets is not None else None,
         distributions=[_distribution(asked, facets, *one) for one in DISTRIBUTIONS],
         features=await unless_slow(_features(asked)),
-        looks=await _looks(asked, totals or {}),
+        looks=await unless_slow(_looks(asked, totals or {})),
         attributions=attributions(request),
     )
 
@@ -125,9 +143,9 @@ def _statuses(facets: _Facets) -> list[tuple[str, int]]:
     return [(status, counted.get(status, 0)) for status in STATUSES]
 
 
-def _distribution(asked: _Asked, facets: _Facets | None, field: str, title: str) -> Distribution | None:
+def _distribution(asked: _Asked, facets: _Facets | None, field: str, title: str) -> Distribution:
     if facets is None:
-        return None
+        return Distribution(title, None)
     counted = facets.get(field, {})
     whole = sum(counted.values())
     parameter = BY_NAME[field].column
@@ -138,7 +156,7 @@ def _distribution(asked: _Asked, facets: _Facets | None, field: str, title: str)
 
 
 async def _features(asked: _Asked) -> list[charts.Bar]:
-    rows = await store.top_features(asked.pool, asked.product, asked.since.date())
+    rows = await store.top_features(asked.pool, asked.product, asked.first_day)
     return [charts.Bar(formatting.inert(row["feature"]), int(row["uses"])) for row in rows]
 
 
@@ -146,15 +164,17 @@ async def _pings(asked: _Asked, counted: store.CountedUntil | None) -> charts.Co
     return await unless_slow(_pings_by_hour(asked) if asked.over.hourly else _pings_by_day(asked, counted))
 
 
-async def _pings_by_hour(asked: _Asked) -> charts.Columns:
-    pings = await store.pings_by_hour(asked.pool, asked.product, asked.since)
-    return charts.columns(
-        [(start, pings.get(start, 0)) for start in asked.over.starts(asked.now)], asked.over
-    )
+async def _pings_by_hour(asked: _Asked) -> charts.Columns | None:
+    if asked.fleet is None:
+        return None
+    pings = await store.pings_by_hour(asked.pool, asked.fleet, asked.over.first_step(asked.now))
+    return asked.columns(pings, asked.fleet.counted.at)
 
 
-async def _pings_by_day(asked: _Asked, counted: store.CountedUntil | None) -> charts.Columns:
-    pings = await store.pings_by_day(asked.pool, asked.product, asked.since.date())
+async def _pings_by_day(asked: _Asked, counted: store.CountedUntil | None) -> charts.Columns | None:
+    if counted is not None and counted.pings_until is None:
+        return None
+    pings = await store.pings_by_day(asked.pool, asked.product, asked.first_day)
     values = [(start, pings.get(start.date(), 0)) for start in asked.over.starts(asked.now)]
     still = {start for start, _ in values if counted is not None and counted.is_open(start.date())}
     return charts.columns(values, asked.over, still_open=still)
@@ -172,18 +192,14 @@ def _behind(asked: _Asked, counted: store.CountedUntil | None) -> str | None:
 
 
 async def _newcomers(asked: _Asked) -> charts.Columns | None:
-    counted = await unless_slow(store.new_over_time(asked.pool, asked.product, asked.over, asked.now))
-    if counted is None:
+    if asked.fleet is None:
         return None
-    values = [(start, counted.get(start, 0)) for start in asked.over.starts(asked.now)]
-    return charts.columns(values, asked.over)
+    question = store.new_over_time(asked.pool, asked.fleet, asked.over, asked.now)
+    counted = await unless_slow(question)
+    return None if counted is None else asked.columns(counted, asked.fleet.counted.at)
 
 
-async def _looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look] | None:
-    return await unless_slow(_collect_looks(asked, totals))
-
-
-async def _collect_looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look]:
+async def _looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look]:
     """What is there to be looked at, the gravest first."""
     forks = await store.forks_counted(asked.pool, asked.product, asked.since)
     quarantined = await store.quarantine_counted(asked.pool, asked.product)

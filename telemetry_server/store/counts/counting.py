@@ -16,6 +16,7 @@ from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.terms import Filter, term
 from telemetry_server.store import dimensions
 from telemetry_server.store.counts import fleet_now
+from telemetry_server.store.counts.fleet_now import Counted
 from telemetry_server.store.database import Pool
 from telemetry_server.store.dimensions import ALL
 from telemetry_server.store.filtering import (
@@ -73,9 +74,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows; up to when pings are in them (None: no roll-up ran yet); which products of them are made up."""
+    """Rows, and up to when pings are in them (both None: not counted yet); which products are made up."""
 
-    rows: list[Row]
+    rows: list[Row] | None
     until: datetime | None
     simulated: list[str]
 
@@ -83,19 +84,22 @@ class Counts:
 async def present(pool: Pool, question: Question) -> Counts:
     """Installations by value: value, installations; day and pings are None. Raises TooSlow.
 
-    Of a large fleet as a whole, or of a product, what was counted last; else counted now.
+    Of the fleet as a whole, or of products, as the overview counts it; narrowed down further, counted now.
     """
-    column = "''" if question.by == ALL else by_value(NOW, question.by)
+    wanted, now = question.wanted, question.now
     how = "Ask for one product, or filter by verdict, country, asn, version or life."
     async with _narrowed(how), reading(pool) as connection:
-        counted_at = await fleet_now.counted_at(connection)
-        if counted_at is not None and question.wanted.fields <= fleet_now.COLUMNS.keys():
-            asked = await condition(connection, question.wanted, fleet_now.COLUMNS, now=question.now, first=3)
-            rows = await fleet_now.by_value(connection, question.by, asked, question.values)
-            return Counts(rows, counted_at, await simulated(connection, question.wanted))
-        asked = await condition(connection, question.wanted, NOW, now=question.now, first=2)
-        rows = await _fetch(connection, "present", asked, question.values, by=column)
-        return Counts(rows, question.now, await simulated(connection, question.wanted))
+        known: Counted | None = Counted(now, by_job=False)
+        made_up = await simulated(connection, wanted)
+        if wanted.fields <= fleet_now.COLUMNS.keys():
+            asked = await condition(connection, wanted, fleet_now.COLUMNS, now=now, first=3)
+            known = await fleet_now.counted(connection, asked, now)
+        if known is None:
+            return Counts(None, None, made_up)
+        if not known.by_job:
+            asked = await condition(connection, wanted, NOW, now=now, first=3)
+        rows = await fleet_now.by_value(connection, question.by, asked, question.values, by_job=known.by_job)
+        return Counts(rows, known.at, made_up)
 
 
 async def over_time(pool: Pool, question: Question, span: Span) -> Counts:
@@ -108,8 +112,7 @@ async def over_time(pool: Pool, question: Question, span: Span) -> Counts:
     how = "Ask for fewer days, or filter by nothing but product and verdict."
     async with _narrowed(how), reading(pool) as connection:
         rows = await (_rolled_up if rolled_up else _day_by_day)(connection, question, span)
-        until = await connection.fetchval(SQL["counted_until"], False)
-        return Counts(rows, until, await simulated(connection, question.wanted))
+        return await _until(connection, rows, question.wanted)
 
 
 async def features(pool: Pool, wanted: Filter, span: Span, *, now: datetime, limit: int) -> Counts:
@@ -117,8 +120,7 @@ async def features(pool: Pool, wanted: Filter, span: Span, *, now: datetime, lim
     async with reading(pool) as connection:
         asked = await condition(connection, wanted, FEATURES, now=now, first=5)
         rows = await _fetch(connection, "features", asked, limit, span.first, span.last, span.step)
-        until = await connection.fetchval(SQL["counted_until"], False)
-        return Counts(rows, until, await simulated(connection, wanted))
+        return await _until(connection, rows, wanted)
 
 
 async def cohorts(pool: Pool, wanted: Filter, first: date, last: date, *, now: datetime) -> Counts:
@@ -126,8 +128,15 @@ async def cohorts(pool: Pool, wanted: Filter, first: date, last: date, *, now: d
     async with reading(pool) as connection:
         asked = await condition(connection, wanted, COHORTS, now=now, first=3)
         rows = await _fetch(connection, "cohorts", asked, first, last)
-        until = await connection.fetchval(SQL["counted_until"], True)
-        return Counts(rows, until, await simulated(connection, wanted))
+        return await _until(connection, rows, wanted, weeks=True)
+
+
+async def _until(
+    connection: asyncpg.Connection, rows: list[Row], wanted: Filter, *, weeks: bool = False
+) -> Counts:
+    """The rows of days, or of weeks; before the first roll-up there are none."""
+    until = await connection.fetchval(SQL["counted_until"], weeks)
+    return Counts(rows if until else None, until, await simulated(connection, wanted))
 
 
 async def _rolled_up(connection: asyncpg.Connection, question: Question, span: Span) -> list[Row]:

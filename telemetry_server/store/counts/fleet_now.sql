@@ -8,17 +8,27 @@ DELETE FROM fleet_now;
 -- name: forget_mark
 DELETE FROM rollup_marks WHERE name = $1;
 
--- name: count_installations
--- Installations of each product by each dimension, and by how many of the times that began at $1, the earliest
--- first, they were heard of in. Of a dimension's values beyond the $2 most frequent, the rest is "other".
-WITH facts AS (
-    SELECT f.product_id, width_bucket(i.last_received_at, $1::timestamptz[]) AS depth, f.verdict /*:columns*/
-    FROM installation_facts AS f
-    JOIN installations AS i USING (installation_id)
-), counted AS MATERIALIZED (
-    SELECT product_id, depth, 'verdict' /*:dimension*/ AS dimension, verdict /*:value*/ AS value, count(*) AS count
-    FROM facts
-    GROUP BY product_id, depth, GROUPING SETS ( verdict /*:sets*/ )
+-- name: when_counted
+-- When the job $1 counted the fleet, and whether what the filter wants of products is counted: by the job, if it has
+-- counted any of them or none has an installation; for the question, if there are no more than $2 installations.
+SELECT m.reached_at,
+       CASE WHEN m.reached_at IS NULL THEN NOT EXISTS (SELECT FROM installations OFFSET $2)
+            ELSE EXISTS (
+                SELECT FROM products AS r
+                WHERE EXISTS (SELECT FROM fleet_now AS c WHERE c.product_id = r.product_id AND c.dimension = 'all')
+                  AND TRUE /*:filter*/
+            ) OR NOT EXISTS (
+                SELECT FROM products AS r
+                WHERE EXISTS (SELECT FROM installations AS i WHERE i.product_id = r.product_id)
+                  AND TRUE /*:filter*/
+            )
+       END AS counted
+FROM (SELECT (SELECT reached_at FROM rollup_marks WHERE name = $1) AS reached_at) AS m;
+
+-- name: keep_counts
+-- What one of the next four counted. Of a dimension's values beyond the $1 most frequent, the rest is "other".
+WITH counted AS MATERIALIZED (
+    SELECT r.product_id, r.dimension, r.value, r.depth, r.count FROM fleet_now /*:counts*/ AS r
 ), ranked AS (
     SELECT product_id, dimension, value,
            row_number() OVER (PARTITION BY product_id, dimension ORDER BY sum(count) DESC, value) AS rank
@@ -26,16 +36,30 @@ WITH facts AS (
     GROUP BY product_id, dimension, value
 )
 INSERT INTO fleet_now (product_id, dimension, value, depth, count)
-SELECT c.product_id, c.dimension, CASE WHEN r.rank <= $2::bigint THEN c.value ELSE 'other' END, c.depth,
+SELECT c.product_id, c.dimension, CASE WHEN r.rank <= $1::bigint THEN c.value ELSE 'other' END, c.depth,
        sum(c.count)::bigint
 FROM counted AS c
 JOIN ranked AS r USING (product_id, dimension, value)
 GROUP BY 1, 2, 3, 4;
 
--- name: count_pings_that_never_came
--- Likewise: what never came. Of one copy, no more than a million missing or lost pings are counted.
+-- name: installations_by_value
+-- Installations that the filter wants, of each product by each dimension asked for, and by how many of the times
+-- that began at the given moments, the earliest first, they were last seen in.
+WITH facts AS (
+    SELECT f.product_id, 0 /*:depth*/ AS depth, f.verdict /*:columns*/
+    FROM installation_facts AS f
+    LEFT JOIN installations AS i ON i.installation_id = f.installation_id
+    WHERE TRUE /*:filter*/
+)
+SELECT product_id, 'verdict' /*:dimension*/ AS dimension, verdict /*:value*/ AS value, depth, count(*) AS count
+FROM facts
+GROUP BY product_id, depth, GROUPING SETS ( verdict /*:sets*/ );
+
+-- name: installations_by_gaps
+-- Likewise: how many there are, and what never came of their pings. Of one copy, no more than a million missing or
+-- lost pings are counted.
 WITH gaps AS (
-    SELECT i.product_id, width_bucket(i.last_received_at, $1::timestamptz[]) AS depth,
+    SELECT i.product_id, width_bucket(i.last_received_at, ARRAY[now()] /*:begins*/ ) AS depth, count(*) AS "all",
            count(*) FILTER (WHERE h.holes) AS with_missing,
            count(*) FILTER (WHERE i.lost > 0) AS with_lost,
            sum(CASE WHEN h.holes THEN least(upper(i.received) - 1
@@ -43,42 +67,50 @@ WITH gaps AS (
            sum(least(i.lost, 1000000))::bigint AS lost
     FROM installations AS i
     CROSS JOIN LATERAL (SELECT i.received <> int8multirange(int8range(1, upper(i.received))) AS holes) AS h
+    WHERE TRUE /*:filter*/
     GROUP BY 1, 2
 )
-INSERT INTO fleet_now (product_id, dimension, value, depth, count)
-SELECT g.product_id, d.dimension, '', g.depth, d.count
+SELECT g.product_id, d.dimension, '' AS value, g.depth, d.count
 FROM gaps AS g
 CROSS JOIN LATERAL (
-    VALUES ('with_missing', g.with_missing), ('with_lost', g.with_lost), ('missing', g.missing), ('lost', g.lost)
+    VALUES ('all', g."all"), ('with_missing', g.with_missing), ('with_lost', g.with_lost), ('missing', g.missing),
+           ('lost', g.lost)
 ) AS d (dimension, count)
 WHERE d.count > 0;
 
--- name: count_newcomers
--- New installations since the earliest of $1: by the times their first ping came in, and by its day.
+-- name: newcomers
+-- New installations since the earliest of the moments: by the times their first ping came in, by its day, and by its
+-- hour from some hour on.
 WITH fresh AS (
-    SELECT product_id, width_bucket(first_received_at, $1::timestamptz[]) AS depth,
-           (first_received_at AT TIME ZONE 'UTC')::date::text AS day, count(*) AS count
-    FROM installation_facts
-    WHERE first_received_at >= $1[1]
+    SELECT f.product_id, width_bucket(f.first_received_at, ARRAY[now()] /*:begins*/ ) AS depth,
+           date_trunc('hour', f.first_received_at, 'UTC') AS hour, count(*) AS count
+    FROM installation_facts AS f
+    WHERE f.first_received_at >= ( ARRAY[now()] /*:begins*/ )[1] AND TRUE /*:filter*/
     GROUP BY 1, 2, 3
+), told AS (
+    SELECT product_id, depth, to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
+           CASE WHEN hour >= now() /*:hours_since*/ THEN to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24') END AS hour,
+           count
+    FROM fresh
 )
-INSERT INTO fleet_now (product_id, dimension, value, depth, count)
-SELECT product_id, CASE grouping(depth) WHEN 0 THEN 'new' ELSE 'new_on' END, coalesce(day, ''),
-       coalesce(depth, 0), sum(count)::bigint
-FROM fresh
-GROUP BY product_id, GROUPING SETS ((depth), (day));
+SELECT product_id, CASE 0 WHEN grouping(depth) THEN 'new' WHEN grouping(day) THEN 'new_on' ELSE 'new_in' END AS dimension,
+       coalesce(day, hour, '') AS value, coalesce(depth, 0) AS depth, sum(count)::bigint AS count
+FROM told
+GROUP BY product_id, GROUPING SETS (depth, day, hour)
+HAVING grouping(hour) = 1 OR hour IS NOT NULL;
 
--- name: count_pings_by_hour
--- The pings received since $1 by the hour they came in.
-INSERT INTO fleet_now (product_id, dimension, value, depth, count)
-SELECT i.product_id, 'pings_in', to_char(g.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24'), 0, sum(g.pings)::bigint
+-- name: pings_by_hour
+-- The pings received since some hour, by the hour they came in.
+SELECT i.product_id, 'pings_in' AS dimension, to_char(g.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24') AS value, 0 AS depth,
+       sum(g.pings)::bigint AS count
 FROM (
     SELECT installation_id, date_trunc('hour', received_at, 'UTC') AS hour, count(*) AS pings
     FROM pings
-    WHERE received_at >= $1
+    WHERE received_at >= now() /*:hours_since*/
     GROUP BY 1, 2
 ) AS g
 JOIN installations AS i USING (installation_id)
+WHERE TRUE /*:filter*/
 GROUP BY 1, 3;
 
 -- name: by_value
@@ -86,7 +118,7 @@ GROUP BY 1, 3;
 -- a name.
 WITH counted AS (
     SELECT r.value /*:by*/ AS value, sum(r.count) AS installations
-    FROM fleet_now AS r
+    FROM fleet_now /*:counts*/ AS r
     JOIN products AS p ON p.product_id = r.product_id
     WHERE r.dimension = $2 AND TRUE /*:filter*/
     GROUP BY 1
@@ -100,7 +132,7 @@ GROUP BY 2
 ORDER BY bool_or(place > $1), 3 DESC, 2;
 
 -- name: totals
--- As "totals" of overview.sql, from the counts, of those heard of in at least $2 of the ranges.
+-- The fleet in numbers: known at all; seen, new and with gaps in at least $2 of the times.
 SELECT coalesce(sum(r.count) FILTER (WHERE r.dimension = 'all'), 0)::bigint AS known,
        coalesce(sum(r.count) FILTER (WHERE r.dimension = 'all' AND r.depth >= $2), 0)::bigint AS seen,
        coalesce(sum(r.count) FILTER (WHERE r.dimension = 'new' AND r.depth >= $2), 0)::bigint AS new,
@@ -108,18 +140,17 @@ SELECT coalesce(sum(r.count) FILTER (WHERE r.dimension = 'all'), 0)::bigint AS k
        coalesce(sum(r.count) FILTER (WHERE r.dimension = 'with_lost' AND r.depth >= $2), 0)::bigint AS with_lost,
        coalesce(sum(r.count) FILTER (WHERE r.dimension = 'missing' AND r.depth >= $2), 0)::bigint AS missing,
        coalesce(sum(r.count) FILTER (WHERE r.dimension = 'lost' AND r.depth >= $2), 0)::bigint AS lost
-FROM fleet_now AS r
+FROM fleet_now /*:counts*/ AS r
 JOIN products AS p USING (product_id)
 WHERE r.dimension IN ('all', 'new', 'with_missing', 'with_lost', 'missing', 'lost')
   AND ($1::text IS NULL OR p.slug = $1);
 
 -- name: facets
--- As "facets" of installations.sql, from the counts, of those heard of in at least $2 of the ranges, by the
--- dimensions $3.
+-- As "facets" of installations.sql, of those seen in at least $2 of the times, by the dimensions $3.
 WITH placed AS (
     SELECT r.dimension, r.value, sum(r.count) AS count,
            row_number() OVER (PARTITION BY r.dimension ORDER BY sum(r.count) DESC, r.value) AS place
-    FROM fleet_now AS r
+    FROM fleet_now /*:counts*/ AS r
     JOIN products AS p USING (product_id)
     WHERE r.dimension = ANY ($3::text[]) AND r.depth >= $2 AND ($1::text IS NULL OR p.slug = $1)
     GROUP BY r.dimension, r.value
@@ -132,7 +163,7 @@ ORDER BY 1, bool_or(place > 50), 3 DESC, 2;
 -- name: over_time
 -- The dimension $2, whose values are moments, since $3, by moment.
 SELECT r.value, sum(r.count)::bigint AS count
-FROM fleet_now AS r
+FROM fleet_now /*:counts*/ AS r
 JOIN products AS p USING (product_id)
 WHERE r.dimension = $2 AND r.value >= $3 AND ($1::text IS NULL OR p.slug = $1)
 GROUP BY 1;

@@ -1,5 +1,4 @@
-"""What people ask about the fleet as a whole. Reads only; of days, from roll-ups; of a large fleet as it is
-now, from what was counted last.
+"""What people ask about the fleet as a whole. Reads only; of days, from roll-ups.
 
 `product` is a slug, or None for all. Each question may raise TooSlow.
 """
@@ -8,13 +7,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from telemetry_server.check.filters.filter_fields import INSTALLATIONS
-from telemetry_server.check.filters.parser import BadFilter
-from telemetry_server.check.filters.terms import term
-from telemetry_server.check.ranges import Range, depth
+from telemetry_server.check.ranges import Range
 from telemetry_server.store.counts import fleet_now
+from telemetry_server.store.counts.fleet_now import Fleet
 from telemetry_server.store.database import Pool
-from telemetry_server.store.fleet import installations
+from telemetry_server.store.filtering import Condition
 from telemetry_server.store.fleet.installations import Row
 from telemetry_server.store.queries import load
 from telemetry_server.store.reading import reading
@@ -36,52 +33,39 @@ class CountedUntil:
         return self.pings_until is None or day >= self.pings_until.date() or day in self.waiting
 
 
-async def counted_at(pool: Pool) -> datetime | None:
-    """When the fleet was counted, where it is large; None where it is counted when somebody asks."""
+async def fleet(pool: Pool, product: str | None, now: datetime) -> Fleet | None:
+    """The fleet that the next four questions are about; None: it is not counted yet."""
+    products = Condition("($3::text IS NULL OR r.slug = $3)", (product,))
     async with reading(pool) as connection:
-        return await fleet_now.counted_at(connection)
+        counted = await fleet_now.counted(connection, products, now)
+        return Fleet(product, counted) if counted else None
 
 
-async def totals(pool: Pool, product: str | None, over: Range, now: datetime) -> Row:
+async def totals(pool: Pool, fleet: Fleet, over: Range) -> Row:
     """known, seen, new, with_missing, with_lost (installations); missing, lost (pings)."""
     async with reading(pool) as connection:
-        if await fleet_now.counted_at(connection):
-            return await fleet_now.totals(connection, product, depth(over))
-        return dict(await connection.fetchrow(SQL["totals"], product, over.since(now)))
+        return await fleet_now.totals(connection, fleet, over)
 
 
-async def facets(
-    pool: Pool, product: str | None, over: Range, now: datetime
-) -> dict[str, dict[str | None, int]]:
+async def facets(pool: Pool, fleet: Fleet, over: Range) -> dict[str, dict[str | None, int]]:
     """Of the installations seen, how many have each value, by field; None stands for the rare values."""
     async with reading(pool) as connection:
-        if await fleet_now.counted_at(connection):
-            return await fleet_now.facets(connection, product, depth(over))
-    wanted = term(INSTALLATIONS["last_seen"], ">=", over.since(now))
-    if product is not None:
-        wanted += term(INSTALLATIONS["product"], "=", product)
-    try:
-        return await installations.facets(pool, wanted, now=now)
-    except BadFilter:  # no such product: there is nothing, as in every other number of the page
-        return {}
+        return await fleet_now.facets(connection, fleet, over)
 
 
-async def new_over_time(pool: Pool, product: str | None, over: Range, now: datetime) -> dict[datetime, int]:
-    """New installations by the start of each step that has any."""
+async def new_over_time(pool: Pool, fleet: Fleet, over: Range, now: datetime) -> dict[datetime, int]:
+    """New installations by the start of each step of the chart that has any."""
+    since = over.first_step(now)
     async with reading(pool) as connection:
-        if not over.hourly and await fleet_now.counted_at(connection):
-            return await fleet_now.new_by_day(connection, product, over.since(now).date())
-        rows = await connection.fetch(SQL["new_over_time"], product, over.since(now), over.step)
-        return {row["starts_at"]: row["installations"] for row in rows}
+        if over.hourly:
+            return await fleet_now.new_by_hour(connection, fleet, since)
+        return await fleet_now.new_by_day(connection, fleet, since.date())
 
 
-async def pings_by_hour(pool: Pool, product: str | None, since: datetime) -> dict[datetime, int]:
-    """Pings received in each hour that has any, by its start, a full hour."""
+async def pings_by_hour(pool: Pool, fleet: Fleet, since: datetime) -> dict[datetime, int]:
+    """Pings received in each hour that has any, by its start, a full hour; of the last day only."""
     async with reading(pool) as connection:
-        if await fleet_now.counted_at(connection):
-            return await fleet_now.pings_by_hour(connection, product, since)
-        rows = await connection.fetch(SQL["pings_by_hour"], product, since)
-        return {row["starts_at"]: row["pings"] for row in rows}
+        return await fleet_now.pings_by_hour(connection, fleet, since)
 
 
 async def pings_by_day(pool: Pool, product: str | None, since: date) -> dict[date, int]:
