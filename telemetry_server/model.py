@@ -11,6 +11,11 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+UNKNOWN: Final = "unknown"
+"""The value of what was not reported."""
+NONE: Final = "none"
+"""The value of what was looked for in vain."""
+
 ProductId = NewType("ProductId", UUID)
 Slug = NewType("Slug", str)
 
@@ -325,8 +330,8 @@ class Ping(msgspec.Struct, gc=False):
     unknown: int
     stripped: int
     license_status: str = "unlicensed"
-    license_source: str = "unknown"
-    environment: str = "unknown"
+    license_source: str = UNKNOWN
+    environment: str = UNKNOWN
     license_key_hash: bytes | None = None
     time_suspect: bool = False
     state: bytes = b""

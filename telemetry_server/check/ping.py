@@ -22,7 +22,7 @@ from telemetry_server.check.fields import (
 from telemetry_server.check.json_text import NUL, has_forbidden_character, is_deeper_than, members
 from telemetry_server.check.normalise import Normalised, Normaliser
 from telemetry_server.check.schema import type_of
-from telemetry_server.model import Ping
+from telemetry_server.model import NONE, UNKNOWN, Ping
 from telemetry_server.text import written_out
 
 _NAME = re.compile(NAME_PATTERN)
@@ -141,7 +141,7 @@ class PingReader:
         for section, names in self._nones:
             if (holder := getattr(ping, section)) is not None:
                 for name in names:
-                    if getattr(holder, name) == "none":
+                    if getattr(holder, name) == NONE:
                         setattr(holder, name, None)
         for section, names in self._lower_case:
             if (holder := getattr(ping, section)) is not None:
@@ -218,7 +218,7 @@ def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
 def _told(section: Any, name: str) -> str:
     """A member of a section that may not be there: the database too says "unknown" of what was not told."""
     value = None if section is None else getattr(section, name)
-    return "unknown" if value is None else value
+    return UNKNOWN if value is None else value
 
 
 def _by_retention(registry: Registry) -> tuple[list[str], list[str]]:

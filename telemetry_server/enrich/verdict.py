@@ -52,9 +52,7 @@ import msgspec
 
 from telemetry_server.check.networks import Network, unmapped
 from telemetry_server.enrich.places.place import holds_public, public_address
-from telemetry_server.model import Grant, LicenseStatus, LicenseType, Overage, Verdict
-
-UNKNOWN_SOURCE = "unknown"
+from telemetry_server.model import UNKNOWN, Grant, LicenseStatus, LicenseType, Overage, Verdict
 
 _TAKEN_BACK = {LicenseStatus.REVOKED, LicenseStatus.REFUNDED}
 _TIMES: Mapping[Overage, tuple[int, int]] = {
@@ -177,7 +175,7 @@ def _contradicted(claim: Claim, grant: Grant, verdict: Verdict) -> bool:
 
 
 def _came_from_elsewhere(claim: Claim, grant: Grant) -> bool:
-    if grant.source is None or claim.source == UNKNOWN_SOURCE:
+    if grant.source is None or claim.source == UNKNOWN:
         return False
     if claim.source == "trial" and grant.type is LicenseType.TRIAL:
         return False

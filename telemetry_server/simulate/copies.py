@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from telemetry_server.enrich.verdict import UNKNOWN_SOURCE, Claim, Judgement, judge
-from telemetry_server.model import Grant, LicenseSource, Overage
+from telemetry_server.enrich.verdict import Claim, Judgement, judge
+from telemetry_server.model import UNKNOWN, Grant, LicenseSource, Overage
 from telemetry_server.simulate.deals import FREE_ENVIRONMENTS, Deal, Story, planned, too_many_from
 from telemetry_server.simulate.dice import Weighted
 from telemetry_server.simulate.terms import Terms, moment
@@ -74,7 +74,7 @@ class Copy:
             product_id=self.terms.product_id,
             has_key=self._has_key(at),
             status=self._status(at),
-            source=self._source(at) or UNKNOWN_SOURCE,
+            source=self._source(at) or UNKNOWN,
             environment=self.planned.environment,
             address=self.address,
             made_at=moment(at),

@@ -8,7 +8,7 @@ It stands below `counts`, since filters and the projection need it too.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from telemetry_server.check.filters.terms import NONE, UNKNOWN
+from telemetry_server.model import NONE, UNKNOWN
 
 ALL = "all"
 """The dimension of which every installation has the one value ''."""

@@ -12,8 +12,6 @@ from telemetry_server.check.days import beginning, end
 from telemetry_server.check.filters.parser import BadFilter, version_key
 from telemetry_server.check.filters.terms import (
     EXACT,
-    NONE,
-    UNKNOWN,
     Filter,
     Operator,
     Term,
@@ -23,6 +21,7 @@ from telemetry_server.check.filters.terms import (
 )
 from telemetry_server.check.licenses.cells import in_unicode
 from telemetry_server.errors import BadRequest
+from telemetry_server.model import NONE, UNKNOWN
 from telemetry_server.store.dimensions import BY_NAME, DIMENSIONS
 from telemetry_server.store.queries import load
 

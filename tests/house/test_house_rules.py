@@ -10,6 +10,7 @@ from places import ROOT
 from telemetry_server.app import job_table
 from telemetry_server.job_names import JobName
 from telemetry_server.settings import Settings
+from telemetry_server.store.dimensions import DIMENSIONS
 
 SERVER = sorted((ROOT / "telemetry_server").rglob("*.py"))
 SDK = sorted((ROOT / "client_sdk" / "license_telemetry").rglob("*.py"))
@@ -38,6 +39,20 @@ def strings(path):
 def test_sql_is_in_store_only():
     outside = [path for path in SERVER if "store" not in path.parts and path.name != "store.py"]
     assert [named(path) for path in outside if any(STATEMENT.search(text) for text in strings(path))] == []
+
+
+def test_a_dimension_is_written_down_once():
+    """Statements are filled from the table of dimensions, but for placeholders and what is more than a value."""
+    columns = {re.search(r"s\.(\w+)", one.state)[1] for one in DIMENSIONS if one.state}
+    elsewhere = [*SERVER, *(ROOT / "telemetry_server").rglob("*.sql")]
+    elsewhere = [
+        path for path in elsewhere if path.name != "dimensions.py" and path.parent.name != "migrations"
+    ]
+    said = "".join(
+        re.sub(r"\S+ /\*:|version_key\(s\.service_version\)", "", path.read_text()) for path in elsewhere
+    )
+    assert {column for column in columns if re.search(rf"\bs\.{column}\b", said)} == set()
+    assert columns
 
 
 @pytest.mark.parametrize("path", SERVER + SDK, ids=named)

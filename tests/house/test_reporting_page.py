@@ -17,6 +17,7 @@ from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.keyring import open_keyring
 from telemetry_server.simulate.making import Order, make_fleet
+from telemetry_server.store.dimensions import ALL, DIMENSIONS
 from telemetry_server.store.reports.export import DEFAULT_COLUMNS
 from telemetry_server.store.reports.readers import make_reader
 
@@ -78,6 +79,11 @@ def test_the_page_lists_every_field_of_a_filter(of):
     rows = re.findall(r"^\| `(\w+)` \| ([a-z -]+) \| (.*) \|$", section, flags=re.MULTILINE)
     fields = getattr(filter_fields, of.upper())
     assert rows == [(field.name, field.kind, field.text) for field in fields.values()]
+
+
+def test_the_page_lists_every_dimension_of_a_day():
+    [listed] = re.findall(r"^\| `dimension` \| text \| (.*)\. \|$", PAGE, flags=re.MULTILINE)
+    assert re.split(", | or ", listed) == [ALL, *(one.name for one in DIMENSIONS if one.rolled)]
 
 
 def test_every_filter_on_the_page_is_one():

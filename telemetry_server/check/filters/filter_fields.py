@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from telemetry_server.check.fields import load_registry
-from telemetry_server.check.filters.terms import UNKNOWN, Field, ValueType
-from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Lifecycle, Verdict
+from telemetry_server.check.filters.terms import Field, ValueType
+from telemetry_server.model import UNKNOWN, LicenseSource, LicenseStatus, LicenseType, Lifecycle, Verdict
 
 Fields: TypeAlias = Mapping[str, Field]
 

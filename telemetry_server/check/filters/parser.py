@@ -14,8 +14,6 @@ from uuid import UUID
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS, Fields
 from telemetry_server.check.filters.terms import (
     EXACT,
-    NONE,
-    UNKNOWN,
     Field,
     Filter,
     Operator,
@@ -25,6 +23,7 @@ from telemetry_server.check.filters.terms import (
 )
 from telemetry_server.check.licenses.cells import email
 from telemetry_server.errors import BadRequest
+from telemetry_server.model import NONE, UNKNOWN
 from telemetry_server.text import IN_NO_TEXT
 
 LONGEST_FILTER = 2_000

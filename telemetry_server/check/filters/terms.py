@@ -13,8 +13,6 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
-UNKNOWN, NONE = "unknown", "none"
-
 Value: TypeAlias = str | int | timedelta | date | datetime
 
 

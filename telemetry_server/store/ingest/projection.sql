@@ -22,7 +22,8 @@ WITH known AS MATERIALIZED (
     WINDOW along AS (PARTITION BY g.installation_id ORDER BY g.sequence)
 ), newest AS MATERIALIZED (
     SELECT w.installation_id, w.sequence, w.received_at, w.state, w.verdict, w.claim_mismatch,
-           w.source_mismatch, k.product_id, k.first_received_at, s.license_key_hash, s.service_version,
+           w.source_mismatch, k.product_id, k.first_received_at, s.license_key_hash,
+           version_key(s.service_version) AS version_key,
            k.verdict AS verdict_before, k.life AS life_before, s.license_status /*:values*/
     FROM known AS k
     JOIN walked AS w ON w.installation_id = k.installation_id AND w.sequence = k.last_sequence
@@ -33,7 +34,7 @@ WITH known AS MATERIALIZED (
         verdict, claim_mismatch, source_mismatch, judged_at, life, life_since, due_at, sequence, state
     )
     SELECT n.installation_id, n.product_id, n.first_received_at, n.license_status /*:new*/,
-           version_key(n.service_version), n.license_key_hash,
+           n.version_key, n.license_key_hash,
            coalesce(n.verdict, CASE WHEN n.license_key_hash IS NULL THEN 'no_key' ELSE 'unknown_key' END),
            coalesce(n.claim_mismatch, false), coalesce(n.source_mismatch, false), n.received_at, 'new',
            CASE WHEN n.life_before IS NULL THEN n.first_received_at ELSE n.received_at END,

@@ -18,8 +18,9 @@ import asyncpg
 from telemetry_server.check.filters import filter_fields
 from telemetry_server.check.filters.filter_fields import Fields
 from telemetry_server.check.filters.parser import parse_filter
-from telemetry_server.check.filters.terms import EVERYTHING, NONE, Filter
+from telemetry_server.check.filters.terms import EVERYTHING, Filter
 from telemetry_server.errors import BadRequest, TooManyRequests
+from telemetry_server.model import NONE
 from telemetry_server.store.connection_budget import MOST_EXPORTS
 from telemetry_server.store.database import connect, translated
 from telemetry_server.store.filtering import LICENSES, NOW, Columns, condition
