@@ -16,7 +16,6 @@ from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.terms import Filter, term
 from telemetry_server.store import dimensions
 from telemetry_server.store.counts import fleet_now
-from telemetry_server.store.counts.fleet_now import Counted
 from telemetry_server.store.database import Pool
 from telemetry_server.store.dimensions import ALL
 from telemetry_server.store.filtering import (
@@ -89,17 +88,17 @@ async def present(pool: Pool, question: Question) -> Counts:
     wanted, now = question.wanted, question.now
     how = "Ask for one product, or filter by verdict, country, asn, version or life."
     async with _narrowed(how), reading(pool) as connection:
-        known: Counted | None = Counted(now, by_job=False)
         made_up = await simulated(connection, wanted)
-        if wanted.fields <= fleet_now.COLUMNS.keys():
-            asked = await condition(connection, wanted, fleet_now.COLUMNS, now=now, first=3)
-            known = await fleet_now.counted(connection, asked, now)
-        if known is None:
-            return Counts(None, None, made_up)
-        if not known.by_job:
+        if not wanted.fields <= fleet_now.COLUMNS.keys():
             asked = await condition(connection, wanted, NOW, now=now, first=3)
-        rows = await fleet_now.by_value(connection, question.by, asked, question.values, by_job=known.by_job)
-        return Counts(rows, known.at, made_up)
+            rows = await fleet_now.by_value(connection, question.by, asked, question.values, None)
+            return Counts(rows, now, made_up)
+        asked = await condition(connection, wanted, fleet_now.COLUMNS, now=now, first=3)
+        counted = await fleet_now.counted(connection, asked, now)
+        if counted is None:
+            return Counts(None, None, made_up)
+        rows = await fleet_now.by_value(connection, question.by, asked, question.values, counted)
+        return Counts(rows, counted.at, made_up)
 
 
 async def over_time(pool: Pool, question: Question, span: Span) -> Counts:

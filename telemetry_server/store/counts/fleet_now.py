@@ -196,19 +196,22 @@ async def pings_by_hour(connection: asyncpg.Connection, fleet: Fleet, since: dat
 
 
 async def by_value(
-    connection: asyncpg.Connection, by: str, asked: Condition, values: int, *, by_job: bool
+    connection: asyncpg.Connection, by: str, asked: Condition, values: int, counted: Counted | None
 ) -> list[Row]:
-    """As `counting.present` gives them; `asked` has the parameters from the third on."""
+    """As `counting.present` gives them; `asked` has the parameters from the third on.
+
+    It is of COLUMNS; with None in place of `counted` it is of the columns NOW, and counted for the question.
+    """
     column, dimension = ("p.slug", ALL) if by == "product" else ("r.value", by)
-    if by_job:
-        rows = await _ask(
-            connection, "by_value", None, values, dimension, *asked.values, by=column, filter=asked.sql
-        )
+    dimensions = [BY_NAME[by]] if by in BY_NAME else []
+    if counted is None:
+        counts, wanted = _by_value(dimensions, 3, asked.sql, total=not dimensions), "TRUE"
     else:
-        dimensions = [BY_NAME[by]] if by in BY_NAME else []
-        counts = _by_value(dimensions, 3, asked.sql, total=not dimensions)
-        counts = _Counts(counts.sql, asked.values)
-        rows = await _ask(connection, "by_value", counts, values, dimension, by=column, filter="TRUE")
+        counts, wanted = _by_value(dimensions, 3, total=not dimensions), asked.sql
+    kept = None if counted is not None and counted.by_job else counts
+    rows = await _ask(
+        connection, "by_value", kept, values, dimension, *asked.values, by=column, filter=wanted
+    )
     return [dict(row) for row in rows]
 
 
