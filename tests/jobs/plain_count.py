@@ -33,7 +33,8 @@ STATES = [
             "virtualization": {"vm": "kvm", "container": None, "cloud": "aws"},
         },
         b"k" * 32,
-        {"status": "licensed", "source": "direct", "edition": "business", "version": "7.2.1"}
+        NOT_TOLD
+        | {"status": "licensed", "source": "direct", "edition": "business", "version": "7.2.1"}
         | {"environment": "production", "os": "debian", "vm": "kvm", "container": "none", "cloud": "aws"},
     ),
     State(
