@@ -13,13 +13,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import uuid
 from pathlib import Path
 
 import asyncpg
 import pytest
-from places import ROOT, TODAY, as_database_user
+from places import ROOT, TODAY, as_database_user, quick_directory
 
 from telemetry_server.store.embedded import binaries
 from telemetry_server.store.migrate import migrate
@@ -39,7 +38,7 @@ class Cluster:
 
     def __init__(self, programs: Path):
         self.programs = programs
-        self.home = Path(tempfile.mkdtemp(prefix="tlm-"))
+        self.home = quick_directory()
         if os.geteuid() == 0:
             shutil.chown(self.home, "nobody", "nogroup")
         self.pgdata = self.home / "data"
@@ -80,6 +79,10 @@ class Cluster:
         finally:
             await admin.close()
 
+    async def copy(self, template, name):
+        """The files are copied: half of the time that writing them to the log takes."""
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+
     def dsn(self, database):
         return f"postgresql://postgres@/{database}?host={self.home}"
 
@@ -118,7 +121,7 @@ def template(cluster):
 async def database(cluster, template):
     """The DSN of a fresh, migrated database."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    await cluster.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    await cluster.copy(template, name)
     yield cluster.dsn(name)
     if not os.environ.get("KEEPDB"):
         await cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
@@ -267,7 +270,6 @@ def server(make_server):
 @pytest.fixture
 def short_directory():
     """A directory that PostgreSQL's own user can reach, with a path short enough for its socket."""
-    directory = Path(tempfile.mkdtemp(prefix="tlm-"))
-    directory.chmod(0o755)
+    directory = quick_directory()
     yield directory
     shutil.rmtree(directory, ignore_errors=True)

@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from places import quick_directory
 
 from telemetry_server.store.embedded.home import Home
 
@@ -92,8 +92,7 @@ class Served(CommandLine):
 @contextmanager
 def _place():
     """A directory short enough for a socket, which PostgreSQL's user can enter."""
-    directory = Path(tempfile.mkdtemp(prefix="ltcli", dir="/tmp"))
-    directory.chmod(0o755)
+    directory = quick_directory()
     try:
         yield directory
     finally:

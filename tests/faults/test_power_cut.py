@@ -18,7 +18,7 @@ from disk_images import MAKE, make_disk
 from installation import Installation
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
-from places import ROOT
+from places import ROOT, quick_directory
 
 from telemetry_server import durable
 from telemetry_server.enrich.places.fetch import install
@@ -34,8 +34,7 @@ OLD, NEW = b"what was there before " * 1000, b"what has taken its place " * 1000
 @pytest.fixture(scope="module", params=MAKE)
 def disk(request):
     """One for all tests of its kind; each test has a directory in it."""
-    folder = Path(tempfile.mkdtemp(prefix="tlm-"))
-    folder.chmod(0o755)
+    folder = quick_directory()
     disk = make_disk(request.param, folder)
     yield disk
     disk.unmount()

@@ -104,7 +104,7 @@ def fleet(cluster, template, tmp_path_factory):
     keyring = open_keyring(tmp_path_factory.mktemp("keyring") / "keyring.json")
 
     async def prepare():
-        await cluster.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await cluster.copy(template, name)
         connection = await asyncpg.connect(cluster.dsn(name))
         await make_fleet(connection, keyring, order, lambda *_: None)
         await connection.execute("UPDATE products SET simulated = false")

@@ -6,10 +6,10 @@ from functools import partial
 from uuid import uuid4
 
 import pytest
+from checked_pings import make_checked_ping, make_signed_upload
 from story import NOON, Story
 
 from telemetry_server.jobs.lifecycle import watch_deadlines
-from telemetry_server.model import Ping, SignedUpload
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.partitions import make_partitions
@@ -28,19 +28,8 @@ class Fleet:
 
     async def ping(self, copy, at):
         sequence = self.sequences[copy] = self.sequences.get(copy, 0) + 1
-        ping = Ping(
-            ping_id=uuid4(),
-            sequence=sequence,
-            occurred_at=at,
-            key_digest=None,
-            facts='{"license":{"status":"licensed"}}',
-            details="{}",
-            features=None,
-            unknown=0,
-            stripped=0,
-            state=b"s" * 16,
-        )
-        await self.writer.write(SignedUpload(copy, self.product.id, at, None, "{}", [ping]), 100)
+        ping = make_checked_ping(sequence, ping_id=uuid4(), occurred_at=at)
+        await self.writer.write(make_signed_upload(copy, self.product.id, ping, at=at, address=None), 100)
 
     async def copies(self, count, at):
         made = [uuid4() for _ in range(count)]

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import msgspec
+from checked_pings import make_checked_ping, make_signed_upload
 
 from telemetry_server.jobs.judging import judge_installations
-from telemetry_server.model import Author, LicensePatch, LicenseRow, Ping, SignedUpload, Verdict
+from telemetry_server.model import Author, LicensePatch, LicenseRow, Verdict
 from telemetry_server.store.registry.license_changes import keep_licenses
 from telemetry_server.store.registry.licenses import key_hashes
 
@@ -43,21 +44,16 @@ class JudgedFleet:
         }
         encoded = msgspec.json.encode(facts)
         key_hash = key and self.keyring.hash_of_key(product.slug, key)
-        ping = Ping(
+        ping = make_checked_ping(
+            self.sequence,
             ping_id=uuid4(),
-            sequence=self.sequence,
             occurred_at=self.now,
-            key_digest=None,
             facts=encoded.decode(),
-            details="{}",
-            features=None,
-            unknown=0,
-            stripped=0,
             license_key_hash=key_hash,
             state=self.keyring.state_digest(encoded, key_hash or b""),
             verdict=verdict,
         )
-        upload = SignedUpload(installation, product.id, self.now, address, "{}", [ping])
+        upload = make_signed_upload(installation, product.id, ping, at=self.now, address=address)
         await self.writer.write(upload, 100)
         return installation
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-import msgspec
+from checked_pings import make_checked_ping, make_signed_upload
 
-from telemetry_server.model import Ping, SignedUpload, Verdict
+from telemetry_server.model import Verdict
 from telemetry_server.store.dimensions import DIMENSIONS
 
 NOT_TOLD = {one.name: "unknown" for one in DIMENSIONS if one.rolled and one.state}
@@ -74,16 +74,13 @@ class Told:
         )
 
     def ping(self, received_at, place):
-        return Ping(
+        return make_checked_ping(
+            self.sequence,
             ping_id=self.ping_id,
-            sequence=self.sequence,
             occurred_at=self.occurred_at,
-            key_digest=None,
-            facts=msgspec.json.encode(self.state.facts).decode(),
+            facts=self.state.facts,
             details='{"reason":"heartbeat","usage":{"since":"2026-01-01T00:00:00Z"}}',
-            features=None if self.features is None else msgspec.json.encode(self.features).decode(),
-            unknown=0,
-            stripped=0,
+            features=self.features,
             license_key_hash=self.state.key,
             time_suspect=self.suspect(received_at),
             state=digest(self.state, place),
@@ -108,8 +105,8 @@ class Sent:
 
     def upload(self):
         pings = [one.ping(self.received_at, self.place) for one in self.told]
-        place = msgspec.json.encode(PLACES[self.place][0]).decode()
-        return SignedUpload(self.installation, self.product, self.received_at, "192.0.2.7", place, pings)
+        place = PLACES[self.place][0]
+        return make_signed_upload(self.installation, self.product, *pings, at=self.received_at, place=place)
 
 
 class PlainCount:

@@ -6,6 +6,7 @@ from functools import partial
 
 import asyncpg
 import pytest
+from checked_pings import make_checked_ping
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from judged_fleet import JudgedFleet
@@ -565,24 +566,13 @@ async def test_a_ping_right_after_the_job_changes_no_verdict(fleet, database, gr
 async def judged_at_ingest(fleet, cache, said):
     """The step of the pipeline on a ping that says so."""
     from telemetry_server.enrich.steps import add_verdict
-    from telemetry_server.model import Arrival, Ping, Sender
+    from telemetry_server.model import Arrival, Sender
 
     key = said["key"] and fleet.keyring.hash_of_key("billing", said["key"])
-    ping = Ping(
-        *(
-            None,
-            1,
-            fleet.now,
-            None,
-            "{}",
-            "{}",
-            None,
-            0,
-            0,
-            said["status"],
-            said["source"],
-            said["environment"],
-        ),
+    ping = make_checked_ping(
+        license_status=said["status"],
+        license_source=said["source"],
+        environment=said["environment"],
         license_key_hash=key,
     )
     arrival = Arrival("", "", b"", None, said["address"], fleet.now, items=[ping])

@@ -41,7 +41,7 @@ def fleet(cluster, template, keyring, make):
     name = f"simulated_{uuid.uuid4().hex[:12]}"
 
     async def prepare():
-        await cluster.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        await cluster.copy(template, name)
         connection = await asyncpg.connect(cluster.dsn(name))
         await add_product(connection, "Billing", now=END)
         made = await make(connection)

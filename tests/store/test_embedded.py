@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from places import quick_directory
 
 import telemetry_server
 from telemetry_server.store.embedded import (
@@ -50,9 +50,6 @@ from telemetry_server.store.embedded.system_user import DEDICATED
 
 PACKAGES = os.pathsep.join(str(Path(module.__file__).parents[1]) for module in (telemetry_server, asyncpg))
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
-MEMORY = Path("/dev/shm")
-DISK = MEMORY if MEMORY.exists() and shutil.disk_usage(MEMORY).free > 2**31 else Path("/tmp")
-"""Quick where it can be; nothing here tests a power cut."""
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 # ── a place, processes, questions ───────────────────────────────────────────────────────────
@@ -61,10 +58,12 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 @contextmanager
 def place() -> Iterator[Path]:
     """A directory short enough for a socket and open to PostgreSQL's user."""
-    with tempfile.TemporaryDirectory(prefix="lt", dir=DISK) as directory:
-        Path(directory).chmod(0o755)
-        yield Path(directory)
-        stop_leftovers(Path(directory))
+    directory = quick_directory()
+    try:
+        yield directory
+    finally:
+        stop_leftovers(directory)
+        shutil.rmtree(directory)
 
 
 def stop_leftovers(directory: Path) -> None:

@@ -241,7 +241,7 @@ class Fleet:
 @pytest.fixture(scope="module")
 def settled(cluster, template):
     with asyncio.Runner() as runner:
-        runner.run(cluster.execute(f"CREATE DATABASE filtering TEMPLATE {template}"))
+        runner.run(cluster.copy(template, "filtering"))
         connection = runner.run(asyncpg.connect(cluster.dsn("filtering")))
         fleet = Fleet(runner, connection, made_up())
         runner.run(settle(connection, fleet.rows))

@@ -197,7 +197,7 @@ class Registry:
 @pytest.fixture(scope="module")
 def registry(cluster, template):
     with asyncio.Runner() as runner:
-        runner.run(cluster.execute(f"CREATE DATABASE filtering_registry TEMPLATE {template}"))
+        runner.run(cluster.copy(template, "filtering_registry"))
         connection = runner.run(asyncpg.connect(cluster.dsn("filtering_registry")))
         found = Registry(runner, connection)
         runner.run(settle(connection, found.licenses, found.customers))

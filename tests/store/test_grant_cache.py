@@ -4,10 +4,10 @@ import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from uuid import uuid4
 
 import asyncpg
 import pytest
+from checked_pings import make_checked_ping
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.keyring import open_keyring
@@ -19,7 +19,6 @@ from telemetry_server.model import (
     LicenseRow,
     LicenseStatus,
     Overage,
-    Ping,
     RefusedPing,
 )
 from telemetry_server.store.database import connect_writer
@@ -240,10 +239,7 @@ async def test_who_joined_one_that_gave_up_is_answered_all_the_same(cache, gate)
 
 
 def arrival(*keys, size=10):
-    pings = [
-        Ping(uuid4(), n, _now(), None, "{}", "{}", None, 0, 0, license_key_hash=key)
-        for n, key in enumerate(keys, 1)
-    ]
+    pings = [make_checked_ping(n, license_key_hash=key) for n, key in enumerate(keys, 1)]
     refused = RefusedPing(None, None, "malformed", "")
     return Arrival("", "", b"", None, None, _now(), body=b"x" * size, items=[*pings, refused])
 

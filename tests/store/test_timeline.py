@@ -2,14 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import msgspec
 import pytest
+from checked_pings import make_checked_ping, make_signed_upload
 
 from telemetry_server.check.filters.parser import parse_filter
-from telemetry_server.model import Ping, SignedUpload, Verdict
+from telemetry_server.model import Verdict
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.dimensions import ADDED
 from telemetry_server.store.filtering import NOW as FILTERED_NOW
@@ -36,16 +37,10 @@ def facts(version="7.2.1", **sections):
 
 
 def ping(sequence, *, state=b"1", facts=facts(), key=b"k" * 32, verdict=Verdict.VALID, mismatch=False):  # noqa: B008
-    return Ping(
-        ping_id=UUID(int=sequence),
-        sequence=sequence,
+    return make_checked_ping(
+        sequence,
         occurred_at=NOW,
-        key_digest=None,
         facts=facts,
-        details="{}",
-        features=None,
-        unknown=0,
-        stripped=0,
         license_key_hash=key,
         state=state * 16,
         verdict=verdict,
@@ -68,7 +63,7 @@ async def writer(database):
 @pytest.fixture
 def send(writer, product):
     async def send(installation, *pings, place="{}", address="192.0.2.7", through=writer):
-        upload = SignedUpload(installation, product.id, datetime.now(UTC), address, place, list(pings))
+        upload = make_signed_upload(installation, product.id, *pings, address=address, place=place)
         await through.write(upload, 100)
 
     return send

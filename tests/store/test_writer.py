@@ -8,11 +8,12 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from checked_pings import make_checked_ping, make_signed_upload
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from telemetry_server.errors import Unavailable
-from telemetry_server.model import Ping, SignedUpload, Status
+from telemetry_server.model import Ping, Status
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.ingest import writer as writer_module
 from telemetry_server.store.ingest.writer import GroupWriter
@@ -21,23 +22,11 @@ NOW = datetime.now(UTC)
 PRODUCT = uuid4()
 
 
-def ping(sequence, *, ping_id=None, state=b"s" * 16, facts=None, features=None):
-    return Ping(
-        ping_id=ping_id or UUID(int=sequence),
-        sequence=sequence,
-        occurred_at=NOW,
-        key_digest=None,
-        facts=facts or '{"license":{"status":"licensed","source":"direct"}}',
-        details='{"reason":"heartbeat"}',
-        features=features,
-        unknown=0,
-        stripped=0,
-        state=state,
-    )
+ping = partial(make_checked_ping, occurred_at=NOW, details='{"reason":"heartbeat"}')
 
 
 def upload(installation, *pings):
-    return SignedUpload(installation, PRODUCT, datetime.now(UTC), "192.0.2.7", "{}", list(pings))
+    return make_signed_upload(installation, PRODUCT, *pings)
 
 
 @pytest.fixture
