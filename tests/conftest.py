@@ -18,6 +18,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from patience import patient
 from places import ROOT, TODAY, as_database_user, quick_directory
 
 from telemetry_server.store.embedded import binaries
@@ -31,6 +32,16 @@ def pytest_addoption(parser):
         "--hosts", choices=("small", "all"), default="small", help="see tests/sdk/hosts/conftest.py"
     )
     parser.addoption("--hosts-table", metavar="FILE", type=Path, help="what became of each host, as Markdown")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Scales the limit of each test as its waits; begins with the slow ones, lest one worker ends with them."""
+    for item in items:
+        given = item.get_closest_marker("timeout")
+        seconds = given.args[0] if given else float(config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 class Cluster:

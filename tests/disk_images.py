@@ -4,9 +4,9 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
+from patience import wait_until
 
 MAKE = {"ext4": ["mkfs.ext4", "-q"], "xfs": ["mkfs.xfs", "-q"], "btrfs": ["mkfs.btrfs", "-q"]}
 # What a slow machine must not have written by the clock while a test is at it. (xfs has no such option: 30 s.)
@@ -31,15 +31,12 @@ class Disk:
     def mount(self):
         run("mount", "-t", self.kind, "-o", OPTIONS[self.kind], self.image, self.place)
 
-    def unmount(self, patience=20):
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                return run("umount", self.place)
-            except subprocess.CalledProcessError:  # the last processes of a killed PostgreSQL still end
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+    def unmount(self):
+        """Waits for the last processes of a killed PostgreSQL, which still end."""
+        umount = ["umount", self.place]
+        wait_until(
+            lambda: subprocess.run(umount, capture_output=True, check=False).returncode == 0, every=0.1
+        )
 
     def cut(self, *pids):
         """The power fails while these processes use the disk, and comes back; they are killed.

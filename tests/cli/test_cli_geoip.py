@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
+from patience import wait_until
 
 from telemetry_server.cli.geoip import _about, _cells
 from telemetry_server.enrich.places.databases import Database
@@ -57,10 +57,7 @@ def slow_install(fresh, tmp_path):
     os.mkfifo(source)
     process = fresh.start("geoip", "install", "--source", source, stderr=subprocess.DEVNULL)
     with source.open("wb", buffering=0) as file:
-        deadline = time.monotonic() + 30
-        while not works(fresh):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: works(fresh))
         yield process, file
     process.kill()
     process.wait()

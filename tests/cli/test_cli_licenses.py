@@ -7,11 +7,11 @@ import shlex
 import signal
 import stat
 import subprocess
-import time
 
 import asyncpg
 import pyarrow.parquet
 import pytest
+from patience import until
 from places import ROOT
 
 HEAD = "key,seats,customer_email\n"
@@ -192,8 +192,7 @@ async def test_an_import_that_was_killed_is_finished_by_another(registry, file, 
     )
     connection = await asyncpg.connect(database)
     try:
-        while not await connection.fetchval("SELECT count(*) FROM licenses"):
-            time.sleep(0.05)
+        await until(lambda: connection.fetchval("SELECT count(*) FROM licenses"))
         process.send_signal(signal.SIGKILL)
         process.wait()
         there = await connection.fetchval("SELECT count(*) FROM licenses")

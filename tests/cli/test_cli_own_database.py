@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from patience import until
 
 from telemetry_server.cli.reader import as_user
 from telemetry_server.store.migrate import migrate, released_migrations
@@ -157,11 +158,9 @@ async def test_a_command_waits_for_migrations_that_are_running(empty_operator):
     assert await asyncio.to_thread(between.wait, 30)
     command = empty_operator.start("product", "list", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     watching = await asyncpg.connect(empty_operator.environment["TELEMETRY_DATABASE_URL"])
-    while not await watching.fetchval(
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
-    ):
-        assert command.poll() is None, command.communicate()
-        await asyncio.sleep(0.02)
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory'"
+    await until(lambda: watching.fetchval(waits))
+    assert command.poll() is None, command.communicate()
     await watching.close()
     go_on.set()
     await other

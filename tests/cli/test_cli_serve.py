@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 from installation import Installation
+from patience import wait_until
 
 from telemetry_server.store.embedded.postmaster import Processes
 
@@ -94,10 +95,7 @@ def test_a_signal_ends_a_server_that_waits_for_its_postgresql(fresh, sign):
         conf.write(f"restore_command = 'touch {asked}; sleep 300; false'\n")
     (fresh.data / "postgres" / "recovery.signal").touch()
     with started(fresh, *SERVE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not asked.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(asked.exists)
         process.send_signal(sign)
         assert process.wait(60) == 0
     assert Processes(fresh.data / "postgres").all() == []

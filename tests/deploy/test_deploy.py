@@ -7,18 +7,17 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver
 from aiohttp.test_utils import unused_port
 from installation import Installation, post
+from patience import wait_until
 from places import ROOT
 
 HOST = "telemetry.example.com"
 DEPLOY = ROOT / "deploy"
-START_SECONDS = 20
 
 
 def shipped(file, *changes):
@@ -87,12 +86,12 @@ class Proxy:
                 stderr=said,
                 env={"HOME": str(self.place), "PATH": "/usr/bin:/bin"},
             )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
-            assert self.process.poll() is None, (self.place / "said").read_text()
-            assert time.monotonic() < deadline, (self.place / "said").read_text()
-            time.sleep(0.05)
+        wait_until(self._answers_or_ended, otherwise=(self.place / "said").read_text)
+        assert self.process.poll() is None, (self.place / "said").read_text()
         return self
+
+    def _answers_or_ended(self):
+        return self.process.poll() is not None or self._answers()
 
     def _answers(self):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +19,7 @@ import aiohttp
 import asyncpg
 import pytest
 from installation import Installation
+from patience import until
 from places import ROOT
 
 from telemetry_server.check.fields import load_registry
@@ -74,7 +74,7 @@ class ClockedServer:
             jumps = [line["seconds"] for line in self.logged if line["message"] == "clock jumped"]
             return abs(timedelta(seconds=sum(jumps)) - off) < timedelta(minutes=1)
 
-        await until(noticed)
+        await until(noticed, 90)
 
     def set_clock(self, off):
         beside = self.offset.with_suffix(".new")
@@ -189,15 +189,6 @@ def server(short_directory):
         path.unlink()
 
 
-async def until(condition, seconds=90):
-    """Waits until the condition, called again and again, gives something true; gives that."""
-    deadline = time.monotonic() + seconds
-    while not (found := await condition()):
-        assert time.monotonic() < deadline, condition
-        await asyncio.sleep(0.2)
-    return found
-
-
 async def serving_fleet(server):
     """Three copies that reported and are counted, and a session."""
     copies = [await Installation.enrolled(server) for _ in range(3)]
@@ -243,7 +234,7 @@ async def assert_in_order(server, copies):
         status, checks = await server.readyz()
         return status == "ready" and checks
 
-    checks = await until(in_order)
+    checks = await until(in_order, 90)
     now = datetime.now(UTC) + timedelta(minutes=5)
 
     async def nothing_ahead():
@@ -252,7 +243,7 @@ async def assert_in_order(server, copies):
 
     await until(nothing_ahead, 90)
     due = "SELECT FROM installation_facts HAVING max(due_at) < $1"
-    await until(lambda: server.fetch(due, now + 8 * DAY))  # the job looks every ten seconds
+    await until(lambda: server.fetch(due, now + 8 * DAY), 90)  # the job looks every ten seconds
     assert {life for (life,) in await server.fetch("SELECT life FROM installation_facts")} == {"new"}
     await count(server)
     assert await server.fetchval(
@@ -275,7 +266,7 @@ async def assert_nothing_is_forgotten(server, off, before, logged):
             return any(line["message"] == "clock in doubt" for line in server.logged[logged:])
         return await sessions_were_forgotten(server, datetime.now(UTC) + off - timedelta(minutes=1))
 
-    await until(jobs_ran_or_were_held)
+    await until(jobs_ran_or_were_held, 90)
     _, checks = await server.readyz()
     done = await asyncio.to_thread(server.run, "run", "forget old pings")
     assert checks["clock"]["ok"] == (not doubtful(off))

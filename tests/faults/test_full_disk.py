@@ -12,6 +12,7 @@ import aiohttp
 import asyncpg
 import pytest
 from installation import Installation
+from patience import until
 from places import ROOT
 
 from telemetry_server.store.embedded.postmaster import Processes
@@ -101,10 +102,10 @@ class Server:
             return answer.status, {check["name"]: check for check in document["checks"]}
 
     async def until_ready(self):
-        deadline = asyncio.get_running_loop().time() + 90
-        while (found := await self.readiness())[0] != 200:
-            assert asyncio.get_running_loop().time() < deadline, found
-            await asyncio.sleep(0.5)
+        async def ready():
+            return (await self.readiness())[0] == 200
+
+        await until(ready, 90, every=0.2)
 
     def close(self):
         self.process.kill()

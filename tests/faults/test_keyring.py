@@ -6,7 +6,6 @@ import os
 import resource
 import shutil
 import signal
-import time
 import uuid
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import aiohttp
 import asyncpg
 import pytest
 from installation import Installation, post
+from patience import until
 from test_kill import workers_of
 
 from telemetry_server import durable
@@ -36,8 +36,6 @@ from telemetry_server.store.access.keyring_check import (
     rotate_keyring_of,
 )
 
-PATIENCE_SECONDS = 30
-
 
 async def readiness(server):
     async with aiohttp.ClientSession() as session, session.get(f"{server.url}/readyz") as answer:
@@ -48,13 +46,14 @@ async def readiness(server):
 
 async def until_ready(server, status, stranger=None):
     """What /readyz says of the keyring. `stranger` has a key that is not known: its upload has the server look."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (found := await readiness(server))[0] != status:
-        assert time.monotonic() < deadline, found
-        if stranger:
+
+    async def ready():
+        found, check = await readiness(server)
+        if found != status and stranger:
             await stranger.send()
-        await asyncio.sleep(0.2)
-    return found[1]
+        return found == status and check
+
+    return await until(ready, every=0.2, otherwise=f"/readyz is not {status}")
 
 
 def away(path):
@@ -198,10 +197,11 @@ async def test_a_worker_that_dies_while_the_keyring_is_away_comes_back_with_the_
     before = workers_of(server.process.pid)
     for worker in before:
         os.kill(worker, signal.SIGKILL)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(set(workers_of(server.process.pid)) - set(before)) < 2 or not await answers(server):
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.2)
+
+    async def replaced():
+        return len(set(workers_of(server.process.pid)) - set(before)) == 2 and await answers(server)
+
+    await until(replaced, every=0.1)
     assert (await copy.send()).statuses == ["accepted"]
     assert not (server.data / "keyring.json").exists()
 
@@ -217,13 +217,14 @@ async def test_a_process_without_file_descriptors_says_so_and_nothing_of_the_key
     copy = await Installation.enrolled(server)
     pid = server.process.pid
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while "Too many open files" not in server.errors():
-        assert time.monotonic() < deadline, server.errors()
+
+    def said_when_short_of_files():
         taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
         lowest_free = next(number for number in range(len(taken) + 1) if number not in taken)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
-        await asyncio.sleep(0.1)
+        return "Too many open files" in server.errors()
+
+    await until(said_when_short_of_files, every=0.1, otherwise=server.errors)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
     logged = server.errors()
     await until_ready(server, 200)
@@ -305,11 +306,11 @@ async def test_a_keyring_from_before_a_rotation_is_refused_at_the_start(server, 
 
 
 async def enrolled_with(server, key):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (copy := await Installation.enrolled(server)).key != key:
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.2)
-    return copy
+    async def with_it():
+        copy = await Installation.enrolled(server)
+        return copy.key == key and copy
+
+    return await until(with_it, every=0.2)
 
 
 async def test_a_changed_master_key_is_refused_at_the_start(connection, tmp_path):

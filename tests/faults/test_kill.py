@@ -13,6 +13,7 @@ import aiohttp
 import asyncpg
 import pytest
 from installation import Installation, post
+from patience import until
 from places import ROOT
 
 pytestmark = pytest.mark.timeout(170)
@@ -37,20 +38,21 @@ class Sender:
                 await self._until_acknowledged(body, session)
 
     async def _until_acknowledged(self, body, session):
-        for _ in range(600):
+        async def acknowledged():
             try:
                 answer = await self.installation.send_bytes(body, session=session)
             except (aiohttp.ClientError, OSError, TimeoutError):
                 answer = None
             if answer is not None and answer.status == 200:
-                for result in answer.json["results"]:
-                    assert result["status"] in {"accepted", "duplicate"}, result
-                    self.acknowledged[result["sequence"]] = result["ping_id"]
-                return
+                return answer
             assert answer is None or answer.status == 503, answer.body
             self.resent += 1
-            await asyncio.sleep(0.05)
-        raise AssertionError("the server never came back")
+            return None
+
+        answer = await until(acknowledged, every=0.05, otherwise="the server never came back")
+        for result in answer.json["results"]:
+            assert result["status"] in {"accepted", "duplicate"}, result
+            self.acknowledged[result["sequence"]] = result["ping_id"]
 
 
 async def enrolled(url, product_key):
@@ -179,12 +181,11 @@ async def test_acknowledged_pings_survive_kill_9_of_postgresql(embedded_server):
 
 
 async def answered_again(server):
-    for _ in range(300):
+    async def ready():
         async with aiohttp.ClientSession() as session, session.get(f"{server.url}/readyz") as answer:
-            if answer.status == 200:
-                return
-        await asyncio.sleep(0.1)
-    raise AssertionError("PostgreSQL was not started again")
+            return answer.status == 200
+
+    await until(ready, otherwise="PostgreSQL was not started again")
 
 
 async def test_a_restart_finds_everything_and_the_product_key_again(embedded_server):
@@ -266,11 +267,12 @@ async def test_without_postgresql_pings_are_refused_for_now_and_nothing_is_lost(
         assert answer.headers["Telemetry-Receipt"] == installation.receipt(body, answer.body)
     finally:
         cluster.start()
-    deadline = asyncio.get_running_loop().time() + 20
-    while (answer := await installation.send_bytes(body)).status == 503:
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.2)
-    assert answer.statuses == ["accepted"]
+
+    async def taken():
+        answer = await installation.send_bytes(body)
+        return answer.status != 503 and answer
+
+    assert (await until(taken, every=0.1)).statuses == ["accepted"]
 
 
 async def test_fifty_copies_of_one_upload_at_once_count_once_and_all_get_a_receipt(make_server):

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from patience import until
 
 from telemetry_server.app import job_table
 from telemetry_server.errors import Unavailable
@@ -151,8 +152,7 @@ async def test_questions_are_asked_at_once_but_not_too_many(connection, copy, mo
     dns = Dns()
     dns.wait.clear()
     job = asyncio.ensure_future(look_up_hostnames(dns)(connection, NOW))
-    while dns.at_once < 4:
-        await asyncio.sleep(0.01)
+    await until(lambda: dns.at_once == 4)
     dns.wait.set()
     await job
     assert (dns.most_at_once, len(dns.asked)) == (4, 20)
@@ -203,8 +203,7 @@ async def test_an_address_that_was_shortened_while_it_was_asked_for_is_not_kept(
     dns.wait.clear()
     other = await asyncpg.connect(database)
     job = asyncio.ensure_future(look_up_hostnames(dns)(connection, NOW))
-    while not dns.asked:
-        await asyncio.sleep(0.01)
+    await until(lambda: dns.asked)
     await other.execute("UPDATE installations SET client_address = '192.0.2.0/24'")
     await other.close()
     dns.wait.set()

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import until
 from plain_count import PLACES, STATES, State, Told
 from story import DAY, HOUR, MINUTE, NOON, REGISTRY
 
@@ -107,14 +108,12 @@ async def test_a_run_that_is_killed_is_repeated_cleanly(story, database):
 
 
 async def _until_it_waits(connection):
-    while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-        await asyncio.sleep(0.01)
+    await until(lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
 
 async def _until_nobody_is_at_it(connection):
     busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%touched AS%' AND state = 'active' AND pid <> pg_backend_pid()"
-    while await connection.fetchval(busy):
-        await asyncio.sleep(0.01)
+    await until(lambda: connection.fetchval(f"SELECT ({busy}) = 0"))
 
 
 async def test_a_run_that_fails_half_way_goes_on_where_it_was(story, monkeypatch):
@@ -171,8 +170,7 @@ async def test_no_change_is_missed_by_a_count_that_began_before_it(story, databa
         await roll_up_pings(REGISTRY)(story.connection, now + MINUTE)
         counting = asyncio.ensure_future(roll_up_days(REGISTRY)(other, now + HOUR))
         if guarded:
-            while not await story.connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                await asyncio.sleep(0.01)
+            await _until_it_waits(story.connection)
         else:
             await counting
     await counting

@@ -3,13 +3,13 @@
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 import license_telemetry
+from patience import patient
 
 CLIENT = Path(license_telemetry.__file__).parent.parent
-PATIENCE = 60
+END_SECONDS = patient(60)
 
 
 def place_in_memory():
@@ -21,7 +21,7 @@ def place_in_memory():
 
 def end(process, code=0):
     """What the host printed; it must have ended by itself and kept its standard error clean."""
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=END_SECONDS)
     assert (process.returncode, err) == (code, "")
     return out
 
@@ -32,13 +32,6 @@ def features(server):
         for name, count in made.get("usage", {}).get("features", {}).items():
             total[name] = total.get(name, 0) + count
     return total
-
-
-def wait_for(condition, seconds=PATIENCE):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def harvest_all(host):

@@ -2,25 +2,18 @@
 
 import gc
 import threading
-import time
 
 import pytest
 from license_telemetry import Telemetry
 from license_telemetry._counters import LARGEST_COUNT, SLOTS, counters_in_memory
 from license_telemetry.testing import FakeServer, page, recording, status
+from patience import patient, wait_until
 
-PATIENCE = 20.0
+FLUSH_SECONDS = patient(20)
 
 
 def features(server):
     return {n: c for made in server.pings for n, c in made.get("usage", {}).get("features", {}).items()}
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_license_features_and_ping_arrive_after_a_flush(telemetry, server):
@@ -29,7 +22,7 @@ def test_license_features_and_ping_arrive_after_a_flush(telemetry, server):
     one.feature("invoice.created")
     one.feature("invoice.created", 11)
     one.ping()
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     assert features(server) == {"invoice.created": 12}
     assert server.pings[-1]["license"]["key_hint"] == "7Q2K"
     assert server.pings[-1]["service"] == {"version": "7.2.1"}
@@ -83,8 +76,8 @@ def test_a_closed_client_takes_nothing_more(telemetry, server):
 def test_a_flush_sends_counts_that_no_ping_carries_yet(telemetry, server):
     one = telemetry()
     one.feature("a")
-    assert one.flush(PATIENCE)
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
+    assert one.flush(FLUSH_SECONDS)
     assert [p["usage"]["features"] for p in server.pings] == [{"a": 1}]
 
 
@@ -101,7 +94,7 @@ def test_counts_from_many_threads_add_up(telemetry, server):
     for worker in workers:
         worker.join()
     one.ping()
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     assert sum(p.get("usage", {}).get("features", {}).get("a", 0) for p in server.pings) == 16_000
 
 
@@ -134,7 +127,7 @@ def test_a_count_of_no_use_is_ignored_and_counted(telemetry, server, name, count
     one.feature("good")
     one.feature(name, count)
     one.ping()
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     assert features(server) == {"good": 1}
     assert one.status()["ignored"] == 2
 
@@ -144,7 +137,7 @@ def test_huge_counts_stay_within_what_json_can_carry(telemetry, server):
     for _ in range(3):
         one.feature("a", LARGEST_COUNT)
     one.ping()
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     assert features(server) == {"a": LARGEST_COUNT}
 
 
@@ -153,7 +146,7 @@ def test_license_takes_any_nonsense(telemetry, server, nonsense):
     one = telemetry()
     one.license(nonsense, nonsense, nonsense, source_detail=nonsense, edition=nonsense, expires_at=nonsense)
     one.license("licensed", nonsense, nonsense, source_detail=nonsense, edition=nonsense, expires_at=nonsense)
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     assert server.pings[-1]["license"]["status"] == "licensed"
     assert one.status()["ignored"] == 1
 
@@ -162,11 +155,11 @@ def test_a_process_counts_256_names_and_says_what_is_beyond(telemetry, server):
     one = telemetry()
     for number in range(SLOTS + 10):
         one.feature(f"f{number}", 2)
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     assert len(features(server)) == SLOTS
     assert one.status()["unsaved"] == 20
     one.ping()
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     assert sum(p.get("outbox", {}).get("unsaved", 0) for p in server.pings) == 20
 
 
@@ -200,7 +193,7 @@ def test_a_host_that_pings_in_a_loop_fills_no_memory(telemetry, server):
             one.ping()
             one.license(status="trial", key=f"key-number-{number}")
         assert len(one._background._requests) <= 1
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
 
 
 def test_a_host_may_say_its_license_with_every_request(telemetry, server):
@@ -208,9 +201,9 @@ def test_a_host_may_say_its_license_with_every_request(telemetry, server):
     for _ in range(1000):
         one.license(status="trial", key="ABCD-EFGH-7Q2K")
     assert one._background.counters.times_said()[0] == 1
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     one.license(status="licensed", key="ABCD-EFGH-7Q2K")
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     assert [p["license"]["status"] for p in server.pings] == ["trial", "licensed"]
 
 
@@ -236,7 +229,7 @@ def test_do_not_track_leaves_the_license_level(telemetry, server, monkeypatch):
     one = telemetry()
     one.feature("a")
     one.license(status="licensed", key="ABCD-EFGH-7Q2K")
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     (made,) = server.pings
     assert made["privacy"]["level"] == "license"
     assert set(made) <= {
@@ -251,7 +244,7 @@ def test_do_not_track_leaves_the_license_level(telemetry, server, monkeypatch):
 def test_without_a_server_a_flush_ends_and_the_ping_waits(telemetry):
     one = telemetry(endpoint="http://127.0.0.1:9")
     one.ping()
-    assert not one.flush(PATIENCE)
+    assert not one.flush(FLUSH_SECONDS)
     assert one.status()["queued"] == 1
     assert "refused" in one.status()["last_answer"]["detail"].lower()
 
@@ -263,7 +256,7 @@ def test_without_a_server_a_flush_ends_and_the_ping_waits(telemetry):
 def test_an_endpoint_that_is_none_harms_nobody(telemetry, endpoint):
     one = telemetry(endpoint=endpoint)
     one.ping()
-    assert not one.flush(PATIENCE)
+    assert not one.flush(FLUSH_SECONDS)
     assert one.status()["queued"] == 1
 
 
@@ -271,7 +264,7 @@ def test_a_captive_portal_gets_the_pings_and_the_server_gets_them_again(telemetr
     one = telemetry()
     server.next_pings(page())
     one.ping()
-    wait_until(lambda: one.flush(PATIENCE))
+    wait_until(lambda: one.flush(FLUSH_SECONDS))
     assert [p["sequence"] for p in server.pings] == [1]
     assert [request.json["pings"][0]["sequence"] for request in server.uploads()] == [1, 1]
 
@@ -280,8 +273,8 @@ def test_a_flush_obeys_the_servers_pause(telemetry, server):
     one = telemetry()
     one.ping()
     server.next_pings(status(503, retry_after="3600"))
-    assert not one.flush(PATIENCE)
-    assert not one.flush(PATIENCE)
+    assert not one.flush(FLUSH_SECONDS)
+    assert not one.flush(FLUSH_SECONDS)
     assert len(server.uploads()) == 1
 
 
@@ -290,19 +283,19 @@ def test_a_proxy_is_used_for_everything(telemetry, monkeypatch, server, tmp_path
     with FakeServer() as proxy:
         one = telemetry(endpoint="http://telemetry.invalid", proxy=proxy.endpoint)
         one.ping()
-        assert not one.flush(PATIENCE)
+        assert not one.flush(FLUSH_SECONDS)
         assert {request.path for request in proxy.received} == {"http://telemetry.invalid/v1/enroll"}
         asked = len(proxy.received)
         monkeypatch.setenv("http_proxy", proxy.endpoint)
         two = telemetry(endpoint="http://telemetry.invalid", state_dir=None)
         two.ping()
-        assert not two.flush(PATIENCE)
+        assert not two.flush(FLUSH_SECONDS)
         assert len(proxy.received) > asked
         asked = len(proxy.received)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         direct = telemetry(state_dir=tmp_path / "direct")
         direct.ping()
-        assert direct.flush(PATIENCE)
+        assert direct.flush(FLUSH_SECONDS)
         assert len(proxy.received) == asked
 
 
@@ -337,7 +330,7 @@ def test_the_package_shows_its_types():
 def test_nothing_is_left_unclosed(telemetry, server):
     one = telemetry()
     one.ping()
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     one.close()
     gc.collect()  # a forgotten socket or file would be a ResourceWarning here
     assert server.pings

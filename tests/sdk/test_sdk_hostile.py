@@ -16,8 +16,9 @@ from license_telemetry._transport import LARGEST_ANSWER, Transport
 from license_telemetry._wakeups import SOON
 from license_telemetry.cli import main
 from license_telemetry.testing import FakeServer
+from patience import patient
 
-PATIENCE = 20.0
+FLUSH_SECONDS = patient(20)
 
 
 def counted(server, name):
@@ -61,7 +62,7 @@ def test_switching_on_what_was_on_loses_no_count(telemetry, server):
         one.enabled = True
         one.feature("a", 5)
         one.close()
-    assert telemetry().flush(PATIENCE)
+    assert telemetry().flush(FLUSH_SECONDS)
     assert counted(server, "a") == 30
 
 
@@ -169,7 +170,7 @@ def test_the_hosts_random_numbers_stay_as_they_were_seeded(telemetry):
     one = telemetry()
     one.license(status="licensed")
     one.ping()
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     assert [random.random() for _ in range(3)] == expected
 
 

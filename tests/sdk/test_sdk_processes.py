@@ -19,11 +19,12 @@ import pytest
 from license_telemetry._outbox import Outbox
 from license_telemetry._uploader import Delivery
 from license_telemetry._wakeups import NOW
+from patience import patient, wait_until
 from real_hosts import place_in_memory
 
 HERE = Path(__file__).parent
 CLIENT = Path(license_telemetry.__file__).parent.parent
-PATIENCE = 60
+END_SECONDS = patient(60)
 EXIT_SECONDS = 5
 
 
@@ -61,7 +62,7 @@ def host(server, tmp_path):
 def end(process, code=0):
     """What the host printed; it must have ended by itself and kept its standard error clean."""
     try:
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=END_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGABRT)  # PYTHONFAULTHANDLER: where every thread hangs
         pytest.fail(process.communicate()[1])
@@ -80,10 +81,7 @@ def features(server):
 def deliver_all(bench):
     here = bench(clock=time.time)
     here.ping()
-    deadline = time.monotonic() + PATIENCE
-    while here.engine.deliver(NOW) is not Delivery.EMPTY:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: here.engine.deliver(NOW) is Delivery.EMPTY)
 
 
 # ── many processes, one outbox ──────────────────────────────────────────────────────────────
@@ -497,7 +495,7 @@ def test_it_works_on_every_python_there_is(python, tmp_path):
         env={**os.environ, "PYTHONPATH": str(CLIENT), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=END_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -22,7 +22,8 @@ import pytest
 from license_telemetry import _counters
 from license_telemetry._snapshot import PROCESS
 from license_telemetry.testing import FakeServer, status
-from real_hosts import CLIENT, PATIENCE, end, features, harvest_all, place_in_memory, wait_for
+from patience import wait_until
+from real_hosts import CLIENT, END_SECONDS, end, features, harvest_all, place_in_memory
 
 HERE = Path(__file__).parent
 WATCHED_MINUTES = 8
@@ -160,7 +161,7 @@ def test_heartbeats_go_on_though_the_host_calls_nothing_any_more(host, server):
     """Every minute; the host counted once, and is silent since."""
     server.next_ping_seconds = 60
     process = host("telemetry.feature('a')\ntelemetry.flush(20)\ntime.sleep(1000)")
-    wait_for(lambda: "heartbeat" in [made["reason"] for made in server.pings], 100)
+    wait_until(lambda: "heartbeat" in [made["reason"] for made in server.pings], 100)
     assert process.poll() is None
 
 
@@ -173,7 +174,7 @@ def test_the_queue_leaves_by_itself_once_the_server_is_back(host, server, tmp_pa
     time.sleep(3)
     with FakeServer(port=port) as late:
         late.product_key = server.product_key
-        wait_for(lambda: features(late).get("a"), 100)
+        wait_until(lambda: features(late).get("a"), 100)
 
 
 @pytest.mark.slow
@@ -206,11 +207,11 @@ def test_a_clock_that_jumps_stops_no_heartbeat(host, server, tmp_path):
         seen = [made["installation_id"] for made in server.pings]
         return [seen.count(one) for one in set(seen)]
 
-    wait_for(lambda: len(pings()) == len(jumps))
+    wait_until(lambda: len(pings()) == len(jumps))
     before = {jump: spent_cpu(process.pid) for jump, process in hosts.items()}
     for jump in jumps:
         (tmp_path / f"offset {jump}").write_text(jump)
-    wait_for(lambda: min(pings()) >= 3, 170)  # the one that is due, and one after it
+    wait_until(lambda: min(pings()) >= 3, 170)  # the one that is due, and one after it
     assert max(spent_cpu(process.pid) - before[jump] for jump, process in hosts.items()) < 1000
 
 
@@ -245,7 +246,7 @@ def test_a_host_that_says_two_things_in_turn_makes_a_ping_a_minute_of_each_kind(
     assert reasons.count("license") == 2, reasons
     assert reasons.count("manual") == 2, reasons
     assert counts == {}
-    wait_for(lambda: sqlite_claim(path) == "expired", 100)
+    wait_until(lambda: sqlite_claim(path) == "expired", 100)
 
 
 def sqlite_claim(path):
@@ -268,7 +269,7 @@ def test_what_was_counted_is_there_however_the_process_ends(host, server, how):
                 telemetry.feature("a")
             {ends}
         """)
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=END_SECONDS)
     harvest_all(host)
     assert features(server) == {"a": 3000, "last": 1}
 
@@ -291,7 +292,7 @@ def test_when_the_memory_is_gone_the_copy_on_disk_is_harvested(host, server, tmp
     """)
     assert process.stdout.readline() == "up\n"
     kept = Path(_counters.kept_directory(str(tmp_path / "state")))
-    wait_for(lambda: list(kept.glob("*.counts")))
+    wait_until(lambda: list(kept.glob("*.counts")))
     time.sleep(0.5)
     process.kill()
     process.communicate()
@@ -336,7 +337,7 @@ def test_a_state_directory_that_is_made_anew_counts_nothing_twice(host, server, 
     """)
     assert process.stdout.readline() == "sent\n"
     shutil.rmtree(tmp_path / "state")
-    out, err = process.communicate(timeout=PATIENCE)
+    out, err = process.communicate(timeout=END_SECONDS)
     assert (process.returncode, out, err) == (0, "", "")
     assert features(server) == {"a": 7}
     assert len(server.enrolments) == 2
@@ -424,7 +425,7 @@ def test_shared_memory_that_is_full_costs_no_count(host, server, tmp_path):
             ["unshare", "--mount", "sh", "-c", f"{fill} && exec {sys.executable} {program}"],
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=END_SECONDS,
             check=False,
         )
         assert done.stdout == "state directory\n", done.stderr
@@ -594,7 +595,7 @@ def test_a_chain_of_fifty_forks_keeps_no_file_of_its_forebears(host, server, clo
         """,
         python=python,
     )
-    maps, descriptors = map(int, process.communicate(timeout=PATIENCE)[0].split())
+    maps, descriptors = map(int, process.communicate(timeout=END_SECONDS)[0].split())
     assert maps <= 2
     assert descriptors <= 2
     harvest_all(host)
@@ -617,7 +618,7 @@ def test_ctrl_c_at_the_end_prints_nothing_of_ours(host):
             assert process.stdout.readline() == "ends\n"
             time.sleep(wait)
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=PATIENCE)
+            _, err = process.communicate(timeout=END_SECONDS)
             assert "license_telemetry" not in err
 
 

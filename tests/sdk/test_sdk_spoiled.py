@@ -13,7 +13,8 @@ from license_telemetry._snapshot import snapshot
 from license_telemetry._uploader import Delivery
 from license_telemetry._wakeups import SOON
 from license_telemetry.cli import main
-from real_hosts import end, features, place_in_memory, wait_for
+from patience import wait_until
+from real_hosts import end, features, place_in_memory
 
 COUNTS_WHEN_ASKED = """
     import json
@@ -125,7 +126,7 @@ def test_what_only_a_copy_knows_is_counted_as_lost_not_sent_twice(host, server, 
     """)
     assert process.stdout.readline() == "up\n"
     kept = Path(_counters.kept_directory(str(tmp_path / "state")))
-    wait_for(
+    wait_until(
         lambda: [snapshot(copy.read_bytes(), "").numbers["+a"] for copy in kept.glob("*.counts")] == [11]
     )
     process.kill()

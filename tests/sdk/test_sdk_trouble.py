@@ -11,9 +11,10 @@ import license_telemetry
 import pytest
 from license_telemetry.cli import main
 from license_telemetry.testing import FakeServer, page, recording, status
+from patience import patient
 
 CLIENT = Path(license_telemetry.__file__).parent.parent
-PATIENCE = 20.0
+FLUSH_SECONDS = patient(20)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +42,9 @@ def test_a_server_that_is_away_is_in_the_status_until_it_is_back(telemetry, serv
     one = telemetry()
     server.next_enrolments(status(503))
     one.ping()
-    assert not one.flush(PATIENCE)
+    assert not one.flush(FLUSH_SECONDS)
     assert "HTTP 503" in one.status()["trouble"]
-    assert one.flush(PATIENCE)
+    assert one.flush(FLUSH_SECONDS)
     assert one.status()["trouble"] is None
 
 

@@ -10,6 +10,7 @@ import aiohttp
 import asyncpg
 import pyarrow.parquet
 import pytest
+from patience import until
 
 from telemetry_server import app_keys
 from telemetry_server.show.api import export
@@ -149,12 +150,11 @@ async def test_a_file_that_breaks_off_is_seen_to(program, large, form, monkeypat
 
 async def test_whoever_takes_slowly_holds_postgres_back(program, large):
     answer = await begun(program, "/api/v1/export/fleet-days")
-    for _ in range(100):
-        if [row["wait_event"] for row in await copying(program.site)] == ["ClientWrite"]:
-            break
-        await asyncio.sleep(0.1)
-    else:
-        pytest.fail("PostgreSQL went on")
+
+    async def waits_for_the_client():
+        return [row["wait_event"] for row in await copying(program.site)] == ["ClientWrite"]
+
+    await until(waits_for_the_client, otherwise="PostgreSQL went on")
     assert len((await answer.read()).splitlines()) == 100_000
     answer.release()
 
@@ -183,13 +183,12 @@ async def test_whoever_goes_away_before_the_first_row_ends_the_export(program, l
             await program.session.get(
                 program.site.url + "/api/v1/export/fleet-days", timeout=aiohttp.ClientTimeout(total=1)
             )
-        for _ in range(150):
+
+        async def ended():
             waiting = await program.site.execute("SELECT FROM pg_locks WHERE NOT granted")
-            if not waiting and not program.site.app[app_keys.EXPORTS]._open:
-                break
-            await asyncio.sleep(0.1)
-        else:
-            pytest.fail("the export goes on")
+            return not waiting and not program.site.app[app_keys.EXPORTS]._open
+
+        await until(ended, otherwise="the export goes on")
     await holder.close()
     assert (await program.get("/api/v1/export/fleet-days?since=2100-01-01T00:00:00Z")).status == 200
 
@@ -208,12 +207,11 @@ async def test_half_a_connection_gets_no_export(program, large):
         await asyncio.sleep(0.5)
         assert await program.site.execute("SELECT FROM pg_locks WHERE NOT granted")
         writer.write_eof()
-        for _ in range(100):
-            if not await program.site.execute("SELECT FROM pg_locks WHERE NOT granted"):
-                break
-            await asyncio.sleep(0.1)
-        else:
-            pytest.fail("the export goes on")
+
+        async def ended():
+            return not await program.site.execute("SELECT FROM pg_locks WHERE NOT granted")
+
+        await until(ended, otherwise="the export goes on")
     writer.close()
     await holder.close()
 
@@ -227,11 +225,10 @@ async def test_the_head_of_an_export_runs_no_export(program, large):
 
 
 async def gone(site):
-    for _ in range(100):
-        if not await copying(site):
-            return
-        await asyncio.sleep(0.1)
-    pytest.fail("the export goes on")
+    async def ended():
+        return not await copying(site)
+
+    await until(ended, otherwise="the export goes on")
 
 
 async def test_one_export_for_each_and_a_few_for_all(program, large):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import asyncpg
 import pytest
 from orders import END, ORDER, hashes
+from patience import until
 
 from telemetry_server.job_names import JobName
 from telemetry_server.simulate import making
@@ -130,9 +131,8 @@ async def test_a_fleet_waits_for_the_roll_up_that_is_at_it(connection, database,
     await rolling_up.fetchval("SELECT pg_advisory_lock($1)", lock_number(JobName.ROLL_UP_PINGS))
     making = asyncio.ensure_future(make(connection, SMALL))
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    while not await rolling_up.fetchval(waiting):
-        assert not making.done()
-        await asyncio.sleep(0.05)
+    await until(lambda: rolling_up.fetchval(waiting))
+    assert not making.done()
     await rolling_up.execute("INSERT INTO rollup_marks VALUES ($1, $2)", JobName.ROLL_UP_PINGS, END)
     await rolling_up.close()
     made = await making

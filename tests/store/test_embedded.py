@@ -11,12 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
 import pytest
+from patience import until
 from places import quick_directory
 
 import telemetry_server
@@ -182,13 +183,6 @@ async def ask(dsn: str, question: str) -> object:
 async def tell(dsn: str, statement: str) -> None:
     async with connection(dsn) as opened:
         await opened.execute(statement)
-
-
-async def until(fact: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < deadline, "it never happened"
-        await asyncio.sleep(0.02)
 
 
 def psql(dsn: str, question: str, *, program: str = "", **who: object) -> str:
@@ -498,10 +492,10 @@ def log_since_kill(data: Path) -> str:
 
 
 async def until_asked(dsn: str, question: str, *, answer: object) -> None:
-    deadline = time.monotonic() + 30
-    while await ask(dsn, question) != answer:
-        assert time.monotonic() < deadline, "it never happened"
-        await asyncio.sleep(0.02)
+    async def answered() -> bool:
+        return await ask(dsn, question) == answer
+
+    await until(answered)
 
 
 async def test_a_committed_row_survives_kill_9_of_everything(made: Path) -> None:
@@ -602,13 +596,12 @@ async def test_one_that_answers_no_more_is_started_again_under_a_server_that_run
 
 
 async def until_asked_in_vain_no_more(dsn: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
+    async def answered() -> bool:
         with suppress(OSError, asyncpg.PostgresError):
-            await ask(dsn, "SELECT 1")
-            return
-        assert time.monotonic() < deadline, "it never came back"
-        await asyncio.sleep(0.1)
+            return await ask(dsn, "SELECT 1") == 1
+        return False
+
+    await until(answered, otherwise="it never came back")
 
 
 async def test_one_that_is_stopped_with_all_its_processes_is_killed_when_its_last_user_leaves(

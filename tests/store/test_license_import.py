@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from patience import until
 
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author, CustomerPatch, LicensePatch, LicenseRow
@@ -83,8 +84,7 @@ async def test_a_deadlock_with_a_job_is_tried_again(connection, database, hashes
             await job.execute(mark, second.license_id)
             changed = [row(2, "KEY-1", seats=1), row(3, "KEY-2", seats=1)]
             importer = asyncio.ensure_future(outcomes(connection, hashes, changed))
-            while not await job.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-                await asyncio.sleep(0.01)
+            await until(lambda: job.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
             await job.execute(mark, first.license_id)
         assert await importer == [[ChangeOutcome.CHANGED, ChangeOutcome.CHANGED]]
     finally:

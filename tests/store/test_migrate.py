@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
+from patience import until
 from places import ROOT, TODAY, as_database_user
 
 from telemetry_server.errors import MigrationError
@@ -96,8 +97,8 @@ async def before_columns(empty):
 
 
 async def waiting_for_locks(connection, count):
-    while await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
-        await asyncio.sleep(0.01)
+    waits = "SELECT count(*) >= $1 FROM pg_locks WHERE NOT granted"
+    await until(lambda: connection.fetchval(waits, count))
 
 
 async def test_a_migration_that_waits_for_a_table_lets_others_pass(before_columns, monkeypatch):

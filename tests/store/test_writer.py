@@ -11,6 +11,7 @@ import pytest
 from checked_pings import make_checked_ping, make_signed_upload
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import until
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.model import Ping, Status
@@ -307,9 +308,7 @@ async def test_a_lane_that_tries_again_while_another_one_writes_goes_on(database
 
 
 async def until_no_problem(writer):
-    async with asyncio.timeout(20):
-        while writer.problem:
-            await asyncio.sleep(0.05)
+    await until(lambda: not writer.problem)
 
 
 async def test_a_lock_on_one_installation_is_no_problem_of_all(writer, connection):

@@ -17,8 +17,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from environments import APPS, CACHE, CLIENT
+from patience import patient, wait_until
 
 READY_SECONDS = 30
 ANSWER_SECONDS = 5.0  # a request that takes longer hangs
@@ -95,12 +95,14 @@ class Stand:
     def ended(self, process, *, seconds=END_SECONDS):
         """Waits for the process and all of its session. Fails with every thread's stack when one hangs."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-        if not _eventually(lambda: not members(process.pid), seconds):
-            for pid in members(process.pid):
-                _kill(pid, signal.SIGABRT)  # PYTHONFAULTHANDLER writes where each thread hangs
-            time.sleep(1)
-            pytest.fail(f"the host had not ended after {seconds} s:\n{self.errors}")
+            process.wait(patient(seconds))
+        wait_until(lambda: not members(process.pid), seconds, otherwise=lambda: self._where_it_hangs(process))
+
+    def _where_it_hangs(self, process):
+        for pid in members(process.pid):
+            _kill(pid, signal.SIGABRT)  # PYTHONFAULTHANDLER writes where each thread hangs
+        time.sleep(1)
+        return f"the host had not ended:\n{self.errors}"
 
     def end(self, process, number=signal.SIGTERM):
         process.send_signal(number)
@@ -149,8 +151,7 @@ class Stand:
         return Load(port or self.port, count, retries=0)
 
     def until(self, condition, words, seconds=60):
-        if not _eventually(condition, seconds):
-            pytest.fail(f"no {words} within {seconds} s; made {self.made}:\n{self.errors}")
+        wait_until(condition, seconds, otherwise=lambda: f"no {words}; made {self.made}:\n{self.errors}")
 
     def until_returned(self, count, seconds=60):
         """Waits until so many calls returned."""
@@ -312,15 +313,6 @@ def _count(pid, what):
 def _kill(pid, number):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _eventually(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def free_port():
