@@ -278,6 +278,22 @@ def server(make_server):
     return make_server()
 
 
+@pytest.fixture(scope="module")
+def common_server(cluster, template, tmp_path_factory):
+    """A server for all tests of a module that look at what they sent themselves, and leave it as it was."""
+    name = f"common_{uuid.uuid4().hex[:12]}"
+    asyncio.run(cluster.copy(template, name))
+    unlimited = {
+        "enrolments_per_hour": 1_000_000,
+        "network_cpu_percent": 100,
+        "network_mebibytes_per_minute": 1_000_000,
+    }
+    server = RunningServer(cluster.dsn(name), tmp_path_factory.mktemp("server"), **unlimited).start()
+    yield server
+    server.close()
+    asyncio.run(cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
 @pytest.fixture
 def short_directory():
     """A directory that PostgreSQL's own user can reach, with a path short enough for its socket."""

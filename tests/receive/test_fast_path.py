@@ -17,6 +17,11 @@ from telemetry_server.receive.pings import Accepted, Uploads
 
 
 @pytest.fixture
+def server(common_server):
+    return common_server
+
+
+@pytest.fixture
 async def installation(server):
     return await Installation.enrolled(server)
 

@@ -133,15 +133,15 @@ async def checks(server):
     return json.loads(parts(answer)[2])["checks"]
 
 
-async def test_whoever_says_nothing_is_closed_after_ten_seconds(server):
+async def test_whoever_says_nothing_is_closed_after_ten_seconds(common_server):
     began = time.monotonic()
-    async with connected(server) as (reader, _):
+    async with connected(common_server) as (reader, _):
         assert await everything(reader) == b""
     assert 9 < time.monotonic() - began < 18
 
 
-async def test_whoever_dribbles_a_head_is_told_after_five_seconds(server):
-    async with connected(server) as (reader, writer):
+async def test_whoever_dribbles_a_head_is_told_after_five_seconds(common_server):
+    async with connected(common_server) as (reader, writer):
         dribble = asyncio.create_task(_dribble(writer))
         began = time.monotonic()
         is_problem(await everything(reader), 408)
@@ -437,17 +437,17 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("line", REFUSED)
-async def test_every_refusal_is_a_problem_document_and_names_no_software(server, line):
-    answer = await exchange(server, f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+async def test_every_refusal_is_a_problem_document_and_names_no_software(common_server, line):
+    answer = await exchange(common_server, f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     is_problem(answer, REFUSED[line])
 
 
 # ── both ways an upload may take ────────────────────────────────────────────────────────────
 
 
-async def test_both_ways_of_an_upload_answer_alike(server):
+async def test_both_ways_of_an_upload_answer_alike(common_server):
     """In one piece it is taken directly; the first half alone, aiohttp takes over."""
-    installation = await Installation.enrolled(server)
+    installation = await Installation.enrolled(common_server)
     body = installation.upload(installation.ping())
     assert (await installation.send_bytes(body)).status == 200
     bodies = {
@@ -468,7 +468,7 @@ async def test_both_ways_of_an_upload_answer_alike(server):
         whole = f"POST /v1/pings HTTP/1.1\r\n{head}\r\n".encode() + sent
         answers = []
         for cut in (len(whole), len(whole) - 1):
-            async with connected(server) as (reader, writer):
+            async with connected(common_server) as (reader, writer):
                 writer.write(whole[:cut])
                 await asyncio.sleep(0.3)
                 writer.write(whole[cut:])
@@ -483,8 +483,8 @@ def _plain(document):
     return {name: value for name, value in json.loads(document).items() if name != "server_time"}
 
 
-async def test_whoever_closes_only_his_half_gets_every_answer(server):
-    installation = await Installation.enrolled(server)
+async def test_whoever_closes_only_his_half_gets_every_answer(common_server):
+    installation = await Installation.enrolled(common_server)
     body = installation.upload(installation.ping())
     signed = f"Host: x\r\nTelemetry-Signature: {installation.sign(body)}\r\n"
     upload = f"POST /v1/pings HTTP/1.1\r\n{signed}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -492,22 +492,23 @@ async def test_whoever_closes_only_his_half_gets_every_answer(server):
     chunked += b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
     get = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
     for data, answers in [(upload, 1), (chunked, 1), (get, 1), (upload * 3, 3), (get * 3 + upload, 4)]:
-        got = await exchange(server, data, half_close=True)
+        got = await exchange(common_server, data, half_close=True)
         assert got.count(b"HTTP/1.1 200 OK") == answers, data[:30]
-    assert await server.fetchval("SELECT count(*) FROM pings") == 1
+    kept = "SELECT count(*) FROM pings WHERE installation_id = $1"
+    assert await common_server.fetchval(kept, installation.id) == 1
 
 
 @pytest.mark.parametrize("cut", [5, 60, -1])
-async def test_half_a_request_and_half_a_connection_are_closed_at_once(server, cut):
+async def test_half_a_request_and_half_a_connection_are_closed_at_once(common_server, cut):
     request = b"POST /v1/pings HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{}" + b" " * 18
     began = time.monotonic()
-    assert await exchange(server, request[:cut], half_close=True) == b""
+    assert await exchange(common_server, request[:cut], half_close=True) == b""
     assert time.monotonic() - began < 4
 
 
-async def test_a_body_that_is_refused_by_its_size_is_dropped_and_not_answered_twice(server):
+async def test_a_body_that_is_refused_by_its_size_is_dropped_and_not_answered_twice(common_server):
     """It comes for seven seconds after its answer."""
-    async with connected(server) as (reader, writer):
+    async with connected(common_server) as (reader, writer):
         answers = asyncio.create_task(everything(reader))
         writer.write(b"POST /v1/enroll HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n")
         for _ in range(14):
@@ -525,27 +526,29 @@ SLASHES = ["//v1/pings", "/v1/pings/", "//v1//pings//"]
 
 @pytest.mark.parametrize("path", SLASHES)
 @pytest.mark.parametrize("signed", ["as the protocol writes it", "as it is sent"])
-async def test_a_slash_too_many_finds_the_endpoint(server, path, signed):
-    installation = await Installation.enrolled(server)
+async def test_a_slash_too_many_finds_the_endpoint(common_server, path, signed):
+    installation = await Installation.enrolled(common_server)
     body = installation.upload(installation.ping())
     signature = installation.sign(body, path if signed == "as it is sent" else "/v1/pings")
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTelemetry-Signature: {signature}\r\n"
-    answer = await exchange(server, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    answer = await exchange(common_server, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     status, headers, document = parts(answer)
     assert (status, json.loads(document)["results"][0]["status"]) == (200, "accepted")
     assert headers["telemetry-receipt"] == installation.receipt(body, document)
     signature = installation.sign(body, "/v1/enroll")
-    answer = await exchange(server, head.replace(signature, "x").encode() + b"Content-Length: 2\r\n\r\n{}")
+    answer = await exchange(
+        common_server, head.replace(signature, "x").encode() + b"Content-Length: 2\r\n\r\n{}"
+    )
     assert parts(answer)[0] in {400, 401}
 
 
-async def test_a_slash_too_many_finds_the_other_endpoints_too(server):
-    key = f"Host: x\r\nConnection: close\r\nAuthorization: Bearer {server.product_key}\r\nContent-Length: 2\r\n\r\n{{}}"
-    answer = await exchange(server, f"POST //v1/enroll/ HTTP/1.1\r\n{key}".encode())
+async def test_a_slash_too_many_finds_the_other_endpoints_too(common_server):
+    key = f"Host: x\r\nConnection: close\r\nAuthorization: Bearer {common_server.product_key}\r\nContent-Length: 2\r\n\r\n{{}}"
+    answer = await exchange(common_server, f"POST //v1/enroll/ HTTP/1.1\r\n{key}".encode())
     assert parts(answer)[0] == 201
-    answer = await exchange(server, f"PUT //v1/enroll/ HTTP/1.1\r\n{key}".encode())
+    answer = await exchange(common_server, f"PUT //v1/enroll/ HTTP/1.1\r\n{key}".encode())
     assert (parts(answer)[0], parts(answer)[1]["allow"]) == (405, "POST")
     end = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    status, headers, _ = parts(await exchange(server, b"GET //sign-in/?next=/installations" + end))
+    status, headers, _ = parts(await exchange(common_server, b"GET //sign-in/?next=/installations" + end))
     assert (status, headers["location"]) == (308, "/sign-in?next=/installations")
-    assert parts(await exchange(server, b"GET //evil.example/" + end))[0] == 404
+    assert parts(await exchange(common_server, b"GET //evil.example/" + end))[0] == 404

@@ -8,6 +8,11 @@ from installation import Installation, post
 
 
 @pytest.fixture
+def server(common_server):
+    return common_server
+
+
+@pytest.fixture
 async def installation(server):
     return await Installation.enrolled(server)
 
@@ -67,13 +72,17 @@ async def test_what_is_kept_is_what_our_own_clients_would_have_sent(server, inst
     assert refused.json["results"][0]["detail"] == "virtualization.cloud: must be a string"
     ping["virtualization"]["cloud"] = None
     assert (await installation.send(ping)).statuses == ["accepted"]
-    [row] = await server.fetch("SELECT facts, features, occurred_at, os_name, virtualization_vm FROM v_pings")
+    [row] = await server.fetch(
+        "SELECT facts, features, occurred_at, os_name, virtualization_vm FROM v_pings WHERE installation_id = $1",
+        installation.id,
+    )
     assert (row["os_name"], row["virtualization_vm"], json.loads(row["features"])) == ("debian", None, {})
     assert row["occurred_at"].isoformat() == "2016-12-31T23:59:59.250000+00:00"
     assert json.loads(row["facts"])["virtualization"] == {}
     plain = installation.ping(os={"name": "debian", "version": "12"}, virtualization={"vm": None})
     assert (await installation.send(plain)).statuses == ["accepted"]
-    assert await server.fetchval("SELECT count(DISTINCT state) FROM pings") == 1
+    states = "SELECT count(DISTINCT state) FROM pings WHERE installation_id = $1"
+    assert await server.fetchval(states, installation.id) == 1
 
 
 async def test_a_number_of_any_size_in_an_unknown_field_is_ignored_with_it(installation):

@@ -1,8 +1,10 @@
 """Rules for the schema and the SQL, held against pg_catalog and the real server."""
 
+import asyncio
 import dataclasses
 import re
 
+import asyncpg
 import pytest
 from places import ROOT
 
@@ -52,6 +54,21 @@ SMALL = {
     "schema_migrations",
 }
 STATEMENTS = [(module, name) for module in modules() for name in load(module)]
+
+
+@pytest.fixture(scope="module")
+def unchanged(cluster, template):
+    """The DSN of a database for all tests of this module, which leave it as it was."""
+    asyncio.run(cluster.copy(template, "unchanged"))
+    yield cluster.dsn("unchanged")
+    asyncio.run(cluster.execute("DROP DATABASE unchanged WITH (FORCE)"))
+
+
+@pytest.fixture
+async def connection(unchanged):
+    connection = await asyncpg.connect(unchanged)
+    yield connection
+    await connection.close()
 
 
 async def fetch_names(connection, sql):
@@ -123,12 +140,16 @@ async def test_every_column_of_a_state_is_a_field_by_its_name(connection):
     ("module", "name"), STATEMENTS, ids=[".".join(statement) for statement in STATEMENTS]
 )
 async def test_every_statement_can_be_prepared(connection, module, name):
-    async with connection.transaction():
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
         await connection.execute(license_import.SQL["remember_import"])
         for other, sql in load(module).items():
             if other.startswith("temporary_") and other != name:  # tables that last as long as a transaction
                 await connection.execute(sql)
         await prepare(connection, module, name)
+    finally:
+        await transaction.rollback()
 
 
 async def prepare(connection, module, name):

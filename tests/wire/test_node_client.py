@@ -47,6 +47,11 @@ async def run_node(*arguments: str, **environment: str) -> tuple[int, Any]:
     return process.returncode or 0, json.loads(out)
 
 
+@pytest.fixture
+def server(common_server: Any) -> Any:
+    return common_server
+
+
 async def ping(
     endpoint: str, server: Any, state: Path, status: str = "trial", **environment: str
 ) -> tuple[int, Any]:
