@@ -6,6 +6,7 @@ KEEPDB=1         leaves the databases and prints how to open them
 """
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -36,12 +37,27 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Scales the limit of each test as its waits; begins with the slow ones, lest one worker ends with them."""
+    """Scales the limit of each test as its waits, and spreads those that wait among the others.
+
+    While one waits, the processor works for another; a test that waits for a minute is never the last.
+    """
     for item in items:
         given = item.get_closest_marker("timeout")
         seconds = given.args[0] if given else float(config.getini("timeout"))
         item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+    def waits(item):
+        return item.get_closest_marker("slow") and not item.get_closest_marker("xdist_group")
+
+    waiting = list(filter(waits, items))
+    quick = itertools.filterfalse(waits, items)
+    modules = [list(each) for _, each in itertools.groupby(quick, lambda item: item.path)]
+    at_once = -(-len(waiting) * 2 // max(len(modules), 1))  # so that half of the modules have one before them
+    items[:] = []
+    for module in modules:
+        items += waiting[:at_once] + module
+        del waiting[:at_once]
+    items += waiting
 
 
 class Cluster:
@@ -129,10 +145,16 @@ def template(cluster):
 
 
 @pytest.fixture
-async def database(cluster, template):
+def starting_point(template):
+    """The database that a test's own is copied from."""
+    return template
+
+
+@pytest.fixture
+async def database(cluster, starting_point):
     """The DSN of a fresh, migrated database."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    await cluster.copy(template, name)
+    await cluster.copy(starting_point, name)
     yield cluster.dsn(name)
     if not os.environ.get("KEEPDB"):
         await cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -16,6 +16,8 @@ from telemetry_server.store.counts import overview
 from telemetry_server.store.partitions import drop_partitions, make_partitions
 from telemetry_server.store.upkeep.retention import forget_unused_states
 
+pytestmark = pytest.mark.every_postgres
+
 
 async def test_a_server_whose_log_cannot_be_written_goes_on_taking_pings(make_server):
     server = make_server(log_to="/dev/full")

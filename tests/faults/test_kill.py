@@ -89,6 +89,7 @@ async def assert_exactly_once(dsn, fleet):
     assert sum(len(sender.acknowledged) for sender in fleet) > 100
 
 
+@pytest.mark.every_postgres
 async def test_acknowledged_pings_survive_kill_9_of_the_server(server):
     async def disturb():
         chance = random.Random(11)
@@ -253,6 +254,7 @@ async def test_sigterm_under_load_resets_no_connection(make_server):
     assert answered == await server.fetchval("SELECT count(*) FROM pings")
 
 
+@pytest.mark.every_postgres
 async def test_without_postgresql_pings_are_refused_for_now_and_nothing_is_lost(cluster, make_server):
     server = make_server()
     installation = await Installation.enrolled(server)

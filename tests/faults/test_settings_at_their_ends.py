@@ -15,6 +15,8 @@ from telemetry_server.app import job_table
 from telemetry_server.jobs.runner import run_job
 from telemetry_server.settings import read_settings
 
+pytestmark = pytest.mark.every_postgres
+
 LEAST = {
     "address_retention_days": 0,
     "enrolments_per_hour": 1,

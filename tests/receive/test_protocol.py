@@ -12,6 +12,8 @@ import pytest
 from installation import Installation, make_ping, post
 from patience import until
 
+pytestmark = pytest.mark.every_postgres
+
 
 @pytest.fixture
 def server(common_server):

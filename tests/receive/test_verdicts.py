@@ -12,6 +12,8 @@ from telemetry_server.store.registry.license_changes import keep_licenses
 from telemetry_server.store.registry.licenses import key_hashes
 from telemetry_server.store.registry.products import add_product
 
+pytestmark = pytest.mark.every_postgres
+
 NOW = datetime.now(UTC)
 ELSEWHERE = ("198.51.100.0/24",)
 # The test's address is 127.0.0.1, which is no evidence of a wrong place: a trusted proxy names another.

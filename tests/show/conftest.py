@@ -3,7 +3,8 @@
 import asyncio
 import dataclasses
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -16,7 +17,7 @@ from telemetry_server.check.fields import load_registry
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.keyring import open_keyring
-from telemetry_server.model import Role
+from telemetry_server.model import Product, Role
 from telemetry_server.receive import connections
 from telemetry_server.receive.connections import Listener, bind
 from telemetry_server.settings import Settings
@@ -166,6 +167,63 @@ def wire(tmp_path, cluster, database):
     return Wire(tmp_path / "pg", cluster, database)
 
 
+@dataclass
+class SettledFleet:
+    """A database with a small fleet: its name, the fleet's only product, and the ids of its installations."""
+
+    database: str
+    product: Product
+    ids: list[str]
+
+
+@pytest.fixture(scope="session")
+def settled_fleet(cluster, template):
+    """Made once, and copied for each test that asks for a fleet."""
+
+    async def make(name):
+        await cluster.copy(template, name)
+        async with connected(cluster.dsn(name)) as connection:
+            product, _ = await add_product(connection, "Billing Suite", now=datetime.now(UTC))
+            for days in (60, 30, 0):
+                await make_partitions(connection, (datetime.now(UTC) - timedelta(days=days)).date())
+        fleet = DemoFleet(cluster.dsn(name), {product.slug: product.id}, installations=60, days=35)
+        return SettledFleet(name, product, await fleet.settle())
+
+    return asyncio.run(make("template_fleet"))
+
+
+@pytest.fixture(scope="session")
+def rolled_up_fleet(cluster, settled_fleet):
+    """The same, after the roll-ups."""
+
+    async def roll_up(name):
+        await cluster.copy(settled_fleet.database, name)
+        async with connected(cluster.dsn(name)) as connection:
+            for job in (roll_up_pings, roll_up_days):
+                await job(load_registry())(connection, datetime.now(UTC))
+        return name
+
+    return asyncio.run(roll_up("template_rolled_up"))
+
+
+@asynccontextmanager
+async def connected(dsn):
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def starting_point(request, template):
+    if "counted_fleet" in request.fixturenames:
+        return request.getfixturevalue("rolled_up_fleet")
+    if "fleet" in request.fixturenames:
+        return request.getfixturevalue("settled_fleet").database
+    return template
+
+
 @pytest.fixture
 async def site(open_site):
     async with open_site() as site:
@@ -173,24 +231,21 @@ async def site(open_site):
 
 
 @pytest.fixture
-async def product(site):
+async def product(request, site):
     """The only product there is."""
+    if "fleet" in request.fixturenames:
+        return request.getfixturevalue("settled_fleet").product
     made, _ = await site.with_database(add_product, "Billing Suite", now=datetime.now(UTC))
     return made
 
 
 @pytest.fixture
-async def fleet(site, product):
+def fleet(settled_fleet):
     """A small fleet with a history; the ids of its installations."""
-    for days in (60, 30, 0):
-        day = datetime.fromtimestamp(datetime.now(UTC).timestamp() - days * 86400, UTC).date()
-        await site.with_database(make_partitions, day)
-    return await DemoFleet(site.dsn, {product.slug: product.id}, installations=60, days=35).settle()
+    return settled_fleet.ids
 
 
 @pytest.fixture
-async def counted_fleet(site, fleet):
+def counted_fleet(fleet):
     """The same, after the roll-ups."""
-    for job in (roll_up_pings, roll_up_days):
-        await site.with_database(job(load_registry()), datetime.now(UTC))
     return fleet

@@ -15,6 +15,8 @@ from places import ROOT
 from telemetry_server.jobs.upkeep import shorten_addresses
 from telemetry_server.store.upkeep import addresses
 
+pytestmark = pytest.mark.every_postgres
+
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 OLD, YOUNG = NOW - 91 * DAY, NOW - 89 * DAY

@@ -23,6 +23,8 @@ from telemetry_server.store.registry.licenses import key_hashes, list_licenses
 from telemetry_server.store.registry.products import BadTimeZone, add_product, change_time_zone
 from telemetry_server.store.reports.export import Form, Wanted, What, export
 
+pytestmark = pytest.mark.every_postgres
+
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 BY = Author("cli:maria")
 LAST = date(2026, 11, 29)

@@ -22,6 +22,8 @@ from telemetry_server.store.reports.export import Form, NoSuchColumn, NothingToF
 from telemetry_server.store.reports.parquet import ParquetMissing
 from telemetry_server.text import hidden_in
 
+pytestmark = pytest.mark.every_postgres
+
 NOW = datetime.now(UTC)
 HOSTILE = (
     "=HYPERLINK(1)", "+1", "-1", "@SUM", "|x", " =1", "\u00a0=1", "\ufeff=1", "\uff1d1", "\t", "\r\n", '"=1', "'",

@@ -21,6 +21,8 @@ from telemetry_server.store.dimensions import BY_NAME, DIMENSIONS
 from telemetry_server.store.filtering import NOW, THEN, VERSION_NUMBERS, NotThen, condition
 from telemetry_server.store.queries import fill
 
+pytestmark = pytest.mark.every_postgres
+
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY = date(2026, 11, 20)
 

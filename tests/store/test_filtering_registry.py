@@ -21,6 +21,8 @@ from telemetry_server.store.filtering import condition
 from telemetry_server.store.registry.customers import list_customers
 from telemetry_server.store.registry.licenses import list_licenses
 
+pytestmark = pytest.mark.every_postgres
+
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 OWNERS = [UUID(int=number) for number in (1, 2)]
 MOMENTS_THERE = [

@@ -21,6 +21,8 @@ from telemetry_server.store.registry.license_import import importing
 from telemetry_server.store.registry.licenses import key_hashes, licenses_by_key_hash, list_licenses
 from telemetry_server.store.registry.products import add_product
 
+pytestmark = pytest.mark.every_postgres
+
 FILES = Path(__file__).parent / "foreign_files"
 NOW = datetime(2026, 11, 29, 10, tzinfo=UTC)
 BY = Author("cli:maria")

@@ -27,6 +27,8 @@ from telemetry_server.store.registry.license_changes import keep_licenses
 from telemetry_server.store.registry.licenses import key_hashes
 from telemetry_server.store.registry.products import add_product
 
+pytestmark = pytest.mark.every_postgres
+
 
 class Clock:
     def __init__(self):

@@ -15,6 +15,8 @@ from telemetry_server.store.registry.license_import import importing
 from telemetry_server.store.registry.licenses import key_hashes, licenses_by_key_hash, list_licenses
 from telemetry_server.store.registry.products import add_product
 
+pytestmark = pytest.mark.every_postgres
+
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 BY = Author("cli:maria")
 BACKWARDS = {"starts_at": NOW, "expires_at": NOW - timedelta(days=1)}

@@ -15,6 +15,8 @@ from telemetry_server.store import migrate as module
 from telemetry_server.store.migrate import Migration, migrate, pending_migrations, released_migrations
 from telemetry_server.store.partitions import make_partitions
 
+pytestmark = pytest.mark.every_postgres
+
 
 @pytest.fixture
 async def empty(cluster):

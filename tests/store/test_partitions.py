@@ -3,8 +3,12 @@
 from datetime import UTC, date, datetime
 from uuid import uuid4
 
+import pytest
+
 from telemetry_server.jobs import upkeep
 from telemetry_server.store.partitions import drop_partitions, make_partitions, partition_months, strays
+
+pytestmark = pytest.mark.every_postgres
 
 INSERT = """
 INSERT INTO pings (received_at, installation_id, sequence, ping_id, occurred_at, time_suspect, state, details)

@@ -15,6 +15,8 @@ from telemetry_server.store.reports.readers import (
     make_reader,
 )
 
+pytestmark = pytest.mark.every_postgres
+
 VIEWS = set(readers.VIEWS)
 
 

@@ -54,6 +54,8 @@ from telemetry_server.store.registry.releases import (
     releases_of,
 )
 
+pytestmark = pytest.mark.every_postgres
+
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 MARIA = Author("cli:maria", "a call from the customer")

@@ -13,6 +13,8 @@ from telemetry_server.enrich.places.place import Place
 from telemetry_server.store.queries import load, modules
 from telemetry_server.store.registry import license_import
 
+pytestmark = pytest.mark.every_postgres
+
 GROWING = {
     "installations",
     "installation_facts",

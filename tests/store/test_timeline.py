@@ -22,6 +22,8 @@ from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.registry.products import add_product
 from telemetry_server.store.upkeep.retention import forget_changes
 
+pytestmark = pytest.mark.every_postgres
+
 NOW = datetime.now(UTC)
 
 

@@ -16,6 +16,8 @@ from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.upkeep.health import PATIENCE_SECONDS, in_time, look_at_database
 from telemetry_server.store.upkeep.vitals import Schedule
 
+pytestmark = pytest.mark.every_postgres
+
 HOUR = timedelta(hours=1)
 
 

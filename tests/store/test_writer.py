@@ -19,6 +19,8 @@ from telemetry_server.store.database import connect_writer
 from telemetry_server.store.ingest import writer as writer_module
 from telemetry_server.store.ingest.writer import GroupWriter
 
+pytestmark = pytest.mark.every_postgres
+
 NOW = datetime.now(UTC)
 PRODUCT = uuid4()
 
