@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from threading import Thread
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from telemetry_server.enrich.places.place import is_public
 from telemetry_server.errors import Unavailable
@@ -20,10 +20,6 @@ from telemetry_server.jobs.runner import Run
 from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import hostnames as store
 
-MOST = 500
-AT_ONCE = 16
-SECONDS_EACH = 3.0
-SECONDS_IN_ALL = 20.0
 NAMED_FOR, NAMELESS_FOR = timedelta(days=30), timedelta(days=7)
 FEWEST_TELLING = 8
 """So many unanswered questions say something of the resolver, and not of the addresses."""
@@ -34,13 +30,26 @@ Resolve: TypeAlias = Callable[[str], str | None]
 """The name of an address, or None where it has none; waits, and raises OSError where nobody answers."""
 
 
-def look_up_hostnames(resolve: Resolve | None = None) -> Run:
+class Limits(NamedTuple):
+    """Of one run: addresses, questions at once, seconds for each and for all."""
+
+    addresses: int = 500
+    at_once: int = 16
+    seconds_each: float = 3.0
+    seconds_in_all: float = 20.0
+
+
+LIMITS = Limits()
+
+
+def look_up_hostnames(resolve: Resolve | None = None, limits: Limits = LIMITS) -> Run:
     """The job; `resolve` is the system's resolver unless another is given."""
 
     async def run(connection: Connection, now: datetime) -> str:
-        asked_for = await store.unknown_hostnames(connection, now - NAMELESS_FOR, now - NAMED_FOR, MOST)
+        since = now - NAMELESS_FOR, now - NAMED_FOR
+        asked_for = await store.unknown_hostnames(connection, *since, limits.addresses)
         public = [address for address in asked_for if is_public(address)]
-        answers, unanswered = await _ask_all(public, resolve or from_system)
+        answers, unanswered = await _ask_all(public, resolve or from_system, limits)
         private = dict.fromkeys(asked_for.keys() - set(public))
         resolver_is_away = len(unanswered) >= FEWEST_TELLING and len(unanswered) > len(answers)
         nameless = {} if resolver_is_away else dict.fromkeys(unanswered)
@@ -62,16 +71,18 @@ def from_system(address: str) -> str | None:
         raise
 
 
-async def _ask_all(addresses: Collection[str], resolve: Resolve) -> tuple[dict[str, str | None], set[str]]:
+async def _ask_all(
+    addresses: Collection[str], resolve: Resolve, limits: Limits
+) -> tuple[dict[str, str | None], set[str]]:
     """The names by address, and the addresses that nobody answered for; some there may be no time for."""
     answers: dict[str, str | None] = {}
     unanswered: set[str] = set()
-    free = asyncio.Semaphore(AT_ONCE)
+    free = asyncio.Semaphore(limits.at_once)
 
     async def ask(address: str) -> None:
         await free.acquire()  # given back by the thread, when it ends, however late that is
         try:
-            async with asyncio.timeout(SECONDS_EACH):
+            async with asyncio.timeout(limits.seconds_each):
                 name = await _in_thread(resolve, address, free)
         except (OSError, UnicodeError):  # TimeoutError among them
             unanswered.add(address)
@@ -79,7 +90,7 @@ async def _ask_all(addresses: Collection[str], resolve: Resolve) -> tuple[dict[s
             answers[address] = _sound(name)
 
     with suppress(TimeoutError):
-        async with asyncio.timeout(SECONDS_IN_ALL):
+        async with asyncio.timeout(limits.seconds_in_all):
             await asyncio.gather(*map(ask, addresses))
     return answers, unanswered
 

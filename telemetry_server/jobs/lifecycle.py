@@ -7,7 +7,7 @@ nobody. Safe to be killed anywhere and to run beside the writer, who makes a cop
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from telemetry_server.enrich.lifecycle import SILENT, NextPhase, Outage, Schedule, lives, next_life
@@ -18,8 +18,6 @@ from telemetry_server.store.fleet import lifecycle as store
 from telemetry_server.store.fleet.lifecycle import BEFORE_ALL, Copy, Settled
 from telemetry_server.store.registry.products import all_products
 
-BATCH = 2_000
-MOST_BATCHES = 50
 SECOND_LOOK = timedelta(minutes=1)
 """A ping that was being written while its copy was found late is seen then, and takes it back."""
 PUT_OFF = timedelta(hours=1)
@@ -27,31 +25,43 @@ PUT_OFF = timedelta(hours=1)
 _Schedules: TypeAlias = Mapping[UUID, Schedule]
 
 
-async def watch_deadlines(connection: Connection, now: datetime) -> str:
+class Portions(NamedTuple):
+    """How many copies a statement takes, and how many of these portions one run does."""
+
+    copies: int = 2_000
+    most: int = 50
+
+
+PORTIONS = Portions()
+
+
+async def watch_deadlines(connection: Connection, now: datetime, portions: Portions = PORTIONS) -> str:
     outages = await note_outages(connection, now)
-    changed = await _reschedule(connection, outages, now)
-    changed += await _watch(connection, await _schedules(connection, outages), now)
+    changed = await _reschedule(connection, outages, now, portions)
+    changed += await _watch(connection, await _schedules(connection, outages), now, portions)
     return f"{changed} lives changed"
 
 
-async def _watch(connection: Connection, schedules: _Schedules, now: datetime) -> int:
+async def _watch(connection: Connection, schedules: _Schedules, now: datetime, portions: Portions) -> int:
     """Looks at everybody who is due, each once, as far as one run goes."""
     changed, last = 0, BEFORE_ALL
-    for _ in range(MOST_BATCHES):
-        copies = await store.due(connection, now, last, BATCH)
+    for _ in range(portions.most):
+        copies = await store.due(connection, now, last, portions.copies)
         changed += await _look(connection, copies, schedules, now)
-        if len(copies) < BATCH:
+        if len(copies) < portions.copies:
             break
         last = copies[-1]
     return changed
 
 
-async def _reschedule(connection: Connection, outages: Sequence[Outage], now: datetime) -> int:
+async def _reschedule(
+    connection: Connection, outages: Sequence[Outage], now: datetime, portions: Portions
+) -> int:
     """Looks at the copies of products whose schedule changed, as far as one run goes."""
     changed = 0
-    for _ in range(MOST_BATCHES):
+    for _ in range(portions.most):
         async with connection.transaction():
-            copies = await store.rescheduled(connection, BATCH)  # from here on, no schedule changes
+            copies = await store.rescheduled(connection, portions.copies)  # from here on, no schedule changes
             schedules = await _schedules(connection, outages) if copies else {}
             changed += await _look(connection, copies, schedules, now)
         if not copies:

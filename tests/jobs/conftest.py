@@ -9,7 +9,7 @@ import pytest
 from checked_pings import make_checked_ping, make_signed_upload
 from story import NOON, Story
 
-from telemetry_server.jobs.lifecycle import watch_deadlines
+from telemetry_server.jobs.lifecycle import Portions, watch_deadlines
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.partitions import make_partitions
@@ -24,7 +24,7 @@ class Fleet:
 
     def __init__(self, connection, writer, product):
         self.connection, self.writer, self.product = connection, writer, product
-        self.sequences = {}
+        self.sequences, self.portions = {}, Portions()
 
     async def ping(self, copy, at):
         sequence = self.sequences[copy] = self.sequences.get(copy, 0) + 1
@@ -37,7 +37,7 @@ class Fleet:
         return made
 
     async def watch(self, at):
-        return await watch_deadlines(self.connection, at)
+        return await watch_deadlines(self.connection, at, self.portions)
 
     async def watch_often(self, since, until, every=2 * MINUTE):
         """As a running server does, only not as often."""

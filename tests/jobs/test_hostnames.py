@@ -15,7 +15,7 @@ from patience import until
 from telemetry_server.app import job_table
 from telemetry_server.errors import Unavailable
 from telemetry_server.jobs import hostnames
-from telemetry_server.jobs.hostnames import from_system, look_up_hostnames
+from telemetry_server.jobs.hostnames import Limits, from_system, look_up_hostnames
 from telemetry_server.settings import Settings
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -106,11 +106,10 @@ async def test_a_name_that_changes_or_goes_is_changed(connection, copy, kept):
         assert await kept() == {"192.0.2.7": name}
 
 
-async def test_those_heard_of_last_come_first_and_a_run_asks_for_so_many(connection, copy, kept, monkeypatch):
-    monkeypatch.setattr(hostnames, "MOST", 3)
+async def test_those_heard_of_last_come_first_and_a_run_asks_for_so_many(connection, copy, kept):
     for minutes in range(6):
         await copy(f"192.0.2.{minutes}", NOW - timedelta(minutes=minutes))
-    run = look_up_hostnames(Dns())
+    run = look_up_hostnames(Dns(), Limits(addresses=3))
     await run(connection, NOW)
     assert set(await kept()) == {"192.0.2.0", "192.0.2.1", "192.0.2.2"}
     await run(connection, NOW)
@@ -145,13 +144,12 @@ def test_what_is_no_hostname_is_none(name):
 # ── a DNS that does not do ──────────────────────────────────────────────────────────────────
 
 
-async def test_questions_are_asked_at_once_but_not_too_many(connection, copy, monkeypatch):
-    monkeypatch.setattr(hostnames, "AT_ONCE", 4)
+async def test_questions_are_asked_at_once_but_not_too_many(connection, copy):
     for n in range(20):
         await copy(f"192.0.2.{n}")
     dns = Dns()
     dns.wait.clear()
-    job = asyncio.ensure_future(look_up_hostnames(dns)(connection, NOW))
+    job = asyncio.ensure_future(look_up_hostnames(dns, Limits(at_once=4))(connection, NOW))
     await until(lambda: dns.at_once == 4)
     dns.wait.set()
     await job
@@ -159,16 +157,14 @@ async def test_questions_are_asked_at_once_but_not_too_many(connection, copy, mo
 
 
 async def test_a_question_nobody_answers_is_given_up_and_its_thread_counts_until_it_ends(
-    connection, copy, kept, monkeypatch
+    connection, copy, kept
 ):
-    monkeypatch.setattr(hostnames, "AT_ONCE", 2)
-    monkeypatch.setattr(hostnames, "SECONDS_EACH", 0.05)
-    monkeypatch.setattr(hostnames, "SECONDS_IN_ALL", 0.3)
+    limits = Limits(at_once=2, seconds_each=0.05, seconds_in_all=0.3)
     for n in range(6):
         await copy(f"192.0.2.{n}", NOW - timedelta(minutes=n))
     dns = Dns()
     dns.wait.clear()
-    await look_up_hostnames(dns)(connection, NOW)
+    await look_up_hostnames(dns, limits)(connection, NOW)
     assert await kept() == {"192.0.2.0": None, "192.0.2.1": None}
     assert dns.most_at_once == 2
     dns.wait.set()
@@ -214,9 +210,9 @@ async def test_an_address_that_was_shortened_while_it_was_asked_for_is_not_kept(
 STUCK = """
 import asyncio, time
 from telemetry_server.jobs import hostnames
-hostnames.SECONDS_EACH = 0.05
+limits = hostnames.Limits(seconds_each=0.05)
 async def main():
-    return await hostnames._ask_all(["192.0.2.7"], lambda address: time.sleep(3600))
+    return await hostnames._ask_all(["192.0.2.7"], lambda address: time.sleep(3600), limits)
 print(asyncio.run(main()))
 """
 

@@ -9,7 +9,7 @@ import pytest
 
 from telemetry_server.enrich.lifecycle import NEVER
 from telemetry_server.jobs import lifecycle as job
-from telemetry_server.jobs.lifecycle import watch_deadlines
+from telemetry_server.jobs.lifecycle import Portions, watch_deadlines
 from telemetry_server.store.registry.products import add_product, change_schedule
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -150,10 +150,8 @@ async def test_a_copy_that_cannot_be_settled_blocks_nobody_and_is_looked_at_an_h
     assert await fleet.life(bad) == ("late", start + 2 * DAY)
 
 
-async def test_not_even_one_that_cannot_be_moved_or_has_lost_its_row_blocks_the_others(
-    fleet, start, monkeypatch
-):
-    monkeypatch.setattr(job, "BATCH", 2)
+async def test_not_even_one_that_cannot_be_moved_or_has_lost_its_row_blocks_the_others(fleet, start):
+    fleet.portions = Portions(copies=2)
     copies = sorted(await fleet.copies(8, start))
     await fleet.execute(
         f"ALTER TABLE installation_facts ADD CHECK (installation_id NOT IN ('{copies[0]}', '{copies[1]}')) NOT VALID"
@@ -163,9 +161,8 @@ async def test_not_even_one_that_cannot_be_moved_or_has_lost_its_row_blocks_the_
     assert [(await fleet.life(copy))[0] for copy in copies] == ["new"] * 4 + ["late"] * 4
 
 
-async def test_a_run_does_the_oldest_first_and_leaves_the_rest_to_the_next(fleet, start, monkeypatch):
-    monkeypatch.setattr(job, "BATCH", 2)
-    monkeypatch.setattr(job, "MOST_BATCHES", 2)
+async def test_a_run_does_the_oldest_first_and_leaves_the_rest_to_the_next(fleet, start):
+    fleet.portions = Portions(copies=2, most=2)
     newer = await fleet.copies(3, start + HOUR)
     older = await fleet.copies(3, start)
     assert await fleet.watch(start + 4 * DAY) == "4 lives changed"
@@ -187,8 +184,8 @@ async def test_two_servers_that_watch_at_once_write_one_timeline(fleet, start, d
 # ── when the schedule changes ────────────────────────────────────────────────────────────────
 
 
-async def test_another_schedule_reaches_every_copy_of_its_product_and_no_other(fleet, start, monkeypatch):
-    monkeypatch.setattr(job, "BATCH", 3)
+async def test_another_schedule_reaches_every_copy_of_its_product_and_no_other(fleet, start):
+    fleet.portions = Portions(copies=3)
     copies = await fleet.copies(10, start)
     other, _ = await add_product(fleet.connection, "Other", now=start)
     stranger = type(fleet)(fleet.connection, fleet.writer, other)
@@ -209,9 +206,8 @@ async def test_another_schedule_reaches_every_copy_of_its_product_and_no_other(f
     assert await fleet.connection.fetchval(due, fleet.product.id) == start + DAY
 
 
-async def test_a_change_of_schedule_goes_on_where_it_was_killed(fleet, start, monkeypatch):
-    monkeypatch.setattr(job, "BATCH", 2)
-    monkeypatch.setattr(job, "MOST_BATCHES", 2)
+async def test_a_change_of_schedule_goes_on_where_it_was_killed(fleet, start):
+    fleet.portions = Portions(copies=2, most=2)
     await fleet.copies(7, start)
     await change_schedule(fleet.connection, "billing", interval_seconds=3600, grace_seconds=0)
     await fleet.execute("UPDATE installation_facts SET due_at = $1", NEVER)
