@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import aiohttp
 import pytest
 from installation import Installation
-from patience import wait_until
+from patience import patient, wait_until
 
 from telemetry_server.store.embedded.postmaster import Processes
 
@@ -101,7 +101,7 @@ def test_a_signal_ends_a_server_that_waits_for_its_postgresql(fresh, sign):
     assert Processes(fresh.data / "postgres").all() == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="PostgreSQL hangs, and each wait for it comes to its end")
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_sigterm_ends_a_server_that_gets_no_answer_from_postgresql(operator, cluster, workers):
     """The driver waits for PostgreSQL even to give a question up."""
@@ -127,7 +127,7 @@ async def test_sigterm_ends_a_server_that_gets_no_answer_from_postgresql(operato
 
 # ── doctor ──────────────────────────────────────────────────────────────────────────────────
 
-BOUND_SECONDS = 30
+BOUND_SECONDS = patient(30)
 """The 20 of doctor, and what a busy machine takes to load it."""
 
 
@@ -171,7 +171,7 @@ def drip(listener, end):
                 return
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="the check that never ends is given up after 18 seconds")
 def test_doctor_gives_up_what_never_ends_and_shows_the_rest(operator):
     end = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -326,7 +326,7 @@ async def assert_survives(server, offsets, go):
 PAIRS = [(8 * HOUR, -8 * HOUR), (-40 * DAY, 40 * DAY), (500 * DAY, -500 * DAY)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a minute passes until a job takes back what it did by a wrong clock")
 async def test_a_clock_that_is_off_at_the_start_forgets_nothing_and_stops_no_job(make_clocked):
     async def survives(server, offsets):
         async def restart(off):
@@ -339,7 +339,7 @@ async def test_a_clock_that_is_off_at_the_start_forgets_nothing_and_stops_no_job
     await asyncio.gather(*(survives(make_clocked(), offsets) for offsets in PAIRS))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a minute passes until a job takes back what it did by a wrong clock")
 async def test_a_clock_that_is_set_while_serving_forgets_nothing_and_stops_no_job(make_clocked):
     servers = [(make_clocked(), offsets) for offsets in PAIRS]
     await asyncio.gather(*(assert_survives(server, offsets, server.set) for server, offsets in servers))

@@ -17,7 +17,10 @@ from places import ROOT
 
 from telemetry_server.store.embedded.postmaster import Processes
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.slow(reason="/readyz is asked for twelve seconds in which nothing is sent"),
+]
 
 MEBIBYTES = {"tmpfs": 256, "ext4": 256, "btrfs": 384}
 PINGS = 300

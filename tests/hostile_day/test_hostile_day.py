@@ -8,7 +8,7 @@ import pytest
 from places import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="twenty attacks, one after the other, each with what the server needs to recover")
 @pytest.mark.timeout(600)
 def test_the_whole_list_of_attacks_holds_with_small_numbers():
     done = subprocess.run(

@@ -14,6 +14,7 @@ from telemetry_server.store.dimensions import DIMENSIONS
 
 SERVER = sorted((ROOT / "telemetry_server").rglob("*.py"))
 SDK = sorted((ROOT / "client_sdk" / "license_telemetry").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 STATEMENT = re.compile(
     r"\b(SELECT\s.+\sFROM|INSERT INTO|UPDATE \w+ SET|DELETE FROM|CREATE TABLE|ALTER TABLE|DROP TABLE)\b",
     re.DOTALL,
@@ -175,6 +176,11 @@ def test_nothing_committed_speaks_of_one_machine():
             text = path.read_text("utf-8", errors="replace")
             found += [f"{name}: {match[0]}" for match in home.finditer(text)]
     assert found == []
+
+
+def test_slow_tests_say_why():
+    silent = re.compile(r"mark\.slow\b(?!\(reason=)")
+    assert [named(path) for path in TESTS if silent.search(path.read_text())] == []
 
 
 def test_the_sdk_has_no_dependencies():

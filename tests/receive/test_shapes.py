@@ -213,7 +213,7 @@ def ping_with(path, text):
 ALL = LARGEST_INFLATED - 4_096
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a hundred uploads at the limit, and a search among them")
 @example(place="x", filler=(wide, b"{}", ALL), copies=2, last=b"null")  # 1,700 ms before
 @example(place="envelope", filler=(wide, b"{}", ALL), copies=1, last=b"null")
 @example(place="pings", filler=(wide, b"{}", ALL), copies=1, last=b"null")

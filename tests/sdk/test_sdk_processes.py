@@ -25,7 +25,7 @@ from real_hosts import place_in_memory
 HERE = Path(__file__).parent
 CLIENT = Path(license_telemetry.__file__).parent.parent
 END_SECONDS = patient(60)
-EXIT_SECONDS = 5
+EXIT_SECONDS = patient(5)
 
 
 @pytest.fixture
@@ -385,7 +385,7 @@ def test_leaving_without_a_word_waits_for_no_network(host, black_hole):
             endpoint=black_hole,
         )
     )
-    assert float(out) < 1.3  # a second, once in an interval
+    assert float(out) < patient(1.9)  # a second, once in an interval
 
 
 def test_the_callers_thread_never_waits_for_the_network(host, black_hole):
@@ -406,7 +406,7 @@ def test_the_callers_thread_never_waits_for_the_network(host, black_hole):
             endpoint=black_hole,
         )
     )
-    assert float(out) < 2
+    assert float(out) < patient(2)
 
 
 def test_a_host_is_not_kept_alive(host):

@@ -104,7 +104,7 @@ def drip_into(connection):
             time.sleep(1)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="hosts are watched for minutes")
 @pytest.mark.timeout(60 * WATCHED_MINUTES + 120)
 def test_an_idle_host_spends_nothing_whatever_the_server_does(host, server, tmp_path, tiny_disk):
     """Eight minutes of real time in each state at once, the first of which is for the start.
@@ -156,7 +156,7 @@ def test_an_idle_host_spends_nothing_whatever_the_server_does(host, server, tmp_
     assert features(server)["a"] >= 1
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="heartbeats come every minute")
 def test_heartbeats_go_on_though_the_host_calls_nothing_any_more(host, server):
     """Every minute; the host counted once, and is silent since."""
     server.next_ping_seconds = 60
@@ -177,7 +177,7 @@ def test_the_queue_leaves_by_itself_once_the_server_is_back(host, server, tmp_pa
         wait_until(lambda: features(late).get("a"), 100)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="heartbeats come every minute")
 def test_a_clock_that_jumps_stops_no_heartbeat(host, server, tmp_path):
     """libfaketime reads the offset anew while the host runs; the monotonic clock stays as it is.
 
@@ -221,7 +221,7 @@ def spent_cpu(pid):
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a host talks for seventy seconds")
 def test_a_host_that_says_two_things_in_turn_makes_a_ping_a_minute_of_each_kind(host, server, tmp_path):
     """For seventy seconds, twenty times a second, in two processes; then the newest claim arrives."""
     says = """
@@ -695,7 +695,7 @@ def test_of_many_short_runs_far_from_the_server_the_first_or_second_is_acknowled
     assert features(server) == {"job": 12, "last": 1}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="four pings are due, a minute apart")
 @pytest.mark.timeout(400)
 def test_of_forty_short_runs_the_first_or_second_is_acknowledged_and_every_later_due_ping(
     host, server, far_away
