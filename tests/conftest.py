@@ -231,7 +231,7 @@ class RunningServer:
 
     def terminate(self, timeout=20):
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout)
+        return self.process.wait(patient(timeout))
 
     def kill(self):
         self.process.kill()

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from patience import patient
 from places import quick_directory
 
 from telemetry_server.store.embedded.home import Home
@@ -39,7 +40,7 @@ class CommandLine:
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=patient(timeout),
             check=False,
         )
         assert done.returncode == exit_code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -84,7 +85,7 @@ class Served(CommandLine):
             finally:
                 process.send_signal(signal.SIGTERM)
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(30)
+                    process.wait(patient(30))
                 process.kill()
                 process.stdout.close()
 

@@ -17,7 +17,7 @@ import asyncpg
 import pyarrow.parquet
 import pytest
 from installation import Installation, make_ping
-from patience import wait_until
+from patience import patient, wait_until
 
 from telemetry_server.check.fields import load_registry
 from telemetry_server.jobs.pings import roll_up_pings
@@ -44,7 +44,9 @@ def mode(path):
 def call(url, data=None, **headers):
     """The status of a request."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=10) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, data, headers), timeout=patient(10)
+        ) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         with error:
@@ -208,7 +210,7 @@ def _sign_in(address, token):
     """The cookies a browser gets that presses the button."""
     opener = urllib.request.build_opener(_StayHere())
     try:
-        with opener.open(address, token.encode(), timeout=10) as answer:
+        with opener.open(address, token.encode(), timeout=patient(10)) as answer:
             return answer.headers.get("Set-Cookie", "")
     except urllib.error.HTTPError as error:
         with error:
@@ -370,7 +372,7 @@ def test_whoever_stops_reading_an_export_gets_no_traceback(served):
     process.stdout.close()
     said = process.stderr.read()
     process.stderr.close()
-    assert process.wait(30) == 1
+    assert process.wait(patient(30)) == 1
     assert said == ""
 
 
@@ -382,7 +384,7 @@ def test_progress_is_shown_on_a_terminal(served):
     while chunk := _read(terminal):
         said += chunk
     os.close(terminal)
-    assert process.wait(30) == 0
+    assert process.wait(patient(30)) == 0
     assert b"exporting" in said
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
-from patience import wait_until
+from patience import patient, wait_until
 
 from telemetry_server.cli.geoip import _about, _cells
 from telemetry_server.enrich.places.databases import Database
@@ -87,7 +87,7 @@ def test_an_installation_that_runs_is_left_alone_by_another(fresh, country, tmp_
         (fresh.data / "geoip" / "country.mmdb").unlink()
         file.write(country.read_bytes())
         file.close()
-        assert process.wait(30) == 0
+        assert process.wait(patient(30)) == 0
     assert (fresh.data / "geoip" / "country.mmdb").read_bytes() == country.read_bytes()
     assert works(fresh) == []
 

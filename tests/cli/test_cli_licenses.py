@@ -11,7 +11,7 @@ import subprocess
 import asyncpg
 import pyarrow.parquet
 import pytest
-from patience import until
+from patience import patient, until
 from places import ROOT
 
 HEAD = "key,seats,customer_email\n"
@@ -63,7 +63,7 @@ def test_the_examples_of_the_documentation_are_true(registry, tmp_path):
             words = shlex.split(command.replace(" ID ", f" {last} "))
             done = registry.start(
                 *words[1:], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            ).communicate(timeout=60)
+            ).communicate(timeout=patient(60))
             last = (re.search(rf"license_id +({ID.pattern})", done[0]) or [last, last])[1]
             said = TIME.sub(r"\1TIME", ID.sub("ID", "".join(done)))
             assert sorted(said.splitlines()) == sorted(expected.rstrip("\n").splitlines()), command
@@ -117,7 +117,7 @@ def test_a_file_may_come_from_a_pipe(registry, options):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    said, _ = process.communicate(HEAD + "A-1,1,\n", timeout=60)
+    said, _ = process.communicate(HEAD + "A-1,1,\n", timeout=patient(60))
     assert counts(json.loads(said)) == {"new": 1}
 
 
@@ -389,7 +389,7 @@ def test_a_key_may_be_kept_from_other_users_of_the_machine(registry):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    said, _ = process.communicate("ACME-1234-7Q2K\n", timeout=60)
+    said, _ = process.communicate("ACME-1234-7Q2K\n", timeout=patient(60))
     assert json.loads(said)["key_hint"] == "7Q2K"
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from patience import until
+from patience import patient, until
 
 from telemetry_server.cli.reader import as_user
 from telemetry_server.store.migrate import migrate, released_migrations
@@ -20,7 +20,7 @@ EVERY_MIGRATION = [f"{each.version:04}_{each.name}" for each in released_migrati
 
 def finish(processes):
     """The exit codes of several commands at once, with what they said."""
-    said = [process.communicate(timeout=90)[1] for process in processes]
+    said = [process.communicate(timeout=patient(90))[1] for process in processes]
     return [process.returncode for process in processes], said
 
 

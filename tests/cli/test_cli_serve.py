@@ -78,7 +78,7 @@ async def test_a_log_gets_the_command_and_no_link(operator, connection):
         async with aiohttp.ClientSession() as session, session.get(link.strip()) as page:
             assert page.status == 200
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(patient(30)) == 0
         assert "token=" not in process.stdout.read()
         process.stdout.close()
 
@@ -97,7 +97,7 @@ def test_a_signal_ends_a_server_that_waits_for_its_postgresql(fresh, sign):
     with started(fresh, *SERVE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_until(asked.exists)
         process.send_signal(sign)
-        assert process.wait(60) == 0
+        assert process.wait(patient(60)) == 0
     assert Processes(fresh.data / "postgres").all() == []
 
 
@@ -118,7 +118,7 @@ async def test_sigterm_ends_a_server_that_gets_no_answer_from_postgresql(operato
         try:
             time.sleep(3)
             process.terminate()
-            assert process.wait(60) == 0
+            assert process.wait(patient(60)) == 0
         finally:
             for each in stopped:
                 each.resume()
@@ -127,7 +127,7 @@ async def test_sigterm_ends_a_server_that_gets_no_answer_from_postgresql(operato
 
 # ── doctor ──────────────────────────────────────────────────────────────────────────────────
 
-BOUND_SECONDS = patient(30)
+BOUND_SECONDS = patient(45)
 """The 20 of doctor, and what a busy machine takes to load it."""
 
 

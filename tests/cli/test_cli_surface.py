@@ -9,6 +9,7 @@ from importlib import import_module
 import asyncpg
 import click
 import pytest
+from patience import patient
 
 from telemetry_server.cli import COMMANDS, main
 from telemetry_server.cli.failures import failure, told
@@ -107,7 +108,7 @@ def test_ctrl_c_leaves_with_130_and_no_traceback(fresh, tmp_path):
         with connection:
             connection.recv(1)
             process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=20)
+            _, said = process.communicate(timeout=patient(20))
     assert process.returncode == 130
     assert "Traceback" not in said
 

@@ -13,7 +13,7 @@ import pytest
 from aiohttp.abc import AbstractResolver
 from aiohttp.test_utils import unused_port
 from installation import Installation, post
-from patience import wait_until
+from patience import patient, wait_until
 from places import ROOT
 
 HOST = "telemetry.example.com"
@@ -100,7 +100,7 @@ class Proxy:
 
     def __exit__(self, *_error):
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(patient(20))
 
     def client(self):
         """Somebody at 127.0.0.9 who finds the proxy under its name and trusts its certificate only."""

@@ -12,6 +12,7 @@ import maxminddb
 import pytest
 from click.testing import CliRunner
 from installation import Installation, post
+from patience import patient
 from places import ROOT, files_in
 
 from telemetry_server.cli.doctor import here
@@ -126,7 +127,7 @@ OURS = (
 def run(code, *arguments):
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=100,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=patient(100),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import sys
 import asyncpg
 import pytest
 from installation import Installation, make_ping
+from patience import patient
 from places import ROOT
 
 from telemetry_server.keyring import KeyringError, open_keyring, rotate
@@ -34,7 +35,7 @@ def serve(data, listen, database):
         env={"PATH": "/usr/bin:/bin", "TELEMETRY_DATABASE_URL": database},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
 

@@ -20,7 +20,7 @@ import aiohttp
 import asyncpg
 import pytest
 from installation import Installation
-from patience import until
+from patience import patient, until
 from places import ROOT, quick_directory
 
 from telemetry_server.check.fields import load_registry
@@ -118,7 +118,7 @@ class ClockedServer:
 
     def stop(self):
         self.process.terminate()
-        assert self.process.wait(40) == 0
+        assert self.process.wait(patient(40)) == 0
         self.process.stdout.close()
 
     def run(self, *arguments):
@@ -129,7 +129,7 @@ class ClockedServer:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60),
             check=False,
         )
 
@@ -191,7 +191,7 @@ def make_clocked():
         server.set_clock(timedelta(0))
         server.process.terminate()
     for server in running:
-        server.process.wait(40)
+        server.process.wait(patient(40))
     for server in servers:
         if server.process:
             server.process.stdout.close()

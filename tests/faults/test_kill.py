@@ -13,7 +13,7 @@ import aiohttp
 import asyncpg
 import pytest
 from installation import Installation, post
-from patience import until
+from patience import patient, until
 from places import ROOT
 
 pytestmark = pytest.mark.timeout(170)
@@ -163,7 +163,7 @@ def embedded_server(short_directory):
     process.url = re.search(r"Address +(\S+)", said)[1]
     yield process
     process.terminate()
-    process.wait(40)
+    process.wait(patient(40))
     process.stdout.close()
 
 
@@ -221,7 +221,7 @@ async def test_a_restart_finds_everything_and_the_product_key_again(embedded_ser
         await connection.close()
     finally:
         again.terminate()
-        assert again.wait(40) == 0
+        assert again.wait(patient(40)) == 0
         again.stdout.close()
 
 
@@ -248,7 +248,7 @@ async def test_sigterm_under_load_resets_no_connection(make_server):
     tasks = [asyncio.create_task(hammer(installation)) for installation in installations]
     await asyncio.sleep(1)
     assert await asyncio.to_thread(server.terminate) == 0
-    await asyncio.wait_for(asyncio.gather(*tasks), 20)
+    await asyncio.wait_for(asyncio.gather(*tasks), patient(20))
     assert broken == []
     assert refused == 20
     assert answered == await server.fetchval("SELECT count(*) FROM pings")

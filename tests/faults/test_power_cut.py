@@ -18,6 +18,7 @@ from disk_images import MAKE, make_disk
 from installation import Installation
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
+from patience import patient
 from places import ROOT, quick_directory
 
 from telemetry_server import durable
@@ -269,7 +270,7 @@ async def test_an_acknowledged_ping_and_the_embedded_database_are_there_after_th
         await connection.close()
     finally:
         server.process.terminate()
-        server.process.wait(60)
+        server.process.wait(patient(60))
         server.process.stdout.close()
 
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import pytest
 from installation import Installation, post
+from patience import patient
 from places import ROOT
 
 from telemetry_server.app import job_table
@@ -101,7 +102,7 @@ def refused(arguments=(), **settings):
     }
     done = subprocess.run(
         [sys.executable, "-m", "telemetry_server", "serve", *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=patient(60), check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     return done.stderr

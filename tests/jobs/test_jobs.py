@@ -7,6 +7,7 @@ from functools import partial
 
 import asyncpg
 import pytest
+from patience import patient
 
 from telemetry_server import logs
 from telemetry_server.errors import Unavailable
@@ -136,7 +137,7 @@ async def test_one_failing_chore_does_not_stop_the_others(pool, capsys):
 
     chores = [Chore("bad", bad, timedelta(seconds=1)), Chore("good", good, timedelta(seconds=1))]
     async with running([], chores, pool.acquire):
-        await asyncio.wait_for(ran.wait(), 5)
+        await asyncio.wait_for(ran.wait(), patient(5))
         await asyncio.sleep(0.05)
     assert '"job":"bad"' in capsys.readouterr().err
 

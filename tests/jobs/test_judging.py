@@ -10,6 +10,7 @@ from checked_pings import make_checked_ping
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from judged_fleet import JudgedFleet
+from patience import patient
 
 from telemetry_server.jobs import judging as job
 from telemetry_server.jobs.clock import take_back_future_times
@@ -190,7 +191,7 @@ async def test_a_license_that_expires_while_somebody_changes_it_is_seen_the_next
         transaction = changing.transaction()
         await transaction.start()
         await changing.execute("UPDATE licenses SET seats = 5")
-        await asyncio.wait_for(fleet.judge(), 20)
+        await asyncio.wait_for(fleet.judge(), patient(20))
         await transaction.rollback()
     finally:
         await changing.close()
@@ -397,7 +398,7 @@ async def test_a_registry_change_under_way_is_not_waited_for_and_loses_no_seat(f
         transaction = changing.transaction()
         await transaction.start()
         await changing.execute("UPDATE licenses SET seats = 5")
-        await asyncio.wait_for(fleet.judge(), 20)
+        await asyncio.wait_for(fleet.judge(), patient(20))
         assert (await fleet.row(one))["judge_again"]
         await transaction.rollback()
     finally:

@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 from license_telemetry import _facts as facts
+from patience import patient
 from places import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -34,7 +35,7 @@ def license_telemetry(server, state, *arguments, check=True):
         capture_output=True,
         text=True,
         check=check,
-        timeout=60,
+        timeout=patient(60),
     )
 
 

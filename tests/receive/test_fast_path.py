@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from installation import Installation
+from patience import patient
 
 from telemetry_server.receive import fast_path
 from telemetry_server.receive.capacity import Capacity
@@ -37,14 +38,14 @@ class Wire:
 
     async def answer(self):
         """Status, headers by lower-case name, body."""
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 15)).decode()
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), patient(15))).decode()
         status, *lines = head.strip().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         body = await self.reader.readexactly(int(headers["content-length"]))
         return int(status.split()[1]), headers, body
 
     async def is_closed(self):
-        return await asyncio.wait_for(self.reader.read(1), 15) == b""
+        return await asyncio.wait_for(self.reader.read(1), patient(15)) == b""
 
 
 @asynccontextmanager

@@ -100,7 +100,7 @@ async def test_more_silent_connections_than_files_end_no_uploads(make_server):
     silent = [socket.create_connection(address(server)) for _ in range(1_100)]
     try:
         for _ in range(5):
-            assert (await asyncio.wait_for(installation.send(), 10)).status == 200
+            assert (await asyncio.wait_for(installation.send(), patient(10))).status == 200
             assert files(server) < 1024
     finally:
         for each in silent:
@@ -119,7 +119,7 @@ async def test_the_longest_silent_is_closed_first(make_server):
         assert b"200 OK" in await reader.readuntil(b"}")
         async with connected(server) as (_, newcomer):
             newcomer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert await asyncio.wait_for(silent.read(), 5) == b""
+            assert await asyncio.wait_for(silent.read(), patient(5)) == b""
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"200 OK" in await reader.readuntil(b"}")
         for _, other in others:
@@ -205,7 +205,7 @@ async def _post_slowly(server, head, body):
             await asyncio.wait({answer}, timeout=5)
             if not answer.done():
                 writer.write(body[-1:])
-            answer = await asyncio.wait_for(answer, 20)
+            answer = await asyncio.wait_for(answer, patient(20))
             if b" 503 " in answer:
                 assert b"Retry-After: " in answer
                 assert b"application/problem+json" in answer
@@ -346,7 +346,7 @@ async def test_whoever_asks_and_never_reads_is_closed_and_a_slow_reader_is_not(s
     taken, before = 0, files(server)
     began = time.monotonic()
     while time.monotonic() - began < 75:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(patient(5)):
             taken += len(await slow.readexactly(2**15))
         await asyncio.sleep(2)
     assert files(server) <= before - len(stalled)
@@ -366,9 +366,9 @@ async def test_those_who_read_nothing_make_room_for_others(make_server):
             while True:
                 each.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
     await asyncio.sleep(3)
-    installation = await asyncio.wait_for(Installation.enrolled(server), 10)
+    installation = await asyncio.wait_for(Installation.enrolled(server), patient(10))
     for _ in range(5):
-        assert (await asyncio.wait_for(installation.send(), 10)).status == 200
+        assert (await asyncio.wait_for(installation.send(), patient(10))).status == 200
     for each in stalled:
         each.close()
 

@@ -33,7 +33,7 @@ def in_another_process(server, tmp_path, code):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=patient(60),
     )
     assert done.stderr == ""
     return done.stdout.strip()

@@ -76,7 +76,7 @@ def test_nothing_is_printed_without_a_handler_and_everything_with_debug(tmp_path
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=patient(60),
         )
 
     quiet, loud = run(""), run(", debug=True")
@@ -121,7 +121,7 @@ def test_mypy_finds_words_that_are_none(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=patient(120),
     )
     wrong = sorted(int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error:" in line)
     assert wrong == [2, 3, 4, 5], done.stdout

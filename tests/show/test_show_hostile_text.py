@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from installation import Installation
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
+from patience import patient
 from places import ROOT
 
 from telemetry_server.check.fields import FieldType, load_registry
@@ -239,7 +240,7 @@ def run(*arguments, dsn, data):
     environment = os.environ | {"TELEMETRY_DATABASE_URL": dsn, "TELEMETRY_DATA": str(data)}
     return subprocess.run(
         [sys.executable, "-m", "telemetry_server", *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60,
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=patient(60),
     )  # fmt: skip
 
 

@@ -149,7 +149,7 @@ class User:
         self.dsn, self.admin_dsn = self.process.stdout.readline().split()
 
     def leave(self) -> None:
-        self.process.communicate("\n", timeout=60)
+        self.process.communicate("\n", timeout=patient(60))
         assert self.process.returncode == 0
 
     def kill(self) -> None:
@@ -369,7 +369,7 @@ def test_ctrl_c_reaches_us_and_not_postgresql(made: Path) -> None:
     user = User(made, start_new_session=True, stderr=subprocess.DEVNULL)
     assert os.getsid(postmaster(made)) != os.getsid(user.process.pid)
     os.killpg(user.process.pid, signal.SIGINT)
-    user.process.communicate(timeout=30)
+    user.process.communicate(timeout=patient(30))
     assert not is_up(made)
 
 
@@ -885,7 +885,7 @@ async def test_data_in_use_stays_with_who_uses_it_until_it_is_stopped(made: Path
     async with attached(made) as postgres:
         assert await ask(postgres.dsn, "SELECT 1") == 1
         assert owners(made) == {"games"}
-        earlier.communicate("\n", timeout=60)
+        earlier.communicate("\n", timeout=patient(60))
         assert await ask(postgres.dsn, "SELECT 1") == 1
     assert not is_up(made)
     async with attached(made):
@@ -946,7 +946,7 @@ def test_where_no_user_can_be_made_it_runs_as_daemon_and_says_so(data: Path, tmp
     assert process.stdout.readline().startswith("postgresql://"), process.stderr.read()
     assert Path(f"/proc/{postmaster(data)}").owner() == "daemon"
     assert "nobody" not in owners(data)
-    _, said = process.communicate("\n", timeout=60)
+    _, said = process.communicate("\n", timeout=patient(60))
     assert "'telemetry-postgres' could not be made" in said
     assert "runs as 'daemon'" in said
 

@@ -8,6 +8,7 @@ from functools import partial
 import asyncpg
 import pytest
 from checked_pings import make_checked_ping
+from patience import patient
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.keyring import open_keyring
@@ -233,7 +234,7 @@ async def test_who_joined_one_that_gave_up_is_answered_all_the_same(cache, gate)
     first.cancel()
     await asyncio.gather(first, leader, return_exceptions=True)
     gate.open.set()
-    await asyncio.wait_for(joined, 10)
+    await asyncio.wait_for(joined, patient(10))
     assert cache.find(stranger(3)) is None
 
 

@@ -11,7 +11,7 @@ import pytest
 from checked_pings import make_checked_ping, make_signed_upload
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from patience import until
+from patience import patient, until
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.model import Ping, Status
@@ -305,7 +305,7 @@ async def test_a_lane_that_tries_again_while_another_one_writes_goes_on(database
         go_on.set()
         await asyncio.sleep(0.3)
         assert writer.problem is None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             assert (await writer.write(upload(uuid4(), ping(1)), 100)).others == {}
 
 

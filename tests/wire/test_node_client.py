@@ -18,6 +18,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
+from patience import patient
 
 WIRE = Path(__file__).parent
 CLIENT = WIRE / "client.mjs"
@@ -42,7 +43,7 @@ async def run_node(*arguments: str, **environment: str) -> tuple[int, Any]:
     process = await asyncio.create_subprocess_exec(
         "node", *arguments, env={**os.environ, **environment}, stdout=pipe, stderr=pipe
     )
-    out, errors = await asyncio.wait_for(process.communicate(), 60)
+    out, errors = await asyncio.wait_for(process.communicate(), patient(60))
     assert out, errors.decode()
     return process.returncode or 0, json.loads(out)
 
@@ -146,7 +147,7 @@ async def test_the_golden_vectors_agree_with_the_cryptography_of_node():
     process = await asyncio.create_subprocess_exec(
         *("node", "--input-type=module", "-e", script), cwd=WIRE, stdout=asyncio.subprocess.PIPE
     )
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    out, _ = await asyncio.wait_for(process.communicate(), patient(60))
     assert json.loads(out) == {"signatures": [], "receipts": [], "key_digests": []}
 
 
