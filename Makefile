@@ -1,5 +1,5 @@
 # make run    the server, with a PostgreSQL of its own, on http://127.0.0.1:8080
-# make test   every test · make check  what CI runs: style, types, directions, tests
+# make test   every test (PATIENCE=3 on a slow machine) · make check  what CI runs: style, types, directions, tests
 # make test-hosts  the SDK in real hosts on every Python from 3.8 on that is here, with the table client_sdk/HOSTS.md
 # make bench  ratios measured in one run, written to bench/RESULTS.md
 # make bench-scale  a million installations, made up: an hour, and 40 GB in TMPDIR; one size at a time with
