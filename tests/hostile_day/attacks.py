@@ -20,6 +20,7 @@ import aiohttp
 from installation import post
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
+from patience import patient
 from receive.test_floods import MIB, NO_HTTP, SECRET, _flood
 from receive.test_leniency import OTHERS, with_member
 from receive.test_slow_lane import EXPENSIVE
@@ -44,7 +45,7 @@ class Attack:
 
 def attack(name, expected, *, bound=10, workers_stay=True, log_bytes=16_384):
     def register(function):
-        ATTACKS.append(Attack(name, expected, function, bound, workers_stay, log_bytes))
+        ATTACKS.append(Attack(name, expected, function, patient(bound), workers_stay, log_bytes))
         return function
 
     return register

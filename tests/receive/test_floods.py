@@ -252,7 +252,9 @@ async def test_bodies_of_strangers_take_a_bounded_memory_and_give_it_back(server
             ordinary.append((await sent).status)
         statuses = await flood
     assert set(ordinary) == {200}, "pings of ordinary size go on"
-    assert statuses.count(503) > 0
+    assert {503, 408} & set(statuses), (
+        "not all of it is taken; a slow machine answers that it came too slowly"
+    )
     assert peak - before < 250, (before, peak)
     await asyncio.sleep(10)
     after = memory(server)
