@@ -18,6 +18,7 @@ import uuid
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 from patience import patient
 from places import ROOT, TODAY, as_database_user, quick_directory
@@ -25,6 +26,11 @@ from places import ROOT, TODAY, as_database_user, quick_directory
 from telemetry_server.store.embedded import binaries
 from telemetry_server.store.migrate import migrate
 from telemetry_server.store.partitions import make_partitions
+
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_addoption(parser):

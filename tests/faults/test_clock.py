@@ -336,10 +336,14 @@ async def test_a_clock_that_is_off_at_the_start_forgets_nothing_and_stops_no_job
         await assert_survives(server, offsets, restart)
         assert (await doctor_on_the_clock(server))[0] == "warning"
 
-    await asyncio.gather(*(survives(make_clocked(), offsets) for offsets in PAIRS))
+    async with asyncio.TaskGroup() as together:
+        for offsets in PAIRS:
+            together.create_task(survives(make_clocked(), offsets))
 
 
 @pytest.mark.slow(reason="a minute passes until a job takes back what it did by a wrong clock")
 async def test_a_clock_that_is_set_while_serving_forgets_nothing_and_stops_no_job(make_clocked):
-    servers = [(make_clocked(), offsets) for offsets in PAIRS]
-    await asyncio.gather(*(assert_survives(server, offsets, server.set) for server, offsets in servers))
+    async with asyncio.TaskGroup() as together:
+        for offsets in PAIRS:
+            server = make_clocked()
+            together.create_task(assert_survives(server, offsets, server.set))

@@ -547,7 +547,7 @@ SAYS = st.fixed_dictionaries(
 
 
 @given(granted=LICENSES, says=st.lists(SAYS, min_size=1, max_size=4))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_a_ping_right_after_the_job_changes_no_verdict(fleet, database, granted, says):
     """What a verdict rests on is read alike from a ping and from the database: nothing flaps."""
     ends = granted["expires_at"]

@@ -54,7 +54,7 @@ ROLL_UP = "roll up"
     slice_pings=st.sampled_from([1, 3, 100]),
     small_fleet=st.booleans(),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_sums_of_roll_ups_are_counts_of_rows(story, data, sent, slice_pings, small_fleet):
     """Uploads come in any order and again, with roll-ups between them: the server's clock goes on meanwhile."""
     copies = await story.begin_anew()

@@ -298,7 +298,7 @@ async def test_a_client_that_does_not_read_is_not_read_from(monkeypatch):
 
 
 @given(st.binary(max_size=80), st.lists(st.integers(0, 150), max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_comes_is_answered_or_handed_over_byte_for_byte(tail, cuts):
     asyncio.run(_answered_or_handed_over(WHOLE + tail, sorted(cuts)))
 

@@ -224,7 +224,6 @@ ALL = LARGEST_INFLATED - 4_096
 @example(place="usage.features", filler=(many_keys, b"1e9", 250_000), copies=31, last=b"null")
 @settings(
     max_examples=100,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(

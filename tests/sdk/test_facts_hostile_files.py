@@ -73,7 +73,7 @@ def assert_within_the_registrys_limits(found):
 
 
 @given(content=st.dictionaries(st.sampled_from(PATHS), st.binary(max_size=300), max_size=12))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_in_any_file_raise_nothing_and_keep_the_limits(tmp_path_factory, content):
     root = tmp_path_factory.mktemp("machine")
     for path, data in content.items():
@@ -84,14 +84,14 @@ def test_any_bytes_in_any_file_raise_nothing_and_keep_the_limits(tmp_path_factor
 
 
 @given(text=st.text(max_size=400))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_text_is_some_os_release(text):
     found = system.assignments(text)
     assert all(key.isidentifier() and "\n" not in value for key, value in found.items())
 
 
 @given(name=st.sampled_from(sorted(MACHINES)), seed=st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_real_machine_with_some_broken_files_raises_nothing_and_keeps_the_limits(
     tmp_path_factory, name, seed
 ):

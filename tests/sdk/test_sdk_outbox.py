@@ -177,7 +177,7 @@ def test_the_outbox_is_bounded_in_bytes(outbox, monkeypatch):
     assert numbers(outbox) == [8, 9, 10]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.sampled_from(["license", "heartbeat"]), st.integers(0, 3)), min_size=1, max_size=30)
 )
@@ -388,7 +388,7 @@ def test_a_new_file_is_not_set_aside_for_what_was_wrong_with_the_old(tmp_path):
     assert numbers(Outbox(str(tmp_path))) == [1]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_flipped_bits_cost_no_exception_but_our_own(tmp_path_factory, data):
     directory = tmp_path_factory.mktemp("state")

@@ -257,9 +257,7 @@ NOW_WANTED = (
     "LEFT JOIN installations AS i ON i.installation_id = f.installation_id WHERE TRUE /*:filter*/"
 )
 THEN_WANTED = "SELECT d.installation_id FROM installation_days AS d JOIN states AS s USING (installation_id, state) WHERE TRUE /*:filter*/"
-SHARED = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None
-)
+SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 
 
 @SHARED

@@ -180,9 +180,7 @@ VALUES = {
     "seats_used": st.integers(0, 10),
     **dict.fromkeys(("starts", "expires", "created", "updated"), _TIMES),
 }
-SHARED = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None
-)
+SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 
 
 class Registry:

@@ -357,7 +357,7 @@ async def test_closing_writes_what_waits(database, connection):
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_order_split_and_repetition_gives_the_same_rows(writer, connection, seed):
     chance = random.Random(seed)
     one = uuid4()
