@@ -20,13 +20,14 @@ DATA   ?= $(shell [ "$$(id -u)" != 0 ] || runuser -u nobody -- test -x . && echo
 run: $(VENV)/run
 	@$(BIN)/telemetry-server serve --data "$(DATA)" --listen "$(LISTEN)" --product "My product" || [ $$? = 130 ]
 
-# Two workers for each processor: many tests wait for time to pass.
+# Two workers for each processor, as many tests wait for time to pass; each is handed one test at a time.
 WORKERS ?= $(shell expr 2 \* $$(nproc))
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist load --maxschedchunk 1
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(PYTEST) $(ARGS)
 	@programs=$$(ls -d /usr/lib/postgresql/15/bin 2>/dev/null) || { echo "PostgreSQL 15 is not here: its tests did not run"; exit 0; }; \
-	    $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --postgres "$$programs" -m every_postgres $(ARGS) || [ $$? = 5 ]
+	    $(PYTEST) --postgres "$$programs" -m every_postgres $(ARGS) || [ $$? = 5 ]
 
 test-hosts: $(VENV)/test
 	deploy/install-tools redis-server util-linux binutils gcc

@@ -51,12 +51,8 @@ def pytest_collection_modifyitems(config, items):
         given = item.get_closest_marker("timeout")
         seconds = given.args[0] if given else float(config.getini("timeout"))
         item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
-
-    def waits(item):
-        return item.get_closest_marker("slow") and not item.get_closest_marker("xdist_group")
-
-    waiting = list(filter(waits, items))
-    quick = itertools.filterfalse(waits, items)
+    waiting = [item for item in items if item.get_closest_marker("slow")]
+    quick = [item for item in items if not item.get_closest_marker("slow")]
     modules = [list(each) for _, each in itertools.groupby(quick, lambda item: item.path)]
     at_once = -(-len(waiting) * 2 // max(len(modules), 1))  # so that half of the modules have one before them
     items[:] = []

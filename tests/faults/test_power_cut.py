@@ -27,11 +27,6 @@ from telemetry_server.keyring import open_keyring, read_keyring, rotate
 from telemetry_server.store.embedded.account import Account
 from telemetry_server.store.embedded.home import LOG_BYTES, Home
 
-pytestmark = [
-    pytest.mark.slow(reason="each file system is mounted anew after each of 84 power cuts"),
-    pytest.mark.xdist_group("loop devices"),
-]
-
 OLD, NEW = b"what was there before " * 1000, b"what has taken its place " * 1000
 
 
