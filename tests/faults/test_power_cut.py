@@ -157,7 +157,7 @@ PLACINGS = Placing.__subclasses__()
 @pytest.mark.parametrize("placing", PLACINGS, ids=lambda placing: placing.__name__)
 def test_what_is_put_in_place_is_there_after_a_power_cut(disk, folder, placing):
     placing().before(folder)
-    os.sync()
+    disk.sync()
     placing().act(folder)
     disk.cut()
     assert placing().kept(folder)
@@ -174,7 +174,7 @@ def test_without_the_syncs_it_would_be_lost(disk, folder, placing, synced, monke
             really(descriptor)
 
     placing().before(folder)
-    os.sync()
+    disk.sync()
     monkeypatch.setattr(os, "fsync", fsync)
     placing().act(folder)
     assert placing().kept(folder)
@@ -187,7 +187,7 @@ def test_without_the_syncs_it_would_be_lost(disk, folder, placing, synced, monke
 
 async def test_after_the_first_start_and_a_rotation_every_copy_is_known(disk, folder, make_server, tmp_path):
     """The database is elsewhere and loses nothing; the keyring is on the disk whose power fails."""
-    os.sync()
+    disk.sync()
     server = make_server(data=folder / "data", log_to=tmp_path / "server.log")
     first = await Installation.enrolled(server)
     assert (await first.send()).statuses == ["accepted"]
@@ -208,14 +208,14 @@ os.fsync = lambda file: None if {lost} else really(file)
 
 
 @pytest.fixture
-def careless_server(make_server, folder, tmp_path, monkeypatch):
+def careless_server(make_server, disk, folder, tmp_path, monkeypatch):
     """Makes a server whose Python does not sync what `lost` says of `file`."""
 
     def make(lost):
         (tmp_path / "sitecustomize.py").write_text(WITHOUT_SYNCS.format(lost=lost))
         with monkeypatch.context() as only_here:
             only_here.setenv("PYTHONPATH", str(tmp_path))
-            os.sync()
+            disk.sync()
             return make_server(data=folder / "data", log_to=tmp_path / "server.log")
 
     return make

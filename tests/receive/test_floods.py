@@ -364,7 +364,7 @@ async def test_those_who_read_nothing_make_room_for_others(make_server):
     stalled = [socket.create_connection(address(server)) for _ in range(80)]
     for each in stalled:
         each.setblocking(False)
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError, ConnectionError):  # the first ones may be closed already
             while True:
                 each.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
     await asyncio.sleep(3)
