@@ -9,7 +9,8 @@ from functools import partial
 
 import pytest
 
-from telemetry_server.jobs.runner import Job, SingleFlight, run_job
+from telemetry_server.jobs.runner import Job, run_job
+from telemetry_server.single_flight import SingleFlight
 from telemetry_server.store.connection_budget import connections_allowed
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.job_log import lock_number
