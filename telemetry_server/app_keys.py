@@ -6,7 +6,7 @@ from aiohttp import web
 
 from telemetry_server.enrich.places.place import Atlas
 from telemetry_server.keyring import Keyring
-from telemetry_server.model import Check
+from telemetry_server.readiness import Check
 from telemetry_server.routing import Route
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.keyring_check import KeyringWatch

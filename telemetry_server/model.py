@@ -416,13 +416,3 @@ Slices: TypeAlias = Iterator[None]
 
 Step: TypeAlias = Callable[[Arrival], Slices | Awaitable[None] | None]
 """Does its work at once, or gives back what is left: slices of work, or something to wait for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that should hold, and what was found. Pings are taken as long as the `needed` ones hold."""
-
-    name: str
-    ok: bool
-    detail: str
-    needed: bool = True

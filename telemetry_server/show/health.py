@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from telemetry_server import app_keys
-from telemetry_server.model import Check
+from telemetry_server.readiness import Check
 from telemetry_server.receive.capacity import Capacity
 from telemetry_server.receive.connections import CAPACITY
 from telemetry_server.routing import Access, Route

@@ -207,7 +207,7 @@ async def test_a_postgresql_with_too_few_connections_is_said_at_the_start_and_by
     assert "TELEMETRY_WRITER_LANES" in found["connections"]["detail"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="eight processes start and are all asked")
 async def test_eight_processes_find_enough_connections_at_the_embedded_postgresql(fresh):
     """As on a machine of eight cores: once each of their uploads was refused for good."""
     arguments = (*SERVE, "--workers", 8)

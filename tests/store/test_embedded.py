@@ -435,7 +435,7 @@ async def test_after_kill_9_it_is_started_again_though_leftovers_hold_its_memory
     assert not is_up(made)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="PostgreSQL recovers twelve times")
 async def test_it_is_started_again_at_whatever_moment_after_a_start_it_is_killed(made: Path) -> None:
     dice = random.Random(5)
     async with attached(made) as postgres, kept_alive(postgres):

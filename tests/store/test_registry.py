@@ -1,11 +1,11 @@
 """The license registry: changes, their history, and whose key is whose."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 from places import ROOT
 
@@ -386,7 +386,7 @@ async def test_a_customer_is_made_and_changed_with_its_history(connection):
         connection, made.customer_id, CustomerPatch(company="ACME", custom={"crm": None}), by=MARIA, now=LATER
     )
     assert outcome is ChangeOutcome.CHANGED
-    assert changed == replace(made, company="ACME", custom={}, updated_at=LATER)
+    assert changed == msgspec.structs.replace(made, company="ACME", custom={}, updated_at=LATER)
     newest, _ = await history(connection, Entity.CUSTOMER, str(made.customer_id))
     assert newest.before == {"company": None, "custom": {"crm": "17"}}
     assert newest.after == {"company": "ACME", "custom": {}}

@@ -1,10 +1,10 @@
 """Rules for the schema and the SQL, held against pg_catalog and the real server."""
 
 import asyncio
-import dataclasses
 import re
 
 import asyncpg
+import msgspec
 import pytest
 from places import ROOT
 
@@ -127,7 +127,7 @@ async def test_every_column_of_a_state_is_a_field_by_its_name(connection):
     """)
     told = {name: re.findall(r"'\{?(\w+),?(\w*)\}?'", expression) for name, expression in columns}
     assert told.pop("virtualization_told") == [("virtualization", "")]
-    fields, place = load_registry().fields, {field.name for field in dataclasses.fields(Place)}
+    fields, place = load_registry().fields, {field.name for field in msgspec.structs.fields(Place)}
     for name, [(first, second)] in told.items():
         if second:
             assert name == f"{first}_{second}"

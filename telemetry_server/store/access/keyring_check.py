@@ -24,7 +24,7 @@ from telemetry_server.keyring import (
     take_left_over,
 )
 from telemetry_server.logs import Severity, log
-from telemetry_server.model import Check
+from telemetry_server.readiness import Check
 from telemetry_server.store.database import Acquire, Connection, translated
 from telemetry_server.store.queries import load
 

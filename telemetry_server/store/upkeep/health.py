@@ -8,7 +8,7 @@ import asyncpg
 
 from telemetry_server.errors import MigrationError, Unavailable
 from telemetry_server.job_names import JobName
-from telemetry_server.model import Check
+from telemetry_server.readiness import Check
 from telemetry_server.store import clock
 from telemetry_server.store.counts.rollups import progress
 from telemetry_server.store.database import Pool
