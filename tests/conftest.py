@@ -20,7 +20,7 @@ from pathlib import Path
 import asyncpg
 import hypothesis
 import pytest
-from patience import patient
+from patience import patient, wait_until
 from places import ROOT, TODAY, as_database_user, quick_directory
 
 from telemetry_server.store.embedded import binaries
@@ -169,6 +169,10 @@ async def connection(database):
     await connection.close()
 
 
+BUSY = 5
+"""The exit code of `run` while another process is at the job."""
+
+
 class RunningServer:
     """A real server process on a database of its own. `open_files`: the soft and the hard limit."""
 
@@ -245,16 +249,21 @@ class RunningServer:
         self.log.close()
 
     def command(self, *arguments):
-        """Runs a telemetry-server command on the same database; gives its JSON."""
-        done = subprocess.run(
-            [sys.executable, "-m", "telemetry_server", *arguments, "--json"],
-            env=self.environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return json.loads(done.stdout)
+        """Runs a telemetry-server command on the same database; gives its JSON.
+
+        It is repeated while the server is at the same job, which it does by itself.
+        """
+        command = [sys.executable, "-m", "telemetry_server", *arguments, "--json"]
+
+        def done():
+            ran = subprocess.run(
+                command, env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            return ran if ran.returncode != BUSY else None
+
+        ran = wait_until(done, every=0.5)
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
 
     @property
     def sign_in_link(self):

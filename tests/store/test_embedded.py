@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 from patience import patient, until
 from places import quick_directory
@@ -71,7 +72,8 @@ def stop_leftovers(directory: Path) -> None:
     """What a failed test left running."""
     for pgdata in directory.glob("**/postgres"):
         for process in Processes(pgdata).all():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it just ended
+                process.kill()
 
 
 @pytest.fixture
