@@ -51,7 +51,11 @@ def pytest_collection_modifyitems(config, items):
         given = item.get_closest_marker("timeout")
         seconds = given.args[0] if given else float(config.getini("timeout"))
         item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
-    waiting = [item for item in items if item.get_closest_marker("slow")]
+
+    def limit(item):
+        return item.get_closest_marker("timeout").args[0]
+
+    waiting = sorted((item for item in items if item.get_closest_marker("slow")), key=limit, reverse=True)
     quick = [item for item in items if not item.get_closest_marker("slow")]
     modules = [list(each) for _, each in itertools.groupby(quick, lambda item: item.path)]
     at_once = -(-len(waiting) * 2 // max(len(modules), 1))  # so that half of the modules have one before them

@@ -7,10 +7,11 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from patience import patient, until
+
 from telemetry_server.cli import workers
 
 NAMES = {"worker 0", "worker 1", "worker 2"}
-PATIENCE = 20
 
 
 async def test_a_worker_that_dies_is_started_again_though_there_are_more_workers_than_threads(monkeypatch):
@@ -27,7 +28,7 @@ async def test_a_worker_that_dies_is_started_again_though_there_are_more_workers
             assert (await until_all_run(but=before[name]))[name] != before[name]
     finally:
         stop.set()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patient(20)):
             await asyncio.gather(*watched)
     assert running() == {}
 
@@ -37,7 +38,5 @@ def running():
 
 
 async def until_all_run(but=None):
-    async with asyncio.timeout(PATIENCE):
-        while running().keys() != NAMES or but in running().values():
-            await asyncio.sleep(0.05)
+    await until(lambda: running().keys() == NAMES and but not in running().values())
     return running()

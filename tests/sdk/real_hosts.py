@@ -1,12 +1,11 @@
 """What the tests with real hosts share; the fixture `host` is in conftest."""
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 import license_telemetry
 from patience import patient
+from places import quick_directory
 
 CLIENT = Path(license_telemetry.__file__).parent.parent
 END_SECONDS = patient(60)
@@ -14,8 +13,8 @@ END_SECONDS = patient(60)
 
 def place_in_memory():
     """For a fixture `tmp_path`: how slow a disk is must not decide these tests."""
-    place = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    yield Path(place)
+    place = quick_directory()
+    yield place
     shutil.rmtree(place)
 
 
