@@ -136,7 +136,7 @@ def test_a_dump_goes_from_one_database_to_another(operator, empty_operator, tmp_
 
 def test_a_file_that_is_no_dump_changes_nothing(empty_operator, tmp_path):
     (tmp_path / "no.dump").write_text("hello")
-    assert "nothing has changed" in empty_operator.error("db", "import", tmp_path / "no.dump", exit_code=4)
+    assert "nothing was changed" in empty_operator.error("db", "import", tmp_path / "no.dump", exit_code=1)
     assert empty_operator.json("migrate", "--dry-run") == {"pending": EVERY_MIGRATION}
 
 
