@@ -11,8 +11,10 @@ from telemetry_server.jobs.fleet_now import count_the_fleet
 from telemetry_server.store.counts import counting, fleet_now
 from telemetry_server.store.counts import overview as store
 from telemetry_server.store.database import make_pool
+from telemetry_server.store.dimensions import FACETED
 from telemetry_server.store.registry.products import add_product
 
+FACETS = [one.name for one in FACETED]
 PRODUCTS = (None, "billing-suite", "nothing")
 NOW = datetime.now(UTC)
 
@@ -35,7 +37,7 @@ async def on_the_overview(pool):
         for over in RANGES.values():
             found[product, over.name] = (
                 await store.totals(pool, fleet, over),
-                await store.facets(pool, fleet, over),
+                await store.facets(pool, fleet, over, FACETS),
                 await store.new_over_time(pool, fleet, over, NOW),
                 await store.pings_by_hour(pool, fleet, RANGES["24h"].first_step(NOW)),
             )
@@ -135,7 +137,7 @@ async def test_every_number_is_that_of_the_rows_from_exactly_so_long_ago(site, f
             asked = await store.fleet(pool, None, NOW)
             assert asked.counted.by_job is count_first
             assert dict(expected).items() <= (await store.totals(pool, asked, over)).items()
-            facets = await store.facets(pool, asked, over)
+            facets = await store.facets(pool, asked, over, FACETS)
             assert {sum(counts.values()) for counts in facets.values()} == {expected["seen"]}
         await run(site, fleet_now.SMALL)
 

@@ -42,6 +42,7 @@ DISTRIBUTIONS = (
 )
 """The dimension, the heading."""
 
+_STATUS = "status"
 _BARS = 7
 
 
@@ -109,7 +110,8 @@ async def overview(request: web.Request) -> web.Response:
         return page(request, "first_start.html", products=products, endpoint=endpoint)
     asked = _Asked(pool, product, over, now, await store.fleet(pool, product, now))
     totals = await unless_slow(store.totals(pool, asked.fleet, over)) if asked.fleet else None
-    facets = await unless_slow(store.facets(pool, asked.fleet, over)) if asked.fleet else None
+    shown = [_STATUS, *(name for name, _ in DISTRIBUTIONS)]
+    facets = await unless_slow(store.facets(pool, asked.fleet, over, shown)) if asked.fleet else None
     counted = await unless_slow(store.counted(pool, product, asked.first_day))
     return page(
         request,
@@ -139,7 +141,7 @@ async def unless_slow(question: Awaitable[Answer]) -> Answer | None:
 
 def _statuses(facets: _Facets) -> list[tuple[str, int]]:
     """Every status there is, with its installations."""
-    counted = facets.get("status", {})
+    counted = facets.get(_STATUS, {})
     return [(status, counted.get(status, 0)) for status in STATUSES]
 
 

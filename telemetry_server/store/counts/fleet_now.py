@@ -15,7 +15,7 @@ import asyncpg
 from telemetry_server.check.ranges import Range, depth
 from telemetry_server.job_names import JobName
 from telemetry_server.store.counts.rollups import MOST_VALUES
-from telemetry_server.store.dimensions import ALL, BY_NAME, DIMENSIONS, FACETED, Dimension, grouping
+from telemetry_server.store.dimensions import ALL, BY_NAME, DIMENSIONS, Dimension, grouping
 from telemetry_server.store.filtering import Condition
 from telemetry_server.store.fleet.installations import Row
 from telemetry_server.store.queries import fill, load
@@ -66,14 +66,16 @@ async def count(
 ) -> None:
     """Counts the fleet anew, by the times that began at `begins`, the longest first; within `counting`."""
     await connection.execute(SQL["forget_counts"])
-    for counts in (
-        _by_value(DIMENSIONS, 2, begins=begins),
-        _by_gaps(2, begins),
-        _newcomers(2, begins, hours_since),
-        _pings_by_hour(2, hours_since),
-    ):
-        statement = fill(SQL["keep_counts"], counts=f"({counts.sql})")
-        await connection.execute(statement, MOST_VALUES, *counts.values, timeout=_SECONDS)
+    ranges, moment = "$2::timestamptz[]", "$2::timestamptz"
+    counted: list[tuple[str, tuple[Any, ...]]] = [
+        (_by_value(DIMENSIONS, depth=f"width_bucket(i.last_received_at, {ranges})"), (begins,)),
+        (_within("installations_by_gaps", begins=ranges, filter="TRUE"), (begins,)),
+        (_newcomers(since=moment, hours_since="$3::timestamptz"), (begins[0], hours_since)),
+        (_within("pings_by_hour", hours_since=moment, filter="TRUE"), (hours_since,)),
+    ]
+    for counts, values in counted:
+        statement = fill(SQL["keep_counts"], counts=f"({counts})")
+        await connection.execute(statement, MOST_VALUES, *values, timeout=_SECONDS)
     await reach(connection, JobName.COUNT_THE_FLEET, now)
 
 
@@ -83,48 +85,21 @@ async def forget(connection: asyncpg.Connection) -> None:
     await connection.execute(SQL["forget_mark"], JobName.COUNT_THE_FLEET)
 
 
-@dataclass(frozen=True, slots=True)
-class _Counts:
-    """A statement that counts, and the values of its parameters; they are numbered from some number on."""
-
-    sql: str
-    values: tuple[Any, ...]
-
-
 def _by_value(
-    dimensions: Sequence[Dimension],
-    first: int,
-    wanted: str = "TRUE",
-    *,
-    begins: Sequence[datetime] = (),
-    total: bool = False,
-) -> _Counts:
-    """Without times, installations need not be looked at."""
+    dimensions: Sequence[Dimension], wanted: str = "TRUE", *, depth: str = "0", total: bool = False
+) -> str:
+    """Where neither `wanted` nor `depth` asks for installations AS i, they are not read."""
     values = {one.name: one.text(one.present) for one in dimensions}
     slots = grouping(values, otherwise=ALL, value="''", total=total)
-    slots["depth"] = f"width_bucket(i.last_received_at, ${first}::timestamptz[])" if begins else "0"
-    sql = _within("installations_by_value", filter=wanted, **slots)
-    return _Counts(sql, (begins,) if begins else ())
+    return _within("installations_by_value", filter=wanted, depth=depth, **slots)
 
 
-def _by_gaps(first: int, begins: Sequence[datetime], wanted: str = "TRUE") -> _Counts:
-    sql = _within("installations_by_gaps", filter=wanted, begins=f"${first}::timestamptz[]")
-    return _Counts(sql, (begins,))
-
-
-def _newcomers(
-    first: int, begins: Sequence[datetime], hours_since: datetime, wanted: str = "TRUE"
-) -> _Counts:
-    slots = {"begins": f"${first}::timestamptz[]", "hours_since": f"${first + 1}::timestamptz"}
-    return _Counts(_within("newcomers", filter=wanted, **slots), (begins, hours_since))
-
-
-def _pings_by_hour(first: int, hours_since: datetime, wanted: str = "TRUE") -> _Counts:
-    sql = _within("pings_by_hour", filter=wanted, hours_since=f"${first}::timestamptz")
-    return _Counts(sql, (hours_since,))
+def _newcomers(since: str, hours_since: str, wanted: str = "TRUE") -> str:
+    return _within("newcomers", since=since, hours_since=hours_since, filter=wanted)
 
 
 def _within(name: str, **slots: str) -> str:
+    """A statement that counts, to stand in another."""
     return fill(SQL[name].removesuffix(";"), **slots)
 
 
@@ -148,27 +123,25 @@ class Fleet:
 async def totals(connection: asyncpg.Connection, fleet: Fleet, over: Range) -> Row:
     """known, seen, new, with_missing, with_lost (installations); missing, lost (pings)."""
     if fleet.counted.by_job:
-        [row] = await _ask(connection, "totals", None, fleet.product, depth(over))
+        [row] = await _ask(connection, "totals", "fleet_now", fleet.product, depth(over))
         return dict(row)
-    begins = [over.since(fleet.counted.at)]
-    gaps = _by_gaps(3, begins, fleet.of("i.product_id"))
-    fresh = _newcomers(4, begins, fleet.counted.at, fleet.of("f.product_id"))
-    both = _Counts(f"({gaps.sql}) UNION ALL ({fresh.sql})", gaps.values + fresh.values)
-    [row] = await _ask(connection, "totals", both, fleet.product, 1)
+    of_product = fleet.of("i.product_id")
+    counts = f"({_within('installations_by_gaps', begins='$3::timestamptz[]', filter=of_product)})"
+    [row] = await _ask(connection, "totals", counts, fleet.product, 1, [over.since(fleet.counted.at)])
     return dict(row)
 
 
 async def facets(
-    connection: asyncpg.Connection, fleet: Fleet, over: Range
+    connection: asyncpg.Connection, fleet: Fleet, over: Range, names: Sequence[str]
 ) -> dict[str, dict[str | None, int]]:
-    """Of the installations seen, how many have each value, by field; None stands for the rare values."""
-    names = [one.name for one in FACETED]
+    """Of the installations seen, how many have each value of these dimensions; None: the rare values."""
     if fleet.counted.by_job:
-        rows = await _ask(connection, "facets", None, fleet.product, depth(over), names)
+        rows = await _ask(connection, "facets", "fleet_now", fleet.product, depth(over), names)
     else:
-        begins = [over.since(fleet.counted.at)]
-        counts = _by_value(FACETED, 4, fleet.of("f.product_id"), begins=begins)
-        rows = await _ask(connection, "facets", counts, fleet.product, 1, names)
+        seen = f"{fleet.of('f.product_id')} AND i.last_received_at >= $4::timestamptz"
+        counts = f"({_by_value([BY_NAME[name] for name in names], seen, depth='1')})"
+        since = over.since(fleet.counted.at)
+        rows = await _ask(connection, "facets", counts, fleet.product, 1, names, since)
     found: dict[str, dict[str | None, int]] = {}
     for field, value, number in rows:
         found.setdefault(field, {})[value] = number
@@ -178,21 +151,23 @@ async def facets(
 async def new_by_day(connection: asyncpg.Connection, fleet: Fleet, since: date) -> dict[datetime, int]:
     """New installations of each day that has any, by its start."""
     begin = datetime.combine(since, time(), UTC)
-    counts = _newcomers(4, [begin], fleet.counted.at, fleet.of("f.product_id"))
-    rows = await _over_time(connection, fleet, counts, "new_on", since.isoformat())
+    rows = await _newcomers_over_time(connection, fleet, "new_on", since.isoformat(), begin)
     return {datetime.fromisoformat(f"{value}T00+00:00"): count for value, count in rows}
 
 
 async def new_by_hour(connection: asyncpg.Connection, fleet: Fleet, since: datetime) -> dict[datetime, int]:
     """New installations of each hour that has any, by its start; of the last day only."""
-    counts = _newcomers(4, [since], since, fleet.of("f.product_id"))
-    return _by_hour(await _over_time(connection, fleet, counts, "new_in", _hour(since)))
+    return _by_hour(await _newcomers_over_time(connection, fleet, "new_in", _hour(since), since))
 
 
 async def pings_by_hour(connection: asyncpg.Connection, fleet: Fleet, since: datetime) -> dict[datetime, int]:
     """Pings received in each hour that has any, by its start; of the last day only."""
-    counts = _pings_by_hour(4, since, fleet.of("i.product_id"))
-    return _by_hour(await _over_time(connection, fleet, counts, "pings_in", _hour(since)))
+    asked = (fleet.product, "pings_in", _hour(since))
+    if fleet.counted.by_job:
+        return _by_hour(await _ask(connection, "over_time", "fleet_now", *asked))
+    of_product = fleet.of("i.product_id")
+    counts = f"({_within('pings_by_hour', hours_since='$4::timestamptz', filter=of_product)})"
+    return _by_hour(await _ask(connection, "over_time", counts, *asked, since))
 
 
 async def by_value(
@@ -204,32 +179,31 @@ async def by_value(
     """
     column, dimension = ("p.slug", ALL) if by == "product" else ("r.value", by)
     dimensions = [BY_NAME[by]] if by in BY_NAME else []
-    if counted is None:
-        counts, wanted = _by_value(dimensions, 3, asked.sql, total=not dimensions), "TRUE"
-    else:
-        counts, wanted = _by_value(dimensions, 3, total=not dimensions), asked.sql
-    kept = None if counted is not None and counted.by_job else counts
+    by_job = counted is not None and counted.by_job
+    narrowed, wanted = (asked.sql, "TRUE") if counted is None else ("TRUE", asked.sql)
+    counts = "fleet_now" if by_job else f"({_by_value(dimensions, narrowed, total=not dimensions)})"
     rows = await _ask(
-        connection, "by_value", kept, values, dimension, *asked.values, by=column, filter=wanted
+        connection, "by_value", counts, values, dimension, *asked.values, by=column, filter=wanted
     )
     return [dict(row) for row in rows]
 
 
-async def _over_time(
-    connection: asyncpg.Connection, fleet: Fleet, counts: _Counts, dimension: str, since: str
+async def _newcomers_over_time(
+    connection: asyncpg.Connection, fleet: Fleet, dimension: str, first: str, since: datetime
 ) -> list[asyncpg.Record]:
-    kept = None if fleet.counted.by_job else counts
-    return await _ask(connection, "over_time", kept, fleet.product, dimension, since)
+    asked = (fleet.product, dimension, first)
+    if fleet.counted.by_job:
+        return await _ask(connection, "over_time", "fleet_now", *asked)
+    moment = "$4::timestamptz"
+    counts = f"({_newcomers(moment, moment, fleet.of('f.product_id'))})"
+    return await _ask(connection, "over_time", counts, *asked, since)
 
 
 async def _ask(
-    connection: asyncpg.Connection, question: str, counts: _Counts | None, *values: Any, **slots: str
+    connection: asyncpg.Connection, question: str, counts: str, *values: Any, **slots: str
 ) -> list[asyncpg.Record]:
-    """Asks the counts that the job kept, or these."""
-    source, more = (f"({counts.sql})", counts.values) if counts else ("fleet_now", ())
-    rows: list[asyncpg.Record] = await connection.fetch(
-        fill(SQL[question], counts=source, **slots), *values, *more
-    )
+    """Asks the counts that the job kept, or those that a statement in parentheses makes."""
+    rows: list[asyncpg.Record] = await connection.fetch(fill(SQL[question], counts=counts, **slots), *values)
     return rows
 
 

@@ -56,10 +56,11 @@ FROM facts
 GROUP BY product_id, depth, GROUPING SETS ( verdict /*:sets*/ );
 
 -- name: installations_by_gaps
--- Likewise: how many there are, and what never came of their pings. Of one copy, no more than a million missing or
--- lost pings are counted.
+-- Likewise: how many there are, how many of them are new in how many of the times, and what never came of their
+-- pings. Of one copy, no more than a million missing or lost pings are counted.
 WITH gaps AS (
-    SELECT i.product_id, width_bucket(i.last_received_at, ARRAY[now()] /*:begins*/ ) AS depth, count(*) AS "all",
+    SELECT i.product_id, width_bucket(i.last_received_at, ARRAY[now()] /*:begins*/ ) AS depth,
+           width_bucket(i.first_received_at, ARRAY[now()] /*:begins*/ ) AS new_depth, count(*) AS "all",
            count(*) FILTER (WHERE h.holes) AS with_missing,
            count(*) FILTER (WHERE i.lost > 0) AS with_lost,
            sum(CASE WHEN h.holes THEN least(upper(i.received) - 1
@@ -68,50 +69,40 @@ WITH gaps AS (
     FROM installations AS i
     CROSS JOIN LATERAL (SELECT i.received <> int8multirange(int8range(1, upper(i.received))) AS holes) AS h
     WHERE TRUE /*:filter*/
-    GROUP BY 1, 2
+    GROUP BY 1, 2, 3
 )
-SELECT g.product_id, d.dimension, '' AS value, g.depth, d.count
+SELECT g.product_id, d.dimension, '' AS value, d.depth, d.count
 FROM gaps AS g
 CROSS JOIN LATERAL (
-    VALUES ('all', g."all"), ('with_missing', g.with_missing), ('with_lost', g.with_lost), ('missing', g.missing),
-           ('lost', g.lost)
-) AS d (dimension, count)
-WHERE d.count > 0;
+    VALUES ('all', g.depth, g."all"), ('with_missing', g.depth, g.with_missing), ('with_lost', g.depth, g.with_lost),
+           ('missing', g.depth, g.missing), ('lost', g.depth, g.lost), ('new', nullif(g.new_depth, 0), g."all")
+) AS d (dimension, depth, count)
+WHERE d.count > 0 AND d.depth IS NOT NULL;
 
 -- name: newcomers
--- New installations since the earliest of the moments: by the times their first ping came in, by its day, and by its
--- hour from some hour on.
+-- New installations since a moment by the day of their first ping, and by its hour from some hour on.
 WITH fresh AS (
-    SELECT f.product_id, width_bucket(f.first_received_at, ARRAY[now()] /*:begins*/ ) AS depth,
-           date_trunc('hour', f.first_received_at, 'UTC') AS hour, count(*) AS count
+    SELECT f.product_id, date_trunc('hour', f.first_received_at, 'UTC') AS hour, count(*) AS count
     FROM installation_facts AS f
-    WHERE f.first_received_at >= ( ARRAY[now()] /*:begins*/ )[1] AND TRUE /*:filter*/
-    GROUP BY 1, 2, 3
-), told AS (
-    SELECT product_id, depth, to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS day,
-           CASE WHEN hour >= now() /*:hours_since*/ THEN to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24') END AS hour,
-           count
-    FROM fresh
+    WHERE f.first_received_at >= now() /*:since*/ AND TRUE /*:filter*/
+    GROUP BY 1, 2
 )
-SELECT product_id, CASE 0 WHEN grouping(depth) THEN 'new' WHEN grouping(day) THEN 'new_on' ELSE 'new_in' END AS dimension,
-       coalesce(day, hour, '') AS value, coalesce(depth, 0) AS depth, sum(count)::bigint AS count
-FROM told
-GROUP BY product_id, GROUPING SETS (depth, day, hour)
-HAVING grouping(hour) = 1 OR hour IS NOT NULL;
+SELECT product_id, 'new_on' AS dimension, to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS value, 0 AS depth, count
+FROM fresh
+UNION ALL
+SELECT product_id, 'new_in', to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24'), 0, count
+FROM fresh
+WHERE hour >= now() /*:hours_since*/;
 
 -- name: pings_by_hour
 -- The pings received since some hour, by the hour they came in.
-SELECT i.product_id, 'pings_in' AS dimension, to_char(g.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24') AS value, 0 AS depth,
-       sum(g.pings)::bigint AS count
-FROM (
-    SELECT installation_id, date_trunc('hour', received_at, 'UTC') AS hour, count(*) AS pings
-    FROM pings
-    WHERE received_at >= now() /*:hours_since*/
-    GROUP BY 1, 2
-) AS g
-JOIN installations AS i USING (installation_id)
-WHERE TRUE /*:filter*/
-GROUP BY 1, 3;
+SELECT i.product_id, 'pings_in' AS dimension,
+       to_char(date_trunc('hour', g.received_at, 'UTC') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24') AS value, 0 AS depth,
+       count(*) AS count
+FROM pings AS g
+JOIN installations AS i ON i.installation_id = g.installation_id
+WHERE g.received_at >= now() /*:hours_since*/ AND TRUE /*:filter*/
+GROUP BY i.product_id, date_trunc('hour', g.received_at, 'UTC');
 
 -- name: by_value
 -- Installations of the dimension $2 by value, the most frequent first; those after the first $1 as one without

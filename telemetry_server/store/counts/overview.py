@@ -3,6 +3,7 @@
 `product` is a slug, or None for all. Each question may raise TooSlow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -47,10 +48,12 @@ async def totals(pool: Pool, fleet: Fleet, over: Range) -> Row:
         return await fleet_now.totals(connection, fleet, over)
 
 
-async def facets(pool: Pool, fleet: Fleet, over: Range) -> dict[str, dict[str | None, int]]:
-    """Of the installations seen, how many have each value, by field; None stands for the rare values."""
+async def facets(
+    pool: Pool, fleet: Fleet, over: Range, names: Sequence[str]
+) -> dict[str, dict[str | None, int]]:
+    """Of the installations seen, how many have each value of these dimensions; None: the rare values."""
     async with reading(pool) as connection:
-        return await fleet_now.facets(connection, fleet, over)
+        return await fleet_now.facets(connection, fleet, over, names)
 
 
 async def new_over_time(pool: Pool, fleet: Fleet, over: Range, now: datetime) -> dict[datetime, int]:
