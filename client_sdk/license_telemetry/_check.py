@@ -7,7 +7,6 @@ import os
 import time
 from email.utils import parsedate_to_datetime
 from typing import Iterator, List, NamedTuple, Optional, Tuple
-from urllib.parse import urlsplit
 
 from . import _identity as identity
 from ._answers import CREATED, Answer
@@ -31,7 +30,11 @@ class Finding(NamedTuple):
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Try everything in turn. Changes nothing but that the state directory is made, and enrols no one."""
+    """Try everything in turn.
+
+    Makes the state directory with an outbox, and a counter file, where they are missing. Sends no ping; the
+    server is asked for an identity, which is thrown away.
+    """
     yield _settings(settings)
     yield _disk(settings)
     yield _lock(settings)
@@ -66,7 +69,7 @@ def _disk(settings: Settings) -> Finding:
     outbox, started = Outbox(settings.state_dir), time.monotonic()
     try:
         with outbox.transaction() as ledger:
-            ledger.put("checked_at", time.time())
+            ledger.put("outbox_id", ledger.outbox_id())  # a commit that changes nothing
     except Unavailable as error:
         return Finding("disk", sound=False, text=f"{settings.state_dir}: {error}")
     if outbox.in_memory:
@@ -109,18 +112,25 @@ def _counters(settings: Settings) -> Finding:
 
 
 def _proxy(settings: Settings) -> Finding:
+    try:
+        Transport(settings).proxy()
+    except ValueError as error:
+        return Finding("proxy", sound=False, text=str(error))
     named = _proxy_of(settings)
     return Finding("proxy", sound=True, text=f"{named}, for everything below" if named else "none")
 
 
 def _proxy_of(settings: Settings) -> Optional[str]:
-    """Its host and port, without a password."""
-    found = Transport(settings).proxy(urlsplit(settings.endpoint or ""))
+    """Its host and port, without a password; None also where it is no address."""
+    try:
+        found = Transport(settings).proxy()
+    except ValueError:
+        return None
     return found and found.netloc.rpartition("@")[2]
 
 
 def _ask(settings: Settings) -> Tuple[Answer, float]:
-    """An enrolment, which writes nothing at the server until its first ping, is thrown away again."""
+    """An enrolment: the server keeps nothing of it before the first ping."""
     if not settings.endpoint:
         return Answer(0, {}, b"", "there is no endpoint"), 0.0
     started = time.monotonic()

@@ -7,6 +7,7 @@ background work would run, and wait, between the host's own requests.
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -30,7 +31,13 @@ def _original(name: str) -> Any:
 
 allocate_lock = _original("allocate_lock")
 start_new_thread = _original("start_new_thread")
+get_native_id = _original("get_native_id")
 RLock = _original("RLock")
+
+
+def has_ended(native_id: int) -> bool:
+    """Whether that thread of this process is gone for the kernel, too: it outlives its last line a little."""
+    return not native_id or not os.path.exists(f"/proc/self/task/{native_id}")
 
 
 def is_patched() -> bool:

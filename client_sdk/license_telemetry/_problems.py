@@ -32,13 +32,14 @@ class Problems:
     def note(self, kind: str, text: str) -> None:
         """`text` says what is wrong and what to do, in a sentence without its full stop."""
         times = self._times.get(kind, 0)
-        if not times and len(self._times) >= MOST_KINDS:
+        is_ignored = kind.startswith(IGNORED)  # any text may be; the other kinds are few
+        if is_ignored and not times and len(self._times) >= MOST_KINDS:
             return
         self._times[kind] = times + 1
         if self._found.get(kind) == text:
             return
         self._found[kind] = text
-        if not times and len(self._unlogged) < MOST_KINDS:
+        if not times and (len(self._unlogged) < MOST_KINDS or not is_ignored):
             self._unlogged.append(text)
         self.trace(text)
 

@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from . import _process_fork
 from ._answers import Answer
 from ._identity import Request
-from ._primitives import start_new_thread
+from ._primitives import get_native_id, has_ended, start_new_thread
 from ._settings import Settings
 from ._version import __version__
 from ._wakeups import Wakeup
@@ -53,9 +53,7 @@ class Transport:
             return Answer(0, {}, b"", _words(error))
 
     def _post(self, request: Request, deadline: float, connected: Callable[[_Wire], None]) -> Answer:
-        target = urlsplit(f"{self._settings.endpoint}{request.path}")
-        if target.scheme not in _PORTS or not target.hostname:
-            raise ValueError("the endpoint is no http or https address")
+        target = _address(f"{self._settings.endpoint}{request.path}", "the endpoint")
         wire = _Wire(deadline)
         connected(wire)
         try:
@@ -69,7 +67,7 @@ class Transport:
         """Connect to the host, or to its proxy; what to ask for."""
         host, port = str(target.hostname), target.port or _PORTS[target.scheme]
         path = target.path + (f"?{target.query}" if target.query else "")
-        proxy = self.proxy(target)
+        proxy = self.proxy()
         if proxy is None:
             wire.connect(host, port)
         else:
@@ -86,17 +84,18 @@ class Transport:
             return f"http://{_host(target)}{path}"
         return path
 
-    def proxy(self, target: SplitResult) -> Optional[SplitResult]:
-        """The one that was set, else that of the usual variables, read anew each time."""
+    def proxy(self) -> Optional[SplitResult]:
+        """The one that was set, else that of the usual variables, read anew each time. Raises ValueError."""
         named = self._settings.proxy
         if not named:
-            if urllib.request.proxy_bypass(str(target.hostname)):
+            target = urlsplit(self._settings.endpoint or "")
+            if urllib.request.proxy_bypass(target.hostname or ""):
                 return None
             proxies = urllib.request.getproxies()
             named = proxies.get(target.scheme) or proxies.get("all")
         if not named:
             return None
-        return urlsplit(named if "://" in named else f"http://{named}")
+        return _address(named if "://" in named else f"http://{named}", "the proxy")
 
     def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
@@ -120,14 +119,19 @@ class Posting:
         self._wakeup = wakeup
         self.answer = Answer(0, {}, b"", "no answer in time")
         self.done = self.ended = False
+        self._native_id = 0
         self._wire: Optional[_Wire] = None
         if SHOWS_THREADS:
             _process_fork.add(self)
         self.deadline = time.monotonic() + DEADLINE_SECONDS + 1
         try:
-            start_new_thread(self._run, ())
+            start_new_thread(self._run_apart, ())
         except RuntimeError:
             self._run()  # at the end of a process there are none: this one has nothing else to do
+
+    def _run_apart(self) -> None:
+        self._native_id = get_native_id()
+        self._run()
 
     def _run(self) -> None:
         try:
@@ -150,7 +154,9 @@ class Posting:
             wire.interrupt()
 
     def is_paused(self) -> bool:
-        return self.ended or self._request.path != PINGS_PATH or Posting.broken_off >= MOST_BROKEN_OFF
+        if self.ended:
+            return has_ended(self._native_id)
+        return self._request.path != PINGS_PATH or Posting.broken_off >= MOST_BROKEN_OFF
 
     def resume(self) -> None:
         """Nothing to do: what was broken off is tried again when due."""
@@ -314,6 +320,17 @@ def _answer(wire: _Wire) -> Answer:
     response.begin()
     body = response.read()
     return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+
+
+def _address(url: str, name: str) -> SplitResult:
+    """Raises ValueError, which quotes nothing: a part of it may be a password."""
+    try:
+        found = urlsplit(url)
+        if found.scheme in _PORTS and found.hostname and found.port != 0:
+            return found
+    except ValueError:
+        pass
+    raise ValueError(f"{name} is no http or https address")
 
 
 def _head(target: SplitResult, path: str, request: Request, more: bytes) -> bytes:
