@@ -61,6 +61,7 @@ LARGEST_COUNT = 2**53 - 1
 STATE_DIR = "state_dir"  # the file in shared memory that says which state directory it belongs to
 MISSING = "missing"  # the file that was made when that was found missing
 MOST_ADOPTIONS = 8  # dead files that a new process tries to go on with
+UNNAMED = SUFFIX + ".new"  # what a file is called until it is locked
 SPARE = 16  # times SIZE must be free: the memory is the host's
 
 SHARED_MEMORY, STATE_DIRECTORY, MEMORY = "shared memory", "state directory", "memory"
@@ -120,23 +121,22 @@ class Counters:
                 self._words[LOST] += 1
             finally:
                 self._busy = False
+        first, self.fresh = self.fresh, False
         if self._deferred:
             self._add_deferred()
-        if self.fresh:
-            self.fresh = False
-            return True
-        return False
+        return first
 
-    def forgo(self, *, for_good: bool) -> None:
+    def forgo(self, *, for_good: bool, everywhere: bool = True) -> None:
         """Consent changed: what was counted until now is harvested no more.
 
-        Not `for_good`: only if the outbox finds, when it hears of it, that it was off until now.
+        Not `for_good`: only if the outbox finds, when it hears of it, that it was off until now. Not
+        `everywhere`: what is in the outbox already stays.
         """
         with self._lock:
             at, length = (FORGONE_WORD if for_good else REGAINED_WORD) * 8, SLOTS * 8
             self._bytes[at : at + length] = bytes(self._bytes[VALUES_WORD * 8 : VALUES_WORD * 8 + length])
             self._write_through(at, length)
-            self._words[WITHDRAWN] += int(for_good)
+            self._words[WITHDRAWN] += int(for_good and everywhere)
             self._write_through(WITHDRAWN * 8, 8)
 
     def knows(self, name: object) -> bool:
@@ -145,7 +145,10 @@ class Counters:
 
     def _add_deferred(self) -> None:
         while self._deferred:
-            self.add(*self._deferred.pop())
+            try:
+                self.add(*self._deferred.pop())
+            except IndexError:  # another thread was first
+                return
 
     def _new_slot(self, name: str) -> int:
         """The word of a name that is new here; LOST when all are taken."""
@@ -170,7 +173,9 @@ class Counters:
     def say(self, topic: str, text: str) -> None:
         """Replace what was said on one of TOPICS; at most TEXT_BYTES - 2 bytes of UTF-8 are kept."""
         number = TOPICS.index(topic)
-        told = text.encode("utf-8", "replace")[: TEXT_BYTES - 2]
+        told = text.encode("utf-8", "replace")
+        if len(told) > TEXT_BYTES - 2:
+            told = told[: TEXT_BYTES - 2].decode("utf-8", "ignore").encode()  # no half of a character
         with self._lock:
             said = self._words[SAID + number] + 1
             at = text_at(number, said)
@@ -385,9 +390,9 @@ def _create(path: str, *, mapped: bool) -> Memory:
     It gets its name last: before it is locked no other process may try to adopt or remove it. On Windows,
     where open files can't be renamed, none does.
     """
-    nameless = path if sys.platform == "win32" else path + ".new"
+    nameless = path if sys.platform == "win32" else path[: -len(SUFFIX)] + UNNAMED
     descriptor = os.open(nameless, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFELY, 0o600)
-    keep = False
+    name = nameless
     try:
         if not try_lock(descriptor):
             raise OSError("the file system has no locks")
@@ -395,15 +400,15 @@ def _create(path: str, *, mapped: bool) -> Memory:
             raise OSError("there is no room")
         if nameless != path:
             os.rename(nameless, path)
-        keep = not mapped
-        return Memory(descriptor, SIZE, mapped=mapped)
-    except OSError:
-        keep = False
-        os.unlink(nameless)
+            name = path
+        memory = Memory(descriptor, SIZE, mapped=mapped)
+    except BaseException:
+        os.close(descriptor)  # first: on Windows an open file can't be removed
+        os.unlink(name)
         raise
-    finally:
-        if not keep:
-            os.close(descriptor)
+    if mapped:
+        os.close(descriptor)  # the mapping has its own
+    return memory
 
 
 def _is_ours(found: os.stat_result) -> bool:

@@ -21,7 +21,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 from . import _process
 from ._counters import LARGEST_COUNT, Counters, kept_directory, shared_directories
 from ._ledger import Ledger
-from ._leftovers import clear_leftovers
+from ._leftovers import clear_leftovers, clear_unnamed
 from ._locks import try_lock
 from ._private_files import SAFELY, is_ours, pwrite
 from ._snapshot import SIZE, SUFFIX, TAKEN_WORD, Snapshot, snapshot, taken_block
@@ -56,8 +56,8 @@ class Harvest:
 
     def __init__(self, state_dir: Optional[str]) -> None:
         self._shared = shared_directories(state_dir) if state_dir else []
-        self._uncleared = list(self._shared)
         self._kept = kept_directory(state_dir) if state_dir else None
+        self._uncleared = [*self._shared, *([self._kept] if self._kept else [])]
         self._seen: Dict[str, Snapshot] = {}
         self._taken: Dict[str, Numbers] = {}
         self._alone = False
@@ -85,9 +85,13 @@ class Harvest:
         return _news(fresh)
 
     def clear_leftovers(self) -> None:
-        """Once for each process: what belongs to state directories that are no more."""
+        """Once for each process: what killed ones and state directories that are no more have left."""
         while self._uncleared:
-            clear_leftovers(self._uncleared.pop())
+            directory = self._uncleared.pop()
+            if is_ours(directory, shared=directory != self._kept):
+                clear_unnamed(directory)
+            if directory != self._kept:
+                clear_leftovers(directory)
 
     def look(self, ledger: Ledger, own: Optional[Counters], *, alone: bool) -> News:
         """The news, taking nothing."""

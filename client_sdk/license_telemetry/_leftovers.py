@@ -13,13 +13,38 @@ import stat
 import time
 
 from . import _process
-from ._counters import MISSING, STATE_DIR
+from ._counters import MISSING, STATE_DIR, UNNAMED
 from ._locks import try_lock
 from ._private_files import SAFELY, is_ours
 from ._snapshot import SIZE, SUFFIX, snapshot
 
 KEPT_SECONDS = 7 * 86_400.0
 MOST_LOOKED_AT = 1000
+UNNAMED_SECONDS = 3600.0
+
+
+def clear_unnamed(directory: str) -> None:
+    """Counter files that never got their name, because their process was killed while it made them."""
+    try:
+        names = [name for name in os.listdir(directory) if name.endswith(UNNAMED)][:MOST_LOOKED_AT]
+    except OSError:
+        return
+    for name in names:
+        try:
+            _remove_unnamed(os.path.join(directory, name))
+        except OSError:
+            continue
+
+
+def _remove_unnamed(path: str) -> None:
+    """Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | SAFELY)
+    try:
+        old = time.time() - os.fstat(descriptor).st_mtime > UNNAMED_SECONDS
+        if old and try_lock(descriptor):
+            os.unlink(path)
+    finally:
+        os.close(descriptor)
 
 
 def clear_leftovers(directory: str) -> None:
