@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from . import _wire as wire
-from ._identity import Identity
+from ._identity import Identity, from_answer
 
 MOST_RANGES = 64  # the server keeps no more holes
 LONGEST_PAUSE = 86_400.0
@@ -85,6 +85,14 @@ def judge(answer: Answer, identity: Identity, sent: bytes) -> Outcome:
     if answer.status in _UNKNOWN_TO_THE_SERVER and not answer.is_page():
         return Outcome.UNKNOWN
     return Outcome.UNANSWERED
+
+
+def issued(answer: Answer) -> Optional[Identity]:
+    """The identity in the answer to an enrolment; None where it has none, as a captive portal's."""
+    try:
+        return from_answer(answer.json()) if answer.status in CREATED else None
+    except ValueError:
+        return None
 
 
 def fates(told: Any) -> Dict[str, str]:

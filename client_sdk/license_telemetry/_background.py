@@ -11,35 +11,33 @@ import atexit
 import sys
 import threading  # noqa: F401  whoever imports it first is its main thread: never ours
 import time
-from collections import deque
 
 from . import _process_fork, _statements
+from ._claims import key_words
+from ._consent import OFF, Consent
 from ._counters import MEMORY, SHARED_MEMORY, open_counters
 from ._keeper import Keeper
-from ._primitives import RLock, allocate_lock, is_patched, start_new_thread
-from ._problems import Problems
-from ._settings import LEVELS
-from ._wakeups import NOW, WHEN_DUE, Request, Wakeup, wait_until
+from ._primitives import RLock, allocate_lock, is_patched
+from ._wakeups import NOW, RETRY_SECONDS, WHEN_DUE, Request, wait_until
+from ._worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Deque, Dict, List, Optional, Tuple
+    from typing import Any, Callable, Dict, List, Optional, Tuple
 
     from ._counters import Counters
     from ._engine import Engine
-    from ._settings import Level, Settings
+    from ._settings import Settings
 
 KEEP_SECONDS = 5.0  # from a count to its copy on disk
 BEGIN_SECONDS = 5.0  # a program that ends before never loads the engine, unless something is due
 LONGEST_SLEEP = 60.0  # so that a clock that was put right, or a process that ended, is noticed
 HEAR_SECONDS = 5.0  # from one claim or wish for a ping to the next that is heard, unless the host waits
-RETRY_SECONDS = 60.0
+SAY_AGAIN_SECONDS = 5.0  # from one attempt to learn the product of a claim to the next
 CLOCK_JUMP_SECONDS = 60.0
 FARTHEST_HINT_SECONDS = 32 * 86_400.0
 GATHER_SECONDS = 0.03  # one write for many requests, and no thread that spins
 EXIT_SECONDS = 1.0
-ANSWER_SECONDS = 2.0
-MOST_REQUESTS = 64
 CONSENT = 2  # of TOPICS, from here on
 NEVER = float("inf")
 
@@ -47,28 +45,29 @@ _running: Dict[Any, Background] = {}
 
 
 def background(settings: Settings) -> Background:
-    """The one of this process for the state directory of `settings`; the newest settings hold."""
+    """The one of this process for the state directory of `settings`."""
     key = settings.state_dir or (None, settings.endpoint, settings.product_key, settings.product)
     found = _running.get(key)
     if found is None:
         found = _running.setdefault(key, Background(settings))
-    found.settings = settings
     found.problems.debug = found.problems.debug or settings.debug
-    found.consent()
     return found
 
 
-class Background:
+class Background(Worker):
     """Runs the engine for the clients of one state directory."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.problems = Problems()
+        self.consent = Consent(settings)
         self.clients = 0  # that are open
-        self._off: Optional[bool] = None  # by the outbox; None: not known yet
-        self._allowed: Optional[Level] = None  # by the outbox
-        self.begin_anew()
-        _process_fork.add(self)
+        # What the host said last of its license: the arguments, the key, and the words of the claim.
+        self.claim: Tuple[Any, Any, Dict[str, Optional[str]]] = (None, None, {})
+        super().__init__()
+
+    @property
+    def settings(self) -> Settings:
+        """Those that hold now."""
+        return self.consent.settings
 
     def begin_anew(self) -> None:
         """At birth, and in a forked child: with files of its own."""
@@ -76,53 +75,93 @@ class Background:
         if parents is not None:
             parents.let_go()
         self.counters: Optional[Counters] = None
-        self.importing = False
+        super().begin_anew()
         self._engine: Optional[Engine] = None
         self._keeper = Keeper(self.settings.state_dir)
-        self._requests: Deque[Request] = deque()
-        self._wakeup = Wakeup()
-        self._starting = allocate_lock()
         self._opening = RLock()  # a signal handler may count while it is held
-        self._is_running = self._is_wanted = self._is_pausing = False
-        self._keep_at = self._engine_at = NEVER
+        self._keep_at = self._engine_at = self._claim_at = NEVER
         self._offset = _clock_offset()
         self._heard_at = 0.0
         self._said: Tuple[int, ...] = ()
         self._collected_said: Tuple[int, ...] = ()
         self._hinted: Any = None
+        self._switch: Optional[bytes] = None  # as it was at the last look
         self._napping = allocate_lock()
         self._napping.acquire()
-        self.consent()
+        self.consent.is_pending = False
 
-    def open_client(self) -> None:
+    # ── clients and consent ─────────────────────────────────────────────────────────────────
+
+    def open_client(self, settings: Settings) -> None:
         with self._opening:
             self.clients += 1
+        self._limit(lambda: self.consent.open(settings))
 
-    def close_client(self) -> None:
+    def close_client(self, settings: Settings) -> None:
         with self._opening:
             self.clients -= 1
+        self._limit(lambda: self.consent.limit(settings, -1))
 
-    # ── consent ─────────────────────────────────────────────────────────────────────────────
+    def change(self, settings: Settings, change: Callable[[Settings], None]) -> None:
+        """An open client's settings change."""
+        self._limit(lambda: self.consent.change(settings, change))
 
-    @property
-    def is_off(self) -> bool:
-        """Whether it was switched off, as far as this process knows."""
-        return bool(self._off)
+    def _limit(self, change: Callable[[], None]) -> None:
+        """Where that switches it off for all clients of this process, what they counted is forgone."""
+        with self._opening:
+            was_off = self.settings.why_off is not None
+            change()
+            is_off = self.settings.why_off is not None
+            if is_off and not was_off and self.counters is not None:
+                self.counters.forgo(for_good=True, everywhere=False)
+        if was_off and not is_off:
+            self.say_claim()
 
-    def is_known_to_be(self, *, off: bool) -> bool:
-        return self._off is off
+    def decide(self, topic: str, value: str, *, less: bool, **allowed: Any) -> None:
+        """For all processes. Where `less` is allowed, what was counted before is forgone; else only what was
+        counted without consent.
+        """
+        _process_fork.notice()
+        (self.counters or self.open()).forgo(for_good=less)
+        self.consent.decide(**allowed)
+        self.say(topic, {"value": value})
+        if not less:
+            self.say_claim()
 
-    @property
-    def level(self) -> Level:
-        """The lowest of what the host, the environment and the outbox allow, as far as this process knows."""
-        levels = (self.settings.level, self._allowed or self.settings.level)
-        return LEVELS[min(map(LEVELS.index, levels))]
+    # ── what the host says ──────────────────────────────────────────────────────────────────
 
-    def consent(self, *, off: Optional[bool] = None, level: Optional[Level] = None) -> None:
-        """What the customer allows: at once here, and everywhere once it stands in the outbox."""
-        self._off = self._off if off is None else off
-        self._allowed = self._allowed if level is None else level
-        self.is_counting = self.settings.why_off is None and not self.is_off and self.level == "usage"
+    def may_say(self) -> bool:
+        return self.settings.why_off is None and not self.consent.off
+
+    def say(self, topic: str, words: Dict[str, Optional[str]]) -> None:
+        _process_fork.notice()
+        (self.counters or self.open()).say(topic, _statements.write(time.time(), words))
+        self.wake()
+
+    def say_claim(self) -> None:
+        """What the host said last of its license; also what it said while that was not allowed."""
+        said, key, words = self.claim
+        if said is None or not self.may_say():
+            return
+        if key and not self.settings.product:  # only the enrolment knows it
+            self._claim_at = 0.0
+            self.wake()
+        else:
+            self.say("license", {**key_words(self.settings.product, key), **words})
+
+    def _say_claim_of(self, engine: Engine) -> None:
+        """The same where the outbox must be asked for the product: again and again, until it can be read."""
+        self._claim_at = NEVER
+        try:
+            product = engine.product()
+        except Exception as error:
+            self._claim_at = time.monotonic() + SAY_AGAIN_SECONDS
+            self.problems.note("claim", f"the license is not noted yet, the outbox can't be read: {error}")
+            return
+        self.problems.settle("claim")
+        _, key, words = self.claim
+        if self.may_say():
+            self.say("license", {**key_words(product, key), **words})
 
     # ── what the host's threads call ────────────────────────────────────────────────────────
 
@@ -138,54 +177,19 @@ class Background:
                     )
         return self.counters
 
-    def wake(self) -> None:
-        """There is news."""
-        _process_fork.notice()
-        if self._is_pausing and _process_fork.is_returned:
-            _process_fork.resume()
-        self._wakeup.set()
-        if not self._is_running and not self._is_pausing:
-            self._start()
-
-    def ask(self, request: Request, timeout: float) -> bool:
-        """Hand a request over and wait for its answer at most `timeout` seconds; whether it came."""
-        _process_fork.notice()
-        if len(self._requests) >= MOST_REQUESTS:
-            return False
-        self._requests.append(request)
-        self.wake()
-        if _is_about_to_fork():
-            return False
-        return wait_until(lambda: request.done, time.monotonic() + timeout)
-
     def leave(self) -> None:
         """The process ends where what TLS needs is gone already: the counter file is enough."""
         self.pause()
         if wait_until(self.is_paused, time.monotonic() + EXIT_SECONDS) and self.counters is not None:
             self._keep()
 
-    def answer(self, work: Callable[[Engine], Any], timeout: float = ANSWER_SECONDS) -> Any:
-        """The result of `work`, done in the background. Raises TimeoutError, and what the work raises."""
-        request = Request(work=work)
-        if not self.ask(request, timeout):
-            raise TimeoutError("the disk does not answer")
-        if request.error is not None:
-            raise request.error
-        return request.result
-
-    def do(self, work: Callable[[Engine], Any]) -> None:
-        """Have `work` done in the background, without waiting."""
-        if len(self._requests) < MOST_REQUESTS:
-            self._requests.append(Request(work=work))
-        self.wake()
-
     def standing(self) -> Dict[str, Any]:
         """What is known without asking the disk."""
         settings = self.settings
         return {
-            "enabled": settings.why_off is None and not self.is_off,
-            "why_off": settings.why_off or ("it was switched off here" if self.is_off else None),
-            "level": self.level,
+            "enabled": self.may_say(),
+            "why_off": settings.why_off or ("it was switched off here" if self.consent.off else None),
+            "level": self.consent.level,
             "endpoint": settings.endpoint,
             "product": settings.product,
             "state_dir": settings.state_dir,
@@ -194,9 +198,9 @@ class Background:
         }
 
     def flush(self, timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
+        deadline, report = time.monotonic() + timeout, True
         while True:
-            request = Request(NOW, report=True, deadline=deadline)
+            request, report = Request(NOW, report=report, deadline=deadline), False  # one ping for the counts
             if not self.ask(request, deadline - time.monotonic()):
                 return False
             if request.result is not None or time.monotonic() >= deadline:
@@ -209,51 +213,10 @@ class Background:
         if self.counters is None and not self._is_running:
             return
         self.ask(Request(push, last=True, deadline=time.monotonic() + timeout), timeout)
+        if self._has_no_thread and self.counters is not None:
+            self._keep()  # all that can be done without one: the next process sends it
 
     # ── the thread ──────────────────────────────────────────────────────────────────────────
-
-    def _start(self) -> None:
-        if _is_about_to_fork():
-            if self.counters is not None:
-                self.counters.fresh = True
-            return
-        if not self._starting.acquire(False):
-            return
-        try:
-            if not self._is_running:
-                self._is_running = self._is_wanted = True
-                start_new_thread(self._run, ())
-        except RuntimeError:  # no thread to be had: the counters keep what was counted
-            self._is_running = False
-            if self.counters is not None:
-                self.counters.fresh = True
-        except BaseException:  # a signal handler of the host's that raises
-            self._is_running = False
-            raise
-        finally:
-            self._starting.release()
-
-    def pause(self) -> None:
-        self._is_pausing = True
-        self._wakeup.set()
-
-    def is_paused(self) -> bool:
-        return not self._is_running
-
-    def resume(self) -> None:
-        self._is_pausing = False
-        if self._is_wanted:
-            self._start()
-
-    def _run(self) -> None:
-        try:
-            self._loop()
-        except BaseException as error:
-            self.problems.note("fault", f"a fault of the client itself: {error!r}")
-        finally:
-            self._is_running = False
-            if not self._is_pausing and (self._requests or self._wakeup.is_set()):
-                self._start()  # it came while the thread was ending
 
     def _loop(self) -> None:
         while not self._is_pausing:
@@ -272,7 +235,7 @@ class Background:
             if self._is_over():
                 self._is_wanted = False
                 return
-            next_at = min(self._keep_at, self._engine_at, time.monotonic() + LONGEST_SLEEP)
+            next_at = min(self._keep_at, self._engine_at, self._claim_at, time.monotonic() + LONGEST_SLEEP)
             if self._wakeup.wait(max(next_at - time.monotonic(), GATHER_SECONDS)) and self._may_gather():
                 self._napping.acquire(True, GATHER_SECONDS)
 
@@ -281,16 +244,18 @@ class Background:
         awaited = any(request.push >= NOW or request.last or request.work for request in self._requests)
         return not (awaited or self._is_pausing or (self._engine is not None and self._engine.has_answer()))
 
-    def _take_requests(self) -> List[Request]:
-        return [self._requests.popleft() for _ in range(len(self._requests))]
-
     def _note_news(self) -> None:
         """Counts are copied within seconds; what was said is for the engine."""
         now = time.monotonic()
         if abs(_clock_offset() - self._offset) > CLOCK_JUMP_SECONDS:
             self._offset, self._engine_at = _clock_offset(), min(self._engine_at, now)
         counters = self.counters
-        if counters is None or counters.fresh:
+        if counters is None:
+            return
+        before, self._switch = self._switch, self.consent.look()
+        if before not in (None, self._switch) and (before or OFF in self._switch):
+            self._engine_at, self._collected_said = now, ()  # by another process, or the customer's command
+        if counters.fresh:
             return
         counters.fresh = True
         self._keep_at = min(self._keep_at, now + KEEP_SECONDS)
@@ -317,7 +282,9 @@ class Background:
             )
 
     def _is_engine_wanted(self, asked: List[Request]) -> bool:
-        if time.monotonic() >= self._engine_at or (self._engine is not None and self._engine.has_answer()):
+        if time.monotonic() >= min(self._engine_at, self._claim_at) or (
+            self._engine is not None and self._engine.has_answer()
+        ):
             return True
         if any(request.work or not request.last for request in asked):
             return True
@@ -328,7 +295,7 @@ class Background:
         counters = self.counters
         if counters is None:
             return True
-        if counters.storage == MEMORY or any(request.push for request in asked):
+        if counters.storage == MEMORY or self._claim_at < NEVER or any(request.push for request in asked):
             return False
         due, known = self._keeper.hint(counters)
         times = counters.times_said()
@@ -343,6 +310,8 @@ class Background:
             engine = self._load()
             engine.counters = self.counters
             engine.follow(self.settings)
+            if self._claim_at < NEVER:
+                self._say_claim_of(engine)
             said, self._collected_said = self._collected_said, self._said
             self._heard_at = time.monotonic() if said != self._said else self._heard_at
             next_at = engine.work(asked, self._wakeup, news=said != self._said)
@@ -359,9 +328,8 @@ class Background:
         counters = self.counters
         if counters is None or not engine.is_collected() or counters.times_said() != self._collected_said:
             return  # the outbox may not know yet what was said last
-        allowed = engine.consent()
-        self._off, self._allowed = allowed["off"], allowed["level"]
-        self.consent()
+        if self.consent.learn(**engine.consent()):
+            self.say_claim()
         hint = (engine.due(), _statements.write(0, engine.known_claim() or {}).partition("\n")[2])
         if hint != self._hinted:
             self._hinted = hint
@@ -388,15 +356,6 @@ class Background:
     def _is_over(self) -> bool:
         is_busy = self._requests or (self._engine is not None and self._engine.is_busy())
         return not is_busy and (self.clients <= 0 or self.counters is None)
-
-
-def _is_about_to_fork() -> bool:
-    """Whether this is uWSGI's master: it forks in C and runs no hooks.
-
-    A child would inherit what a thread of ours holds at that moment, and hang. The workers harvest its file.
-    """
-    worker_id = getattr(sys.modules.get("uwsgi"), "worker_id", None)
-    return worker_id is not None and worker_id() == 0
 
 
 def _clock_offset() -> float:

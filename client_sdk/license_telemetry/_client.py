@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 
-from . import _statements
 from ._background import background
+from ._claims import claim_words, why_left_out, why_no_status
 from ._counters import LARGEST_COUNT
 from ._primitives import is_patched
 from ._process_fork import mark as fork_mark
 from ._process_fork import notice as notice_fork
-from ._settings import LEVELS, SOURCES, STATUSES, Settings, is_name, printable
+from ._settings import LEVELS, Settings, is_name, printable
 from ._wakeups import SOON
+from ._worker import ANSWER_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,16 +23,13 @@ if TYPE_CHECKING:
 
     from ._background import Background
     from ._engine import Engine
+    from ._settings import Level
 
-    Level = Literal["license", "system", "usage"]
     Status = Literal["licensed", "trial", "expired", "invalid", "unlicensed"]
     Source = Literal["direct", "reseller", "marketplace", "bundle", "trial", "gift", "unknown"]
 
 PROPERTIES = ("enabled", "level")
 CLOSE_SECONDS = 2.0
-ANSWER_SECONDS = 2.0
-HINT_LENGTH = 4
-SHORTEST_HINTED_KEY = 8
 
 
 class Telemetry:
@@ -94,9 +91,8 @@ class Telemetry:
         }
         self._settings = Settings(**self._arguments)
         self._background: Background = background(self._settings)
-        self._background.open_client()
+        self._background.open_client(self._settings)
         self._is_open = True
-        self._said: Any = None
         for kind, text in self._settings.troubles.items():
             self._background.problems.note(kind, text)
 
@@ -109,7 +105,7 @@ class Telemetry:
         """
         try:
             background = self._background
-            if not self._is_open or not background.is_counting:
+            if not self._is_open or not background.consent.is_counting:
                 return
             if not fork_mark[0]:
                 notice_fork()
@@ -140,31 +136,28 @@ class Telemetry:
         bundle, trial, gift or unknown. The key leaves this process and reaches the disk as a digest only.
         """
         try:
+            background = self._background
             said = (status, key, source, source_detail, edition, expires_at)
-            if said == self._said or not self._may_say():
+            if said == background.claim[0] or not self._is_open or self._settings.is_forbidden:
                 return  # hosts may say it with every request
-            why = why_no_claim(status, source)
-            if why is not None and status not in STATUSES:
+            why = why_no_status(status)
+            if why is not None:
                 self._ignore("license", why)
                 return
-            if why is not None:
-                self._background.problems.note(f"ignored source {source!r}"[:80], f"license(): {why}")
+            for name, why in why_left_out(key, source, source_detail, edition, expires_at).items():
+                background.problems.note(f"ignored {name} of a license", f"license(): {why}")
             words = claim_words(status, source, source_detail, edition or self._settings.edition, expires_at)
-            if key and not self._settings.product:
-                self._background.do(
-                    lambda engine: self._say("license", {**key_words(engine.product(), key), **words})
-                )
-            else:
-                self._say("license", {**key_words(self._settings.product, key), **words})
-            self._said = said
+            background.claim = (said, key, words)  # it is kept without consent, and said when it is given
+            if self._may_say():
+                background.say_claim()
         except Exception as error:
-            self._ignore("license", repr(error))
+            self._ignore("license", type(error).__name__)  # what it says may hold the key
 
     def ping(self) -> None:
         """Report now rather than at the next heartbeat. Returns at once; several that wait are one."""
         try:
             if self._may_say():
-                self._say("ping", {})
+                self._background.say("ping", {})
         except Exception as error:
             self._ignore("ping", repr(error))
 
@@ -185,7 +178,7 @@ class Telemetry:
             if not self._is_open:
                 return
             self._is_open = False
-            self._background.close_client()
+            self._background.close_client(self._settings)
             if self._settings.why_off is None:
                 self._background.finish(SOON, max(0.0, float(timeout)))
         except Exception:
@@ -200,9 +193,8 @@ class Telemetry:
         try:
             if self._settings.is_forbidden:
                 return self._ignore("forget", str(self._settings.why_off))
-            self._background.consent(off=True)
-            self._said = None
-            self._say("forget", {"reason": printable(reason, 256) or ""})
+            self._background.consent.decide(off=True)
+            self._background.say("forget", {"reason": printable(reason, 256) or ""})
         except Exception as error:
             self._ignore("forget", repr(error))
 
@@ -211,20 +203,38 @@ class Telemetry:
         """Whether telemetry is on. Setting it holds for all processes that share the state directory, and is
         kept there; what was counted before it was switched off is never sent.
         """
-        return self._is_open and self._settings.why_off is None and not self._background.is_off
+        background = self._background
+        return self._is_open and self._why_off() is None and not background.consent.is_off_now()
 
     @enabled.setter
     def enabled(self, value: bool) -> None:
         try:
-            if self._settings.is_forbidden or not (value or self._settings.why_off is None):
-                return  # it is off, and stays so
-            if value:
-                self._settings.allow()
-            if not self._background.is_known_to_be(off=not value):
-                self._consent("enabled", "yes" if value else "no", less=not value, off=not value)
-            self._background.consent()
+            background = self._background
+            why = why_no_switch(value)
+            if why is not None:
+                self._ignore("enabled", f"{why}: it stays {self.enabled}")
+            elif value:
+                self._switch_on()
+            elif self._settings.why_off is None and not background.consent.off:
+                background.decide("enabled", "no", less=True, off=True)
         except Exception as error:
             self._ignore("enabled", repr(error))
+
+    def _switch_on(self) -> None:
+        background = self._background
+        if background.consent.is_locked_now():
+            background.problems.note(
+                "ignored enabled",
+                "enabled = True was ignored: the command switched it off, and has the last word",
+            )
+            return
+        if self._settings.is_forbidden:
+            return  # the environment says so
+        background.change(self._settings, Settings.allow)
+        if background.settings.why_off is not None:
+            background.problems.note("ignored enabled", f"enabled = True: {background.settings.why_off}")
+        elif background.consent.off is not False:
+            background.decide("enabled", "yes", less=False, off=False)
 
     @property
     def level(self) -> Level:
@@ -232,21 +242,20 @@ class Telemetry:
 
         Setting it holds for all processes that share the state directory, and is kept there.
         """
-        return self._background.level
+        return self._background.consent.level_now()
 
     @level.setter
     def level(self, value: Level) -> None:
         try:
-            if value not in LEVELS:
-                self._ignore(
-                    "level", f"{value!r} is none of {', '.join(LEVELS)}: the level stays {self.level}"
-                )
+            why = why_no_level(value)
+            if why is not None:
+                self._ignore("level", f"{why}: the level stays {self.level}")
                 return
-            before = self.level
-            self._settings.set_level(value)
-            if self._settings.why_off is None and value != before:
-                self._consent("level", value, less=LEVELS.index(value) < LEVELS.index(before), level=value)
-            self._background.consent()
+            background, before = self._background, self._background.consent.level
+            background.change(self._settings, lambda settings: settings.set_level(value))
+            if self._why_off() is None and value not in (before, background.consent.allowed):
+                less = LEVELS.index(value) < LEVELS.index(before)
+                background.decide("level", value, less=less, level=value)
         except Exception as error:
             self._ignore("level", repr(error))
 
@@ -257,7 +266,8 @@ class Telemetry:
     def status(self) -> Dict[str, Any]:
         """How things stand: identity, queue, last answer, level, losses, what is wrong. Changes nothing."""
         found = self._look(lambda engine: engine.status(), self._background.standing())
-        return found if self._is_open else {**found, "enabled": False, "why_off": "closed"}
+        why_off = self._why_off() if self._is_open else "closed"
+        return {**found, "enabled": False, "why_off": why_off} if why_off else found
 
     def export(self, path: Union[str, Path]) -> int:
         """Write everything queued as signed uploads into a JSON-lines file for a machine that may go online.
@@ -293,28 +303,17 @@ class Telemetry:
         notice_fork()
         if is_patched():  # a handler of the host's may wait on its hub, and only the host's threads have one
             self._background.problems.log()
-        return self._is_open and self._settings.why_off is None and not self._background.is_off
+        return self._is_open and self._settings.why_off is None and self._background.may_say()
 
-    def _consent(self, topic: str, value: str, *, less: bool, **allowed: Any) -> None:
-        """Where `less` is allowed, what was counted before is forgone; else only what was counted without."""
-        notice_fork()
-        background = self._background
-        (background.counters or background.open()).forgo(for_good=less)
-        background.consent(**allowed)
-        self._said = None
-        self._say(topic, {"value": value})
-
-    def _say(self, topic: str, words: Dict[str, Optional[str]]) -> None:
-        notice_fork()
-        counters = self._background.counters or self._background.open()
-        counters.say(topic, _statements.write(time.time(), words))
-        self._background.wake()
+    def _why_off(self) -> Optional[str]:
+        """By the settings of this client, and of all others in this process."""
+        return self._settings.why_off or self._background.settings.why_off
 
     def _ignore(self, call: str, why: str) -> None:
         """Count a call that is of no use, with its reason."""
         try:
             notice_fork()
-            if self._settings.why_off is None:
+            if self._why_off() is None:
                 (self._background.counters or self._background.open()).ignore()
             what = call if call in PROPERTIES else f"{call}()"
             self._background.problems.note(f"ignored {call} {why[:80]}", f"{what} was ignored: {why}")
@@ -332,48 +331,19 @@ def _remade(arguments: Dict[str, Any]) -> Telemetry:
     return Telemetry(**arguments)
 
 
+def why_no_switch(value: object) -> Optional[str]:
+    return (
+        None if isinstance(value, bool) else f"it must be True or False, not of type {type(value).__name__}"
+    )
+
+
+def why_no_level(value: object) -> Optional[str]:
+    return None if value in LEVELS else f"{value!r} is none of {', '.join(LEVELS)}"
+
+
 def why_no_use(name: object, count: object) -> Optional[str]:
     if not is_name(name):
         return f"{name!r} is no name: it must match ^[a-z0-9][a-z0-9._-]{{0,63}}$"
     if not isinstance(count, int) or not 0 < count <= LARGEST_COUNT:
         return f"{count!r} is no count: it must be a whole number from 1 on"
     return None
-
-
-def why_no_claim(status: object, source: object) -> Optional[str]:
-    """What of license()'s arguments is ignored, in words; None when nothing is."""
-    if status not in STATUSES:
-        words = ", ".join(STATUSES)
-        return f"that is no status: it must be one of {words}"  # not quoted: it may be a key
-    if source is not None and source not in SOURCES:
-        return f"the source {source!r} is none of {', '.join(SOURCES)}: it is sent as unknown"
-    return None
-
-
-def claim_words(
-    status: str, source: object, source_detail: object, edition: object, expires_at: Any
-) -> Dict[str, Optional[str]]:
-    """What a claim is kept as until a ping is made of it."""
-    when = expires_at if isinstance(expires_at, str) else getattr(expires_at, "isoformat", lambda: None)()
-    return {
-        "status": status,
-        "source": source if source is None or source in SOURCES else "unknown",
-        "source_detail": printable(source_detail, 256),
-        "edition": printable(edition, 64),
-        "expires_at": printable(when, 64),
-    }
-
-
-def key_words(product: Optional[str], key: object) -> Dict[str, Optional[str]]:
-    """What stands for the license key: the last characters of a long one, and its digest where the product is
-    known. The key itself goes no further.
-    """
-    bare = key.strip() if isinstance(key, str) else ""
-    if not bare:
-        return {}
-    hint = printable(bare[-HINT_LENGTH:], HINT_LENGTH) if len(bare) >= SHORTEST_HINTED_KEY else None
-    if not product:
-        return {"key_hint": hint}
-    from ._sha256 import license_key_digest  # noqa: PLC0415  most calls come without a key
-
-    return {"key_hint": hint, "key_digest": license_key_digest(product, bare)}

@@ -10,11 +10,11 @@ from ._chance import chance
 from ._counters import Counters
 from ._harvest import Harvest, News
 from ._ledger import Ledger
-from ._outbox import Outbox, Spoiled, Unavailable
+from ._outbox import PATIENCE, Outbox, Spoiled, Unavailable
 from ._problems import Problems
 from ._settings import DAY, LEVELS, Settings
+from ._wakeups import RETRY_SECONDS
 
-PATIENCE = 5.0
 HOUR = 3600.0
 LONGEST_INTERVAL = 31 * DAY
 SPREAD_SECONDS = 300.0  # over which a fleet that starts at one moment reports
@@ -68,7 +68,7 @@ class Collector:
         self.due = 0.0
         self.leaves = False
         self.may_try_again = True
-        self.is_off = False
+        self.is_off = self.is_locked = False
         self.allowed: Optional[str] = None
 
     def collect(
@@ -105,20 +105,24 @@ class Collector:
             self._begun = True
             self._problems.settle("outbox")
             return True
+        self.look_at = self._ticks() + RETRY_SECONDS  # spoiled as soon as it is made: not again at once
         return False
 
     def _enter(
         self, ledger: Ledger, own: Optional[Counters], now: float, *, report: bool, leaving: bool
     ) -> None:
         self.look_at, self.leaves = self._ticks() + HOUR, False
-        news = self._harvest.take(ledger, own, now, alone=self._outbox.in_memory)
-        if self._hear_of_consent(ledger, news, now):  # what was counted and said without it is dropped
+        is_off_here = self.settings.why_off is not None  # then what others counted is for them to send
+        news = self._harvest.take(ledger, own, now, alone=self._outbox.in_memory or is_off_here)
+        if self._hear_of_consent(ledger, news, now):  # what was counted and wished for without it is dropped
             switched_on = max((at for topic, at, _ in news.said if topic == "enabled"), default=0.0)
-            said_since = [one for one in news.said if one[1] >= switched_on]
+            said_since = [one for one in news.said if one[0] == "license" or one[1] >= switched_on]
             news = news._replace(counts=news.consented, lost=0, said=said_since)
         self.is_off, self.allowed = bool(ledger.get("off")), ledger.get("level")
+        self.is_locked = bool(ledger.get("locked"))
         ledger.add("total_ignored", news.ignored)
-        if self.is_off or ledger.get("stopped") or self.settings.why_off is not None:
+        if self.is_off or ledger.get("stopped") or is_off_here:
+            self.keep_claim(ledger, news)
             return
         if not self._begun or ledger.get("usage_since") is None:
             self._begin(ledger, min([now, *(at for _, at, _ in news.said if at)]))
@@ -240,6 +244,13 @@ class Collector:
         if not self._begun:
             self._machine = pings.machine(self.settings.product)
 
+    def keep_claim(self, ledger: Ledger, news: News) -> None:
+        """A claim is the present state, also where counts are dropped: the host says it once."""
+        for topic, _, words in news.said:
+            if topic == "license":
+                ledger.put("said", words)
+                ledger.put("claim", pings.claim(words))
+
     # ── what was said ───────────────────────────────────────────────────────────────────────
 
     def _hear(self, ledger: Ledger, news: News, now: float) -> None:
@@ -255,7 +266,8 @@ class Collector:
     def _hear_of_license(self, ledger: Ledger, at: float, words: Dict[str, str], now: float) -> None:
         claim = pings.claim(words)
         ledger.put("said", words)
-        if claim == ledger.get("claim"):
+        is_reported = claim == ledger.get("reported") or "license" in _times(ledger, HELD)
+        if claim == ledger.get("claim") and is_reported:
             return
         ledger.put("claim", claim)
         self._queue_or_hold(ledger, "license", min(now, at or now), now)

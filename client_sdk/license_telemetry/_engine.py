@@ -15,22 +15,21 @@ from typing import Any, Callable, Dict, List, Optional
 from . import _identity as identity
 from . import _wire as wire
 from ._answers import Answer
-from ._collector import GAP_SECONDS, PATIENCE, Collector
+from ._collector import GAP_SECONDS, Collector
 from ._counters import Counters
 from ._harvest import Harvest
 from ._identity import Request as Post
 from ._ledger import Ledger
-from ._outbox import Outbox, Spoiled, Unavailable
+from ._outbox import PATIENCE, Outbox, Spoiled, Unavailable
 from ._problems import Problems
 from ._settings import Settings
 from ._state import LOSSES
 from ._transport import Posting, Transport
 from ._uploader import Delivery, Exchange, Uploader
-from ._wakeups import SOON, WHEN_DUE, Request, Wakeup
+from ._wakeups import RETRY_SECONDS, SOON, WHEN_DUE, Request, Wakeup
 
-MOST_REQUESTS = 64
+MOST_EXCHANGES = 64  # for one who waits
 LEAVING_PATIENCE = 0.8
-RETRY_SECONDS = 60.0
 
 Json = Dict[str, Any]
 
@@ -138,7 +137,7 @@ class Engine:
         """Begin an exchange, or find that there is none to begin now."""
         for request in self._waiting:
             request.exchanges += 1
-            if self._ticks() > request.deadline or request.exchanges > MOST_REQUESTS:
+            if self._ticks() > request.deadline or request.exchanges > MOST_EXCHANGES:
                 request.answer(False)
         self._waiting = [request for request in self._waiting if not request.done]
         push = max((request.push for request in self._waiting), default=WHEN_DUE)
@@ -206,7 +205,7 @@ class Engine:
     def deliver(self, push: int) -> Delivery:
         """Send until nothing is queued or something has to wait; `push` is how much waiting to pass over."""
         try:
-            for _ in range(MOST_REQUESTS):
+            for _ in range(MOST_EXCHANGES):
                 found = self._uploader.next(push)
                 if isinstance(found, Delivery):
                     return found
@@ -229,14 +228,25 @@ class Engine:
         return self._collector.known_claim()
 
     def consent(self) -> Json:
-        """What the outbox allows: `off` and `level`, None where it says nothing."""
-        return {"off": self._collector.is_off, "level": self._collector.allowed}
+        """What the outbox allows: `off`, `locked` by the customer, `level`; None where it says nothing."""
+        collector = self._collector
+        return {"off": collector.is_off, "locked": collector.is_locked, "level": collector.allowed}
 
     def product(self) -> Optional[str]:
         """The product's slug, from the key or the enrolment."""
         with self._outbox.look() as ledger:
             known = ledger.identity()
         return self._settings.product or (known.product if known else None)
+
+    def newest(self) -> Optional[str]:
+        """The ping_id of what was queued last."""
+        with self._outbox.look() as ledger:
+            return ledger.newest()
+
+    def number_of(self, ping_id: Optional[str]) -> Optional[int]:
+        """The number under which a ping was acknowledged; None where it is not known."""
+        with self._outbox.look() as ledger:
+            return ledger.number_of(ping_id) if ping_id else None
 
     # ── to look at ──────────────────────────────────────────────────────────────────────────
 
@@ -271,15 +281,17 @@ class Engine:
     def _why_off(self, ledger: Ledger) -> Optional[str]:
         if ledger.get("stopped"):
             return "the server asked this installation to stop for good"
-        if ledger.get("forget"):
+        if ledger.get("forget") and ledger.get("off"):
             return "this installation asked to be forgotten; the server has not acknowledged it yet"
         return self._settings.why_off or ("it was switched off here" if ledger.get("off") else None)
 
     def switch(self, *, on: bool) -> None:
         """The customer's switch: the host can't undo it. Off forgets what was counted. Raises Unavailable."""
         with self._outbox.transaction() as ledger:
-            self._harvest.take(ledger, self.counters, time.time(), alone=self._outbox.in_memory)
-            self._collector.switch(ledger, on=on)
+            if bool(ledger.get("off")) == on:  # else nothing changes, and nothing is forgotten
+                news = self._harvest.take(ledger, self.counters, time.time(), alone=self._outbox.in_memory)
+                self._collector.keep_claim(ledger, news)
+                self._collector.switch(ledger, on=on)
             ledger.put("locked", not on)
 
     def forget(self, reason: str) -> None:
@@ -288,6 +300,11 @@ class Engine:
             ledger.put("forget", {"reason": reason, "at": time.time()})
             self._collector.switch(ledger, on=False)
             ledger.clear()
+
+    def is_forgetting(self) -> bool:
+        """Whether a request to be forgotten waits for the server."""
+        with self._outbox.look() as ledger:
+            return bool(ledger.get("forget"))
 
     def adopt(self, answer: Any) -> str:
         """Go on as the installation of an enrolment file; its id. Raises ValueError and Unavailable."""

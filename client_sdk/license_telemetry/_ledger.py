@@ -114,6 +114,22 @@ class Ledger(State):
     def queued(self) -> int:
         return self._number("SELECT count(*) FROM ping WHERE acknowledged_at IS NULL")
 
+    def newest(self) -> Optional[str]:
+        """The ping_id of what was queued last."""
+        rows = self.rows(
+            "SELECT content FROM ping WHERE acknowledged_at IS NULL ORDER BY sequence DESC LIMIT 1"
+        )
+        return read_json(rows[0][0]).get("ping_id") if rows else None
+
+    def number_of(self, ping_id: str) -> Optional[int]:
+        """The number under which a ping was acknowledged; None where it is not known any more."""
+        for sequence, content in self.rows(
+            "SELECT sequence, content FROM ping WHERE acknowledged_at IS NOT NULL ORDER BY sequence DESC"
+        ):
+            if read_json(content).get("ping_id") == ping_id:
+                return int(sequence)
+        return None
+
     def make_room(self) -> None:
         """Evict while there is too much: first what was turned away, then what has usage and never was sent,
         last license changes.
@@ -316,6 +332,10 @@ class Ledger(State):
             return
         self.put("parent", before.installation_id)
         self.put("last_acknowledged", None)
+        self._number_anew()
+
+    def _number_anew(self) -> None:
+        """What is queued, from 1 on; the rest is let go of."""
         self._db.execute("DELETE FROM ping WHERE acknowledged_at IS NOT NULL")
         self._db.execute("DELETE FROM upload")
         self._db.execute("UPDATE ping SET upload_id = NULL, resent = 0")
@@ -367,7 +387,10 @@ class Ledger(State):
         self._db.execute("DELETE FROM counter")
 
     def leave_identity(self) -> None:
-        """The server has forgotten this installation: nothing here may name it any more."""
-        self.clear()
-        for name in ("identity", "parent", "last_acknowledged", "next_sequence", "reenrol", "machines"):
+        """The server has forgotten this installation: nothing here may name it any more.
+
+        What was queued since, under consent that was given again, is for the next one.
+        """
+        self._number_anew()
+        for name in ("identity", "parent", "last_acknowledged", "reenrol", "machines"):
             self._db.execute("DELETE FROM state WHERE name = ?", (name,))

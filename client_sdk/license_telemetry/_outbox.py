@@ -29,9 +29,9 @@ from ._locks import try_lock, unlock
 from ._primitives import allocate_lock
 from ._private_files import SAFELY, give_to_owner_above, make_private
 from ._schema import SCHEMA, UPGRADES, VERSION
+from ._switch import LOCK
 
 FILE = "outbox.sqlite3"
-LOCK = "outbox.lock"
 PATIENCE = 5.0
 LONGEST_POLL = 0.03
 MOST_SET_ASIDE = 10

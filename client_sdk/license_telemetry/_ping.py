@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import Any, Callable, Dict, Optional
 
 from . import _facts as detectors
 from . import _levels as levels
 from . import _wire as wire
+from ._claims import moment
 from ._settings import Settings
 
-NO_CLAIM = {"status": "unlicensed"}  # a copy that was never told of a license claims none
+NO_CLAIM = {"status": "unlicensed"}  # a copy that knows of no license claims none
 
 Json = Dict[str, Any]
 
 
 def claim(said: Json) -> Json:
-    """The `license` section from the words of a statement; see `_client.claim_words`."""
-    made = {**said, "expires_at": _moment(said.get("expires_at"))}
+    """The `license` section from the words of a statement; see `_claims.claim_words`."""
+    made = {**said, "expires_at": moment(said.get("expires_at"))}
     section: Json = levels.strip({"license": made}, "license")["license"]
     return section
-
-
-def _moment(given: Optional[str]) -> Optional[str]:
-    """RFC 3339 with an offset; times without one are UTC."""
-    try:
-        if given is None:
-            return None
-        moment = datetime.fromisoformat(given.strip().replace("Z", "+00:00"))  # noqa: FURB162  3.8
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-        return aware.astimezone(timezone.utc).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
-    except (ValueError, OverflowError):
-        return None
 
 
 def facts(level: str, product: Optional[str]) -> Json:

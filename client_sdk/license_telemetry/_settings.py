@@ -11,9 +11,10 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Dict, Literal, Mapping, Optional, Union
+    from typing import Collection, Dict, Literal, Mapping, Optional, Tuple, Union
 
     Level = Literal["license", "system", "usage"]
+    Limits = Tuple[Level, Optional[str], Optional[str]]
 
 LEVELS: tuple[Level, ...] = ("license", "system", "usage")
 STATUSES = ("licensed", "trial", "expired", "invalid", "unlicensed")
@@ -23,7 +24,11 @@ LONGEST_NAME = 64
 SHORTEST_INTERVAL = 60.0
 _ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyz0123456789"
 _OFF = ("0", "false", "no", "off")
-_ON = ("1", "true", "yes", "on")
+_ON = ("", "1", "true", "yes", "on")
+_TEXTS = (
+    *("endpoint", "product_key", "product", "version", "build", "environment", "edition", "notice_version"),
+    "proxy",
+)
 _LONGEST_TEXT = 4096
 
 
@@ -58,7 +63,9 @@ class Settings:
     ) -> None:
         env = os.environ
         self.troubles: Dict[str, str] = {}
-        self.endpoint = (_text(endpoint) or _variable(env, "ENDPOINT") or "").rstrip("/") or None
+        texts = (endpoint, product_key, product, version, build, environment, edition, notice_version, proxy)
+        self._look_for_types(texts)
+        self.endpoint = self._without_user((_text(endpoint) or _variable(env, "ENDPOINT") or "").rstrip("/"))
         self.product_key = _text(product_key) or _variable(env, "PRODUCT_KEY")
         self.product = _slug(_text(product)) or slug_of(self.product_key)
         self.version, self.build, self.environment = _text(version), _text(build), _text(environment)
@@ -71,27 +78,41 @@ class Settings:
         self.ca_file = _path(ca_file) or _variable(env, "CA_FILE")
         self.interval = _interval(interval)
         self.debug = bool(debug) or env.get("LICENSE_TELEMETRY_DEBUG", "").strip().lower() not in ("", *_OFF)
-        self._host_allows = enabled is None or bool(enabled)
-        self._why_never = self._reason(env, placed=bool(_path(state_dir)))
+        self._why_host = self._reason_of_host(enabled)
+        self._why_never = self._reason_of(env)
+        self.is_incomplete = not (self.product_key or self.product or _path(state_dir))
         self._look_for_troubles(interval)
-        word = env.get("LICENSE_TELEMETRY", "").strip().lower()
-        if word not in ("", *_OFF, *_ON):
-            self.troubles["environment switch"] = (
-                f"LICENSE_TELEMETRY={word[:20]!r} is neither on nor off, and is taken for on; write off"
-            )
 
     @property
     def why_off(self) -> Optional[str]:
-        return self._why_never or (None if self._host_allows else "the host software has it switched off")
+        return self._why_never or ("there is no product key" if self.is_incomplete else self._why_host)
 
     @property
     def is_forbidden(self) -> bool:
         """Whether the environment has it off, or nothing says what it is for: the host can't change that."""
-        return self._why_never is not None
+        return self._why_never is not None or self.is_incomplete
 
     def allow(self) -> None:
         """The host has switched it on after all; what the environment says holds."""
-        self._host_allows = True
+        self._why_host = None
+
+    @property
+    def limits(self) -> Limits:
+        """What it allows at most: the level, and why it is off by the environment and by the host."""
+        return self.level, self._why_never, self._why_host
+
+    def within(self, limits: Collection[Limits]) -> Settings:
+        """A copy that allows what all of these allow."""
+        found = Settings.__new__(Settings)
+        found.__dict__.update(self.__dict__)
+        found.level = LEVELS[min(LEVELS.index(level) for level, _, _ in limits)]
+        never = next((never for _, never, _ in limits if never), None)
+        hosts = [host for _, _, host in limits]
+        why_host = next((host for host in hosts if host), None)
+        if why_host and None in hosts:  # each of them says so of itself
+            why_host = "another client of this process has it switched off"
+        found.__dict__.update(_why_never=never, _why_host=why_host)
+        return found
 
     def set_level(self, asked: object) -> None:
         """The lowest of what host and environment allow; a word we don't know is the lowest."""
@@ -110,14 +131,45 @@ class Settings:
             return "license"
         return LEVELS[LEVELS.index(word)]
 
-    def _reason(self, env: Mapping[str, str], *, placed: bool) -> Optional[str]:
+    def _reason_of(self, env: Mapping[str, str]) -> Optional[str]:
         if env.get("LICENSE_TELEMETRY_DISABLED", "").strip().lower() not in ("", *_OFF):
             return "LICENSE_TELEMETRY_DISABLED is set"
-        if env.get("LICENSE_TELEMETRY", "").strip().lower() in _OFF:
+        word = env.get("LICENSE_TELEMETRY", "").strip().lower()
+        if word in _OFF:
             return "LICENSE_TELEMETRY is off"
-        if not self.product_key and not self.product and not placed:
-            return "there is no product key"
+        if word not in _ON:  # whoever set it wanted something
+            why = f"LICENSE_TELEMETRY={word[:20]} is neither on nor off: it counts as off"
+            self.troubles["environment switch"] = why
+            return why
         return None
+
+    def _reason_of_host(self, enabled: object) -> Optional[str]:
+        if enabled is None or enabled is True:
+            return None
+        if enabled is False:
+            return "the host software has it switched off"
+        why = f"enabled must be True or False, not of type {type(enabled).__name__}: it counts as False"
+        self.troubles["enabled"] = why
+        return why
+
+    def _look_for_types(self, texts: Tuple[object, ...]) -> None:
+        for name, value in zip(_TEXTS, texts):  # noqa: B905  3.8
+            if value is not None and not isinstance(value, str):
+                self.troubles[name] = (
+                    f"{name} must be a text, not of type {type(value).__name__}: it is ignored"
+                )
+
+    def _without_user(self, endpoint: str) -> Optional[str]:
+        """Without `user:password@`: it is shown in messages, and never sent."""
+        start = endpoint.find("://") + 3 if "://" in endpoint else 0
+        end = endpoint.find("/", start) if "/" in endpoint[start:] else len(endpoint)
+        at = endpoint.rfind("@", start, end)
+        if at < 0 and not endpoint[start:end].partition(":")[2].isdigit() and ":" in endpoint[start:end]:
+            at = endpoint.rfind("@", start)  # a password with a slash
+        if at >= 0:
+            self.troubles["endpoint user"] = "user and password in the endpoint are not sent: leave them out"
+            endpoint = endpoint[:start] + endpoint[at + 1 :]
+        return endpoint or None
 
     def _look_for_troubles(self, interval: object) -> None:
         if self.why_off is not None:

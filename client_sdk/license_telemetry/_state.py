@@ -15,12 +15,11 @@ from ._counters import LARGEST_COUNT
 from ._identity import Identity, from_answer
 from ._private_files import pwrite
 from ._settings import DAY
+from ._switch import SWITCH_BYTES, SWITCH_VALUES
 
 HARVEST_KEPT_SECONDS = 400 * DAY
 LEASE_SECONDS = 60.0
 LOSSES = ("evicted", "refused", "unsaved")
-BESIDE = ("outbox_id", "off", "locked", "level")
-BESIDE_BYTES = 256
 
 Json = Dict[str, Any]
 
@@ -28,8 +27,8 @@ Json = Dict[str, Any]
 class State:
     """One transaction's view of it.
 
-    `beside` is the descriptor of a file that keeps the values of BESIDE, too: an outbox that is made anew
-    where one was spoiled goes on with them.
+    `beside` is the descriptor of the file that keeps SWITCH_VALUES, too: an outbox that is made anew where
+    one was spoiled goes on with them.
     """
 
     def __init__(self, connection: sqlite3.Connection, beside: Optional[int]) -> None:
@@ -49,7 +48,7 @@ class State:
         self._db.execute(
             "INSERT OR REPLACE INTO state (name, value) VALUES (?, ?)", (name, json.dumps(value))
         )
-        if name in BESIDE:
+        if name in SWITCH_VALUES:
             self._write_beside()
 
     def add(self, name: str, count: int) -> None:
@@ -72,9 +71,9 @@ class State:
         if self._beside is None:
             return
         os.lseek(self._beside, 0, os.SEEK_SET)
-        found = read_json(os.read(self._beside, BESIDE_BYTES).decode("ascii", "replace"))
+        found = read_json(os.read(self._beside, SWITCH_BYTES).decode("ascii", "replace"))
         if fresh and found.get("outbox_id"):
-            for name in BESIDE:
+            for name in SWITCH_VALUES:
                 self.put(name, found.get(name))
             self.put("heir", True)
             self.add("total_spoiled", 1)
@@ -84,13 +83,13 @@ class State:
 
     def _values_beside(self) -> Json:
         self.outbox_id()
-        return {name: self.get(name) for name in BESIDE}
+        return {name: self.get(name) for name in SWITCH_VALUES}
 
     def _write_beside(self) -> None:
         if self._beside is None:
             return
         try:
-            pwrite(self._beside, json.dumps(self._values_beside()).encode().ljust(BESIDE_BYTES), 0)
+            pwrite(self._beside, json.dumps(self._values_beside()).encode().ljust(SWITCH_BYTES), 0)
         except OSError:
             pass  # the disk is full: a later process writes it
 

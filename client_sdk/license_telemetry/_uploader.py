@@ -25,7 +25,6 @@ from ._settings import DAY, SHORTEST_INTERVAL, Settings
 from ._version import __version__
 from ._wakeups import AT_ALL_COSTS, NOW, SOON, WHEN_DUE
 
-MOST_REQUESTS = 64
 GZIP_FROM_BYTES = 1024
 BACK_OFF_SECONDS = 30.0
 LONGEST_BACK_OFF = 6 * 3600.0
@@ -198,9 +197,11 @@ class Uploader:
         now = self._clock()
         if ledger.identity() != known:
             return None  # the lease ran out meanwhile, another process enrolled
-        self._note(ledger, now, "enrolled" if answer.status in answers.CREATED else "not enrolled", answer)
-        if answer.status in answers.CREATED:
-            return self._adopt(ledger, answer, why, now)
+        fresh = answers.issued(answer)
+        outcome = "enrolled" if fresh else "not enrolled"
+        self._note(ledger, now, outcome, answer, good=fresh is not None)
+        if fresh is not None:
+            return self._adopt(ledger, fresh, answer, why, now)
         if parent is not None and 400 <= answer.status < 429 and not answer.is_page():  # noqa: PLR2004
             ledger.put("reenrol", "refused")  # the server can't take the parent's word: enrol without
             return None
@@ -208,18 +209,16 @@ class Uploader:
             ledger.put("pause_until", now + DAY)
         return self._wait(ledger, answer, now)
 
-    def _adopt(self, ledger: Ledger, answer: Answer, why: Optional[str], now: float) -> Optional[Delivery]:
-        told = answer.json()
-        try:
-            ledger.adopt(identity.from_answer(told))
-        except ValueError:
-            return self._wait(ledger, answer, now)
+    def _adopt(
+        self, ledger: Ledger, fresh: Identity, answer: Answer, why: Optional[str], now: float
+    ) -> Optional[Delivery]:
+        ledger.adopt(fresh)
         ledger.put("enrolled_again", why == "unknown")
         ledger.put("doubted", False)
         ledger.put("pause_until", 0.0)
         if why is None:
             ledger.put("retry_at", 0.0)
-        self._follow(ledger, told, now)
+        self._follow(ledger, answer.json(), now)
         return None
 
     # ── sending ─────────────────────────────────────────────────────────────────────────────
@@ -237,7 +236,7 @@ class Uploader:
         }[outcome]
         if not ledger.holds(upload.upload_id):
             return None  # another process saw to it meanwhile, or consent to what it carries was withdrawn
-        self._note(ledger, now, outcome.value, answer)
+        self._note(ledger, now, outcome.value, answer, good=outcome is Outcome.ACKNOWLEDGED)
         return act(ledger, upload, answer, now)
 
     def _acknowledge(self, ledger: Ledger, upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
@@ -302,11 +301,13 @@ class Uploader:
     def _wait_for_it(self, ledger: Ledger, _upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
         return self._wait(ledger, answer, now)
 
-    def _note(self, ledger: Ledger, now: float, outcome: str, answer: Answer) -> None:
+    def _note(self, ledger: Ledger, now: float, outcome: str, answer: Answer, *, good: bool) -> None:
         detail = answer.trouble or f"HTTP {answer.status}"
+        if not good and (answer.is_page() or 200 <= answer.status < 300):  # noqa: PLR2004  success
+            detail += ", but not from a telemetry server: a proxy or a sign-in page may answer in its place"
         ledger.put("last", {"at": wire.timestamp(now), "outcome": outcome, "detail": detail[:200]})
         text = f"{self.settings.endpoint}: {outcome} ({detail[:200]})"
-        if answer.status in (*answers.CREATED, 202):
+        if good:
             self._problems.settle("server")
             self._problems.trace(text)
         else:
@@ -343,7 +344,7 @@ class Uploader:
             return None
         receipted = known.is_receipt(answer.headers.get(wire.RECEIPT.lower()), body, answer.body)
         done = receipted and answer.status in (200, 202, 410)
-        self._note(ledger, now, "forgotten" if done else "not forgotten yet", answer)
+        self._note(ledger, now, "forgotten" if done else "not forgotten yet", answer, good=done)
         if done:
             ledger.leave_identity()
             ledger.put("forget", None)

@@ -21,6 +21,7 @@ SOON = 1  # the client's own back-off
 NOW = 2  # a pause the server asked for
 AT_ALL_COSTS = 3  # only for a human at the command line
 
+RETRY_SECONDS = 60.0  # after what did not work for no passing reason
 SHORTEST_LOOK, LONGEST_LOOK = 0.0005, 0.02
 
 

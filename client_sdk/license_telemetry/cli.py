@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from . import _check, _statements
 from . import _levels as levels
 from . import _ping as pings
-from ._client import claim_words, key_words
+from ._claims import claim_words, key_words
 from ._counters import LARGEST_COUNT, Counters, counters_in_memory, open_counters
 from ._engine import Engine
 from ._outbox import FILE, Unavailable
@@ -46,8 +46,15 @@ def main(arguments: Optional[List[str]] = None) -> int:
     )
     problems = Problems()
     problems.debug = settings.debug
+    for kind, text in settings.troubles.items():
+        problems.note(kind, text)
     try:
-        return int(options.run(options, settings, Engine(settings, problems)))
+        done = int(options.run(options, settings, Engine(settings, problems)))
+        sys.stdout.flush()
+        return done
+    except BrokenPipeError:  # whoever reads has seen enough; the interpreter flushes once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (Unavailable, ValueError) as error:
@@ -75,6 +82,7 @@ def _send(options: argparse.Namespace, settings: Settings, engine: Engine) -> in
         return _fail(f"Not sent: {before['why_off']}.")
     if not _queue(options, settings, engine):
         return _fail(f"Not sent: {engine.status()['trouble']}.")
+    ping_id = engine.newest()
     delivery = _deliver(engine)
     after = engine.status()
     if delivery is not Delivery.EMPTY:
@@ -87,8 +95,9 @@ def _send(options: argparse.Namespace, settings: Settings, engine: Engine) -> in
             f"Nothing can be kept in {settings.state_dir} ({after['why_memory']}):"
             " each run of this command is an installation of its own.\n"
         )
-    number = after["last_acknowledged"]["sequence"]
-    _print(f"Sent: {settings.endpoint} acknowledged ping {number} of {after['installation_id']}.")
+    number = engine.number_of(ping_id)
+    what = "the ping" if number is None else f"ping {number}"
+    _print(f"Sent: {settings.endpoint} acknowledged {what} of {after['installation_id']}.")
     return DONE
 
 
@@ -105,7 +114,13 @@ def _status(options: argparse.Namespace, _settings: Settings, engine: Engine) ->
 
 def _on(_options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
     """Undo `off` for this state directory."""
-    return _switch(settings, engine, on=True)
+    done = _switch(settings, engine, on=True)
+    if done == DONE and engine.is_forgetting():
+        _print(
+            "The request to erase this installation still waits for the server. Until it is acknowledged,"
+            " pings go out as this installation; then they belong to a new one."
+        )
+    return done
 
 
 def _off(_options: argparse.Namespace, settings: Settings, engine: Engine) -> int:

@@ -21,95 +21,32 @@ import hmac
 import json
 import threading
 from base64 import urlsafe_b64encode
-from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from . import _wire as wire
-from ._client import Telemetry, why_no_claim, why_no_use
-from ._settings import STATUSES
-from ._snapshot import SLOTS
+from ._recording import Recorded, recording
+
+__all__ = [
+    "FakeServer",
+    "Fault",
+    "Received",
+    "Recorded",
+    "Reply",
+    "dropped",
+    "gone",
+    "lost",
+    "page",
+    "recording",
+    "redirect",
+    "refused",
+    "status",
+    "wrong_receipt",
+]
 
 Json = Dict[str, Any]
 MASTER_KEY = "m1"
-
-
-# ── what a host hands over ──────────────────────────────────────────────────────────────────
-
-
-class Recorded:
-    """What was handed over.
-
-    `features` has counts by feature, `licenses` the arguments of each license(), `pings` the number of
-    ping()s, `forgotten` the reasons given to forget(), and `ignored` the calls that production would ignore,
-    each with its reason.
-    """
-
-    def __init__(self) -> None:
-        self.features: Dict[str, int] = {}
-        self.licenses: List[Json] = []
-        self.pings = 0
-        self.forgotten: List[str] = []
-        self.ignored: List[str] = []
-
-    def _feature(self, name: str, count: int = 1) -> None:
-        why = why_no_use(name, count)
-        if why is not None:
-            self.ignored.append(f"feature(): {why}")
-        elif name not in self.features and len(self.features) >= SLOTS:
-            self.ignored.append(f"feature(): {name!r} is beyond the {SLOTS} names of a process")
-        else:
-            self.features[name] = self.features.get(name, 0) + count
-
-    def _license(
-        self,
-        status: str,
-        key: Optional[str] = None,
-        source: Optional[str] = None,
-        *,
-        source_detail: Optional[str] = None,
-        edition: Optional[str] = None,
-        expires_at: Any = None,
-    ) -> None:
-        why = why_no_claim(status, source)
-        if why is not None:
-            self.ignored.append(f"license(): {why}")
-        if status in STATUSES:
-            more = {"source_detail": source_detail, "edition": edition, "expires_at": expires_at}
-            given = {name: value for name, value in more.items() if value is not None}
-            self.licenses.append({"status": status, "key": key, "source": source, **given})
-
-    def _ping(self) -> None:
-        self.pings += 1
-
-    def _forget(self, reason: str = "") -> None:
-        self.forgotten.append(reason)
-
-    def _flush(self, timeout: float = 10.0) -> bool:  # noqa: ARG002  as flush() has it
-        return True
-
-
-@contextmanager
-def recording() -> Iterator[Recorded]:
-    """Every Telemetry records instead of working: no thread, no disk, no network.
-
-    It holds the host to the rules of production: what would be ignored there stands in `ignored`, and nowhere
-    else.
-    """
-    recorded = Recorded()
-    real = {name: getattr(Telemetry, name) for name in ("feature", "license", "ping", "forget", "flush")}
-    try:
-        for name in real:
-            setattr(Telemetry, name, _stand_in(getattr(recorded, f"_{name}")))
-        yield recorded
-    finally:
-        for name, method in real.items():
-            setattr(Telemetry, name, method)
-
-
-def _stand_in(record: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda _client, *arguments, **named: record(*arguments, **named)
 
 
 # ── how a server may misbehave ──────────────────────────────────────────────────────────────

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 from license_telemetry import Telemetry
-from license_telemetry._client import claim_words, key_words
+from license_telemetry._claims import claim_words, key_words
 from license_telemetry._counters import open_counters
 from license_telemetry._engine import Engine
 from license_telemetry._problems import Problems

@@ -47,6 +47,32 @@ def test_send_sends_one_ping_and_says_so(command, server):
     assert (server.pings[1]["reason"], server.pings[1]["usage"]["features"]) == ("manual", {"a": 1})
 
 
+def test_send_prints_the_number_of_its_own_ping(command, server):
+    """One that was turned away is tried last, under its older number."""
+    server.next_pings(testing.status(413))
+    assert command("send")[0] == 1
+    code, out, _ = command("send")
+    assert (code, [p["sequence"] for p in server.pings]) == (0, [2, 1])
+    assert "acknowledged ping 2 of " in out
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(server, tmp_path):
+    given = ["--product-key", server.product_key, "--state-dir", str(tmp_path / "state")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "license_telemetry", "status", *given],
+        env={**os.environ, "PYTHONPATH": str(CLIENT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == ("", 0)
+
+
+def test_status_shows_what_is_wrong_with_the_settings(command):
+    assert "must begin with https:// or http://" in command("status", endpoint="telemetry.example.com")[1]
+
+
 def test_send_says_why_it_did_not(command, server):
     server.next_pings(testing.status(503))
     code, out, err = command("send")

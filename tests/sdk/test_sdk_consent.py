@@ -8,6 +8,7 @@ from pathlib import Path
 
 import license_telemetry
 import pytest
+from license_telemetry import Telemetry
 from license_telemetry._uploader import Delivery
 from license_telemetry._wakeups import NOW, SOON
 from license_telemetry.cli import main
@@ -124,7 +125,7 @@ def test_switched_off_and_on_again_nothing_of_before_is_sent(telemetry, server):
     one.ping()
     assert one.flush(FLUSH_SECONDS)
     assert [counted(server, name) for name in ("before", "off", "after")] == [0, 0, 2]
-    assert {made["license"]["status"] for made in server.pings} == {"unlicensed"}
+    assert {made["license"]["status"] for made in server.pings} == {"licensed"}  # still so, and said once
 
 
 def test_off_in_one_process_is_off_in_the_others_and_on_again(telemetry, server, tmp_path):
@@ -172,6 +173,200 @@ def test_the_command_says_that_a_directory_is_new_and_that_nothing_is_sent(tmp_p
     assert "No software has used this directory yet" in capsys.readouterr().err
     assert main(["preview", *options]) == 0
     assert capsys.readouterr().err == "Nothing is sent now: it was switched off here.\n"
+
+
+def options(server, tmp_path):
+    return [
+        *("--state-dir", str(tmp_path / "state"), "--endpoint", server.endpoint),
+        *("--product-key", server.product_key),
+    ]
+
+
+def test_the_command_on_while_on_drops_neither_counts_nor_claim(telemetry, server, tmp_path):
+    one = telemetry()
+    one.license("licensed", key="ABCD-EFGH-1234")
+    one.feature("a", 10)
+    assert main(["on", *options(server, tmp_path)]) == 0
+    one.feature("a", 5)
+    one.license("licensed", key="ABCD-EFGH-1234")
+    assert one.flush(FLUSH_SECONDS)
+    assert counted(server, "a") == 15
+    assert server.pings[-1]["license"]["status"] == "licensed"
+
+
+def test_a_claim_said_before_the_command_off_is_known_after_on(bench, server, tmp_path):
+    """The process has ended in between: it can't say it again."""
+    here = bench()
+    here.say("license", status="licensed")
+    here.feature("a")
+    assert main(["off", *options(server, tmp_path)]) == 0
+    assert main(["on", *options(server, tmp_path)]) == 0
+    here.ping()
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
+    assert (server.pings[-1]["license"]["status"], counted(server, "a")) == ("licensed", 0)
+
+
+def test_what_the_host_said_of_its_license_before_consent_is_said_when_it_is_given(telemetry, server):
+    one = telemetry(enabled=False)
+    one.license("licensed", key="ABCD-EFGH-1234")
+    one.feature("before")
+    one.enabled = True
+    one.ping()
+    assert one.flush(FLUSH_SECONDS)
+    assert {(made["license"]["status"], made["license"]["key_hint"]) for made in server.pings} == {
+        ("licensed", "1234")
+    }
+    assert counted(server, "before") == 0
+
+
+def test_consent_withdrawn_and_given_again_needs_no_second_license_call(telemetry, server):
+    one = telemetry()
+    one.license("licensed")
+    one.enabled = False
+    one.enabled = True
+    one.ping()
+    assert one.flush(FLUSH_SECONDS)
+    one.forget()
+    wait_until(lambda: server.forgotten)
+    one.enabled = True
+    one.ping()
+    assert one.flush(FLUSH_SECONDS)
+    assert server.pings[-1]["sequence"] == 1
+    assert {made["license"]["status"] for made in server.pings} == {"licensed"}
+
+
+def test_a_license_of_another_process_outlives_consent_that_changes_at_the_same_moment(bench, server):
+    here, other = bench(), bench()
+    other.say("license", status="licensed")
+    here.clock.advance(1)
+    here.say("enabled", value="no")
+    here.engine.collect()
+    here.clock.advance(1)
+    here.say("enabled", value="yes")
+    here.engine.collect()
+    here.ping()
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
+    assert server.pings[-1]["license"]["status"] == "licensed"
+    here.say("enabled", value="no")
+    here.engine.collect()
+    other.say("license", status="expired")
+    here.clock.advance(1)
+    here.say("enabled", value="yes")  # both in one harvest
+    here.engine.collect()
+    assert here.engine.deliver(SOON) is Delivery.EMPTY
+    assert server.pings[-1]["license"]["status"] == "expired"
+
+
+def test_the_lowest_level_of_all_open_clients_holds(telemetry, server):
+    low = telemetry(level="license")
+    high = telemetry()
+    high.feature("a")
+    high.ping()
+    assert high.flush(FLUSH_SECONDS)
+    assert (low.level, high.level, high.status()["level"]) == ("license", "license", "license")
+    assert not any({"usage", "os", "host"} & set(made) for made in server.pings)
+    high.level = "usage"  # of this client: the other one still asks for less
+    assert high.level == "license"
+    low.close()
+    assert high.level == "usage"
+    high.feature("a")
+    assert high.flush(FLUSH_SECONDS)
+    assert counted(server, "a") == 1
+
+
+def test_a_client_that_is_off_has_it_off_for_all_of_the_process(telemetry, server):
+    one = telemetry()
+    one.license("licensed")
+    assert one.flush(FLUSH_SECONDS)
+    one.feature("before", 10)
+    other = telemetry(enabled=False)
+    one.feature("while.off", 10)
+    one.ping()
+    assert (one.enabled, other.enabled, one.flush(1)) == (False, False, False)
+    assert one.status()["why_off"] == "another client of this process has it switched off"
+    assert one.status()["enabled"] is False
+    third = telemetry()
+    assert third.enabled is False
+    other.close()
+    assert (one.enabled, third.enabled) == (True, True)
+    one.feature("after")
+    assert one.flush(FLUSH_SECONDS)
+    assert [counted(server, name) for name in ("before", "while.off", "after")] == [0, 0, 1]
+
+
+def test_a_process_that_is_off_leaves_what_others_count_to_them(bench, server):
+    other, off = bench(), bench(enabled=False)
+    other.feature("theirs", 3)
+    other.say("license", status="licensed")
+    assert off.engine.collect()
+    other.ping()
+    assert other.engine.deliver(SOON) is Delivery.EMPTY
+    assert (counted(server, "theirs"), server.pings[-1]["license"]["status"]) == (3, "licensed")
+
+
+def test_a_client_without_a_product_key_switches_nothing_off(telemetry, server, tmp_path, monkeypatch):
+    one = telemetry()
+    monkeypatch.setenv("LICENSE_TELEMETRY_STATE_DIR", str(tmp_path / "state"))
+    lost = Telemetry()
+    assert lost._background is one._background
+    assert (one.enabled, lost.enabled, lost.status()["enabled"]) == (True, False, False)
+    one.ping()
+    assert one.flush(FLUSH_SECONDS)
+    assert server.pings[-1]["service"]["version"] == "7.2.1"
+
+
+@pytest.mark.parametrize("value", ["no", "yes", 1, 0, None, "", []])
+def test_what_is_no_bool_switches_nothing(telemetry, value):
+    one, off = telemetry(), telemetry(enabled=False, state_dir="other")
+    one.enabled = value
+    off.enabled = value
+    assert (one.enabled, off.enabled) == (True, False)
+    assert "must be True or False" in one.status()["ignored_why"][0]
+
+
+def test_off_by_the_command_is_seen_within_a_second_and_by_the_thread_within_a_minute(
+    telemetry, server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("license_telemetry._background.LONGEST_SLEEP", 1.0)
+    one = telemetry()
+    one.license("licensed")
+    assert one.flush(FLUSH_SECONDS)
+    assert one.enabled
+    assert main(["off", *options(server, tmp_path)]) == 0
+    wait_until(lambda: not one.enabled, 5)
+    wait_until(lambda: not one._background.consent.is_counting)
+    started = telemetry()
+    assert started.enabled is False
+    started.enabled = True
+    assert started.enabled is False
+    assert "has the last word" in "".join(started.status()["ignored_why"])
+    assert main(["on", *options(server, tmp_path)]) == 0
+    wait_until(lambda: one.enabled, 5)
+    wait_until(lambda: one._background.consent.is_counting)
+    assert main(["off", *options(server, tmp_path)]) == 0
+    assert in_another_process(server, tmp_path, "print(telemetry.enabled, telemetry.level)") == "False usage"
+
+
+def test_a_host_that_switches_on_with_every_request_changes_nothing_that_is_locked(
+    telemetry, server, tmp_path, monkeypatch
+):
+    one = telemetry()
+    one.feature("a")
+    assert one.flush(FLUSH_SECONDS)
+    assert main(["off", *options(server, tmp_path)]) == 0
+    wait_until(lambda: not one.enabled, 5)
+    before = one._background.counters.times_said()
+    for _ in range(100):
+        one.enabled = True
+    assert one._background.counters.times_said() == before
+
+
+def test_a_level_that_is_set_with_every_request_is_said_once(telemetry, monkeypatch):
+    monkeypatch.setenv("LICENSE_TELEMETRY_LEVEL", "system")
+    one = telemetry()
+    for _ in range(100):
+        one.level = "usage"
+    assert sum(one._background.counters.times_said()) <= 1
 
 
 # ── being forgotten ─────────────────────────────────────────────────────────────────────────
@@ -227,6 +422,27 @@ def test_a_copy_that_never_enrolled_has_nothing_to_be_forgotten(bench, server):
     here.engine.collect()
     assert here.engine.deliver(NOW) is Delivery.EMPTY
     assert (server.received, here.status["enabled"]) == ([], False)
+
+
+def test_on_while_a_wish_to_be_forgotten_waits_says_so_and_loses_nothing(bench, server, tmp_path, capsys):
+    here = bench()
+    here.ping()
+    here.engine.deliver(SOON)
+    server.next_forgettings(status(501))
+    assert main(["forget", *options(server, tmp_path)]) == 1
+    capsys.readouterr()
+    assert main(["on", *options(server, tmp_path)]) == 0
+    assert "request to erase this installation still waits" in capsys.readouterr().out
+    assert here.status["why_off"] is None
+    here.feature("since", 3)
+    here.ping()
+    assert here.engine.deliver(NOW) is Delivery.EMPTY
+    assert len(server.forgotten) == 1
+    assert (counted(server, "since"), len(server.enrolments)) == (3, 2)
+    assert server.pings[-1]["installation_id"] == server.enrolments[1]["installation_id"]
+    assert server.pings[-1]["sequence"] == 1
+    assert main(["on", *options(server, tmp_path)]) == 0
+    assert capsys.readouterr().out == f"Switched on for {tmp_path / 'state'}.\n"
 
 
 def test_the_command_asks_to_be_forgotten(bench, server, tmp_path, capsys):

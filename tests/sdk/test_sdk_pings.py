@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from license_telemetry import _levels as levels
 from license_telemetry import _ping as ping
 from license_telemetry import _wire as wire
-from license_telemetry._client import claim_words, key_words, why_no_claim
+from license_telemetry._claims import claim_words, key_words, why_no_status
+from license_telemetry._counters import counters_in_memory
 from license_telemetry._fields import FIELDS
 from license_telemetry._settings import LEVELS, Settings
 from license_telemetry._sha256 import license_key_digest
@@ -19,6 +20,7 @@ from license_telemetry._statements import parse, write
 
 ROOT = Path(__file__).parent.parent.parent
 KEY = "ABCD-EFGH-IJKL-7Q2K"
+START = 1_795_000_000.123456
 SETTINGS = Settings(product_key="pk_acme_x", edition="business")
 
 
@@ -68,13 +70,23 @@ def test_without_the_products_slug_there_is_no_digest():
     assert "key_digest" not in claim(key=KEY, product=None)
 
 
+def test_a_claim_that_is_too_long_for_its_place_loses_the_end_of_its_detail_only():
+    counters = counters_in_memory()
+    words = claim_words("licensed", "gift", "\u4e2d" * 256, "\u4e2d" * 64, "2027-01-31")
+    counters.say("license", write(START, {**key_words("acme", KEY), **words}))
+    made = ping.claim(parse(counters.said("license"))[1])
+    assert (made["edition"], made["expires_at"]) == ("\u4e2d" * 64, "2027-01-31T00:00:00Z")
+    assert (made["key_hint"], set(made["source_detail"])) == ("7Q2K", {"\u4e2d"})
+    assert len(made["source_detail"]) > 150
+
+
 def test_a_source_we_do_not_know_is_unknown():
     assert claim(source="a friend")["source"] == "unknown"
 
 
 @pytest.mark.parametrize("status", [None, "", "valid", 3, [], object()])
 def test_a_status_that_is_none_makes_no_claim(status):
-    assert "that is no status" in why_no_claim(status, None)
+    assert "that is no status" in why_no_status(status)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ FLUSH_SECONDS = patient(20)
         ({"product_key": "acme"}, "does not look like pk_<slug>_<random>"),
         ({"interval": "daily"}, "is no number of seconds"),
         ({"interval": True}, "is no number of seconds"),
+        ({"version": 7.2}, "version must be a text, not of type float"),
+        ({"proxy": 3128}, "proxy must be a text, not of type int"),
     ],
 )
 def test_a_mistake_in_the_settings_is_in_the_status_and_in_the_log_once(telemetry, caplog, options, words):
@@ -59,7 +61,99 @@ def test_what_was_ignored_is_listed_with_its_reason(telemetry):
     assert "0 is no count" in why
     assert "license() was ignored: that is no status" in why
     assert "'valid'" not in why  # it may be a key in the wrong place
-    assert "'a friend' is none of" in why
+    assert "that is no source" in why
+    assert "'a friend'" not in why
+
+
+def test_no_value_of_a_license_is_quoted_because_any_may_be_the_key(telemetry, caplog):
+    one = telemetry()
+    one.license("licensed", "marketplace", "SECRET-KEY-1234")
+    one.license("SECRET-KEY-1234", "licensed")
+    one.license("licensed", source=["SECRET-KEY-1234"], expires_at="SECRET-KEY-1234", edition=b"SECRET-KEY")
+    one.license("licensed", "SECRET-KEY\ud800", expires_at=Unwritable())
+    one.flush(0.5)
+    said = "\n".join([*one.status()["ignored_why"], *(record.getMessage() for record in caplog.records)])
+    assert "that is no source" in said
+    assert "expires_at is neither" in said
+    assert "SECRET" not in said
+
+
+class Unwritable:
+    def isoformat(self):
+        raise ValueError("SECRET-KEY-1234")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"key": 12345}, "the key is no text, but int"),
+        ({"expires_at": "31/12/2027"}, "expires_at is neither a date nor a text"),
+        ({"expires_at": 1_800_000_000}, "expires_at is neither a date nor a text"),
+        ({"edition": 3}, "the edition is no text, but int"),
+        ({"source_detail": b"shop"}, "the source_detail is no text, but bytes"),
+    ],
+)
+def test_a_part_of_a_license_that_is_left_out_is_said(telemetry, server, arguments, words):
+    one = telemetry()
+    one.license("licensed", **arguments)
+    assert one.flush(FLUSH_SECONDS)
+    assert server.pings[-1]["license"] == {"status": "licensed"}
+    assert words in "".join(one.status()["ignored_why"])
+    with recording() as recorded:
+        one.license("licensed", **arguments)
+    assert words in recorded.ignored[0]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("https://admin:hunter2@telemetry.invalid/base", "https://telemetry.invalid/base"),
+        ("https://admin:hunt/er2@telemetry.invalid", "https://telemetry.invalid"),
+        ("admin:hunter2@telemetry.invalid", "telemetry.invalid"),
+        ("https://admin:hunter2#@telemetry.invalid", "https://telemetry.invalid"),
+    ],
+)
+def test_a_password_in_the_endpoint_is_shown_nowhere(telemetry, caplog, endpoint, shown):
+    one = telemetry(endpoint=endpoint)
+    one.ping()
+    one.flush(0.5)
+    said = str(one.status()) + str(one._background.standing()) + caplog.text
+    assert one.status()["endpoint"] == shown
+    assert "user and password in the endpoint are not sent" in said
+    assert "hunt" not in said
+
+
+def test_a_password_of_a_proxy_is_shown_nowhere(telemetry, caplog):
+    one = telemetry(proxy="http://admin:hunt/er2@proxy.invalid:3128")
+    one.ping()
+    one.flush(FLUSH_SECONDS)
+    said = str(one.status()) + caplog.text
+    assert "the proxy is no http or https address" in said
+    assert "hunt" not in said
+
+
+def test_a_portal_that_answers_200_is_a_trouble(telemetry, server):
+    one = telemetry()
+    server.next_enrolments(page())
+    one.ping()
+    assert not one.flush(FLUSH_SECONDS)
+    assert "not from a telemetry server" in one.status()["trouble"]
+    server.next_pings(page())
+    assert not one.flush(FLUSH_SECONDS)
+    assert "not from a telemetry server" in one.status()["trouble"]
+    assert one.flush(FLUSH_SECONDS)
+    assert one.status()["trouble"] is None
+
+
+def test_many_ignored_calls_hide_no_trouble(telemetry, caplog):
+    one = telemetry(endpoint="http://127.0.0.1:9")
+    for number in range(60):
+        one.feature(f"Bad {number}")
+    one.ping()
+    assert not one.flush(FLUSH_SECONDS)
+    assert "not enrolled" in one.status()["trouble"]
+    assert "not enrolled" in caplog.text
+    assert len(one.status()["ignored_why"]) == 50
 
 
 def test_nothing_is_printed_without_a_handler_and_everything_with_debug(tmp_path):
@@ -102,6 +196,24 @@ def test_recording_holds_the_host_to_the_rules_of_production(telemetry):
     assert [said["status"] for said in recorded.licenses] == ["licensed"]
     assert len(recorded.ignored) == 2 + 2 + 45
     assert "'Invoice Created' is no name" in recorded.ignored[0]
+
+
+def test_recording_holds_the_settings_to_the_rules_of_production(telemetry):
+    before = telemetry(endpoint="telemetry.example.com", level="Usage")
+    with recording() as recorded:
+        telemetry(product_key="acme", state_dir="other")
+        before.feature("a")
+        before.feature("a")
+        before.enabled = "no"
+        before.level = "all"
+        before.level = "system"
+    ignored = "\n".join(recorded.ignored)
+    assert ignored.count("must begin with https:// or http://") == 1
+    assert ignored.count("'Usage' is none of") == 1
+    assert "does not look like pk_<slug>_<random>" in ignored
+    assert "enabled was ignored: it must be True or False" in ignored
+    assert "level was ignored: 'all' is none of" in ignored
+    assert (recorded.features, recorded.set, before.level) == ({"a": 2}, [{"level": "system"}], "license")
 
 
 def test_mypy_finds_words_that_are_none(tmp_path):
@@ -179,6 +291,15 @@ def test_check_sees_that_something_else_answers(server, tmp_path, capsys):
     code, found = check(capsys, tmp_path, server)
     assert code == 1
     assert "no telemetry server speaks there" in found["endpoint"]
+
+
+def test_check_names_the_proxy_that_is_used(server, tmp_path, capsys, monkeypatch):
+    assert (
+        "127.0.0.2:9, for everything" in check(capsys, tmp_path, server, "--proxy", "127.0.0.2:9")[1]["proxy"]
+    )
+    monkeypatch.setenv("all_proxy", "http://127.0.0.3:9")
+    assert "127.0.0.3:9, for everything" in check(capsys, tmp_path, server)[1]["proxy"]
+    assert "WRONG" in check(capsys, tmp_path, server, "--proxy", "ftp://127.0.0.2")[1]["proxy"]
 
 
 def test_check_compares_the_clock(tmp_path, capsys, monkeypatch):

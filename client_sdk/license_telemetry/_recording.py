@@ -1,0 +1,127 @@
+"""What a host hands over, recorded for its own tests by the rules of production."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+from ._claims import why_left_out, why_no_status
+from ._client import Telemetry, why_no_level, why_no_switch, why_no_use
+from ._snapshot import SLOTS
+
+Json = Dict[str, Any]
+
+
+class Recorded:
+    """What was handed over.
+
+    `features` has counts by feature, `licenses` the arguments of each license(), `pings` the number of
+    ping()s, `forgotten` the reasons given to forget(), `set` what `enabled` and `level` were set to,
+    in order, and `ignored` the calls and settings that production would ignore, each with its reason.
+    """
+
+    def __init__(self) -> None:
+        self.features: Dict[str, int] = {}
+        self.licenses: List[Json] = []
+        self.pings = 0
+        self.forgotten: List[str] = []
+        self.set: List[Json] = []
+        self.ignored: List[str] = []
+
+    def settings(self, client: Telemetry) -> None:
+        """What of a client's settings can't be right, once. That there is no endpoint is usual in tests."""
+        settings = client._settings  # noqa: SLF001
+        for text in settings.troubles.values():
+            why = f"Telemetry(): {text}"
+            if why not in self.ignored and settings.endpoint is not None:
+                self.ignored.append(why)
+
+    def _feature(self, name: str, count: int = 1) -> None:
+        why = why_no_use(name, count)
+        if why is not None:
+            self.ignored.append(f"feature(): {why}")
+        elif name not in self.features and len(self.features) >= SLOTS:
+            self.ignored.append(f"feature(): {name!r} is beyond the {SLOTS} names of a process")
+        else:
+            self.features[name] = self.features.get(name, 0) + count
+
+    def _license(
+        self,
+        status: str,
+        key: Optional[str] = None,
+        source: Optional[str] = None,
+        *,
+        source_detail: Optional[str] = None,
+        edition: Optional[str] = None,
+        expires_at: Any = None,
+    ) -> None:
+        why = why_no_status(status)
+        if why is not None:
+            self.ignored.append(f"license(): {why}")
+            return
+        left_out = why_left_out(key, source, source_detail, edition, expires_at)
+        self.ignored += [f"license(): {why}" for why in left_out.values()]
+        more = {"source_detail": source_detail, "edition": edition, "expires_at": expires_at}
+        given = {name: value for name, value in more.items() if value is not None}
+        self.licenses.append({"status": status, "key": key, "source": source, **given})
+
+    def _ping(self) -> None:
+        self.pings += 1
+
+    def _forget(self, reason: str = "") -> None:
+        self.forgotten.append(reason)
+
+    def _flush(self, timeout: float = 10.0) -> bool:  # noqa: ARG002  as flush() has it
+        return True
+
+    def _set(self, name: str, why: Optional[str], value: Any) -> None:
+        if why is not None:
+            self.ignored.append(f"{name} was ignored: {why}")
+        else:
+            self.set.append({name: value})
+
+
+@contextmanager
+def recording() -> Iterator[Recorded]:
+    """Every Telemetry records instead of working: no thread, no disk, no network.
+
+    It holds the host to the rules of production: what would be ignored there stands in `ignored`, and nowhere
+    else.
+    """
+    recorded = Recorded()
+    names = ("__init__", "feature", "license", "ping", "forget", "flush", "enabled", "level")
+    real = {name: vars(Telemetry)[name] for name in names}
+    stand_ins: Dict[str, Any] = {
+        name: _stand_in(recorded, getattr(recorded, f"_{name}"))
+        for name in ("feature", "license", "ping", "forget", "flush")
+    }
+    stand_ins["__init__"] = _opening(recorded, real["__init__"])
+    for name, why in (("enabled", why_no_switch), ("level", why_no_level)):
+        stand_ins[name] = property(real[name].fget, _setter(recorded, name, why))
+    try:
+        for name, stand_in in stand_ins.items():
+            setattr(Telemetry, name, stand_in)
+        yield recorded
+    finally:
+        for name, method in real.items():
+            setattr(Telemetry, name, method)
+
+
+def _stand_in(recorded: Recorded, record: Callable[..., Any]) -> Callable[..., Any]:
+    def call(client: Telemetry, *arguments: Any, **named: Any) -> Any:
+        recorded.settings(client)
+        return record(*arguments, **named)
+
+    return call
+
+
+def _opening(recorded: Recorded, real: Callable[..., None]) -> Callable[..., None]:
+    def open_client(client: Telemetry, *arguments: Any, **named: Any) -> None:
+        real(client, *arguments, **named)
+        recorded.settings(client)
+
+    return open_client
+
+
+def _setter(recorded: Recorded, name: str, why: Callable[[object], Optional[str]]) -> Callable[..., None]:
+    return lambda client, value: recorded._set(name, why(value), value)  # noqa: ARG005, SLF001
