@@ -73,7 +73,9 @@ def reason(report):
     """Why a test failed or was skipped, in a line."""
     crash = getattr(report.longrepr, "reprcrash", None)
     words = crash.message if crash else str(report.longrepr)
-    return words.partition("\n")[0].removeprefix("AssertionError: ").removeprefix("Failed: ")[:120]
+    return (
+        words.partition("\n")[0].removeprefix("AssertionError: ").removeprefix("Failed: ").rstrip(":")[:120]
+    )
 
 
 def order(row):
