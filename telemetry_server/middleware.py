@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol, TypeVar
 
@@ -24,6 +25,8 @@ from telemetry_server.errors import (
 )
 from telemetry_server.logs import Severity, log, log_rationed
 from telemetry_server.routing import plain_path
+
+COME_BACK_SECONDS = (5, 60)  # a fleet must not come back at once
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -167,11 +170,18 @@ def problem(error: TelemetryError) -> web.Response:
         errors=error.problems or UNSET,
     )
     headers = {**_HEADERS, "Content-Type": "application/problem+json", "Cache-Control": "no-store"}
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(error.retry_after)
+    headers |= when_to_come_back(error)
     if error.status == 401:  # noqa: PLR2004
         headers["WWW-Authenticate"] = "Bearer"
     return web.Response(body=json.encode(document), status=error.status, headers=headers)
+
+
+def when_to_come_back(error: TelemetryError) -> dict[str, str]:
+    """The header Retry-After, where waiting helps."""
+    seconds = error.retry_after
+    if seconds is None and isinstance(error, Unavailable):
+        seconds = random.randint(*COME_BACK_SECONDS)  # noqa: S311  spreads clients
+    return {} if seconds is None else {"Retry-After": str(seconds)}
 
 
 def translate(error: web.HTTPException) -> TelemetryError:

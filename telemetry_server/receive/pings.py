@@ -1,6 +1,5 @@
 """POST /v1/pings: an upload comes in, runs through the pipeline, is committed, and is answered."""
 
-import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
@@ -29,7 +28,6 @@ from telemetry_server.model import (
 )
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import read_body
-from telemetry_server.receive.refusal import COME_BACK_SECONDS
 from telemetry_server.receive.signature import RECEIPT, SIGNATURE, receipt
 from telemetry_server.receive.slow_lane import SlowLane, Work
 from telemetry_server.setting_types import Network
@@ -122,8 +120,6 @@ class Uploads:
         except (BadRequest, TooManyRequests, Unavailable) as error:
             if arrival.sender is None:
                 raise
-            if isinstance(error, Unavailable):
-                error.retry_after = random.randint(*COME_BACK_SECONDS)  # noqa: S311  no secret hangs on it
             return _receipted(arrival.sender, arrival.sent, problem(error))
         return _answer(arrival)
 

@@ -4,7 +4,6 @@ import asyncio
 import time
 from email.utils import formatdate
 from functools import lru_cache
-from random import randint
 
 from aiohttp import web
 
@@ -14,15 +13,13 @@ from telemetry_server.middleware import problem
 from telemetry_server.receive.capacity import Place
 
 LINGER_SECONDS = 2.0
-COME_BACK_SECONDS = (5, 60)  # a fleet must not come back at once
 
 
 def no_memory() -> Unavailable:
     """The refusal of a request whose bytes are beyond the budget of the process."""
     log_rationed("requests refused: memory for request bodies is in use", Severity.WARNING)
     return Unavailable(
-        "The server holds as many bytes as it may; send the same again after the time in Retry-After.",
-        retry_after=randint(*COME_BACK_SECONDS),  # noqa: S311  spreads clients
+        "The server holds as many bytes as it may; send the same again after the time in Retry-After."
     )
 
 
@@ -30,8 +27,7 @@ def no_connection() -> Unavailable:
     """The refusal of a connection beyond the limit, where none could be closed for it."""
     log_rationed("connections refused: the limit of open connections is reached", Severity.WARNING)
     return Unavailable(
-        "The server has as many connections as it may; come back after the time in Retry-After.",
-        retry_after=randint(*COME_BACK_SECONDS),  # noqa: S311  spreads clients
+        "The server has as many connections as it may; come back after the time in Retry-After."
     )
 
 

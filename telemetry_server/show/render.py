@@ -12,6 +12,7 @@ from msgspec.structs import astuple
 
 from telemetry_server import app_keys
 from telemetry_server.errors import TelemetryError
+from telemetry_server.middleware import when_to_come_back
 from telemetry_server.show import formatting
 from telemetry_server.show.charts import stack
 from telemetry_server.show.health import version
@@ -51,8 +52,7 @@ def error_page(request: web.Request, error: TelemetryError) -> web.Response:
     """What went wrong, for a person."""
     heading = _HEADINGS.get(error.status, "That did not work")
     answer = page(request, "error.html", status=error.status, heading=heading, detail=error.detail)
-    if error.retry_after is not None:
-        answer.headers["Retry-After"] = str(error.retry_after)
+    answer.headers.update(when_to_come_back(error))
     return answer
 
 
