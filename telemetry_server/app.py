@@ -33,6 +33,7 @@ from telemetry_server.jobs.hostnames import look_up_hostnames
 from telemetry_server.jobs.judging import judge_installations
 from telemetry_server.jobs.lifecycle import watch_deadlines
 from telemetry_server.jobs.pings import roll_up_pings
+from telemetry_server.jobs.retention import most_behind
 from telemetry_server.jobs.runner import Chore, Job, Run, running
 from telemetry_server.keyring import Keyring
 from telemetry_server.logs import write_held_lines
@@ -59,6 +60,7 @@ from telemetry_server.show.access import guard
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.single_flight import SingleFlight
 from telemetry_server.store.access.keyring_check import KeyringWatch
+from telemetry_server.store.clock_watch import ClockWatch
 from telemetry_server.store.connection_budget import job_pool_size
 from telemetry_server.store.database import Pool, connect_writer, cut_when_leaving, make_pool, translated
 from telemetry_server.store.ingest.grant_cache import GrantCache
@@ -113,6 +115,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     atlas = Atlas(settings.geoip)
     outcomes = OutcomeCounter()
     watch = KeyringWatch(keyring, pool.acquire)
+    bound = most_behind(load_registry().keeping(settings.retention_days))
+    clock_watch = ClockWatch(pool.acquire, bound)
     verifier = Verifier(keyring, product_cache.find)
     writer = GroupWriter(
         partial(connect_writer, dsn),
@@ -131,6 +135,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     uploads = Uploads(
         steps=[
             refuse_unsigned(verifier, look_once),
+            clock_watch.refuse_pings,
             refuse_flood(Limiter(settings.uploads_per_minute, 60)),
             unpack(),
             UploadReader(load_registry()).read,
@@ -156,17 +161,21 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         keep_parent=_with_connection(pool, keep_parent),
         limiter=Limiter(settings.enrolments_per_hour, 3600),
         look_again=look_once,
+        demand_time=clock_watch.demand,
         notice=settings.notice,
         trusted_proxies=settings.trusted_proxies,
         keep_address=keep_address,
     )
-    shop = ShopWebhook(settings.shop_webhook_secret, Shop(pool.acquire, keyring).carry_out)
+    shop = ShopWebhook(
+        settings.shop_webhook_secret, Shop(pool.acquire, keyring).carry_out, clock_watch.demand
+    )
     capacity = Capacity(
         most_connections=connections_within(open_files()),
         most_bytes=settings.most_incoming_mebibytes * 2**20,
     )
     chores = (
         Chore("read master keys", watch.look, every=timedelta(seconds=5)),
+        Chore("compare clocks", clock_watch.look, every=timedelta(seconds=5)),
         Chore("read products", product_cache.refresh, every=timedelta(seconds=5)),
         Chore("write down counts", _with_connection(pool, outcomes.write_down), every=timedelta(seconds=5)),
         Chore(
@@ -186,7 +195,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[app_keys.EXPORTS] = Exports(dsn)
     table = job_table(settings)
     schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
-    look = SingleFlight(lambda: look_at_database(health_pool, schedule, datetime.now(UTC))).run
+    look = SingleFlight(lambda: look_at_database(health_pool, schedule, datetime.now(UTC), bound)).run
     app[app_keys.DATABASE_CHECKS] = lambda: in_time(look)
     app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
     app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer

@@ -29,6 +29,12 @@ def first_kept(registry: Registry, name: str, today: date) -> date:
     return date.min if days is None else today - timedelta(days=days)
 
 
+def most_behind(registry: Registry) -> timedelta:
+    """How far the clock may be behind: what is received by it is kept for half of the retention at least."""
+    days = [registry.retention[name].days for name in ("ping", "usage")]
+    return min((timedelta(days=each) / 2 for each in days if each is not None), default=timedelta.max)
+
+
 async def forgotten_until(connection: Connection, job: str) -> date:
     """The day until before which the job has forgotten, or was about to."""
     mark = await reached(connection, job)

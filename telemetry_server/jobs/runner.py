@@ -18,7 +18,7 @@ from typing import TypeAlias
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.logs import Severity, log, log_rationed
-from telemetry_server.store.clock import TOLERANCE, ClockDoubt
+from telemetry_server.store.clock import TOLERANCE, ClockDoubt, lead
 from telemetry_server.store.database import Acquire, Connection, translated
 from telemetry_server.store.job_log import run_locked
 
@@ -102,10 +102,10 @@ async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[objec
 
 async def _sleep(seconds: float) -> timedelta:
     """Sleeps, but not on when the clock is set, for then other jobs are due; gives by how much it was."""
-    until, lead, jump = time.monotonic() + seconds, _lead(), timedelta(0)
+    until, before, jump = time.monotonic() + seconds, lead(datetime.now(UTC)), timedelta(0)
     while abs(jump) <= TOLERANCE and (left := until - time.monotonic()) > 0:
         await asyncio.sleep(min(left, _GLANCE_SECONDS))
-        jump = _lead() - lead
+        jump = lead(datetime.now(UTC)) - before
     return jump
 
 
@@ -114,8 +114,3 @@ async def _watch_the_clock() -> None:
     while True:
         jump = await _sleep(math.inf)
         log("clock jumped", Severity.WARNING, seconds=round(jump.total_seconds()))
-
-
-def _lead() -> timedelta:
-    """How far the clock is ahead of the time since the machine started: constant, unless it is set."""
-    return datetime.now(UTC) - datetime.fromtimestamp(time.monotonic(), UTC)

@@ -66,7 +66,7 @@ class KeepParent(Protocol):
 
 
 class Enrolments:
-    """The handler of enrolments."""
+    """The handler of enrolments. `demand_time` raises Unavailable where the clock is wrong."""
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class Enrolments:
         keep_parent: KeepParent,
         limiter: Limiter,
         look_again: LookAgain,
+        demand_time: Callable[[datetime], Awaitable[None]],
         notice: dict[str, str] | None = None,
         trusted_proxies: tuple[Network, ...] = (),
         keep_address: bool = True,
@@ -87,6 +88,7 @@ class Enrolments:
         self._keep_parent = keep_parent
         self._limiter = limiter
         self._look_again = look_again
+        self._demand_time = demand_time
         self._notice = notice
         self._trusted_proxies = trusted_proxies
         self._keep_address = keep_address
@@ -96,6 +98,8 @@ class Enrolments:
         forwarded = tuple(headers.getall("X-Forwarded-For", ()))
         address = client_address(request.remote, forwarded, self._trusted_proxies)
         self._limiter.admit(network_of(address))
+        now = datetime.now(UTC)
+        await self._demand_time(now)
         sent = await read_body(request)
         product = await self._product(headers.get("Authorization", ""))
         claimed = _claimed_parent(inflate(sent, headers.get("Content-Encoding"), LARGEST_ENROLMENT))
@@ -106,7 +110,7 @@ class Enrolments:
                 installation_id=enrolment.installation_id,
                 parent_id=parent,
                 product=product,
-                now=datetime.now(UTC),
+                now=now,
                 client_address=address if self._keep_address else None,
             )
         return web.Response(

@@ -49,11 +49,18 @@ class ShopWebhook:
 
     Each of `secrets` is good, so that they can be changed one after the other; without any, the address
     takes nothing. A message of another type is acknowledged and ignored, whatever else is in it.
+    `demand_time` raises Unavailable where the clock is wrong.
     """
 
-    def __init__(self, secrets: Sequence[bytes], carry_out: CarryOut) -> None:
+    def __init__(
+        self,
+        secrets: Sequence[bytes],
+        carry_out: CarryOut,
+        demand_time: Callable[[datetime], Awaitable[None]],
+    ) -> None:
         self._secrets = tuple(secrets)
         self._carry_out = carry_out
+        self._demand_time = demand_time
 
     async def post(self, request: web.Request) -> web.Response:
         if not self._secrets:
@@ -62,6 +69,7 @@ class ShopWebhook:
         if len(body) > LARGEST_MESSAGE:
             raise TooLarge(f"A message may take {LARGEST_MESSAGE} bytes.")
         now = datetime.now(UTC)
+        await self._demand_time(now)
         message_id = verify(self._secrets, request.headers, body, now)
         message = _message(message_id, body, now)
         if message is not None:

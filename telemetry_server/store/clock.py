@@ -5,6 +5,7 @@ kept. So this machine's clock, the database's and those of the copies are compar
 servers never agree exactly.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -63,7 +64,7 @@ class Clock:
         if self.is_behind:
             return (
                 f"the clock says {_text(self.here)}, but copies reported until {_text(self.received)}; "
-                "it is behind: set it right"
+                "it is behind: set it right (if it is, see docs/rollups.md)"
             )
         if self.known is not None and self.here - self.known > LEAP:
             return (
@@ -85,6 +86,23 @@ class Clock:
     def is_behind(self) -> bool:
         """Whether copies agreed with the server on times that are still to come."""
         return self.received is not None and self.received - self.here > TOLERANCE
+
+    @property
+    def lag(self) -> timedelta:
+        """By how much `here` is known to be behind; not positive where nothing says so.
+
+        Copies know it. The database's clock does where no copy agreed with `here` of late.
+        """
+        confirmed = self.known is not None and self.here - self.known <= LEAP
+        return max(self.received or self.here, self.here if confirmed else self.there) - self.here
+
+
+def lead(now: datetime) -> timedelta:
+    """How far the clock, which says `now`, is ahead of the time since the machine started.
+
+    Constant, unless the clock is set.
+    """
+    return now - datetime.fromtimestamp(time.monotonic(), UTC)
 
 
 def is_future(moment: datetime, now: datetime) -> bool:

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 import pytest
-from installation import Installation
+from installation import Installation, post
 from patience import patient, until
 from places import ROOT, quick_directory
 
@@ -89,6 +90,7 @@ class ClockedServer:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TELEMETRY_")}
         return environment | {
             "TELEMETRY_DATA": str(self.data),
+            "TELEMETRY_SHOP_WEBHOOK_SECRET": "whsec_" + b64encode(bytes(24)).decode(),
             "LD_PRELOAD": str(LIBRARIES[0]),
             "FAKETIME_TIMESTAMP_FILE": str(self.offset),
             "FAKETIME_NO_CACHE": "1",
@@ -229,6 +231,29 @@ async def reported(server, copies):
         assert (await copy.send()).statuses == ["accepted"]
 
 
+async def assert_takes_nothing(server, copies):
+    """Not over the fast path, not compressed, no enrolment, no message of the shop; and says why."""
+    sent = {"webhook-id": "1", "webhook-timestamp": "1", "webhook-signature": "v1,"}
+    product_key = {"Authorization": f"Bearer {server.product_key}"}
+    for copy in copies:
+        copy.url, sequence = server.url, copy.sequence
+        answers = [
+            await copy.send(),
+            await copy.send(*(copy.ping() for _ in range(50)), compress=True),
+            await post(f"{server.url}/v1/enroll", b"{}", product_key),
+            await post(f"{server.url}/webhooks/shop", b"{}", sent),
+        ]
+        copy.sequence = sequence
+        for answer in answers:
+            assert (answer.status, answer.json["code"]) == (503, "unavailable"), answer.body
+            assert "The server's clock is wrong" in answer.json["detail"]
+            assert 5 <= int(answer.headers["Retry-After"]) <= 60
+
+
+def refusals_logged(server):
+    return sum("uploads refused: the clock" in line["message"] for line in server.logged)
+
+
 async def sessions_were_forgotten(server, since):
     """The hourly one of the jobs that forget came to an end at that time or later."""
     return await server.fetch(
@@ -292,7 +317,7 @@ async def assert_nothing_is_forgotten(server, off, before, logged):
 async def doctor_on_the_clock(server):
     report = json.loads((await asyncio.to_thread(server.run, "doctor", "--json")).stdout)
     [found] = [check for check in report["checks"] if check["check"] == "clock"]
-    return found["outcome"], found["detail"]
+    return found["outcome"], found["advice"]
 
 
 async def says_what_it_took_back(server):
@@ -301,20 +326,31 @@ async def says_what_it_took_back(server):
 
 
 async def assert_survives(server, offsets, go):
-    """While the clock is off, two of three copies report; once it is right again, two."""
+    """While the clock is off, two of three copies report; once it is right again, two.
+
+    Where it is so far behind that their pings would be forgotten, they report in vain.
+    """
     await asyncio.to_thread(server.start)
     copies = await serving_fleet(server)
     pings = 6
     for off in offsets:
-        before, logged = await server.kept(), len(server.logged)
+        before, logged, refused = await server.kept(), len(server.logged), off < -200 * DAY
         await go(off)
+        if refused:
+            await assert_takes_nothing(server, copies[:2])
         await assert_nothing_is_forgotten(server, off, before, logged)
-        await reported(server, copies[:2])
+        if refused:
+            await assert_takes_nothing(server, copies[:2])
+            assert refusals_logged(server) == 1
+            assert (await server.readyz())[0] == "not ready"
+            assert "uploads are refused" in (await doctor_on_the_clock(server))[1]
+        else:
+            await reported(server, copies[:2])
         await count(server, off)
         await go(timedelta(0))
         await reported(server, copies[1:])
         await assert_in_order(server, copies)
-        pings += 4
+        pings += 2 if refused else 4
         assert await server.fetchval("SELECT count(*) FROM pings") == pings
         if off > timedelta(0):
             await until(lambda: says_what_it_took_back(server), 90)  # a job does, which runs every minute
@@ -347,3 +383,20 @@ async def test_a_clock_that_is_set_while_serving_forgets_nothing_and_stops_no_jo
         for offsets in PAIRS:
             server = make_clocked()
             together.create_task(assert_survives(server, offsets, server.set))
+
+
+async def test_no_ping_is_acknowledged_from_the_moment_on_that_the_clock_is_far_behind(make_clocked):
+    """Not even before anything but the upload itself could notice it; and those sent again all count."""
+    server = make_clocked()
+    await asyncio.to_thread(server.start)
+    copies = await serving_fleet(server)
+    async with aiohttp.ClientSession() as kept_open:
+        for off, status in ((-500 * DAY, 503), (timedelta(0), 200)) * 4:
+            server.set_clock(off)
+            if status == 503:
+                body = copies[0].upload(copies[0].ping())
+            answers = [await copies[0].send_bytes(body, session=session) for session in (kept_open, None)]
+            assert {answer.status for answer in answers} == {status}
+    now = datetime.now(UTC)
+    assert await server.fetchval("SELECT count(*) FROM pings") == 10
+    assert await server.fetchval("SELECT count(*) FROM pings WHERE received_at < $1", now - HOUR) == 0

@@ -1,16 +1,24 @@
 """A clock that is wrong: what forgets waits or goes on step by step, and what lies in the future is taken back."""
 
+import json
+import re
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
+from places import ROOT
 from plain_count import Told
 from story import DAY, HOUR, MINUTE, NOON
 
+from telemetry_server.check.fields import load_registry
+from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs.clock import forgetting, take_back_future_times
 from telemetry_server.jobs.outages import SERVING
+from telemetry_server.jobs.retention import most_behind
 from telemetry_server.store.clock import ClockDoubt, keep_as_of
+from telemetry_server.store.clock_watch import ClockWatch
 from telemetry_server.store.watermarks import reach, reached
 
 
@@ -191,6 +199,140 @@ async def test_a_server_behind_notes_no_outage_once_it_is_right_again(fleet, now
     await fleet.watch(now - 40 * DAY)
     await fleet.watch(now + MINUTE)
     assert await fleet.outages() == []
+
+
+# ── taking pings ────────────────────────────────────────────────────────────────────────────
+
+
+class Clock:
+    """A clock that is off by as much as `off` says, and the watch of it."""
+
+    def __init__(self, fleet, bound, off=0 * DAY):
+        self.off = off
+        self.watch = ClockWatch(lambda: nullcontext(fleet.connection), bound, self.now)
+
+    def now(self):
+        return datetime.now(UTC) + self.off
+
+    async def takes(self, off):
+        self.off = off
+        try:
+            await self.watch.demand(self.now())
+        except Unavailable as refusal:
+            assert "far behind" in refusal.detail
+            return False
+        return True
+
+
+@pytest.fixture
+def clock(fleet):
+    return Clock(fleet, most_behind(load_registry()))
+
+
+async def test_a_clock_that_is_behind_by_half_of_the_retention_takes_no_pings_from_that_moment_on(
+    fleet, clock, now
+):
+    await fleet.copies(3, now)
+    offsets = [
+        0 * DAY,
+        -500 * DAY,
+        0 * DAY,
+        -201 * DAY,
+        -199 * DAY,
+        -40 * DAY,
+        -8 * HOUR,
+        -500 * DAY,
+        500 * DAY,
+    ]
+    taken = [await clock.takes(off) for off in offsets]
+    assert taken == [off > -200 * DAY for off in offsets]
+
+
+async def test_a_clock_that_is_behind_from_the_start_takes_no_pings(fleet, clock, now):
+    await fleet.copies(3, now)
+    assert not await clock.takes(-500 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("kept", "taken"),
+    [
+        ((("ping", 1), ("fact", 1)), [True, False, False]),
+        ((("usage", 60),), [True, True, False]),
+        ((("ping", None), ("fact", None), ("usage", None)), [True, True, True]),
+    ],
+)
+async def test_how_far_it_may_be_behind_is_half_of_the_shortest_retention(fleet, now, kept, taken):
+    await fleet.copies(3, now)
+    clock = Clock(fleet, most_behind(load_registry().keeping(kept)))
+    assert [await clock.takes(off) for off in (-8 * HOUR, -29 * DAY, -500 * DAY)] == taken
+
+
+async def test_a_clock_that_was_ahead_and_is_put_right_takes_pings(fleet, clock, now):
+    copies = await fleet.copies(3, now)
+    assert await clock.takes(500 * DAY)
+    for copy in copies:
+        await fleet.ping(copy, now + 500 * DAY)
+    await fleet.execute("UPDATE pings SET occurred_at = $1 WHERE received_at > $2", now, now + DAY)
+    await clock.watch.look()
+    assert await clock.takes(0 * DAY)
+    assert not await clock.takes(-500 * DAY)
+
+
+async def test_in_a_new_database_its_clock_says_whether_this_one_is_behind(fleet, clock, now):
+    assert [await clock.takes(off) for off in (0 * DAY, -500 * DAY, 500 * DAY)] == [True, False, True]
+    await fleet.copies(3, now - 500 * DAY)  # then it is the database's that is wrong
+    await clock.watch.look()
+    assert await clock.takes(-500 * DAY)
+    assert not await clock.takes(-510 * DAY)
+
+
+async def test_copies_that_were_wrong_together_with_the_server_are_put_right_as_the_docs_say(
+    fleet, clock, now
+):
+    await fleet.copies(3, now + 500 * DAY)
+    assert not await clock.takes(0 * DAY)
+    [correction] = re.findall(
+        r'telemetry-server db psql -- -c "(UPDATE .*)"', (ROOT / "docs/rollups.md").read_text()
+    )
+    await fleet.execute(correction)
+    await clock.watch.look()
+    assert await clock.takes(0 * DAY)
+
+
+async def test_while_the_database_is_away_nothing_received_by_a_clock_that_was_set_is_taken(fleet, now):
+    def acquire():
+        if away:
+            raise OSError("PostgreSQL is away")
+        return nullcontext(fleet.connection)
+
+    away, watch = False, ClockWatch(acquire, 200 * DAY)
+    await watch.demand(now)
+    away = True
+    await watch.demand(now)
+    with pytest.raises(Unavailable, match="away"):
+        await watch.demand(now - HOUR)
+
+
+async def test_a_time_from_before_the_clock_was_set_is_not_taken_for_one_of_now(fleet, clock, now):
+    await fleet.copies(3, now)
+    with pytest.raises(Unavailable, match="was just set"):
+        await clock.watch.demand(clock.now() - 500 * DAY)
+
+
+async def test_a_clock_that_is_too_far_behind_is_logged_once_and_once_that_it_is_right(
+    fleet, clock, now, capsys
+):
+    await fleet.copies(3, now)
+    for off in (0 * DAY, -500 * DAY, 0 * DAY):
+        for _ in range(3):
+            await clock.takes(off)
+            await clock.watch.look()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["message"] for line in lines] == [
+        "uploads refused: the clock is too far behind",
+        "uploads taken again: the clock is right",
+    ]
+    assert "differ" not in lines[0]["error"]
 
 
 # ── counting ────────────────────────────────────────────────────────────────────────────────

@@ -29,7 +29,9 @@ async def pool(database):
 
 
 async def jobs_check(pool, schedule, now):
-    [check] = [check for check in await look_at_database(pool, schedule, now) if check.name == "jobs"]
+    [check] = [
+        check for check in await look_at_database(pool, schedule, now, timedelta.max) if check.name == "jobs"
+    ]
     return check.ok, check.detail
 
 
@@ -76,7 +78,9 @@ async def test_the_address_promise_is_not_called_kept_by_a_run_in_the_future(poo
     await connection.execute(
         "INSERT INTO jobs VALUES ('shorten addresses', $1, $1, NULL)", now + timedelta(days=40)
     )
-    checks = {check.name: check for check in await look_at_database(pool, Schedule({}, now), now)}
+    checks = {
+        check.name: check for check in await look_at_database(pool, Schedule({}, now), now, timedelta.max)
+    }
     assert not checks["address_retention"].ok
     assert "by a clock that was ahead" in checks["address_retention"].detail
 
@@ -85,7 +89,7 @@ async def test_times_in_the_future_and_a_clock_in_doubt_are_told(pool, connectio
     now = datetime.now(UTC)
 
     async def clock(moment):
-        found = await look_at_database(pool, Schedule({}, moment), moment)
+        found = await look_at_database(pool, Schedule({}, moment), moment, timedelta.max)
         [check] = [check for check in found if check.name == "clock"]
         assert not check.needed
         return check.ok, check.detail
@@ -101,7 +105,9 @@ async def test_times_in_the_future_and_a_clock_in_doubt_are_told(pool, connectio
 async def test_a_postgresql_that_hangs_is_reported_in_time_and_again_when_it_answers(database):
     async with make_pool(database, size=1, patience=PATIENCE_SECONDS) as pool:
         now = datetime.now(UTC)
-        look = partial(in_time, SingleFlight(lambda: look_at_database(pool, Schedule({}, now), now)).run)
+        look = partial(
+            in_time, SingleFlight(lambda: look_at_database(pool, Schedule({}, now), now, timedelta.max)).run
+        )
         assert (await look())[0].ok
         async with pool.acquire() as connection:
             backend = connection.get_server_pid()

@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from telemetry_server.check.fields import load_registry
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
 from telemetry_server.cli.session import database
 from telemetry_server.enrich.lifecycle import Outage
 from telemetry_server.errors import MigrationError, OperatorError
 from telemetry_server.job_names import JobName
+from telemetry_server.jobs.retention import most_behind
 from telemetry_server.jobs.runner import Job
 from telemetry_server.keyring import (
     KeyringDamaged,
@@ -79,7 +81,8 @@ async def _checks(connection: Connection, jobs: Sequence[Job], settings: Setting
     if migrations.advice:
         return
     yield _master_keys(await Remembered.of(connection), settings.keyring)
-    yield await _clock(connection, datetime.now(UTC))
+    bound = most_behind(load_registry().keeping(settings.retention_days))
+    yield await _clock(connection, datetime.now(UTC), bound)
     yield _partitions(await months_everywhere(connection))
     yield _strays(await strays(connection))
     yield _quarantine(await vitals.quarantined(connection))
@@ -123,12 +126,13 @@ def _clocks(there: datetime) -> Finding:
     return ok("clocks", found)
 
 
-async def _clock(connection: Connection, now: datetime) -> Finding:
+async def _clock(connection: Connection, now: datetime, bound: timedelta) -> Finding:
     read = await clock.read_clock(connection, now)
     if read.problem:
-        advice = (
-            "Until then, nothing is forgotten." if read.doubt else "A running server does so within a minute."
-        )
+        advice = "A running server does so within a minute."
+        if read.doubt:
+            refused = " and uploads are refused" if read.lag > bound else ""
+            advice = f"Until then, nothing is forgotten{refused}."
         return failed("clock", f"{read.problem[0].upper()}{read.problem[1:]}.", advice)
     if taken_back := await clock.taken_back(connection, now):
         return warning(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import asyncpg
 
@@ -34,26 +34,30 @@ async def in_time(look: Callable[[], Awaitable[list[Check]]]) -> list[Check]:
         return [Check("database", ok=False, detail="PostgreSQL does not answer.")]
 
 
-async def look_at_database(pool: Pool, schedule: Schedule, now: datetime) -> list[Check]:
-    """Every check that could be made; never raises what makes the database unfit."""
+async def look_at_database(
+    pool: Pool, schedule: Schedule, now: datetime, most_behind: timedelta
+) -> list[Check]:
+    """Every check that could be made; never raises what makes the database unfit.
+
+    While the clock is more than `most_behind` behind, no pings are taken.
+    """
     try:
         async with reading(pool, seconds=2) as connection:
-            return [check async for check in _checks(connection, schedule, now)]
+            return [check async for check in _checks(connection, schedule, now, most_behind)]
     except Unavailable as error:
         return [Check("database", ok=False, detail=error.detail)]
 
 
-async def _checks(connection: asyncpg.Connection, schedule: Schedule, now: datetime) -> AsyncIterator[Check]:
+async def _checks(
+    connection: asyncpg.Connection, schedule: Schedule, now: datetime, most_behind: timedelta
+) -> AsyncIterator[Check]:
     await connection.fetchval("SELECT 1")
     yield Check("database", ok=True, detail="answers")
     migrations = await _migrations(connection)
     yield migrations
     if not migrations.ok:
         return
-    problem = (await clock.read_clock(connection, now)).problem
-    taken_back = await clock.taken_back(connection, now)
-    detail = "; ".join(filter(None, (problem or "the database and the pings agree with it", taken_back)))
-    yield Check("clock", ok=problem is None, detail=detail, needed=False)
+    yield await _clock(connection, now, most_behind)
     yield _hint("partitions", await _lacking(connection, now.date()), "there for this month and the next")
     found = ", ".join(f"{count} {table} in no month" for table, count in (await strays(connection)).items())
     yield _hint("default_partition", found and f'{found}; run the job "{JobName.MAKE_PARTITIONS}"', "empty")
@@ -68,6 +72,17 @@ async def _checks(connection: asyncpg.Connection, schedule: Schedule, now: datet
     }
     problem = "; ".join(f"{how}: {', '.join(jobs)}" for how, jobs in names.items() if jobs)
     yield _hint("jobs", problem, "none failed or late")
+
+
+async def _clock(connection: asyncpg.Connection, now: datetime, most_behind: timedelta) -> Check:
+    read = await clock.read_clock(connection, now)
+    refuses = read.lag > most_behind
+    said = (
+        read.problem or "the database and the pings agree with it",
+        "uploads are refused until then" if refuses else None,
+        await clock.taken_back(connection, now),
+    )
+    return Check("clock", ok=read.problem is None, detail="; ".join(filter(None, said)), needed=refuses)
 
 
 def _hint(name: str, problem: str | None, good: str) -> Check:
