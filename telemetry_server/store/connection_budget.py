@@ -1,8 +1,6 @@
 """How many connections to PostgreSQL the server processes open, and how many it allows."""
 
-import asyncpg
-
-from telemetry_server.store.database import POOL_SIZE
+from telemetry_server.store.database import POOL_SIZE, Connection
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -23,7 +21,7 @@ def connections_wanted(workers: int, lanes: int) -> int:
     return workers * (lanes + 2 + POOL_SIZE + job_pool_size(workers) + MOST_EXPORTS) + keeper
 
 
-async def connections_allowed(connection: asyncpg.Connection) -> int:
+async def connections_allowed(connection: Connection) -> int:
     """The most connections that PostgreSQL lets this role have to this database, beside those of others."""
     allowed: int = await connection.fetchval(SQL["connections_allowed"])
     return allowed

@@ -22,6 +22,7 @@ from telemetry_server.check.filters.terms import (
 from telemetry_server.check.licenses.cells import in_unicode
 from telemetry_server.errors import BadRequest
 from telemetry_server.model import NONE, UNKNOWN
+from telemetry_server.store.database import Connection
 from telemetry_server.store.dimensions import BY_NAME, DIMENSIONS
 from telemetry_server.store.queries import load
 
@@ -137,7 +138,7 @@ def by_value(columns: Columns, name: str) -> str:
 
 
 async def condition(
-    connection: asyncpg.Connection, wanted: Filter, columns: Columns, *, now: datetime, first: int
+    connection: Connection, wanted: Filter, columns: Columns, *, now: datetime, first: int
 ) -> Condition:
     """The condition of a filter on `columns`; its parameters are numbered from `first` on.
 
@@ -152,7 +153,7 @@ async def condition(
     return Condition(" AND ".join(map(compiling.term, wanted.terms)) or "TRUE", tuple(compiling.values))
 
 
-async def simulated(connection: asyncpg.Connection, wanted: Filter) -> list[str]:
+async def simulated(connection: Connection, wanted: Filter) -> list[str]:
     """The slugs of the made-up products that a filter lets in."""
     products = await connection.fetch(SQL["products_to_filter"])
     terms = [term for term in wanted.terms if term.field.name in _TOLD_OF_PRODUCTS]

@@ -5,9 +5,8 @@ Asked before anything is written to it. Messages name statements for whoever may
 
 from typing import Any
 
-import asyncpg
-
 from telemetry_server.errors import MigrationError
+from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -20,7 +19,7 @@ class UnfitDatabase(MigrationError):
     """The database is not one that this software can use."""
 
 
-async def refuse_unfit(connection: asyncpg.Connection, *, to_write: bool = True) -> None:
+async def refuse_unfit(connection: Connection, *, to_write: bool = True) -> None:
     """Raises UnfitDatabase; without `to_write`, not for what only prevents writing."""
     row = await _look(connection)
     problem = _of_another(row) or (to_write and _unwritable(row))
@@ -30,13 +29,13 @@ async def refuse_unfit(connection: asyncpg.Connection, *, to_write: bool = True)
         raise UnfitDatabase(problem)
 
 
-async def encoding_problem(connection: asyncpg.Connection) -> str | None:
+async def encoding_problem(connection: Connection) -> str | None:
     """What is wrong with the encoding of a database that was made before this was refused."""
     problem = _misencoded(await _look(connection))
     return problem and f'{problem} "db export" and "db import" bring over what is in this one.'
 
 
-async def _look(connection: asyncpg.Connection) -> Any:
+async def _look(connection: Connection) -> Any:
     return await connection.fetchrow(SQL["fitness"])
 
 

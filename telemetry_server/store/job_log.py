@@ -4,10 +4,8 @@ import zlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-import asyncpg
-
 from telemetry_server.store.clock import TOLERANCE
-from telemetry_server.store.database import Acquire
+from telemetry_server.store.database import Acquire, Connection
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -16,7 +14,7 @@ SQL = load(__name__)
 async def run_locked(
     acquire: Acquire,
     name: str,
-    run: Callable[[asyncpg.Connection, datetime], Awaitable[str]],
+    run: Callable[[Connection, datetime], Awaitable[str]],
     *,
     now: datetime,
     due_after: timedelta,
@@ -40,9 +38,9 @@ async def run_locked(
 
 
 async def _run_noted(
-    connection: asyncpg.Connection,
+    connection: Connection,
     name: str,
-    run: Callable[[asyncpg.Connection, datetime], Awaitable[str]],
+    run: Callable[[Connection, datetime], Awaitable[str]],
     now: datetime,
 ) -> str:
     await connection.execute(SQL["job_started"], name, now)

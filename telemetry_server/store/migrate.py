@@ -16,7 +16,7 @@ from importlib import resources
 import asyncpg
 
 from telemetry_server.errors import MigrationError
-from telemetry_server.store.database import OLDEST_MAJOR
+from telemetry_server.store.database import OLDEST_MAJOR, Connection
 from telemetry_server.store.fitness import refuse_unfit
 
 _LOCK = 7_265_430_001  # one number for all versions of this software
@@ -47,7 +47,7 @@ def released_migrations() -> list[Migration]:
 
 
 async def migrate(
-    connection: asyncpg.Connection,
+    connection: Connection,
     migrations: list[Migration] | None = None,
     *,
     say: Callable[[str], None] = lambda _: None,
@@ -64,7 +64,7 @@ async def migrate(
 
 
 async def still_pending(
-    connection: asyncpg.Connection, say: Callable[[str], None] = lambda _: None
+    connection: Connection, say: Callable[[str], None] = lambda _: None
 ) -> list[Migration]:
     """What has not run yet once whoever is migrating has ended. Raises MigrationError."""
     await refuse_unfit(connection, to_write=False)
@@ -75,7 +75,7 @@ async def still_pending(
 
 
 @asynccontextmanager
-async def _alone(connection: asyncpg.Connection, say: Callable[[str], None]) -> AsyncIterator[None]:
+async def _alone(connection: Connection, say: Callable[[str], None]) -> AsyncIterator[None]:
     if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
         say("Another process migrates this database; waiting for it to end.")
         try:
@@ -91,7 +91,7 @@ async def _alone(connection: asyncpg.Connection, say: Callable[[str], None]) -> 
 
 
 async def pending_migrations(
-    connection: asyncpg.Connection, migrations: list[Migration] | None = None
+    connection: Connection, migrations: list[Migration] | None = None
 ) -> list[Migration]:
     """What has not run yet. Raises MigrationError where what ran is not what this version has."""
     known = {migration.version: migration for migration in migrations or released_migrations()}
@@ -110,15 +110,13 @@ async def pending_migrations(
     return [migration for version, migration in known.items() if version not in applied]
 
 
-async def _applied(connection: asyncpg.Connection) -> dict[int, str]:
+async def _applied(connection: Connection) -> dict[int, str]:
     if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
         return {}
     return dict(await connection.fetch("SELECT version, checksum FROM schema_migrations ORDER BY version"))
 
 
-async def _apply_in_turn(
-    connection: asyncpg.Connection, migration: Migration, say: Callable[[str], None]
-) -> None:
+async def _apply_in_turn(connection: Connection, migration: Migration, say: Callable[[str], None]) -> None:
     """Waits a little at a time: who waits for a whole table holds up all who come after."""
     for attempt in range(int(_PATIENCE_SECONDS // (_TURN_MILLISECONDS / 1_000 + _PAUSE_SECONDS))):
         try:
@@ -133,7 +131,7 @@ async def _apply_in_turn(
     )
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+async def _apply(connection: Connection, migration: Migration) -> None:
     async with connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = {_TURN_MILLISECONDS}")
         await connection.execute(migration.sql, timeout=_PATIENCE_SECONDS)
@@ -143,7 +141,7 @@ async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
         )
 
 
-async def _refuse_old_server(connection: asyncpg.Connection) -> None:
+async def _refuse_old_server(connection: Connection) -> None:
     if connection.get_server_version().major < OLDEST_MAJOR:
         version = connection.get_server_version()
         raise MigrationError(

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 import asyncpg
 
 from telemetry_server.logs import Severity, log
+from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -39,7 +40,7 @@ INSTALLATION_DAYS = Parted("installation_days", "day", by_instant=False)
 PARTED = (PINGS, INSTALLATION_DAYS)
 
 
-async def make_partitions(connection: asyncpg.Connection, today: date) -> list[date]:
+async def make_partitions(connection: Connection, today: date) -> list[date]:
     """Sees to it that this month and the next three have a partition in every table; gives the months made.
 
     Rows that landed in a default partition are an alarm, and are moved to their month.
@@ -55,7 +56,7 @@ async def make_partitions(connection: asyncpg.Connection, today: date) -> list[d
     return sorted(made)
 
 
-async def make_months(connection: asyncpg.Connection, parted: Parted, months: Collection[date]) -> list[date]:
+async def make_months(connection: Connection, parted: Parted, months: Collection[date]) -> list[date]:
     """Sees to it that these months have a partition; gives those made."""
     missing = sorted(set(months) - set(await partition_months(connection, parted)))
     for month in missing:
@@ -63,16 +64,14 @@ async def make_months(connection: asyncpg.Connection, parted: Parted, months: Co
     return missing
 
 
-async def make_months_if_free(
-    connection: asyncpg.Connection, parted: Parted, months: Collection[date]
-) -> None:
+async def make_months_if_free(connection: Connection, parted: Parted, months: Collection[date]) -> None:
     """Likewise; but behind a long export the default partition takes their rows for the time being."""
     with suppress(asyncpg.LockNotAvailableError):
         await make_months(connection, parted, months)
 
 
 async def drop_partitions(
-    connection: asyncpg.Connection, today: date, keep_days: int, parted: Parted = PINGS
+    connection: Connection, today: date, keep_days: int, parted: Parted = PINGS
 ) -> list[date]:
     """Drops the months that ended more than `keep_days` ago; gives them.
 
@@ -91,14 +90,14 @@ async def drop_partitions(
     return dropped
 
 
-async def _told(connection: asyncpg.Connection, month: date) -> date | None:
+async def _told(connection: Connection, month: date) -> date | None:
     """The last day of the month's pings by the copies' own clocks; None where there is none."""
     bounds = PINGS.bound(month), PINGS.bound(months_after(month, 1))
     day: date | None = await connection.fetchval(SQL["told"], *bounds, timeout=_HOUR_SECONDS)
     return day
 
 
-async def partition_months(connection: asyncpg.Connection, parted: Parted = PINGS) -> list[date]:
+async def partition_months(connection: Connection, parted: Parted = PINGS) -> list[date]:
     """The first days of the months that have a partition."""
     name = re.compile(rf"{parted.table}_(\d{{4}})_(\d{{2}})")
     names = await connection.fetch(SQL["months"], parted.table)
@@ -106,23 +105,23 @@ async def partition_months(connection: asyncpg.Connection, parted: Parted = PING
     return [date(int(match[1]), int(match[2]), 1) for match in matches if match]
 
 
-async def months_everywhere(connection: asyncpg.Connection) -> list[date]:
+async def months_everywhere(connection: Connection) -> list[date]:
     """The months that have a partition in every table."""
     months = [set(await partition_months(connection, parted)) for parted in PARTED]
     return sorted(set.intersection(*months))
 
 
-async def strays(connection: asyncpg.Connection) -> dict[str, int]:
+async def strays(connection: Connection) -> dict[str, int]:
     """How many rows no month's partition took, by table; any is an alarm."""
     counted = {parted.table: sum((await _strays(connection, parted)).values()) for parted in PARTED}
     return {table: count for table, count in counted.items() if count}
 
 
-async def _strays(connection: asyncpg.Connection, parted: Parted) -> dict[date, int]:
+async def _strays(connection: Connection, parted: Parted) -> dict[date, int]:
     return dict(await connection.fetch(SQL[f"stray_{parted.table}"]))
 
 
-async def _make(connection: asyncpg.Connection, parted: Parted, month: date) -> None:
+async def _make(connection: Connection, parted: Parted, month: date) -> None:
     """One transaction: a month with rows in the default partition cannot be attached beside them."""
     table, name = parted.table, parted.name(month)
     async with connection.transaction():
@@ -132,7 +131,7 @@ async def _make(connection: asyncpg.Connection, parted: Parted, month: date) -> 
         await attach(connection, parted, month)
 
 
-async def attach(connection: asyncpg.Connection, parted: Parted, month: date) -> None:
+async def attach(connection: Connection, parted: Parted, month: date) -> None:
     """Makes the table of that month its partition, with the rows that the default one took."""
     start, end = parted.bound(month), parted.bound(months_after(month, 1))
     table, name, column = parted.table, parted.name(month), parted.column

@@ -7,7 +7,7 @@ from typing import ClassVar
 import asyncpg
 
 from telemetry_server.errors import Unavailable
-from telemetry_server.store.database import Pool, translated
+from telemetry_server.store.database import Connection, Pool, translated
 
 SECONDS = 5.0
 
@@ -19,7 +19,7 @@ class TooSlow(Unavailable):
 
 
 @asynccontextmanager
-async def reading(pool: Pool, seconds: float = SECONDS) -> AsyncIterator[asyncpg.Connection]:
+async def reading(pool: Pool, seconds: float = SECONDS) -> AsyncIterator[Connection]:
     """A read-only transaction, each statement of which may take `seconds`.
 
     Raises TooSlow, or Unavailable when PostgreSQL is away.

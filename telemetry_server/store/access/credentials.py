@@ -11,11 +11,9 @@ from hashlib import sha256
 from typing import TypeAlias
 from uuid import UUID, uuid4
 
-import asyncpg
-
 from telemetry_server.model import Role
 from telemetry_server.store.clock import TOLERANCE
-from telemetry_server.store.database import translated
+from telemetry_server.store.database import Connection, Pool, translated
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -26,7 +24,7 @@ LINK_MINUTES = 15
 
 _SEEN_EVERY = timedelta(minutes=1)
 
-Database: TypeAlias = asyncpg.Connection | asyncpg.Pool
+Database: TypeAlias = Connection | Pool
 
 
 @dataclass(frozen=True, slots=True)

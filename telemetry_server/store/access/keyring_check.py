@@ -9,8 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
-
 from telemetry_server.errors import OperatorError, OutOfFiles, Unavailable
 from telemetry_server.keyring import (
     Keyring,
@@ -112,7 +110,7 @@ async def remember(connection: Connection, keyring: Keyring) -> None:
     (await Remembered.of(connection)).demand(keyring)  # another process may have been first, with another one
 
 
-async def rotate_keyring_of(connection: asyncpg.Connection, path: Path) -> str:
+async def rotate_keyring_of(connection: Connection, path: Path) -> str:
     """Adds a master key for new installations and gives its id. File and database then have it for good.
 
     Raises KeyringError.
@@ -127,7 +125,7 @@ async def rotate_keyring_of(connection: asyncpg.Connection, path: Path) -> str:
     return key
 
 
-async def abandon_master(connection: asyncpg.Connection, key: str, path: Path) -> None:
+async def abandon_master(connection: Connection, key: str, path: Path) -> None:
     """The database no longer asks for a master key that `path` lacks. Raises OperatorError."""
     if key in (await asyncio.to_thread(read_keyring, path)).masters:
         raise OperatorError(f"{path} has the master key {key}: it is not lost.")

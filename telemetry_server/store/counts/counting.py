@@ -10,13 +10,11 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-import asyncpg
-
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.terms import Filter, term
 from telemetry_server.store import dimensions
 from telemetry_server.store.counts import fleet_now
-from telemetry_server.store.database import Pool
+from telemetry_server.store.database import Connection, Pool
 from telemetry_server.store.dimensions import ALL
 from telemetry_server.store.filtering import (
     COHORTS,
@@ -130,15 +128,13 @@ async def cohorts(pool: Pool, wanted: Filter, first: date, last: date, *, now: d
         return await _until(connection, rows, wanted, weeks=True)
 
 
-async def _until(
-    connection: asyncpg.Connection, rows: list[Row], wanted: Filter, *, weeks: bool = False
-) -> Counts:
+async def _until(connection: Connection, rows: list[Row], wanted: Filter, *, weeks: bool = False) -> Counts:
     """The rows of days, or of weeks; before the first roll-up there are none."""
     until = await connection.fetchval(SQL["counted_until"], weeks)
     return Counts(rows if until else None, until, await simulated(connection, wanted))
 
 
-async def _rolled_up(connection: asyncpg.Connection, question: Question, span: Span) -> list[Row]:
+async def _rolled_up(connection: Connection, question: Question, span: Span) -> list[Row]:
     """The products are always named: the key of fleet_days begins with them."""
     by_verdict = question.by == "verdict"
     columns = {**ROLLED_UP, "verdict": "r.value"} if by_verdict else ROLLED_UP
@@ -151,7 +147,7 @@ async def _rolled_up(connection: asyncpg.Connection, question: Question, span: S
     return await _fetch(connection, "rolled_up", asked, *rest, by=column)
 
 
-async def _day_by_day(connection: asyncpg.Connection, question: Question, span: Span) -> list[Row]:
+async def _day_by_day(connection: Connection, question: Question, span: Span) -> list[Row]:
     if question.by not in {ALL, *THEN}:
         raise NotThen(f"{question.by} is known of the present only. Leave from, to and step out.")
     asked = await condition(connection, question.wanted, THEN, now=question.now, first=5)
@@ -161,7 +157,7 @@ async def _day_by_day(connection: asyncpg.Connection, question: Question, span: 
 
 
 async def _fetch(
-    connection: asyncpg.Connection, name: str, asked: Condition, *arguments: Any, **slots: str
+    connection: Connection, name: str, asked: Condition, *arguments: Any, **slots: str
 ) -> list[Row]:
     statement = fill(SQL[name], filter=asked.sql, **slots)
     return [dict(row) for row in await connection.fetch(statement, *arguments, *asked.values)]

@@ -15,6 +15,7 @@ import asyncpg
 from telemetry_server.check.ranges import Range, depth
 from telemetry_server.job_names import JobName
 from telemetry_server.store.counts.rollups import MOST_VALUES
+from telemetry_server.store.database import Connection
 from telemetry_server.store.dimensions import ALL, BY_NAME, DIMENSIONS, Dimension, grouping
 from telemetry_server.store.filtering import Condition
 from telemetry_server.store.fleet.installations import Row
@@ -41,7 +42,7 @@ class Counted:
     by_job: bool
 
 
-async def counted(connection: asyncpg.Connection, products: Condition, now: datetime) -> Counted | None:
+async def counted(connection: Connection, products: Condition, now: datetime) -> Counted | None:
     """When the installations of some products are counted; None: not yet.
 
     `products` is of a column r.product_id, and has the parameters from the third on.
@@ -52,7 +53,7 @@ async def counted(connection: asyncpg.Connection, products: Condition, now: date
     return Counted(row["reached_at"] if by_job else now, by_job) if row["counted"] else None
 
 
-async def is_large(connection: asyncpg.Connection, small: int) -> bool:
+async def is_large(connection: Connection, small: int) -> bool:
     """Whether there are more installations than `small`."""
     large: bool = await connection.fetchval(SQL["is_large"], small)
     return large
@@ -62,7 +63,7 @@ async def is_large(connection: asyncpg.Connection, small: int) -> bool:
 
 
 async def count(
-    connection: asyncpg.Connection, begins: Sequence[datetime], hours_since: datetime, now: datetime
+    connection: Connection, begins: Sequence[datetime], hours_since: datetime, now: datetime
 ) -> None:
     """Counts the fleet anew, by the times that began at `begins`, the longest first; within `counting`."""
     await connection.execute(SQL["forget_counts"])
@@ -79,7 +80,7 @@ async def count(
     await reach(connection, JobName.COUNT_THE_FLEET, now)
 
 
-async def forget(connection: asyncpg.Connection) -> None:
+async def forget(connection: Connection) -> None:
     """From now on, the fleet is counted when somebody asks."""
     await connection.execute(SQL["forget_counts"])
     await connection.execute(SQL["forget_mark"], JobName.COUNT_THE_FLEET)
@@ -120,7 +121,7 @@ class Fleet:
         return f"{column} = (SELECT p.product_id FROM products AS p WHERE p.slug = $1)"  # noqa: S608  a column of ours
 
 
-async def totals(connection: asyncpg.Connection, fleet: Fleet, over: Range) -> Row:
+async def totals(connection: Connection, fleet: Fleet, over: Range) -> Row:
     """known, seen, new, with_missing, with_lost (installations); missing, lost (pings)."""
     if fleet.counted.by_job:
         [row] = await _ask(connection, "totals", "fleet_now", fleet.product, depth(over))
@@ -132,7 +133,7 @@ async def totals(connection: asyncpg.Connection, fleet: Fleet, over: Range) -> R
 
 
 async def facets(
-    connection: asyncpg.Connection, fleet: Fleet, over: Range, names: Sequence[str]
+    connection: Connection, fleet: Fleet, over: Range, names: Sequence[str]
 ) -> dict[str, dict[str | None, int]]:
     """Of the installations seen, how many have each value of these dimensions; None: the rare values."""
     if fleet.counted.by_job:
@@ -148,19 +149,19 @@ async def facets(
     return found
 
 
-async def new_by_day(connection: asyncpg.Connection, fleet: Fleet, since: date) -> dict[datetime, int]:
+async def new_by_day(connection: Connection, fleet: Fleet, since: date) -> dict[datetime, int]:
     """New installations of each day that has any, by its start."""
     begin = datetime.combine(since, time(), UTC)
     rows = await _newcomers_over_time(connection, fleet, "new_on", since.isoformat(), begin)
     return {datetime.fromisoformat(f"{value}T00+00:00"): count for value, count in rows}
 
 
-async def new_by_hour(connection: asyncpg.Connection, fleet: Fleet, since: datetime) -> dict[datetime, int]:
+async def new_by_hour(connection: Connection, fleet: Fleet, since: datetime) -> dict[datetime, int]:
     """New installations of each hour that has any, by its start; of the last day only."""
     return _by_hour(await _newcomers_over_time(connection, fleet, "new_in", _hour(since), since))
 
 
-async def pings_by_hour(connection: asyncpg.Connection, fleet: Fleet, since: datetime) -> dict[datetime, int]:
+async def pings_by_hour(connection: Connection, fleet: Fleet, since: datetime) -> dict[datetime, int]:
     """Pings received in each hour that has any, by its start; of the last day only."""
     asked = (fleet.product, "pings_in", _hour(since))
     if fleet.counted.by_job:
@@ -171,7 +172,7 @@ async def pings_by_hour(connection: asyncpg.Connection, fleet: Fleet, since: dat
 
 
 async def by_value(
-    connection: asyncpg.Connection, by: str, asked: Condition, values: int, counted: Counted | None
+    connection: Connection, by: str, asked: Condition, values: int, counted: Counted | None
 ) -> list[Row]:
     """As `counting.present` gives them; `asked` has the parameters from the third on.
 
@@ -189,7 +190,7 @@ async def by_value(
 
 
 async def _newcomers_over_time(
-    connection: asyncpg.Connection, fleet: Fleet, dimension: str, first: str, since: datetime
+    connection: Connection, fleet: Fleet, dimension: str, first: str, since: datetime
 ) -> list[asyncpg.Record]:
     asked = (fleet.product, dimension, first)
     if fleet.counted.by_job:
@@ -200,7 +201,7 @@ async def _newcomers_over_time(
 
 
 async def _ask(
-    connection: asyncpg.Connection, question: str, counts: str, *values: Any, **slots: str
+    connection: Connection, question: str, counts: str, *values: Any, **slots: str
 ) -> list[asyncpg.Record]:
     """Asks the counts that the job kept, or those that a statement in parentheses makes."""
     rows: list[asyncpg.Record] = await connection.fetch(fill(SQL[question], counts=counts, **slots), *values)

@@ -14,11 +14,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-import asyncpg
-
 from telemetry_server.enrich.steps import NEWEST, OLDEST
 from telemetry_server.job_names import JobName
 from telemetry_server.store.clock import is_future
+from telemetry_server.store.database import Connection
 from telemetry_server.store.dimensions import DIMENSIONS, grouping
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.queries import fill, load
@@ -95,7 +94,7 @@ class Progress:
 
 
 @asynccontextmanager
-async def counting(connection: asyncpg.Connection, job: JobName) -> AsyncIterator[None]:
+async def counting(connection: Connection, job: JobName) -> AsyncIterator[None]:
     """One transaction in which nobody else counts for this job."""
     async with connection.transaction():
         await connection.execute(SQL["begin"], lock_number(f"counting: {job}"), timeout=_SECONDS)
@@ -105,24 +104,24 @@ async def counting(connection: asyncpg.Connection, job: JobName) -> AsyncIterato
 # ── pings ───────────────────────────────────────────────────────────────────────────────────
 
 
-async def first_received_at(connection: asyncpg.Connection) -> datetime | None:
+async def first_received_at(connection: Connection) -> datetime | None:
     first: datetime | None = await connection.fetchval(SQL["first_received_at"])
     return first
 
 
-async def last_received_at(connection: asyncpg.Connection) -> datetime | None:
+async def last_received_at(connection: Connection) -> datetime | None:
     last: datetime | None = await connection.fetchval(SQL["last_received_at"])
     return last
 
 
-async def lock_mark(connection: asyncpg.Connection) -> datetime:
+async def lock_mark(connection: Connection) -> datetime:
     """Up to when pings are counted; nobody moves it until the transaction ends."""
     mark: datetime = await connection.fetchval(SQL["lock_mark"], JobName.ROLL_UP_PINGS, timeout=_SECONDS)
     return mark
 
 
 async def next_slice(
-    connection: asyncpg.Connection, since: datetime, before: datetime, most: int, days: Open
+    connection: Connection, since: datetime, before: datetime, most: int, days: Open
 ) -> Slice:
     """About the first `most` pings received in that time; it ends with that time where there are no more."""
     row = await connection.fetchrow(
@@ -134,7 +133,7 @@ async def next_slice(
 
 
 async def roll_up_pings(
-    connection: asyncpg.Connection, part: Slice, before: datetime, days: Open, now: datetime
+    connection: Connection, part: Slice, before: datetime, days: Open, now: datetime
 ) -> int:
     """Counts the days anew that pings of the slice are of, from all pings received before `before`.
 
@@ -150,7 +149,7 @@ async def roll_up_pings(
     return changed
 
 
-async def _near_from(connection: asyncpg.Connection, part: Slice, before: datetime, days: Open) -> date:
+async def _near_from(connection: Connection, part: Slice, before: datetime, days: Open) -> date:
     """From which day on it costs less to read all pings that came than the history of each installation.
 
     Both ways read the heap; a history lies in the partitions of its months. `date.max`: none.
@@ -163,7 +162,7 @@ async def _near_from(connection: asyncpg.Connection, part: Slice, before: dateti
     return today if worthwhile and today <= days.until else date.max
 
 
-async def clear_days(connection: asyncpg.Connection, first: date, last: date, now: datetime) -> None:
+async def clear_days(connection: Connection, first: date, last: date, now: datetime) -> None:
     """Removes the installations' days from `first` to `last`, to be counted anew from the pings."""
     await connection.execute(SQL["clear_days"], first, last, now, timeout=_SECONDS)
 
@@ -171,17 +170,13 @@ async def clear_days(connection: asyncpg.Connection, first: date, last: date, no
 # ── days ────────────────────────────────────────────────────────────────────────────────────
 
 
-async def due_days(
-    connection: asyncpg.Connection, due_before: datetime, small: int
-) -> list[tuple[date, list[UUID]]]:
+async def due_days(connection: Connection, due_before: datetime, small: int) -> list[tuple[date, list[UUID]]]:
     """The days due with their products; of more than `small` installations only if due since `due_before`."""
     rows = await connection.fetch(SQL["due_days"], due_before, small)
     return [(row["day"], row["products"]) for row in rows]
 
 
-async def roll_up_day(
-    connection: asyncpg.Connection, day: date, products: Sequence[UUID], days: Open
-) -> None:
+async def roll_up_day(connection: Connection, day: date, products: Sequence[UUID], days: Open) -> None:
     """Counts the day of these products anew, as far as what it is counted from is still there."""
     await connection.execute(SQL["take_due"], day, products, timeout=_SECONDS)
     if day < days.pings_from:
@@ -195,17 +190,17 @@ async def roll_up_day(
 # ── weeks ───────────────────────────────────────────────────────────────────────────────────
 
 
-async def due_weeks(connection: asyncpg.Connection, today: date, first: date) -> list[date]:
+async def due_weeks(connection: Connection, today: date, first: date) -> list[date]:
     """The Mondays, from `first` on, of the weeks to be counted anew."""
     rows = await connection.fetch(SQL["due_weeks"], first, today, timeout=_SECONDS)
     return [row["week"] for row in rows]
 
 
-async def roll_up_week(connection: asyncpg.Connection, week: date, first: date) -> None:
+async def roll_up_week(connection: Connection, week: date, first: date) -> None:
     """Counts the cohorts of the week anew; of those before `first`, nothing is left to count."""
     await connection.execute(SQL["take_due_week"], week, first, timeout=_SECONDS)
     await connection.execute(SQL["roll_up_week"], week, timeout=_SECONDS)
 
 
-async def progress(connection: asyncpg.Connection) -> Progress:
+async def progress(connection: Connection) -> Progress:
     return Progress(**await connection.fetchrow(SQL["progress"], JobName.ROLL_UP_PINGS))

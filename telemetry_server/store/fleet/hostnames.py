@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
-
+from telemetry_server.store.database import Connection
 from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
 
@@ -13,7 +12,7 @@ SQL = load(__name__)
 
 
 async def unknown_hostnames(
-    connection: asyncpg.Connection, nameless_before: datetime, named_before: datetime, limit: int
+    connection: Connection, nameless_before: datetime, named_before: datetime, limit: int
 ) -> dict[str, UUID]:
     """At most `limit` addresses to look up, each with an installation that has it, the newest first.
 
@@ -28,7 +27,7 @@ async def unknown_hostnames(
 
 
 async def keep_hostnames(
-    connection: asyncpg.Connection,
+    connection: Connection,
     names: Mapping[str, str | None],
     asked_for: Mapping[str, UUID],
     now: datetime,
@@ -41,7 +40,7 @@ async def keep_hostnames(
     await connection.execute(SQL["keep_hostnames"], as_json(rows), now)
 
 
-async def forget_hostnames(connection: asyncpg.Connection) -> int:
+async def forget_hostnames(connection: Connection) -> int:
     """Removes the names of addresses that no installation has in full any more; gives how many."""
     count: int = await connection.fetchval(SQL["forget_hostnames"], timeout=3600)
     return count

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 from uuid import UUID
 
-import asyncpg
-
 from telemetry_server.enrich.verdict import Judgement
 from telemetry_server.model import Grant, Lifecycle, ProductId, Verdict
+from telemetry_server.store.database import Connection
 from telemetry_server.store.ingest.grant_cache import grant_of
 from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
@@ -96,29 +95,27 @@ class NewVerdict:
 # ── licenses ────────────────────────────────────────────────────────────────────────────────
 
 
-async def stale_licenses(
-    connection: asyncpg.Connection, before: LicenseCursor, limit: int
-) -> list[LicenseCursor]:
+async def stale_licenses(connection: Connection, before: LicenseCursor, limit: int) -> list[LicenseCursor]:
     """Licenses that changed since their installations were judged, those that changed last first."""
     rows = await connection.fetch(SQL["stale_licenses"], *before, limit)
     return [(row["updated_at"], row["license_id"]) for row in rows]
 
 
 async def expired_licenses(
-    connection: asyncpg.Connection, since: datetime, until: datetime, after: LicenseCursor, limit: int
+    connection: Connection, since: datetime, until: datetime, after: LicenseCursor, limit: int
 ) -> list[LicenseCursor]:
     """Licenses that expired after `since` and until `until`, in the order in which they did."""
     rows = await connection.fetch(SQL["expired_licenses"], since, until, *after, limit)
     return [(row["expires_at"], row["license_id"]) for row in rows]
 
 
-async def mark_expired(connection: asyncpg.Connection, license_ids: Sequence[UUID]) -> bool:
+async def mark_expired(connection: Connection, license_ids: Sequence[UUID]) -> bool:
     """Marks licenses stale; False where one of them is being changed just now, and may not be."""
     stale: int = await connection.fetchval(SQL["mark_expired"], license_ids)
     return stale == len(license_ids)
 
 
-async def licenses_of_keys(connection: asyncpg.Connection, hashes: Collection[bytes]) -> dict[bytes, UUID]:
+async def licenses_of_keys(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, UUID]:
     """Which license has which of these keys."""
     if not hashes:
         return {}
@@ -127,7 +124,7 @@ async def licenses_of_keys(connection: asyncpg.Connection, hashes: Collection[by
 
 
 async def licenses_to_judge_by(
-    connection: asyncpg.Connection, license_ids: Collection[UUID]
+    connection: Connection, license_ids: Collection[UUID]
 ) -> list[RegisteredLicense]:
     if not license_ids:
         return []
@@ -143,7 +140,7 @@ async def licenses_to_judge_by(
     ]
 
 
-async def write_seats(connection: asyncpg.Connection, counted: Sequence[tuple[UUID, int, bool]]) -> set[UUID]:
+async def write_seats(connection: Connection, counted: Sequence[tuple[UUID, int, bool]]) -> set[UUID]:
     """Of each license its seats, and whether all its installations are to be judged anew.
 
     Gives those it wrote; the others are being changed just now.
@@ -154,9 +151,7 @@ async def write_seats(connection: asyncpg.Connection, counted: Sequence[tuple[UU
     return {row["license_id"] for row in rows}
 
 
-async def settle_licenses(
-    connection: asyncpg.Connection, judged: Iterable[tuple[RegisteredLicense, int]]
-) -> None:
+async def settle_licenses(connection: Connection, judged: Iterable[tuple[RegisteredLicense, int]]) -> None:
     """Writes the seats of licenses, which are stale no more; but not of those that changed meanwhile."""
     rows = [(each.license_id, each.version, seats) for each, seats in judged]
     if rows:
@@ -166,19 +161,19 @@ async def settle_licenses(
 # ── installations ───────────────────────────────────────────────────────────────────────────
 
 
-async def count_on_keys(connection: asyncpg.Connection, hashes: Collection[bytes]) -> list[SeatCount]:
+async def count_on_keys(connection: Connection, hashes: Collection[bytes]) -> list[SeatCount]:
     if not hashes:
         return []
     return [SeatCount(**row) for row in await connection.fetch(SQL["count_on_keys"], list(hashes))]
 
 
-async def installations_due(connection: asyncpg.Connection, after: UUID, limit: int) -> list[CurrentVerdict]:
+async def installations_due(connection: Connection, after: UUID, limit: int) -> list[CurrentVerdict]:
     """Those that changed, in the order of their ids."""
     return [CurrentVerdict(**row) for row in await connection.fetch(SQL["installations_due"], after, limit)]
 
 
 async def installations_on_keys(
-    connection: asyncpg.Connection, hashes: Collection[bytes], after: KeyCursor, limit: int
+    connection: Connection, hashes: Collection[bytes], after: KeyCursor, limit: int
 ) -> list[CurrentVerdict]:
     """Those that have one of these keys, key by key."""
     if not hashes:
@@ -187,9 +182,7 @@ async def installations_on_keys(
     return [CurrentVerdict(**row) for row in rows]
 
 
-async def write_judgements(
-    connection: asyncpg.Connection, verdicts: Sequence[NewVerdict], at: datetime
-) -> int:
+async def write_judgements(connection: Connection, verdicts: Sequence[NewVerdict], at: datetime) -> int:
     """Writes what is said at that moment; gives of how many. Who changed meanwhile is judged again."""
     if not verdicts:
         return 0

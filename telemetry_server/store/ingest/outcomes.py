@@ -6,10 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from datetime import date
 from uuid import UUID
 
-import asyncpg
-
 from telemetry_server.model import Arrival, Ping, RefusedPing, Status
-from telemetry_server.store.database import AWAY, Acquire
+from telemetry_server.store.database import AWAY, Acquire, Connection
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -49,7 +47,7 @@ class OutcomeCounter:
             async with acquire() as connection:
                 await self.write_down(connection)
 
-    async def write_down(self, connection: asyncpg.Connection) -> None:
+    async def write_down(self, connection: Connection) -> None:
         """Adds the counts to ingest_counts; on an error they stay for the next time."""
         counts, self._counts = self._counts, Counter()
         if not counts:

@@ -4,11 +4,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-import asyncpg
-
 from telemetry_server.errors import Unavailable
 from telemetry_server.model import Product
-from telemetry_server.store.database import translated
+from telemetry_server.store.database import Pool, translated
 from telemetry_server.store.registry.products import all_products, product_by_key
 
 _KEY_IS_GOOD_FOR_SECONDS = 30
@@ -18,7 +16,7 @@ _MOST_KEYS = 10_000
 class ProductCache:
     """All products by slug, as of the last refresh; product keys as of the last half minute."""
 
-    def __init__(self, pool: asyncpg.Pool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, pool: Pool, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = pool
         self._clock = clock
         self._read = False

@@ -15,6 +15,7 @@ from telemetry_server.check.licenses.cells import email as canonical
 from telemetry_server.check.licenses.cells import in_unicode
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Author, Customer, CustomerPatch
+from telemetry_server.store.database import Connection
 from telemetry_server.store.filtering import CUSTOMERS, condition
 from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import fill, load
@@ -50,7 +51,7 @@ class CustomerUnnamed(OperatorError):
 # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
 
-async def customer_by_id(connection: asyncpg.Connection, customer_id: UUID) -> Customer:
+async def customer_by_id(connection: Connection, customer_id: UUID) -> Customer:
     """Raises NoSuchCustomer."""
     found = await customers_by_id(connection, [customer_id])
     if not found:
@@ -60,9 +61,7 @@ async def customer_by_id(connection: asyncpg.Connection, customer_id: UUID) -> C
     return found[customer_id]
 
 
-async def customers_by_id(
-    connection: asyncpg.Connection, customer_ids: Collection[UUID]
-) -> dict[UUID, Customer]:
+async def customers_by_id(connection: Connection, customer_ids: Collection[UUID]) -> dict[UUID, Customer]:
     """Those of them that are there."""
     if not customer_ids:
         return {}
@@ -70,7 +69,7 @@ async def customers_by_id(
     return {customer.customer_id: customer for customer in map(_customer, rows)}
 
 
-async def customers_by_email(connection: asyncpg.Connection, emails: Collection[str]) -> dict[str, Customer]:
+async def customers_by_email(connection: Connection, emails: Collection[str]) -> dict[str, Customer]:
     """Those of them that are there, by their e-mail as check/ writes it, in which form it is asked for.
 
     The registry may hold the domain with its own letters, from before it was written in ASCII.
@@ -83,9 +82,7 @@ async def customers_by_email(connection: asyncpg.Connection, emails: Collection[
     return {_canonical(customer.email): customer for customer in found if customer.email}
 
 
-async def customers_by_account(
-    connection: asyncpg.Connection, accounts: Collection[str]
-) -> dict[str, Customer]:
+async def customers_by_account(connection: Connection, accounts: Collection[str]) -> dict[str, Customer]:
     """Those of them that are there, by their account."""
     if not accounts:
         return {}
@@ -94,7 +91,7 @@ async def customers_by_account(
 
 
 async def list_customers(
-    connection: asyncpg.Connection,
+    connection: Connection,
     wanted: Filter = EVERYTHING,
     *,
     now: datetime,
@@ -112,7 +109,7 @@ async def list_customers(
 
 
 async def create_customer(
-    connection: asyncpg.Connection, patch: CustomerPatch, *, by: Author, now: datetime
+    connection: Connection, patch: CustomerPatch, *, by: Author, now: datetime
 ) -> Customer:
     """A new customer. Raises CustomerExists or CustomerUnnamed."""
     async with connection.transaction():
@@ -124,7 +121,7 @@ async def create_customer(
 
 
 async def change_customer(
-    connection: asyncpg.Connection, customer_id: UUID, patch: CustomerPatch, *, by: Author, now: datetime
+    connection: Connection, customer_id: UUID, patch: CustomerPatch, *, by: Author, now: datetime
 ) -> tuple[ChangeOutcome, Customer]:
     """The customer as it is now. Raises NoSuchCustomer, CustomerExists or CustomerUnnamed."""
     async with connection.transaction():
@@ -136,7 +133,7 @@ async def change_customer(
 
 
 async def write_customers(
-    connection: asyncpg.Connection, drafts: Sequence[Draft], *, by: Author, now: datetime
+    connection: Connection, drafts: Sequence[Draft], *, by: Author, now: datetime
 ) -> None:
     """Writes what is new or changed, and its history. Call it in a transaction with the lock."""
     for name, outcome in (("add_customers", ChangeOutcome.NEW), ("change_customers", ChangeOutcome.CHANGED)):
@@ -179,7 +176,7 @@ def named(customer: Fields) -> str:
     return next(str(customer[name]) for name in _NAMED_BY if customer[name] is not None)
 
 
-async def _check(connection: asyncpg.Connection, draft: Draft) -> None:
+async def _check(connection: Connection, draft: Draft) -> None:
     if not is_named(draft.fields):
         raise CustomerUnnamed
     email = draft.fields["email"]

@@ -10,10 +10,10 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 from uuid import UUID
 
-import asyncpg
 import orjson
 
 from telemetry_server.model import Author
+from telemetry_server.store.database import Connection
 from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
 from telemetry_server.uuid7 import HIGHEST, uuid7
@@ -92,12 +92,12 @@ class RegistryChange:
     after: Mapping[str, Any]
 
 
-async def lock(connection: asyncpg.Connection) -> None:
+async def lock(connection: Connection) -> None:
     """Waits until nobody else changes the registry; good until the transaction ends."""
     await connection.execute(SQL["lock_registry"])
 
 
-async def record(connection: asyncpg.Connection, drafts: Iterable[Draft], by: Author, now: datetime) -> None:
+async def record(connection: Connection, drafts: Iterable[Draft], by: Author, now: datetime) -> None:
     """Writes the history of those drafts that change something."""
     rows = [
         {
@@ -114,16 +114,14 @@ async def record(connection: asyncpg.Connection, drafts: Iterable[Draft], by: Au
         await connection.execute(SQL["record_changes"], as_json(rows), now, by.actor, by.reason)
 
 
-async def note(
-    connection: asyncpg.Connection, entity: Entity, entity_id: UUID, by: Author, now: datetime
-) -> None:
+async def note(connection: Connection, entity: Entity, entity_id: UUID, by: Author, now: datetime) -> None:
     """Writes into the history that there was a wish which changed nothing; `by.reason` says which."""
     row = {"change_id": uuid7(), "entity": entity, "entity_id": str(entity_id), "before": {}, "after": {}}
     await connection.execute(SQL["record_changes"], as_json([row]), now, by.actor, by.reason)
 
 
 async def history(
-    connection: asyncpg.Connection,
+    connection: Connection,
     entity: Entity,
     entity_id: str,
     *,

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
-
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author, CustomerPatch, License, LicensePatch, LicenseRow
+from telemetry_server.store.database import Connection
 from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.registry import history
 from telemetry_server.store.registry.customers import (
@@ -42,7 +41,7 @@ from telemetry_server.store.registry.licenses import (
 
 
 async def create_license(
-    connection: asyncpg.Connection,
+    connection: Connection,
     hashes: KeyHashes,
     key: str,
     patch: LicensePatch,
@@ -60,7 +59,7 @@ async def create_license(
 
 
 async def change_license(
-    connection: asyncpg.Connection, license_id: UUID, patch: LicensePatch, *, by: Author, now: datetime
+    connection: Connection, license_id: UUID, patch: LicensePatch, *, by: Author, now: datetime
 ) -> tuple[Kept, License]:
     """What changed, and the license as it is now. Raises NoSuchLicense or WrongLicense."""
     async with connection.transaction():
@@ -73,7 +72,7 @@ async def change_license(
 
 
 async def keep_licenses(
-    connection: asyncpg.Connection,
+    connection: Connection,
     hashes: KeyHashes,
     rows: Sequence[LicenseRow],
     *,
@@ -100,7 +99,7 @@ async def keep_licenses(
 
 
 async def _licenses(
-    connection: asyncpg.Connection, hashes: KeyHashes, identities: Sequence[Identity]
+    connection: Connection, hashes: KeyHashes, identities: Sequence[Identity]
 ) -> dict[Identity, License]:
     by_hash = await licenses_by_key_hash(connection, [each for each in identities if isinstance(each, bytes)])
     by_id = await licenses_by_id(connection, [each for each in identities if isinstance(each, UUID)])
@@ -112,7 +111,7 @@ async def _licenses(
 
 
 async def _plan(
-    connection: asyncpg.Connection,
+    connection: Connection,
     found: Mapping[Identity, License],
     identified: Sequence[tuple[LicenseRow, Identity]],
     time_zone: str,
@@ -132,7 +131,7 @@ async def _plan(
 
 
 async def _write(
-    connection: asyncpg.Connection,
+    connection: Connection,
     plan: Plan,
     *,
     by: Author,
@@ -152,7 +151,7 @@ async def _write(
 
 
 async def _write_keys(
-    connection: asyncpg.Connection, plan: Plan, hashes: KeyHashes, keys: Mapping[Identity, str]
+    connection: Connection, plan: Plan, hashes: KeyHashes, keys: Mapping[Identity, str]
 ) -> None:
     """The hashes of new keys, and of those that came before one of the products."""
     present = [draft.uuid for draft in plan.licenses.values() if draft.was is not None]
@@ -175,7 +174,7 @@ def _identity(row: LicenseRow, hashes: KeyHashes) -> Identity:
     return row.license_id
 
 
-async def _license_of(connection: asyncpg.Connection, kept: Kept) -> License:
+async def _license_of(connection: Connection, kept: Kept) -> License:
     if wrong := kept.problem:
         raise WrongLicense(wrong.detail, problems=[FieldProblem(f"/{wrong.column}", wrong.detail)])
     assert kept.license_id is not None

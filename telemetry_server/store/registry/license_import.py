@@ -18,6 +18,7 @@ from msgspec import UnsetType
 
 from telemetry_server.check.licenses.lookalikes import looks
 from telemetry_server.model import Author, CustomerPatch, LicenseRow
+from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry.history import ChangeOutcome, Draft
 from telemetry_server.store.registry.license_changes import keep_licenses
@@ -36,9 +37,7 @@ Remembered: TypeAlias = dict[bytes, tuple[int, bytes]]
 class Import:
     """One pass over a file; use `importing` to make one."""
 
-    def __init__(
-        self, connection: asyncpg.Connection, hashes: KeyHashes, *, by: Author, dry_run: bool
-    ) -> None:
+    def __init__(self, connection: Connection, hashes: KeyHashes, *, by: Author, dry_run: bool) -> None:
         self._connection = connection
         self._hashes = hashes
         self._secret = token_bytes(32)  # so that nothing on disk can be tried against likely keys
@@ -123,7 +122,7 @@ class Import:
 
 @asynccontextmanager
 async def importing(
-    connection: asyncpg.Connection, hashes: KeyHashes, *, by: Author, dry_run: bool = False
+    connection: Connection, hashes: KeyHashes, *, by: Author, dry_run: bool = False
 ) -> AsyncIterator[Import]:
     """A new pass over a file. The connection is for it alone while the block lasts."""
     await connection.execute(SQL["remember_import"])

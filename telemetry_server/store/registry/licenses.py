@@ -21,6 +21,7 @@ from telemetry_server.model import (
     ProductId,
     Slug,
 )
+from telemetry_server.store.database import Connection
 from telemetry_server.store.filtering import LICENSES, condition
 from telemetry_server.store.queries import fill, load
 from telemetry_server.store.registry.products import all_products, product_by_slug
@@ -62,7 +63,7 @@ class KeyHashes:
         return [(self.keyring.hash_of_key(other.slug, key), other.id) for other in self.others]
 
 
-async def key_hashes(connection: asyncpg.Connection, keyring: Keyring, slug: str) -> KeyHashes:
+async def key_hashes(connection: Connection, keyring: Keyring, slug: str) -> KeyHashes:
     """For licenses of the product of that slug. Raises NoSuchProduct."""
     product = await product_by_slug(connection, slug)
     others = [other for other in await all_products(connection) if other.id != product.id]
@@ -72,7 +73,7 @@ async def key_hashes(connection: asyncpg.Connection, keyring: Keyring, slug: str
 # ── reading ─────────────────────────────────────────────────────────────────────────────────
 
 
-async def license_by_id(connection: asyncpg.Connection, license_id: UUID) -> License:
+async def license_by_id(connection: Connection, license_id: UUID) -> License:
     """Raises NoSuchLicense."""
     found = await licenses_by_id(connection, [license_id])
     if not found:
@@ -80,9 +81,7 @@ async def license_by_id(connection: asyncpg.Connection, license_id: UUID) -> Lic
     return found[license_id]
 
 
-async def licenses_by_id(
-    connection: asyncpg.Connection, license_ids: Collection[UUID]
-) -> dict[UUID, License]:
+async def licenses_by_id(connection: Connection, license_ids: Collection[UUID]) -> dict[UUID, License]:
     """Those of them that are there."""
     if not license_ids:
         return {}
@@ -90,9 +89,7 @@ async def licenses_by_id(
     return {each.license_id: each for each in map(_license, rows)}
 
 
-async def licenses_by_key_hash(
-    connection: asyncpg.Connection, hashes: Collection[bytes]
-) -> dict[bytes, License]:
+async def licenses_by_key_hash(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, License]:
     """Those of them that are there, each by the hash of its key under its own product's slug."""
     if not hashes:
         return {}
@@ -101,7 +98,7 @@ async def licenses_by_key_hash(
 
 
 async def list_licenses(
-    connection: asyncpg.Connection,
+    connection: Connection,
     wanted: Filter = EVERYTHING,
     *,
     now: datetime,
@@ -117,9 +114,7 @@ async def list_licenses(
 # ── the hashes of keys ──────────────────────────────────────────────────────────────────────
 
 
-async def short_of_keys(
-    connection: asyncpg.Connection, license_ids: Sequence[UUID], products: int
-) -> set[UUID]:
+async def short_of_keys(connection: Connection, license_ids: Sequence[UUID], products: int) -> set[UUID]:
     """Those of which fewer hashes are known than there are products: a product came after them."""
     if not license_ids:
         return set()
@@ -128,7 +123,7 @@ async def short_of_keys(
 
 
 async def write_keys(
-    connection: asyncpg.Connection, hashes: KeyHashes, keys: Iterable[tuple[str, bytes, UUID]]
+    connection: Connection, hashes: KeyHashes, keys: Iterable[tuple[str, bytes, UUID]]
 ) -> None:
     """The hashes of the keys (key, own hash, license) under every slug; who gets one is judged anew."""
     keys = list(keys)

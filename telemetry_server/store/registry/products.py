@@ -11,6 +11,7 @@ import asyncpg
 from telemetry_server.enrich.lifecycle import Schedule
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Author, Product, ProductId
+from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry import history
 
@@ -58,7 +59,7 @@ def slug_of(name: str) -> str:
 
 
 async def add_product(
-    connection: asyncpg.Connection,
+    connection: Connection,
     name: str,
     *,
     slug: str | None = None,
@@ -89,7 +90,7 @@ async def add_product(
 
 
 async def change_schedule(
-    connection: asyncpg.Connection,
+    connection: Connection,
     slug: str,
     *,
     interval_seconds: int | None = None,
@@ -110,7 +111,7 @@ async def change_schedule(
 
 
 async def change_time_zone(
-    connection: asyncpg.Connection, slug: str, time_zone: str, *, by: Author, now: datetime
+    connection: Connection, slug: str, time_zone: str, *, by: Author, now: datetime
 ) -> Product:
     """The product in another time zone, in which its licenses' dates are days.
 
@@ -126,7 +127,7 @@ async def change_time_zone(
         return _product(await connection.fetchrow(SQL["change_time_zone"], product.id, time_zone))
 
 
-async def _check_time_zone(connection: asyncpg.Connection, name: str) -> None:
+async def _check_time_zone(connection: Connection, name: str) -> None:
     """Raises BadTimeZone."""
     try:
         ZoneInfo(name)
@@ -139,7 +140,7 @@ async def _check_time_zone(connection: asyncpg.Connection, name: str) -> None:
 
 
 async def rotate_key(
-    connection: asyncpg.Connection, slug: str, *, keep_old: bool, now: datetime
+    connection: Connection, slug: str, *, keep_old: bool, now: datetime
 ) -> tuple[Product, str, int]:
     """A new key for the product, and how many old ones it ends. Raises NoSuchProduct.
 
@@ -154,7 +155,7 @@ async def rotate_key(
         return product, key, ended
 
 
-async def product_by_slug(connection: asyncpg.Connection, slug: str) -> Product:
+async def product_by_slug(connection: Connection, slug: str) -> Product:
     """Raises NoSuchProduct."""
     row = await connection.fetchrow(SQL["product_by_slug"], slug)
     if row is None:
@@ -162,11 +163,11 @@ async def product_by_slug(connection: asyncpg.Connection, slug: str) -> Product:
     return _product(row)
 
 
-async def all_products(connection: asyncpg.Connection) -> list[Product]:
+async def all_products(connection: Connection) -> list[Product]:
     return [_product(row) for row in await connection.fetch(SQL["all_products"])]
 
 
-async def good_keys(connection: asyncpg.Connection) -> dict[ProductId, list[str]]:
+async def good_keys(connection: Connection) -> dict[ProductId, list[str]]:
     """Each product's good keys, newest first."""
     keys: dict[ProductId, list[str]] = {}
     for row in await connection.fetch(SQL["good_product_keys"]):
@@ -174,13 +175,13 @@ async def good_keys(connection: asyncpg.Connection) -> dict[ProductId, list[str]
     return keys
 
 
-async def product_by_key(connection: asyncpg.Connection, key: str) -> Product | None:
+async def product_by_key(connection: Connection, key: str) -> Product | None:
     row = await connection.fetchrow(SQL["product_by_key"], key)
     return row and _product(row)
 
 
 async def keep_parent(
-    connection: asyncpg.Connection,
+    connection: Connection,
     *,
     installation_id: UUID,
     parent_id: UUID,
@@ -192,7 +193,7 @@ async def keep_parent(
     await connection.execute(SQL["keep_parent"], installation_id, parent_id, product.id, now, client_address)
 
 
-async def _add_key(connection: asyncpg.Connection, product: Product, now: datetime) -> str:
+async def _add_key(connection: Connection, product: Product, now: datetime) -> str:
     key = f"pk_{product.slug}_{secrets.token_urlsafe(24)}"
     await connection.execute(SQL["add_product_key"], key, product.id, now)
     return key

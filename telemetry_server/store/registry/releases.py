@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
-import asyncpg
-
 from telemetry_server.model import Author, Product
+from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry import history
 from telemetry_server.store.registry.history import ChangeOutcome, Draft, Entity
@@ -30,13 +29,13 @@ class Release:
     builds: tuple[str, ...]
 
 
-async def editions_of(connection: asyncpg.Connection, product: Product) -> list[Edition]:
+async def editions_of(connection: Connection, product: Product) -> list[Edition]:
     rows = await connection.fetch(SQL["editions_of"], product.id)
     return [Edition(row["edition"], row["name"]) for row in rows]
 
 
 async def keep_edition(
-    connection: asyncpg.Connection, product: Product, edition: Edition, *, by: Author, now: datetime
+    connection: Connection, product: Product, edition: Edition, *, by: Author, now: datetime
 ) -> ChangeOutcome:
     """Makes the edition, or gives the one there is this name."""
     async with connection.transaction():
@@ -50,14 +49,14 @@ async def keep_edition(
         return draft.outcome
 
 
-async def releases_of(connection: asyncpg.Connection, product: Product) -> list[Release]:
+async def releases_of(connection: Connection, product: Product) -> list[Release]:
     """The newest version first, as people order versions: 7.10 before 7.9."""
     rows = await connection.fetch(SQL["releases_of"], product.id)
     return [Release(row["version"], row["released_on"], tuple(row["builds"])) for row in rows]
 
 
 async def keep_release(
-    connection: asyncpg.Connection, product: Product, release: Release, *, by: Author, now: datetime
+    connection: Connection, product: Product, release: Release, *, by: Author, now: datetime
 ) -> tuple[ChangeOutcome, Release]:
     """Makes the release, or adds to the one there is: a date where one is given, and the builds it lacks."""
     async with connection.transaction():

@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-import asyncpg
-
 from telemetry_server.check.licenses.cells import LONGEST_KEY
 from telemetry_server.check.licenses.cells import key as license_key
 from telemetry_server.check.licenses.columns import license_patch
 from telemetry_server.errors import FieldProblem, Unprocessable
 from telemetry_server.keyring import Keyring
 from telemetry_server.model import STATUS_AFTER, Author, LicensePatch, LicenseRow, ShopMessage
-from telemetry_server.store.database import Acquire, translated
+from telemetry_server.store.database import Acquire, Connection, translated
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry.customers import customers_by_id
 from telemetry_server.store.registry.history import ChangeOutcome, Entity, lock, note
@@ -48,7 +46,7 @@ class Shop:
 
     async def _keep(
         self,
-        connection: asyncpg.Connection,
+        connection: Connection,
         message: ShopMessage,
         said: tuple[str, str, LicensePatch],
         now: datetime,
@@ -73,14 +71,14 @@ class Shop:
         await connection.execute(SQL["keep_said"], *told)
 
 
-async def forget_deliveries(connection: asyncpg.Connection, before: datetime) -> int:
+async def forget_deliveries(connection: Connection, before: datetime) -> int:
     """Removes the ids of messages received before then; gives how many."""
     count: int = await connection.fetchval(SQL["forget_deliveries"], before)
     return count
 
 
 async def _timely(
-    connection: asyncpg.Connection, hashes: KeyHashes, message: ShopMessage, said: tuple[str, LicensePatch]
+    connection: Connection, hashes: KeyHashes, message: ShopMessage, said: tuple[str, LicensePatch]
 ) -> Timely:
     """What of the message no later one said otherwise."""
     key, patch = said

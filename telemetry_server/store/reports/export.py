@@ -13,8 +13,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
-import asyncpg
-
 from telemetry_server.check.filters import filter_fields
 from telemetry_server.check.filters.filter_fields import Fields
 from telemetry_server.check.filters.parser import parse_filter
@@ -22,7 +20,7 @@ from telemetry_server.check.filters.terms import EVERYTHING, Filter
 from telemetry_server.errors import BadRequest, TooManyRequests
 from telemetry_server.model import NONE
 from telemetry_server.store.connection_budget import MOST_EXPORTS
-from telemetry_server.store.database import connect, translated
+from telemetry_server.store.database import Connection, connect, translated
 from telemetry_server.store.filtering import LICENSES, NOW, Columns, condition
 from telemetry_server.store.queries import fill, load
 from telemetry_server.store.registry.products import product_by_slug
@@ -144,7 +142,7 @@ def filter_for(what: What, text: str) -> Filter:
     return parse_filter(text, _filtered(what).fields) if text else EVERYTHING
 
 
-async def export(connection: asyncpg.Connection, wanted: Wanted, sink: Sink, *, now: datetime) -> int:
+async def export(connection: Connection, wanted: Wanted, sink: Sink, *, now: datetime) -> int:
     """Hands the file to `sink`, piece by piece, and gives how many rows it has.
 
     What cannot be done is raised before the first piece: NoSuchProduct, NoSuchColumn, NothingToFilter,
@@ -166,7 +164,7 @@ async def export(connection: asyncpg.Connection, wanted: Wanted, sink: Sink, *, 
     return await copying.plain(sink)
 
 
-async def expected(connection: asyncpg.Connection, wanted: Wanted) -> int | None:
+async def expected(connection: Connection, wanted: Wanted) -> int | None:
     """A guess at how many rows there are; None where there is none."""
     if wanted.what not in _EXPECTED or wanted.product or wanted.filter.terms:
         return None
@@ -183,7 +181,7 @@ class Exports:
         self._open: set[str] = set()
 
     @asynccontextmanager
-    async def connection(self, who: str) -> AsyncIterator[asyncpg.Connection]:
+    async def connection(self, who: str) -> AsyncIterator[Connection]:
         """Raises TooManyRequests, or Unavailable where PostgreSQL is away."""
         if who in self._open:
             raise TooManyRequests(
@@ -208,7 +206,7 @@ class Exports:
 # ── rows ────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _rows(connection: asyncpg.Connection, wanted: Wanted, now: datetime) -> tuple[str, tuple[Any, ...]]:
+async def _rows(connection: Connection, wanted: Wanted, now: datetime) -> tuple[str, tuple[Any, ...]]:
     """The rows as a query, and its values."""
     name = _STATEMENTS[wanted.what]
     values: tuple[Any, ...] = (wanted.product, wanted.since)
@@ -230,7 +228,7 @@ def _within(name: str) -> str:
     return SQL[name].removesuffix(";")
 
 
-async def _columns(connection: asyncpg.Connection, rows: str, wanted: Wanted) -> dict[str, str]:
+async def _columns(connection: Connection, rows: str, wanted: Wanted) -> dict[str, str]:
     """The types of the columns to write, by name. Raises NoSuchColumn."""
     statement = await connection.prepare(rows)
     known = {attribute.name: attribute.type.name for attribute in statement.get_attributes()}
@@ -282,7 +280,7 @@ def _marked(sink: Sink) -> Sink:
 class _Copying:
     """A query as COPY writes it. COPY takes no parameters: PostgreSQL itself quotes the values into it."""
 
-    connection: asyncpg.Connection
+    connection: Connection
     query: str
     values: tuple[Any, ...]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from telemetry_server.errors import OperatorError
+from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -54,7 +55,7 @@ class Reader:
     views: tuple[str, ...]
 
 
-async def make_reader(connection: asyncpg.Connection, name: str, *, new_password: bool = False) -> Reader:
+async def make_reader(connection: Connection, name: str, *, new_password: bool = False) -> Reader:
     """Makes the role `name`, or lets the one that is there read our VIEWS: all of it or nothing.
 
     A new one has a password; one that is there keeps its own unless there is to be a `new_password`. Raises
@@ -79,7 +80,7 @@ async def make_reader(connection: asyncpg.Connection, name: str, *, new_password
         return Reader(name, password, await _views(connection, name))
 
 
-async def drop_reader(connection: asyncpg.Connection, name: str) -> None:
+async def drop_reader(connection: Connection, name: str) -> None:
     """Takes the role away, and what it made. Raises NotAReader and MayNotMakeReaders.
 
     Whatever keeps the role, it reads nothing any more, as far as the account may see to that.
@@ -98,7 +99,7 @@ async def drop_reader(connection: asyncpg.Connection, name: str) -> None:
                 await connection.execute(statement)
 
 
-async def _is_there(connection: asyncpg.Connection, name: str) -> bool:
+async def _is_there(connection: Connection, name: str) -> bool:
     """Whether there is such a reader. Raises NotAReader where it is or would be something else."""
     if not _NAME.fullmatch(name):
         raise NotAReader(
@@ -123,7 +124,7 @@ async def _told(by_hand: list[str]) -> AsyncIterator[None]:
         ) from error
 
 
-async def _views(connection: asyncpg.Connection, name: str) -> tuple[str, ...]:
+async def _views(connection: Connection, name: str) -> tuple[str, ...]:
     """The views that the role reads. Raises ReadsMore."""
     reads = await connection.fetch(SQL["reader_reads"], name, VIEWS)
     if more := [row["name"] for row in reads if not row["view"]]:

@@ -8,10 +8,9 @@ a run that is killed goes on where it was, and a shorter retention reaches all t
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import asyncpg
-
 from telemetry_server.job_names import JobName
 from telemetry_server.store.clock import is_future
+from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet.hostnames import forget_hostnames
 from telemetry_server.store.queries import load
 from telemetry_server.store.watermarks import reach, reached
@@ -28,7 +27,7 @@ _BATCH = 2_000
 _SECONDS = 3_600
 
 
-async def shorten_addresses(connection: asyncpg.Connection, now: datetime, keep_days: int) -> int:
+async def shorten_addresses(connection: Connection, now: datetime, keep_days: int) -> int:
     """Full addresses older than `keep_days` become their /24 or /48; gives how many rows changed."""
     until = now - timedelta(days=keep_days)
     changed = await _day_by_day(connection, JobName.SHORTEN_ADDRESSES, "shorten", until)
@@ -38,7 +37,7 @@ async def shorten_addresses(connection: asyncpg.Connection, now: datetime, keep_
     return changed
 
 
-async def erase_addresses(connection: asyncpg.Connection, now: datetime) -> int:
+async def erase_addresses(connection: Connection, now: datetime) -> int:
     """No address is left, short or full, of what there is by now; gives how many rows changed."""
     changed = await _day_by_day(connection, ERASE_ADDRESSES, "erase", now)
     changed += await _erase_of_installations(connection)
@@ -48,7 +47,7 @@ async def erase_addresses(connection: asyncpg.Connection, now: datetime) -> int:
     return changed
 
 
-async def _day_by_day(connection: asyncpg.Connection, mark: str, verb: str, until: datetime) -> int:
+async def _day_by_day(connection: Connection, mark: str, verb: str, until: datetime) -> int:
     """Does it to the pings and the timeline between the mark and `until`."""
     done_until = await reached(connection, mark)
     first = (
@@ -64,7 +63,7 @@ async def _day_by_day(connection: asyncpg.Connection, mark: str, verb: str, unti
     return changed
 
 
-async def _erase_of_installations(connection: asyncpg.Connection) -> int:
+async def _erase_of_installations(connection: Connection) -> int:
     """In batches: the writer waits for these rows."""
     last: UUID | None = LOWEST
     erased = 0
@@ -75,7 +74,7 @@ async def _erase_of_installations(connection: asyncpg.Connection) -> int:
     return erased
 
 
-async def retention_problem(connection: asyncpg.Connection, now: datetime) -> str | None:
+async def retention_problem(connection: Connection, now: datetime) -> str | None:
     """Why addresses may be kept longer than was said; None: they are not."""
     run = await connection.fetchrow(SQL["last_run"], JobName.SHORTEN_ADDRESSES)
     if run["last_error"]:

@@ -4,14 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import date, datetime, timedelta
 
-import asyncpg
-
 from telemetry_server.errors import MigrationError, Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.readiness import Check
 from telemetry_server.store import clock
 from telemetry_server.store.counts.rollups import progress
-from telemetry_server.store.database import Pool
+from telemetry_server.store.database import Connection, Pool
 from telemetry_server.store.migrate import pending_migrations
 from telemetry_server.store.partitions import months_everywhere, strays
 from telemetry_server.store.reading import reading
@@ -49,7 +47,7 @@ async def look_at_database(
 
 
 async def _checks(
-    connection: asyncpg.Connection, schedule: Schedule, now: datetime, most_behind: timedelta
+    connection: Connection, schedule: Schedule, now: datetime, most_behind: timedelta
 ) -> AsyncIterator[Check]:
     await connection.fetchval("SELECT 1")
     yield Check("database", ok=True, detail="answers")
@@ -74,7 +72,7 @@ async def _checks(
     yield _hint("jobs", problem, "none failed or late")
 
 
-async def _clock(connection: asyncpg.Connection, now: datetime, most_behind: timedelta) -> Check:
+async def _clock(connection: Connection, now: datetime, most_behind: timedelta) -> Check:
     read = await clock.read_clock(connection, now)
     refuses = read.lag > most_behind
     said = (
@@ -90,7 +88,7 @@ def _hint(name: str, problem: str | None, good: str) -> Check:
     return Check(name, ok=not problem, detail=problem or good, needed=False)
 
 
-async def _migrations(connection: asyncpg.Connection) -> Check:
+async def _migrations(connection: Connection) -> Check:
     try:
         pending = await pending_migrations(connection)
     except MigrationError as error:
@@ -100,7 +98,7 @@ async def _migrations(connection: asyncpg.Connection) -> Check:
     return Check("migrations", ok=True, detail="all applied")
 
 
-async def _lacking(connection: asyncpg.Connection, today: date) -> str:
+async def _lacking(connection: Connection, today: date) -> str:
     """The problem, where a month lacks its partitions; else empty."""
     next_month = date(today.year + today.month // 12, today.month % 12 + 1, 1)
     lacking = {today.replace(day=1), next_month} - set(await months_everywhere(connection))
