@@ -6,29 +6,29 @@ from telemetry_server.store.queries import load
 SQL = load(__name__)
 
 MOST_EXPORTS = 5
-"""Exports at a time, of all people, in one process."""
+"""Concurrent exports in one process, of all users together."""
 _JOB_CONNECTIONS = 8
 
 
 def job_pool_size(workers: int) -> int:
-    """Connections for the jobs of one of `workers` processes: each job runs in one of them at a time."""
+    """Connections for the jobs of one of `workers` processes. A job runs in one process at a time."""
     return max(2, _JOB_CONNECTIONS // workers)
 
 
 def connections_wanted(workers: int, lanes: int) -> int:
-    """The most connections that so many server processes open; of these, one each for licenses and health."""
-    keeper = 1
-    return workers * (lanes + 2 + POOL_SIZE + job_pool_size(workers) + MOST_EXPORTS) + keeper
+    """The most connections that `workers` server processes with `lanes` writer lanes each open."""
+    licenses, health, keeper = 1, 1, 1
+    each = lanes + licenses + health + POOL_SIZE + job_pool_size(workers) + MOST_EXPORTS
+    return workers * each + keeper
 
 
 async def connections_allowed(connection: Connection) -> int:
-    """The most connections that PostgreSQL lets this role have to this database, beside those of others."""
-    allowed: int = await connection.fetchval(SQL["connections_allowed"])
-    return allowed
+    """The most connections to this database that PostgreSQL allows this role."""
+    return int(await connection.fetchval(SQL["connections_allowed"]))
 
 
 def too_few_connections(allowed: int, workers: int, lanes: int) -> str | None:
-    """Why pings and pages would be refused under load, and what to do; None where there are enough."""
+    """Why pings and pages would be refused under load, and what to do; None where `allowed` is enough."""
     wanted = connections_wanted(workers, lanes)
     if wanted <= allowed:
         return None

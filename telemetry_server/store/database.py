@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, with the settings everything else rests on."""
+"""Connections to PostgreSQL, with the settings that all others rely on."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +19,7 @@ AWAY = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what the driver says when the connection dies while a transaction ends
+    asyncpg.InternalClientError,  # the driver's error when a connection is lost while a transaction ends
     asyncpg.CannotConnectNowError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -30,13 +30,13 @@ AWAY = (
 CUT_SECONDS = 10
 
 POOL_SIZE = 4
-"""Connections that pages, enrolments, the shop and what a process does for itself share."""
+"""Connections shared by pages, enrolments, the shop and the chores of a process."""
 
 _SESSION = {
     "application_name": "telemetry-server",
     "timezone": "UTC",
     "jit": "off",
-    "synchronous_commit": "on",  # an acknowledged ping is committed, whatever the server's default is
+    "synchronous_commit": "on",  # an acknowledged ping is on disk, also where the server's default is off
 }
 
 
@@ -47,9 +47,9 @@ class DatabaseUnreachable(OperatorError):
 
 
 async def connect(dsn: str, *, patience: float = 30, **settings: str) -> asyncpg.Connection:
-    """One connection; a statement takes `patience` seconds at most, unless it says otherwise.
+    """One connection; the default timeout of a statement is `patience` seconds.
 
-    Raises what asyncpg raises; see AWAY for what means that PostgreSQL is away.
+    Raises the errors of asyncpg; those in AWAY mean that PostgreSQL is away.
     """
     return await asyncpg.connect(
         dsn, timeout=5, command_timeout=patience, server_settings=_SESSION | settings
@@ -57,10 +57,10 @@ async def connect(dsn: str, *, patience: float = 30, **settings: str) -> asyncpg
 
 
 async def connect_writer(dsn: str) -> asyncpg.Connection:
-    """A connection for the group writer: its one statement is planned once, whatever the group's size.
+    """A connection for the group writer: its one statement has one plan for groups of any size.
 
-    It finds every row by its key; a plan made while the tables were small must not read them whole later.
-    PostgreSQL gives up before the writer does, so that no abandoned attempt goes on behind its back.
+    It finds every row by its key; a plan made while the tables were small must not scan them later.
+    PostgreSQL times out before the writer does, so that no abandoned attempt continues.
     """
     return await connect(
         dsn,
@@ -73,7 +73,7 @@ async def connect_writer(dsn: str) -> asyncpg.Connection:
 
 @asynccontextmanager
 async def operator_connection(dsn: str, *, patience: float = 600) -> AsyncIterator[asyncpg.Connection]:
-    """A connection for a command, which waits for a slow disk; raises DatabaseUnreachable with what to do."""
+    """A connection for a command, which waits for a slow disk. Raises DatabaseUnreachable with advice."""
     try:
         connection = await connect(dsn, patience=patience)
     except (*AWAY, asyncpg.PostgresError, ValueError) as error:
@@ -84,17 +84,15 @@ async def operator_connection(dsn: str, *, patience: float = 600) -> AsyncIterat
     try:
         yield connection
     finally:
-        with suppress(*AWAY):  # it is cut then, and what went wrong before is what counts
+        with suppress(*AWAY):  # the driver cuts it then; an error raised before is the one that matters
             await connection.close(timeout=2)
 
 
 def _advice_on_connecting(error: Exception) -> str:
     match error:
         case asyncpg.InvalidCatalogNameError():
-            return (
-                "Correct its name, or make it: CREATE DATABASE … OWNER … ENCODING 'UTF8' TEMPLATE template0;"
-            )
-        case asyncpg.InvalidAuthorizationSpecificationError():  # the password's error among them
+            return "Correct its name, or run: CREATE DATABASE … OWNER … ENCODING 'UTF8' TEMPLATE template0;"
+        case asyncpg.InvalidAuthorizationSpecificationError():  # includes a wrong password
             return "Check user and password in TELEMETRY_DATABASE_URL, and who may connect (pg_hba.conf)."
         case asyncpg.InsufficientPrivilegeError():
             return "Run as the owner of the database: GRANT CONNECT ON DATABASE … TO …;"
@@ -104,10 +102,10 @@ def _advice_on_connecting(error: Exception) -> str:
 
 
 def make_pool(dsn: str, *, size: int = POOL_SIZE, patience: float = 30) -> asyncpg.Pool:
-    """Connections that many share; an async context manager. Jobs, which hold theirs long, have a pool apart.
+    """A pool of connections; an async context manager. Jobs hold theirs long and have another pool.
 
-    Opens none before one is needed; a statement takes `patience` seconds at most. Call it where the event
-    loop runs.
+    Opens a connection when one is needed; the default timeout of a statement is `patience` seconds. Call it
+    where the event loop runs.
     """
     return asyncpg.create_pool(
         dsn,
@@ -121,9 +119,9 @@ def make_pool(dsn: str, *, size: int = POOL_SIZE, patience: float = 30) -> async
 
 @asynccontextmanager
 async def cut_when_leaving(*pools: asyncpg.Pool) -> AsyncIterator[None]:
-    """After the block, what waits for an answer over these pools gets a moment, then its connection is cut.
+    """Cuts the connections of these pools CUT_SECONDS after the block.
 
-    The driver waits for PostgreSQL even to give a question up. One that answers no more must not keep us.
+    The driver waits for PostgreSQL even to cancel a query: a hung one must not delay the shutdown.
     """
     yield
     for pool in pools:

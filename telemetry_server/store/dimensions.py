@@ -2,7 +2,6 @@
 
 Filters, facets, roll-ups, the present counts, the projection and the API's parameters are filled from this
 table through slots of their statements. A dimension is a field of the filter language by the same name.
-It stands below `counts`, since filters and the projection need it too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from telemetry_server.model import NONE, UNKNOWN
 
 ALL = "all"
-"""The dimension of which every installation has the one value ''."""
+"""The dimension with one value, '', which all installations have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +18,9 @@ class Dimension:
     """`column`: of installation_facts AS f, and the parameter that asks for it.
 
     `state`: its value in a state, of states AS s, from which the column is projected. `day`: its value on a
-    day, where installation_days AS d has it. With neither, it is known of the present only.
+    day, where installation_days AS d has it. With neither, only its present value is known.
     `rolled`: counted in fleet_days. `faceted`: shown as facets, and has a parameter. `flag`: a boolean, NULL
-    if unknown. `added`: its column came later, and is NULL until the job "catch up" has filled it.
+    if unknown. `added`: a later migration added the column; NULL until the job "catch up" has filled it.
     """
 
     name: str
@@ -52,37 +51,37 @@ def _or_unknown(expression: str) -> str:
     return f"coalesce({expression}, '{UNKNOWN}')"
 
 
-def _said(column: str) -> str:
-    """What the copy may have left out."""
+def _reported(column: str) -> str:
+    """A value that the copy may omit."""
     return _or_unknown(f"s.{column}")
 
 
-def _looked_for(column: str) -> str:
-    """What the copy may have looked for in vain."""
+def _detected(column: str) -> str:
+    """A value that the copy may omit, or report as not found."""
     return f"coalesce(s.{column}, CASE WHEN s.virtualization_told THEN '{NONE}' ELSE '{UNKNOWN}' END)"
 
 
 DIMENSIONS = (
     Dimension("verdict", "verdict", day="d.verdict"),
-    Dimension("status", "license_status", _said("license_status")),
-    Dimension("source", "license_source", _said("license_source")),
+    Dimension("status", "license_status", _reported("license_status")),
+    Dimension("source", "license_source", _reported("license_source")),
     Dimension(
         "claim_mismatch", "claim_mismatch", day="d.claim_mismatch", rolled=False, faceted=False, flag=True
     ),
     Dimension(
         "source_mismatch", "source_mismatch", day="d.source_mismatch", rolled=False, faceted=False, flag=True
     ),
-    Dimension("source_detail", "license_source_detail", _said("license_source_detail"), added=True),
-    Dimension("version", "version", _said("service_version")),
-    Dimension("edition", "edition", _said("license_edition")),
-    Dimension("environment", "environment", _said("service_environment")),
-    Dimension("os", "os_name", _said("os_name")),
-    Dimension("arch", "arch", _said("host_arch"), added=True),
-    Dimension("vm", "vm", _looked_for("virtualization_vm")),
-    Dimension("container", "container", _looked_for("virtualization_container")),
-    Dimension("cloud", "cloud", _looked_for("virtualization_cloud")),
-    Dimension("country", "country", _said("country")),
-    Dimension("asn", "asn", _said("asn")),
+    Dimension("source_detail", "license_source_detail", _reported("license_source_detail"), added=True),
+    Dimension("version", "version", _reported("service_version")),
+    Dimension("edition", "edition", _reported("license_edition")),
+    Dimension("environment", "environment", _reported("service_environment")),
+    Dimension("os", "os_name", _reported("os_name")),
+    Dimension("arch", "arch", _reported("host_arch"), added=True),
+    Dimension("vm", "vm", _detected("virtualization_vm")),
+    Dimension("container", "container", _detected("virtualization_container")),
+    Dimension("cloud", "cloud", _detected("virtualization_cloud")),
+    Dimension("country", "country", _reported("country")),
+    Dimension("asn", "asn", _reported("asn")),
     Dimension("hosting", "hosting", "s.hosting::boolean", rolled=False, faceted=False, flag=True),
     Dimension("life", "life", rolled=False),
 )
@@ -96,8 +95,8 @@ ADDED = tuple(one for one in DIMENSIONS if one.added)
 def grouping(values: Mapping[str, str], *, otherwise: str, value: str, total: bool = True) -> dict[str, str]:
     """The slots of a statement that counts by each of the dimensions `values` in one pass.
 
-    columns: the values by name; sets: the grouping sets, with that of the `total`; dimension and value: what
-    a group is of, of the total `otherwise` and `value`.
+    columns: the values by name. sets: the grouping sets, with that of the `total`. dimension and value: those
+    of a group; `otherwise` and `value` for the total.
     """
     names = [f'"{name}"' for name in values]
     cases = " ".join(

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
-
-import asyncpg
 
 from telemetry_server.check.days import beginning, end
 from telemetry_server.check.filters.parser import BadFilter, version_key
@@ -54,14 +52,14 @@ THEN: Columns = {
 }
 """On a day: of installation_days AS d and its states AS s."""
 
-ROLLED_UP: Columns = {"product": "r.product_id", "simulated": "r.product_id", "verdict": "r.verdict"}
-"""Of fleet_days AS r."""
+PRODUCTS: Columns = {"product": "r.product_id", "simulated": "r.product_id"}
+"""Of any table AS r that has products, such as cohort_weeks and fleet_now."""
 
-COHORTS: Columns = {"product": "r.product_id", "simulated": "r.product_id"}
-"""Of cohort_weeks AS r."""
-
-FEATURES: Columns = {**COHORTS, "feature": "r.feature"}
+FEATURES: Columns = {**PRODUCTS, "feature": "r.feature"}
 """Of feature_days AS r."""
+
+ROLLED_UP: Columns = {**PRODUCTS, "verdict": "r.verdict"}
+"""Of fleet_days AS r."""
 
 LICENSES: Columns = {
     "product": "l.product_id",
@@ -109,9 +107,9 @@ _MIRRORED = {
 }
 _POSITIVE = {Operator.UNEQUAL: Operator.EQUAL}
 _TYPES = {ValueType.NUMBER: "bigint"}
-_TOLD_OF_PRODUCTS = {"product": "slug", "simulated": "is_simulated"}
+_COLUMNS_OF_PRODUCTS = {"product": "slug", "simulated": "is_simulated"}
 _STARTS, _EXPIRES = "starts", "expires"
-_OF_PRODUCTS = {*_TOLD_OF_PRODUCTS, _STARTS, _EXPIRES}
+_OF_PRODUCTS = {*_COLUMNS_OF_PRODUCTS, _STARTS, _EXPIRES}
 _WITHOUT_ZONE = "UTC"
 _LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 _ID_DIGITS = 32
@@ -119,14 +117,14 @@ _MOST_NAMED = 20
 
 
 class NotThen(BadRequest):
-    """This is known of the present only, and cannot be asked over time."""
+    """Only the present value of this is known: it cannot be asked over time."""
 
-    code: ClassVar[str] = "only_now"
+    code = "only_now"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """SQL that is true of the rows wanted, and the values of its parameters."""
+    """SQL that is true of the wanted rows, and the values of its parameters."""
 
     sql: str
     values: tuple[Any, ...]
@@ -142,36 +140,34 @@ async def condition(
 ) -> Condition:
     """The condition of a filter on `columns`; its parameters are numbered from `first` on.
 
-    Spans count from `now`. Raises NotThen, and BadFilter for a product that is not there.
+    Time spans end at `now`. Raises NotThen, and BadFilter for an unknown product.
     """
     if unknown := sorted(wanted.fields - columns.keys()):
-        raise NotThen(
-            f"{', '.join(unknown)}: this is known of the present only. Leave from, to and step out."
-        )
+        raise NotThen(f"{', '.join(unknown)}: only the present value is known. Omit from, to and step.")
     products = await connection.fetch(SQL["products_to_filter"]) if wanted.fields & _OF_PRODUCTS else []
     compiling = _Compiling(columns, products, now, first)
     return Condition(" AND ".join(map(compiling.term, wanted.terms)) or "TRUE", tuple(compiling.values))
 
 
 async def simulated(connection: Connection, wanted: Filter) -> list[str]:
-    """The slugs of the made-up products that a filter lets in."""
+    """The slugs of the simulated products that match a filter."""
     products = await connection.fetch(SQL["products_to_filter"])
-    terms = [term for term in wanted.terms if term.field.name in _TOLD_OF_PRODUCTS]
+    terms = [
+        (_COLUMNS_OF_PRODUCTS[term.field.name], term.values, term.operator is not Operator.UNEQUAL)
+        for term in wanted.terms
+        if term.field.name in _COLUMNS_OF_PRODUCTS
+    ]
     return sorted(
         row["slug"]
         for row in products
-        if row["is_simulated"] == "true" and all(_lets_in(term, row) for term in terms)
+        if row["is_simulated"] == "true"
+        and all((row[column] in values) is equal for column, values, equal in terms)
     )
-
-
-def _lets_in(term: Term, product: asyncpg.Record) -> bool:
-    told = product[_TOLD_OF_PRODUCTS[term.field.name]] in term.values
-    return told is not (term.operator is Operator.UNEQUAL)
 
 
 @dataclass(slots=True)
 class _Compiling:
-    """One filter on its way to SQL; each method gives a condition and keeps the values it names."""
+    """Compiles one filter to SQL; each method returns a condition and appends its parameters."""
 
     columns: Columns
     products: list[Any]
@@ -195,13 +191,16 @@ class _Compiling:
                 both = dict.fromkeys(form for each in emails for form in (each, in_unicode(each)))
                 return self._one_of(column, tuple(both), "text")
             case _, ValueType.FLAG:
-                return self._flag(column, term.values)
+                flags = [value == "true" for value in term.values if value != UNKNOWN]
+                return self._one_of_or_null(column, flags, "boolean", null=UNKNOWN in term.values)
             case _, ValueType.IDENTITY:
-                return self._identity(column, term.values)
+                ids = [UUID(str(value)) for value in term.values if value != NONE]
+                return self._one_of_or_null(column, ids, "uuid", null=NONE in term.values)
             case _, ValueType.TIME | ValueType.TIME_AHEAD:
                 return " OR ".join(self._time(column, term, value) for value in term.values)
             case _, ValueType.PREFIX:
-                return " OR ".join(self._prefix(column, str(value)) for value in term.values)
+                spans = [map(self._bind, identities(str(value))) for value in term.values]
+                return " OR ".join(f"{column} BETWEEN {lowest} AND {highest}" for lowest, highest in spans)
             case _, ValueType.VERSION if term.operator not in EXACT:
                 numbers = self._bind(version_key(str(term.values[0])))
                 return f"{self.columns[VERSION_NUMBERS]} {term.operator} {numbers}::bigint[]"
@@ -210,31 +209,21 @@ class _Compiling:
         return self._one_of(column, term.values, _TYPES.get(term.field.kind, "text"))
 
     def _one_of(self, column: str, values: Any, type_: str) -> str:
-        """With = alone, the rows can come in the order of an index."""
+        """With = for a single value, so that the rows can be read in the order of an index."""
         if len(values) == 1:
             return f"{column} = {self._bind(values[0])}::{type_}"
         return f"{column} = ANY({self._bind(list(values))}::{type_}[])"
 
-    def _flag(self, column: str, values: tuple[Value, ...]) -> str:
-        known = [value == "true" for value in values if value != UNKNOWN]
-        holds = [self._one_of(column, known, "boolean")] if known else []
-        return " OR ".join([*holds, *[f"{column} IS NULL"] * (UNKNOWN in values)])
-
-    def _identity(self, column: str, values: tuple[Value, ...]) -> str:
-        ids = [UUID(str(value)) for value in values if value != NONE]
-        holds = [self._one_of(column, ids, "uuid")] if ids else []
-        return " OR ".join([*holds, *[f"{column} IS NULL"] * (NONE in values)])
-
-    def _prefix(self, column: str, prefix: str) -> str:
-        lowest, highest = identities(prefix)
-        return f"{column} BETWEEN {self._bind(lowest)} AND {self._bind(highest)}"
+    def _one_of_or_null(self, column: str, values: Any, type_: str, *, null: bool) -> str:
+        holds = [self._one_of(column, values, type_)] if values else []
+        return " OR ".join([*holds, *[f"{column} IS NULL"] * null])
 
     def _product_ids(self, term: Term) -> list[UUID]:
-        """Of few products at most; named by id, a plan can be made for how many rows they have."""
-        told = _TOLD_OF_PRODUCTS[term.field.name]
+        """The products by id, so that the planner knows the number of their rows; there are few."""
+        column = _COLUMNS_OF_PRODUCTS[term.field.name]
         if term.field.name == "product":
             _refuse_unknown(term, sorted(row["slug"] for row in self.products))
-        return [row["product_id"] for row in self.products if row[told] in term.values]
+        return [row["product_id"] for row in self.products if row[column] in term.values]
 
     def _time(self, column: str, term: Term, value: Value) -> str:
         operator = term.operator
@@ -254,7 +243,7 @@ class _Compiling:
         raise AssertionError(value)
 
     def _day_of_license(self, column: str, term: Term, day: date) -> str:
-        """A day in the time zone of each license's product; what expires on a day does so at its end."""
+        """A day in the time zone of each license's product; a license expires at the end of its day."""
         zones: dict[str, list[UUID]] = {}
         for row in self.products:
             zones.setdefault(row["time_zone"], []).append(row["product_id"])
@@ -271,19 +260,17 @@ class _Compiling:
         )
 
     def _day(self, column: str, operator: Operator, day: date, zone: str, *, at_its_end: bool = False) -> str:
-        """What happens `at_its_end` does so at the first moment after the day, and belongs to it."""
+        """With `at_its_end`, the first moment after a day belongs to that day, and not to the next one."""
         first, after = beginning(day, zone), end(day, zone) or _LAST_MOMENT
         since, before = (">", "<=") if at_its_end else (">=", "<")
-        match operator:
-            case Operator.LESS:
-                return f"{column} {before} {self._bind(first)}"
-            case Operator.AT_LEAST:
-                return f"{column} {since} {self._bind(first)}"
-            case Operator.AT_MOST:
-                return f"{column} {before} {self._bind(after)}"
-            case Operator.MORE:
-                return f"{column} {since} {self._bind(after)}"
-        return f"({column} {since} {self._bind(first)} AND {column} {before} {self._bind(after)})"
+        one_sided = {
+            Operator.LESS: (before, first),
+            Operator.AT_LEAST: (since, first),
+            Operator.AT_MOST: (before, after),
+            Operator.MORE: (since, after),
+        }
+        sides = [one_sided[operator]] if operator in one_sided else [(since, first), (before, after)]
+        return " AND ".join(f"{column} {compared} {self._bind(moment)}" for compared, moment in sides)
 
     def _bind(self, value: Any) -> str:
         self.values.append(value)
@@ -291,7 +278,7 @@ class _Compiling:
 
 
 def _refuse_unknown(term: Term, slugs: list[str]) -> None:
-    """A misspelt product would look like one that nobody runs."""
+    """Raises BadFilter: a misspelt product would look like one without installations."""
     if unknown := sorted({str(value) for value in term.values} - set(slugs)):
         there = f"The products are {', '.join(slugs[:_MOST_NAMED])}" if slugs else "There is none yet"
         more = f" and {len(slugs) - _MOST_NAMED:,} more" if len(slugs) > _MOST_NAMED else ""
@@ -299,6 +286,6 @@ def _refuse_unknown(term: Term, slugs: list[str]) -> None:
 
 
 def identities(prefix: str) -> tuple[UUID, UUID]:
-    """The lowest and the highest identity that begins with `prefix`: hexadecimal digits and hyphens."""
+    """The lowest and the highest identity that begin with `prefix`: hexadecimal digits and hyphens."""
     digits = prefix.replace("-", "")[:_ID_DIGITS]
     return UUID(digits.ljust(_ID_DIGITS, "0")), UUID(digits.ljust(_ID_DIGITS, "f"))

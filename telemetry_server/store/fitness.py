@@ -1,6 +1,6 @@
-"""Whether a database is one that this software can live in; if not, what to do.
+"""Whether this software can use a database; if not, what to do.
 
-Asked before anything is written to it. Messages name statements for whoever may run them.
+Checked before anything is written to it. Messages name the statements to run.
 """
 
 from typing import Any
@@ -21,30 +21,26 @@ class UnfitDatabase(MigrationError):
 
 async def refuse_unfit(connection: Connection, *, to_write: bool = True) -> None:
     """Raises UnfitDatabase; without `to_write`, not for what only prevents writing."""
-    row = await _look(connection)
+    row = await connection.fetchrow(SQL["fitness"])
     problem = _of_another(row) or (to_write and _unwritable(row))
-    if not problem and to_write and row["columns"] is None:  # one that was made before goes on
+    if not problem and to_write and row["columns"] is None:  # a database with our tables is not refused
         problem = _misencoded(row)
     if problem:
         raise UnfitDatabase(problem)
 
 
 async def encoding_problem(connection: Connection) -> str | None:
-    """What is wrong with the encoding of a database that was made before this was refused."""
-    problem = _misencoded(await _look(connection))
-    return problem and f'{problem} "db export" and "db import" bring over what is in this one.'
-
-
-async def _look(connection: Connection) -> Any:
-    return await connection.fetchrow(SQL["fitness"])
+    """The problem with the encoding of a database made by a version that did not refuse it; None: none."""
+    problem = _misencoded(await connection.fetchrow(SQL["fitness"]))
+    return problem and f'{problem} "db export" and "db import" copy its contents.'
 
 
 def _of_another(row: Any) -> str | None:
-    """Tables that are not ours, or that are another role's."""
+    """The problem where tables are of another software, or belong to another role."""
     tables, columns = row["tables"] or [], set(row["columns"] or ())
     if (columns and not columns >= _OURS) or (tables and not columns):
         shown = ", ".join(tables[:_SHOWN]) + (" …" if len(tables) > _SHOWN else "")
-        return f"The database {row['database']!r} holds tables of another software ({shown}). {_another(row)}"
+        return f"The database {row['database']!r} has tables of another software ({shown}). {_another(row)}"
     if row["owns"] is False:
         return (
             f"The tables belong to the role {row['owner']!r}, and TELEMETRY_DATABASE_URL connects as "

@@ -1,4 +1,4 @@
-"""Batches in which PostgreSQL blames the data of some item: all others must get through."""
+"""Batches in which PostgreSQL refuses some items: all others are written."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias, TypeVar
@@ -12,7 +12,7 @@ Halves: TypeAlias = list[tuple[Sequence[Item], Result | asyncpg.PostgresError]]
 
 
 def blames_data(error: asyncpg.PostgresError) -> bool:
-    """Whether the SQLSTATE is of a class that blames the data, and would blame it again."""
+    """Whether the SQLSTATE is of a class that is caused by the data, so that a retry fails too."""
     return (error.sqlstate or "")[:2] in {"22", "23", "54"}
 
 
@@ -22,10 +22,10 @@ async def halving(
     *,
     blames: Callable[[asyncpg.PostgresError], bool] = blames_data,
 ) -> Halves[Item, Result]:
-    """Does the work on the batch; where that fails, on its halves, until the item to blame stands alone.
+    """Does the work on the batch; where that fails, on its halves, until a refused item is alone.
 
-    Returns the parts in order, each with the result, or with the error where it is one item to blame.
-    Raises errors that do not blame the data.
+    Returns the parts in order, each with the result, or with the error where it is one refused item.
+    Raises errors that `blames` says the data did not cause.
     """
     try:
         return [(batch, await work(batch))]

@@ -1,8 +1,9 @@
-"""Jobs under their advisory lock, and how each last went."""
+"""Runs jobs under their advisory lock, and records how each run ended."""
 
 import zlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from telemetry_server.store.clock import TOLERANCE
 from telemetry_server.store.database import Acquire, Connection
@@ -10,19 +11,17 @@ from telemetry_server.store.queries import load
 
 SQL = load(__name__)
 
+Run: TypeAlias = Callable[[Connection, datetime], Awaitable[str]]
+"""A job: takes the time, and returns a sentence on what it did."""
+
 
 async def run_locked(
-    acquire: Acquire,
-    name: str,
-    run: Callable[[Connection, datetime], Awaitable[str]],
-    *,
-    now: datetime,
-    due_after: timedelta,
+    acquire: Acquire, name: str, run: Run, *, now: datetime, due_after: timedelta
 ) -> str | None:
-    """Runs under the job's lock and writes down how it went; what it raises goes on.
+    """Runs under the job's lock and records how it ended; reraises what it raises.
 
-    None where another process holds the lock, or where the last good run began less than `due_after` ago: a
-    last run in the future counts as never. With a `due_after` of 0 it is always due.
+    Returns None where another process holds the lock, or where the last good run began less than `due_after`
+    ago. A last run in the future does not count. With a `due_after` of 0 the job is always due.
     """
     lock = lock_number(name)
     async with acquire() as connection:
@@ -32,27 +31,18 @@ async def run_locked(
             last = await connection.fetchval(SQL["last_good_start"], name)
             if last is not None and -min(TOLERANCE, due_after) < now - last < due_after * 0.9:
                 return None
-            return await _run_noted(connection, name, run, now)
+            await connection.execute(SQL["job_started"], name, now)
+            try:
+                done = await run(connection, now)
+            except Exception as error:
+                await connection.execute(SQL["job_ended"], name, f"{type(error).__name__}: {error}"[:500])
+                raise
+            await connection.execute(SQL["job_ended"], name, None)
+            return done
         finally:
             await connection.execute(SQL["unlock"], lock)
 
 
-async def _run_noted(
-    connection: Connection,
-    name: str,
-    run: Callable[[Connection, datetime], Awaitable[str]],
-    now: datetime,
-) -> str:
-    await connection.execute(SQL["job_started"], name, now)
-    try:
-        done = await run(connection, now)
-    except Exception as error:
-        await connection.execute(SQL["job_ended"], name, f"{type(error).__name__}: {error}"[:500])
-        raise
-    await connection.execute(SQL["job_ended"], name, None)
-    return done
-
-
 def lock_number(name: str) -> int:
-    """A lock of its own for each job, apart from that of the migrations."""
+    """The number of a job's advisory lock; none is that of the migrations."""
     return 7_265_430_000_000 + zlib.crc32(name.encode())

@@ -1,12 +1,12 @@
 -- name: try_lock
--- False where another process is at it.
+-- False where another process holds the lock.
 SELECT pg_try_advisory_lock($1);
 
 -- name: unlock
 SELECT pg_advisory_unlock($1);
 
 -- name: last_good_start
--- When the job was last started, if it then came to its end without an error.
+-- When the job last started, if that run ended without an error.
 SELECT last_started_at FROM jobs WHERE name = $1 AND last_error IS NULL AND last_finished_at >= last_started_at;
 
 -- name: job_started
@@ -14,7 +14,7 @@ INSERT INTO jobs (name, last_started_at) VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET last_started_at = excluded.last_started_at;
 
 -- name: job_ended
--- Without an error, no earlier than the start: that is by the server's clock, and the database's may be behind.
+-- A good run ends no earlier than it starts: the start is by the server's clock, and the database's may be behind.
 UPDATE jobs
 SET last_finished_at = CASE WHEN $2::text IS NULL THEN greatest(clock_timestamp(), last_started_at)
                             ELSE last_finished_at END,

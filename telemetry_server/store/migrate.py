@@ -1,8 +1,7 @@
 """Migrations: forward only, one transaction each, under an advisory lock, with checksums.
 
-`migrations/NNNN_name.sql` builds step by step what `schema.sql` shows whole. Servers that start at the
-same time wait for each other. A file that changed after it ran, or a database from a newer version, is
-refused.
+The files `migrations/NNNN_name.sql` lead to what `schema.sql` shows whole. Servers that start at the same
+time wait for each other. A file that changed after it ran and a database of a newer version are refused.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from telemetry_server.errors import MigrationError
 from telemetry_server.store.database import OLDEST_MAJOR, Connection
 from telemetry_server.store.fitness import refuse_unfit
 
-_LOCK = 7_265_430_001  # one number for all versions of this software
+_LOCK = 7_265_430_001  # the same in all versions of this software
 _PATIENCE_SECONDS = 3_600
 _TURN_MILLISECONDS, _PAUSE_SECONDS = 2_000, 3
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
@@ -39,7 +38,7 @@ class Migration:
 
 
 def released_migrations() -> list[Migration]:
-    """The migrations this version was released with, in order."""
+    """The migrations of this version, in order."""
     folder = resources.files("telemetry_server.store").joinpath("migrations")
     found = [(match, entry) for entry in folder.iterdir() if (match := _FILE.match(entry.name))]
     migrations = [Migration(int(match[1]), match[2], entry.read_text("utf-8")) for match, entry in found]
@@ -52,8 +51,9 @@ async def migrate(
     *,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Migration]:
-    """Brings the database to this version; gives what ran now. Raises MigrationError."""
-    await _refuse_old_server(connection)
+    """Migrates the database to this version; returns the migrations that ran. Raises MigrationError."""
+    if (major := connection.get_server_version().major) < OLDEST_MAJOR:
+        raise MigrationError(f"PostgreSQL {major} is too old; this software needs {OLDEST_MAJOR} or newer.")
     await refuse_unfit(connection)
     async with _alone(connection, say):
         pending = await pending_migrations(connection, migrations)
@@ -66,7 +66,7 @@ async def migrate(
 async def still_pending(
     connection: Connection, say: Callable[[str], None] = lambda _: None
 ) -> list[Migration]:
-    """What has not run yet once whoever is migrating has ended. Raises MigrationError."""
+    """The pending migrations, after waiting for a process that migrates. Raises MigrationError."""
     await refuse_unfit(connection, to_write=False)
     if not await pending_migrations(connection):
         return []
@@ -95,7 +95,10 @@ async def pending_migrations(
 ) -> list[Migration]:
     """What has not run yet. Raises MigrationError where what ran is not what this version has."""
     known = {migration.version: migration for migration in migrations or released_migrations()}
-    applied = await _applied(connection)
+    applied: dict[int, str] = {}
+    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is not None:
+        statement = "SELECT version, checksum FROM schema_migrations ORDER BY version"
+        applied = dict(await connection.fetch(statement))
     for version, checksum in applied.items():
         if version not in known:
             raise MigrationError(
@@ -110,40 +113,24 @@ async def pending_migrations(
     return [migration for version, migration in known.items() if version not in applied]
 
 
-async def _applied(connection: Connection) -> dict[int, str]:
-    if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
-        return {}
-    return dict(await connection.fetch("SELECT version, checksum FROM schema_migrations ORDER BY version"))
-
-
 async def _apply_in_turn(connection: Connection, migration: Migration, say: Callable[[str], None]) -> None:
-    """Waits a little at a time: who waits for a whole table holds up all who come after."""
+    """Applies it with short lock timeouts: while it waits for a table, everyone after it waits too."""
     for attempt in range(int(_PATIENCE_SECONDS // (_TURN_MILLISECONDS / 1_000 + _PAUSE_SECONDS))):
         try:
-            return await _apply(connection, migration)
+            async with connection.transaction():
+                await connection.execute(f"SET LOCAL lock_timeout = {_TURN_MILLISECONDS}")
+                await connection.execute(migration.sql, timeout=_PATIENCE_SECONDS)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+                    *(migration.version, migration.name, migration.checksum),
+                )
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             if attempt == 0:
                 say("A report, an export or a dump reads what this changes; trying again until it has ended.")
-        await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS)
+        else:
+            return
     raise MigrationError(
-        f"Migration {migration.version:04} {migration.name} could not lock its tables for an hour: somebody "
-        "reads them, or left a transaction open. End that (pg_stat_activity shows it), and try again."
+        f"Migration {migration.version:04} {migration.name} could not lock its tables for an hour: they are "
+        "being read, or a transaction was left open. End that (pg_stat_activity shows it), and try again."
     )
-
-
-async def _apply(connection: Connection, migration: Migration) -> None:
-    async with connection.transaction():
-        await connection.execute(f"SET LOCAL lock_timeout = {_TURN_MILLISECONDS}")
-        await connection.execute(migration.sql, timeout=_PATIENCE_SECONDS)
-        await connection.execute(
-            "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
-            *(migration.version, migration.name, migration.checksum),
-        )
-
-
-async def _refuse_old_server(connection: Connection) -> None:
-    if connection.get_server_version().major < OLDEST_MAJOR:
-        version = connection.get_server_version()
-        raise MigrationError(
-            f"PostgreSQL {version.major} is too old; this software needs {OLDEST_MAJOR} or newer."
-        )

@@ -1,6 +1,5 @@
-"""The monthly partitions: made ahead, emptied into from the default one, dropped when over."""
+"""The monthly partitions: made ahead, filled from the default one, dropped after their retention."""
 
-import re
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ from telemetry_server.store.queries import load
 SQL = load(__name__)
 
 MONTHS_AHEAD = 3
-# Every writer queues behind a lock that waits: behind a long export, rather fail and try again later.
+# Every writer queues behind a lock that waits. Behind a long export, fail and try again later.
 WAIT_A_MOMENT = "SET LOCAL lock_timeout = '1s'"
 _HOUR_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Parted:
-    """A table in monthly partitions by `column`, which is a day or an instant."""
+    """A table with monthly partitions by `column`, which is a day or an instant."""
 
     table: str
     column: str
@@ -41,9 +40,9 @@ PARTED = (PINGS, INSTALLATION_DAYS)
 
 
 async def make_partitions(connection: Connection, today: date) -> list[date]:
-    """Sees to it that this month and the next three have a partition in every table; gives the months made.
+    """Makes the partitions of this month and the next three in every table; returns the months made.
 
-    Rows that landed in a default partition are an alarm, and are moved to their month.
+    Rows in a default partition are logged as an error, and moved to their month.
     """
     wanted = {months_after(today, ahead) for ahead in range(MONTHS_AHEAD + 1)}
     made: set[date] = set()
@@ -57,7 +56,7 @@ async def make_partitions(connection: Connection, today: date) -> list[date]:
 
 
 async def make_months(connection: Connection, parted: Parted, months: Collection[date]) -> list[date]:
-    """Sees to it that these months have a partition; gives those made."""
+    """Makes the partitions that these months lack; returns the months made."""
     missing = sorted(set(months) - set(await partition_months(connection, parted)))
     for month in missing:
         await _make(connection, parted, month)
@@ -65,7 +64,7 @@ async def make_months(connection: Connection, parted: Parted, months: Collection
 
 
 async def make_months_if_free(connection: Connection, parted: Parted, months: Collection[date]) -> None:
-    """Likewise; but behind a long export the default partition takes their rows for the time being."""
+    """As `make_months`, unless a long export holds the table: the default partition takes the rows then."""
     with suppress(asyncpg.LockNotAvailableError):
         await make_months(connection, parted, months)
 
@@ -73,16 +72,20 @@ async def make_months_if_free(connection: Connection, parted: Parted, months: Co
 async def drop_partitions(
     connection: Connection, today: date, keep_days: int, parted: Parted = PINGS
 ) -> list[date]:
-    """Drops the months that ended more than `keep_days` ago; gives them.
+    """Drops the months that ended more than `keep_days` ago; returns them.
 
-    A month of pings that most copies call newer stays: it was received by a clock that was behind.
+    A month of pings that are newer by the clocks of most copies stays: the server's clock was behind.
     """
     dropped = []
     for month in await partition_months(connection, parted):
-        over = (today - months_after(month, 1)).days > keep_days
-        told = await _told(connection, month) if over and parted is PINGS else None
-        if not over or (told and (today - told).days <= keep_days):
+        end = months_after(month, 1)
+        if (today - end).days <= keep_days:
             continue
+        if parted is PINGS:
+            bounds = parted.bound(month), parted.bound(end)
+            newest = await connection.fetchval(SQL["newest_by_copies"], *bounds, timeout=_HOUR_SECONDS)
+            if newest is not None and (today - newest).days <= keep_days:
+                continue
         async with connection.transaction():
             await connection.execute(WAIT_A_MOMENT)
             await connection.execute(f'DROP TABLE "{parted.name(month)}"')
@@ -90,19 +93,9 @@ async def drop_partitions(
     return dropped
 
 
-async def _told(connection: Connection, month: date) -> date | None:
-    """The last day of the month's pings by the copies' own clocks; None where there is none."""
-    bounds = PINGS.bound(month), PINGS.bound(months_after(month, 1))
-    day: date | None = await connection.fetchval(SQL["told"], *bounds, timeout=_HOUR_SECONDS)
-    return day
-
-
 async def partition_months(connection: Connection, parted: Parted = PINGS) -> list[date]:
-    """The first days of the months that have a partition."""
-    name = re.compile(rf"{parted.table}_(\d{{4}})_(\d{{2}})")
-    names = await connection.fetch(SQL["months"], parted.table)
-    matches = [name.fullmatch(row["relname"]) for row in names]
-    return [date(int(match[1]), int(match[2]), 1) for match in matches if match]
+    """The first days of the months that have a partition, in order."""
+    return [row["month"] for row in await connection.fetch(SQL["months"], parted.table)]
 
 
 async def months_everywhere(connection: Connection) -> list[date]:
@@ -112,7 +105,7 @@ async def months_everywhere(connection: Connection) -> list[date]:
 
 
 async def strays(connection: Connection) -> dict[str, int]:
-    """How many rows no month's partition took, by table; any is an alarm."""
+    """Number of rows in default partitions by table; any is a problem."""
     counted = {parted.table: sum((await _strays(connection, parted)).values()) for parted in PARTED}
     return {table: count for table, count in counted.items() if count}
 
@@ -132,7 +125,7 @@ async def _make(connection: Connection, parted: Parted, month: date) -> None:
 
 
 async def attach(connection: Connection, parted: Parted, month: date) -> None:
-    """Makes the table of that month its partition, with the rows that the default one took."""
+    """Attaches the table of that month, and moves the month's rows from the default partition to it."""
     start, end = parted.bound(month), parted.bound(months_after(month, 1))
     table, name, column = parted.table, parted.name(month), parted.column
     await connection.execute(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE")
@@ -148,6 +141,6 @@ async def attach(connection: Connection, parted: Parted, month: date) -> None:
 
 
 def months_after(day: date, months: int) -> date:
-    """The first day of the month so many months after that of `day`."""
+    """The first day of the month that is `months` after that of `day`."""
     index = day.year * 12 + day.month - 1 + months
     return date(index // 12, index % 12 + 1, 1)

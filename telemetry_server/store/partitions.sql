@@ -1,13 +1,13 @@
 -- name: months
--- The partitions of the table $1, but for the default one.
-SELECT c.relname
+-- The first days of the months that have a partition in the table $1.
+SELECT to_date(right(c.relname, 7), 'YYYY_MM') AS month
 FROM pg_inherits AS h
 JOIN pg_class AS c ON c.oid = h.inhrelid
-WHERE h.inhparent = $1::text::regclass AND c.relname <> $1 || '_default'
-ORDER BY c.relname;
+WHERE h.inhparent = $1::text::regclass AND c.relname ~ ('^' || $1 || '_\d{4}_\d{2}$')
+ORDER BY 1;
 
 -- name: stray_pings
--- The months of rows that no partition took, and how many there are.
+-- Rows in the default partition, by month.
 SELECT date_trunc('month', received_at AT TIME ZONE 'UTC')::date AS month, count(*) FROM pings_default
 GROUP BY 1 ORDER BY 1;
 
@@ -15,9 +15,9 @@ GROUP BY 1 ORDER BY 1;
 SELECT date_trunc('month', day::timestamp)::date AS month, count(*) FROM installation_days_default
 GROUP BY 1 ORDER BY 1;
 
--- name: told
--- The day (UTC) of the newest pings that were received from $1 until before $2, by the copies' own clocks: of each
--- copy its newest, and of the copies the middle one.
+-- name: newest_by_copies
+-- The day (UTC) of the newest pings received from $1 until before $2, by the clocks of the copies: the median of
+-- each copy's newest ping. NULL without pings.
 SELECT (percentile_disc(0.5) WITHIN GROUP (ORDER BY c.newest) AT TIME ZONE 'UTC')::date
 FROM (
     SELECT g.installation_id, max(g.occurred_at) AS newest

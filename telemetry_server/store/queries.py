@@ -1,7 +1,7 @@
-"""The SQL of a module: the file `<module>.sql` beside it, one named section a statement.
+"""The SQL of a module: the file `<module>.sql` beside it, one named section per statement.
 
-A section is `-- name: the_name`, comment lines that say what it does, one statement. It may have
-slots, each with something valid in its place: TRUE /*:filter*/.
+A section is `-- name: the_name`, comment lines that say what it does, and one statement. A slot has a valid
+placeholder: TRUE /*:filter*/.
 """
 
 import re
@@ -23,12 +23,12 @@ def load(module: str) -> dict[str, str]:
 
 
 def fill(statement: str, **slots: str) -> str:
-    """The statement with SQL in its slots."""
+    """The statement with its slots replaced by SQL."""
     return _SLOT.sub(lambda found: slots[found[1]], statement)
 
 
 def modules() -> list[str]:
-    """Every module with statements; the test that prepares each statement walks them."""
+    """The names of all modules with statements, for the test that prepares each of them."""
     root = Path(str(resources.files("telemetry_server")))
     beside = [file.with_suffix("") for file in root.rglob("*.sql") if file.with_suffix(".py").is_file()]
     return sorted(".".join(module.relative_to(root.parent).parts) for module in beside)

@@ -1,8 +1,8 @@
-"""How people's questions are read: a bounded time for each, and errors they can act on."""
+"""Queries for people: each has a time limit, and errors that say what to do."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import Any
 
 import asyncpg
 
@@ -15,21 +15,17 @@ SECONDS = 5.0
 class TooSlow(Unavailable):
     """This question takes longer than the server allows; narrow it down and ask again."""
 
-    code: ClassVar[str] = "too_slow"
+    code = "too_slow"
 
 
 @asynccontextmanager
 async def reading(pool: Pool, seconds: float = SECONDS) -> AsyncIterator[Connection]:
-    """A read-only transaction, each statement of which may take `seconds`.
-
-    Raises TooSlow, or Unavailable when PostgreSQL is away.
-    """
+    """A read-only transaction with a limit of `seconds` for each statement. Raises TooSlow or Unavailable."""
     async with translated():
         try:
             async with pool.acquire(timeout=seconds) as connection, connection.transaction(readonly=True):
                 await connection.execute(
-                    # The filters a question leaves out are NULL: only a plan made for these very values
-                    # knows which conditions are none.
+                    # Filters that are not asked for are NULL: only a custom plan leaves their conditions out.
                     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true),"
                     " set_config('statement_timeout', $1, true)",
                     f"{seconds * 1000:.0f}ms",
@@ -37,3 +33,9 @@ async def reading(pool: Pool, seconds: float = SECONDS) -> AsyncIterator[Connect
                 yield connection
         except asyncpg.QueryCanceledError as error:
             raise TooSlow from error
+
+
+async def read_rows(pool: Pool, statement: str, *arguments: Any) -> list[dict[str, Any]]:
+    """The rows of one statement as dictionaries. Raises TooSlow or Unavailable."""
+    async with reading(pool) as connection:
+        return [dict(row) for row in await connection.fetch(statement, *arguments)]

@@ -1,4 +1,4 @@
-"""How far a job has come, by the server's clock: what it saw need not be seen again."""
+"""Watermarks: up to which moment, by the server's clock, a job has processed its input."""
 
 from datetime import datetime
 
@@ -9,11 +9,11 @@ SQL = load(__name__)
 
 
 async def reached(connection: Connection, name: str) -> datetime | None:
-    """Up to when the job has seen what there was; None before its first run."""
+    """The watermark of a job; None before its first run."""
     reached_at: datetime | None = await connection.fetchval(SQL["reached"], name)
     return reached_at
 
 
 async def reach(connection: Connection, name: str, reached_at: datetime) -> None:
-    """From now on, it has seen that up to then."""
+    """Sets the watermark of a job."""
     await connection.execute(SQL["reach"], name, reached_at)

@@ -1,5 +1,5 @@
 -- name: reached
--- Up to when a job has seen the pings; nothing before its first run.
+-- The watermark of a job; no row before its first run.
 SELECT reached_at FROM rollup_marks WHERE name = $1;
 
 -- name: reach

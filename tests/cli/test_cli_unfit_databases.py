@@ -104,7 +104,7 @@ async def test_a_database_of_that_encoding_that_is_in_use_goes_on_and_doctor_say
 async def test_a_database_of_another_software_is_refused_and_left_as_it_is(operator, tables):
     command = await operator.make(*tables)
     before = await operator.tables()
-    refused(command, "holds tables of another software", "users", "CREATE DATABASE telemetry OWNER")
+    refused(command, "has tables of another software", "users", "CREATE DATABASE telemetry OWNER")
     assert "another software" in command.error("product", "list", exit_code=3)
     assert await operator.tables() == before
 

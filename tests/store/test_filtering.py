@@ -340,5 +340,5 @@ ATTENTION_SQL = [
 
 
 def test_what_is_known_of_the_present_only_cannot_be_asked_of_a_day(settled):
-    with pytest.raises(NotThen, match=r"last_seen, life: this is known of the present only"):
+    with pytest.raises(NotThen, match=r"last_seen, life: only the present value is known"):
         settled.found(THEN_WANTED, parse_filter("life=lost country=DE last_seen<3d"), THEN)

@@ -1,1 +1,1 @@
-"""The fleet in numbers, rolled up and counted now."""
+"""Counts of the fleet: roll-ups of the past, and the present."""

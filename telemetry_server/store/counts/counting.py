@@ -17,9 +17,9 @@ from telemetry_server.store.counts import fleet_now
 from telemetry_server.store.database import Connection, Pool
 from telemetry_server.store.dimensions import ALL
 from telemetry_server.store.filtering import (
-    COHORTS,
     FEATURES,
     NOW,
+    PRODUCTS,
     ROLLED_UP,
     THEN,
     Condition,
@@ -87,11 +87,11 @@ async def present(pool: Pool, question: Question) -> Counts:
     how = "Ask for one product, or filter by verdict, country, asn, version or life."
     async with _narrowed(how), reading(pool) as connection:
         made_up = await simulated(connection, wanted)
-        if not wanted.fields <= fleet_now.COLUMNS.keys():
+        if not wanted.fields <= PRODUCTS.keys():
             asked = await condition(connection, wanted, NOW, now=now, first=3)
             rows = await fleet_now.by_value(connection, question.by, asked, question.values, None)
             return Counts(rows, now, made_up)
-        asked = await condition(connection, wanted, fleet_now.COLUMNS, now=now, first=3)
+        asked = await condition(connection, wanted, PRODUCTS, now=now, first=3)
         counted = await fleet_now.counted(connection, asked, now)
         if counted is None:
             return Counts(None, None, made_up)
@@ -123,7 +123,7 @@ async def features(pool: Pool, wanted: Filter, span: Span, *, now: datetime, lim
 async def cohorts(pool: Pool, wanted: Filter, first: date, last: date, *, now: datetime) -> Counts:
     """Of each week of first pings (cohort) in each week: active, lost, returned. Weeks are their Mondays."""
     async with reading(pool) as connection:
-        asked = await condition(connection, wanted, COHORTS, now=now, first=3)
+        asked = await condition(connection, wanted, PRODUCTS, now=now, first=3)
         rows = await _fetch(connection, "cohorts", asked, first, last)
         return await _until(connection, rows, wanted, weeks=True)
 
@@ -149,7 +149,7 @@ async def _rolled_up(connection: Connection, question: Question, span: Span) -> 
 
 async def _day_by_day(connection: Connection, question: Question, span: Span) -> list[Row]:
     if question.by not in {ALL, *THEN}:
-        raise NotThen(f"{question.by} is known of the present only. Leave from, to and step out.")
+        raise NotThen(f"{question.by}: only the present value is known. Omit from, to and step.")
     asked = await condition(connection, question.wanted, THEN, now=question.now, first=5)
     column = "''" if question.by == ALL else by_value(THEN, question.by)
     rest = (question.values, span.first, span.last, span.step)

@@ -1,41 +1,44 @@
-"""What people ask about the fleet as a whole. Reads only; of days, from roll-ups.
+"""Queries about the whole fleet. Reads only; counts of days come from roll-ups.
 
 `product` is a slug, or None for all. Each question may raise TooSlow.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
-from telemetry_server.check.ranges import Range
+from telemetry_server.check.ranges import Range, depth
 from telemetry_server.store.counts import fleet_now
-from telemetry_server.store.counts.fleet_now import Fleet
+from telemetry_server.store.counts.fleet_now import Fleet, count_by_value, newcomers, within
 from telemetry_server.store.database import Pool
+from telemetry_server.store.dimensions import BY_NAME
 from telemetry_server.store.filtering import Condition
-from telemetry_server.store.fleet.installations import Row
+from telemetry_server.store.fleet.installations import Row, by_field
 from telemetry_server.store.queries import load
-from telemetry_server.store.reading import reading
+from telemetry_server.store.reading import read_rows, reading
 
 SQL = load(__name__)
 
 MOST_SUSPECT = 5_000
 
+_HOURS, _DAYS = "%Y-%m-%dT%H", "%Y-%m-%d"  # as the statements of fleet_now.sql write moments
+
 
 @dataclass(frozen=True, slots=True)
 class CountedUntil:
-    """Up to when pings are counted by their day (None: never yet), and which days wait to be."""
+    """Up to when pings are counted by their day (None: never yet), and the days still to be counted."""
 
     pings_until: datetime | None
     waiting: frozenset[date]
 
     def is_open(self, day: date) -> bool:
-        """Whether more may be counted of the day, even if no ping comes."""
+        """Whether the counts of the day may still grow without another ping."""
         return self.pings_until is None or day >= self.pings_until.date() or day in self.waiting
 
 
 async def fleet(pool: Pool, product: str | None, now: datetime) -> Fleet | None:
-    """The fleet that the next four questions are about; None: it is not counted yet."""
+    """The fleet for the next four questions; None: it is not counted yet."""
     products = Condition("($3::text IS NULL OR r.slug = $3)", (product,))
     async with reading(pool) as connection:
         counted = await fleet_now.counted(connection, products, now)
@@ -44,53 +47,66 @@ async def fleet(pool: Pool, product: str | None, now: datetime) -> Fleet | None:
 
 async def totals(pool: Pool, fleet: Fleet, over: Range) -> Row:
     """known, seen, new, with_missing, with_lost (installations); missing, lost (pings)."""
-    async with reading(pool) as connection:
-        return await fleet_now.totals(connection, fleet, over)
+    counts = within("installations_by_gaps", begins="$3::timestamptz[]", filter=fleet.of("i.product_id"))
+    since = [over.since(fleet.counted.at)]
+    [row] = await fleet.ask(pool, "totals", _depth(fleet, over), counts=counts, since=since)
+    return row
 
 
 async def facets(
     pool: Pool, fleet: Fleet, over: Range, names: Sequence[str]
 ) -> dict[str, dict[str | None, int]]:
-    """Of the installations seen, how many have each value of these dimensions; None: the rare values."""
-    async with reading(pool) as connection:
-        return await fleet_now.facets(connection, fleet, over, names)
+    """Number of installations seen, by value of each of these dimensions; None: the rare values."""
+    seen = f"{fleet.of('f.product_id')} AND i.last_received_at >= $4::timestamptz"
+    counts = count_by_value([BY_NAME[name] for name in names], seen, depth="1")
+    since = over.since(fleet.counted.at)
+    return by_field(await fleet.ask(pool, "facets", _depth(fleet, over), names, counts=counts, since=since))
 
 
 async def new_over_time(pool: Pool, fleet: Fleet, over: Range, now: datetime) -> dict[datetime, int]:
     """New installations by the start of each step of the chart that has any."""
-    since = over.first_step(now)
-    async with reading(pool) as connection:
-        if over.hourly:
-            return await fleet_now.new_by_hour(connection, fleet, since)
-        return await fleet_now.new_by_day(connection, fleet, since.date())
+    since, moment = over.first_step(now), "$4::timestamptz"
+    counts = newcomers(moment, moment, fleet.of("f.product_id"))
+    dimension, form = ("new_in", _HOURS) if over.hourly else ("new_on", _DAYS)
+    asked = (dimension, since.strftime(form))
+    return _by_moment(await fleet.ask(pool, "over_time", *asked, counts=counts, since=since), form)
 
 
 async def pings_by_hour(pool: Pool, fleet: Fleet, since: datetime) -> dict[datetime, int]:
-    """Pings received in each hour that has any, by its start, a full hour; of the last day only."""
-    async with reading(pool) as connection:
-        return await fleet_now.pings_by_hour(connection, fleet, since)
+    """Pings received in each hour that has any, by its start, from an hour of the last day on."""
+    counts = within("pings_by_hour", hours_since="$4::timestamptz", filter=fleet.of("i.product_id"))
+    asked = ("pings_in", since.strftime(_HOURS))
+    return _by_moment(await fleet.ask(pool, "over_time", *asked, counts=counts, since=since), _HOURS)
+
+
+def _depth(fleet: Fleet, over: Range) -> int:
+    """What is counted for the question is counted by one range."""
+    return depth(over) if fleet.counted.by_job else 1
+
+
+def _by_moment(rows: Sequence[Row], form: str) -> dict[datetime, int]:
+    return {datetime.strptime(row["value"], form).replace(tzinfo=UTC): row["count"] for row in rows}
 
 
 async def pings_by_day(pool: Pool, product: str | None, since: date) -> dict[date, int]:
-    """Pings of each day that has any: of its own clock's day, unless that is far off."""
+    """Pings of each day that has any, by the day of the copy's clock unless that is far off."""
     return {row["day"]: row["pings"] for row in await _fetch(pool, "pings_by_day", product, since)}
 
 
 async def counted(pool: Pool, product: str | None, since: date) -> CountedUntil:
-    """How far the counts of those days have come."""
+    """Up to when the pings of the days from `since` on are counted."""
     [row] = await _fetch(pool, "counted", product, since)
     return CountedUntil(row["pings_until"], frozenset(row["waiting"]))
 
 
 async def suspect_pings(pool: Pool, product: str | None, since: datetime) -> int:
-    """Pings whose clock was far off; MOST_SUSPECT + 1: more than are counted."""
+    """Number of pings whose clock was far off; MOST_SUSPECT + 1 means that there may be more."""
     [row] = await _fetch(pool, "suspect_pings", product, since, MOST_SUSPECT + 1)
-    count: int = row["count"]
-    return count
+    return int(row["count"])
 
 
 async def top_features(pool: Pool, product: str | None, since: date) -> list[Row]:
-    """The ten features most used since that day: feature, uses."""
+    """The ten most used features since that day: feature, uses."""
     return await _fetch(pool, "top_features", product, since)
 
 
@@ -102,12 +118,11 @@ async def forks_counted(pool: Pool, product: str | None, since: datetime) -> Row
 
 async def quarantine_counted(pool: Pool, product: str | None) -> int:
     [row] = await _fetch(pool, "quarantine_counted", product)
-    count: int = row["count"]
-    return count
+    return int(row["count"])
 
 
 async def outcomes(pool: Pool, product: str | None, since: date) -> list[Row]:
-    """day, outcome, count: what happened to pings that were not simply accepted."""
+    """day, outcome, count of the pings with another outcome than accepted."""
     return await _fetch(pool, "outcomes", product, since)
 
 
@@ -120,13 +135,12 @@ async def newest_quarantined(pool: Pool, product: str | None, limit: int) -> lis
 
 
 async def suspect_installations(pool: Pool, product: str | None, since: datetime, limit: int) -> list[Row]:
-    """installation_id, product, pings, received_at, sequence; earliest, latest (what its clock said).
+    """installation_id, product, pings, received_at, sequence; earliest and latest by its clock.
 
-    Of the newest MOST_SUSPECT of such pings: there may be very many, far apart on the disk.
+    From the newest MOST_SUSPECT of these pings: there may be very many, far apart on the disk.
     """
     return await _fetch(pool, "suspect_installations", product, since, limit, MOST_SUSPECT)
 
 
 async def _fetch(pool: Pool, name: str, *arguments: Any) -> list[Row]:
-    async with reading(pool) as connection:
-        return [dict(record) for record in await connection.fetch(SQL[name], *arguments)]
+    return await read_rows(pool, SQL[name], *arguments)

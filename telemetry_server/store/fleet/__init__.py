@@ -1,1 +1,1 @@
-"""The installations: what each one is now, and what follows from time passing."""
+"""The installations: the present state of each, their verdicts, lifecycle and hostnames."""

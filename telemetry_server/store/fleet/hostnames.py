@@ -1,4 +1,4 @@
-"""What the DNS says of addresses, for as long as the addresses are kept in full."""
+"""The names of addresses by DNS, kept as long as the full addresses are."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -16,8 +16,8 @@ async def unknown_hostnames(
 ) -> dict[str, UUID]:
     """At most `limit` addresses to look up, each with an installation that has it, the newest first.
 
-    An address that had no name is asked for again when that was before one moment, one that had a name
-    when that was before the other.
+    An address without a name is due again if looked up before `nameless_before`, one with a name if looked
+    up before `named_before`.
     """
     rows = await connection.fetch(SQL["unknown_hostnames"], nameless_before, named_before, limit)
     found: dict[str, UUID] = {}
@@ -27,12 +27,9 @@ async def unknown_hostnames(
 
 
 async def keep_hostnames(
-    connection: Connection,
-    names: Mapping[str, str | None],
-    asked_for: Mapping[str, UUID],
-    now: datetime,
+    connection: Connection, names: Mapping[str, str | None], asked_for: Mapping[str, UUID], now: datetime
 ) -> None:
-    """Keeps the names by address; None: it has none."""
+    """Stores the names by address; None: it has no name."""
     rows = [
         {"installation_id": asked_for[address], "address": address, "hostname": name}
         for address, name in names.items()
@@ -41,6 +38,5 @@ async def keep_hostnames(
 
 
 async def forget_hostnames(connection: Connection) -> int:
-    """Removes the names of addresses that no installation has in full any more; gives how many."""
-    count: int = await connection.fetchval(SQL["forget_hostnames"], timeout=3600)
-    return count
+    """Deletes the names of addresses that no installation has in full; returns their number."""
+    return int(await connection.fetchval(SQL["forget_hostnames"], timeout=3600))

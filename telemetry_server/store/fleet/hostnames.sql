@@ -1,6 +1,6 @@
 -- name: unknown_hostnames
--- Installations whose address was never looked up, or has no name since before $1, or one since before
--- $2; those heard of last first. Shortened addresses have no name.
+-- Installations whose address was never looked up, or without a result before $1, or with a name before $2; those
+-- last seen first. Shortened addresses have no name.
 SELECT i.installation_id, host(i.client_address) AS address
 FROM installations AS i
 LEFT JOIN hostnames AS h ON h.address = i.client_address
@@ -10,7 +10,7 @@ ORDER BY i.last_received_at DESC
 LIMIT $3;
 
 -- name: keep_hostnames
--- $1 is an array of JSON objects. An address that was shortened meanwhile, or left, is not kept.
+-- $1 is an array of JSON objects. Skips an address that was shortened meanwhile, or that its installation left.
 INSERT INTO hostnames (address, hostname, looked_up_at)
 SELECT i.client_address, r.hostname, $2
 FROM jsonb_to_recordset($1::jsonb) AS r (installation_id uuid, address inet, hostname text)
@@ -19,7 +19,7 @@ ORDER BY 1
 ON CONFLICT (address) DO UPDATE SET hostname = excluded.hostname, looked_up_at = excluded.looked_up_at;
 
 -- name: forget_hostnames
--- Those of addresses that no installation has in full any more.
+-- Deletes those of addresses that no installation has in full.
 WITH done AS (
     DELETE FROM hostnames AS h
     WHERE NOT EXISTS (SELECT FROM installations AS i WHERE i.client_address = h.address)

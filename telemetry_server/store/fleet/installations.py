@@ -1,15 +1,14 @@
-"""What people ask about installations and their pings. Reads only.
+"""Queries about installations and their pings. Reads only.
 
-Rows are plain dictionaries, named as in `installations.sql`; `facts`, `place`, `details` and `features`
-are JSON documents as text, addresses are text.
+Rows have the names of `installations.sql`; `facts`, `place`, `details` and `features` are JSON documents as
+text, addresses are text.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
-
-import asyncpg
 
 from telemetry_server.check.filters.terms import Filter
 from telemetry_server.store.database import Pool
@@ -17,7 +16,7 @@ from telemetry_server.store.dimensions import FACETED, grouping
 from telemetry_server.store.filtering import NOW, condition
 from telemetry_server.store.queries import fill, load
 from telemetry_server.store.ranges import Ranges, holes, ranges
-from telemetry_server.store.reading import reading
+from telemetry_server.store.reading import read_rows, reading
 from telemetry_server.uuid7 import HIGHEST
 
 SQL = load(__name__)
@@ -36,9 +35,9 @@ NEWEST_CHANGE: ChangeKey = (*NEWEST, "")
 
 @dataclass(frozen=True, slots=True)
 class InstallationDetails:
-    """All there is to one installation: its row, its license, its features, its forks and its relatives.
+    """One installation: its row, its license, its features, its forks, its parent and its children.
 
-    `license` is None too while an installation that changed waits for the job that finds its license.
+    `license` is also None until the job "judge installations" has found that of a changed installation.
     """
 
     row: Row
@@ -52,63 +51,64 @@ class InstallationDetails:
 
     @property
     def missing(self) -> Ranges:
-        """The numbers below the highest that never came, half-open."""
+        """The numbers below the highest that were never received, half-open."""
         return holes(self.received)
 
 
 async def products(pool: Pool) -> list[Row]:
-    """Every product by slug: slug, name, ping_interval_seconds, created_at, simulated, product_keys and
-    how many installations there are.
+    """All products by slug: slug, name, ping_interval_seconds, created_at, simulated, product_keys and
+    installations, their number.
     """
-    async with reading(pool) as connection:
-        return _rows(await connection.fetch(SQL["products_shown"]))
+    return await read_rows(pool, SQL["products_shown"])
 
 
 async def product_names(pool: Pool) -> list[Row]:
-    """Every product by slug, without counting anything: slug, name, simulated, product_keys, in_use."""
-    async with reading(pool) as connection:
-        return _rows(await connection.fetch(SQL["product_names"]))
+    """All products by slug, without counting anything: slug, name, simulated, product_keys, in_use."""
+    return await read_rows(pool, SQL["product_names"])
 
 
 async def installations(
     pool: Pool, wanted: Filter, *, now: datetime, below: UUID = HIGHEST, limit: int
 ) -> list[Row]:
-    """At most `limit` installations, the newest identity first, below the one given."""
-    return _rows(await _fetch_wanted(pool, "installations", wanted, now, below, limit))
+    """At most `limit` installations below an identity, in descending order."""
+    return await _read_wanted(pool, "installations", wanted, now, below, limit)
 
 
 async def matching(pool: Pool, wanted: Filter, *, now: datetime) -> int:
-    """How many installations there are; MOST_COUNTED + 1: more than are counted."""
-    [[count]] = await _fetch_wanted(pool, "matching", wanted, now, MOST_COUNTED + 1)
-    return int(count)
+    """Number of installations; MOST_COUNTED + 1 means that there may be more."""
+    [row] = await _read_wanted(pool, "matching", wanted, now, MOST_COUNTED + 1)
+    return int(row["count"])
 
 
 async def facets(
     pool: Pool, wanted: Filter, *, now: datetime, newest: int | None = None
 ) -> dict[str, dict[str | None, int]]:
-    """Installations by value, by field, the most frequent first; None stands for the rare values.
+    """Number of installations by value, by field, the most frequent first; None stands for the rare values.
 
-    With `newest`, of so many installations only, so that it is quick however large the fleet is.
+    With `newest`, of the newest n installations only, so that it is fast in a fleet of any size.
     """
+    return by_field(await _read_wanted(pool, "facets", wanted, now, newest, **_FACETS))
+
+
+def by_field(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str | None, int]]:
+    """Rows of field, value, installations as dictionaries by field and value, in the same order."""
     counted: dict[str, dict[str | None, int]] = {}
-    for field, value, count in await _fetch_wanted(pool, "facets", wanted, now, newest, **_FACETS):
-        counted.setdefault(field, {})[value] = count
+    for row in rows:
+        counted.setdefault(row["field"], {})[row["value"]] = row["installations"]
     return counted
 
 
-async def _fetch_wanted(
+async def _read_wanted(
     pool: Pool, name: str, wanted: Filter, now: datetime, *arguments: Any, **slots: str
-) -> list[asyncpg.Record]:
+) -> list[Row]:
     async with reading(pool) as connection:
         asked = await condition(connection, wanted, NOW, now=now, first=len(arguments) + 1)
-        rows: list[asyncpg.Record] = await connection.fetch(
-            fill(SQL[name], filter=asked.sql, **slots), *arguments, *asked.values
-        )
-    return rows
+        statement = fill(SQL[name], filter=asked.sql, **slots)
+        return [dict(row) for row in await connection.fetch(statement, *arguments, *asked.values)]
 
 
 async def installation(pool: Pool, installation_id: UUID) -> InstallationDetails | None:
-    """Everything about one installation but its pings; None when it is not known."""
+    """Everything about one installation except its pings; None if it is unknown."""
     async with reading(pool) as connection:
         row = await connection.fetchrow(SQL["installation"], installation_id)
         if row is None:
@@ -120,8 +120,8 @@ async def installation(pool: Pool, installation_id: UUID) -> InstallationDetails
             row=dict(row),
             license=license_ and dict(license_),
             received=ranges(row["received"]),
-            features=_rows(await connection.fetch(SQL["features_of"], installation_id)),
-            forks=_rows(await connection.fetch(SQL["forks_of"], installation_id)),
+            features=[dict(row) for row in await connection.fetch(SQL["features_of"], installation_id)],
+            forks=[dict(row) for row in await connection.fetch(SQL["forks_of"], installation_id)],
             fork_count=await connection.fetchval(SQL["fork_count"], installation_id),
             parent=next((r["parent_id"] for r in lineage if r["installation_id"] == installation_id), None),
             children=tuple(r["installation_id"] for r in lineage if r["parent_id"] == installation_id),
@@ -129,9 +129,8 @@ async def installation(pool: Pool, installation_id: UUID) -> InstallationDetails
 
 
 async def history(pool: Pool, installation_id: UUID, *, below: int = LAST_NUMBER, limit: int) -> list[Row]:
-    """At most `limit` pings of one installation, the highest number first, below the one given."""
-    async with reading(pool) as connection:
-        return _rows(await connection.fetch(SQL["history"], installation_id, below, limit))
+    """At most `limit` pings of one installation below a sequence number, in descending order."""
+    return await read_rows(pool, SQL["history"], installation_id, below, limit)
 
 
 async def pings(
@@ -144,12 +143,10 @@ async def pings(
     limit: int,
 ) -> list[Row]:
     """At most `limit` pings received from `since` until before `until`, the newest first."""
-    asked: list[Any] = [since or ANCIENT, until or DISTANT, *below, limit]
-    name = "pings" if installation_id is None else "pings_of_installation"
-    if installation_id is not None:
-        asked.append(installation_id)
-    async with reading(pool) as connection:
-        return _rows(await connection.fetch(SQL[name], *asked))
+    asked = (since or ANCIENT, until or DISTANT, *below, limit)
+    if installation_id is None:
+        return await read_rows(pool, SQL["pings"], *asked)
+    return await read_rows(pool, SQL["pings_of_installation"], *asked, installation_id)
 
 
 async def changes(
@@ -162,14 +159,8 @@ async def changes(
     below: ChangeKey = NEWEST_CHANGE,
     limit: int,
 ) -> list[Row]:
-    """At most `limit` changed facts noted from `since` until before `until`, the newest first."""
-    asked: list[Any] = [since or ANCIENT, until or DISTANT, *below, limit, field]
-    name = "changes" if installation_id is None else "changes_of_installation"
-    if installation_id is not None:
-        asked.append(installation_id)
-    async with reading(pool) as connection:
-        return _rows(await connection.fetch(SQL[name], *asked))
-
-
-def _rows(records: list[asyncpg.Record]) -> list[Row]:
-    return [dict(record) for record in records]
+    """At most `limit` changes of facts from `since` until before `until`, the newest first."""
+    asked = (since or ANCIENT, until or DISTANT, *below, limit, field)
+    if installation_id is None:
+        return await read_rows(pool, SQL["changes"], *asked)
+    return await read_rows(pool, SQL["changes_of_installation"], *asked, installation_id)

@@ -1,5 +1,5 @@
 -- name: products_shown
--- Every product, with its keys that are good and how many installations it has.
+-- Every product, with its valid keys and its number of installations.
 SELECT p.slug, p.name, p.ping_interval_seconds, p.created_at, p.simulated,
        ARRAY(SELECT k.product_key FROM product_keys AS k
              WHERE k.product_id = p.product_id AND k.revoked_at IS NULL
@@ -9,8 +9,8 @@ FROM products AS p
 ORDER BY p.slug;
 
 -- name: product_names
--- Likewise, but only whether it has any: for the head of a page. In the order of an index, that is found at once
--- where there is none, too.
+-- Likewise, but only whether it has any: for the head of a page. ORDER BY lets an index answer at once, also where
+-- there is none.
 SELECT p.slug, p.name, p.simulated,
        ARRAY(SELECT k.product_key FROM product_keys AS k
              WHERE k.product_id = p.product_id AND k.revoked_at IS NULL
@@ -21,9 +21,9 @@ FROM products AS p
 ORDER BY p.slug;
 
 -- name: installations
--- A page of installations that the filter wants, the newest identity first, below the identity $1.
--- What the filter does not ask of installations is not read but for the rows of the page: the planner
--- leaves out a join that nothing asks for.
+-- A page of installations that match the filter, the newest identity first, below the identity $1.
+-- Unless the filter names a column of installations, these are read for the rows of the page only: the planner
+-- removes a join whose columns are not used.
 WITH page AS MATERIALIZED (
     SELECT f.installation_id, f.verdict, f.claim_mismatch, f.source_mismatch, f.judged_at, f.license_id,
            f.life, f.life_since, f.hosting
@@ -44,7 +44,7 @@ CROSS JOIN LATERAL (SELECT sum(upper(r) - lower(r))::bigint AS came FROM unnest(
 ORDER BY f.installation_id DESC;
 
 -- name: matching
--- How many installations the filter wants, counted up to $1.
+-- How many installations match the filter, counted up to $1.
 SELECT count(*)
 FROM (
     SELECT
@@ -55,8 +55,8 @@ FROM (
 ) AS m;
 
 -- name: facets
--- How many of the newest $1 installations that the filter wants have which value, field by field, the most
--- frequent first. A field's values after the 50th come as one without a name.
+-- How many of the newest $1 installations that match the filter have each value, by field, the most frequent
+-- first. The values of a field after the 50th are one row, whose value is NULL.
 WITH wanted AS MATERIALIZED (
     SELECT f.verdict /*:columns*/
     FROM installation_facts AS f
@@ -96,7 +96,7 @@ CROSS JOIN LATERAL (SELECT sum(upper(r) - lower(r))::bigint AS came FROM unnest(
 WHERE i.installation_id = $1;
 
 -- name: license_shown
--- What a verdict rests on.
+-- The license that a verdict is based on.
 SELECT l.license_id, p.slug AS product, l.key_hint, l.status, l.type, l.source, l.seats, l.seats_used,
        l.overage, l.starts_at, l.expires_at, p.time_zone, l.stale
 FROM licenses AS l
@@ -104,7 +104,7 @@ JOIN products AS p USING (product_id)
 WHERE l.license_id = $1;
 
 -- name: forks_of
--- The newest pings of an installation whose numbers were taken.
+-- The newest forks of an installation: pings whose sequence numbers another ping has.
 SELECT f.sequence, f.ping_id, f.stored_ping_id, f.received_at, f.occurred_at,
        abbrev(f.client_address) AS client_address, f.facts, f.place
 FROM forks AS f
@@ -113,11 +113,11 @@ ORDER BY f.received_at DESC, f.sequence DESC, f.ping_id
 LIMIT 100;
 
 -- name: fork_count
--- How many there are of them.
+-- How many forks there are.
 SELECT count(*) FROM forks WHERE installation_id = $1;
 
 -- name: lineage_of
--- The identity this copy had before, and those that copies of this one went on with.
+-- The identity this copy had before, and the identities of its forked copies.
 SELECT l.installation_id, l.parent_id, l.enrolled_at
 FROM lineage AS l
 WHERE l.installation_id = $1 OR l.parent_id = $1
@@ -125,7 +125,7 @@ ORDER BY l.enrolled_at DESC, l.installation_id
 LIMIT 100;
 
 -- name: features_of
--- How often an installation used its features, over the pings that are kept.
+-- How often an installation used its features, in the stored pings.
 SELECT f.key AS feature, sum(f.value::numeric) AS uses, count(*) AS pings
 FROM pings AS g
 CROSS JOIN LATERAL jsonb_each_text(g.features) AS f
@@ -146,8 +146,8 @@ LIMIT $3;
 
 -- name: pings
 -- A page of pings received from $1 until before $2, the newest first, below the key $3, $4, $5.
--- BETWEEN finds one state just as = does, but = would let the planner expect a single row from the
--- whole join, and sort the pings instead of walking down the key.
+-- BETWEEN finds one state as = does, but with = the planner expects a single row from the whole join, and sorts
+-- the pings instead of reading them in the order of the key.
 SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, p.simulated, g.received_at, g.occurred_at,
        g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place,
        g.verdict, g.claim_mismatch, g.source_mismatch

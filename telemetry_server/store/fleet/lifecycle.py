@@ -1,9 +1,8 @@
-"""The lives of installations as they are kept: who is due for a look, and what was found.
+"""The lifecycle of installations in the database: which are due for a check, and its result.
 
-Their present life is in installation_facts; each step they took is a row of changes, field `life`, at the
-moment the step happened by the schedule, under the number of the last ping before it. No two rows of an
-installation can have the same key: each step is later than the one before it, and the step that a ping
-brings is under that ping's own number.
+The present phase is in installation_facts; each transition is a row of changes, field `life`, with its time
+by the schedule and the number of the last ping before it. The keys of these rows differ: each transition is
+later than the one before it, and that of a ping has the number of the ping.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ SQL = load(__name__)
 
 
 class Copy(NamedTuple):
-    """An installation and what its life follows from. What was last heard is None where nothing is known."""
+    """An installation and what its lifecycle depends on. `last_*` are None without a row in installations."""
 
     installation_id: UUID
     product_id: UUID
@@ -42,7 +41,7 @@ BEFORE_ALL = Copy(LOWEST, LOWEST, Lifecycle.NEW, ANCIENT, ANCIENT, ANCIENT, None
 
 
 class Settled(NamedTuple):
-    """What a copy was found to be, and the steps it took to there."""
+    """The new phase of a copy, and the transitions that led to it."""
 
     copy: Copy
     found: NextPhase
@@ -50,12 +49,12 @@ class Settled(NamedTuple):
 
 
 async def due(connection: Connection, now: datetime, after: Copy, limit: int) -> list[Copy]:
-    """At most `limit` copies that are due, the longest overdue first, after the one given."""
+    """At most `limit` copies that are due, the longest overdue first, after a given one."""
     return _copies(await connection.fetch(SQL["due"], now, after.due_at, after.installation_id, limit))
 
 
 async def settle(connection: Connection, settled: Sequence[Settled]) -> list[Settled]:
-    """Writes what was found, unless the copy changed since; gives those that PostgreSQL refuses."""
+    """Writes the phases of copies that have not changed since; returns those that PostgreSQL refuses."""
 
     async def write(part: Sequence[Settled]) -> None:
         rows = [row for each in part for row in _rows(each)]
@@ -67,7 +66,7 @@ async def settle(connection: Connection, settled: Sequence[Settled]) -> list[Set
 
 
 async def put_off(connection: Connection, copies: Sequence[Copy], until: datetime) -> None:
-    """Nobody looks at these before then, but at those of which PostgreSQL refuses even that."""
+    """Makes these copies due at `until`, except those for which PostgreSQL refuses even that."""
 
     async def write(part: Sequence[Copy]) -> None:
         async with connection.transaction():
@@ -78,9 +77,9 @@ async def put_off(connection: Connection, copies: Sequence[Copy], until: datetim
 
 
 async def rescheduled(connection: Connection, limit: int) -> list[Copy]:
-    """At most `limit` copies of a product whose schedule changed, the next ones; empty: there are no more.
+    """The next `limit` copies of a product whose schedule changed; empty: there are no more.
 
-    Call it in the transaction that settles them: what it gave counts as looked at.
+    Call it in the transaction that settles them: it marks them as checked.
     """
     while product := await connection.fetchrow(SQL["rescheduled_product"]):
         product_id = product["product_id"]

@@ -1,6 +1,6 @@
 -- name: due
--- A batch of the installations whose life may have changed by $1, the longest overdue first, after $2, $3.
--- One without a row in installations is there too, with nothing heard: it must not stay in front for ever.
+-- A batch of the installations whose phase may have changed by $1, the longest overdue first, after $2, $3.
+-- One without a row in installations is included, without a last ping: it must not stay first for ever.
 SELECT f.installation_id, f.product_id, f.life, f.life_since, f.due_at, f.first_received_at,
        i.last_received_at, i.last_sequence
 FROM installation_facts AS f
@@ -10,7 +10,7 @@ ORDER BY f.due_at, f.installation_id
 LIMIT $4;
 
 -- name: of_product
--- A batch of the installations of a product after $2, whatever they are due; locked, in the writer's order.
+-- A batch of the installations of a product after $2, due or not; locked, in the writer's order.
 SELECT f.installation_id, f.product_id, f.life, f.life_since, f.due_at, f.first_received_at,
        i.last_received_at, i.last_sequence
 FROM installation_facts AS f
@@ -21,8 +21,8 @@ LIMIT $3
 FOR UPDATE OF f;
 
 -- name: settle
--- Compare and set: what the writer or another server changed since it was read stays as they left it.
--- Both parameters are arrays of JSON objects: what each installation is now, and its steps to there, each
+-- Compare and set: rows that the writer or another server changed since they were read stay as they are.
+-- Both parameters are arrays of JSON objects: the new phase of each installation, and its transitions, each
 -- of which becomes a row of the timeline. Rows are locked in the writer's order.
 WITH settled AS MATERIALIZED (
     SELECT *
@@ -59,17 +59,17 @@ WITH settled AS MATERIALIZED (
 SELECT count(*) FROM done;
 
 -- name: put_off
--- What cannot be settled is moved on, so that it blocks nobody.
+-- An installation that cannot be settled is due later, so that it does not block others.
 UPDATE installation_facts SET due_at = $2 WHERE installation_id = $1;
 
 -- name: rescheduled_product
--- A product whose schedule changed, and how far its installations were looked at. Until the transaction
--- ends, nobody changes it again.
+-- A product whose schedule changed, and up to where its installations were checked. It is locked until the
+-- transaction ends.
 SELECT product_id, reschedule_after FROM products WHERE reschedule_after IS NOT NULL
 ORDER BY product_id
 LIMIT 1
 FOR NO KEY UPDATE;
 
 -- name: reschedule_after
--- How far they were looked at by now; NULL: all of them.
+-- Up to where the installations were checked; NULL: all of them.
 UPDATE products SET reschedule_after = $2 WHERE product_id = $1;

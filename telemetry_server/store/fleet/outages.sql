@@ -2,21 +2,21 @@
 SELECT began_at, ended_at FROM outages ORDER BY began_at;
 
 -- name: note_outage
--- An outage that goes on is the same one, longer.
+-- An outage that continues is the same one, extended.
 INSERT INTO outages (began_at, ended_at) VALUES ($1, $2)
 ON CONFLICT (began_at) DO UPDATE SET ended_at = greatest(outages.ended_at, excluded.ended_at);
 
 -- name: last_ping
--- When the newest ping came, after $1 and up to $2.
+-- When the newest ping was received, after $1 and up to $2.
 SELECT max(received_at) FROM pings WHERE received_at > $1 AND received_at <= $2;
 
 -- name: next_ping
--- When the oldest of them came.
+-- When the oldest of these was received.
 SELECT min(received_at) FROM pings WHERE received_at > $1 AND received_at <= $2;
 
 -- name: awaited
--- How many copies, $3 at most, should have sent their next ping between $1 and $2, by the pings of an
--- interval before, and have not. Those that were silent before prove nothing, nor do simulated ones.
+-- Number of copies, up to $3, whose next ping was due between $1 and $2, an interval after their last one, and did
+-- not come. Copies that were silent before are no evidence, nor are simulated ones.
 SELECT count(*)
 FROM (
     SELECT DISTINCT g.installation_id
@@ -32,7 +32,7 @@ FROM (
 ) AS a;
 
 -- name: look_again
--- Those that were found late or lost after $1 are due now, $2. Rows are locked in the writer's order.
+-- Installations that became late or lost after $1 are due now, at $2. Rows are locked in the writer's order.
 WITH blamed AS MATERIALIZED (
     SELECT installation_id
     FROM installation_facts

@@ -1,8 +1,8 @@
-"""What the job "judge installations" reads and writes: licenses, and installations as they are now.
+"""What the job "judge installations" reads and writes: licenses, and the present state of installations.
 
-Licenses are small and stay where they are; installations may be spread over many servers. So no
-statement joins the two, and rows of installations are never locked before they are written: what was
-judged is written where the row is still as it was, and judged again where it is not.
+Installations may be distributed over many servers, and licenses are not. So no statement joins the two, and
+installations are not locked before they are written: a verdict is written if the row has not changed since it
+was read; otherwise the installation is judged again.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -30,13 +30,13 @@ LicenseCursor: TypeAlias = tuple[datetime, UUID]
 
 @dataclass(frozen=True, slots=True)
 class RegisteredLicense:
-    """A license: what it grants, and the hashes of its keys, under its own product's slug and all."""
+    """A license: what it grants, and the hashes of its key: under the slug of its product, and under any."""
 
     license_id: UUID
     version: str
     grant: Grant
-    own_keys: frozenset[bytes]
-    keys: frozenset[bytes]
+    own_keys: Sequence[bytes]
+    keys: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class SeatCount:
 
 @dataclass(frozen=True, slots=True)
 class CurrentVerdict:
-    """An installation: its newest claim, and the verdict it has now."""
+    """An installation: its newest claim, and its present verdict."""
 
     installation_id: UUID
     product_id: ProductId
@@ -73,7 +73,7 @@ class CurrentVerdict:
 
 @dataclass(frozen=True, slots=True)
 class NewVerdict:
-    """The verdict to be written; `settled`: the seats that the change touched are counted too."""
+    """A verdict to be written; `settled`: the seats of the licenses it concerns are counted too."""
 
     current: CurrentVerdict
     judgement: Judgement
@@ -82,21 +82,17 @@ class NewVerdict:
 
     @property
     def differs(self) -> bool:
-        """Whether it changes anything."""
-        was, said = self.current, self.judgement
-        return (was.verdict, was.claim_mismatch, was.source_mismatch, was.license_id) != (
-            said.verdict,
-            said.claim_mismatch,
-            said.source_mismatch,
-            self.license_id,
-        )
+        """Whether it differs from the present one."""
+        was, new = self.current, self.judgement
+        before = was.verdict, was.claim_mismatch, was.source_mismatch, was.license_id
+        return before != (new.verdict, new.claim_mismatch, new.source_mismatch, self.license_id)
 
 
 # ── licenses ────────────────────────────────────────────────────────────────────────────────
 
 
 async def stale_licenses(connection: Connection, before: LicenseCursor, limit: int) -> list[LicenseCursor]:
-    """Licenses that changed since their installations were judged, those that changed last first."""
+    """Licenses that changed since their installations were judged, the most recent change first."""
     rows = await connection.fetch(SQL["stale_licenses"], *before, limit)
     return [(row["updated_at"], row["license_id"]) for row in rows]
 
@@ -104,19 +100,19 @@ async def stale_licenses(connection: Connection, before: LicenseCursor, limit: i
 async def expired_licenses(
     connection: Connection, since: datetime, until: datetime, after: LicenseCursor, limit: int
 ) -> list[LicenseCursor]:
-    """Licenses that expired after `since` and until `until`, in the order in which they did."""
+    """Licenses that expired after `since` and until `until`, in the order of their expiry."""
     rows = await connection.fetch(SQL["expired_licenses"], since, until, *after, limit)
     return [(row["expires_at"], row["license_id"]) for row in rows]
 
 
 async def mark_expired(connection: Connection, license_ids: Sequence[UUID]) -> bool:
-    """Marks licenses stale; False where one of them is being changed just now, and may not be."""
+    """Marks licenses stale; False where one of them is locked by a change in progress, and may not be."""
     stale: int = await connection.fetchval(SQL["mark_expired"], license_ids)
     return stale == len(license_ids)
 
 
 async def licenses_of_keys(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, UUID]:
-    """Which license has which of these keys."""
+    """The license of each of these keys that has one."""
     if not hashes:
         return {}
     rows = await connection.fetch(SQL["licenses_of_keys"], list(hashes))
@@ -128,22 +124,17 @@ async def licenses_to_judge_by(
 ) -> list[RegisteredLicense]:
     if not license_ids:
         return []
+    rows = await connection.fetch(SQL["licenses_to_judge_by"], list(license_ids))
     return [
-        RegisteredLicense(
-            row["license_id"],
-            row["version"],
-            grant_of(row),
-            frozenset(row["own_keys"]),
-            frozenset(row["keys"]),
-        )
-        for row in await connection.fetch(SQL["licenses_to_judge_by"], list(license_ids))
+        RegisteredLicense(row["license_id"], row["version"], grant_of(row), row["own_keys"], row["keys"])
+        for row in rows
     ]
 
 
 async def write_seats(connection: Connection, counted: Sequence[tuple[UUID, int, bool]]) -> set[UUID]:
-    """Of each license its seats, and whether all its installations are to be judged anew.
+    """Writes (license, seats in use, whether all its installations are to be judged again).
 
-    Gives those it wrote; the others are being changed just now.
+    Returns the licenses it wrote; the others are locked by a change in progress.
     """
     if not counted:
         return set()
@@ -152,7 +143,7 @@ async def write_seats(connection: Connection, counted: Sequence[tuple[UUID, int,
 
 
 async def settle_licenses(connection: Connection, judged: Iterable[tuple[RegisteredLicense, int]]) -> None:
-    """Writes the seats of licenses, which are stale no more; but not of those that changed meanwhile."""
+    """Writes the seats of licenses, and marks them as no longer stale, unless they changed meanwhile."""
     rows = [(each.license_id, each.version, seats) for each, seats in judged]
     if rows:
         await connection.execute(SQL["settle_licenses"], *map(list, zip(*rows, strict=True)))
@@ -168,14 +159,14 @@ async def count_on_keys(connection: Connection, hashes: Collection[bytes]) -> li
 
 
 async def installations_due(connection: Connection, after: UUID, limit: int) -> list[CurrentVerdict]:
-    """Those that changed, in the order of their ids."""
+    """Installations that changed, in the order of their ids."""
     return [CurrentVerdict(**row) for row in await connection.fetch(SQL["installations_due"], after, limit)]
 
 
 async def installations_on_keys(
     connection: Connection, hashes: Collection[bytes], after: KeyCursor, limit: int
 ) -> list[CurrentVerdict]:
-    """Those that have one of these keys, key by key."""
+    """Installations that have one of these keys, in the order of keys and ids."""
     if not hashes:
         return []
     rows = await connection.fetch(SQL["installations_on_keys"], list(hashes), *after, limit)
@@ -183,32 +174,29 @@ async def installations_on_keys(
 
 
 async def write_judgements(connection: Connection, verdicts: Sequence[NewVerdict], at: datetime) -> int:
-    """Writes what is said at that moment; gives of how many. Who changed meanwhile is judged again."""
+    """Writes verdicts of the moment `at`; returns their number. What changed meanwhile is judged again."""
     if not verdicts:
         return 0
-    text = as_json(map(_row, verdicts))
+    text = as_json(
+        {
+            "installation_id": was.installation_id,
+            "seen_judged_at": was.judged_at,
+            "seen_life": was.life,
+            "seen_address": was.client_address,
+            "seen_verdict": was.verdict,
+            "verdict": new.verdict,
+            "claim_mismatch": new.claim_mismatch,
+            "source_mismatch": new.source_mismatch,
+            "license_id": each.license_id,
+            "settled": each.settled,
+        }
+        for each in verdicts
+        for was, new in ((each.current, each.judgement),)
+    )
     async with connection.transaction():
         await connection.execute(SQL["plan_by_key"])
-        written = {
-            row["installation_id"] for row in await connection.fetch(SQL["write_judgements"], text, at)
-        }
-    changed = [r.current.installation_id for r in verdicts if r.current.installation_id not in written]
-    if changed:
-        await connection.execute(SQL["judge_again"], changed)
+        rows = await connection.fetch(SQL["write_judgements"], text, at)
+    written = {row["installation_id"] for row in rows}
+    if changed := {each.current.installation_id for each in verdicts} - written:
+        await connection.execute(SQL["judge_again"], list(changed))
     return len(written)
-
-
-def _row(verdict: NewVerdict) -> dict[str, object]:
-    was, said = verdict.current, verdict.judgement
-    return {
-        "installation_id": was.installation_id,
-        "seen_judged_at": was.judged_at,
-        "seen_life": was.life,
-        "seen_address": was.client_address,
-        "seen_verdict": was.verdict,
-        "verdict": said.verdict,
-        "claim_mismatch": said.claim_mismatch,
-        "source_mismatch": said.source_mismatch,
-        "license_id": verdict.license_id,
-        "settled": verdict.settled,
-    }

@@ -1,5 +1,5 @@
 -- name: stale_licenses
--- Those that changed last first, beyond the key $1, $2: one change among a million need not wait for them.
+-- The most recent changes first, beyond the key $1, $2: a single change does not wait for a million older ones.
 SELECT license_id, updated_at
 FROM licenses
 WHERE stale AND (updated_at, license_id) < ($1, $2)
@@ -15,7 +15,7 @@ ORDER BY expires_at, license_id
 LIMIT $5;
 
 -- name: mark_expired
--- Gives how many of them are stale now. Whoever changes one just now is not waited for.
+-- Returns how many of them are stale now. Skips those that another transaction is changing.
 WITH free AS MATERIALIZED (
     SELECT license_id, stale FROM licenses WHERE license_id = ANY ($1::uuid[]) FOR NO KEY UPDATE SKIP LOCKED
 ), marked AS (
@@ -27,7 +27,7 @@ SELECT count(*) FROM free;
 SELECT k.key_hash, k.license_id FROM license_keys AS k WHERE k.key_hash = ANY ($1::bytea[]);
 
 -- name: licenses_to_judge_by
--- What the licenses grant, the hashes of their keys (under the slug of their own product, and all), and the
+-- What the licenses grant, the hashes of their key (under the slug of their own product, and under any), and the
 -- version of the row.
 SELECT l.license_id, l.xmin::text AS version, l.product_id, l.status, l.type, l.source, l.seats, l.seats_used,
        l.overage, CASE WHEN l.addresses_enforced THEN l.addresses ELSE '{}' END AS addresses,
@@ -39,14 +39,14 @@ FROM licenses AS l
 WHERE l.license_id = ANY ($1::uuid[]);
 
 -- name: count_on_keys
--- How many copies that go on reporting have each of these keys, by product and environment.
+-- Number of reporting installations per key, product and environment.
 SELECT license_key_hash AS key_hash, product_id, environment, count(*) AS count
 FROM installation_facts
 WHERE license_key_hash IS NOT NULL AND license_key_hash = ANY ($1::bytea[]) AND life NOT IN ('late', 'lost')
 GROUP BY license_key_hash, product_id, environment;
 
 -- name: installations_due
--- Those whose key, life, environment or verdict changed, beyond the installation $1.
+-- Installations whose key, phase, environment or verdict changed, beyond the installation $1.
 SELECT f.installation_id, f.product_id, f.license_key_hash AS key_hash, f.counted_key_hash,
        f.license_status, f.license_source, f.environment, f.life, abbrev(i.client_address) AS client_address,
        i.last_occurred_at, i.last_received_at, f.verdict, f.claim_mismatch, f.source_mismatch, f.license_id,
@@ -58,7 +58,7 @@ ORDER BY f.installation_id
 LIMIT $2;
 
 -- name: installations_on_keys
--- Those with one of the keys $1, beyond the key $2 and the installation $3. IS NOT NULL is for the index.
+-- Installations with one of the keys $1, beyond the key $2 and the installation $3. IS NOT NULL is for the index.
 SELECT f.installation_id, f.product_id, f.license_key_hash AS key_hash, f.counted_key_hash,
        f.license_status, f.license_source, f.environment, f.life, abbrev(i.client_address) AS client_address,
        i.last_occurred_at, i.last_received_at, f.verdict, f.claim_mismatch, f.source_mismatch, f.license_id,
@@ -71,14 +71,14 @@ ORDER BY f.license_key_hash, f.installation_id
 LIMIT $4;
 
 -- name: plan_by_key
--- Until the transaction ends: the rows of a list are found and locked one after the other, in its order.
+-- Until the transaction ends, the rows of a list are found and locked one by one, in its order.
 SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
        set_config('enable_seqscan', 'off', true);
 
 -- name: write_judgements
--- Writes what is said of installations at the moment $2, where they are still as they were when that was
--- found out: every write of the writer moves judged_at, the job "watch deadlines" moves the life.
--- Gives those it wrote. Rows are locked in the order of installation_id, as the writer does.
+-- Writes the verdicts of the moment $2 on installations that have not changed since they were read: each write of
+-- the writer changes judged_at, the job "watch deadlines" changes the phase.
+-- Returns those it wrote. Rows are locked in the order of installation_id, as the writer does.
 WITH judged AS MATERIALIZED (
     SELECT *
     FROM jsonb_to_recordset($1::jsonb) AS j (
@@ -103,7 +103,7 @@ WITH judged AS MATERIALIZED (
       AND f.life = j.seen_life
       AND abbrev(i.client_address) IS NOT DISTINCT FROM j.seen_address
     RETURNING f.installation_id, i.last_sequence, j.seen_verdict, j.verdict
-), told AS (
+), timeline AS (
     INSERT INTO changes (installation_id, changed_at, sequence, field, before, after)
     SELECT w.installation_id, $2, w.last_sequence, 'verdict', w.seen_verdict, w.verdict
     FROM written AS w
@@ -113,12 +113,12 @@ WITH judged AS MATERIALIZED (
 SELECT installation_id FROM written;
 
 -- name: judge_again
--- What changed while it was judged is judged once more.
+-- What changed while it was judged is judged again.
 UPDATE installation_facts SET judge_again = true WHERE installation_id = ANY ($1::uuid[]) AND NOT judge_again;
 
 -- name: count_seats
--- Writes down seats, and with stale that all installations of the license are to be judged anew. Gives the
--- licenses it wrote: whoever changes one just now is not waited for, and marks it stale anyway.
+-- Writes seats in use; stale: all installations of the license are to be judged again. Returns the licenses it wrote.
+-- Skips those that another transaction is changing, which marks them stale anyway.
 WITH free AS (
     SELECT l.license_id, s.seats_used, s.stale
     FROM licenses AS l
@@ -131,9 +131,8 @@ WHERE l.license_id = free.license_id
 RETURNING l.license_id;
 
 -- name: settle_licenses
--- Takes the mark back from licenses whose row is still of that version, so that nothing changed while their
--- installations were judged, and writes down their seats. Whoever changes one just now is not waited for:
--- it stays stale.
+-- Writes the seats of licenses, and marks them as no longer stale, where the row still has that version: nothing
+-- changed while their installations were judged. Skips those that another transaction is changing: they stay stale.
 WITH free AS (
     SELECT l.license_id, s.seats_used
     FROM licenses AS l
