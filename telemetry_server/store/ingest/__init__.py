@@ -1,1 +1,1 @@
-"""A group of pings becomes committed rows, and what they mean for each installation."""
+"""Commits groups of pings, and projects them to the present state of their installations."""

@@ -1,7 +1,7 @@
-"""The cache of licenses that ingest asks, at most half a minute behind the registry.
+"""The cache of licenses for ingest, at most half a minute behind the registry.
 
-A fleet of a million pings once a day: most keys are asked for once and then not for long. So what is not in
-the cache is looked up for all uploads that wait in one query, and while that runs, the next ones gather.
+In a large fleet that pings once a day, most keys are needed once and then not again for long. So one query
+looks up the keys of all uploads that wait for the cache; the uploads of the next query gather meanwhile.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ _NEVER: Final = (-math.inf, None)
 
 
 class GrantCache:
-    """What the licenses of recently used keys grant, and which keys no license has.
+    """The grants of recently used keys, and the keys without a license.
 
-    Holds `most_keys`, the newest; uploads of at most `most_bytes` wait for a query. `connect` opens the one
-    connection of the cache; use it as an async context manager, which closes that.
+    Holds the newest `most_keys`; uploads of at most `most_bytes` wait for a query. `connect` opens the one
+    connection of the cache; use as an async context manager, which closes it.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class GrantCache:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._clock = clock
-        # Until when each is known, and what; the oldest first.
+        # The grant of each key, and until when it is valid; the oldest first.
         self._known: OrderedDict[bytes, tuple[float, Grant | None]] = OrderedDict()
         self._no_license_until = 0.0
         self._wanted: set[bytes] = set()
@@ -78,7 +78,7 @@ class GrantCache:
                 await self._connection.close(timeout=2)
 
     def find(self, key_hash: bytes) -> Grant | Unknown | None:
-        """What the license of the key grants; None: no license has it; UNKNOWN_YET: `load` it first."""
+        """The grant of the key; None: no license has it; UNKNOWN_YET: `load` it first."""
         now = self._clock()
         if now < self._no_license_until:
             return None
@@ -86,7 +86,7 @@ class GrantCache:
         return grant if now < until else UNKNOWN_YET
 
     def prefetch(self, arrival: Arrival) -> Awaitable[None] | None:
-        """The step after which `find` knows all keys of the upload: at once, for most."""
+        """The step after which `find` knows all keys of the upload; None if it does already."""
         hashes = {
             item.license_key_hash
             for item in arrival.items
@@ -95,13 +95,13 @@ class GrantCache:
         return self._wait(hashes, len(arrival.body)) if self._missing(hashes) else None
 
     async def load(self, hashes: Iterable[bytes]) -> None:
-        """Looks up what is not known of these keys. Raises Unavailable."""
+        """Looks up those of these keys that are not in the cache. Raises Unavailable."""
         if missing := self._missing(hashes):
             self._wanted.update(missing)
             await self._look_up_wanted()
 
     async def _wait(self, hashes: set[bytes], size: int) -> None:
-        """Loads until all are known at once."""
+        """Loads until all are in the cache at the same time."""
         if self._bytes + size > self._most_bytes:
             raise Unavailable("The server holds all the pings it can.")
         self._bytes += size
@@ -117,13 +117,13 @@ class GrantCache:
     async def _look_up(self) -> None:
         wanted, self._wanted = self._wanted, set()
         asked_at, rows = self._clock(), await self._rows(list(wanted))
-        if [row["key_hash"] for row in rows] == [None]:  # there is no license at all: nothing to ask for
+        if [row["key_hash"] for row in rows] == [None]:  # there is no license at all
             self._no_license_until = asked_at + _NO_LICENSE_SECONDS
             return
         found = {row["key_hash"]: grant_of(row) for row in rows}
         for key_hash in wanted:
             self._known[key_hash] = asked_at + _KNOWN_SECONDS, found.get(key_hash)
-            self._known.move_to_end(key_hash)  # those that are known until the same time stand in a row
+            self._known.move_to_end(key_hash)  # keeps the order of expiry
         while len(self._known) > self._most_keys or next(iter(self._known.values()))[0] <= asked_at:
             self._known.popitem(last=False)
 
@@ -142,7 +142,7 @@ class GrantCache:
 
 
 def grant_of(row: Mapping[str, Any]) -> Grant:
-    """What the license in `row` grants; equal ones are the same object."""
+    """The grant of the license in `row`; equal ones are the same object."""
     return _shared(
         ProductId(row["product_id"]),
         LicenseStatus(row["status"]),

@@ -1,6 +1,6 @@
 -- name: grants_of_keys
--- What the licenses grant that have one of these keys, under whatever product's slug it was hashed.
--- One row of NULLs where there is no license at all, which the cache need not ask again for a while.
+-- The grants of the licenses that have one of these keys, hashed under the slug of any product.
+-- One row of NULLs where there is no license at all, so that the cache need not ask again for a while.
 SELECT k.key_hash, l.product_id, l.status, l.type, l.source, l.seats, l.seats_used, l.overage,
        CASE WHEN l.addresses_enforced THEN l.addresses ELSE '{}' END AS addresses,
        l.free_environments, l.starts_at, l.expires_at

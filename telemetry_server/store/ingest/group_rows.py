@@ -1,4 +1,4 @@
-"""Uploads and pings as the rows that write_group takes, in JSON."""
+"""Uploads and pings as the JSON rows of the statement write_group."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from telemetry_server.store.ranges import multirange
 
 
 def upload_row(upload: SignedUpload) -> dict[str, Any]:
-    """What the pings of an upload share."""
+    """The columns that the pings of an upload share."""
     return {
         "installation_id": upload.installation_id,
         "product_id": upload.product_id,
@@ -23,7 +23,7 @@ def upload_row(upload: SignedUpload) -> dict[str, Any]:
 
 
 def ping_row(upload: SignedUpload, ping: Ping, written_state: bytes | None) -> dict[str, Any]:
-    """A ping; without its facts where its state is the one that is written already."""
+    """A ping; without its facts if its state is written already."""
     return {
         "installation_id": upload.installation_id,
         "sequence": ping.sequence,

@@ -1,4 +1,4 @@
-"""What happened to pings that were not simply accepted, counted at the moment it happened."""
+"""Counts the outcomes of pings other than plain acceptance."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import date
 from uuid import UUID
 
-from telemetry_server.model import Arrival, Ping, RefusedPing, Status
+from telemetry_server.model import Arrival, RefusedPing, Status
 from telemetry_server.store.database import AWAY, Acquire, Connection
 from telemetry_server.store.queries import load
 
@@ -14,13 +14,13 @@ SQL = load(__name__)
 
 
 class OutcomeCounter:
-    """Counts in memory by day, product and outcome; a job writes them down every few seconds."""
+    """Counts in memory by day, product and outcome; a chore writes the counts every few seconds."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[date, UUID, str]] = Counter()
 
     def count(self, arrival: Arrival) -> None:
-        """The step that counts, when an upload is written. The usual one leaves nothing to count."""
+        """The step that counts a written upload. Most have nothing to count."""
         for status in arrival.written.others.values():
             if status is not Status.ACCEPTED:
                 self._add(arrival, status)
@@ -28,34 +28,29 @@ class OutcomeCounter:
             if isinstance(item, RefusedPing):
                 self._add(arrival, f"{Status.REJECTED}:{item.reason}")
             else:
-                self._count_dropped(arrival, item)
-
-    def _count_dropped(self, arrival: Arrival, ping: Ping) -> None:
-        if ping.unknown:
-            self._add(arrival, "unknown_field", ping.unknown)
-        if ping.stripped:
-            self._add(arrival, "stripped_field", ping.stripped)
+                self._add(arrival, "unknown_field", item.unknown)
+                self._add(arrival, "stripped_field", item.stripped)
 
     def _add(self, arrival: Arrival, outcome: str, count: int = 1) -> None:
-        self._counts[arrival.received_at.date(), arrival.known_sender.product.id, outcome] += count
+        if count:
+            self._counts[arrival.received_at.date(), arrival.known_sender.product.id, outcome] += count
 
     @asynccontextmanager
     async def kept_to_the_last(self, acquire: Acquire) -> AsyncIterator[None]:
-        """Writes down, on the way out, what was counted since the last time."""
+        """Writes the remaining counts when the block is left."""
         yield
         with suppress(*AWAY):
             async with acquire() as connection:
                 await self.write_down(connection)
 
     async def write_down(self, connection: Connection) -> None:
-        """Adds the counts to ingest_counts; on an error they stay for the next time."""
+        """Adds the counts to ingest_counts; on an error they are kept for the next time."""
         counts, self._counts = self._counts, Counter()
         if not counts:
             return
         try:
-            rows = sorted(
-                (*key, count) for key, count in counts.items()
-            )  # one order: no two processes wait for each other
+            # In order, so that two processes do not deadlock.
+            rows = sorted((*key, count) for key, count in counts.items())
             await connection.execute(SQL["add_counts"], *map(list, zip(*rows, strict=True)))
         except BaseException:
             self._counts.update(counts)

@@ -1,4 +1,4 @@
-"""The products, kept in memory by each server process: every upload asks for one."""
+"""The products, cached by each server process: every upload needs one."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +9,7 @@ from telemetry_server.model import Product
 from telemetry_server.store.database import Pool, translated
 from telemetry_server.store.registry.products import all_products, product_by_key
 
-_KEY_IS_GOOD_FOR_SECONDS = 30
+_KEY_SECONDS = 30
 _MOST_KEYS = 10_000
 
 
@@ -21,42 +21,38 @@ class ProductCache:
         self._clock = clock
         self._read = False
         self._by_slug: dict[str, Product] = {}
-        self._by_key: dict[str, tuple[float, Product | None]] = {}
+        self._by_key: dict[str, tuple[float, Product]] = {}
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Reads the products before anybody asks; while PostgreSQL is away, later."""
+        """Reads the products before the first request; while PostgreSQL is away, later."""
         with suppress(Unavailable):
             await self.refresh()
         yield
 
     async def refresh(self) -> None:
-        """Reads the products anew; a job does so every few seconds."""
+        """Reads the products again; a chore calls this every few seconds."""
         async with translated(), self._pool.acquire(timeout=5) as connection:
             self._by_slug = {product.slug: product for product in await all_products(connection)}
         self._read = True
 
     def find(self, slug: str) -> Product | None:
-        """The product of that slug. Raises Unavailable before the products were read for the first time."""
+        """The product of that slug. Raises Unavailable until the products were read once."""
         product = self._by_slug.get(slug)
         if product is None and not self._read:
             raise Unavailable
         return product
 
     async def find_by_key(self, key: str) -> Product | None:
-        """The product of a product key that is good. Raises Unavailable."""
+        """The product of a valid product key; None: the key is unknown or revoked. Raises Unavailable."""
         now = self._clock()
-        asked_at, product = self._by_key.get(key, (-_KEY_IS_GOOD_FOR_SECONDS, None))
-        if now - asked_at < _KEY_IS_GOOD_FOR_SECONDS and product is not None:
-            return product
+        if (known := self._by_key.get(key)) and now - known[0] < _KEY_SECONDS:
+            return known[1]
         async with translated(), self._pool.acquire(timeout=5) as connection:
             product = await product_by_key(connection, key)
         if product is not None:
             self._by_slug.setdefault(product.slug, product)
-            self._remember(key, now, product)
+            if len(self._by_key) >= _MOST_KEYS:
+                self._by_key.clear()
+            self._by_key[key] = (now, product)
         return product
-
-    def _remember(self, key: str, now: float, product: Product) -> None:
-        if len(self._by_key) >= _MOST_KEYS:
-            self._by_key.clear()
-        self._by_key[key] = (now, product)

@@ -1,6 +1,6 @@
-"""The projection of committed pings: what installations are now, and what changed.
+"""The projection of committed pings: the present state of installations, and their timeline.
 
-The writer projects right after it committed the group, before it answers. If it dies in between, nothing is
+The writer projects after it has committed a group, before it answers. If it is killed in between, nothing is
 lost: the job "catch up" projects the same rows.
 """
 
@@ -34,12 +34,12 @@ BATCH = 1_000
 
 
 async def project(connection: Connection, installations: Sequence[UUID]) -> None:
-    """Brings the present facts and the timeline of these installations up to their newest ping."""
+    """Updates the present facts and the timeline of these installations to their newest ping."""
     await connection.execute(_PROJECT, installations)
 
 
 async def fill_added(connection: Connection) -> int:
-    """Fills the columns of dimensions that came later; returns the number of installations filled."""
+    """Fills the columns that later migrations added; returns the number of installations filled."""
     filled, last = 0, LOWEST
     while found := [row[0] for row in await connection.fetch(_FILL_ADDED, last, BATCH)]:
         filled, last = filled + len(found), max(found)
@@ -47,7 +47,7 @@ async def fill_added(connection: Connection) -> int:
 
 
 async def catch_up(connection: Connection) -> int:
-    """Projects what the writer could not; returns the number of installations. One that fails is logged."""
+    """Projects what the writer could not; returns the number of installations. Failures are logged."""
     projected, last = 0, LOWEST
     while behind := [row[0] for row in await connection.fetch(SQL["fallen_behind"], last, BATCH)]:
         for part, error in await halving(behind, partial(project, connection), blames=lambda _: True):

@@ -1,10 +1,9 @@
 -- name: project
--- Brings installation_facts and changes up to the newest ping of each installation of $1.
+-- Updates installation_facts and changes to the newest ping of each installation of $1.
 --
--- Reads what is committed and nothing else, so it may be repeated, by anybody, at any time: the same ping
--- always makes the same rows. Walks from the ping that was noted last to the newest, over ten thousand at
--- most; pings that came late are left to history. due_at is only when to look first: what is late is
--- decided in enrich/lifecycle.py.
+-- Idempotent: it reads only committed rows, and the same ping always leads to the same rows. Reads from the ping
+-- that was projected last to the newest, ten thousand at most; late pings are left to history. due_at is only the
+-- time of the first check: enrich/lifecycle.py decides what is late.
 WITH known AS MATERIALIZED (
     SELECT i.installation_id, i.product_id, i.first_received_at, i.last_sequence,
            coalesce(f.sequence, 0) AS noted, f.state, f.verdict, f.life
@@ -87,7 +86,7 @@ WHERE c.before IS NOT NULL
 ON CONFLICT DO NOTHING;
 
 -- name: fallen_behind
--- Installations whose news were not noted: the server was killed right after it had committed them.
+-- Installations that were not projected: the server was killed right after it had committed their pings.
 SELECT i.installation_id
 FROM installations AS i
 LEFT JOIN installation_facts AS f USING (installation_id)
@@ -96,8 +95,8 @@ ORDER BY i.installation_id
 LIMIT $2;
 
 -- name: fill_added
--- Fills the columns that came after the installation was noted, of the first $2 installations after $1 that lack
--- them; gives their ids.
+-- Fills the columns that later migrations added, of the first $2 installations after $1 that lack them; returns their
+-- ids.
 WITH lacking AS MATERIALIZED (
     SELECT f.installation_id, i.state
     FROM installation_facts AS f

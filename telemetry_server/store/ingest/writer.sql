@@ -1,13 +1,13 @@
 -- name: write_group
--- Writes a group of uploads, at most one of each installation, exactly once.
+-- Writes a group of uploads, at most one per installation, exactly once.
 --
--- The upsert takes each installation's row lock and tells what had been received before; only what is
--- new under that lock becomes a row of pings, and a row of states where the state changed.
--- Gives rows of three kinds: "repeated", a ping that was not new, with its sequence; "holes", an installation
+-- The upsert locks the row of each installation and returns the numbers received before; pings that are new under
+-- that lock become rows of pings, and of states where the state changed.
+-- Returns rows of three kinds: "repeated", a ping that was not new, with its sequence; "holes", an installation
 -- that has them, with its numbers; and "changed", an installation that is to be projected.
--- Rows are locked in the order of installation_id, so that two groups never wait for each other.
--- Both parameters are arrays of JSON objects: the driver takes one JSON text for a fraction of what an
--- array for each column costs it. The facts of a ping are null where its state is known to be written.
+-- Rows are locked in the order of installation_id, so that two groups do not deadlock.
+-- Both parameters are arrays of JSON objects: for the driver a fraction of the cost of one array per column.
+-- The facts of a ping are null where its state is known to be written.
 WITH upload AS MATERIALIZED (
     SELECT *
     FROM jsonb_to_recordset($1::jsonb) AS u (
@@ -94,8 +94,7 @@ WHERE p.sequence >= coalesce(upper(k.received_before), 1)
        OR f.life IN ('late', 'lost'));
 
 -- name: look_up_stored
--- For pings whose numbers had come before: which ping has the number, in which table.
--- Nothing where it is older than the kept pings.
+-- For pings whose numbers were received before: the ping that has the number; NULL if it is no longer stored.
 SELECT k.installation_id,
        k.sequence,
        (SELECT g.ping_id FROM pings AS g
@@ -110,8 +109,8 @@ WHERE installation_id = ANY ($1::uuid[])
   AND received <> int8multirange(int8range(1, upper(received)));
 
 -- name: record_forks
--- Keeps the second pings of numbers beside the first. A repeated upload adds nothing, and of one
--- installation a thousand are evidence enough.
+-- Stores further pings of a number beside the first. A repeated upload adds nothing; a thousand per installation
+-- are evidence enough.
 INSERT INTO forks (
     installation_id, sequence, ping_id, stored_ping_id, received_at, occurred_at, client_address,
     facts, details, place
@@ -126,7 +125,7 @@ WHERE (SELECT count(*) FROM forks AS k WHERE k.installation_id = f.installation_
 ON CONFLICT DO NOTHING;
 
 -- name: quarantine
--- Keeps the bytes of a ping that PostgreSQL refused. A repeated upload adds nothing.
+-- Stores the bytes of a ping that PostgreSQL refused. A repeated upload adds nothing.
 INSERT INTO quarantine (
     installation_id, sequence, ping_id, product_id, received_at, sqlstate, message, body
 )
@@ -138,6 +137,6 @@ ON CONFLICT DO NOTHING;
 SELECT received FROM installations WHERE installation_id = $1 FOR UPDATE;
 
 -- name: close_holes
--- Gives up numbers that never came: they count as received from now on, and as lost.
+-- Closes gaps: their numbers count as received from now on, and as lost.
 UPDATE installations SET received = received + $2::text::int8multirange, lost = lost + $3
 WHERE installation_id = $1;

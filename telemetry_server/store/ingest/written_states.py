@@ -1,4 +1,4 @@
-"""Which state each installation was last written in: its facts need not go to PostgreSQL again."""
+"""The last written state of each installation: its facts need not be sent to PostgreSQL again."""
 
 import time
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _REMEMBER_STATES_SECONDS = 3600
 class WrittenStates:
     """By installation, for an hour at most.
 
-    Only what was committed whole is remembered, and a state is kept as long as a ping names it.
+    Only committed states are added, and retention keeps a state as long as a ping refers to it.
     """
 
     def __init__(self) -> None:
