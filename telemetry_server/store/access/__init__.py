@@ -1,1 +1,1 @@
-"""Who may in: tokens, sessions, and whether the keyring belongs to the database."""
+"""Access: tokens, sessions, and whether the keyring belongs to the database."""

@@ -1,7 +1,7 @@
-"""Who may look: API tokens, one-time sign-in links, sessions.
+"""API tokens, one-time sign-in links and sessions.
 
-All three are secrets of 32 random bytes in base64url, shown once; the database keeps their SHA-256.
-A stolen copy of the database opens nothing.
+All three are secrets of 32 random bytes in base64url, shown once. The database stores their SHA-256: a stolen
+copy of it gives no access.
 """
 
 import secrets
@@ -18,7 +18,7 @@ from telemetry_server.store.queries import load
 
 SQL = load(__name__)
 
-TOKEN_PREFIX = "tlm_"  # noqa: S105  not a secret: lets scanners of source code find one that leaked
+TOKEN_PREFIX = "tlm_"  # noqa: S105  not a secret: scanners of source code find leaked tokens by it
 IDLE_AFTER = timedelta(hours=2)
 LINK_MINUTES = 15
 
@@ -29,7 +29,7 @@ Database: TypeAlias = Connection | Pool
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What may be told of an API token."""
+    """What may be shown of an API token."""
 
     token_id: UUID
     role: Role
@@ -56,22 +56,22 @@ async def create_token(
 
 
 async def list_tokens(database: Database) -> list[Token]:
-    """Every token there ever was, newest first."""
+    """All tokens, also revoked ones, the newest first."""
     async with translated():
         rows = await database.fetch(SQL["list_tokens"])
     return [Token(**{**row, "role": Role(row["role"])}) for row in rows]
 
 
 async def revoke_token(database: Database, token_id: UUID) -> bool:
-    """Ends a token at once; False when it is unknown or was revoked before."""
+    """Revokes a token at once; False if it is unknown or revoked already."""
     async with translated():
         return await database.fetchval(SQL["revoke_token"], token_id) is not None
 
 
 async def find_token(database: Database, token: str, now: datetime) -> tuple[Role, str, UUID] | None:
-    """The role, the label and the id of `token`; None when it is unknown, revoked or ran out.
+    """The role, the label and the id of `token`; None if it is unknown, revoked or expired.
 
-    Nor is one good that ends and was made in the future: it would last as much longer.
+    A token that expires is not valid if it was created in the future, as it would last longer by that time.
     """
     if not token.startswith(TOKEN_PREFIX):
         return None
@@ -90,16 +90,15 @@ async def find_token(database: Database, token: str, now: datetime) -> tuple[Rol
 async def create_sign_in_link(
     database: Database, role: Role, now: datetime, minutes: int = LINK_MINUTES
 ) -> str:
-    """The secret for `/sign-in?token=…`; good once, within `minutes`."""
-    secret = _secret()
-    expires_at = now + timedelta(minutes=minutes)
+    """The secret for `/sign-in?token=…`; valid once, within `minutes`."""
+    secret, expires_at = _secret(), now + timedelta(minutes=minutes)
     async with translated():
         await database.execute(SQL["create_sign_in_link"], digest(secret), role.value, now, expires_at)
     return secret
 
 
 async def use_sign_in_link(database: Database, secret: str, now: datetime) -> Role | None:
-    """Uses the link up and gives its role; None when it is unknown, used, ran out or was made in the future.
+    """Invalidates the link and returns its role; None if it is unknown, used, expired or from the future.
 
     Of two callers at the same moment one gets the role.
     """
@@ -112,7 +111,7 @@ async def use_sign_in_link(database: Database, secret: str, now: datetime) -> Ro
 
 
 async def create_session(database: Database, role: Role, now: datetime, expires_at: datetime) -> str:
-    """The cookie of a new session, which ends at `expires_at` or after IDLE_AFTER without a request."""
+    """The cookie of a new session, which expires at `expires_at` or after IDLE_AFTER without a request."""
     secret = _secret()
     async with translated():
         await database.execute(SQL["create_session"], digest(secret), role.value, now, expires_at)
@@ -120,14 +119,13 @@ async def create_session(database: Database, role: Role, now: datetime, expires_
 
 
 async def find_session(database: Database, secret: str, now: datetime) -> Role | None:
-    """The role of the session; None when it is unknown, over or made in the future. Counts as a sign of life.
+    """The role of the session, and notes that it is in use; None if it is unknown or expired.
 
-    What a clock that was ahead made would else be good for as much longer.
+    A session created in the future, by a clock that was ahead, is not valid: it would last longer.
     """
+    times = now, now - IDLE_AFTER, now + TOLERANCE
     async with translated():
-        row = await database.fetchrow(
-            SQL["find_session"], digest(secret), now, now - IDLE_AFTER, now + TOLERANCE
-        )
+        row = await database.fetchrow(SQL["find_session"], digest(secret), *times)
         if row is None:
             return None
         if abs(now - row["last_seen_at"]) >= _SEEN_EVERY:
@@ -141,7 +139,7 @@ async def delete_session(database: Database, secret: str) -> None:
 
 
 async def forget_sessions(database: Database, now: datetime) -> int:
-    """Removes the sessions and links that are over; gives how many."""
+    """Deletes expired sessions and links; returns their number."""
     async with translated():
         sessions = await database.fetch(SQL["forget_sessions"], now, now - IDLE_AFTER)
         links = await database.fetch(SQL["forget_sign_in_links"], now)
@@ -149,7 +147,7 @@ async def forget_sessions(database: Database, now: datetime) -> int:
 
 
 def digest(secret: str) -> bytes:
-    """What is kept of a secret. It has 256 random bits, so a plain hash is enough."""
+    """The stored form of a secret. It has 256 random bits, so a plain hash is enough."""
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 

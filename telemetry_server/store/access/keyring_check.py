@@ -1,11 +1,11 @@
-"""Whether a keyring and a database belong together: with another keyring no installation would be known.
+"""Whether a keyring and a database belong together: with another keyring no signature would be valid.
 
-The database remembers a check value of the keyring and of each master key by id. No master key is used
-before it is remembered. So a keyring that lacks one is from before a rotation, and no id has two secrets.
+The database stores a check value of the keyring and of each master key by id. No master key is used before
+its check value is stored. So a keyring that lacks one is from before a rotation, and no id has two secrets.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class KeyringOutdated(KeyringError):
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """Check values of 32 bytes: of the keyring, of its master keys by id, and which of these it must have."""
+    """The stored check values, 32 bytes each: of the keyring, of its master keys by id; the ids it needs."""
 
     keyring: bytes | None
     masters: dict[str, bytes]
@@ -77,12 +77,12 @@ class Remembered:
             )
 
     def has_all_of(self, keyring: Keyring) -> bool:
-        """Whether nothing of the keyring is new to the database."""
+        """Whether all check values of the keyring are stored."""
         return self.keyring is not None and keyring.masters.keys() <= self.masters.keys()
 
 
 async def open_keyring_of(connection: Connection, path: Path) -> Keyring:
-    """The keyring in `path`, which is made only for a database that has none yet. Raises KeyringError."""
+    """The keyring in `path`; creates it only if the database has none yet. Raises KeyringError."""
     remembered = await Remembered.of(connection)
     if remembered.keyring is None:
         keyring = await asyncio.to_thread(open_keyring, path)
@@ -93,25 +93,25 @@ async def open_keyring_of(connection: Connection, path: Path) -> Keyring:
 
 
 async def keyring_of(connection: Connection, path: Path) -> Keyring:
-    """The keyring in `path`, as long as it is that of this database. Makes none. Raises KeyringError."""
+    """The existing keyring in `path`. Raises KeyringError unless it belongs to this database."""
     keyring = await asyncio.to_thread(read_keyring, path)
     await remember(connection, keyring)
     return keyring
 
 
 async def remember(connection: Connection, keyring: Keyring) -> None:
-    """Notes in the database what is new of `keyring`. Raises KeyringError unless they belong together."""
+    """Stores new check values of `keyring`. Raises KeyringError unless it belongs to this database."""
     remembered = await Remembered.of(connection)
     remembered.demand(keyring)
     if remembered.has_all_of(keyring):
         return
     await connection.execute(SQL["remember_check"], keyring.check_value)
     await connection.executemany(SQL["remember_master"], list(keyring.master_check_values.items()))
-    (await Remembered.of(connection)).demand(keyring)  # another process may have been first, with another one
+    (await Remembered.of(connection)).demand(keyring)  # another process may have stored another one first
 
 
 async def rotate_keyring_of(connection: Connection, path: Path) -> str:
-    """Adds a master key for new installations and gives its id. File and database then have it for good.
+    """Adds a master key for new installations to the file and the database; returns its id.
 
     Raises KeyringError.
     """
@@ -119,14 +119,14 @@ async def rotate_keyring_of(connection: Connection, path: Path) -> str:
         await connection.fetch(SQL["one_at_a_time"])
         await keyring_of(connection, path)
         taken = (await Remembered.of(connection)).masters
-        # The file first: a key that no database knows is remembered later, one that no file has is lost.
+        # The file first: a key that is only in the file is stored later, one that no file has is lost.
         key = await asyncio.to_thread(rotate, path, taken)
         await keyring_of(connection, path)
     return key
 
 
 async def abandon_master(connection: Connection, key: str, path: Path) -> None:
-    """The database no longer asks for a master key that `path` lacks. Raises OperatorError."""
+    """Lets the keyring do without a master key that `path` lacks. Raises OperatorError."""
     if key in (await asyncio.to_thread(read_keyring, path)).masters:
         raise OperatorError(f"{path} has the master key {key}: it is not lost.")
     if await connection.fetchval(SQL["abandon_master"], key) is None:
@@ -136,7 +136,7 @@ async def abandon_master(connection: Connection, key: str, path: Path) -> None:
 class KeyringWatch:
     """Keeps the keyring of a running server up to date with its file.
 
-    While the file is missing, damaged or another one, the keys in memory stay, and `problem` says why.
+    While the file is missing, damaged or another one, the keys in memory stay in use, and `problem` says why.
     """
 
     def __init__(self, keyring: Keyring, acquire: Acquire) -> None:
@@ -147,7 +147,7 @@ class KeyringWatch:
         self.problem: KeyringError | None = None
 
     async def look(self) -> None:
-        """Takes up what "keyring rotate" added. Raises Unavailable where that cannot be found out now."""
+        """Reads the keys that "keyring rotate" added. Raises Unavailable where it cannot."""
         async with self._turn:
             try:
                 fresh = await self._read()
@@ -164,7 +164,7 @@ class KeyringWatch:
                 self._note(None)
 
     async def _read(self) -> Keyring:
-        """What is in the file. A disk that hangs keeps one thread and one look waiting, and no more."""
+        """The keyring in the file. While a disk hangs, only one thread and one call wait for it."""
         path, patience = self._keyring.path, 0.0
         if self._reading is None:
             self._reading = asyncio.get_running_loop().run_in_executor(None, read_keyring, path)
@@ -176,7 +176,7 @@ class KeyringWatch:
         return reading.result()
 
     def check(self) -> Check:
-        """Which file it is, and what is wrong with it, is for "doctor" and the log: anyone may read this."""
+        """A check that anyone may read: which file it is, and details, are for "doctor" and the log."""
         if self.problem is None:
             return Check("keyring", ok=True, detail="the one of this database")
         return Check("keyring", ok=False, detail=type(self.problem).__doc__ or "")
@@ -190,13 +190,21 @@ class KeyringWatch:
 
 
 def _read_or_take_left_over(path: Path, remembered: Remembered) -> Keyring:
-    """The keyring in `path`; where there is none, the one that a power cut has left without its name."""
+    """The keyring in `path`; if it is missing, the one that a power cut has left under a temporary name."""
     try:
         return read_keyring(path)
     except KeyringMissing as missing:
         found = [each for each in left_over(path) if _belongs(each, remembered)]
         if len(found) != 1:
-            raise KeyringMissing(_advice(path, found)) from missing
+            problem = (
+                f"There is no keyring at {path}, but this database was made with one. Restore it from a "
+                "backup, or correct --data or TELEMETRY_KEYRING_FILE; a new one would lock every "
+                "installation out."
+            )
+            if found:
+                files = ", ".join(str(each.path) for each in found)
+                problem += f" Each of these beside it fits; rename the newest: {files}."
+            raise KeyringMissing(problem) from missing
     take_left_over(found[0], path)
     log("keyring taken from the file that a power cut left", Severity.WARNING, file=found[0].path, path=path)
     return read_keyring(path)
@@ -208,17 +216,6 @@ def _belongs(keyring: Keyring, remembered: Remembered) -> bool:
     except KeyringError:
         return False
     return True
-
-
-def _advice(path: Path, found: Sequence[Keyring]) -> str:
-    said = (
-        f"There is no keyring at {path}, but this database was made with one. Restore it from a backup, "
-        "or correct --data or TELEMETRY_KEYRING_FILE; a new one would lock every installation out."
-    )
-    if found:
-        files = ", ".join(str(each.path) for each in found)
-        said += f" Each of these beside it fits; rename the newest: {files}."
-    return said
 
 
 def _listed(keys: Iterable[str]) -> str:

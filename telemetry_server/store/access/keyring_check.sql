@@ -1,5 +1,5 @@
 -- name: remembered
--- The check values; that of the keyring itself has no id.
+-- The stored check values; that of the keyring itself has no id.
 SELECT NULL AS key, check_value, true AS needed FROM keyring_check
 UNION ALL
 SELECT key, check_value, abandoned_at IS NULL FROM master_keys;
@@ -11,7 +11,7 @@ INSERT INTO keyring_check (check_value) VALUES ($1) ON CONFLICT DO NOTHING;
 INSERT INTO master_keys (key, check_value) VALUES ($1, $2) ON CONFLICT DO NOTHING;
 
 -- name: one_at_a_time
--- Rotations and abandonments wait for each other until the transaction ends.
+-- One rotation at a time: the lock is held until the transaction ends.
 SELECT FROM keyring_check FOR UPDATE;
 
 -- name: abandon_master

@@ -1,1 +1,1 @@
-"""What the vendor knows: products, customers, licenses, releases, and what changed in them."""
+"""The vendor's data: products, customers, licenses, releases, and the history of their changes."""

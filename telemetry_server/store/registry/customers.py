@@ -1,9 +1,9 @@
-"""Customers: the parties that own licenses. Personal data."""
+"""Customers: the owners of licenses. Personal data."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -30,7 +30,7 @@ _NAMED_BY = ("email", "name", "company")
 
 
 class NoSuchCustomer(OperatorError):
-    """There is no such customer; "customer list" shows those that are there."""
+    """There is no such customer; "customer list" shows all."""
 
     status, code = 404, "no_such_customer"
 
@@ -44,8 +44,7 @@ class CustomerExists(OperatorError):
 class CustomerUnnamed(OperatorError):
     """A customer needs an e-mail, a name or a company."""
 
-    status: ClassVar[int] = 422
-    code: ClassVar[str] = "customer_unnamed"
+    status, code = 422, "customer_unnamed"
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────
@@ -55,39 +54,36 @@ async def customer_by_id(connection: Connection, customer_id: UUID) -> Customer:
     """Raises NoSuchCustomer."""
     found = await customers_by_id(connection, [customer_id])
     if not found:
-        raise NoSuchCustomer(
-            f'There is no customer {customer_id}; "customer list" shows those that are there.'
-        )
+        raise NoSuchCustomer(f'There is no customer {customer_id}; "customer list" shows all.')
     return found[customer_id]
 
 
 async def customers_by_id(connection: Connection, customer_ids: Collection[UUID]) -> dict[UUID, Customer]:
-    """Those of them that are there."""
-    if not customer_ids:
-        return {}
-    rows = await connection.fetch(SQL["customers_by_id"], list(customer_ids))
-    return {customer.customer_id: customer for customer in map(_customer, rows)}
+    """The existing ones of these customers."""
+    found = await _customers(connection, "customers_by_id", customer_ids)
+    return {customer.customer_id: customer for customer in found}
 
 
 async def customers_by_email(connection: Connection, emails: Collection[str]) -> dict[str, Customer]:
-    """Those of them that are there, by their e-mail as check/ writes it, in which form it is asked for.
+    """The customers that have one of these e-mails, which check/ has put into their canonical form.
 
-    The registry may hold the domain with its own letters, from before it was written in ASCII.
+    The registry may hold a domain in Unicode, from a version that did not write it in ASCII.
     """
-    if not emails:
-        return {}
-    rows = await connection.fetch(SQL["customers_by_email"], list({*emails, *map(in_unicode, emails)}))
-    found = [customer for customer in map(_customer, rows) if customer.email]
-    found.sort(key=lambda customer: customer.email in emails)  # of both forms the ASCII one holds
+    found = await _customers(connection, "customers_by_email", {*emails, *map(in_unicode, emails)})
+    found.sort(key=lambda customer: customer.email in emails)  # the ASCII form wins over the other
     return {_canonical(customer.email): customer for customer in found if customer.email}
 
 
 async def customers_by_account(connection: Connection, accounts: Collection[str]) -> dict[str, Customer]:
-    """Those of them that are there, by their account."""
-    if not accounts:
-        return {}
-    rows = await connection.fetch(SQL["customers_by_account"], list(accounts))
-    return {customer.account: customer for customer in map(_customer, rows) if customer.account}
+    """The customers that have one of these accounts."""
+    found = await _customers(connection, "customers_by_account", accounts)
+    return {customer.account: customer for customer in found if customer.account}
+
+
+async def _customers(
+    connection: Connection, name: str, keys: Collection[UUID] | Collection[str]
+) -> list[Customer]:
+    return [_customer(row) for row in (await connection.fetch(SQL[name], list(keys)) if keys else ())]
 
 
 async def list_customers(
@@ -98,7 +94,7 @@ async def list_customers(
     after: UUID = LOWEST,
     limit: int = 100,
 ) -> list[Customer]:
-    """In the order they came, those after that id."""
+    """At most `limit` customers after that id, in the order of their creation."""
     asked = await condition(connection, wanted, CUSTOMERS, now=now, first=3)
     statement = fill(SQL["customers_listed"], filter=asked.sql)
     rows = await connection.fetch(statement, after, limit, *asked.values)
@@ -123,7 +119,7 @@ async def create_customer(
 async def change_customer(
     connection: Connection, customer_id: UUID, patch: CustomerPatch, *, by: Author, now: datetime
 ) -> tuple[ChangeOutcome, Customer]:
-    """The customer as it is now. Raises NoSuchCustomer, CustomerExists or CustomerUnnamed."""
+    """The outcome and the changed customer. Raises NoSuchCustomer, CustomerExists or CustomerUnnamed."""
     async with connection.transaction():
         await history.lock(connection)
         draft = draft_of(await customer_by_id(connection, customer_id), patch)
@@ -137,13 +133,14 @@ async def write_customers(
 ) -> None:
     """Writes what is new or changed, and its history. Call it in a transaction with the lock."""
     for name, outcome in (("add_customers", ChangeOutcome.NEW), ("change_customers", ChangeOutcome.CHANGED)):
-        if rows := [_row(draft) for draft in drafts if draft.outcome is outcome]:
+        if some := [draft for draft in drafts if draft.outcome is outcome]:
+            rows = [{"customer_id": draft.uuid, **draft.fields} for draft in some]
             await connection.execute(SQL[name], as_json(rows), now)
     await history.record(connection, drafts, by, now)
 
 
 def draft_of(customer: Customer | None, patch: CustomerPatch) -> Draft:
-    """The customer as it will be; None: a new one."""
+    """The customer with the patch applied; None: a new one."""
     if customer is None:
         draft = Draft(Entity.CUSTOMER, uuid7(), None, dict.fromkeys(FIELDS) | {"custom": {}})
     else:
@@ -154,7 +151,7 @@ def draft_of(customer: Customer | None, patch: CustomerPatch) -> Draft:
 
 
 def patched(before: Fields, patch: Any, names: Iterable[str]) -> Fields:
-    """The fields with what the patch says of them; `custom` name by name."""
+    """The fields with the patch applied; `custom` name by name."""
     after = dict(before)
     for name in names:
         value = getattr(patch, name)
@@ -167,40 +164,32 @@ def patched(before: Fields, patch: Any, names: Iterable[str]) -> Fields:
 
 
 def is_named(customer: Fields) -> bool:
-    """Whether there is enough to tell the customer from others."""
+    """Whether the customer has a field that identifies it to people."""
     return any(customer[name] is not None for name in _NAMED_BY)
 
 
 def named(customer: Fields) -> str:
-    """What people call the customer by: the e-mail, or else the name or the company."""
+    """The name to show for the customer: the e-mail, or else the name or the company."""
     return next(str(customer[name]) for name in _NAMED_BY if customer[name] is not None)
 
 
 async def _check(connection: Connection, draft: Draft) -> None:
     if not is_named(draft.fields):
         raise CustomerUnnamed
-    email = draft.fields["email"]
-    same = (await customers_by_email(connection, [email])).get(email) if email else None
-    if same is not None and same.customer_id != draft.uuid:
-        raise CustomerExists(f"A customer of the e-mail {email} exists already: {same.customer_id}.")
-    account = draft.fields["account"]
-    same = (await customers_by_account(connection, [account])).get(account) if account else None
-    if same is not None and same.customer_id != draft.uuid:
-        raise CustomerExists(f"A customer of the account {account} exists already: {same.customer_id}.")
+    for name, find in (("email", customers_by_email), ("account", customers_by_account)):
+        value = draft.fields[name]
+        same = (await find(connection, [value])).get(value) if value else None
+        if same is not None and same.customer_id != draft.uuid:
+            key = "e-mail" if name == "email" else name
+            raise CustomerExists(f"A customer of the {key} {value} exists already: {same.customer_id}.")
 
 
 def _canonical(email: str) -> str:
     try:
         return canonical(email)
-    except ValueError:  # from before it was checked
+    except ValueError:  # from a version that did not check e-mails
         return email.lower()
 
 
-def _row(draft: Draft) -> Fields:
-    return {"customer_id": draft.uuid, **draft.fields}
-
-
 def _customer(row: asyncpg.Record) -> Customer:
-    found = dict(row)
-    found["custom"] = orjson.loads(row["custom"])
-    return Customer(**found)
+    return Customer(**{**row, "custom": orjson.loads(row["custom"])})

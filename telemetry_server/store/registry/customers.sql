@@ -2,14 +2,14 @@
 SELECT * FROM customers WHERE customer_id = ANY ($1::uuid[]);
 
 -- name: customers_by_email
--- The e-mails are in small letters, as check/ leaves them.
+-- The e-mails are in lower case, their canonical form.
 SELECT * FROM customers WHERE lower(email) = ANY ($1::text[]);
 
 -- name: customers_by_account
 SELECT * FROM customers WHERE account = ANY ($1::text[]);
 
 -- name: customers_listed
--- In the order they came.
+-- In the order of their creation.
 SELECT c.*
 FROM customers AS c
 WHERE c.customer_id > $1 AND TRUE /*:filter*/

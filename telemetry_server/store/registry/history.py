@@ -1,6 +1,6 @@
-"""What all changes of the registry have in common: one at a time, and each with its history.
+"""Changes of the registry: one at a time, each with its history.
 
-A change and its rows of `registry_changes` are one transaction. What does not change writes nothing.
+A change and its rows of `registry_changes` are one transaction. An unchanged row writes nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ Fields: TypeAlias = dict[str, Any]
 
 
 class Entity(StrEnum):
-    """What has a history."""
+    """The entities with a history."""
 
     CUSTOMER = "customer"
     LICENSE = "license"
@@ -35,7 +35,7 @@ class Entity(StrEnum):
 
 
 class ChangeOutcome(StrEnum):
-    """What a wish for a change came to."""
+    """The result of a requested change."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -46,7 +46,7 @@ class ChangeOutcome(StrEnum):
 
 @dataclass(slots=True)
 class Draft:
-    """A row of the registry as it will be: `was` are its fields as they are, None where it is new."""
+    """A row of the registry with changes to be written: `was` are the present fields, None for a new row."""
 
     entity: Entity
     entity_id: UUID | str
@@ -66,12 +66,12 @@ class Draft:
         return ChangeOutcome.UNCHANGED if self.was == self.fields else ChangeOutcome.CHANGED
 
     def before(self) -> Fields | None:
-        """The fields that change, as they were."""
+        """The old values of the fields that change."""
         was = self.was
         return was and {name: was[name] for name, value in self.fields.items() if was[name] != value}
 
     def after(self) -> Fields:
-        """The fields that change, as they shall be; of a new row those that hold something."""
+        """The new values of the fields that change; of a new row the fields that are not empty."""
         was = self.was
         if was is None:
             return {name: value for name, value in self.fields.items() if value or value == 0}
@@ -80,7 +80,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class RegistryChange:
-    """A row of the history; `before` is None where what it is about was made."""
+    """A row of the history; `before` is None for a creation."""
 
     change_id: UUID
     changed_at: datetime
@@ -93,12 +93,12 @@ class RegistryChange:
 
 
 async def lock(connection: Connection) -> None:
-    """Waits until nobody else changes the registry; good until the transaction ends."""
+    """Locks the registry against other changes until the transaction ends."""
     await connection.execute(SQL["lock_registry"])
 
 
 async def record(connection: Connection, drafts: Iterable[Draft], by: Author, now: datetime) -> None:
-    """Writes the history of those drafts that change something."""
+    """Writes the history of the drafts that are new or changed."""
     rows = [
         {
             "change_id": uuid7(),
@@ -115,7 +115,7 @@ async def record(connection: Connection, drafts: Iterable[Draft], by: Author, no
 
 
 async def note(connection: Connection, entity: Entity, entity_id: UUID, by: Author, now: datetime) -> None:
-    """Writes into the history that there was a wish which changed nothing; `by.reason` says which."""
+    """Writes a request that changed nothing into the history; `by.reason` says which."""
     row = {"change_id": uuid7(), "entity": entity, "entity_id": str(entity_id), "before": {}, "after": {}}
     await connection.execute(SQL["record_changes"], as_json([row]), now, by.actor, by.reason)
 
@@ -128,18 +128,10 @@ async def history(
     before: tuple[datetime, UUID] = (NEWEST, HIGHEST),
     limit: int = 100,
 ) -> list[RegistryChange]:
-    """The newest changes first; `before` is the time and id of the last one that is known already."""
+    """The newest `limit` changes of those before the time and id `before`."""
     rows = await connection.fetch(SQL["history"], entity.value, entity_id, *before, limit)
+    values = [(row["before"] and orjson.loads(row["before"]), orjson.loads(row["after"])) for row in rows]
     return [
-        RegistryChange(
-            row["change_id"],
-            row["changed_at"],
-            Entity(row["entity"]),
-            row["entity_id"],
-            row["actor"],
-            row["reason"],
-            row["before"] and orjson.loads(row["before"]),
-            orjson.loads(row["after"]),
-        )
-        for row in rows
+        RegistryChange(**{**row, "entity": entity, "before": was, "after": is_now})
+        for row, (was, is_now) in zip(rows, values, strict=True)
     ]

@@ -1,6 +1,6 @@
 """Changes of licenses: any number of rows in one transaction, each with its history.
 
-The commands, the API and the shop's webhook all go through `keep_licenses`.
+Commands, API and the shop's webhook all use `keep_licenses`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,7 @@ from telemetry_server.store.registry.customers import (
     write_customers,
 )
 from telemetry_server.store.registry.history import ChangeOutcome
-from telemetry_server.store.registry.license_plan import (
-    Batch,
-    Identity,
-    Kept,
-    Plan,
-    rows_to_add,
-    rows_to_change,
-)
+from telemetry_server.store.registry.license_plan import Batch, Identity, Kept, Plan, hint_of
 from telemetry_server.store.registry.licenses import (
     SQL,
     KeyHashes,
@@ -41,13 +34,7 @@ from telemetry_server.store.registry.licenses import (
 
 
 async def create_license(
-    connection: Connection,
-    hashes: KeyHashes,
-    key: str,
-    patch: LicensePatch,
-    *,
-    by: Author,
-    now: datetime,
+    connection: Connection, hashes: KeyHashes, key: str, patch: LicensePatch, *, by: Author, now: datetime
 ) -> License:
     """A new license. Raises LicenseExists or WrongLicense."""
     async with connection.transaction():
@@ -61,7 +48,7 @@ async def create_license(
 async def change_license(
     connection: Connection, license_id: UUID, patch: LicensePatch, *, by: Author, now: datetime
 ) -> tuple[Kept, License]:
-    """What changed, and the license as it is now. Raises NoSuchLicense or WrongLicense."""
+    """What changed, and the changed license. Raises NoSuchLicense or WrongLicense."""
     async with connection.transaction():
         await history.lock(connection)
         found = await license_by_id(connection, license_id)
@@ -80,10 +67,10 @@ async def keep_licenses(
     now: datetime,
     dry_run: bool = False,
 ) -> Batch:
-    """What became of each row, in their order: the good ones are written, all in one transaction.
+    """The result of each row, in their order: the valid ones are written, all in one transaction.
 
-    A row with a key makes a license of the product or changes the one there is; a row with an id changes
-    one. Two rows about one license must say the same. `dry_run` writes nothing.
+    A row with a key creates a license of the product or changes the existing one; a row with an id changes
+    one. Two rows about one license must be equal. `dry_run` writes nothing.
     """
     async with connection.transaction():
         if not dry_run:
@@ -141,10 +128,21 @@ async def _write(
 ) -> None:
     await write_customers(connection, list(plan.customers.values()), by=by, now=now)
     drafts = list(plan.licenses.values())
-    if changed := rows_to_change(drafts):
-        await connection.execute(SQL["change_licenses"], as_json(changed), now)
+    if changed := [draft for draft in drafts if draft.outcome is ChangeOutcome.CHANGED]:
+        rows = [{"license_id": draft.uuid, **draft.fields} for draft in changed]
+        await connection.execute(SQL["change_licenses"], as_json(rows), now)
     if hashes is not None and keys:
-        if added := rows_to_add(plan, keys):
+        added = [
+            {
+                "license_id": draft.uuid,
+                "key_hash": identity,
+                "key_hint": hint_of(keys[identity]),
+                **draft.fields,
+            }
+            for identity, draft in plan.licenses.items()
+            if draft.outcome is ChangeOutcome.NEW
+        ]
+        if added:
             await connection.execute(SQL["add_licenses"], as_json(added), now, hashes.product.id)
         await _write_keys(connection, plan, hashes, keys)
     await history.record(connection, drafts, by, now)
@@ -153,7 +151,7 @@ async def _write(
 async def _write_keys(
     connection: Connection, plan: Plan, hashes: KeyHashes, keys: Mapping[Identity, str]
 ) -> None:
-    """The hashes of new keys, and of those that came before one of the products."""
+    """Writes the hashes of new keys, and of those that are older than one of the products."""
     present = [draft.uuid for draft in plan.licenses.values() if draft.was is not None]
     short = await short_of_keys(connection, present, 1 + len(hashes.others))
     await write_keys(

@@ -1,8 +1,8 @@
-"""An import of any number of rows, chunk by chunk: each chunk is a transaction, and memory is bounded.
+"""Imports any number of rows in chunks: each chunk is a transaction, and memory is bounded.
 
-An import that was interrupted anywhere is finished by importing the same file again: what is there
-already is unchanged. Two rows about one license must say the same, however far apart they stand. What
-rows say of one customer is taken from the first of them, so that they do not take turns at every import.
+After an interruption the same file is imported again: rows that are there already are unchanged. All rows of
+a file about one license must be equal. The first row about a customer holds, so that rows that differ do not
+overwrite each other at every import.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -31,7 +31,7 @@ MOST_ROWS_IN_A_CHUNK = 5_000
 ATTEMPTS = 5
 
 Remembered: TypeAlias = dict[bytes, tuple[int, bytes]]
-"""Of each subject the first line about it, and a digest of what that says."""
+"""By subject: the first line about it, and a digest of its content."""
 
 
 class Import:
@@ -40,17 +40,17 @@ class Import:
     def __init__(self, connection: Connection, hashes: KeyHashes, *, by: Author, dry_run: bool) -> None:
         self._connection = connection
         self._hashes = hashes
-        self._secret = token_bytes(32)  # so that nothing on disk can be tried against likely keys
+        self._secret = token_bytes(32)  # so that likely keys cannot be tested against hashes on disk
         self._by = by
         self._dry_run = dry_run
 
     async def take(self, rows: Sequence[LicenseRow], *, now: datetime) -> Batch:
-        """Keeps the good ones of these rows, all or, where PostgreSQL fails, none of them."""
+        """Writes the valid ones of these rows: all, or none where PostgreSQL fails."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 async with self._connection.transaction():
                     return await self._take(rows, now)
-            except asyncpg.DeadlockDetectedError:  # with a job that marks the same licenses as judged
+            except asyncpg.DeadlockDetectedError:  # with the job that marks the same licenses as judged
                 if attempt == ATTEMPTS:
                     raise
         raise AssertionError
@@ -76,7 +76,7 @@ class Import:
                 kept[row.line] = _repeated(row, line, digest == _digest(row.patch), kept.get(line))
         wrong = {each.line for each in batch.rows if each.outcome is ChangeOutcome.WRONG}
         await self._forget([subject for subject, (line, _) in earlier.items() if line in wrong])
-        customers = [each for each in batch.customers if not self._is_told(each, earlier, rows[0].line)]
+        customers = [each for each in batch.customers if not self._is_known(each, earlier, rows[0].line)]
         alike = [
             (row.line, line)
             for row in rows
@@ -87,22 +87,26 @@ class Import:
         return Batch([kept[row.line] for row in rows], customers, differing, alike)
 
     async def _earlier(self, rows: Sequence[LicenseRow], subjects: dict[int, bytes]) -> Remembered:
-        """Of each subject of these rows, the first line of the import about it."""
-        told: Remembered = {}
+        """By subject of these rows: the first line of the import about it."""
+        first: Remembered = {}
         for row in rows:
             if row.key is not None:
-                told.setdefault(self._looks(row.key), (row.line, subjects[row.line]))
+                first.setdefault(self._looks(row.key), (row.line, subjects[row.line]))
             if row.follows:
                 continue
-            told.setdefault(subjects[row.line], (row.line, _digest(row.patch)))
+            first.setdefault(subjects[row.line], (row.line, _digest(row.patch)))
             for name in _names(row.patch.customer):
-                told.setdefault(_customer_subject(name), (row.line, _digest(row.patch.customer)))
-        columns = (list(told), [line for line, _ in told.values()], [digest for _, digest in told.values()])
+                first.setdefault(_customer_subject(name), (row.line, _digest(row.patch.customer)))
+        columns = (
+            list(first),
+            [line for line, _ in first.values()],
+            [digest for _, digest in first.values()],
+        )
         known = await self._connection.fetch(SQL["remember_rows"], *columns)
-        return told | {subject: (line, digest) for subject, line, digest in known}
+        return first | {row["subject"]: (row["line"], row["digest"]) for row in known}
 
     async def _forget(self, subjects: list[bytes]) -> None:
-        """A wrong row says nothing: a later one about the same license or customer is the first of them."""
+        """Wrong rows do not count: the next one about the same license or customer becomes the first."""
         if subjects:
             await self._connection.execute(SQL["forget_rows"], subjects)
 
@@ -112,8 +116,8 @@ class Import:
     def _looks(self, key: str) -> bytes:
         return b"looks " + blake2b(looks(key).encode(), key=self._secret, digest_size=16).digest()
 
-    def _is_told(self, customer: Draft, earlier: Remembered, first_line: int) -> bool:
-        """In a dry run a customer that an earlier chunk would have made is still new to this one."""
+    def _is_known(self, customer: Draft, earlier: Remembered, first_line: int) -> bool:
+        """Whether an earlier chunk of a dry run reported this new customer already."""
         who = customer.fields["email"] or customer.fields["account"]
         if not self._dry_run or customer.was is not None or who is None:
             return False
@@ -124,10 +128,10 @@ class Import:
 async def importing(
     connection: Connection, hashes: KeyHashes, *, by: Author, dry_run: bool = False
 ) -> AsyncIterator[Import]:
-    """A new pass over a file. The connection is for it alone while the block lasts."""
+    """A new pass over a file. Within the block only this pass may use the connection."""
     await connection.execute(SQL["remember_import"])
     await connection.execute(SQL["forget_import"])
-    # Tables that grow by a million rows between two ANALYZEs: every statement is planned as they are.
+    # Tables may grow by a million rows between two ANALYZEs: a generic plan would be out of date.
     await connection.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', false)")
     yield Import(connection, hashes, by=by, dry_run=dry_run)
 
@@ -141,7 +145,7 @@ def _repeated(row: LicenseRow, line: int, same: bool, first: Kept | None) -> Kep
 
 
 def _without_a_known_customer(row: LicenseRow, earlier: Remembered, differing: list[int]) -> LicenseRow:
-    """The row, only naming its customer where an earlier one describes them."""
+    """The row, with only the names of its customer if an earlier row describes the customer."""
     customer = row.patch.customer
     names = _names(customer)
     line, digest = min((earlier[_customer_subject(name)] for name in names), default=(row.line, b""))
@@ -154,7 +158,7 @@ def _without_a_known_customer(row: LicenseRow, earlier: Remembered, differing: l
 
 
 def _names(customer: CustomerPatch | UnsetType | None) -> list[str]:
-    """What tells the customer from others: the e-mail and the account."""
+    """The e-mail and the account, which identify the customer."""
     if not isinstance(customer, CustomerPatch):
         return []
     return [name for name in (customer.email, customer.account) if isinstance(name, str)]

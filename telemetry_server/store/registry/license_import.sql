@@ -1,6 +1,6 @@
 -- name: remember_import
--- What the rows of this import were about, so that no two of them say different things. On disk where
--- memory is short, gone with the connection.
+-- The subjects of the rows of this import, to find rows that contradict each other. A temporary table: it moves to
+-- disk when it grows, and ends with the connection.
 CREATE TEMPORARY TABLE IF NOT EXISTS imported (
     subject bytea  PRIMARY KEY,
     line    bigint NOT NULL,
@@ -14,7 +14,7 @@ TRUNCATE imported;
 DELETE FROM imported WHERE subject = ANY ($1::bytea[]);
 
 -- name: remember_rows
--- Gives those subjects that earlier rows of the import were about, and what was remembered of these.
+-- Adds new subjects; returns those that earlier rows of the import were about, as stored.
 WITH row AS MATERIALIZED (
     SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[]) AS r (subject, line, digest)
 ), added AS (

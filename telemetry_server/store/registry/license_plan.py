@@ -1,7 +1,6 @@
-"""What rows about licenses come to, before anything is written. Compares; neither reads nor writes.
+"""The result of rows about licenses, before anything is written. Pure: neither reads nor writes.
 
-A row is new, changed or unchanged, or it is wrong and says why. A wrong row leaves nothing behind, not
-even its customer.
+A row is new, changed, unchanged or wrong, with a reason. A wrong row has no effect, also not on its customer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,16 +42,16 @@ DEFAULTS: Fields = {
     "free_environments": ("development", "staging"),
     "custom": {},
 }
-HINT_LENGTH, SHORTEST_HINTED_KEY = 4, 8  # as the SDK has them, so that two hints of one key are equal
+HINT_LENGTH, SHORTEST_HINTED_KEY = 4, 8  # as in the SDK, so that both hints of a key are equal
 NO_HINT = "…"
 
 Identity: TypeAlias = bytes | UUID
-"""Which license a row is about: the hash of its key, or its id."""
+"""The license that a row is about: the hash of its key, or its id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What became of a row: `before` and `after` hold the fields that change; a wrong row has a `problem`."""
+    """The result of a row: `before` and `after` have the fields that change; a wrong row has a `problem`."""
 
     line: int
     outcome: ChangeOutcome
@@ -68,10 +67,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What became of rows that came together, in their order, and the customers that are new or change.
+    """The results of rows, in their order, and the customers that are new or changed.
 
-    `differing` are the lines of rows that describe a customer otherwise than an earlier row, which holds.
-    `alike` are the lines of rows with a key that looks like another one, each with the line of that.
+    `differing`: the lines of rows whose customer differs from that of an earlier row, which holds.
+    `alike`: the lines of rows with a key that looks like another one, each with the line of the other.
     """
 
     rows: list[Kept]
@@ -81,7 +80,7 @@ class Batch:
 
 
 class Wrong(Exception):
-    """The row cannot be carried out."""
+    """The row cannot be applied."""
 
     def __init__(self, column: str, detail: str) -> None:
         super().__init__(detail)
@@ -89,10 +88,10 @@ class Wrong(Exception):
 
 
 class Plan:
-    """Takes rows in turn; then holds what is to be written.
+    """Takes rows one by one; then has the licenses and customers to be written.
 
-    What there is already: `found` are licenses by what rows may name them by; customers by e-mail, account
-    and id. `time_zone` is that of the product for which new licenses are.
+    `found`: the existing licenses by identity; `by_*`: the existing customers by e-mail, account and id.
+    `time_zone` is that of the product of new licenses.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class Plan:
         self.customers: dict[UUID, Draft] = {}
 
     def take(self, row: LicenseRow, identity: Identity) -> Kept:
-        """What the row comes to."""
+        """The result of the row."""
         held = self.licenses.get(identity)
         was = None if held is None else dict(held.fields)
         try:
@@ -136,7 +135,8 @@ class Plan:
                 raise Wrong("key", f"line {earlier.line} is about the same license, and says otherwise")
             return self.licenses[identity]
         draft = self.licenses.get(identity) or self._draft(row, identity)
-        after = _with_defaults(patched(draft.fields, row.patch, PATCHED))
+        after = patched(draft.fields, row.patch, PATCHED)
+        after = {name: DEFAULTS[name] if value is None else value for name, value in after.items()}
         self._resolve_days(after, identity)
         after["customer_id"] = self._customer_of(row.patch, draft.fields["customer_id"])
         draft.fields = after
@@ -155,7 +155,7 @@ class Plan:
         return Draft(Entity.LICENSE, uuid7(), None, dict(DEFAULTS))
 
     def _resolve_days(self, fields: Fields, identity: Identity) -> None:
-        """Dates become moments in the product's time zone."""
+        """Replaces dates by moments in the product's time zone."""
         present = self._found.get(identity)
         zone = self._time_zone if present is None else present.time_zone
         first, last = fields["starts_at"], fields["expires_at"]
@@ -186,7 +186,7 @@ class Plan:
             raise Wrong("customer_email", "a customer needs an e-mail, a name or a company")
         owner = self._draft_of_account(patch.account)
         if owner is not None and owner.uuid != draft.uuid:
-            after["account"] = draft.fields["account"]  # two customers, until somebody merges them
+            after["account"] = draft.fields["account"]  # they stay two customers until they are merged
         draft.fields = after
         self.customers[draft.uuid] = draft
         if isinstance(patch.email, str):
@@ -196,7 +196,7 @@ class Plan:
         return draft.uuid
 
     def _customer_draft(self, patch: CustomerPatch, now: UUID | None) -> Draft:
-        """The one the patch is about: of its e-mail or account; else the license's own, or a new one."""
+        """The customer with the e-mail or account of the patch; else that of the license, or a new one."""
         present = self._by_id.get(now) if now else None
         if isinstance(patch.email, str):
             draft = self._customers_by_email.get(patch.email)
@@ -228,33 +228,6 @@ class Plan:
 
 
 def hint_of(key: str) -> str:
-    """The last characters of a key, for people who compare two; nothing of one that is short."""
+    """The last characters of a key, for people who compare two; NO_HINT for a short one."""
     bare = key.strip()
     return bare[-HINT_LENGTH:] if len(bare) >= SHORTEST_HINTED_KEY else NO_HINT
-
-
-def rows_to_add(plan: Plan, keys: Mapping[Identity, str]) -> list[Fields]:
-    """The new licenses as rows of the table."""
-    return [
-        {
-            "license_id": draft.uuid,
-            "key_hash": identity,
-            "key_hint": hint_of(keys[identity]),
-            **draft.fields,
-        }
-        for identity, draft in plan.licenses.items()
-        if draft.outcome is ChangeOutcome.NEW
-    ]
-
-
-def rows_to_change(drafts: Sequence[Draft]) -> list[Fields]:
-    """The changed licenses as rows of the table."""
-    return [
-        {"license_id": draft.uuid, **draft.fields}
-        for draft in drafts
-        if draft.outcome is ChangeOutcome.CHANGED
-    ]
-
-
-def _with_defaults(row: Fields) -> Fields:
-    return {name: DEFAULTS[name] if value is None else value for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""Licenses: who may run what. The keys are not here, only keyed hashes of their digests."""
+"""Licenses. The database has no keys, only keyed hashes of their digests."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ SQL = load(__name__)
 
 
 class NoSuchLicense(OperatorError):
-    """There is no such license; "license list" shows those that are there."""
+    """There is no such license; "license list" shows all."""
 
     status, code = 404, "no_such_license"
 
@@ -43,14 +43,14 @@ class LicenseExists(OperatorError):
 
 
 class WrongLicense(OperatorError):
-    """What is said of the license cannot be."""
+    """The values of the license are not valid."""
 
     status, code = 422, "wrong_license"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyHashes:
-    """How keys of a product's licenses are hashed: under its own slug, and under each other product's."""
+    """Hashes license keys of a product: under its own slug, and under those of the other products."""
 
     keyring: Keyring
     product: Product
@@ -77,23 +77,19 @@ async def license_by_id(connection: Connection, license_id: UUID) -> License:
     """Raises NoSuchLicense."""
     found = await licenses_by_id(connection, [license_id])
     if not found:
-        raise NoSuchLicense(f'There is no license {license_id}; "license list" shows those that are there.')
+        raise NoSuchLicense(f'There is no license {license_id}; "license list" shows all.')
     return found[license_id]
 
 
 async def licenses_by_id(connection: Connection, license_ids: Collection[UUID]) -> dict[UUID, License]:
-    """Those of them that are there."""
-    if not license_ids:
-        return {}
-    rows = await connection.fetch(SQL["licenses_by_id"], list(license_ids))
+    """The existing ones of these licenses."""
+    rows = await connection.fetch(SQL["licenses_by_id"], list(license_ids)) if license_ids else []
     return {each.license_id: each for each in map(_license, rows)}
 
 
 async def licenses_by_key_hash(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, License]:
-    """Those of them that are there, each by the hash of its key under its own product's slug."""
-    if not hashes:
-        return {}
-    rows = await connection.fetch(SQL["licenses_by_key_hash"], list(hashes))
+    """The existing ones of these licenses, by the hash of the key under the slug of the license's product."""
+    rows = await connection.fetch(SQL["licenses_by_key_hash"], list(hashes)) if hashes else []
     return {each.key_hash: each for each in map(_license, rows)}
 
 
@@ -105,7 +101,7 @@ async def list_licenses(
     after: UUID = LOWEST,
     limit: int = 100,
 ) -> list[License]:
-    """In the order they came, those after that id. Raises BadFilter."""
+    """At most `limit` licenses after that id, in the order of their creation. Raises BadFilter."""
     asked = await condition(connection, wanted, LICENSES, now=now, first=3)
     rows = await connection.fetch(fill(SQL["licenses_listed"], filter=asked.sql), after, limit, *asked.values)
     return [_license(row) for row in rows]
@@ -115,7 +111,7 @@ async def list_licenses(
 
 
 async def short_of_keys(connection: Connection, license_ids: Sequence[UUID], products: int) -> set[UUID]:
-    """Those of which fewer hashes are known than there are products: a product came after them."""
+    """Licenses with fewer key hashes than `products`: a product was added after them."""
     if not license_ids:
         return set()
     rows = await connection.fetch(SQL["licenses_short_of_keys"], license_ids, products)
@@ -125,7 +121,7 @@ async def short_of_keys(connection: Connection, license_ids: Sequence[UUID], pro
 async def write_keys(
     connection: Connection, hashes: KeyHashes, keys: Iterable[tuple[str, bytes, UUID]]
 ) -> None:
-    """The hashes of the keys (key, own hash, license) under every slug; who gets one is judged anew."""
+    """Writes the hashes of keys (key, own hash, license) under every slug; marks their licenses stale."""
     keys = list(keys)
     if not keys:
         return
@@ -138,10 +134,9 @@ async def write_keys(
 
 
 def _license(row: asyncpg.Record) -> License:
-    found = dict(row)
     return License(
-        **found
-        | {
+        **{
+            **row,
             "product": Slug(row["product"]),
             "status": LicenseStatus(row["status"]),
             "type": LicenseType(row["type"]),

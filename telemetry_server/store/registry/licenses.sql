@@ -11,7 +11,7 @@ JOIN products AS p USING (product_id)
 WHERE l.key_hash = ANY ($1::bytea[]);
 
 -- name: licenses_listed
--- In the order they came.
+-- In the order of their creation.
 SELECT l.*, p.slug AS product, p.simulated, p.time_zone
 FROM licenses AS l
 JOIN products AS p USING (product_id)
@@ -31,7 +31,7 @@ SELECT license_id, $3, customer_id, key_hash, key_hint, status, type, source, so
 FROM jsonb_populate_recordset(NULL::licenses, $1::jsonb);
 
 -- name: change_licenses
--- Whoever judges installations sees by stale that there is something to judge anew.
+-- Stale: the job "judge installations" judges the installations of the license again.
 UPDATE licenses AS l SET
     customer_id        = n.customer_id,
     status             = n.status,
@@ -56,14 +56,14 @@ FROM jsonb_populate_recordset(NULL::licenses, $1::jsonb) AS n
 WHERE l.license_id = n.license_id;
 
 -- name: licenses_short_of_keys
--- Those of whose key fewer hashes are known than there are products: a product came after them.
+-- Licenses with fewer key hashes than there are products: a product was added after them.
 SELECT license_id
 FROM unnest($1::uuid[]) AS asked (license_id)
 WHERE (SELECT count(*) FROM license_keys AS k WHERE k.license_id = asked.license_id) < $2;
 
 -- name: add_own_keys
--- The hashes the keys have under the slug of their own product. Where another product's license has the
--- same key, its hash under this slug was that license's until now.
+-- The hashes of keys under the slug of their own product. If a license of another product has the same key, the hash
+-- under this slug belonged to that license until now.
 INSERT INTO license_keys (key_hash, license_id, product_id)
 SELECT key_hash, license_id, $3
 FROM unnest($1::bytea[], $2::uuid[]) AS k (key_hash, license_id)
@@ -71,7 +71,7 @@ ON CONFLICT (key_hash) DO UPDATE SET license_id = excluded.license_id
 WHERE license_keys.license_id <> excluded.license_id;
 
 -- name: add_other_keys
--- The hashes the keys have under the slugs of other products; gives the licenses that got a new one.
+-- The hashes of keys under the slugs of other products; returns the licenses that got a new one.
 WITH added AS (
     INSERT INTO license_keys (key_hash, license_id, product_id)
     SELECT key_hash, license_id, product_id
@@ -82,5 +82,5 @@ WITH added AS (
 SELECT DISTINCT license_id FROM added;
 
 -- name: mark_stale
--- Writes those that are stale already too: whoever is judging by them just now sees that something changed.
+-- Also writes those that are stale already: a job that judges by them sees that they changed.
 UPDATE licenses SET stale = true WHERE license_id = ANY ($1::uuid[]);

@@ -23,11 +23,9 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 class ProductExists(OperatorError):
     """A product of that slug exists already; "product rotate-key" makes a new key for it."""
 
-    code = "product_exists"
-
 
 class NoSuchProduct(OperatorError):
-    """There is no such product; "product list" shows those that are there."""
+    """There is no such product; "product list" shows all."""
 
     status, code = 404, "no_such_product"
 
@@ -35,23 +33,17 @@ class NoSuchProduct(OperatorError):
 class BadSchedule(OperatorError):
     """A copy that is lost has to be late first: --lost-after must exceed --interval and --grace together."""
 
-    code = "bad_schedule"
-
 
 class BadSlug(OperatorError):
     """A slug has 1 to 63 of a-z, 0-9 and -, and does not begin with -."""
-
-    code = "bad_slug"
 
 
 class BadTimeZone(OperatorError):
     """A time zone has an IANA name, such as Europe/Berlin, that Python and PostgreSQL both know."""
 
-    code = "bad_time_zone"
-
 
 def slug_of(name: str) -> str:
-    """A slug made from a product's name: "Billing Suite 2" becomes billing-suite-2. Raises BadSlug."""
+    """The slug of a product's name: "Billing Suite 2" becomes billing-suite-2. Raises BadSlug."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63]
     if not _SLUG.fullmatch(slug):
         raise BadSlug(f"No slug can be made from {name!r}; give one with --slug.")
@@ -98,9 +90,9 @@ async def change_schedule(
     lost_after_seconds: int | None = None,
     new_for_seconds: int | None = None,
 ) -> Product:
-    """The product with another schedule; None leaves as it is. Raises NoSuchProduct or BadSchedule.
+    """The product with a changed schedule; None leaves a value as it is. Raises NoSuchProduct or BadSchedule.
 
-    The job "watch deadlines" then looks at the lives of all its installations again.
+    The job "watch deadlines" then checks all its installations again.
     """
     changed = interval_seconds, grace_seconds, lost_after_seconds, new_for_seconds
     async with connection.transaction():
@@ -113,10 +105,10 @@ async def change_schedule(
 async def change_time_zone(
     connection: Connection, slug: str, time_zone: str, *, by: Author, now: datetime
 ) -> Product:
-    """The product in another time zone, in which its licenses' dates are days.
+    """The product with another time zone for the dates of its licenses.
 
-    What began or ended with a day of the old time zone does so with the same day of the new one. Raises
-    NoSuchProduct or BadTimeZone.
+    Licenses that started or expired with a day of the old time zone do so with the same day of the new one.
+    Raises NoSuchProduct or BadTimeZone.
     """
     await _check_time_zone(connection, time_zone)
     async with connection.transaction():
@@ -131,7 +123,7 @@ async def _check_time_zone(connection: Connection, name: str) -> None:
     """Raises BadTimeZone."""
     try:
         ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # no such name, or one that is a path
+    except (KeyError, ValueError, OSError):  # an unknown name, or a path
         raise BadTimeZone(
             f"{name!r} is not a time zone; write its IANA name, such as Europe/Berlin."
         ) from None
@@ -142,17 +134,17 @@ async def _check_time_zone(connection: Connection, name: str) -> None:
 async def rotate_key(
     connection: Connection, slug: str, *, keep_old: bool, now: datetime
 ) -> tuple[Product, str, int]:
-    """A new key for the product, and how many old ones it ends. Raises NoSuchProduct.
+    """A new key for the product, and the number of revoked old keys. Raises NoSuchProduct.
 
-    Installed copies go on with the secret they have; a key is needed only to enrol.
+    Installed copies keep their secret; a key is needed only to enrol.
     """
     async with connection.transaction():
         product = await product_by_slug(connection, slug)
         key = await _add_key(connection, product, now)
-        ended = 0
+        revoked = 0
         if not keep_old:
-            ended = await connection.fetchval(SQL["revoke_product_keys"], product.id, key, now)
-        return product, key, ended
+            revoked = await connection.fetchval(SQL["revoke_product_keys"], product.id, key, now)
+        return product, key, revoked
 
 
 async def product_by_slug(connection: Connection, slug: str) -> Product:
@@ -168,7 +160,7 @@ async def all_products(connection: Connection) -> list[Product]:
 
 
 async def good_keys(connection: Connection) -> dict[ProductId, list[str]]:
-    """Each product's good keys, newest first."""
+    """The valid keys of each product, the newest first."""
     keys: dict[ProductId, list[str]] = {}
     for row in await connection.fetch(SQL["good_product_keys"]):
         keys.setdefault(row["product_id"], []).append(row["product_key"])
@@ -189,7 +181,7 @@ async def keep_parent(
     now: datetime,
     client_address: str | None,
 ) -> None:
-    """Records that a forked copy goes on as `installation_id`."""
+    """Records that a forked copy has the new identity `installation_id`."""
     await connection.execute(SQL["keep_parent"], installation_id, parent_id, product.id, now, client_address)
 
 
@@ -201,7 +193,7 @@ async def _add_key(connection: Connection, product: Product, now: datetime) -> s
 
 def _product(row: asyncpg.Record) -> Product:
     found = dict(row)
-    product_id = UUID(bytes=found.pop("product_id").bytes)  # a plain one: each upload has it in its JSON
+    product_id = UUID(bytes=found.pop("product_id").bytes)  # not the driver's class: uploads have it in JSON
     return Product(id=ProductId(product_id), **found)
 
 
@@ -218,4 +210,4 @@ def _in_order(product: Product) -> Product:
 
 
 def _no_such(slug: str) -> str:
-    return f'There is no product {slug!r}; "product list" shows those that are there.'
+    return f'There is no product {slug!r}; "product list" shows all.'

@@ -1,5 +1,5 @@
 -- name: add_product
--- Nothing comes back where the slug is taken.
+-- No row if the slug exists.
 INSERT INTO products (
     product_id, slug, name, created_at, ping_interval_seconds, grace_seconds, lost_after_seconds,
     new_for_seconds, time_zone
@@ -10,7 +10,7 @@ RETURNING product_id, slug, name, ping_interval_seconds, created_at, grace_secon
           new_for_seconds, simulated, time_zone;
 
 -- name: change_schedule
--- What is NULL stays. From the first installation on, all are looked at again.
+-- A parameter that is NULL changes nothing. All installations, from the first on, are checked again.
 UPDATE products SET
     ping_interval_seconds = coalesce($2, ping_interval_seconds),
     grace_seconds         = coalesce($3, grace_seconds),
@@ -30,8 +30,8 @@ RETURNING product_id, slug, name, ping_interval_seconds, created_at, grace_secon
 SELECT EXISTS (SELECT FROM pg_timezone_names WHERE name = $1);
 
 -- name: move_days
--- What is midnight in the product's old time zone $2 came from a date: the same day begins and ends in the new
--- one, $3. Each license has its history, by $5 because of $6, and is judged anew.
+-- A time at midnight in the old time zone $2 was set as a date: it becomes midnight of that date in the new one, $3.
+-- Each changed license gets a row of history, by $5 because of $6, and is judged again.
 WITH dated AS (
     SELECT l.license_id, l.starts_at, l.expires_at,
            CASE WHEN (l.starts_at AT TIME ZONE $2)::time = '00:00'
@@ -63,7 +63,7 @@ CROSS JOIN LATERAL (
 INSERT INTO product_keys (product_key, product_id, created_at) VALUES ($1, $2, $3);
 
 -- name: revoke_product_keys
--- All keys of the product but the one given; gives how many.
+-- Revokes all keys of the product except the given one; returns their number.
 WITH revoked AS (
     UPDATE product_keys SET revoked_at = $3
     WHERE product_id = $1 AND product_key <> $2 AND revoked_at IS NULL
@@ -72,7 +72,7 @@ WITH revoked AS (
 SELECT count(*) FROM revoked;
 
 -- name: all_products
--- Few: the vendor's price list.
+-- There are few: the vendor's price list.
 SELECT product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
        new_for_seconds, simulated, time_zone
 FROM products
@@ -85,7 +85,7 @@ FROM products
 WHERE slug = $1;
 
 -- name: good_product_keys
--- The keys that are good, newest first.
+-- The valid keys, the newest first.
 SELECT product_id, product_key FROM product_keys WHERE revoked_at IS NULL ORDER BY created_at DESC;
 
 -- name: product_by_key
@@ -96,7 +96,7 @@ JOIN product_keys AS k USING (product_id)
 WHERE k.product_key = $1 AND k.revoked_at IS NULL;
 
 -- name: keep_parent
--- Which identity a copy had before it was forked. A repeated enrolment makes another identity.
+-- The identity a copy had before it was forked. A repeated enrolment makes another identity.
 INSERT INTO lineage (installation_id, parent_id, product_id, enrolled_at, client_address)
 VALUES ($1, $2, $3, $4, $5::text::inet)
 ON CONFLICT DO NOTHING;

@@ -1,4 +1,4 @@
-"""Editions and releases of products, as licenses and pings name them."""
+"""Editions and releases of products, by the names that licenses and pings use."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,7 +14,7 @@ SQL = load(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """An edition of a product: what licenses and pings call it, and what people do."""
+    """An edition of a product: its name in licenses and pings, and its name for people."""
 
     edition: str
     name: str
@@ -22,7 +22,7 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A released version of a product, and its builds as service.build names them, best by digests."""
+    """A released version of a product, and its builds as in service.build, best digests."""
 
     version: str
     released_on: date | None
@@ -37,7 +37,7 @@ async def editions_of(connection: Connection, product: Product) -> list[Edition]
 async def keep_edition(
     connection: Connection, product: Product, edition: Edition, *, by: Author, now: datetime
 ) -> ChangeOutcome:
-    """Makes the edition, or gives the one there is this name."""
+    """Creates the edition, or renames the existing one."""
     async with connection.transaction():
         await history.lock(connection)
         row = await connection.fetchrow(SQL["find_edition"], product.id, edition.edition)
@@ -50,7 +50,7 @@ async def keep_edition(
 
 
 async def releases_of(connection: Connection, product: Product) -> list[Release]:
-    """The newest version first, as people order versions: 7.10 before 7.9."""
+    """The newest version first, in the usual order of versions: 7.10 before 7.9."""
     rows = await connection.fetch(SQL["releases_of"], product.id)
     return [Release(row["version"], row["released_on"], tuple(row["builds"])) for row in rows]
 
@@ -58,7 +58,7 @@ async def releases_of(connection: Connection, product: Product) -> list[Release]
 async def keep_release(
     connection: Connection, product: Product, release: Release, *, by: Author, now: datetime
 ) -> tuple[ChangeOutcome, Release]:
-    """Makes the release, or adds to the one there is: a date where one is given, and the builds it lacks."""
+    """Creates the release, or adds a date and missing builds to the existing one."""
     async with connection.transaction():
         await history.lock(connection)
         row = await connection.fetchrow(SQL["find_release"], product.id, release.version)

@@ -10,7 +10,7 @@ VALUES ($1, $2, $3)
 ON CONFLICT (product_id, edition) DO UPDATE SET name = excluded.name;
 
 -- name: releases_of
--- The newest version first, as people order versions.
+-- The newest version first.
 SELECT product_id, version, released_on, builds
 FROM releases
 WHERE product_id = $1

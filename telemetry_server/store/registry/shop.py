@@ -1,4 +1,4 @@
-"""What the shop's messages do to the registry, each message once, in whatever order they come."""
+"""Applies the shop's messages to the registry, each message once, in any order."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,14 +26,14 @@ _LONGEST_REASON = 1_000
 
 
 class Shop:
-    """Carries out messages, each in one transaction with the note that it was."""
+    """Applies messages, each in one transaction with the record that it was applied."""
 
     def __init__(self, acquire: Acquire, keyring: Keyring) -> None:
         self._acquire = acquire
         self._keyring = keyring
 
     async def carry_out(self, message: ShopMessage, now: datetime) -> None:
-        """Does what the message says, unless it came before; not what later ones said otherwise.
+        """Applies the message once, except fields for which a later message holds.
 
         The license's history has every message, also one that changes nothing. Raises Unprocessable or
         Unavailable.
@@ -45,11 +45,7 @@ class Shop:
                 await self._keep(connection, message, (slug, key, patch), now)
 
     async def _keep(
-        self,
-        connection: Connection,
-        message: ShopMessage,
-        said: tuple[str, str, LicensePatch],
-        now: datetime,
+        self, connection: Connection, message: ShopMessage, said: tuple[str, str, LicensePatch], now: datetime
     ) -> None:
         slug, key, patch = said
         try:
@@ -57,30 +53,30 @@ class Shop:
         except NoSuchProduct as error:
             raise Unprocessable(problems=[FieldProblem("/data/product", error.detail)]) from None
         part = await _timely(connection, hashes, message, (key, patch))
-        by = Author(ACTOR, _reason(message, part))
-        batch = await keep_licenses(
-            connection, hashes, [LicenseRow(1, key, None, part.patch)], by=by, now=now
-        )
-        [kept] = batch.rows
+        reason = f"{message.type}, message {message.id}"
+        if part.overtaken:
+            reason += f"; later ones hold for {', '.join(part.overtaken)}"
+        by = Author(ACTOR, reason[:_LONGEST_REASON])
+        row = LicenseRow(1, key, None, part.patch)
+        [kept] = (await keep_licenses(connection, hashes, [row], by=by, now=now)).rows
         if wrong := kept.problem:
             _refuse([FieldProblem(f"/{wrong.column}", wrong.detail)])
         assert kept.license_id is not None, "a row without problems has a license"
         if kept.outcome is ChangeOutcome.UNCHANGED:
             await note(connection, Entity.LICENSE, kept.license_id, by, now)
-        told = kept.license_id, list(part.fields), message.happened_at, message.id
-        await connection.execute(SQL["keep_said"], *told)
+        fields = list(part.fields)
+        await connection.execute(SQL["keep_said"], kept.license_id, fields, message.happened_at, message.id)
 
 
 async def forget_deliveries(connection: Connection, before: datetime) -> int:
-    """Removes the ids of messages received before then; gives how many."""
-    count: int = await connection.fetchval(SQL["forget_deliveries"], before)
-    return count
+    """Deletes the ids of messages received before then; returns their number."""
+    return int(await connection.fetchval(SQL["forget_deliveries"], before))
 
 
 async def _timely(
     connection: Connection, hashes: KeyHashes, message: ShopMessage, said: tuple[str, LicensePatch]
 ) -> Timely:
-    """What of the message no later one said otherwise."""
+    """The part of the message that no later message contradicts."""
     key, patch = said
     own = hashes.own(key)
     found = (await licenses_by_key_hash(connection, [own])).get(own)
@@ -96,13 +92,6 @@ async def _timely(
         await connection.fetchval(SQL["status_set_elsewhere"], str(found.license_id), ACTOR),
     )
     return timely(patch, message, known)
-
-
-def _reason(message: ShopMessage, part: Timely) -> str:
-    reason = f"{message.type}, message {message.id}"
-    if part.overtaken:
-        reason += f"; later ones hold for {', '.join(part.overtaken)}"
-    return reason[:_LONGEST_REASON]
 
 
 def _read(message: ShopMessage) -> tuple[str, str, LicensePatch]:
@@ -125,4 +114,4 @@ def _read(message: ShopMessage) -> tuple[str, str, LicensePatch]:
 def _refuse(problems: Sequence[FieldProblem]) -> None:
     if problems:
         shown = [FieldProblem(f"/data{problem.pointer}", problem.detail) for problem in problems]
-        raise Unprocessable("The message says what cannot be; nothing was changed.", problems=shown)
+        raise Unprocessable("The message is not valid; nothing was changed.", problems=shown)

@@ -1,7 +1,7 @@
-"""Which words of a shop's message still hold when it comes late: field by field, by when things happened.
+"""Which fields of a late message of the shop still hold, by the times of the events.
 
-Messages may come in any order, and the license is in the end as if they had come in the order in which they
-happened. Compares; neither reads nor writes.
+Messages may arrive in any order; the resulting license is the same as in the order of their events. Pure:
+neither reads nor writes.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ _OF_A_CUSTOMER = tuple(field.name for field in fields(CustomerPatch) if field.na
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """When the message happened that set a field, and its id."""
+    """The message that set a field: when its event happened, and its id."""
 
     happened_at: datetime
     webhook_id: str
@@ -39,7 +39,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Timely:
-    """What of a message still holds: the patch, its fields, and those for which a later message holds."""
+    """The part of a message that holds: the patch, its fields, and those for which a later message holds."""
 
     patch: LicensePatch
     fields: tuple[str, ...]
@@ -48,7 +48,7 @@ class Timely:
 
 @dataclass(frozen=True, slots=True)
 class KnownLicense:
-    """The license, its customer, what the shop said of it so far, and when somebody else set its status."""
+    """The license, its customer, the fields set by the shop, and when another actor set its status."""
 
     license: License
     customer: Customer | None
@@ -57,12 +57,12 @@ class KnownLicense:
 
 
 def all_of(patch: LicensePatch) -> Timely:
-    """Of a license that is not there yet, everything holds."""
+    """The whole patch, for a license that does not exist yet."""
     return Timely(patch, _fields_of(patch), ())
 
 
 def timely(patch: LicensePatch, message: ShopMessage, known: KnownLicense) -> Timely:
-    """What holds of a message about a license that is there."""
+    """The part that holds of a message about an existing license."""
 
     def holds(field: str) -> bool:
         return _holds(field, patch, message, known)
@@ -72,17 +72,15 @@ def timely(patch: LicensePatch, message: ShopMessage, known: KnownLicense) -> Ti
         held["custom"] = {name: each for name, each in patch.custom.items() if holds(_CUSTOM + name)}
     part = LicensePatch(**{name: value for name, value in held.items() if value is not UNSET})
     part = replace(part, **_customer(patch, message, known, holds))
-    told, kept = _fields_of(patch), _fields_of(part)
-    return Timely(part, tuple(set(told) & set(kept)), tuple(sorted(set(told) - set(kept))))
+    sent, kept = set(_fields_of(patch)), set(_fields_of(part))
+    return Timely(part, tuple(sent & kept), tuple(sorted(sent - kept)))
 
 
 def _holds(field: str, patch: LicensePatch, message: ShopMessage, known: KnownLicense) -> bool:
-    """Whether the message's word on a field is the latest; of equals, that which takes away."""
+    """Whether the message holds for a field: it is the latest, or of two equally late ones it takes away."""
     takes_away = _takes_away(field, patch, known.license)
     if field == "status" and known.status_set_at is not None and message.happened_at < known.status_set_at:
-        return bool(
-            takes_away
-        )  # what somebody else took away since is not given back by what happened before
+        return bool(takes_away)  # an earlier event does not give back what another actor took away since
     last = known.said.get(field)
     if last is None or message.happened_at != last.happened_at:
         return last is None or message.happened_at > last.happened_at
@@ -90,7 +88,7 @@ def _holds(field: str, patch: LicensePatch, message: ShopMessage, known: KnownLi
 
 
 def _takes_away(field: str, patch: LicensePatch, now: License) -> bool | None:
-    """Whether the message leaves the license less than it has; None for a field that is no more or less."""
+    """Whether the message reduces what the license grants; None for a field without an order."""
     match field, getattr(patch, field, UNSET):
         case (("status" | "seats" | "expires_at"), UnsetType()):
             return False
@@ -104,17 +102,17 @@ def _takes_away(field: str, patch: LicensePatch, now: License) -> bool | None:
 
 
 def _is_less(one: Any, other: Any) -> bool:
-    """None is without end."""
+    """None is unlimited."""
     return one is not None and (other is None or one < other)
 
 
 def _customer(
     patch: LicensePatch, message: ShopMessage, known: KnownLicense, holds: Callable[[str], bool]
 ) -> dict[str, Any]:
-    """Who the customer is said to be, as far as that still holds.
+    """The customer in the message, as far as it holds.
 
-    The e-mail says of whom a message speaks. What later messages said of the license's customer goes with
-    an e-mail that comes late.
+    The e-mail identifies the customer of a message. Fields of the license's customer that later messages set
+    are added to an e-mail that comes late.
     """
     if patch.customer_id is not UNSET or patch.customer is None:
         whole = {"customer_id": patch.customer_id, "customer": patch.customer}
@@ -145,7 +143,7 @@ def _customer(
 
 
 def _fields_of(patch: LicensePatch) -> tuple[str, ...]:
-    """The names of the fields that a patch says something of, as columns of an import."""
+    """The names of the fields that a patch sets, as columns of an import."""
     names = [name for name in _OF_A_LICENSE if getattr(patch, name) is not UNSET]
     names += [_CUSTOM + name for name in (() if patch.custom is UNSET else patch.custom)]
     if patch.customer_id is not UNSET or patch.customer is None:
