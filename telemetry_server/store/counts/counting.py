@@ -1,6 +1,6 @@
-"""The fleet in numbers: by any dimension, now and over time; features; cohorts. Reads only.
+"""Counts of the fleet by any dimension, now and over time; of features; of cohorts. Reads only.
 
-What is over is counted from roll-ups. A value of None stands for the values too rare to be named.
+Counts of the past come from roll-ups. A value of None stands for the rare values together.
 """
 
 from collections.abc import AsyncIterator
@@ -35,15 +35,15 @@ from telemetry_server.store.reading import TooSlow, reading
 SQL = load(__name__)
 
 DIMENSIONS = (ALL, "product", *dimensions.BY_NAME)
-"""What the fleet is counted by: not at all, by product, or by a dimension."""
+"""What the fleet is counted by: all together, by product, or by a dimension."""
 
 ROLLED_DIMENSIONS = {ALL, *(one.name for one in dimensions.DIMENSIONS if one.rolled)}
-"""Those of fleet_days, by the same names."""
+"""The dimensions of fleet_days."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Counted by what, of the installations that a filter wants, and how many values are named."""
+    """What to count by, the filter of the installations, the time, and the number of values to name."""
 
     by: str
     wanted: Filter
@@ -52,7 +52,7 @@ class Question:
 
 
 class TimeStep(StrEnum):
-    """How finely time is cut; TOTAL: not at all."""
+    """The length of the steps; TOTAL: a single one."""
 
     DAY = "day"
     WEEK = "week"
@@ -62,7 +62,7 @@ class TimeStep(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From a day to a day, both inside, in steps."""
+    """From `first` to `last`, both included, in steps."""
 
     first: date
     last: date
@@ -71,7 +71,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows, and up to when pings are in them (both None: not counted yet); which products are made up."""
+    """Rows, and up to when pings are counted (both None: not counted yet); the simulated products."""
 
     rows: list[Row] | None
     until: datetime | None
@@ -81,39 +81,38 @@ class Counts:
 async def present(pool: Pool, question: Question) -> Counts:
     """Installations by value: value, installations; day and pings are None. Raises TooSlow.
 
-    Of the fleet as a whole, or of products, as the overview counts it; narrowed down further, counted now.
+    The counts of the overview if the filter names only products; otherwise counted for this question.
     """
     wanted, now = question.wanted, question.now
     how = "Ask for one product, or filter by verdict, country, asn, version or life."
     async with _narrowed(how), reading(pool) as connection:
-        made_up = await simulated(connection, wanted)
-        if not wanted.fields <= PRODUCTS.keys():
+        of_simulated, counted = await simulated(connection, wanted), None
+        if wanted.fields <= PRODUCTS.keys():
+            asked = await condition(connection, wanted, PRODUCTS, now=now, first=3)
+            counted = await fleet_now.counted(connection, asked, now)
+            if counted is None:
+                return Counts(None, None, of_simulated)
+        else:
             asked = await condition(connection, wanted, NOW, now=now, first=3)
-            rows = await fleet_now.by_value(connection, question.by, asked, question.values, None)
-            return Counts(rows, now, made_up)
-        asked = await condition(connection, wanted, PRODUCTS, now=now, first=3)
-        counted = await fleet_now.counted(connection, asked, now)
-        if counted is None:
-            return Counts(None, None, made_up)
         rows = await fleet_now.by_value(connection, question.by, asked, question.values, counted)
-        return Counts(rows, counted.at, made_up)
+        return Counts(rows, counted.at if counted else now, of_simulated)
 
 
 async def over_time(pool: Pool, question: Question, span: Span) -> Counts:
-    """day, value, installations, pings: of each step the pings, and the installations of the day with most.
+    """day, value, installations, pings: the pings of each step, and its peak of daily installations.
 
-    Filters of nothing but product and verdict are answered from the roll-up of each day; others from the
-    installations of each day, as long as that takes. Raises NotThen and TooSlow.
+    Filters by product and verdict alone use the roll-up of each day; others read the installations of each
+    day, which is slower. Raises NotThen and TooSlow.
     """
     rolled_up = question.by in {*ROLLED_DIMENSIONS, "product"} and question.wanted.fields <= ROLLED_UP.keys()
-    how = "Ask for fewer days, or filter by nothing but product and verdict."
+    how = "Ask for fewer days, or filter only by product and verdict."
     async with _narrowed(how), reading(pool) as connection:
         rows = await (_rolled_up if rolled_up else _day_by_day)(connection, question, span)
         return await _until(connection, rows, question.wanted)
 
 
 async def features(pool: Pool, wanted: Filter, span: Span, *, now: datetime, limit: int) -> Counts:
-    """The features most used: day (None: in total), feature, uses, installations of the day with most."""
+    """The most used features: day (None: total), feature, uses, peak of daily installations."""
     async with reading(pool) as connection:
         asked = await condition(connection, wanted, FEATURES, now=now, first=5)
         rows = await _fetch(connection, "features", asked, limit, span.first, span.last, span.step)
@@ -121,7 +120,7 @@ async def features(pool: Pool, wanted: Filter, span: Span, *, now: datetime, lim
 
 
 async def cohorts(pool: Pool, wanted: Filter, first: date, last: date, *, now: datetime) -> Counts:
-    """Of each week of first pings (cohort) in each week: active, lost, returned. Weeks are their Mondays."""
+    """active, lost, returned by cohort (the week of the first ping) and week. Weeks are their Mondays."""
     async with reading(pool) as connection:
         asked = await condition(connection, wanted, PRODUCTS, now=now, first=3)
         rows = await _fetch(connection, "cohorts", asked, first, last)
@@ -129,13 +128,13 @@ async def cohorts(pool: Pool, wanted: Filter, first: date, last: date, *, now: d
 
 
 async def _until(connection: Connection, rows: list[Row], wanted: Filter, *, weeks: bool = False) -> Counts:
-    """The rows of days, or of weeks; before the first roll-up there are none."""
+    """The rows of days, or of weeks; None before the first roll-up."""
     until = await connection.fetchval(SQL["counted_until"], weeks)
     return Counts(rows if until else None, until, await simulated(connection, wanted))
 
 
 async def _rolled_up(connection: Connection, question: Question, span: Span) -> list[Row]:
-    """The products are always named: the key of fleet_days begins with them."""
+    """Always filters by products: the key of fleet_days begins with them."""
     by_verdict = question.by == "verdict"
     columns = {**ROLLED_UP, "verdict": "r.value"} if by_verdict else ROLLED_UP
     named = question.wanted + term(INSTALLATIONS["simulated"], "=", "true", "false")
@@ -165,7 +164,7 @@ async def _fetch(
 
 @asynccontextmanager
 async def _narrowed(how: str) -> AsyncIterator[None]:
-    """Says how to ask for less."""
+    """Adds advice to TooSlow."""
     try:
         yield
     except TooSlow as error:

@@ -1,7 +1,7 @@
 -- name: rolled_up
 -- The dimension $5 of fleet_days from the day $2 to the day $3, in steps of a day, a week or a month ($4): of
--- each value the pings of the step, and the installations of that day of it which had the most. The values
--- after the $1 most frequent ones come as one without a name.
+-- each value the pings of the step, and its highest daily number of installations. The values after the $1
+-- most frequent ones are one row, whose value is NULL.
 WITH days AS MATERIALIZED (
     SELECT r.day, r.value /*:by*/ AS value, sum(r.installations) AS installations, sum(r.pings) AS pings
     FROM fleet_days AS r
@@ -24,7 +24,7 @@ GROUP BY 1, 2
 ORDER BY 1, named.value IS NULL, 3 DESC, 2;
 
 -- name: day_by_day
--- The same for what no roll-up holds, from the installations of each day as they were then.
+-- The same for what no roll-up has, from the installations of each day.
 WITH days AS MATERIALIZED (
     SELECT d.day, d.verdict /*:by*/ AS value, count(*) AS installations, sum(d.pings) AS pings
     FROM installation_days AS d
@@ -48,9 +48,8 @@ GROUP BY 1, 2
 ORDER BY 1, named.value IS NULL, 3 DESC, 2;
 
 -- name: features
--- The $1 features most used from the day $2 to the day $3, in steps of $4 or in total: their uses, and the
--- installations of that day which had the most. One copy may claim any number of uses: they are counted as far as
--- a bigint goes.
+-- The $1 features most used from the day $2 to the day $3, in steps of $4 or in total: their uses, and the highest
+-- daily number of installations. One copy may report any number of uses: the sum is limited to a bigint.
 WITH days AS MATERIALIZED (
     SELECT r.day, r.feature, sum(r.uses) AS uses, sum(r.installations) AS installations
     FROM feature_days AS r
@@ -68,8 +67,8 @@ GROUP BY 1, 2
 ORDER BY 1, 3 DESC, 2;
 
 -- name: cohorts
--- By week of the first ping, from the week of $1 to that of $2, how many were heard of, were lost and came
--- back in each week.
+-- By week of the first ping, from the week of $1 to that of $2: the number of installations that were active, were
+-- lost and returned in each week.
 SELECT r.cohort, r.week, sum(r.active)::bigint AS active, sum(r.lost)::bigint AS lost,
        sum(r.returned)::bigint AS returned
 FROM cohort_weeks AS r
@@ -78,9 +77,9 @@ GROUP BY 1, 2
 ORDER BY 1, 2;
 
 -- name: counted_until
--- Up to when pings are in the counts of days; in those of weeks, which are made more rarely, where $1 says so.
--- Where a day waits to be counted, pings since the run before the one that found it changed are not in it. What was
--- committed later than usual is in it within a quarter of an hour.
+-- Up to when pings are in the counts of days, or if $1 in those of weeks, which are counted less often.
+-- While a day waits to be counted, pings since the run before the one that found it changed are not counted. Pings
+-- that were committed late are counted within a quarter of an hour.
 SELECT least(
     (SELECT reached_at FROM rollup_marks WHERE name = 'roll up pings'),
     (SELECT min(due_since) - interval '1 minute' FROM days_due),

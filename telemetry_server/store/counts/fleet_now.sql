@@ -9,8 +9,8 @@ DELETE FROM fleet_now;
 DELETE FROM rollup_marks WHERE name = $1;
 
 -- name: when_counted
--- When the job $1 counted the fleet, and whether what the filter wants of products is counted: by the job, if it has
--- counted any of them or none has an installation; for the question, if there are no more than $2 installations.
+-- When the job $1 counted the fleet, and whether the products that match the filter are counted: by the job, if it
+-- has counted one of them or none has an installation; for the question, if there are at most $2 installations.
 SELECT m.reached_at,
        CASE WHEN m.reached_at IS NULL THEN NOT EXISTS (SELECT FROM installations OFFSET $2)
             ELSE EXISTS (
@@ -26,7 +26,7 @@ SELECT m.reached_at,
 FROM (SELECT (SELECT reached_at FROM rollup_marks WHERE name = $1) AS reached_at) AS m;
 
 -- name: keep_counts
--- What one of the next four counted. Of a dimension's values beyond the $1 most frequent, the rest is "other".
+-- Stores the rows of one of the next four statements. The values of a dimension after the $1 most frequent are "other".
 WITH counted AS MATERIALIZED (
     SELECT r.product_id, r.dimension, r.value, r.depth, r.count FROM fleet_now /*:counts*/ AS r
 ), ranked AS (
@@ -43,8 +43,8 @@ JOIN ranked AS r USING (product_id, dimension, value)
 GROUP BY 1, 2, 3, 4;
 
 -- name: installations_by_value
--- Installations that the filter wants, of each product by each dimension asked for, and by how many of the times
--- that began at the given moments, the earliest first, they were last seen in.
+-- Number of installations that match the filter, by product, dimension, value and depth: in how many of the ranges
+-- that began at the given moments, the earliest first, they were last seen.
 WITH facts AS (
     SELECT f.product_id, 0 /*:depth*/ AS depth, f.verdict /*:columns*/
     FROM installation_facts AS f
@@ -56,8 +56,8 @@ FROM facts
 GROUP BY product_id, depth, GROUPING SETS ( verdict /*:sets*/ );
 
 -- name: installations_by_gaps
--- Likewise: how many there are, how many of them are new in how many of the times, and what never came of their
--- pings. Of one copy, no more than a million missing or lost pings are counted.
+-- Likewise: how many there are, how many are new by depth, and how many of their pings are missing or lost: a
+-- million per copy at most.
 WITH gaps AS (
     SELECT i.product_id, width_bucket(i.last_received_at, ARRAY[now()] /*:begins*/ ) AS depth,
            width_bucket(i.first_received_at, ARRAY[now()] /*:begins*/ ) AS new_depth, count(*) AS "all",
@@ -80,7 +80,7 @@ CROSS JOIN LATERAL (
 WHERE d.count > 0 AND d.depth IS NOT NULL;
 
 -- name: newcomers
--- New installations since a moment by the day of their first ping, and by its hour from some hour on.
+-- New installations by the day of their first ping since a moment, and by its hour since another.
 WITH fresh AS (
     SELECT f.product_id, date_trunc('hour', f.first_received_at, 'UTC') AS hour, count(*) AS count
     FROM installation_facts AS f
@@ -95,7 +95,7 @@ FROM fresh
 WHERE hour >= now() /*:hours_since*/;
 
 -- name: pings_by_hour
--- The pings received since some hour, by the hour they came in.
+-- The pings received since an hour, by the hour of their receipt.
 SELECT i.product_id, 'pings_in' AS dimension,
        to_char(date_trunc('hour', g.received_at, 'UTC') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24') AS value, 0 AS depth,
        count(*) AS count
@@ -105,8 +105,8 @@ WHERE g.received_at >= now() /*:hours_since*/ AND TRUE /*:filter*/
 GROUP BY i.product_id, date_trunc('hour', g.received_at, 'UTC');
 
 -- name: by_value
--- Installations of the dimension $2 by value, the most frequent first; those after the first $1 as one without
--- a name.
+-- Installations of the dimension $2 by value, the most frequent first; the values after the first $1 are one row,
+-- whose value is NULL.
 WITH counted AS (
     SELECT r.value /*:by*/ AS value, sum(r.count) AS installations
     FROM fleet_now /*:counts*/ AS r
@@ -123,7 +123,7 @@ GROUP BY 2
 ORDER BY bool_or(place > $1), 3 DESC, 2;
 
 -- name: totals
--- The fleet in numbers: known at all; seen, new and with gaps in at least $2 of the times.
+-- The totals of the fleet: known; seen, new and with gaps, each with a depth of at least $2.
 SELECT coalesce(sum(r.count) FILTER (WHERE r.dimension = 'all'), 0)::bigint AS known,
        coalesce(sum(r.count) FILTER (WHERE r.dimension = 'all' AND r.depth >= $2), 0)::bigint AS seen,
        coalesce(sum(r.count) FILTER (WHERE r.dimension = 'new' AND r.depth >= $2), 0)::bigint AS new,
@@ -137,7 +137,7 @@ WHERE r.dimension IN ('all', 'new', 'with_missing', 'with_lost', 'missing', 'los
   AND ($1::text IS NULL OR p.slug = $1);
 
 -- name: facets
--- As "facets" of installations.sql, of those seen in at least $2 of the times, by the dimensions $3.
+-- As "facets" of installations.sql, of installations with a depth of at least $2, by the dimensions $3.
 WITH placed AS (
     SELECT r.dimension, r.value, sum(r.count) AS count,
            row_number() OVER (PARTITION BY r.dimension ORDER BY sum(r.count) DESC, r.value) AS place
@@ -152,7 +152,7 @@ GROUP BY 1, 2
 ORDER BY 1, bool_or(place > 50), 3 DESC, 2;
 
 -- name: over_time
--- The dimension $2, whose values are moments, since $3, by moment.
+-- The dimension $2, whose values are moments, by moment since $3.
 SELECT r.value, sum(r.count)::bigint AS count
 FROM fleet_now /*:counts*/ AS r
 JOIN products AS p USING (product_id)

@@ -1,5 +1,5 @@
 -- name: pings_by_day
--- Pings since the day $2, by their day.
+-- Pings by day since the day $2.
 SELECT r.day, sum(r.pings)::bigint AS pings
 FROM fleet_days AS r
 JOIN products AS p USING (product_id)
@@ -9,7 +9,7 @@ GROUP BY r.day
 ORDER BY r.day;
 
 -- name: suspect_pings
--- How many pings received since $2 had a clock far off, counted up to $3.
+-- Number of pings received since $2 with a clock far off, counted up to $3.
 SELECT count(*)
 FROM (
     SELECT
@@ -22,7 +22,7 @@ FROM (
 ) AS newest;
 
 -- name: top_features
--- What was used most since the day $2.
+-- The most used features since the day $2.
 SELECT f.feature, sum(f.uses) AS uses
 FROM feature_days AS f
 JOIN products AS p USING (product_id)
@@ -32,7 +32,7 @@ ORDER BY uses DESC, f.feature
 LIMIT 10;
 
 -- name: counted
--- Up to when pings are counted by their day (NULL: never yet), and the days since $2 that wait to be.
+-- Up to when pings are counted by their day (NULL: never yet), and the days since $2 still to be counted.
 SELECT (SELECT reached_at FROM rollup_marks WHERE name = 'roll up pings') AS pings_until,
        ARRAY(SELECT DISTINCT d.day
              FROM days_due AS d
@@ -40,7 +40,7 @@ SELECT (SELECT reached_at FROM rollup_marks WHERE name = 'roll up pings') AS pin
              WHERE d.day >= $2 AND ($1::text IS NULL OR p.slug = $1)) AS waiting;
 
 -- name: forks_counted
--- Pings since $2 whose numbers were taken, and of how many installations.
+-- Number of forks since $2, and of their installations.
 SELECT count(*) AS forks, count(DISTINCT f.installation_id) AS installations
 FROM forks AS f
 JOIN installations AS i USING (installation_id)
@@ -55,7 +55,7 @@ JOIN products AS p USING (product_id)
 WHERE $1::text IS NULL OR p.slug = $1;
 
 -- name: outcomes
--- What happened to pings since the day $2, by outcome and day (UTC).
+-- Outcomes of pings since the day $2, by outcome and day (UTC).
 SELECT c.day, c.outcome, sum(c.count)::bigint AS count
 FROM ingest_counts AS c
 JOIN products AS p USING (product_id)
@@ -64,7 +64,7 @@ GROUP BY c.day, c.outcome
 ORDER BY c.outcome, c.day;
 
 -- name: newest_forks
--- The newest pings since $2 whose numbers were taken.
+-- The newest forks since $2.
 SELECT f.installation_id, p.slug AS product, f.sequence, f.ping_id, f.stored_ping_id, f.received_at,
        abbrev(f.client_address) AS client_address
 FROM forks AS f
@@ -85,7 +85,7 @@ ORDER BY q.received_at DESC, q.installation_id, q.sequence, q.ping_id
 LIMIT $2;
 
 -- name: suspect_installations
--- Installations that sent the newest $4 pings since $2 with a clock far off: how many of them, and the newest.
+-- Installations that sent the newest $4 pings since $2 with a clock far off: their number, and the newest ping.
 SELECT g.installation_id, g.product, count(*) AS pings, max(g.received_at) AS received_at,
        max(g.sequence) AS sequence, min(g.occurred_at) AS earliest, max(g.occurred_at) AS latest
 FROM (

@@ -1,10 +1,10 @@
-"""The roll-ups: rows become counts, which are recomputed and replaced, never added to.
+"""The roll-ups: rows become counts, which are recomputed and replaced, never incremented.
 
     pings → installation_days (→ days_due) → fleet_days, feature_days (→ weeks_due) → cohort_weeks
 
-Each function that writes is called within `counting`: one transaction, beside which nobody else counts for
-the same job. What it marks as due for the next stage is marked in the same transaction, under the lock of
-the mark's row; what is taken off the list is counted after that: no change is missed, killed or not.
+Each function that writes is called within `counting`: a transaction that excludes others of the same job. It
+marks what is due for the next stage in the same transaction, under the lock of the mark's row. A mark is
+deleted before its rows are counted, so that no change is missed, also after a kill.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -33,9 +33,9 @@ _ROLL_UP_FLEET = fill(
 )
 
 MOST_VALUES = 5_000
-"""Of a dimension, and of features, in a product's day: the rest is "other"."""
+"""Of a dimension, and of features, per product and day: the rest is "other"."""
 AHEAD, BEHIND = NEWEST, OLDEST
-"""How far the clock of an installation may be off and still tell the day."""
+"""How far the clock of an installation may be off and still determine the day of a ping."""
 
 MOST_BEHIND = timedelta(minutes=15)
 
@@ -43,7 +43,7 @@ _SECONDS = 3_600
 
 
 class Open(NamedTuple):
-    """The days that can be counted anew: of older ones, the pings or their counters may be gone."""
+    """The days that can be counted again: of older ones, the pings or their counters may be deleted."""
 
     pings_from: date
     counters_from: date
@@ -52,7 +52,7 @@ class Open(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Pings received from `since` until before `until`: how many, of how many installations and months."""
+    """Pings received from `since` until before `until`: their number, and that of their installations."""
 
     since: datetime
     until: datetime
@@ -63,20 +63,19 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the roll-ups have come: pings received since the one wait, and days since the other.
+    """How far the roll-ups have come: up to when pings are counted, and since when days wait.
 
-    `pings_until` is None where no ping ever came, `days_since` where no day waits.
+    `pings_until` is None without any ping, `days_since` without a waiting day.
     """
 
     pings_until: datetime | None
     days_since: datetime | None
 
     def is_late(self, now: datetime) -> bool:
-        """Whether a server whose jobs run would have counted more by now, or set a wrong watermark back."""
+        """Whether the roll-ups are later than running jobs allow, or have a watermark in the future."""
         if self.pings_until is not None and is_future(self.pings_until, now):
             return True
-        waits_since = min(self.pings_until or now, self.days_since or now)
-        return now - waits_since > MOST_BEHIND
+        return now - min(self.pings_until or now, self.days_since or now) > MOST_BEHIND
 
     @property
     def behind(self) -> JobName:
@@ -95,7 +94,7 @@ class Progress:
 
 @asynccontextmanager
 async def counting(connection: Connection, job: JobName) -> AsyncIterator[None]:
-    """One transaction in which nobody else counts for this job."""
+    """A transaction that excludes others that count for this job."""
     async with connection.transaction():
         await connection.execute(SQL["begin"], lock_number(f"counting: {job}"), timeout=_SECONDS)
         yield
@@ -115,7 +114,7 @@ async def last_received_at(connection: Connection) -> datetime | None:
 
 
 async def lock_mark(connection: Connection) -> datetime:
-    """Up to when pings are counted; nobody moves it until the transaction ends."""
+    """Up to when pings are counted; locked until the transaction ends."""
     mark: datetime = await connection.fetchval(SQL["lock_mark"], JobName.ROLL_UP_PINGS, timeout=_SECONDS)
     return mark
 
@@ -123,10 +122,9 @@ async def lock_mark(connection: Connection) -> datetime:
 async def next_slice(
     connection: Connection, since: datetime, before: datetime, most: int, days: Open
 ) -> Slice:
-    """About the first `most` pings received in that time; it ends with that time where there are no more."""
-    row = await connection.fetchrow(
-        SQL["next_slice"], since, before, most, days.pings_from, days.until, timeout=_SECONDS
-    )
+    """About the first `most` pings received in that time; it ends at `before` if there are no more."""
+    asked = since, before, most, days.pings_from, days.until
+    row = await connection.fetchrow(SQL["next_slice"], *asked, timeout=_SECONDS)
     full = row["pings"] == most
     until = min(before, row["last_received_at"] + timedelta(microseconds=1)) if full else before
     return Slice(since, until, row["pings"], row["installations"], row["months"])
@@ -135,24 +133,19 @@ async def next_slice(
 async def roll_up_pings(
     connection: Connection, part: Slice, before: datetime, days: Open, now: datetime
 ) -> int:
-    """Counts the days anew that pings of the slice are of, from all pings received before `before`.
+    """Counts again the days of the pings of the slice, from all pings received before `before`.
 
-    Gives how many days of an installation changed.
+    Returns the number of rows (installation, day) that changed.
     """
     near_from = await _near_from(connection, part, before, days)
-    changed: int = await connection.fetchval(
-        SQL["roll_up_pings"],
-        *(part.since, part.until, before, near_from),
-        *(days.pings_from, days.until, days.counters_from, now),
-        timeout=_SECONDS,
-    )
-    return changed
+    asked = part.since, part.until, before, near_from, days.pings_from, days.until, days.counters_from, now
+    return int(await connection.fetchval(SQL["roll_up_pings"], *asked, timeout=_SECONDS))
 
 
 async def _near_from(connection: Connection, part: Slice, before: datetime, days: Open) -> date:
-    """From which day on it costs less to read all pings that came than the history of each installation.
+    """The day from which on it is cheaper to read all pings than the history of each installation.
 
-    Both ways read the heap; a history lies in the partitions of its months. `date.max`: none.
+    Both ways read the heap; a history is in the partitions of its months. `date.max`: none.
     """
     today = part.since.astimezone(UTC).date()
     day_is = before - (datetime.combine(today, time(), UTC) - AHEAD)
@@ -163,7 +156,7 @@ async def _near_from(connection: Connection, part: Slice, before: datetime, days
 
 
 async def clear_days(connection: Connection, first: date, last: date, now: datetime) -> None:
-    """Removes the installations' days from `first` to `last`, to be counted anew from the pings."""
+    """Deletes the days of installations from `first` to `last`, to be counted again from the pings."""
     await connection.execute(SQL["clear_days"], first, last, now, timeout=_SECONDS)
 
 
@@ -171,13 +164,13 @@ async def clear_days(connection: Connection, first: date, last: date, now: datet
 
 
 async def due_days(connection: Connection, due_before: datetime, small: int) -> list[tuple[date, list[UUID]]]:
-    """The days due with their products; of more than `small` installations only if due since `due_before`."""
+    """The due days and their products; products with more than `small` only if due since `due_before`."""
     rows = await connection.fetch(SQL["due_days"], due_before, small)
     return [(row["day"], row["products"]) for row in rows]
 
 
 async def roll_up_day(connection: Connection, day: date, products: Sequence[UUID], days: Open) -> None:
-    """Counts the day of these products anew, as far as what it is counted from is still there."""
+    """Counts the day of these products again, as far as its pings and counters still exist."""
     await connection.execute(SQL["take_due"], day, products, timeout=_SECONDS)
     if day < days.pings_from:
         return
@@ -191,13 +184,13 @@ async def roll_up_day(connection: Connection, day: date, products: Sequence[UUID
 
 
 async def due_weeks(connection: Connection, today: date, first: date) -> list[date]:
-    """The Mondays, from `first` on, of the weeks to be counted anew."""
+    """The Mondays, from `first` on, of the weeks to be counted again."""
     rows = await connection.fetch(SQL["due_weeks"], first, today, timeout=_SECONDS)
     return [row["week"] for row in rows]
 
 
 async def roll_up_week(connection: Connection, week: date, first: date) -> None:
-    """Counts the cohorts of the week anew; of those before `first`, nothing is left to count."""
+    """Counts the cohorts of the week again; weeks before `first` cannot be counted any more."""
     await connection.execute(SQL["take_due_week"], week, first, timeout=_SECONDS)
     await connection.execute(SQL["roll_up_week"], week, timeout=_SECONDS)
 

@@ -1,13 +1,13 @@
 -- name: begin
--- First in a transaction: only one at a time counts of the kind $1. Plans are made for these very values, by
--- hash and probe: what the planner believes of a day that has just begun would let it loop over all, and merge
--- by the few values of a dimension what has thousands.
+-- First in a transaction: only one at a time counts of the kind $1. Plans are custom and use hash joins: by its
+-- statistics of a day that has just begun, the planner would choose nested loops, and merge joins on the few values
+-- of a dimension.
 SELECT set_config('work_mem', '64MB', true), set_config('plan_cache_mode', 'force_custom_plan', true),
        set_config('enable_nestloop', 'off', true),
        set_config('enable_mergejoin', 'off', true), pg_advisory_xact_lock($1);
 
 -- name: first_received_at
--- When the oldest ping there is was received.
+-- When the oldest stored ping was received.
 SELECT received_at FROM pings ORDER BY received_at LIMIT 1;
 
 -- name: last_received_at
@@ -18,8 +18,8 @@ SELECT received_at FROM pings ORDER BY received_at DESC LIMIT 1;
 SELECT reached_at FROM rollup_marks WHERE name = $1 FOR UPDATE;
 
 -- name: next_slice
--- The first $3 pings received from $1 until before $2, or as many as there are: how many, of how many
--- installations, when the last of them came, and the months of their days from $4 to $5.
+-- The first $3 pings received from $1 until before $2, or fewer: their number, that of their installations, when the
+-- last one was received, and the months of their days from $4 to $5.
 SELECT count(*) AS pings, count(DISTINCT s.installation_id) AS installations,
        max(s.received_at) AS last_received_at,
        coalesce(array_agg(DISTINCT date_trunc('month', s.day::timestamp)::date)
@@ -34,20 +34,20 @@ FROM (
 ) AS s;
 
 -- name: fleet_size
--- About how many installations there are.
+-- An estimate of the number of installations.
 SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'installations'::regclass;
 
 -- name: roll_up_pings
--- Counts the days of installations anew that pings received from $1 until before $2 are of, each from all of
--- its pings received before $3; only days from $5 to $6, and counters only from $7 on. Where a row changed,
--- its product's day is due since $8. Gives how many did.
+-- Counts again the days of the pings received from $1 until before $2, each from all pings of its installation
+-- received before $3; only days from $5 to $6, and counters only from $7 on. The product's day of a changed row is
+-- due since $8. Returns the number of changed rows.
 --
--- The pings of near days, from $4 on, are found by reading all that came since; those of far ones in the
--- history of each installation. A day's last ping is that with the highest number. Who counts more than
--- 1000 features in a day makes names up: they become one, "other".
+-- The pings of near days, from $4 on, are found by reading all that were received since; those of far days in the
+-- history of each installation. The last ping of a day is that with the highest number. A copy with more than 1000
+-- features in a day invents names: they become one, "other".
 --
--- Counters are summed copy by copy, in memory: that takes a third of the time of summing those of all copies by
--- their names, as it is done with the few that have more than 256 KiB of them.
+-- Counters are summed per copy, in memory: a third of the time of summing those of all copies by name, which is
+-- done for the few copies with more than 256 KiB of them.
 WITH touched AS MATERIALIZED (
     SELECT DISTINCT g.installation_id, day_of_ping(g.received_at, g.occurred_at, g.time_suspect) AS day
     FROM pings AS g
@@ -60,7 +60,7 @@ WITH touched AS MATERIALIZED (
     FROM touched
     WHERE day < $4 AND day BETWEEN $5 AND $6
     GROUP BY installation_id
-), told AS MATERIALIZED (
+), reported AS MATERIALIZED (
     SELECT n.installation_id, n.day, g.sequence, g.state, g.verdict, g.claim_mismatch, g.source_mismatch,
            CASE WHEN n.day >= $7 THEN nullif(g.features, '{}') END AS features
     FROM pings AS g
@@ -75,26 +75,26 @@ WITH touched AS MATERIALIZED (
         SELECT h.*, day_of_ping(h.received_at, h.occurred_at, h.time_suspect) AS day
         FROM pings AS h
         WHERE h.installation_id = f.installation_id AND h.received_at >= f.since AND h.received_at < $3
-        OFFSET 0 -- a history is read by its index, whatever the planner thinks of it
+        OFFSET 0 -- a history is always read by its index
     ) AS g
     WHERE g.day = ANY (f.days)
 ), last AS MATERIALIZED (
     SELECT DISTINCT ON (installation_id, day)
            *, count(*) OVER w AS pings, sum(pg_column_size(features)) OVER w > 262144 AS many_counters
-    FROM told
+    FROM reported
     WINDOW w AS (PARTITION BY installation_id, day)
     ORDER BY installation_id, day, sequence DESC
 ), few AS (
-    -- In an order, so that it is sorted, which takes no more memory than it may, and not hashed.
+    -- Ordered, so that it is sorted, with bounded memory, and not hashed.
     SELECT t.installation_id, t.day, array_agg(t.features ORDER BY t.sequence) AS counters
-    FROM told AS t
+    FROM reported AS t
     JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day
                   AND l.pings > 1 AND NOT l.many_counters
     WHERE t.features IS NOT NULL
     GROUP BY t.installation_id, t.day
 ), used AS MATERIALIZED (
     SELECT t.installation_id, t.day, f.key AS feature, sum(f.value::numeric) AS uses
-    FROM told AS t
+    FROM reported AS t
     JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day
                   AND l.pings > 1 AND l.many_counters
     CROSS JOIN LATERAL jsonb_each(t.features) AS f
@@ -156,7 +156,7 @@ WITH touched AS MATERIALIZED (
 SELECT count(*) FROM written;
 
 -- name: clear_days
--- Removes what was counted of the days from $1 to $2; they are due since $3.
+-- Deletes the counts of the days from $1 to $2; they are due since $3.
 WITH gone AS (
     DELETE FROM installation_days WHERE day BETWEEN $1 AND $2 RETURNING product_id, day
 )
@@ -165,8 +165,8 @@ SELECT DISTINCT product_id, day, $3::timestamptz FROM gone ORDER BY product_id, 
 ON CONFLICT (product_id, day) DO UPDATE SET due_since = days_due.due_since;
 
 -- name: due_days
--- The days due, the newest first, with their products: large ones, where more than $2 installations were
--- counted, only where they are due since before $1.
+-- The due days, the newest first, with their products: large ones, for which more than $2 installations were
+-- counted, only if they are due since before $1.
 SELECT d.day, array_agg(d.product_id ORDER BY d.product_id) AS products
 FROM days_due AS d
 LEFT JOIN fleet_days AS f ON f.product_id = d.product_id AND f.day = d.day AND f.dimension = 'all'
@@ -176,12 +176,12 @@ GROUP BY d.day
 ORDER BY d.day DESC;
 
 -- name: take_due
--- The day is due no longer for these products, unless it becomes so again. Waits for those who mark it.
+-- The day is no longer due for these products, unless it is marked again. Waits for transactions that mark it.
 DELETE FROM days_due WHERE day = $1 AND product_id = ANY ($2::uuid[]);
 
 -- name: roll_up_fleet
--- Counts the installations and pings of the products $2 on the day $1 anew, by each dimension, with each
--- verdict and whatever the verdict. Of a dimension's values beyond the $3 most frequent, the rest is "other".
+-- Counts the installations and pings of the products $2 on the day $1 again, by each dimension, for each verdict and
+-- for all verdicts. The values of a dimension after the $3 most frequent are "other".
 WITH facts AS (
     SELECT d.product_id, d.verdict, d.pings, s.license_status /*:columns*/
     FROM installation_days AS d
@@ -222,8 +222,8 @@ DO UPDATE SET (installations, pings) = (excluded.installations, excluded.pings)
 WHERE (f.installations, f.pings) <> (excluded.installations, excluded.pings);
 
 -- name: roll_up_features
--- Counts the uses of each feature of the products $2 on the day $1 anew, and the installations that used it.
--- Of the features beyond the $3 most widespread, the rest is "other".
+-- Counts the uses of each feature of the products $2 on the day $1 again, and the installations that used it. The
+-- features after the $3 most widespread are "other".
 WITH counted AS (
     SELECT d.product_id, f.key AS feature, sum(f.value::numeric) AS uses, count(*) AS installations
     FROM installation_days AS d
@@ -237,7 +237,7 @@ WITH counted AS (
 ), crowded AS (
     SELECT product_id FROM ranked GROUP BY product_id HAVING count(*) > $3
 ), rest AS (
-    -- Who used two of the rare ones is one installation: the day is read again.
+    -- An installation that used two rare ones counts once: the day is read again.
     SELECT d.product_id, 'other' AS feature, sum(f.value::numeric) AS uses,
            count(DISTINCT d.installation_id) AS installations
     FROM installation_days AS d
@@ -269,9 +269,9 @@ INSERT INTO weeks_due (week) VALUES (date_trunc('week', $1::date::timestamp)::da
 ON CONFLICT (week) DO UPDATE SET week = excluded.week; -- takes the row's lock
 
 -- name: due_weeks
--- The weeks due from $1 on: this and the last one, those whose days changed, and those of which the timeline
--- has other lives than were counted. Times of lives lie in the past, where a schedule was changed.
-WITH told AS (
+-- The due weeks from $1 on: this and the last one, those whose days changed, and those for which the timeline has
+-- other numbers than were counted: a changed schedule leads to transitions in the past.
+WITH timeline AS (
     SELECT date_trunc('week', c.changed_at AT TIME ZONE 'UTC')::date AS week,
            count(DISTINCT c.installation_id) FILTER (WHERE c.after = 'lost') AS lost,
            count(DISTINCT c.installation_id) FILTER (WHERE c.after = 'returned') AS returned
@@ -288,18 +288,18 @@ UNION
 SELECT w FROM unnest(ARRAY[date_trunc('week', $2::date::timestamp)::date,
                            date_trunc('week', $2::date::timestamp)::date - 7]) AS w WHERE w >= $1
 UNION
-SELECT week FROM told FULL JOIN counted USING (week)
-WHERE (coalesce(told.lost, 0), coalesce(told.returned, 0))
+SELECT week FROM timeline FULL JOIN counted USING (week)
+WHERE (coalesce(timeline.lost, 0), coalesce(timeline.returned, 0))
       <> (coalesce(counted.lost, 0), coalesce(counted.returned, 0))
 ORDER BY 1;
 
 -- name: take_due_week
--- The week is due no longer, unless it becomes so again; nor are those before $2, which nobody counts any more.
+-- The week is no longer due, unless it is marked again; nor are those before $2, which are not counted any more.
 DELETE FROM weeks_due WHERE week = $1 OR week < $2;
 
 -- name: roll_up_week
--- Counts, of the installations of each cohort, who was heard of, was lost and came back in the week $1 anew.
--- The first ping is received in the cohort's own week, even if it tells of a day before.
+-- Counts again how many installations of each cohort were active, were lost and returned in the week $1.
+-- A cohort is active in its own week: the first ping was received then, even if it is of a day before.
 WITH heard AS (
     SELECT DISTINCT installation_id FROM installation_days WHERE day >= $1::date AND day < $1 + 7
 ), lives AS (
@@ -335,8 +335,8 @@ DO UPDATE SET (active, lost, returned) = (excluded.active, excluded.lost, exclud
 WHERE (c.active, c.lost, c.returned) <> (excluded.active, excluded.lost, excluded.returned);
 
 -- name: progress
--- Up to when, by the server's clock, pings are counted (before the first run: when the first was received),
--- and since when days wait to be counted.
+-- Up to when, by the server's clock, pings are counted (before the first run: when the first was received), and
+-- since when days wait to be counted.
 SELECT coalesce((SELECT reached_at FROM rollup_marks WHERE name = $1),
                 (SELECT received_at FROM pings ORDER BY received_at LIMIT 1)) AS pings_until,
        (SELECT min(due_since) FROM days_due) AS days_since;
