@@ -66,8 +66,8 @@ async def test_a_migration_to_do_or_from_the_future_is_told(site):
 @pytest.mark.parametrize(
     ("last_run", "detail"),
     [
-        ("now() - interval '3 days', now() - interval '3 days', NULL", "last came to an end on"),
-        ("now() - interval '3 days', NULL, NULL", "last came to an end never"),
+        ("now() - interval '3 days', now() - interval '3 days', NULL", "last ended on"),
+        ("now() - interval '3 days', NULL, NULL", "last ended never"),
         ("now(), now() - interval '1 day', 'DeadlockDetected: a secret detail'", "failed"),
     ],
 )

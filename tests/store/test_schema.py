@@ -12,6 +12,7 @@ from telemetry_server.check.fields import load_registry
 from telemetry_server.enrich.places.place import Place
 from telemetry_server.store.queries import load, modules
 from telemetry_server.store.registry import license_import
+from telemetry_server.store.reports.export import What
 
 pytestmark = pytest.mark.every_postgres
 
@@ -160,7 +161,7 @@ async def prepare(connection, module, name):
 
 
 def test_every_statement_is_used_and_none_is_missing():
-    used = set()
+    used = {what.name.lower() for what in What}  # each export has a statement
     for path in (ROOT / "telemetry_server").rglob("*.py"):
         text = path.read_text()
         used |= set(re.findall(r'"(\w+)"', text))

@@ -1,1 +1,1 @@
-"""What leaves the database: exports, Parquet, and roles that read the views."""
+"""Exports, also as Parquet, and roles that read the views."""

@@ -1,17 +1,16 @@
-"""What there is as files: CSV, NDJSON and Parquet, streamed as PostgreSQL makes it, however much it is.
+"""Exports as CSV, NDJSON and Parquet, streamed from PostgreSQL, in bounded memory for any number of rows.
 
-Each file holds the rows of one moment, in no order. PostgreSQL writes the lines itself; nothing is held in
-memory but what is on its way.
+Each file has the rows of one moment, in no order. PostgreSQL writes the lines itself.
 """
 
 import asyncio
 import codecs
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from telemetry_server.check.filters import filter_fields
 from telemetry_server.check.filters.filter_fields import Fields
@@ -25,22 +24,21 @@ from telemetry_server.store.filtering import LICENSES, NOW, Columns, condition
 from telemetry_server.store.queries import fill, load
 from telemetry_server.store.registry.products import product_by_slug
 from telemetry_server.store.reports import parquet
+from telemetry_server.store.reports.parquet import Sink
 
 SQL = load(__name__)
 
-Sink: TypeAlias = Callable[[bytes], Awaitable[None]]
-
 ALL = "all"
-_BETWEEN = {"directories": "; "}
-_TOLD_IF_EMPTY = {"free_environments"}
-"""An import takes an empty cell for what is usual."""
+_SEPARATORS = {"directories": "; "}
+_NONE_IF_EMPTY = {"free_environments"}
+"""For an import, an empty cell means the default."""
 _SECONDS = 3_600
 _COME_BACK_SECONDS = 30
 _SMALL_PIECE_BYTES, _REST_SECONDS = 65_536, 0.001
 
 
 class What(StrEnum):
-    """What can be exported: a view each; of licenses also what is known of their customers."""
+    """The exports: one view each; licenses with the data of their customers."""
 
     LICENSES = "licenses"
     INSTALLATIONS = "installations"
@@ -50,18 +48,6 @@ class What(StrEnum):
     FLEET_DAYS = "fleet-days"
     FEATURE_DAYS = "feature-days"
     COHORT_WEEKS = "cohort-weeks"
-
-
-_STATEMENTS = {
-    What.LICENSES: "licenses",
-    What.INSTALLATIONS: "installations",
-    What.PINGS: "pings",
-    What.CHANGES: "changes",
-    What.INSTALLATION_DAYS: "installation_days",
-    What.FLEET_DAYS: "fleet_days",
-    What.FEATURE_DAYS: "feature_days",
-    What.COHORT_WEEKS: "cohort_weeks",
-}
 
 
 DEFAULT_COLUMNS: Mapping[What, tuple[str, ...]] = {
@@ -78,11 +64,11 @@ DEFAULT_COLUMNS: Mapping[What, tuple[str, ...]] = {
         *("claim_mismatch", "source_mismatch"),
     ),
 }
-"""What most readers want, and none of it needs states to be read; of everything else, every column."""
+"""The most useful columns, for which states are not read; other exports have all columns by default."""
 
 
 class _Filtered(NamedTuple):
-    """What an export is filtered by: fields, their columns, and the statement that finds the ids."""
+    """How an export is filtered: fields, their columns, the statement that finds ids, the id's column."""
 
     fields: Fields
     columns: Columns
@@ -96,12 +82,12 @@ _FILTERED = {
     What.LICENSES: _BY_LICENSE,
     **dict.fromkeys((What.INSTALLATIONS, What.PINGS, What.CHANGES, What.INSTALLATION_DAYS), _BY_INSTALLATION),
 }
-"""Counts are of no installation."""
+"""Counts have no installation and cannot be filtered."""
 _EXPECTED = {What.INSTALLATIONS: "expected_installations", What.PINGS: "expected_pings"}
 
 
 class Form(StrEnum):
-    """The forms an export may have."""
+    """The formats of an export."""
 
     NDJSON = "ndjson"
     CSV = "csv"
@@ -111,21 +97,21 @@ class Form(StrEnum):
 class NoSuchColumn(BadRequest):
     """There is no such column to export."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code = 2
 
 
 class NothingToFilter(BadRequest):
     """A filter finds installations; this export has none. Name a product instead."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which rows: those that the filter wants, of one product or all, since a moment or ever.
+    """The rows of an export: by filter, of one product or all, since a moment or from the beginning.
 
-    `columns`: none for the default ones, or "all". `mark`: CSV begins with a byte order mark, without which
-    Excel takes its letters for those of Windows-1252.
+    `columns`: empty for the default ones, or "all". `mark`: CSV begins with a byte order mark, without which
+    Excel decodes it as Windows-1252.
     """
 
     what: What
@@ -138,15 +124,15 @@ class Wanted:
 
 
 def filter_for(what: What, text: str) -> Filter:
-    """The filter of such an export that `text` is. Raises BadFilter, or NothingToFilter."""
+    """Parses the filter of an export. Raises BadFilter, or NothingToFilter."""
     return parse_filter(text, _filtered(what).fields) if text else EVERYTHING
 
 
 async def export(connection: Connection, wanted: Wanted, sink: Sink, *, now: datetime) -> int:
-    """Hands the file to `sink`, piece by piece, and gives how many rows it has.
+    """Writes the file to `sink`, piece by piece, and returns the number of rows.
 
-    What cannot be done is raised before the first piece: NoSuchProduct, NoSuchColumn, NothingToFilter,
-    BadFilter, ParquetMissing. The connection is for exports alone; where the file breaks off, it is gone.
+    Raises NoSuchProduct, NoSuchColumn, NothingToFilter, BadFilter or ParquetMissing before the first piece.
+    The connection is for exports only; it is terminated if the file is not completed.
     """
     if wanted.form is Form.PARQUET:
         parquet.demand()
@@ -165,7 +151,7 @@ async def export(connection: Connection, wanted: Wanted, sink: Sink, *, now: dat
 
 
 async def expected(connection: Connection, wanted: Wanted) -> int | None:
-    """A guess at how many rows there are; None where there is none."""
+    """An estimate of the number of rows; None if there is none."""
     if wanted.what not in _EXPECTED or wanted.product or wanted.filter.terms:
         return None
     statement = await connection.prepare(SQL[_EXPECTED[wanted.what]])
@@ -174,7 +160,7 @@ async def expected(connection: Connection, wanted: Wanted) -> int | None:
 
 
 class Exports:
-    """Connections for those who export over HTTP: their own, for that takes long; few at a time, one each."""
+    """Connections for exports over HTTP, apart from others as they take long: one per user, few in all."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -208,7 +194,7 @@ class Exports:
 
 async def _rows(connection: Connection, wanted: Wanted, now: datetime) -> tuple[str, tuple[Any, ...]]:
     """The rows as a query, and its values."""
-    name = _STATEMENTS[wanted.what]
+    name = wanted.what.replace("-", "_")
     values: tuple[Any, ...] = (wanted.product, wanted.since)
     if not wanted.filter.terms:
         return fill(_within(name), wanted="TRUE"), values
@@ -229,7 +215,7 @@ def _within(name: str) -> str:
 
 
 async def _columns(connection: Connection, rows: str, wanted: Wanted) -> dict[str, str]:
-    """The types of the columns to write, by name. Raises NoSuchColumn."""
+    """The types of the columns to export by name. Raises NoSuchColumn."""
     statement = await connection.prepare(rows)
     known = {attribute.name: attribute.type.name for attribute in statement.get_attributes()}
     names = wanted.columns or DEFAULT_COLUMNS.get(wanted.what, (ALL,))
@@ -244,7 +230,7 @@ async def _columns(connection: Connection, rows: str, wanted: Wanted) -> dict[st
 
 
 def _lines(rows: str, columns: dict[str, str], form: Form) -> str:
-    """The query whose text is the file's: so flat that each of PostgreSQL's processes makes whole lines."""
+    """The query whose output is the file: flat, so that parallel workers of PostgreSQL build whole lines."""
     if form is Form.NDJSON:
         chosen = ", ".join(f'r."{name}"' for name in columns)
         return f"SELECT row_to_json(r)::text FROM (SELECT {chosen} FROM ({rows}) AS r) AS r"  # noqa: S608
@@ -255,8 +241,8 @@ def _lines(rows: str, columns: dict[str, str], form: Form) -> str:
 def _cell(name: str, type_: str, form: Form) -> str:
     value = f'r."{name}"'
     if type_.endswith("[]"):
-        value = f"array_to_string({value}, '{_BETWEEN.get(name, ' ')}')"
-        value = f"coalesce(nullif({value}, ''), '{NONE}')" if name in _TOLD_IF_EMPTY else value
+        value = f"array_to_string({value}, '{_SEPARATORS.get(name, ' ')}')"
+        value = f"coalesce(nullif({value}, ''), '{NONE}')" if name in _NONE_IF_EMPTY else value
     elif type_ in {"bool", "jsonb"}:
         value += "::text"
     if form is Form.CSV and (type_ in {"text", "jsonb"} or type_.endswith("[]")):
@@ -278,25 +264,25 @@ def _marked(sink: Sink) -> Sink:
 
 @dataclass(frozen=True, slots=True)
 class _Copying:
-    """A query as COPY writes it. COPY takes no parameters: PostgreSQL itself quotes the values into it."""
+    """A query as the output of COPY, which has no parameters: PostgreSQL quotes the values into the query."""
 
     connection: Connection
     query: str
     values: tuple[Any, ...]
 
     async def csv(self, sink: Sink) -> int:
-        """Nothing at all is an empty cell; an empty text is quoted."""
+        """NULL is an empty cell; an empty text is quoted."""
         return await self._copy(sink, format="csv", header=True)
 
     async def plain(self, sink: Sink) -> int:
-        """One column as it is: JSON has neither of these characters, so that nothing is quoted."""
+        """One column without quotes: JSON has neither of these control characters."""
         return await self._copy(sink, format="csv", delimiter="\x01", quote="\x02")
 
     async def _copy(self, sink: Sink, **options: Any) -> int:
-        """Where the sink gives up on the last piece, the driver would wait for an end that has been."""
+        """Terminates the connection on errors: after one on the last piece the driver would wait for ever."""
 
-        # PostgreSQL sends 8 KiB at a time, and a piece costs about the same whatever its size: after a small
-        # one, the next has a moment to grow. It halves this process's time for each row.
+        # PostgreSQL sends 8 KiB at a time, and the cost of a piece hardly depends on its size: after a small
+        # one, the next has a moment to grow. That halves the time per row in this process.
         async def take(piece: bytes) -> None:
             await sink(piece)
             if len(piece) < _SMALL_PIECE_BYTES:

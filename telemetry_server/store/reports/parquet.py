@@ -1,24 +1,24 @@
-"""CSV as PostgreSQL writes it becomes Parquet, a row group at a time. Needs the extra `parquet`: pyarrow."""
+"""Converts the CSV of PostgreSQL to Parquet, one row group at a time. Needs the extra `parquet`: pyarrow."""
 
 import asyncio
+import io
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from importlib.util import find_spec
-from typing import Any, BinaryIO, ClassVar, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from telemetry_server.errors import TelemetryError
 
-Sink: TypeAlias = Callable[[bytes], Awaitable[None]]
+Sink: TypeAlias = Callable[[bytes], Coroutine[Any, Any, None]]
 
 _ROW_GROUP_BYTES = 16 * 2**20
-"""Of CSV, about."""
+"""About as many bytes of CSV become one row group."""
 
 
 class ParquetMissing(TelemetryError):
     """Parquet needs pyarrow. Install it: pip install "license-telemetry-server[parquet]"."""
 
-    status: ClassVar[int] = 501
-    code: ClassVar[str] = "parquet_missing"
+    status, code = 501, "parquet_missing"
 
 
 def demand() -> None:
@@ -28,13 +28,14 @@ def demand() -> None:
 
 
 async def write(csv: Callable[[Sink], Awaitable[int]], columns: Mapping[str, str], sink: Sink) -> int:
-    """Has `csv` write to the one end of a pipe, and a thread make Parquet of it at the other.
+    """Lets `csv` write to one end of a pipe, and a thread convert to Parquet at the other.
 
-    `columns` are PostgreSQL's types by name. Gives what `csv` gives; raises what went wrong first: where one
-    end gives up, the other fails, too.
+    `columns` are PostgreSQL's types by name. Returns what `csv` returns; raises the first error: if one end
+    fails, the other one does too.
     """
     loop = asyncio.get_running_loop()
-    source, pipe = _pipe()
+    read, write = os.pipe()
+    source, pipe = os.fdopen(read, "rb"), os.fdopen(write, "wb", buffering=0)
     whole: list[int] = []
 
     async def copy() -> None:
@@ -44,30 +45,22 @@ async def write(csv: Callable[[Sink], Awaitable[int]], columns: Mapping[str, str
             await asyncio.to_thread(pipe.close)
 
     def hand_on(piece: bytes) -> None:
-        asyncio.run_coroutine_threadsafe(_await(sink(piece)), loop).result()
+        asyncio.run_coroutine_threadsafe(sink(piece), loop).result()
 
     converting = asyncio.to_thread(_convert, source, columns, hand_on, lambda: bool(whole))
     copied, converted = await asyncio.gather(copy(), converting, return_exceptions=True)
-    by_turns = (converted, copied) if isinstance(copied, BrokenPipeError) else (copied, converted)
-    for failed in by_turns:
+    # A broken pipe follows from an error at the other end.
+    in_order = (converted, copied) if isinstance(copied, BrokenPipeError) else (copied, converted)
+    for failed in in_order:
         if isinstance(failed, BaseException):
             raise failed
     return whole[0]
-
-
-def _pipe() -> tuple[BinaryIO, BinaryIO]:
-    read, write = os.pipe()
-    return os.fdopen(read, "rb"), os.fdopen(write, "wb", buffering=0)
 
 
 def _put(pipe: BinaryIO, piece: bytes) -> None:
     rest = memoryview(piece)
     while rest:
         rest = rest[pipe.write(rest) :]
-
-
-async def _await(waiting: Awaitable[None]) -> None:
-    await waiting
 
 
 def _convert(
@@ -95,7 +88,7 @@ def _convert(
             done = whole()
         finally:
             if not done:
-                file.give_up()  # or closing would make a good file of what there is
+                file.give_up()  # closing would turn the incomplete file into a valid one
             writer.close()
 
 
@@ -113,13 +106,13 @@ def _types(columns: Mapping[str, str]) -> dict[str, Any]:
     return {name: types.get(type_, pa.string()) for name, type_ in columns.items()}
 
 
-class _File:
-    """As much of a file as a writer needs that only goes on."""
+class _File(io.RawIOBase):
+    """A file that cannot seek, and passes all data on at once."""
 
     def __init__(self, hand_on: Callable[[bytes], None]) -> None:
+        super().__init__()
         self._hand_on = hand_on
         self._at = 0
-        self.closed = False
 
     def write(self, piece: Any) -> int:
         data = bytes(piece)
@@ -128,17 +121,11 @@ class _File:
         return len(data)
 
     def give_up(self) -> None:
-        """From now on, nothing is handed on."""
+        """Discards all further data."""
         self._hand_on = lambda _: None
 
     def tell(self) -> int:
         return self._at
-
-    def flush(self) -> None:
-        """Everything is handed on at once."""
-
-    def close(self) -> None:
-        self.closed = True
 
     def writable(self) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Roles of PostgreSQL that read our views v_* and nothing else: for Grafana, Metabase and psql."""
+"""Roles of PostgreSQL that may read our views v_* and nothing else: for Grafana, Metabase and psql."""
 
 import hashlib
 import hmac
@@ -21,34 +21,28 @@ VIEWS = (
     *("v_installations", "v_pings", "v_unknown_keys", "v_licenses", "v_changes"),
     *("v_installation_days", "v_fleet_days", "v_feature_days", "v_cohort_weeks"),
 )
-"""What a reader reads: our own views. One that somebody made beside them may show anything."""
+"""The views of a reader: only ours, as custom views may show anything."""
 
 _NAME = re.compile(r"(?!pg_|(?:public|none)$)[a-z][a-z0-9_]{0,62}")
 _ITERATIONS = 4_096
-"""What PostgreSQL itself uses; a password as random as ours needs no more."""
+"""PostgreSQL's own default; enough for a random password."""
 
 
 class NotAReader(OperatorError):
     """There is a role of that name that is no reader."""
 
-    code = "not_a_reader"
-
 
 class MayNotMakeReaders(OperatorError):
     """The server's account may not make roles in this PostgreSQL."""
 
-    code = "may_not_make_readers"
-
 
 class ReadsMore(OperatorError):
-    """Everybody may read tables in this database, and so would a reader."""
-
-    code = "reads_more"
+    """All roles may read tables in this database, and so would a reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A role, its password where it has a new one, and the views it reads."""
+    """A role, its password if it got a new one, and the views it reads."""
 
     name: str
     password: str | None
@@ -56,10 +50,10 @@ class Reader:
 
 
 async def make_reader(connection: Connection, name: str, *, new_password: bool = False) -> Reader:
-    """Makes the role `name`, or lets the one that is there read our VIEWS: all of it or nothing.
+    """Creates the role `name`, or lets an existing reader read our VIEWS, in one transaction.
 
-    A new one has a password; one that is there keeps its own unless there is to be a `new_password`. Raises
-    NotAReader, MayNotMakeReaders with the SQL for somebody who may, and ReadsMore.
+    A new role gets a password; an existing one keeps its own unless `new_password`. Raises NotAReader,
+    MayNotMakeReaders with the SQL to run as another role, and ReadsMore.
     """
     there = await _is_there(connection, name)
     change = ("reader_password" if new_password else None) if there else "reader_made"
@@ -73,17 +67,17 @@ async def make_reader(connection: Connection, name: str, *, new_password: bool =
 
     by_hand = [f"{statement};" for statement in await statements("")]
     if change:
-        by_hand.append(rf"\password {name}")  # psql asks for it: it is in no file and in no log
-    async with _told(by_hand), connection.transaction():
+        by_hand.append(rf"\password {name}")  # psql prompts for it: it is in no file and in no log
+    async with _with_advice(by_hand), connection.transaction():
         for statement in await statements(_kept(password or "")):
             await connection.execute(statement)
         return Reader(name, password, await _views(connection, name))
 
 
 async def drop_reader(connection: Connection, name: str) -> None:
-    """Takes the role away, and what it made. Raises NotAReader and MayNotMakeReaders.
+    """Drops the role, and what it owns. Raises NotAReader and MayNotMakeReaders.
 
-    Whatever keeps the role, it reads nothing any more, as far as the account may see to that.
+    Its rights are revoked first, as far as the account may do so, in case the role cannot be dropped.
     """
     if not await _is_there(connection, name):
         raise NotAReader(f"There is no role {name}.")
@@ -91,7 +85,7 @@ async def drop_reader(connection: Connection, name: str) -> None:
         [statement for [statement] in await connection.fetch(SQL[query], name)]
         for query in ("reader_shut_out", "reader_dropped")
     ]
-    async with _told([f"{statement};" for statement in (*shut_out, *dropped)]):
+    async with _with_advice([f"{statement};" for statement in (*shut_out, *dropped)]):
         for statement in shut_out:
             await connection.execute(statement)
         async with connection.transaction():
@@ -100,7 +94,7 @@ async def drop_reader(connection: Connection, name: str) -> None:
 
 
 async def _is_there(connection: Connection, name: str) -> bool:
-    """Whether there is such a reader. Raises NotAReader where it is or would be something else."""
+    """Whether there is such a reader. Raises NotAReader for another role or a bad name."""
     if not _NAME.fullmatch(name):
         raise NotAReader(
             f"{name!r:.80} is no good name: take small letters, digits and _, a letter first; "
@@ -113,8 +107,8 @@ async def _is_there(connection: Connection, name: str) -> bool:
 
 
 @asynccontextmanager
-async def _told(by_hand: list[str]) -> AsyncIterator[None]:
-    """Says what somebody may run who is allowed to."""
+async def _with_advice(by_hand: list[str]) -> AsyncIterator[None]:
+    """Turns missing rights into MayNotMakeReaders with the statements to run as another role."""
     try:
         yield
     except (asyncpg.InsufficientPrivilegeError, asyncpg.DependentObjectsStillExistError) as error:
@@ -136,7 +130,7 @@ async def _views(connection: Connection, name: str) -> tuple[str, ...]:
 
 
 def _kept(password: str) -> str:
-    """What PostgreSQL keeps of a password (RFC 5803): so the password is in no statement and in no log."""
+    """The stored form of a password (RFC 5803), so that the password is in no statement and in no log."""
     salt = secrets.token_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _ITERATIONS)
     client, server = (hmac.digest(salted, word, "sha256") for word in (b"Client Key", b"Server Key"))

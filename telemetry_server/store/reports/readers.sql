@@ -1,12 +1,12 @@
 -- name: reader_known
--- Whether the role $1 is a reader; no row: there is no such role. Its comment tells.
+-- Whether the role $1 is a reader, by its comment; no row: there is no such role.
 SELECT coalesce(shobj_description(oid, 'pg_authid') LIKE 'A reader of telemetry-server%', false) AS reader
 FROM pg_roles
 WHERE rolname = $1;
 
 -- name: reader_made
--- The statements that make the reader $1 with the password $2, or without one, in their order. Their own settings
--- are there against mistakes; what keeps a reader from everything else is that it has no right to it.
+-- The statements that create the reader $1 with the password $2, or without one, in order. The settings only prevent
+-- mistakes; its missing rights keep it from everything else.
 SELECT unnest(ARRAY[
     format('CREATE ROLE %I LOGIN CONNECTION LIMIT 10', $1::text)
         || coalesce(' PASSWORD ' || quote_literal(nullif($2::text, '')), ''),
@@ -19,11 +19,11 @@ SELECT unnest(ARRAY[
 ]);
 
 -- name: reader_password
--- The statement that gives the reader $1 the password $2; one that was shut out may come back.
+-- The statement that gives the reader $1 the password $2, and lets it log in again.
 SELECT format('ALTER ROLE %I LOGIN', $1::text) || coalesce(' PASSWORD ' || quote_literal(nullif($2::text, '')), '');
 
 -- name: reader_rights
--- The statements that let the reader $1 read the views $2, in their order.
+-- The statements that let the reader $1 read the views $2, in order.
 SELECT unnest(ARRAY[
     format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', $1::text),
     format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), $1),
@@ -33,7 +33,7 @@ SELECT unnest(ARRAY[
 ]);
 
 -- name: reader_shut_out
--- The statements after which the reader $1 reads nothing any more, in their order.
+-- The statements after which the reader $1 can read nothing, in order.
 SELECT unnest(ARRAY[
     format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', $1::text),
     format('REVOKE ALL ON SCHEMA public FROM %I', $1),
@@ -42,8 +42,8 @@ SELECT unnest(ARRAY[
 ]);
 
 -- name: reader_dropped
--- The statements that take away the reader $1, what it runs and what it made, in their order. A large object or
--- something temporary anybody may make; only who belongs to the role may take it away.
+-- The statements that drop the reader $1, its sessions and its objects, in order. Any role may create large objects
+-- and temporary ones; only a member of the role may drop them.
 SELECT unnest(ARRAY[
     format('GRANT %I TO CURRENT_USER', $1::text),
     format('SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %L', $1),
@@ -52,8 +52,8 @@ SELECT unnest(ARRAY[
 ]);
 
 -- name: reader_reads
--- All that the role $1 may read or write, and whether that is of the views $2. Who may make a function in public may
--- put it where another's question finds it.
+-- All that the role $1 may read or write, and whether it is one of the views $2. The right to create in public counts,
+-- too: a function there may be called by the queries of other roles.
 SELECT c.relname AS name, c.relkind = 'v' AND c.relname = ANY($2::text[]) AS view
 FROM pg_class AS c
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')

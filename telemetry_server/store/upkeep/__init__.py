@@ -1,1 +1,1 @@
-"""What keeps the database fit: retention, addresses, health."""
+"""Maintenance of the database: retention, addresses, health."""

@@ -1,8 +1,8 @@
-"""How long addresses are kept: in full at first, then as networks, or not at all.
+"""Retention of addresses: in full at first, then as networks, or not at all.
 
-Addresses are in installations, pings, forks, lineage, in the timeline (changes, field client_address), and
-name the rows of hostnames. Pings and timeline are read day by day, and only as far as a mark has not come:
-a run that is killed goes on where it was, and a shorter retention reaches all that it is about.
+Addresses are in installations, pings, forks, lineage and the timeline (changes, field client_address), and
+are the keys of hostnames. Pings and timeline are processed day by day from a watermark on: a killed run
+continues there, and a shorter retention applies to all rows before it.
 """
 
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ _SECONDS = 3_600
 
 
 async def shorten_addresses(connection: Connection, now: datetime, keep_days: int) -> int:
-    """Full addresses older than `keep_days` become their /24 or /48; gives how many rows changed."""
+    """Shortens addresses older than `keep_days` to their /24 or /48; returns the number of changed rows."""
     until = now - timedelta(days=keep_days)
     changed = await _day_by_day(connection, JobName.SHORTEN_ADDRESSES, "shorten", until)
     for table in ("installation", "fork", "lineage"):
@@ -38,9 +38,12 @@ async def shorten_addresses(connection: Connection, now: datetime, keep_days: in
 
 
 async def erase_addresses(connection: Connection, now: datetime) -> int:
-    """No address is left, short or full, of what there is by now; gives how many rows changed."""
+    """Deletes all addresses, short and full, received up to `now`; returns the number of changed rows."""
     changed = await _day_by_day(connection, ERASE_ADDRESSES, "erase", now)
-    changed += await _erase_of_installations(connection)
+    last: UUID | None = LOWEST
+    while last is not None:  # in batches: the writer waits for these rows
+        row = await connection.fetchrow(SQL["erase_installation_addresses"], last, _BATCH, timeout=_SECONDS)
+        last, changed = row["last"], changed + row["count"]
     for table in ("fork", "lineage"):
         changed += await connection.fetchval(SQL[f"erase_{table}_addresses"], timeout=_SECONDS)
     await forget_hostnames(connection)
@@ -48,7 +51,7 @@ async def erase_addresses(connection: Connection, now: datetime) -> int:
 
 
 async def _day_by_day(connection: Connection, mark: str, verb: str, until: datetime) -> int:
-    """Does it to the pings and the timeline between the mark and `until`."""
+    """Shortens or erases the addresses of pings and timeline between the watermark and `until`."""
     done_until = await reached(connection, mark)
     first = (
         min(done_until, until) - _OVERLAP if done_until else await connection.fetchval(SQL["oldest_address"])
@@ -63,19 +66,8 @@ async def _day_by_day(connection: Connection, mark: str, verb: str, until: datet
     return changed
 
 
-async def _erase_of_installations(connection: Connection) -> int:
-    """In batches: the writer waits for these rows."""
-    last: UUID | None = LOWEST
-    erased = 0
-    while last is not None:
-        row = await connection.fetchrow(SQL["erase_installation_addresses"], last, _BATCH, timeout=_SECONDS)
-        last = row["last"]
-        erased += row["count"]
-    return erased
-
-
 async def retention_problem(connection: Connection, now: datetime) -> str | None:
-    """Why addresses may be kept longer than was said; None: they are not."""
+    """Why addresses may be kept longer than the setting says; None: they are not."""
     run = await connection.fetchrow(SQL["last_run"], JobName.SHORTEN_ADDRESSES)
     if run["last_error"]:
         return f'the job "{JobName.SHORTEN_ADDRESSES}" failed'
@@ -83,5 +75,5 @@ async def retention_problem(connection: Connection, now: datetime) -> str | None
         return f'the job "{JobName.SHORTEN_ADDRESSES}" last ran by a clock that was ahead'
     if now - (run["last_finished_at"] or run["made_at"]) > timedelta(days=MOST_DAYS_WITHOUT_A_RUN):
         when = f"on {run['last_finished_at']:%Y-%m-%d}" if run["last_finished_at"] else "never"
-        return f'the job "{JobName.SHORTEN_ADDRESSES}" last came to an end {when}'
+        return f'the job "{JobName.SHORTEN_ADDRESSES}" last ended {when}'
     return None

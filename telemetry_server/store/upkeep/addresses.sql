@@ -1,10 +1,10 @@
 -- name: oldest_address
--- Since when there may be one among the pings and in the timeline, which outlives them.
+-- The time of the oldest ping or address in the timeline, which is kept longer than pings.
 SELECT least((SELECT min(received_at) FROM pings),
              (SELECT min(changed_at) FROM changes WHERE field = 'client_address'));
 
 -- name: shorten_ping_addresses
--- Full addresses become their /24 or /48, of the pings from $1 until before $2.
+-- Shortens the full addresses of the pings from $1 until before $2 to their /24 or /48.
 WITH done AS (
     UPDATE pings SET client_address = network(set_masklen(client_address, CASE family(client_address) WHEN 4 THEN 24 ELSE 48 END))
     WHERE received_at >= $1 AND received_at < $2
@@ -14,7 +14,7 @@ WITH done AS (
 SELECT count(*) FROM done;
 
 -- name: shorten_change_addresses
--- Likewise those in the timeline, which are text; one that has a width is short already.
+-- Likewise in the timeline, where they are text; one with a width is short already.
 WITH done AS (
     UPDATE changes AS c SET
         before = CASE WHEN c.before LIKE '%/%' THEN c.before
@@ -55,7 +55,7 @@ WITH done AS (
 SELECT count(*) FROM done;
 
 -- name: erase_ping_addresses
--- No address at all is left of the pings from $1 until before $2.
+-- Deletes all addresses of the pings from $1 until before $2.
 WITH done AS (
     UPDATE pings SET client_address = NULL
     WHERE received_at >= $1 AND received_at < $2 AND client_address IS NOT NULL
@@ -64,7 +64,7 @@ WITH done AS (
 SELECT count(*) FROM done;
 
 -- name: erase_change_addresses
--- Likewise the timeline.
+-- Likewise in the timeline.
 WITH done AS (
     DELETE FROM changes
     WHERE field = 'client_address' AND changed_at >= $1 AND changed_at < $2
@@ -73,7 +73,7 @@ WITH done AS (
 SELECT count(*) FROM done;
 
 -- name: erase_installation_addresses
--- A batch of installations after $1, locked in the writer's order; the last of them, and how many.
+-- Erases a batch of installations after $1, locked in the writer's order; returns the last of them, and their number.
 WITH known AS MATERIALIZED (
     SELECT installation_id
     FROM installations
@@ -102,7 +102,7 @@ WITH done AS (
 SELECT count(*) FROM done;
 
 -- name: last_run
--- How the job of that name last went, and since when this database exists.
+-- The last run of the job $1, and since when this database exists.
 SELECT j.last_started_at, j.last_finished_at, j.last_error,
        (SELECT min(applied_at) FROM schema_migrations) AS made_at
 FROM (VALUES ($1::text)) AS wanted (name)

@@ -1,4 +1,4 @@
-"""Whether the database is as the server needs it."""
+"""Checks of the database for readiness."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,9 +21,9 @@ PATIENCE_SECONDS = 3.0
 
 
 async def in_time(look: Callable[[], Awaitable[list[Check]]]) -> list[Check]:
-    """What `look` finds, or within PATIENCE_SECONDS that PostgreSQL does not answer.
+    """The checks of `look`, or after PATIENCE_SECONDS that PostgreSQL does not answer.
 
-    One that hangs takes no notice of a statement's timeout, and the driver gives up late.
+    A hung PostgreSQL ignores statement timeouts, and the driver times out late.
     """
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -35,7 +35,7 @@ async def in_time(look: Callable[[], Awaitable[list[Check]]]) -> list[Check]:
 async def look_at_database(
     pool: Pool, schedule: Schedule, now: datetime, most_behind: timedelta
 ) -> list[Check]:
-    """Every check that could be made; never raises what makes the database unfit.
+    """All checks that can be made; an unreachable database is a failed check, not an error.
 
     While the clock is more than `most_behind` behind, no pings are taken.
     """
@@ -63,7 +63,7 @@ async def _checks(
     yield _hint("address_retention", problem and f'{problem}; "doctor" says more', "enforced")
     counted = await progress(connection)
     yield Check("roll_ups", ok=not counted.is_late(now), detail=str(counted), needed=False)
-    # What they failed of is for "doctor" and the log: anybody may read this.
+    # Their errors are for "doctor" and the log: anyone may read this.
     names = {
         "failed": await failing_jobs(connection, now),
         "late": await late_jobs(connection, schedule, now),
@@ -84,7 +84,7 @@ async def _clock(connection: Connection, now: datetime, most_behind: timedelta) 
 
 
 def _hint(name: str, problem: str | None, good: str) -> Check:
-    """A check that takes no ping away: a problem is reported, and the server stays ready."""
+    """A check that does not affect readiness: the server still takes pings."""
     return Check(name, ok=not problem, detail=problem or good, needed=False)
 
 
@@ -99,7 +99,7 @@ async def _migrations(connection: Connection) -> Check:
 
 
 async def _lacking(connection: Connection, today: date) -> str:
-    """The problem, where a month lacks its partitions; else empty."""
+    """The problem if a month has no partitions; else empty."""
     next_month = date(today.year + today.month // 12, today.month % 12 + 1, 1)
     lacking = {today.replace(day=1), next_month} - set(await months_everywhere(connection))
     months = ", ".join(f"{month:%Y-%m}" for month in sorted(lacking))

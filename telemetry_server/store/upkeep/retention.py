@@ -1,4 +1,4 @@
-"""What is kept no longer: old rows go. Addresses have a module of their own."""
+"""Retention: deletes old rows. For addresses see the module `addresses`."""
 
 from datetime import date, datetime
 
@@ -9,7 +9,7 @@ SQL = load(__name__)
 
 
 async def forget_unused_states(connection: Connection, before: datetime) -> int:
-    """Removes the states first seen before `before` that no kept ping and no installation is in."""
+    """Deletes states first seen before `before` that no ping and no installation refers to."""
     removed = 0
     for row in await connection.fetch(SQL["unused_states"], before, timeout=3600):
         async with connection.transaction():
@@ -19,35 +19,30 @@ async def forget_unused_states(connection: Connection, before: datetime) -> int:
 
 
 async def oldest_day(connection: Connection) -> date | None:
-    """The first day of which there may be counters; None where there is no ping."""
+    """The first day that may have counters; None without pings."""
     day: date | None = await connection.fetchval(SQL["oldest_day"])
     return day
 
 
 async def forget_counters(connection: Connection, day: date) -> int:
-    """Removes the feature counters of the day; gives of how many rows."""
-    rows: int = await connection.fetchval(SQL["forget_counters_of_pings"], day, timeout=3600)
-    rows += await connection.fetchval(SQL["forget_counters_of_days"], day, timeout=3600)
-    return rows
+    """Deletes the feature counters of the day; returns the number of changed rows."""
+    statements = SQL["forget_counters_of_pings"], SQL["forget_counters_of_days"]
+    return sum([int(await connection.fetchval(each, day, timeout=3600)) for each in statements])
 
 
 async def forget_changes(connection: Connection, before: datetime) -> int:
-    """Removes what the timeline tells of facts noted before then; verdicts and lives stay."""
-    count: int = await connection.fetchval(SQL["forget_changes"], before, timeout=3600)
-    return count
+    """Deletes changes of facts from the timeline; verdicts and phases stay."""
+    return int(await connection.fetchval(SQL["forget_changes"], before, timeout=3600))
 
 
 async def empty_quarantine(connection: Connection, before: datetime) -> int:
-    count: int = await connection.fetchval(SQL["empty_quarantine"], before)
-    return count
+    return int(await connection.fetchval(SQL["empty_quarantine"], before))
 
 
 async def forget_enrolments(connection: Connection, before: datetime) -> int:
-    """Removes the parents of identities that were made before then and never sent a ping; gives how many."""
-    count: int = await connection.fetchval(SQL["forget_enrolments"], before, timeout=3600)
-    return count
+    """Deletes the parents of identities that were created before then and never sent a ping."""
+    return int(await connection.fetchval(SQL["forget_enrolments"], before, timeout=3600))
 
 
 async def forget_counts(connection: Connection, before: date) -> int:
-    count: int = await connection.fetchval(SQL["forget_counts"], before)
-    return count
+    return int(await connection.fetchval(SQL["forget_counts"], before))

@@ -1,5 +1,5 @@
 -- name: unused_states
--- States that no kept ping and no installation is in any more, as far as can be seen without a lock.
+-- States that no ping and no installation refers to, as far as can be seen without a lock.
 SELECT s.installation_id, array_agg(s.state) AS states
 FROM states AS s
 WHERE s.first_received_at < $1
@@ -8,11 +8,11 @@ WHERE s.first_received_at < $1
 GROUP BY s.installation_id;
 
 -- name: lock_installation
--- The writer holds the same lock while it decides whether a state is known.
+-- The writer holds the same lock while it checks whether a state is known.
 SELECT FROM installations WHERE installation_id = $1 FOR UPDATE;
 
 -- name: forget_states
--- Those of the states that are still unused, now that nobody can take one up again.
+-- Deletes those of the states that are still unused, under the lock.
 WITH done AS (
     DELETE FROM states AS s
     WHERE s.installation_id = $1 AND s.state = ANY ($2::bytea[])
@@ -23,12 +23,12 @@ WITH done AS (
 SELECT count(*) FROM done;
 
 -- name: oldest_day
--- The first day of which something is kept.
+-- The first day that has a ping or a row of installation_days.
 SELECT least((SELECT (received_at AT TIME ZONE 'UTC')::date FROM pings ORDER BY received_at LIMIT 1),
              (SELECT day FROM installation_days ORDER BY day LIMIT 1));
 
 -- name: forget_counters_of_pings
--- Of the pings received on the day $1; those whose clock was a little ahead may be of the next one.
+-- Of the pings received on the day $1; by a clock that is a little ahead they may be of the next day.
 WITH done AS (
     UPDATE pings SET features = NULL, details = details - 'usage'
     WHERE received_at >= $1::date::timestamp AT TIME ZONE 'UTC' - interval '10 minutes'
@@ -45,7 +45,7 @@ WITH done AS (
 SELECT count(*) FROM done;
 
 -- name: forget_changes
--- Verdicts and lives are the server's own words, not facts of the copy.
+-- Verdicts and phases are findings of the server, not facts of the copy.
 WITH done AS (
     DELETE FROM changes WHERE changed_at < $1 AND field NOT IN ('verdict', 'life') RETURNING 1
 )
@@ -55,7 +55,7 @@ SELECT count(*) FROM done;
 WITH done AS (DELETE FROM quarantine WHERE received_at < $1 RETURNING 1) SELECT count(*) FROM done;
 
 -- name: forget_enrolments
--- Parents of identities that were made before $1 and never sent a ping.
+-- Parents of identities that were created before $1 and never sent a ping.
 WITH done AS (
     DELETE FROM lineage AS l
     WHERE l.enrolled_at < $1

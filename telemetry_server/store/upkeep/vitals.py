@@ -1,4 +1,4 @@
-"""What PostgreSQL says of itself and of our tables, for "doctor"."""
+"""The state of PostgreSQL, of the quarantine and of jobs, for "doctor" and readiness."""
 
 import time
 from collections.abc import Mapping
@@ -12,35 +12,34 @@ from telemetry_server.store.queries import load
 
 SQL = load(__name__)
 
-_MOST_SELDOM = timedelta(days=2)
-"""A job that fails is tried again sooner."""
+_LONGEST_INTERVAL = timedelta(days=2)
+"""A failed job is retried sooner than this."""
 _GRACE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How often each job is due, and since when this process could have seen it run."""
+    """The interval of each job, and since when this process can observe it."""
 
     every: Mapping[str, timedelta]
     since: datetime
     began: float = field(default_factory=time.monotonic)
 
     def waits_since(self, ended: datetime | None, now: datetime) -> datetime:
-        """Since when a job waits whose last good run ended then. A time in the future is that of no run."""
+        """Since when a job waits whose last good run ended at `ended`. Future times do not count."""
         up_since = now - timedelta(seconds=time.monotonic() - self.began)
         times = (self.since if self.since <= now else up_since, ended)
         return max(moment for moment in times if moment is not None and moment <= now + _GRACE)
 
 
 async def durability(connection: Connection) -> dict[str, str]:
-    """The settings that "committed" rests on: fsync, full_page_writes, synchronous_commit."""
+    """The settings that durability depends on: fsync, full_page_writes, synchronous_commit."""
     return dict(await connection.fetch(SQL["durability"]))
 
 
 async def quarantined(connection: Connection) -> int:
-    """How many pings are kept as bytes for a human."""
-    count: int = await connection.fetchval(SQL["quarantined"])
-    return count
+    """Number of pings in quarantine."""
+    return int(await connection.fetchval(SQL["quarantined"]))
 
 
 async def last_runs(connection: Connection) -> dict[str, Any]:
@@ -49,15 +48,15 @@ async def last_runs(connection: Connection) -> dict[str, Any]:
 
 
 async def failing_jobs(connection: Connection, now: datetime) -> list[str]:
-    """The names of the jobs whose last run failed. One that is not there any more is soon forgotten."""
-    rows = await connection.fetch(JOB_LOG["failing_jobs"], now - _MOST_SELDOM)
+    """The names of the jobs whose last run failed; those of jobs that no longer exist for two days."""
+    rows = await connection.fetch(JOB_LOG["failing_jobs"], now - _LONGEST_INTERVAL)
     return [row["name"] for row in rows]
 
 
 async def late_jobs(connection: Connection, schedule: Schedule, now: datetime) -> list[str]:
-    """The names of the jobs whose last good run ended more than about three times their interval ago.
+    """The names of the jobs whose last good run ended more than about three intervals ago.
 
-    Whoever may connect may hold a job's advisory lock; then it does not run, and nothing else tells.
+    Any role that may connect can hold a job's advisory lock: the job does not run then, without an error.
     """
     ended = {name: row["last_finished_at"] for name, row in (await last_runs(connection)).items()}
     return [

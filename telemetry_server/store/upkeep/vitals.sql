@@ -1,5 +1,5 @@
 -- name: durability
--- The settings that "committed" rests on.
+-- The settings that durability depends on.
 SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit');
 
 -- name: quarantined
