@@ -30,11 +30,11 @@ from telemetry_server.jobs.cohorts import roll_up_cohorts
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.fleet_now import count_the_fleet
 from telemetry_server.jobs.hostnames import look_up_hostnames
-from telemetry_server.jobs.judging import judge_installations
 from telemetry_server.jobs.lifecycle import watch_deadlines
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.jobs.retention import most_behind
-from telemetry_server.jobs.runner import Chore, Job, Run, running
+from telemetry_server.jobs.runner import Chore, Job, running
+from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.keyring import Keyring
 from telemetry_server.logs import write_held_lines
 from telemetry_server.middleware import (
@@ -67,6 +67,7 @@ from telemetry_server.store.ingest.grant_cache import GrantCache
 from telemetry_server.store.ingest.outcomes import OutcomeCounter
 from telemetry_server.store.ingest.product_cache import ProductCache
 from telemetry_server.store.ingest.writer import GroupWriter
+from telemetry_server.store.job_log import Run
 from telemetry_server.store.registry.products import keep_parent
 from telemetry_server.store.registry.shop import Shop
 from telemetry_server.store.reports.export import Exports

@@ -1,1 +1,1 @@
-"""What runs by itself: `runner` runs the table of `app.py`, every other module is a job."""
+"""Background jobs: `runner` runs the table of `app.py`, every other module is a job."""

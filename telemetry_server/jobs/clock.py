@@ -1,18 +1,18 @@
-"""What jobs do about a clock that is, or was, wrong."""
+"""How jobs handle a clock that is or was wrong."""
 
 from datetime import datetime
 
 from telemetry_server.job_names import JobName
-from telemetry_server.jobs.runner import Run
 from telemetry_server.logs import Severity, log
 from telemetry_server.store import clock
 from telemetry_server.store.clock import TOLERANCE, ClockDoubt
 from telemetry_server.store.database import Connection
+from telemetry_server.store.job_log import Run
 from telemetry_server.store.upkeep.addresses import ERASE_ADDRESSES
 
 
 def waiting(run: Run) -> Run:
-    """The job, which raises ClockDoubt while the clock may be wrong."""
+    """A job that raises ClockDoubt while the clock may be wrong."""
 
     async def careful(connection: Connection, now: datetime) -> str:
         if doubt := (await clock.read_clock(connection, now)).doubt:
@@ -23,26 +23,26 @@ def waiting(run: Run) -> Run:
 
 
 def forgetting(name: str, run: Run) -> Run:
-    """The job that forgets by a clock that can be relied on, and not far beyond its last run.
+    """A job that deletes by a reliable time, at most a week beyond its last run.
 
-    What it gives raises ClockDoubt where the clock may be wrong.
+    It raises ClockDoubt while the clock may be wrong.
     """
 
     async def careful(connection: Connection, now: datetime) -> str:
         as_of = await clock.time_to_forget(connection, name, now)
         done = await run(connection, as_of)
         await clock.keep_as_of(connection, name, as_of)
-        return (
-            done if as_of == now else f"{done}, as of {as_of:%Y-%m-%d %H:%M} UTC: a week beyond the last run"
+        return done + (
+            "" if as_of == now else f", as of {as_of:%Y-%m-%d %H:%M} UTC: a week beyond the last run"
         )
 
     return careful
 
 
 async def take_back_future_times(connection: Connection, now: datetime) -> str:
-    """The job: where the clock was ahead, what was written down in the meantime is set back.
+    """The job: if the clock was ahead, sets back the times that were stored meanwhile.
 
-    Not where the clock is behind: then it is the clock that is wrong.
+    Not if the clock is behind now: then the stored times are right.
     """
     read = await clock.read_clock(connection, now)
     if read.is_behind:

@@ -1,7 +1,7 @@
-"""The job "look up hostnames": what the DNS calls the newest addresses, where the operator wants to know.
+"""The job "look up hostnames": the DNS names of the newest addresses, if the operator has enabled it.
 
-The system's resolver is asked, in threads of this job's own: nothing else of the server waits for it, nor
-does its end. A name is what the owner of the address wrote there, so it proves nothing.
+Uses the system's resolver, in separate threads: no other part of the server, nor its shutdown, waits for it.
+A name is set by the owner of the address, so it proves nothing.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ from typing import NamedTuple, TypeAlias
 from telemetry_server.enrich.places.place import is_public
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
-from telemetry_server.jobs.runner import Run
 from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import hostnames as store
+from telemetry_server.store.job_log import Run
 
 NAMED_FOR, NAMELESS_FOR = timedelta(days=30), timedelta(days=7)
 FEWEST_TELLING = 8
-"""So many unanswered questions say something of the resolver, and not of the addresses."""
+"""From this number of unanswered queries on, the resolver may be the cause, and not the addresses."""
 
 _HOSTNAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,252}", re.ASCII)
 
 Resolve: TypeAlias = Callable[[str], str | None]
-"""The name of an address, or None where it has none; waits, and raises OSError where nobody answers."""
+"""Returns the name of an address, or None if it has none; blocks, and raises OSError without an answer."""
 
 
 class Limits(NamedTuple):
-    """Of one run: addresses, questions at once, seconds for each and for all."""
+    """Of one run: addresses, concurrent queries, seconds for each and for all."""
 
     addresses: int = 500
     at_once: int = 16
@@ -43,7 +43,7 @@ LIMITS = Limits()
 
 
 def look_up_hostnames(resolve: Resolve | None = None, limits: Limits = LIMITS) -> Run:
-    """The job; `resolve` is the system's resolver unless another is given."""
+    """The job; `resolve` is the system's resolver by default."""
 
     async def run(connection: Connection, now: datetime) -> str:
         since = now - NAMELESS_FOR, now - NAMED_FOR
@@ -56,7 +56,7 @@ def look_up_hostnames(resolve: Resolve | None = None, limits: Limits = LIMITS) -
         await store.keep_hostnames(connection, answers | private | nameless, asked_for, now)
         if resolver_is_away:
             asked = len(unanswered) + len(answers)
-            raise Unavailable(f"The DNS resolver left {len(unanswered)} of {asked} questions unanswered.")
+            raise Unavailable(f"The DNS resolver left {len(unanswered)} of {asked} queries unanswered.")
         return f"{sum(map(bool, answers.values()))} of {len(asked_for)} addresses have a name"
 
     return run
@@ -74,20 +74,21 @@ def from_system(address: str) -> str | None:
 async def _ask_all(
     addresses: Collection[str], resolve: Resolve, limits: Limits
 ) -> tuple[dict[str, str | None], set[str]]:
-    """The names by address, and the addresses that nobody answered for; some there may be no time for."""
+    """The names by address, and the addresses without an answer; in lack of time some are left out."""
     answers: dict[str, str | None] = {}
     unanswered: set[str] = set()
     free = asyncio.Semaphore(limits.at_once)
 
     async def ask(address: str) -> None:
-        await free.acquire()  # given back by the thread, when it ends, however late that is
+        await free.acquire()  # released by the thread when it ends, which may be late
         try:
             async with asyncio.timeout(limits.seconds_each):
                 name = await _in_thread(resolve, address, free)
-        except (OSError, UnicodeError):  # TimeoutError among them
+        except (OSError, UnicodeError):  # includes TimeoutError
             unanswered.add(address)
         else:
-            answers[address] = _sound(name)
+            name = (name or "").rstrip(".").lower()
+            answers[address] = name if _HOSTNAME.fullmatch(name) else None
 
     with suppress(TimeoutError):
         async with asyncio.timeout(limits.seconds_in_all):
@@ -96,7 +97,7 @@ async def _ask_all(
 
 
 def _in_thread(resolve: Resolve, address: str, free: asyncio.Semaphore) -> asyncio.Future[str | None]:
-    """What `resolve` gives. A thread of the loop's pool would hold up others, and the process at its end."""
+    """The result of `resolve`. A thread of the loop's pool would block others, and the end of the process."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[str | None] = loop.create_future()
 
@@ -116,14 +117,8 @@ def _in_thread(resolve: Resolve, address: str, free: asyncio.Semaphore) -> async
         except (OSError, UnicodeError) as problem:
             error = problem
         finally:
-            with suppress(RuntimeError):  # the loop has closed meanwhile
+            with suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(done, answer, error)
 
     Thread(target=work, name=JobName.LOOK_UP_HOSTNAMES, daemon=True).start()
     return future
-
-
-def _sound(name: str | None) -> str | None:
-    """The name in lower case, if it is one of a host."""
-    name = (name or "").rstrip(".").lower()
-    return name if _HOSTNAME.fullmatch(name) else None

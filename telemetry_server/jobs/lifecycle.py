@@ -1,8 +1,8 @@
-"""The job "watch deadlines": who is late, lost, no longer new, by the schedule of its product.
+"""The job "watch deadlines": which copies are late, lost or no longer new, by the schedule of their product.
 
-A deadline is an indexed column, and lazy: pings leave it alone, and whoever finds it over looks when the
-copy was last heard of. The oldest come first; what PostgreSQL refuses is moved on for an hour and blocks
-nobody. Safe to be killed anywhere and to run beside the writer, who makes a copy active again by itself.
+A deadline is an indexed column, and lazy: pings do not move it, and the job checks at the deadline when the
+copy was last seen. The oldest come first; a row that PostgreSQL refuses is due again in an hour and blocks no
+others. Safe to be killed anywhere and to run beside the writer, which makes a copy active again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ from telemetry_server.store.fleet.lifecycle import BEFORE_ALL, Copy, Settled
 from telemetry_server.store.registry.products import all_products
 
 SECOND_LOOK = timedelta(minutes=1)
-"""A ping that was being written while its copy was found late is seen then, and takes it back."""
+"""A ping that was written while its copy was found late is seen then, and corrects it."""
 PUT_OFF = timedelta(hours=1)
 
 _Schedules: TypeAlias = Mapping[UUID, Schedule]
 
 
 class Portions(NamedTuple):
-    """How many copies a statement takes, and how many of these portions one run does."""
+    """The number of copies per statement, and of these portions per run."""
 
     copies: int = 2_000
     most: int = 50
@@ -39,11 +39,11 @@ async def watch_deadlines(connection: Connection, now: datetime, portions: Porti
     outages = await note_outages(connection, now)
     changed = await _reschedule(connection, outages, now, portions)
     changed += await _watch(connection, await _schedules(connection, outages), now, portions)
-    return f"{changed} lives changed"
+    return f"{changed} phases changed"
 
 
 async def _watch(connection: Connection, schedules: _Schedules, now: datetime, portions: Portions) -> int:
-    """Looks at everybody who is due, each once, as far as one run goes."""
+    """Checks all due copies, each once, up to the limit of a run; returns the number of changes."""
     changed, last = 0, BEFORE_ALL
     for _ in range(portions.most):
         copies = await store.due(connection, now, last, portions.copies)
@@ -57,11 +57,11 @@ async def _watch(connection: Connection, schedules: _Schedules, now: datetime, p
 async def _reschedule(
     connection: Connection, outages: Sequence[Outage], now: datetime, portions: Portions
 ) -> int:
-    """Looks at the copies of products whose schedule changed, as far as one run goes."""
+    """Checks the copies of products whose schedule changed, up to the limit of a run."""
     changed = 0
     for _ in range(portions.most):
         async with connection.transaction():
-            copies = await store.rescheduled(connection, portions.copies)  # from here on, no schedule changes
+            copies = await store.rescheduled(connection, portions.copies)  # locks the product's schedule
             schedules = await _schedules(connection, outages) if copies else {}
             changed += await _look(connection, copies, schedules, now)
         if not copies:
@@ -74,18 +74,20 @@ async def _schedules(connection: Connection, outages: Sequence[Outage]) -> _Sche
 
 
 async def _look(connection: Connection, copies: Sequence[Copy], schedules: _Schedules, now: datetime) -> int:
-    """How many of the copies live another life now."""
+    """Writes the present phases of copies; returns the number of copies whose phase changed."""
     found = [_found(copy, schedules.get(copy.product_id), now) for copy in copies]
     settled = [each for each in found if each]
     refused = await store.settle(connection, settled)
     odd = [copy for copy, each in zip(copies, found, strict=True) if each is None]
     if stuck := odd + [each.copy for each in refused]:
-        await _put_off(connection, stuck, now)
+        some = [str(copy.installation_id) for copy in stuck[:20]]
+        log("lives not settled", Severity.ERROR, installations=some, count=len(stuck))
+        await store.put_off(connection, stuck, now + PUT_OFF)
     return sum(bool(each.steps) for each in settled) - sum(bool(each.steps) for each in refused)
 
 
 def _found(copy: Copy, schedule: Schedule | None, now: datetime) -> Settled | None:
-    """None where rows that belong to the copy are not there."""
+    """The present phase of a copy; None if rows that belong to it are missing."""
     first, last = copy.first_received_at, copy.last_received_at
     if schedule is None or last is None:
         return None
@@ -95,9 +97,3 @@ def _found(copy: Copy, schedule: Schedule | None, now: datetime) -> Settled | No
     if steps and found.life in SILENT:
         found = NextPhase(found.life, found.since, min(found.due_at, now + SECOND_LOOK))
     return Settled(copy, found, steps)
-
-
-async def _put_off(connection: Connection, copies: Sequence[Copy], now: datetime) -> None:
-    some = [str(copy.installation_id) for copy in copies[:20]]
-    log("lives not settled", Severity.ERROR, installations=some, count=len(copies))
-    await store.put_off(connection, copies, now + PUT_OFF)

@@ -1,9 +1,8 @@
-"""Times in which silence says nothing against a copy, because nobody could be heard.
+"""Outages: times in which the silence of a copy means nothing, because no copy could report.
 
-The server was away where no process of it said that it serves and no ping came. And it was not to be
-reached, whatever was broken in front of it, where several copies should have called and nobody at all
-was heard. After an outage copies come back as their patience has it, so as much time again is theirs,
-6 hours at most.
+The server was down if none of its processes recorded that it serves, and no ping came. It was unreachable if
+several copies were due to report, and no ping came at all. After an outage, copies return after their
+back-off: they get the same time again, 6 hours at most.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -17,24 +16,24 @@ from telemetry_server.store.fleet import outages as store
 
 SERVING = "serving"
 QUIET = timedelta(minutes=5)
-"""A shorter silence of everybody is none: a restart, an upgrade."""
+"""A shorter silence of all copies is no outage, but a restart or an upgrade."""
 FEWEST = 5
-"""Copies that have to be overdue while nobody is heard: fewer may have gone by themselves."""
+"""Copies that must be overdue without any ping: fewer may have been removed."""
 LONGEST = timedelta(days=7)
-"""How long a server that runs may hear nobody before it is believed that nobody calls any more."""
+"""After a longer silence, a running server assumes that there are no more copies."""
 PATIENCE = timedelta(hours=6)
 """The longest pause a client makes before it tries again (docs/protocol.md)."""
 
 
 async def say_that_it_serves(connection: Connection) -> None:
-    """The chore of every server process, the jobs of which may run elsewhere, or seldom."""
+    """The chore of every server process, as jobs may run elsewhere or seldom."""
     await note_absence(connection, datetime.now(UTC))
 
 
 async def note_absence(connection: Connection, now: datetime) -> None:
-    """The server is here now; where it was not for longer than QUIET, that was an outage.
+    """Records that the server serves now; if it did not for longer than QUIET, that was an outage.
 
-    A watermark in the future stays: where the clock is behind now, it is right.
+    A watermark in the future stays: it is right if the clock is behind now.
     """
     served_until = await watermarks.reached(connection, SERVING)
     if served_until is not None and is_future(served_until, now):
@@ -46,7 +45,7 @@ async def note_absence(connection: Connection, now: datetime) -> None:
 
 
 async def note_outages(connection: Connection, now: datetime) -> tuple[Outage, ...]:
-    """Writes down what is new; gives all there were, in order and apart."""
+    """Records new outages; returns all of them, in order and without overlaps."""
     await note_absence(connection, now)
     last = await store.last_ping(connection, now)
     if last is not None and now - last > QUIET:
@@ -57,7 +56,7 @@ async def note_outages(connection: Connection, now: datetime) -> tuple[Outage, .
 
 
 async def _note(connection: Connection, outage: Outage, now: datetime) -> None:
-    """Where it is found only now, those that were found late or lost in it are due for another look."""
+    """Records the outage; if it is new, copies that became late or lost in it are due for another check."""
     began_at, ended_at = outage
     async with connection.transaction():
         if began_at not in {began for began, _ in await store.outages(connection)}:
@@ -67,7 +66,7 @@ async def _note(connection: Connection, outage: Outage, now: datetime) -> None:
 
 
 async def quiet_times(connection: Connection, since: datetime, until: datetime) -> list[Outage]:
-    """The times between the two in which no ping came for longer than QUIET."""
+    """The times between `since` and `until` in which no ping came for longer than QUIET."""
     found, at = [], since
     while at < until:
         heard = await store.last_ping(connection, min(at + QUIET, until), at)

@@ -1,6 +1,6 @@
-"""Counts a range of days anew from the pings, whatever was counted: the command "rollup rebuild".
+"""Counts a range of days again from the pings: the command "rollup rebuild".
 
-A month at a time, each in one transaction: a run that is killed leaves every month as it was, or done.
+One month at a time, each in one transaction: a killed run leaves every month either unchanged or complete.
 """
 
 from collections.abc import AsyncGenerator, Iterator
@@ -26,13 +26,13 @@ _DAY = timedelta(days=1)
 async def rebuild(
     connection: Connection, registry: Registry, first: date, last: date, now: datetime
 ) -> AsyncGenerator[float, None]:
-    """Counts the days from `first` to `last` anew; gives again and again how much is done, up to 1.
+    """Counts the days from `first` to `last` again; yields the progress, up to 1.
 
-    Raises OperatorError where their pings are not all there, or not counted for the first time yet.
+    Raises OperatorError if some of their pings are deleted, or nothing was counted yet.
     """
     days = await open_days(connection, registry, now.date())
     if first < days.pings_from:
-        raise OperatorError(f"The pings of before {days.pings_from} are gone: there is nothing to count.")
+        raise OperatorError(f"The pings from before {days.pings_from} are deleted and cannot be counted.")
     oldest = await rollups.first_received_at(connection)
     if oldest is None or await reached(connection, JobName.ROLL_UP_PINGS) is None:
         raise OperatorError(f"Nothing is counted yet. Run: telemetry-server run {JobName.ROLL_UP_PINGS}")
@@ -47,7 +47,7 @@ async def rebuild(
 
 
 async def _rebuild_month(connection: Connection, days: Open, now: datetime) -> AsyncGenerator[float, None]:
-    """Takes all days of the month away, and walks through the pings they may have been told by."""
+    """Deletes the days of the month, and counts the pings that may be of these days; yields the progress."""
     month = days.pings_from.replace(day=1)
     await partitions.make_months_if_free(connection, partitions.INSTALLATION_DAYS, [month])
     async with rollups.counting(connection, JobName.ROLL_UP_PINGS):
@@ -62,7 +62,7 @@ async def _rebuild_month(connection: Connection, days: Open, now: datetime) -> A
 
 
 def _months(first: date, last: date) -> Iterator[tuple[date, date]]:
-    """The range, month by month: first and last day."""
+    """The range by months: the first and the last day of each."""
     while first <= last:
         end = min(last, partitions.months_after(first, 1) - _DAY)
         yield first, end

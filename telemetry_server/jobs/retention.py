@@ -1,6 +1,6 @@
-"""How long what is counted from is kept, and thus which days can be counted anew.
+"""The days that can be counted again, by the retention of pings and counters.
 
-A longer retention does not bring back what a shorter one forgot: marks tell what is gone for good.
+Watermarks show what is deleted: a longer retention does not restore what a shorter one deleted.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,7 +13,7 @@ from telemetry_server.store.watermarks import reach, reached
 
 
 async def open_days(connection: Connection, registry: Registry, today: date) -> Open:
-    """The days whose pings, and whose counters, are all there."""
+    """The days of which all pings, and all counters, are stored."""
 
     async def first(name: str, job: str) -> date:
         return min(max(first_kept(registry, name, today), await forgotten_until(connection, job)), today)
@@ -24,7 +24,7 @@ async def open_days(connection: Connection, registry: Registry, today: date) -> 
 
 
 def first_kept(registry: Registry, name: str, today: date) -> date:
-    """The first day of which the class is kept; `date.min` where it is kept for ever."""
+    """The first day that the retention of a class keeps; `date.min` if it is kept for ever."""
     days = registry.retention[name].days
     return date.min if days is None else today - timedelta(days=days)
 
@@ -36,12 +36,12 @@ def most_behind(registry: Registry) -> timedelta:
 
 
 async def forgotten_until(connection: Connection, job: str) -> date:
-    """The day until before which the job has forgotten, or was about to."""
+    """The day before which the job has deleted, or was about to."""
     mark = await reached(connection, job)
     return mark.astimezone(UTC).date() if mark else date.min
 
 
 async def forget_until(connection: Connection, job: str, day: date) -> None:
-    """What is before the day is gone for good, from now on."""
+    """Records that everything before the day is deleted."""
     if day > await forgotten_until(connection, job):
         await reach(connection, job, datetime.combine(day, time(), UTC))

@@ -1,8 +1,7 @@
-"""What runs by itself. The job table is wired in `app.py`.
+"""Runs jobs and chores periodically. The job table is in `app.py`.
 
-A *job* runs for the whole deployment: under an advisory lock, safe to repeat, by hand with
-"telemetry-server run JOB". A *chore* belongs to one server process: it keeps that process's memory
-fresh.
+A *job* runs for the whole deployment: under an advisory lock, idempotent, also by hand with
+"telemetry-server run JOB". A *chore* belongs to one server process, such as to refresh a cache.
 """
 
 import asyncio
@@ -13,26 +12,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
 
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.logs import Severity, log, log_rationed
 from telemetry_server.store.clock import TOLERANCE, ClockDoubt, lead
-from telemetry_server.store.database import Acquire, Connection, translated
-from telemetry_server.store.job_log import run_locked
+from telemetry_server.store.database import Acquire, translated
+from telemetry_server.store.job_log import Run, run_locked
 
 _RETRY_SECONDS = 5
 _GLANCE_SECONDS = 5
-"""How often a job that sleeps looks whether the clock was set."""
-
-
-Run: TypeAlias = Callable[[Connection, datetime], Awaitable[str]]
+"""The interval at which a sleeping job checks whether the clock was set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work for the whole deployment, due `every` so often. `run` gives a sentence on what it did."""
+    """Work for the whole deployment, at the interval `every`. `run` returns a sentence on what it did."""
 
     name: JobName
     run: Run
@@ -41,7 +36,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Work of one process, due `every` so often."""
+    """Work of one process, at the interval `every`."""
 
     name: str
     run: Callable[[], Awaitable[object]]
@@ -49,7 +44,7 @@ class Chore:
 
 
 async def run_job(job: Job, acquire: Acquire, *, only_if_due: bool = False) -> str | None:
-    """Runs the job now; None where another process holds it, or where it is not due."""
+    """Runs the job now; None if another process runs it, or if it is not due."""
     due_after = job.every if only_if_due else timedelta(0)
     return await run_locked(acquire, job.name, job.run, now=datetime.now(UTC), due_after=due_after)
 
@@ -75,9 +70,9 @@ def _due(job: Job, acquire: Acquire) -> Callable[[], Awaitable[object]]:
 
 
 async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[object]]) -> None:
-    """Runs at once, then `every` so often; after a failure, soon again. A clock in doubt is logged once.
+    """Runs at once, then at the interval `every`; retries soon after failures. Logs a doubtful clock once.
 
-    Until it is cancelled: the driver may turn that into an error of its own.
+    Checks for its cancellation, which the driver may turn into another error.
     """
     task, in_doubt = asyncio.current_task(), False
     while task and not task.cancelling():
@@ -89,11 +84,11 @@ async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[objec
             if not in_doubt:
                 log("clock in doubt", Severity.ERROR, job=name, error=doubt.detail)
             pause, in_doubt = min(pause, _RETRY_SECONDS), True
-        except Unavailable as error:  # every job fails, again and again, until PostgreSQL is back
+        except Unavailable as error:  # all jobs fail at each try until PostgreSQL is back
             cause = {"cause": type(error.__cause__).__name__} if error.__cause__ else {}
             log_rationed("job waits", Severity.ERROR, job=name, error=error.detail, **cause)
             pause = min(pause, _RETRY_SECONDS)
-        except Exception as error:  # noqa: BLE001  one failing job must not stop the others
+        except Exception as error:  # noqa: BLE001  a failed job must not stop the others
             log("job failed", Severity.ERROR, job=name, error=f"{type(error).__name__}: {error}")
             pause = min(pause, _RETRY_SECONDS)
         if not task.cancelling():
@@ -101,7 +96,7 @@ async def _repeat(name: str, every: timedelta, run: Callable[[], Awaitable[objec
 
 
 async def _sleep(seconds: float) -> timedelta:
-    """Sleeps, but not on when the clock is set, for then other jobs are due; gives by how much it was."""
+    """Sleeps until the clock is set, as other jobs are due then; returns by how much it was set."""
     until, before, jump = time.monotonic() + seconds, lead(datetime.now(UTC)), timedelta(0)
     while abs(jump) <= TOLERANCE and (left := until - time.monotonic()) > 0:
         await asyncio.sleep(min(left, _GLANCE_SECONDS))

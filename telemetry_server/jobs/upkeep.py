@@ -1,26 +1,22 @@
-"""The jobs that keep the promises about time: partitions ahead, nothing kept longer than was said."""
+"""The jobs for partitions, for retention, and for what the writer could not project."""
 
+from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
 
 from telemetry_server.check.fields import Registry
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs.retention import first_kept, forget_until, forgotten_until
-from telemetry_server.jobs.runner import Run
 from telemetry_server.store import partitions
 from telemetry_server.store.access import credentials
 from telemetry_server.store.counts.rollups import counting
 from telemetry_server.store.database import Connection
 from telemetry_server.store.ingest import projection
+from telemetry_server.store.job_log import Run
 from telemetry_server.store.partitions import INSTALLATION_DAYS, PINGS
 from telemetry_server.store.registry import shop
 from telemetry_server.store.upkeep import addresses, retention
 
-QUARANTINE_DAYS = 30
 COUNTS_DAYS = 400
-DELIVERIES_DAYS = 30
-ENROLMENTS_DAYS = 30
-SESSIONS_DAYS = 1
-"""How long sessions that are over stay: a clock that is hours ahead signs no one out for good."""
 
 
 async def make_partitions(connection: Connection, now: datetime) -> str:
@@ -28,33 +24,27 @@ async def make_partitions(connection: Connection, now: datetime) -> str:
     return f"made {', '.join(f'{month:%Y-%m}' for month in made)}" if made else "all partitions are there"
 
 
-async def empty_quarantine(connection: Connection, now: datetime) -> str:
-    removed = await retention.empty_quarantine(connection, now - timedelta(days=QUARANTINE_DAYS))
-    return f"removed {removed} quarantined pings"
-
-
-async def forget_sessions(connection: Connection, now: datetime) -> str:
-    removed = await credentials.forget_sessions(connection, now - timedelta(days=SESSIONS_DAYS))
-    return f"removed {removed} sessions and sign-in links"
-
-
 async def catch_up(connection: Connection, _: datetime) -> str:
-    noted, filled = await projection.catch_up(connection), await projection.fill_added(connection)
-    return f"noted the news of {noted} installations" + (f", filled columns of {filled}" if filled else "")
+    projected, filled = await projection.catch_up(connection), await projection.fill_added(connection)
+    return f"projected {projected} installations" + (f", filled columns of {filled}" if filled else "")
 
 
-async def forget_deliveries(connection: Connection, now: datetime) -> str:
-    removed = await shop.forget_deliveries(connection, now - timedelta(days=DELIVERIES_DAYS))
-    return f"removed {removed} ids of messages of the shop"
+def _removing(forget: Callable[[Connection, datetime], Awaitable[int]], days: int, what: str) -> Run:
+    async def run(connection: Connection, now: datetime) -> str:
+        return f"removed {await forget(connection, now - timedelta(days=days))} {what}"
+
+    return run
 
 
-async def forget_enrolments(connection: Connection, now: datetime) -> str:
-    removed = await retention.forget_enrolments(connection, now - timedelta(days=ENROLMENTS_DAYS))
-    return f"removed the parents of {removed} identities that never sent a ping"
+empty_quarantine = _removing(retention.empty_quarantine, 30, "quarantined pings")
+forget_deliveries = _removing(shop.forget_deliveries, 30, "ids of messages of the shop")
+forget_enrolments = _removing(retention.forget_enrolments, 30, "parents of identities that never sent a ping")
+# Expired sessions stay for a day: a clock that is hours ahead signs no one out for good.
+forget_sessions = _removing(credentials.forget_sessions, 1, "sessions and sign-in links")
 
 
 def shorten_addresses(keep_days: int) -> Run:
-    """The addresses that are older become networks; with 0 days, none is left."""
+    """Shortens older addresses to networks; with 0 days, erases all addresses."""
 
     async def run(connection: Connection, now: datetime) -> str:
         if keep_days == 0:
@@ -66,7 +56,7 @@ def shorten_addresses(keep_days: int) -> Run:
 
 
 def forget_old_pings(registry: Registry) -> Run:
-    """Drops what is over by the field registry: a month goes when the longest-kept of what lies in it may."""
+    """Drops months by the retention of the field registry: that of the data in it that is kept longest."""
     ping, usage, fact = (registry.retention[name].days for name in ("ping", "usage", "fact"))
     kept = {PINGS: ping, INSTALLATION_DAYS: None if ping is None or usage is None else max(ping, usage)}
 
@@ -86,12 +76,12 @@ def forget_old_pings(registry: Registry) -> Run:
 
 
 def forget_old_counters(registry: Registry) -> Run:
-    """Takes the feature counters out of what is kept longer than they are."""
+    """Deletes the feature counters of rows that are kept longer than counters."""
     keeps_longer = registry.retention["ping"].outlasts(registry.retention["usage"])
 
     async def run(connection: Connection, now: datetime) -> str:
         if not keeps_longer:
-            return "nothing to do: counters go with their month"
+            return "nothing to do: counters are dropped with their month"
         until = first_kept(registry, "usage", now.date())
         day = await forgotten_until(connection, JobName.FORGET_OLD_COUNTERS)
         if day == date.min:

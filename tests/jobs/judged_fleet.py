@@ -6,7 +6,7 @@ from uuid import uuid4
 import msgspec
 from checked_pings import make_checked_ping, make_signed_upload
 
-from telemetry_server.jobs.judging import judge_installations
+from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.model import Author, LicensePatch, LicenseRow, Verdict
 from telemetry_server.store.registry.license_changes import keep_licenses
 from telemetry_server.store.registry.licenses import key_hashes

@@ -183,7 +183,7 @@ async def test_when_the_resolver_is_away_the_job_says_so_and_asks_again_next_tim
         await copy(f"192.0.2.{n}")
     away = {f"192_0_2_{n}": socket.gaierror(socket.EAI_AGAIN, "later") for n in range(9)}
     dns = Dns(**away, **{"192_0_2_9": "nine.example.net"})
-    with pytest.raises(Unavailable, match="9 of 10 questions unanswered"):
+    with pytest.raises(Unavailable, match="9 of 10 queries unanswered"):
         await look_up_hostnames(dns)(connection, NOW)
     assert await kept() == {"192.0.2.9": "nine.example.net"}
     dns.names = {}

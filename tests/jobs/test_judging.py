@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from judged_fleet import JudgedFleet
 from patience import patient
 
-from telemetry_server.jobs import judging as job
+from telemetry_server.jobs import verdicts as job
 from telemetry_server.jobs.clock import take_back_future_times
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import LicenseSource, LicenseStatus, LicenseType, Overage, Verdict

@@ -85,7 +85,7 @@ async def test_kept_for_ever_nothing_goes(story):
     registry = keeping("ping=forever,fact=forever,usage=forever")
     await fleet_with_history(story, registry)
     said = await forget(story, registry, NOON + 50 * 365 * DAY)
-    assert said == ["dropped 0 months and 0 states", "nothing to do: counters go with their month"]
+    assert said == ["dropped 0 months and 0 states", "nothing to do: counters are dropped with their month"]
     await story.agrees()
 
 

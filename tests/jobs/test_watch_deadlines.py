@@ -46,13 +46,13 @@ async def test_a_look_that_comes_much_too_late_writes_the_same_timeline(fleet, s
     await fleet.ping(one, start)
     await fleet.ping(one, start + 6 * DAY)
     await fleet.ping(other, start + 50 * DAY)
-    assert await fleet.watch(start + 50 * DAY) == "1 lives changed"
+    assert await fleet.watch(start + 50 * DAY) == "1 phases changed"
     assert await fleet.timeline(one) == [
         (start + 7 * DAY, 2, "new", "active"),
         (start + 8 * DAY, 2, "active", "late"),
         (start + 36 * DAY, 2, "late", "lost"),
     ]
-    assert await fleet.watch(start + 50 * DAY) == "0 lives changed"
+    assert await fleet.watch(start + 50 * DAY) == "0 phases changed"
 
 
 async def test_pings_leave_the_deadline_alone_and_whoever_finds_it_over_moves_it(fleet, start):
@@ -165,9 +165,9 @@ async def test_a_run_does_the_oldest_first_and_leaves_the_rest_to_the_next(fleet
     fleet.portions = Portions(copies=2, most=2)
     newer = await fleet.copies(3, start + HOUR)
     older = await fleet.copies(3, start)
-    assert await fleet.watch(start + 4 * DAY) == "4 lives changed"
+    assert await fleet.watch(start + 4 * DAY) == "4 phases changed"
     assert [(await fleet.life(copy))[0] for copy in older] == ["late"] * 3
-    assert await fleet.watch(start + 4 * DAY) == "2 lives changed"
+    assert await fleet.watch(start + 4 * DAY) == "2 phases changed"
     assert [(await fleet.life(copy))[0] for copy in newer] == ["late"] * 3
 
 
@@ -193,7 +193,7 @@ async def test_another_schedule_reaches_every_copy_of_its_product_and_no_other(f
     await fleet.watch(start + HOUR)
 
     await change_schedule(fleet.connection, "billing", interval_seconds=3600, grace_seconds=0)
-    assert await fleet.watch(start + HOUR + MINUTE) == "10 lives changed"
+    assert await fleet.watch(start + HOUR + MINUTE) == "10 phases changed"
     assert {await fleet.life(copy) for copy in copies} == {("late", start + HOUR)}
     assert await stranger.life(untouched) == ("new", start)
     marks = "SELECT count(*) FROM products WHERE reschedule_after IS NOT NULL"
@@ -214,7 +214,7 @@ async def test_a_change_of_schedule_goes_on_where_it_was_killed(fleet, start):
     late = "SELECT count(*) FROM installation_facts WHERE life = 'late'"
     assert [
         (await fleet.watch(start + 2 * HOUR), await fleet.connection.fetchval(late)) for _ in range(3)
-    ] == [("4 lives changed", 4), ("3 lives changed", 7), ("0 lives changed", 7)]
+    ] == [("4 phases changed", 4), ("3 phases changed", 7), ("0 phases changed", 7)]
 
 
 # ── beside the writer ───────────────────────────────────────────────────────────────────────

@@ -67,7 +67,7 @@ async def by_dimension(pool):
 async def test_what_was_counted_is_what_would_be_counted_now(site, fleet, pool):
     await site.execute("UPDATE installations SET lost = 3 WHERE installation_id = $1", fleet[0])
     seen, counted = await on_the_overview(pool), await by_dimension(pool)
-    assert await run(site) == "counted the fleet anew"
+    assert await run(site) == "counted the fleet again"
     assert await counted_at(pool) == NOW
     assert await on_the_overview(pool) == seen
     assert await by_dimension(pool) == counted
@@ -92,7 +92,7 @@ async def test_a_large_fleet_is_counted_again_when_it_has_waited(site, fleet, po
     assert await counted_at(pool) == NOW
     for table in ("installation_facts", "installations"):
         await site.execute(f"DELETE FROM {table} WHERE installation_id <> $1", fleet[0])
-    assert await run(site, now=NOW + timedelta(minutes=6)) == "counted the fleet anew"
+    assert await run(site, now=NOW + timedelta(minutes=6)) == "counted the fleet again"
     assert (await store.totals(pool, await store.fleet(pool, None, NOW), RANGES["90d"]))["known"] == 1
 
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from installation import Installation
 
-from telemetry_server.jobs.judging import judge_installations
+from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.keyring import license_key_digest
 from telemetry_server.model import (
     Author,

@@ -1,15 +1,15 @@
-"""The job "judge installations": what the registry says today, of every installation it concerns.
+"""The job "judge installations": brings the verdicts of all installations up to date with the registry.
 
-Ingest judges each claim by what it remembers of the registry. This job follows what happens without a
-ping: a license changed, expired, or has more copies on it than seats; a copy changed its key, was lost,
-came back, or was judged by a memory half a minute old. First come the installations that changed: the
-seats of their licenses are counted, and where that makes a license exceeded, or no longer, the license
-is stale, as is one that expired. Then come the installations of stale licenses.
+Ingest judges each claim by a cache of the registry. This job handles changes without a ping: a license was
+changed, expired, or has more copies than seats; a copy changed its key, was lost, returned, or was judged by
+a cache that is half a minute old. First it handles changed installations: it counts the seats of their
+licenses, and marks a license stale if that makes it exceeded, or no longer exceeded. Expired licenses become
+stale, too. Then it judges the installations of stale licenses.
 
-Each step can be repeated and writes what is there before it takes the mark back that led to it, so the
-job may be killed anywhere. Only a few hundred licenses and a thousand installations are in memory.
-Neither half works for longer than 20 seconds, and what changed last comes first: a license that is
-revoked while a million are imported has its installations judged within a minute all the same.
+Each step is idempotent and clears its mark last, so the job may be killed anywhere. Only a few hundred
+licenses and a thousand installations are in memory. Each half works for 20 seconds at most, and the most
+recent changes come first: the installations of a revoked license are judged within a minute, even while a
+million licenses are imported.
 """
 
 import time
@@ -33,7 +33,7 @@ from telemetry_server.store.fleet.verdicts import CurrentVerdict, NewVerdict, Re
 from telemetry_server.uuid7 import LOWEST
 
 SHARE = timedelta(seconds=20)
-"""How long a run works at installations that changed, and again at licenses that did."""
+"""How long a run works on changed installations, and then on changed licenses."""
 
 _LICENSES = 200
 _EXPIRED = 5000
@@ -48,11 +48,11 @@ async def judge_installations(connection: Connection, now: datetime) -> str:
     await run.judge_what_changed()
     await run.mark_what_expired()
     await run.judge_by_stale_licenses()
-    return f"looked at {run.looked_at} installations and wrote what is said of {run.written}"
+    return f"checked {run.looked_at} installations and wrote the verdicts of {run.written}"
 
 
 class _Run:
-    """One run of the job; its clock starts at `now`."""
+    """One run of the job, from `now` on."""
 
     def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
@@ -70,9 +70,9 @@ class _Run:
                 return
 
     async def mark_what_expired(self) -> None:
-        """What expired since the last run; once more where some were being changed just then.
+        """Marks licenses that expired since the last run; again next time if some were locked by a change.
 
-        A watermark in the future stays until "take back future times" has looked at what it passed over.
+        A watermark in the future stays until the job "take back future times" has handled it.
         """
         since = await watermarks.reached(self._connection, JobName.JUDGE_INSTALLATIONS) or self._now
         if is_future(since, self._now):
@@ -93,7 +93,7 @@ class _Run:
                 return
 
     async def _judge_due(self, due: Sequence[CurrentVerdict]) -> None:
-        """The seats come first: were they counted after the mark was taken back, a kill would lose them."""
+        """Counts seats before it clears the marks of installations: a kill in between loses nothing."""
         owners = await verdicts.licenses_of_keys(self._connection, _keys(due))
         licenses = await verdicts.licenses_to_judge_by(self._connection, set(owners.values()))
         seats = await self._count(licenses)
@@ -110,25 +110,21 @@ class _Run:
         licenses = await verdicts.licenses_to_judge_by(self._connection, license_ids)
         seats = await self._count(licenses)
         granted = _granted(licenses, seats)
-        after = verdicts.FIRST_KEY
-        while current := await verdicts.installations_on_keys(
-            self._connection, granted, after, _INSTALLATIONS
-        ):
+        connection, after = self._connection, verdicts.FIRST_KEY
+        while current := await verdicts.installations_on_keys(connection, granted, after, _INSTALLATIONS):
             last, at = current[-1], self._moment()
             assert last.key_hash is not None
             after = (last.key_hash, last.installation_id)
             await self._write([_new_verdict(each, granted, at, settled=False) for each in current], at)
-        await verdicts.settle_licenses(
-            self._connection, ((each, seats[each.license_id]) for each in licenses)
-        )
+        await verdicts.settle_licenses(connection, ((each, seats[each.license_id]) for each in licenses))
 
     async def _write(self, found: Sequence[NewVerdict], at: datetime) -> None:
-        news = [each for each in found if each.settled or each.differs]
+        changed = [each for each in found if each.settled or each.differs]
         self.looked_at += len(found)
-        self.written += await verdicts.write_judgements(self._connection, news, at)
+        self.written += await verdicts.write_judgements(self._connection, changed, at)
 
     async def _count(self, licenses: Iterable[RegisteredLicense]) -> dict[UUID, int]:
-        """How many installations take a seat of each license: on its key, for its product."""
+        """The seats in use by license: installations with its key, of its product."""
         owners = {key_hash: each for each in licenses for key_hash in each.own_keys}
         seats: dict[UUID, int] = defaultdict(int)
         for copies in await verdicts.count_on_keys(self._connection, owners):
@@ -140,16 +136,13 @@ class _Run:
     async def _write_seats(
         self, licenses: Iterable[RegisteredLicense], seats: Mapping[UUID, int]
     ) -> set[UUID]:
-        """Gives the licenses whose seats could not be written: they are being changed just now."""
-        counted = [
-            (
-                each.license_id,
-                used,
-                is_exceeded(each.grant) != is_exceeded(replace(each.grant, seats_used=used)),
-            )
-            for each in licenses
-            if (used := seats[each.license_id]) != each.grant.seats_used
-        ]
+        """Writes changed seats; returns the licenses that are locked by another change."""
+        counted = []
+        for each in licenses:
+            grant = replace(each.grant, seats_used=seats[each.license_id])
+            if grant != each.grant:
+                stale = is_exceeded(grant) != is_exceeded(each.grant)
+                counted.append((each.license_id, grant.seats_used, stale))
         written = await verdicts.write_seats(self._connection, counted)
         return {license_id for license_id, *_ in counted} - written
 
@@ -158,13 +151,13 @@ class _Run:
 
 
 def _keys(current: Iterable[CurrentVerdict]) -> set[bytes]:
-    """The keys they have, and those they were counted on before."""
+    """Their present keys, and those for which they were counted before."""
     keys = {key for each in current for key in (each.key_hash, each.counted_key_hash)}
     return {key for key in keys if key is not None}
 
 
 def _granted(licenses: Iterable[RegisteredLicense], seats: Mapping[UUID, int]) -> Granted:
-    """What is granted by key, with the seats as just counted."""
+    """The grants by key, with the counted seats."""
     return {
         key_hash: (each.license_id, grant)
         for each in licenses
@@ -174,14 +167,10 @@ def _granted(licenses: Iterable[RegisteredLicense], seats: Mapping[UUID, int]) -
 
 
 def _new_verdict(current: CurrentVerdict, granted: Granted, at: datetime, *, settled: bool) -> NewVerdict:
+    """Judges the newest claim as ingest does."""
     license_id, grant = granted.get(current.key_hash or b"", (None, None))
-    return NewVerdict(current, judge(_claim(current), grant, at), license_id, settled)
-
-
-def _claim(current: CurrentVerdict) -> Claim:
-    """The newest claim, read as ingest reads it."""
     made_at, received_at = current.last_occurred_at, current.last_received_at
-    return Claim(
+    claim = Claim(
         product_id=current.product_id,
         has_key=current.key_hash is not None,
         status=current.license_status,
@@ -191,3 +180,4 @@ def _claim(current: CurrentVerdict) -> Claim:
         made_at=received_at if is_doubtful(made_at, received_at) else made_at,
         silent=current.life in SILENT,
     )
+    return NewVerdict(current, judge(claim, grant, at), license_id, settled)
