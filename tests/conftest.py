@@ -23,7 +23,7 @@ import pytest
 from patience import patient, wait_until
 from places import ROOT, TODAY, as_database_user, quick_directory
 
-from telemetry_server.store.embedded import binaries
+from telemetry_server.store.embedded.wheel import binaries
 from telemetry_server.store.migrate import migrate
 from telemetry_server.store.partitions import make_partitions
 

@@ -16,9 +16,10 @@ from telemetry_server.cli.session import database
 from telemetry_server.errors import OperatorError
 from telemetry_server.settings import Settings
 from telemetry_server.store.database import operator_connection
-from telemetry_server.store.embedded import EmbeddedBinariesMissing, binaries, dump, restore
-from telemetry_server.store.embedded import upgrade as upgrade_embedded
-from telemetry_server.store.embedded.dumps import without_password
+from telemetry_server.store.embedded.dumps import dump, restore, without_password
+from telemetry_server.store.embedded.errors import EmbeddedBinariesMissing
+from telemetry_server.store.embedded.upgrades import upgrade as upgrade_embedded
+from telemetry_server.store.embedded.wheel import binaries
 from telemetry_server.store.fitness import refuse_unfit
 from telemetry_server.store.migrate import pending_migrations, released_migrations
 

@@ -13,7 +13,7 @@ from telemetry_server.jobs.upkeep import make_partitions
 from telemetry_server.settings import Settings
 from telemetry_server.store.connection_budget import connections_wanted
 from telemetry_server.store.database import Connection, operator_connection
-from telemetry_server.store.embedded import START_TIMEOUT_SECONDS, attached
+from telemetry_server.store.embedded.attachment import START_TIMEOUT_SECONDS, attached
 from telemetry_server.store.job_log import run_locked
 from telemetry_server.store.migrate import Migration, migrate, released_migrations, still_pending
 

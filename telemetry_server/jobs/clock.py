@@ -32,9 +32,9 @@ def forgetting(name: str, run: Run) -> Run:
         as_of = await clock.time_to_forget(connection, name, now)
         done = await run(connection, as_of)
         await clock.keep_as_of(connection, name, as_of)
-        return done + (
-            "" if as_of == now else f", as of {as_of:%Y-%m-%d %H:%M} UTC: a week beyond the last run"
-        )
+        if as_of != now:
+            done += f", as of {as_of:%Y-%m-%d %H:%M} UTC: a week beyond the last run"
+        return done
 
     return careful
 

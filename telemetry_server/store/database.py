@@ -43,7 +43,7 @@ _SESSION = {
 class DatabaseUnreachable(OperatorError):
     """PostgreSQL cannot be reached."""
 
-    code, exit_code = "database_unreachable", 4
+    exit_code = 4
 
 
 async def connect(dsn: str, *, patience: float = 30, **settings: str) -> asyncpg.Connection:

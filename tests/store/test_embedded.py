@@ -22,8 +22,13 @@ from patience import patient, until
 from places import quick_directory
 
 import telemetry_server
-from telemetry_server.store.embedded import (
-    Attachment,
+from telemetry_server.store.embedded import attachment as attachment_module
+from telemetry_server.store.embedded import postmaster as postmaster_module
+from telemetry_server.store.embedded.account import Account
+from telemetry_server.store.embedded.attachment import KEEPER, Attachment, attached
+from telemetry_server.store.embedded.cluster import Cluster, shared_buffers_mb
+from telemetry_server.store.embedded.dumps import dump, restore, without_password
+from telemetry_server.store.embedded.errors import (
     EmbeddedAccountUnusable,
     EmbeddedBinariesMissing,
     EmbeddedCommandFailed,
@@ -34,21 +39,12 @@ from telemetry_server.store.embedded import (
     EmbeddedTooNew,
     EmbeddedUpgradeFailed,
     EmbeddedUpgradeNeeded,
-    attached,
-    binaries,
-    dump,
-    restore,
-    upgrade,
 )
-from telemetry_server.store.embedded import attachment as attachment_module
-from telemetry_server.store.embedded import postmaster as postmaster_module
-from telemetry_server.store.embedded.account import Account
-from telemetry_server.store.embedded.attachment import KEEPER
-from telemetry_server.store.embedded.cluster import Cluster, shared_buffers_mb
-from telemetry_server.store.embedded.dumps import without_password
 from telemetry_server.store.embedded.home import LOG_BYTES, Home
 from telemetry_server.store.embedded.postmaster import Processes, title
 from telemetry_server.store.embedded.system_user import DEDICATED
+from telemetry_server.store.embedded.upgrades import upgrade
+from telemetry_server.store.embedded.wheel import binaries
 
 PACKAGES = os.pathsep.join(str(Path(module.__file__).parents[1]) for module in (telemetry_server, asyncpg))
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -123,7 +119,7 @@ async def databases(running: "User") -> AsyncIterator[tuple[str, str]]:
 USE = """
 import asyncio, sys
 from pathlib import Path
-from telemetry_server.store.embedded import attached
+from telemetry_server.store.embedded.attachment import attached
 
 async def use(data):
     async with attached(Path(data)) as postgres:
@@ -379,7 +375,7 @@ COME_AND_GO = """
 import asyncio, random, sys
 from pathlib import Path
 import asyncpg
-from telemetry_server.store.embedded import attached
+from telemetry_server.store.embedded.attachment import attached
 from telemetry_server.store.embedded.processes import FileLock
 
 if "unguarded" in sys.argv:
@@ -754,7 +750,7 @@ async def test_a_path_that_a_shell_would_take_apart_is_refused(data: Path, sign:
 
 
 def test_a_major_version_that_the_wheel_lacks_is_named_with_those_it_has() -> None:
-    with pytest.raises(EmbeddedBinariesMissing, match=r"PostgreSQL 9 is needed.* carries 16, 18"):
+    with pytest.raises(EmbeddedBinariesMissing, match=r"PostgreSQL 9 is needed.* has 16, 18"):
         binaries(9)
 
 

@@ -17,24 +17,24 @@ class Account:
 
     @classmethod
     def of(cls, user: int | str) -> Self:
-        """The account with this number or name; `EmbeddedAccountUnusable` when the system has none."""
+        """The account with this number or name. Raises EmbeddedAccountUnusable if there is none."""
         try:
             entry = pwd.getpwuid(user) if isinstance(user, int) else pwd.getpwnam(user)
         except KeyError:
             raise EmbeddedAccountUnusable(
                 f"PostgreSQL needs an operating system user with a name, and {user!r} has none here. "
-                "Add it to /etc/passwd, or run as a user that is there."
+                "Add it to /etc/passwd, or run as an existing user."
             ) from None
         return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
     @property
     def is_other(self) -> bool:
-        """Whether we are root, and must become this user to run PostgreSQL."""
+        """Whether this process is root, and has to run PostgreSQL as this user."""
         return self.uid != os.geteuid()
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What `subprocess` needs to run a program as this user."""
+        """The arguments of `subprocess` that run a program as this user."""
         if not self.is_other:
             return {}
         groups = os.getgrouplist(self.name, self.gid)
@@ -42,5 +42,5 @@ class Account:
 
 
 def owner(path: Path) -> int:
-    """The number of the user whom `path` belongs to; 0, root's, also when nothing is there."""
+    """The id of the owner of `path`; 0, that of root, also if it does not exist."""
     return path.stat().st_uid if path.exists() else 0

@@ -1,8 +1,9 @@
-"""Many processes use one DATA; the first starts PostgreSQL, the last one stops it.
+"""Several processes use one DATA: the first starts PostgreSQL, the last one stops it.
 
-Two locks keep count. Whoever uses PostgreSQL holds a share of `users`; whoever leaves tries to have `users`
-alone, and having it stops PostgreSQL. Shareholders start it one at a time under `start`. The kernel frees the
-locks of a killed process, so a PostgreSQL left running is found by the next user and stopped by the last.
+There are two locks. Each user of PostgreSQL holds a shared lock on `users`. A process that leaves tries to
+lock `users` exclusively, and stops PostgreSQL if it succeeds. The lock `start` allows one start at a time.
+The kernel releases the locks of a killed process, so a PostgreSQL left running is found by the next user and
+stopped by the last one.
 """
 
 import asyncio
@@ -39,16 +40,16 @@ class Attachment:
 
     @property
     def dsn(self) -> str:
-        """For the application, asyncpg or psql: the role `telemetry`, owner of the database `telemetry`."""
+        """The DSN for the application: the role `telemetry`, owner of the database `telemetry`."""
         return self._cluster.dsn()
 
     @property
     def admin_dsn(self) -> str:
-        """The superuser `postgres` and its own database: for set-up and tests only."""
+        """The DSN of the superuser `postgres` and its database: for set-up and tests only."""
         return self._cluster.dsn("postgres", "postgres")
 
     async def ensure_running(self, *, make: bool = True) -> None:
-        """Returns when connections are accepted; otherwise as `attached`. Makes missing data if `make`."""
+        """Returns when connections are accepted; raises as `attached`. Creates missing data if `make`."""
         patience = Patience(self._start_timeout, self._say)
         cluster, home = self._cluster, self._cluster.home
         async with owned(home.lock("start"), patience, "another process to start PostgreSQL"):
@@ -60,26 +61,26 @@ class Attachment:
                 if not make:
                     raise EmbeddedPathUnusable(
                         f"{home.postgres} is gone, and no new database is made while a server runs. Mount "
-                        "its disk or put it back: the server goes on then."
+                        "its disk or restore it: the server continues then."
                     )
                 self._say(f"making a new database in {home.postgres}")
                 await cluster.initialise()
             await cluster.start(patience)
 
     async def keep_alive(self) -> NoReturn:
-        """Start PostgreSQL again whenever it dies or hangs, until cancelled; for processes that live long."""
+        """Restarts PostgreSQL when it has died or hangs, until cancelled; for long-lived processes."""
         while True:
             try:
                 await self._death()
-            except Exception as error:  # noqa: BLE001  the watch goes on, whatever the driver raises
+            except Exception as error:  # noqa: BLE001  continues after any error of the driver
                 self._say(f"PostgreSQL cannot be watched ({type(error).__name__}: {error})")
             self._say("PostgreSQL is away; making sure that it runs")
             await self._revive()
 
     async def _death(self) -> None:
-        """Hold one idle connection: PostgreSQL closes it at once when it dies, however it dies.
+        """Returns when PostgreSQL is away: an idle connection is closed at once when it dies in any way.
 
-        One that hangs closes nothing, so every now and then it is asked for another.
+        A hung PostgreSQL closes nothing, so another connection is tried every PULSE_SECONDS.
         """
         dead = asyncio.Event()
         try:
@@ -101,7 +102,7 @@ class Attachment:
         while True:
             try:
                 return await self.ensure_running(make=False)
-            except Exception as error:  # noqa: BLE001  tried again until it runs
+            except Exception as error:  # noqa: BLE001  retried until it runs
                 self._say(str(error) or type(error).__name__)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, no secret
             pause = min(2 * pause, 30.0)
@@ -117,13 +118,13 @@ async def attached(
     connections: int = 0,
     say: Say = silent,
 ) -> AsyncIterator[Attachment]:
-    """PostgreSQL in `data`: started if need be, stopped afterwards if nobody else uses it.
+    """PostgreSQL in `data`: started if it does not run, stopped afterwards if no other process uses it.
 
-    Makes `data` when it is new. `major` is the version to run; data written by another one is refused with
-    `EmbeddedUpgradeNeeded` or `EmbeddedTooNew`. `database_user` runs PostgreSQL when we are root; data
-    of another user is handed over to it. A PostgreSQL that is started here takes that many `connections` of
-    the server. After `start_timeout` seconds, `EmbeddedTimeout` leaves PostgreSQL to its recovery and the
-    next attempt finds it further. What else can be wrong is another `EmbeddedError`.
+    Creates `data` if it is missing. `major` is the version to run; data written by another one is refused
+    with `EmbeddedUpgradeNeeded` or `EmbeddedTooNew`. `database_user` runs PostgreSQL if this process is root;
+    data of another user is handed over to it. A PostgreSQL that is started here accepts that many
+    `connections` of the server. After `start_timeout` seconds, raises `EmbeddedTimeout` while PostgreSQL
+    continues its recovery. Raises other `EmbeddedError`s.
     """
     home = Home(data)
     account = await home.account(database_user, say)

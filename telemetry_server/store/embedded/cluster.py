@@ -1,4 +1,4 @@
-"""One PGDATA: made, started, asked, stopped."""
+"""One PGDATA: created, started, queried, stopped."""
 
 import os
 import shlex
@@ -22,7 +22,7 @@ from telemetry_server.store.embedded.wheel import binaries_for
 READY, DOWN = "ready", "down"
 DYING = "the processes of a killed PostgreSQL to end"
 STILL_DYING = ("pre-existing shared memory block", 'lock file "')
-"""What PostgreSQL says when processes of a killed one still hold the data; they end by themselves."""
+"""Messages of PostgreSQL while processes of a killed one still hold the data; they end by themselves."""
 
 OTHERS_MAY_ENTER = "has invalid permissions"
 
@@ -30,10 +30,10 @@ BUILTIN_LOCALE_SINCE = 17
 HIGHEST_PID = 2**31 - 1
 LEAST_CONNECTIONS = 100
 OTHER_CONNECTIONS = 40
-"""Of commands, of readers for reports, and those that PostgreSQL reserves."""
+"""Connections of commands, of readers for reports, and those that PostgreSQL reserves."""
 CLOSE_SECONDS, STATEMENT_SECONDS = 2, 60
 LEAST_ROOM_BYTES = 32 << 20
-"""Less room than two segments of PostgreSQL's log."""
+"""The size of two segments of PostgreSQL's write-ahead log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Cluster:
     account: Account
     port: int = PORT
     connections: int = 0
-    """How many connections of the server there is to be room for."""
+    """The number of connections that the server may open."""
 
     def dsn(self, user: str = "telemetry", database: str = "telemetry") -> str:
         return self.home.dsn(user, database, self.port)
@@ -52,27 +52,22 @@ class Cluster:
     # ── life ──
 
     async def initialise(self) -> None:
-        """Make PGDATA, whole or not at all."""
+        """Creates PGDATA, completely or not at all."""
         fresh = self.pgdata.with_name(f"{self.pgdata.name}.initdb")
         shutil.rmtree(fresh, ignore_errors=True)
         make_directory(fresh, self.account)
-        options = [
-            "--username=postgres",
-            "--auth=reject",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--data-checksums",
-        ]
+        options = ["--username=postgres", "--auth=reject", "--encoding=UTF8", "--locale=C"]
+        options += ["--data-checksums", f"--pgdata={fresh}"]
         if self.major >= BUILTIN_LOCALE_SINCE:
-            # Upper and lower case of all scripts, sorted by code point, whatever the system has installed.
+            # Case conversion for all scripts, order by code point, independent of the system's locales.
             options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        await self._run("initdb", f"--pgdata={fresh}", *options)
+        await self._run("initdb", *options)
         durable.rename(fresh, self.pgdata)  # initdb has synced what is in it
 
     async def start(self, patience: Patience) -> None:
-        """Returns when connections are accepted; takes over a PostgreSQL that runs or is starting already.
+        """Returns when connections are accepted; uses a PostgreSQL that already runs or starts.
 
-        One that hangs is ended and started again.
+        A hung PostgreSQL is ended and started again.
         """
         hang = Hang(self.processes)
         try:
@@ -90,7 +85,7 @@ class Cluster:
             raise EmbeddedStartFailed(f"PostgreSQL runs in {self.pgdata}, but: {error}") from error
 
     async def stop(self) -> None:
-        """Returns when it has ended, within a minute; raises EmbeddedStuck."""
+        """Stops PostgreSQL; takes a minute at most. Raises EmbeddedStuck."""
         if self.processes.all():
             await self.processes.end(at_once=not await self.answers())
 
@@ -99,10 +94,10 @@ class Cluster:
         shutil.rmtree(self.pgdata, ignore_errors=True)
 
     async def answers(self) -> bool:
-        """Whether a new connection is taken, or refused for a reason that ends by itself."""
+        """Whether a new connection is accepted, or refused for a temporary reason."""
         try:
             return await self._state() == READY
-        except asyncpg.PostgresError:  # too many connections, say
+        except asyncpg.PostgresError:  # such as too many connections
             return True
 
     @property
@@ -110,7 +105,7 @@ class Cluster:
         return Processes(self.pgdata)
 
     async def _state(self) -> str:
-        """READY, DOWN, or PostgreSQL's own words on why it takes no connection yet."""
+        """READY, DOWN, or PostgreSQL's message on why it accepts no connection yet."""
         try:
             connection = await asyncpg.connect(self.dsn("postgres", "postgres"), timeout=5)
         except (FileNotFoundError, ConnectionRefusedError):
@@ -119,12 +114,12 @@ class Cluster:
             return str(error)
         except (TimeoutError, ConnectionError, asyncpg.ConnectionDoesNotExistError):
             return "it does not answer"
-        with suppress(*AWAY, asyncpg.PostgresError):  # one that dies now may never close it
+        with suppress(*AWAY, asyncpg.PostgresError):  # if PostgreSQL dies now, it may never close it
             await connection.close(timeout=CLOSE_SECONDS)
         return READY
 
     async def _launch(self, patience: Patience, hang: Hang) -> None:
-        """Start once. `pg_ctl` makes PostgreSQL nobody's child, and tells by its exit how the start went."""
+        """One attempt to start. `pg_ctl` detaches PostgreSQL; its exit status is the result of the start."""
         if self.processes.all():
             await patience.step(DYING, pause=1.0)
             return
@@ -144,27 +139,28 @@ class Cluster:
             await self._explain(before, patience)
 
     async def _explain(self, before: int, patience: Patience) -> None:
-        """Wait, if the start is to be tried again; if not, raise what the log has said since `before`."""
-        said = self.home.log.read_bytes()[before:].decode(errors="replace")
-        if any(words in said for words in STILL_DYING):
+        """Waits, if the start is to be retried; if not, raises the lines of the log since `before`."""
+        logged = self.home.log.read_bytes()[before:].decode(errors="replace")
+        if any(words in logged for words in STILL_DYING):
             await patience.step(DYING, pause=1.0)
             return
         advice = ""
         if shutil.disk_usage(self.pgdata).free < LEAST_ROOM_BYTES:
             advice = f" The disk of {self.home.data} is full: make room."
-        elif OTHERS_MAY_ENTER in said:
+        elif OTHERS_MAY_ENTER in logged:
             advice = f" Other users may enter its directory. Run: chmod 700 {self.pgdata}"
-        last = "\n".join(said.splitlines()[-20:])
+        last = "\n".join(logged.splitlines()[-20:])
         raise EmbeddedStartFailed(
             f"PostgreSQL started and ended again.{advice} The end of {self.home.log}:\n{last}"
         )
 
     async def _disown_pid_file(self) -> None:
-        """Keep the pid file of a dead server, none of its processes left, from preventing the start.
+        """Prevents that the pid file of a dead server, without any process left, blocks the start.
 
-        It may name a living stranger: pids repeat, in containers always. The pid of pg_ctl's parent, which is
-        ours, PostgreSQL takes for no server's, and it still finds in the file the shared memory that it has
-        to check. An empty or damaged one, of a full disk or a power cut, it refuses.
+        Its pid may be that of another process: pids repeat, especially in containers. It is replaced by that
+        of this process, which PostgreSQL ignores as the parent of pg_ctl; the file still names the shared
+        memory that PostgreSQL has to check. PostgreSQL refuses an empty or damaged file, of a full disk or a
+        power cut.
         """
         pid = self._recorded_pid()
         if pid is not None and psutil.pid_exists(pid):
@@ -176,7 +172,7 @@ class Cluster:
         self.home.socket(self.port).with_name(f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
 
     def _recorded_pid(self) -> int | None:
-        """What the pid file says; None without one, or of one that is empty or damaged."""
+        """The pid in the pid file; None if the file is missing, empty or damaged."""
         with suppress(FileNotFoundError, ValueError):
             pid = int(self._pid_file.read_bytes().split(b"\n", 1)[0])
             return pid if 0 < pid <= HIGHEST_PID else None
@@ -208,7 +204,7 @@ class Cluster:
         return await binaries_for(self.account, self.major, self.home.data) / name
 
     def _settings(self) -> dict[str, str]:
-        """Given at each start, so that they hold whatever postgresql.conf says."""
+        """Passed at each start, so that they override postgresql.conf."""
         return {
             "listen_addresses": "",
             "port": str(self.port),
@@ -230,7 +226,7 @@ class Cluster:
             "logging_collector": "off",
             "log_min_messages": "warning",
             "log_checkpoints": "off",
-            "log_error_verbosity": "terse",  # details quote rows, and with them personal data
+            "log_error_verbosity": "terse",  # details contain rows, and so personal data
             "log_min_error_statement": "panic",
         }
 
@@ -241,7 +237,7 @@ def shared_buffers_mb(memory: int) -> int:
 
 
 def memory_bytes() -> int:
-    """What this machine, or the container we are in, has."""
+    """The memory of this machine, or of the container of this process."""
     sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     with suppress(OSError, ValueError):  # no cgroup v2, or "max"
         sizes.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))

@@ -1,4 +1,4 @@
-"""A whole database into a file and out of it, with the wheel's newest programs.
+"""Dumps a database to a file and restores it, with the newest programs of the wheel.
 
 They read any PostgreSQL up to their own version and write to any from 15 on.
 """
@@ -20,13 +20,13 @@ from telemetry_server.store.embedded.wheel import binaries
 UNKNOWN_BEFORE_17 = b"SET transaction_timeout = 0;\n"
 
 TO_SQL = ["--no-owner", "--no-privileges", "--single-transaction", "--file=-"]
-"""The script begins with BEGIN and ends with COMMIT: cut off anywhere, it changes nothing."""
+"""The script begins with BEGIN and ends with COMMIT: truncated anywhere, it changes nothing."""
 
 RUN_SQL = ["--no-psqlrc", "--no-password", "--quiet", "--output=/dev/null", "--set=ON_ERROR_STOP=1"]
 
 
 async def dump(dsn: str, file: Path) -> None:
-    """Write the database into `file`, all of it or nothing: pg_dump's custom format, for our eyes only."""
+    """Writes the database to `file`, completely or not at all, in pg_dump's custom format, mode 0600."""
     address, environment = without_password(dsn)
     with whole(file) as part:
         options = ["--format=custom", "--no-password", f"--file={part}"]
@@ -34,9 +34,9 @@ async def dump(dsn: str, file: Path) -> None:
 
 
 async def restore(dsn: str, file: Path) -> None:
-    """Load a `dump` into an empty database, all of it or nothing; everything will belong to the `dsn`'s role.
+    """Loads a `dump` into an empty database, completely or not at all; the role of `dsn` becomes the owner.
 
-    `EmbeddedCommandFailed` says why it cannot be done; nothing has changed then.
+    Raises EmbeddedCommandFailed with the reason; nothing has changed then.
     """
     address, environment = without_password(dsn)
     load = [*RUN_SQL, "--file=-", "--command=ANALYZE", address]
@@ -56,7 +56,7 @@ def _pour(reader: Popen[bytes], writer: Popen[bytes]) -> None:
     source, sink = reader.stdout, writer.stdin
     assert source is not None
     assert sink is not None
-    with source, suppress(BrokenPipeError):  # psql gave up, and has said why
+    with source, suppress(BrokenPipeError):  # psql has failed, and reported why
         sink.write(source.read(4096).replace(UNKNOWN_BEFORE_17, b"", 1))
         shutil.copyfileobj(source, sink, 2**20)
     with suppress(BrokenPipeError):
@@ -66,7 +66,7 @@ def _pour(reader: Popen[bytes], writer: Popen[bytes]) -> None:
 
 
 def without_password(dsn: str) -> tuple[str, dict[str, str]]:
-    """The address without its password, and an environment with it: other users can read command lines."""
+    """The DSN without its password, and an environment with it: other users can read command lines."""
     password = urlsplit(dsn).password
     if password is None:
         return dsn, dict(os.environ)

@@ -1,4 +1,4 @@
-"""What lies in DATA, whose it is, and who may connect to it."""
+"""The files in DATA, their owners, and who may connect to PostgreSQL."""
 
 import errno
 import os
@@ -21,31 +21,31 @@ from telemetry_server.store.embedded.processes import FileLock, Say, closed_to
 from telemetry_server.store.embedded.system_user import account_for_root
 
 PORT = 5432
-"""Part of the socket's name only: nothing listens on a network."""
+"""Only a part of the socket's name: no network port is opened."""
 
 LOG_BYTES = 10 * 2**20
 SOCKET_PATH_BYTES = 103
-"""What macOS takes; Linux would take 107."""
+"""The limit of macOS; that of Linux is 107."""
 
 _WHO_GETS_IN = """\
 local all telemetry,postgres peer map=telemetry
 local telemetry all scram-sha-256
 """
-"""The operator and root as ours; roles that "db reader" made with their passwords."""
+"""Operator and root connect as our roles; roles of "db reader" by their passwords."""
 
-TAKES_NOTHING = {
+ADVICE_BY_ERRNO = {
     errno.ENOSPC: "The disk is full: make room.",
     errno.EDQUOT: "The user's share of the disk is used up: make room.",
     errno.EROFS: "It is read-only, often after a disk error: look at the system's log (dmesg).",
     errno.EIO: "The disk fails: look at the system's log (dmesg).",
 }
-"""What to do when a disk refuses to be written, by errno."""
+"""What to do when a disk cannot be written."""
 
 UNQUOTABLE = re.compile(r'[,"$`\\\x00-\x1f]')
 
 
 class Home:
-    """The directory DATA, created by nothing but `make`; refuses a path PostgreSQL cannot take."""
+    """The directory DATA, which only `make` creates. Raises EmbeddedPathUnusable for an unsuitable path."""
 
     def __init__(self, data: Path) -> None:
         self.data = data.expanduser().resolve()
@@ -62,8 +62,8 @@ class Home:
         too_long = len(os.fsencode(self.socket())) - SOCKET_PATH_BYTES
         if too_long > 0:
             raise EmbeddedPathUnusable(
-                f"The path {self.data} is {too_long} bytes too long: nobody could open the socket in it. "
-                "Choose a shorter one with --data."
+                f"The path {self.data} is {too_long} bytes too long for a socket in it. Choose a shorter one "
+                "with --data."
             )
         if UNQUOTABLE.search(str(self.data)):
             raise EmbeddedPathUnusable(
@@ -75,20 +75,20 @@ class Home:
         return self.run / f".s.PGSQL.{port}"
 
     def dsn(self, user: str, database: str, port: int = PORT) -> str:
-        """A connection URI for asyncpg and psql; only the operator's user and root get in with it."""
+        """A connection URI for asyncpg and psql; only the operator's user and root may connect with it."""
         return f"postgresql://{user}@/{database}?host={quote(str(self.run))}&port={port}"
 
     # ── the major version ──
 
     def major(self) -> int | None:
-        """The major version that wrote the data; None when there is none yet."""
+        """The major version that wrote the data; None without data."""
         try:
             return int((self.postgres / "PG_VERSION").read_text())
         except FileNotFoundError:
             return None
 
     def demand(self, major: int) -> None:
-        """Raise unless the data is of this major version, or there is none yet."""
+        """Raises EmbeddedTooNew or EmbeddedUpgradeNeeded if the data is of another major version."""
         written = self.major() or major
         if written > major:
             raise EmbeddedTooNew(
@@ -102,19 +102,19 @@ class Home:
             )
 
     def beside(self, major: int) -> Path:
-        """Where an upgrade builds the data of the next major version."""
+        """The path where an upgrade builds the data of the next major version."""
         return self.data / f"postgres.new-{major}"
 
     def aside(self, major: int) -> Path:
-        """Where an upgrade leaves the data that it replaced."""
+        """The path where an upgrade leaves the data that it replaced."""
         return self.data / f"postgres.old-{major}"
 
     def unfinished(self) -> list[Path]:
-        """What a killed upgrade has left of its new data."""
+        """The incomplete new data of killed upgrades."""
         return sorted(self.data.glob("postgres.new-[0-9][0-9]"))
 
     def finish_upgrade(self) -> None:
-        """Do the second rename of an upgrade killed after its first: the new data is verified by then."""
+        """Does the second rename of an upgrade killed after its first: the new data is verified by then."""
         if self.postgres.exists():
             return
         new, old = self.unfinished(), sorted(self.data.glob("postgres.old-*"))
@@ -129,7 +129,7 @@ class Home:
     # ── files and their owners ──
 
     async def account(self, database_user: str, say: Say) -> Account:
-        """Who runs PostgreSQL: we do; for root, `database_user` does."""
+        """The account that runs PostgreSQL: that of this process; for root, `database_user`."""
         if os.geteuid() != 0:
             return Account.of(os.geteuid())
         if owner(self.data) != 0:
@@ -144,7 +144,7 @@ class Home:
         return account
 
     async def check_reach(self, account: Account) -> None:
-        """As root, PostgreSQL's own user must be able to come here. Looked at, never changed."""
+        """Raises EmbeddedPathUnusable if PostgreSQL's user cannot reach DATA. Changes nothing."""
         if self.data.exists() and not self.data.is_dir():
             raise EmbeddedPathUnusable(f"{self.data} is not a directory; name another one with --data.")
         if not account.is_other:
@@ -160,13 +160,13 @@ class Home:
 
     @contextmanager
     def _writable(self) -> Iterator[None]:
-        """Says of a refused file what to do: of a disk that takes nothing, or of a DATA that is another's."""
+        """Turns an OSError into EmbeddedPathUnusable with advice for the disk or the owner."""
         try:
             yield
         except OSError as error:
             refused = f"{error.filename or self.data}: {error.strerror}."
-            if error.errno in TAKES_NOTHING:
-                raise EmbeddedPathUnusable(f"{refused} {TAKES_NOTHING[error.errno]}") from error
+            if error.errno in ADVICE_BY_ERRNO:
+                raise EmbeddedPathUnusable(f"{refused} {ADVICE_BY_ERRNO[error.errno]}") from error
             raise EmbeddedPathUnusable(
                 f"{refused} You are user {os.geteuid()}, {self.data} belongs to "
                 f"user {owner(self.data)}: run as its owner, or choose another directory with --data."
@@ -180,15 +180,15 @@ class Home:
             self.data.chmod(0o711 if account.is_other else 0o700)
 
     def lock(self, name: str) -> FileLock:
-        """The lock `users`, which whoever uses DATA shares, or `start`, for starting one at a time."""
+        """The lock `users`, which the users of DATA share, or `start`, for one start at a time."""
         with self._writable():
             self.locks.mkdir(mode=0o700, exist_ok=True)
             return FileLock(self.locks / name)
 
     def prepare_start(self, account: Account) -> None:
-        """Everything but the data itself, written anew: no upgrade or restored backup can bring its own.
+        """Writes all files except the data again: those of an upgrade or a restored backup are not used.
 
-        All that PostgreSQL writes becomes the account's. Call it while none has the data open.
+        Hands all files that PostgreSQL writes to the account. Call it while no PostgreSQL uses the data.
         """
         with self._writable():
             self.run.mkdir(mode=0o700, exist_ok=True)
@@ -201,9 +201,9 @@ class Home:
                 self._hand_over(path, account)
 
     def _hand_over(self, path: Path, account: Account) -> None:
-        """What another user ran, what root restored from a backup, and what a killed start left to root."""
+        """Hands over files of another user, a backup restored by root, and the rest of a killed start."""
         before = owner(path)
-        copied_programs = path.name.startswith("postgresql-")  # which stay root's
+        copied_programs = path.name.startswith("postgresql-")  # they stay root's
         if copied_programs or before == account.uid:
             return
         try:
@@ -215,11 +215,11 @@ class Home:
             ) from error
 
     def _write_access(self) -> None:
-        """Outside PGDATA, where PostgreSQL's own user cannot change it."""
+        """Writes the access files outside PGDATA, so that PostgreSQL's user cannot change them."""
         operators = {Account.of(user).name for user in (os.geteuid(), 0)}
         lines = [f'telemetry "{name}" {role}\n' for name in operators for role in ("telemetry", "postgres")]
         for path, text in ((self.hba, _WHO_GETS_IN), (self.ident, "".join(lines))):
-            if not path.exists() or path.read_text() != text:  # a full disk takes not even these
+            if not path.exists() or path.read_text() != text:  # they cannot be written to a full disk
                 durable.write(path, text.encode(), mode=0o644)
 
 
@@ -234,9 +234,9 @@ def hand_over(path: Path, account: Account) -> None:
 
 
 def hand_over_tree(path: Path, account: Account) -> None:
-    """With all that is in it, and itself last: where this was cut short, it begins anew.
+    """Changes the owner of a tree, its root last, so that an interrupted call is repeated.
 
-    Goes by descriptors and follows no link, for the user it belonged to may put some there meanwhile.
+    Uses descriptors and follows no links, as the previous owner may add links meanwhile.
     """
     for _, directories, files, descriptor in os.fwalk(path):
         for name in (*directories, *files):

@@ -1,4 +1,4 @@
-"""The processes of one PGDATA: which there are, whether they recover, how they end."""
+"""The processes of one PGDATA: finds them, whether they recover, and ends them."""
 
 import asyncio
 import os
@@ -15,41 +15,41 @@ import psutil
 from telemetry_server.store.embedded.errors import EmbeddedStuck
 
 HANGS_AFTER_SECONDS = 30.0
-"""How long PostgreSQL may take no connection without recovering. After a crash it ends its own processes
-within five seconds; after disk errors PostgreSQL 18 can stay without a startup process for good."""
+"""How long PostgreSQL may accept no connection without recovering. After a crash it ends its own processes
+within five seconds; after disk errors PostgreSQL 18 can stay without a startup process for ever."""
 
 FAST_SECONDS, IMMEDIATE_SECONDS, KILL_SECONDS = 45.0, 10.0, 5.0
-"""How long each way to end PostgreSQL may take; in all less than systemd waits (deploy/systemd)."""
+"""The limit for each way to end PostgreSQL; together less than systemd's limit (deploy/systemd)."""
 
 _CHILD = "postgres: "
-"""How the titles of all processes but the server's own begin."""
+"""The beginning of the titles of all processes except the server itself."""
 
 _POLL_SECONDS, _LOOK_SECONDS = 0.1, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The PostgreSQL on `pgdata`, running or not."""
+    """The processes of the PostgreSQL on `pgdata`, if it runs."""
 
     pgdata: Path
 
     def all(self) -> list[psutil.Process]:
-        """The server and its children; of a killed server, the children that are still there."""
+        """The server and its children; of a killed server, its remaining children."""
         found = {process.pid: process for process in _every_postgres()}
         return [process for process in found.values() if self._owns(process, found)]
 
     def server(self) -> int | None:
-        """The process id of the server, while it runs."""
+        """The process id of the server; None if it does not run."""
         return next((p.pid for p in self.all() if not title(p).startswith(_CHILD)), None)
 
     def recover(self) -> bool:
-        """Whether a startup process replays the log, which takes as long as it takes."""
+        """Whether a startup process replays the log, for which there is no time limit."""
         return any(title(process).startswith(f"{_CHILD}startup") for process in self.all())
 
     async def end(self, *, at_once: bool = False) -> None:
-        """Returns when none is left: by a fast shutdown unless `at_once`, an immediate one, or SIGKILL.
+        """Ends all: by a fast shutdown unless `at_once`, an immediate one, or SIGKILL.
 
-        What was committed survives each of them. Raises EmbeddedStuck.
+        Committed data survives each of these. Raises EmbeddedStuck.
         """
         ways = [
             (signal.SIGINT, FAST_SECONDS),
@@ -67,7 +67,7 @@ class Processes:
         )
 
     def _send(self, sign: signal.Signals) -> None:
-        """To the server, which passes it on. SIGKILL it cannot pass on: the others get it right after."""
+        """Sends it to the server, which forwards it, but not SIGKILL: the others get that right after."""
         server = self.server()
         rest = [process.pid for process in self.all() if process.pid != server]
         for pid in [server, *rest] if sign == signal.SIGKILL else [server]:
@@ -84,9 +84,9 @@ class Processes:
         return True
 
     def _owns(self, process: psutil.Process, found: Mapping[int, psutil.Process]) -> bool:
-        """By its arguments, or where it works. A container may hide that, then by its parent.
+        """By its arguments or working directory; if a container hides that, by its parent.
 
-        There, an orphan may be of any PostgreSQL that was killed; it counts as one of this.
+        There, an orphan may be of any killed PostgreSQL; it counts as one of this PGDATA.
         """
         if _serves(process, self.pgdata):
             return True
@@ -100,9 +100,9 @@ class Processes:
 
 @dataclass(slots=True)
 class Hang:
-    """Whether PostgreSQL hangs: it is there, and neither takes connections nor recovers, for too long.
+    """Whether PostgreSQL hangs: it runs, but neither accepts connections nor recovers, for too long.
 
-    Ask only while it takes no connections.
+    Call `lasts` only while it accepts no connections.
     """
 
     processes: Processes
@@ -119,7 +119,7 @@ class Hang:
 
 
 def _every_postgres() -> Iterator[psutil.Process]:
-    """All but those that are ending: they have no arguments any more, and no memory."""
+    """All except those that are ending: these have no arguments and no memory."""
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess):
             if process.name() == "postgres" and process.cmdline():
@@ -134,7 +134,7 @@ def _serves(process: psutil.Process, pgdata: Path) -> bool:
 
 
 def title(process: psutil.Process) -> str:
-    """How it was called, or what it calls itself; of one that is gone, as of any child."""
+    """Its command line, which it may set itself; for a process that has ended, that of a child."""
     with suppress(psutil.NoSuchProcess):
         return " ".join(process.cmdline())
     return _CHILD

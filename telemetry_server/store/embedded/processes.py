@@ -1,4 +1,4 @@
-"""Programs run to their end, waits that end, and locks that die with their holder."""
+"""Runs programs to their end, waits with a limit, and locks that end with their process."""
 
 import asyncio
 import fcntl
@@ -15,11 +15,11 @@ from telemetry_server.store.embedded.account import Account
 from telemetry_server.store.embedded.errors import EmbeddedCommandFailed, EmbeddedTimeout
 
 Say = Callable[[str], None]
-"""Takes one line for the operator: what is being waited for."""
+"""Takes one line for the operator: what the command waits for."""
 
 
 def silent(_: str) -> None:
-    """A `Say` for whoever doesn't want to know."""
+    """A `Say` that discards its line."""
 
 
 @asynccontextmanager
@@ -32,14 +32,14 @@ async def started(
     stdout: int | IO[bytes] = subprocess.DEVNULL,
     stderr: int | IO[bytes] = subprocess.DEVNULL,
 ) -> AsyncIterator[subprocess.Popen[bytes]]:
-    """A child in a session of its own (the terminal's Ctrl-C is ours alone), dead when the block is left.
+    """A child in a separate session, without the terminal's Ctrl-C; killed when the block is left.
 
-    `subprocess` rather than asyncio's, because uvloop cannot start a program as another user.
+    `subprocess` and not asyncio's, because uvloop cannot start a program as another user.
     """
     identity = account.identity if account else {}
     child = subprocess.Popen(  # noqa: ASYNC220, S603 - takes milliseconds; the programs are our own
         [program, *arguments],
-        cwd="/" if identity else None,  # ours may be closed to that user
+        cwd="/" if identity else None,  # that user may not be able to enter ours
         env=plain_environment() if env is None else env,
         stdin=stdin,
         stdout=stdout,
@@ -56,12 +56,9 @@ async def started(
 
 
 async def run(
-    program: Path | str,
-    *arguments: str,
-    account: Account | None = None,
-    env: Mapping[str, str] | None = None,
+    program: Path | str, *arguments: str, account: Account | None = None, env: Mapping[str, str] | None = None
 ) -> str:
-    """What the program printed; `EmbeddedCommandFailed` with it when the program failed."""
+    """The output of the program. Raises EmbeddedCommandFailed with it if the program fails."""
     everything = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     async with started(program, *arguments, account=account, env=env, **everything) as child:
         printed, _ = await asyncio.to_thread(child.communicate)
@@ -72,15 +69,15 @@ async def run(
 
 
 def plain_environment() -> dict[str, str]:
-    """Ours without the PG… variables, which would redirect PostgreSQL's programs, in plain English."""
+    """Our environment without PG… variables, which would redirect PostgreSQL's programs; in English."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return inherited | {"LC_ALL": "C"}
 
 
 async def closed_to(account: Account, path: Path) -> Path | None:
-    """The first of `path` and the directories above it that this user cannot enter, top down.
+    """The first of `path` and the directories above it, top down, that this user cannot enter.
 
-    Asked as that user, so that access lists and the like count too.
+    Tested as that user, so that access lists count, too.
     """
     script = 'for path do [ -x "$path" ] || { printf %s "$path"; exit; }; done'
     chain = [str(step) for step in (*reversed(path.parents), path)]
@@ -89,7 +86,7 @@ async def closed_to(account: Account, path: Path) -> Path | None:
 
 
 class Patience:
-    """Waits in small jittered steps, tells what for, and ends: `EmbeddedTimeout` after `seconds`."""
+    """Waits in small steps with jitter, and reports what for. Raises EmbeddedTimeout after `seconds`."""
 
     def __init__(self, seconds: float, say: Say) -> None:
         self.say = say
@@ -113,7 +110,7 @@ async def until(attempt: Callable[[], bool], patience: Patience, what: str) -> N
 
 
 class FileLock:
-    """An flock. The kernel lets go of it when its process ends, however it ends."""
+    """An flock. The kernel releases it when its process ends in any way."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -122,7 +119,7 @@ class FileLock:
         return self._try(fcntl.LOCK_SH)
 
     def own(self) -> bool:
-        """Whether nobody else holds it. On no, a share held before may be gone."""
+        """Locks it exclusively; False if another process holds it: a shared lock may be lost then."""
         return self._try(fcntl.LOCK_EX)
 
     def close(self) -> None:
@@ -138,7 +135,7 @@ class FileLock:
 
 @asynccontextmanager
 async def owned(lock: FileLock, patience: Patience, what: str) -> AsyncIterator[None]:
-    """The lock for us alone, as soon as `what` has happened; closed afterwards."""
+    """Holds the lock exclusively within the block; waits for it, and reports `what` it waits for."""
     with closing(lock):
         await until(lock.own, patience, what)
         yield

