@@ -87,8 +87,7 @@ async def _ask_all(
         except (OSError, UnicodeError):  # includes TimeoutError
             unanswered.add(address)
         else:
-            name = (name or "").rstrip(".").lower()
-            answers[address] = name if _HOSTNAME.fullmatch(name) else None
+            answers[address] = _valid(name)
 
     with suppress(TimeoutError):
         async with asyncio.timeout(limits.seconds_in_all):
@@ -122,3 +121,9 @@ def _in_thread(resolve: Resolve, address: str, free: asyncio.Semaphore) -> async
 
     Thread(target=work, name=JobName.LOOK_UP_HOSTNAMES, daemon=True).start()
     return future
+
+
+def _valid(name: str | None) -> str | None:
+    """The name in lower case; None if it is not a valid hostname."""
+    name = (name or "").rstrip(".").lower()
+    return name if _HOSTNAME.fullmatch(name) else None

@@ -53,7 +53,10 @@ THEN: Columns = {
 """On a day: of installation_days AS d and its states AS s."""
 
 PRODUCTS: Columns = {"product": "r.product_id", "simulated": "r.product_id"}
-"""Of any table AS r that has products, such as cohort_weeks and fleet_now."""
+"""Of any table AS r that has products, such as fleet_now."""
+
+COHORTS: Columns = PRODUCTS
+"""Of cohort_weeks AS r."""
 
 FEATURES: Columns = {**PRODUCTS, "feature": "r.feature"}
 """Of feature_days AS r."""

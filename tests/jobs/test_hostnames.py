@@ -138,7 +138,7 @@ async def test_nobody_is_asked_for_local_or_shortened_addresses(connection, copy
     "name", ["", ".", "a b", "<script>", "x" * 300, "ex\0ample.net", "müller.example", "-x.example", "a/b"]
 )
 def test_what_is_no_hostname_is_none(name):
-    assert hostnames._sound(name) is None
+    assert hostnames._valid(name) is None
 
 
 # ── a DNS that does not do ──────────────────────────────────────────────────────────────────

@@ -239,7 +239,7 @@ def _ago(days):
 async def test_what_is_known_of_the_present_only_is_not_counted_over_time(program, product, query):
     answer = await program.get(f"/api/v1/fleet?{query}&step=day")
     assert (answer.status, answer.json["code"]) == (400, "only_now")
-    assert "Leave from, to and step out." in answer.json["detail"]
+    assert "Omit from, to and step." in answer.json["detail"]
 
 
 async def test_a_question_that_takes_too_long_says_how_to_ask_for_less(

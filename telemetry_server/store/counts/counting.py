@@ -17,6 +17,7 @@ from telemetry_server.store.counts import fleet_now
 from telemetry_server.store.database import Connection, Pool
 from telemetry_server.store.dimensions import ALL
 from telemetry_server.store.filtering import (
+    COHORTS,
     FEATURES,
     NOW,
     PRODUCTS,
@@ -122,7 +123,7 @@ async def features(pool: Pool, wanted: Filter, span: Span, *, now: datetime, lim
 async def cohorts(pool: Pool, wanted: Filter, first: date, last: date, *, now: datetime) -> Counts:
     """active, lost, returned by cohort (the week of the first ping) and week. Weeks are their Mondays."""
     async with reading(pool) as connection:
-        asked = await condition(connection, wanted, PRODUCTS, now=now, first=3)
+        asked = await condition(connection, wanted, COHORTS, now=now, first=3)
         rows = await _fetch(connection, "cohorts", asked, first, last)
         return await _until(connection, rows, wanted, weeks=True)
 
