@@ -1,14 +1,14 @@
--- The whole database as it is today: the first file to read.
+-- The complete schema of the database: the first file to read.
 --
--- telemetry_server/store/migrations/ builds the same, step by step, for databases that exist;
--- a test holds both against each other. PostgreSQL 15 is the floor, no extension is needed.
+-- The migrations in telemetry_server/store/migrations/ lead to the same schema; a test compares both.
+-- Needs PostgreSQL 15 or newer, and no extension.
 --
--- Tables that grow with the fleet carry installation_id in every primary and unique key, so that
--- Citus can distribute them by it; a test on pg_catalog holds that. The other tables are small.
+-- Tables that grow with the fleet have installation_id in every primary and unique key, so that Citus
+-- can distribute them by it; a test on pg_catalog checks that. The other tables are small.
 --
--- Where is the history of one installation? pings_history, the index on pings (installation_id,
+-- The history of one installation is read by pings_history, the index on pings (installation_id,
 -- sequence): WHERE installation_id = … ORDER BY sequence DESC. The primary key begins with
--- received_at, so that new rows go to the end of both the table and its index.
+-- received_at, so that new rows are appended to both the table and its index.
 
 CREATE FUNCTION version_key(version text) RETURNS bigint[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
@@ -49,7 +49,7 @@ COMMENT ON FUNCTION numbers_in IS
 CREATE FUNCTION spreadsheet_text(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    -- Almost everything is empty, or begins with a letter, a digit or a brace, and needs no pattern to tell.
+    -- Almost every value is NULL, or begins with a letter, a digit or a brace, and does not need the pattern.
     WHEN value IS NULL
       OR (value COLLATE "C" >= 'A' AND value COLLATE "C" < '|'
           OR value COLLATE "C" >= '0' AND value COLLATE "C" < ':') AND strpos(value, ';') = 0 THEN value
@@ -69,7 +69,7 @@ RETURN (CASE WHEN time_suspect THEN received_at ELSE occurred_at END AT TIME ZON
 COMMENT ON FUNCTION day_of_ping IS
     'The day (UTC) a ping is counted on: by the installation''s clock, unless that is far off.';
 
--- ── who sells what ─────────────────────────────────────────────────────────────────────────
+-- ── products ───────────────────────────────────────────────────────────────────────────────
 
 CREATE TABLE products (
     product_id            uuid        PRIMARY KEY,
@@ -635,7 +635,7 @@ COMMENT ON TABLE weeks_due IS
     'A row is a week (its Monday) whose days changed since cohort_weeks was made of it. Written by the job '
     '"roll up days", removed by "roll up cohorts".';
 
--- ── who may look ───────────────────────────────────────────────────────────────────────────
+-- ── access ─────────────────────────────────────────────────────────────────────────────────
 
 CREATE TABLE tokens (
     token_id     uuid        PRIMARY KEY,
@@ -723,9 +723,9 @@ COMMENT ON TABLE schema_migrations IS
 
 -- ── for people with psql, Grafana, Metabase: docs/reporting.md ─────────────────────────────
 --
--- What others build on. A view only gains columns, at its end, and those that it has keep their names, types and
--- meanings; what has to mean something else is a new view beside it, as in v2_pings. Each says in the column
--- simulated whether its product was made up. The roles of "db reader" read these views and nothing else.
+-- A stable interface. A view only gains columns, at its end; existing columns keep their names, types and meanings.
+-- A column with another meaning needs a new view, such as v2_pings. The column simulated of each view says whether
+-- its product is simulated. The roles of "db reader" can read these views and nothing else.
 
 CREATE VIEW v_installations AS
 SELECT i.installation_id,
@@ -841,7 +841,7 @@ SELECT g.received_at,
 FROM pings AS g
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id)
-LEFT JOIN states AS s ON s.installation_id = g.installation_id AND s.state = g.state; -- LEFT: not read where nothing of it is shown
+LEFT JOIN states AS s ON s.installation_id = g.installation_id AND s.state = g.state; -- LEFT: states are not read if none of their columns is selected
 COMMENT ON VIEW v_pings IS
     'Every ping that counts, with the facts of the state it was in as columns. Places are approximate.';
 

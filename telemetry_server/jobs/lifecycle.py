@@ -81,7 +81,7 @@ async def _look(connection: Connection, copies: Sequence[Copy], schedules: _Sche
     odd = [copy for copy, each in zip(copies, found, strict=True) if each is None]
     if stuck := odd + [each.copy for each in refused]:
         some = [str(copy.installation_id) for copy in stuck[:20]]
-        log("lives not settled", Severity.ERROR, installations=some, count=len(stuck))
+        log("phases not written", Severity.ERROR, installations=some, count=len(stuck))
         await store.put_off(connection, stuck, now + PUT_OFF)
     return sum(bool(each.steps) for each in settled) - sum(bool(each.steps) for each in refused)
 

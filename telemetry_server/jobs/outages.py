@@ -60,7 +60,7 @@ async def _note(connection: Connection, outage: Outage, now: datetime) -> None:
     began_at, ended_at = outage
     async with connection.transaction():
         if began_at not in {began for began, _ in await store.outages(connection)}:
-            log("nobody could be heard", Severity.WARNING, since=began_at.isoformat())
+            log("outage recorded", Severity.WARNING, since=began_at.isoformat())
             await store.look_again(connection, began_at, now)
         await store.note_outage(connection, (began_at, ended_at + min(ended_at - began_at, PATIENCE)))
 

@@ -1,11 +1,11 @@
 -- name: there
--- What the database's clock says.
+-- The time of the database's clock.
 SELECT clock_timestamp();
 
 -- name: agreed
--- The latest moment that the pings received after $1 and until $2 agree on; NULL without any. The copies' clocks
--- count as much as the server's: of each copy its newest ping, by the earlier of the two, and of the copies the
--- middle one. The hundred newest pings tell it; simulated ones tell nothing.
+-- The latest moment that the pings received after $1 and until $2 agree on; NULL without any. The clocks of copies
+-- and of the server count equally: the median over copies of each one's newest ping, by the earlier of both clocks.
+-- From the hundred newest pings, without simulated ones.
 SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY c.newest)
 FROM (
     SELECT g.installation_id, max(least(g.received_at, g.occurred_at)) AS newest
@@ -23,11 +23,11 @@ FROM (
 ) AS c;
 
 -- name: last_as_of
--- The latest time, until $1, by which a job forgot.
+-- The latest time, until $1, by which a job deleted rows.
 SELECT max(as_of) FROM jobs WHERE as_of <= $1;
 
 -- name: as_of
--- The time by which the job forgot last; one later than $2 counts as never.
+-- The time by which the job last deleted rows; one later than $2 does not count.
 SELECT as_of FROM jobs WHERE name = $1 AND as_of <= $2;
 
 -- name: keep_as_of
@@ -35,7 +35,7 @@ INSERT INTO jobs (name, last_started_at, as_of) VALUES ($1, $2, $2)
 ON CONFLICT (name) DO UPDATE SET as_of = excluded.as_of;
 
 -- name: ahead
--- The latest time, beyond $1, of what a job or a server process wrote down about itself; NULL: none is.
+-- The latest time beyond $1 that a job or a server process stored about itself; NULL without any.
 SELECT greatest((SELECT max(reached_at) FROM rollup_marks WHERE reached_at > $1),
                 (SELECT max(last_started_at) FROM jobs WHERE last_started_at > $1));
 
@@ -43,15 +43,15 @@ SELECT greatest((SELECT max(reached_at) FROM rollup_marks WHERE reached_at > $1)
 UPDATE jobs SET finding = $2, found_at = $3 WHERE name = $1;
 
 -- name: finding
--- What was last taken back, if that was since $1.
+-- The last correction of future times, if it was since $1.
 SELECT found_at, finding FROM jobs WHERE finding IS NOT NULL AND found_at >= $1 ORDER BY found_at DESC LIMIT 1;
 
 -- name: stale_again
--- Licenses that expire after the time $1 and until $2 were judged by a clock that was ahead.
+-- Licenses that expire after $1 and until $2 were judged by a clock that was ahead.
 UPDATE licenses SET stale = true WHERE expires_at > $1 AND expires_at <= $2;
 
 -- name: take_back_marks
--- Those beyond $2 are at $1 from now on; gives them as they were.
+-- Sets watermarks beyond $2 to $1; returns their old values.
 WITH ahead AS MATERIALIZED (
     SELECT name, reached_at FROM rollup_marks WHERE reached_at > $2::timestamptz ORDER BY name FOR UPDATE
 )
@@ -61,11 +61,11 @@ WHERE m.name = a.name
 RETURNING m.name, a.reached_at;
 
 -- name: set_back
--- Of $2, those beyond $1 are there from now on.
+-- Sets those of the watermarks $2 that are beyond $1 to $1.
 UPDATE rollup_marks SET reached_at = $1 WHERE name = ANY ($2::text[]) AND reached_at > $1;
 
 -- name: take_back_outages
--- None has ended later than $2; one that began later was none. Gives when they ended.
+-- Ends outages at $1 that end later than $2, and deletes those that begin after $1; returns their old ends.
 WITH none AS (
     DELETE FROM outages WHERE began_at >= $1::timestamptz RETURNING ended_at
 ), shorter AS (
@@ -74,14 +74,14 @@ WITH none AS (
 SELECT ended_at FROM none UNION ALL SELECT ended_at FROM shorter;
 
 -- name: take_back_due
--- Days that are due since a time beyond $2 are so since $1.
+-- Days that are due since a time beyond $2 are due since $1.
 UPDATE days_due SET due_since = $1 WHERE due_since > $2;
 
 -- name: take_back_hostnames
 UPDATE hostnames SET looked_up_at = $1 WHERE looked_up_at > $2;
 
 -- name: heard_ahead
--- A batch of the installations last heard of at a time beyond $1.
+-- A batch of the installations last seen at a time beyond $1.
 SELECT DISTINCT i.installation_id
 FROM pings AS g
 JOIN installations AS i ON i.installation_id = g.installation_id
@@ -90,8 +90,8 @@ ORDER BY i.installation_id
 LIMIT $2;
 
 -- name: take_back_hearing
--- Of $1, those that were heard of at a time beyond $3 were so when their own clock says, if that is within 400
--- days; else now, at $2. Rows are locked in the writer's order.
+-- Sets the times of those of $1 that were last seen beyond $3: to that of their own clock if it is within 400 days,
+-- else to now, $2. Rows are locked in the writer's order.
 WITH known AS MATERIALIZED (
     SELECT installation_id,
            CASE WHEN last_occurred_at >= $2::timestamptz - interval '400 days' THEN least(last_occurred_at, $2)
@@ -117,7 +117,7 @@ WITH known AS MATERIALIZED (
 SELECT count(*) FROM heard;
 
 -- name: lived_ahead
--- A batch of the installations whose life changed at a time beyond $1.
+-- A batch of the installations whose phase changed at a time beyond $1.
 SELECT DISTINCT c.installation_id
 FROM changes AS c
 JOIN installation_facts AS f ON f.installation_id = c.installation_id
@@ -126,8 +126,8 @@ ORDER BY c.installation_id
 LIMIT $2;
 
 -- name: take_back_lives
--- The lives of $1 are what they were before those changes; $2 is now, $3 the time beyond which a change was none.
--- Rows are locked in the writer's order.
+-- Restores the phases of $1 from before changes beyond $3, and deletes these changes; $2 is now. Rows are locked in
+-- the writer's order.
 WITH locked AS MATERIALIZED (
     SELECT installation_id FROM installation_facts WHERE installation_id = ANY ($1::uuid[])
     ORDER BY installation_id
@@ -155,5 +155,5 @@ WITH locked AS MATERIALIZED (
 SELECT count(*) FROM done;
 
 -- name: look_at_all
--- The lives of all installations are looked at again: when they were due may rest on times that were taken back.
+-- All installations are checked again: their due times may depend on times that were corrected.
 UPDATE products SET reschedule_after = '00000000-0000-0000-0000-000000000000';

@@ -195,7 +195,7 @@ async def test_an_account_that_may_not_make_roles_is_told_the_sql_to_run(owner, 
     statements, _, last = lines.rpartition("\n")
     assert last == rf"\password {name}"
     assert "PASSWORD" not in statements
-    assert "Have somebody who may run this in psql" in said
+    assert "Run this in psql on this database, as a role that may" in said
     await superuser.execute(statements)
     made = await make_reader(own, name)  # from now on it may say what the role reads
     assert (made.password, set(made.views)) == (None, VIEWS)

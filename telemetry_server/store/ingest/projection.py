@@ -54,6 +54,6 @@ async def catch_up(connection: Connection) -> int:
             if error is None:
                 projected += len(part)
             else:
-                log("news not noted", Severity.ERROR, installation=str(part[0]), error=str(error)[:500])
+                log("ping not projected", Severity.ERROR, installation=str(part[0]), error=str(error)[:500])
         last = behind[-1]
     return projected

@@ -1,10 +1,9 @@
-"""The group writer: what is acknowledged is committed, and counts exactly once.
+"""The group writer: acknowledged pings are committed, and count exactly once.
 
-While one group is being written the next one gathers: no timer, no fixed size. Each caller waits for
-its own upload and learns its own fate. PostgreSQL commits before anybody is told. A ping that
-PostgreSQL refuses is found by halving the group and goes to quarantine; all others are committed.
-When PostgreSQL is away, or more waits than memory allows, the caller gets Unavailable: the outbox of
-the sender is the buffer, not this process.
+While one group is being written the next one gathers: no timer, no fixed size. Each caller waits for its
+upload and gets its result, always after the commit. A ping that PostgreSQL refuses is found by halving the
+group, and goes to quarantine; all others are committed. When PostgreSQL is away, or more uploads wait than
+memory allows, the caller gets Unavailable: the outbox of the sender is the buffer, not this process.
 """
 
 import asyncio
@@ -36,11 +35,11 @@ SQL = load(__name__)
 
 MOST_PINGS_IN_A_GROUP = 500
 MOST_HOLES = 64
-TOLD_AT_ONCE = 16
+ANSWERS_AT_ONCE = 16
 WORTH_ANOTHER_LANE = 64
 WRITE_TIMEOUT_SECONDS = 10
 NOTE_TIMEOUT_SECONDS = 3
-LONGEST_WAIT_SECONDS = 60  # the roll-ups count on pings that are committed minutes after they came
+LONGEST_WAIT_SECONDS = 60  # the roll-ups expect pings to be committed within minutes of their receipt
 _REPORT_SECONDS = 5
 TRY_AGAIN_SECONDS = 5
 
@@ -53,10 +52,10 @@ class _Waiting(msgspec.Struct, gc=False):
 
 
 class GroupWriter:
-    """Writes uploads in groups over `lanes` connections of its own.
+    """Writes uploads in groups over `lanes` separate connections.
 
-    `connect` opens a connection; `most_bytes` bounds what may wait. Use as an async context manager:
-    leaving it writes what waits, then closes the connections.
+    `connect` opens a connection; `most_bytes` limits the uploads that wait. Use as an async context manager:
+    on exit it writes what waits, then closes the connections.
     """
 
     def __init__(self, connect: Connect, *, lanes: int = 1, most_bytes: int = 64 * 2**20) -> None:
@@ -88,14 +87,14 @@ class GroupWriter:
 
     @property
     def problem(self) -> str | None:
-        """Why pings cannot be written, by the last group; None while they can."""
+        """Why the last group could not be written; None if it could."""
         return self._last.problem
 
     async def write(self, upload: SignedUpload, size: int) -> Written:
-        """Commits the new pings of `upload` and tells what became of all of them.
+        """Commits the new pings of `upload`, and returns the outcome of all of them.
 
-        `size` is what it takes of memory, in bytes. Raises Unavailable when nothing was kept, or when
-        nobody can know whether it was: the same upload may then be written again without harm.
+        `size` is the memory it takes, in bytes. Raises Unavailable if nothing was committed, or if that is
+        not known: the write is idempotent, and the caller may retry it.
         """
         if self._closing or self._bytes + size > self._most_bytes:
             raise Unavailable("The server holds all the pings it can.")
@@ -116,7 +115,7 @@ class GroupWriter:
         writing = _Lane(self._connect, self._states, self._last)
         while await self._enough_waits():
             self._busy += 1
-            await asyncio.sleep(0)  # whoever is ready to join the group does so now: fewer, larger commits
+            await asyncio.sleep(0)  # uploads that are ready join the group now: fewer, larger commits
             if group := self._gather():
                 await writing.write(group)
             elif self._last.upload:
@@ -127,8 +126,8 @@ class GroupWriter:
     async def _enough_waits(self) -> bool:
         """Waits until there is a group for one more lane; False when the writer closes and nothing waits.
 
-        Beside a lane that writes, another one begins only with many pings: few are cheaper in its next group.
-        While pings cannot be written, an idle lane is also given the turn to try again.
+        Beside a busy lane, another one starts only with many pings: a few are cheaper in the next group of
+        the first. While pings cannot be written, an idle lane also returns to retry.
         """
         while not self._queue or (self._busy and self._pings < WORTH_ANOTHER_LANE and not self._closing):
             if self._closing:
@@ -143,7 +142,7 @@ class GroupWriter:
         return True
 
     def _gather(self) -> list[_Waiting]:
-        """What waits, at most one upload of each installation, and so many pings at most."""
+        """The next group: at most one upload per installation, and about MOST_PINGS_IN_A_GROUP pings."""
         group, later, pings = [], [], 0
         seen: set[UUID] = set()
         now = asyncio.get_running_loop().time()
@@ -166,14 +165,14 @@ class GroupWriter:
 
 
 class _Group(NamedTuple):
-    """A committed group: what became of each upload, and the installations to be projected."""
+    """A committed group: the result of each upload, and the installations to be projected."""
 
     written: list[Written]
     changed: set[UUID]
 
 
 class _Lane:
-    """One connection and what is written over it."""
+    """Writes groups over one connection."""
 
     def __init__(self, connect: Connect, states: WrittenStates, last: LastWrite) -> None:
         self._connect = connect
@@ -181,31 +180,31 @@ class _Lane:
         self._last = last
         self._report_at, self._failed_pings = 0.0, 0
         self._connection: Connection | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._answering: asyncio.Task[None] | None = None
 
     async def write(self, group: list[_Waiting]) -> None:
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
                 written, changed = await self._write_group([waiting.upload for waiting in group])
-        except Exception as error:  # noqa: BLE001  whatever went wrong, every caller must be told
+        except Exception as error:  # noqa: BLE001  every caller must get an answer
             await self._give_up(group, error)
             return
         self._last.good()
         if changed:
             await self._project(changed)
-        if self._telling is not None:
-            await self._telling
-        self._telling = asyncio.create_task(_tell(group, written))
+        if self._answering is not None:
+            await self._answering
+        self._answering = asyncio.create_task(_answer(group, written))
 
     async def close(self) -> None:
-        if self._telling is not None:
-            await self._telling
+        if self._answering is not None:
+            await self._answering
         if self._connection is not None:
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
                 await self._connection.close(timeout=2)
 
     async def _give_up(self, group: list[_Waiting], error: Exception) -> None:
-        """Nothing is acknowledged; the connection may be in any state, so it goes too."""
+        """Acknowledges nothing, and drops the connection, which may be in any state."""
         self._hang_up()
         self._last.failed(error, group[0].upload)
         for waiting in group:
@@ -214,9 +213,9 @@ class _Lane:
         self._report(error, _count(group))
 
     async def try_again(self, upload: SignedUpload) -> None:
-        """Finds out whether pings can be written by now: writes an upload that failed, and takes it back.
+        """Tests whether pings can be written again: writes an upload that failed, and rolls it back.
 
-        The pings themselves are sent again, and count from when they then come. The commit needs the disk.
+        The sender repeats the pings themselves. The commit tests the disk.
         """
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
@@ -244,7 +243,7 @@ class _Lane:
         return self._connection
 
     def _report(self, error: Exception, pings: int) -> None:
-        """One line every few seconds: while PostgreSQL is away, every group fails."""
+        """Logs once in a few seconds: while PostgreSQL is away, every group fails."""
         now = time.monotonic()
         self._failed_pings += pings
         if now >= self._report_at:
@@ -257,7 +256,7 @@ class _Lane:
             self._report_at, self._failed_pings = now + _REPORT_SECONDS, 0
 
     async def _write_group(self, uploads: Sequence[SignedUpload]) -> _Group:
-        """Writes; where PostgreSQL blames the data, only the ping to blame is not written."""
+        """Writes a group; if PostgreSQL refuses data, all except the refused pings."""
         connection = await self._connected()
         group = _Group([], set())
         for part, result in await halving(uploads, partial(self._write_rows, connection)):
@@ -268,10 +267,9 @@ class _Lane:
         return group
 
     async def _write_around(self, connection: Connection, upload: SignedUpload) -> _Group:
-        """The upload without the pings that PostgreSQL blames, which go to quarantine.
+        """Writes the upload without the pings that PostgreSQL refuses, which go to quarantine.
 
-        Each was tried before, with others or alone: one that was blamed because its month got a partition
-        meanwhile gets through this time.
+        Each is tried again: one that was refused because its month got a partition meanwhile is written now.
         """
 
         async def write(pings: Sequence[Ping]) -> _Group:
@@ -298,21 +296,21 @@ class _Lane:
             by_kind[row["kind"]].append(row)
         changed = {row["installation_id"] for row in by_kind["changed"]}
         if by_kind["repeated"] or by_kind["holes"]:
-            written = await _tell_apart(connection, uploads, by_kind["repeated"], by_kind["holes"])
+            written = await _with_outcomes(connection, uploads, by_kind["repeated"], by_kind["holes"])
             return _Group(written, changed)
         self._states.remember(uploads)
         return _Group([ALL_ACCEPTED] * len(uploads), changed)
 
     async def _project(self, changed: set[UUID]) -> None:
-        """The pings are committed: what goes wrong here costs no ping, and the job "catch up" repeats it."""
+        """Projects committed pings: an error here loses no ping, and the job "catch up" repeats it."""
         assert self._connection is not None
         try:
             async with asyncio.timeout(NOTE_TIMEOUT_SECONDS):
                 await project(self._connection, sorted(changed))
         except (*AWAY, asyncpg.PostgresError) as error:
-            log("news not noted", Severity.ERROR, error=f"{type(error).__name__}: {error}"[:500])
+            log("pings not projected", Severity.ERROR, error=f"{type(error).__name__}: {error}"[:500])
             if not isinstance(error, asyncpg.PostgresError):
-                self._connection.terminate()  # it may be in any state; the next group opens another
+                self._connection.terminate()  # it may be in any state; the next group opens a new one
 
     def _parameters(self, uploads: Sequence[SignedUpload]) -> tuple[str, str]:
         """The parameters of write_group: the uploads, and their pings, as JSON."""
@@ -328,7 +326,7 @@ class _Lane:
 # ── what was not new ────────────────────────────────────────────────────────────────────────
 
 
-async def _tell_apart(
+async def _with_outcomes(
     connection: Connection,
     uploads: Sequence[SignedUpload],
     repeated: Sequence[asyncpg.Record],
@@ -351,7 +349,7 @@ async def _tell_apart(
 async def _duplicates_and_forks(
     connection: Connection, uploads: Sequence[SignedUpload], repeated: Sequence[asyncpg.Record]
 ) -> dict[UUID, dict[int, Status]]:
-    """What became of the repeated pings, by installation and number; keeps the forks."""
+    """The outcomes of repeated pings, by installation and number; stores the forks."""
     if not repeated:
         return {}
     ids, numbers = [row["installation_id"] for row in repeated], [row["sequence"] for row in repeated]
@@ -366,12 +364,12 @@ async def _duplicates_and_forks(
         others[upload.installation_id][ping.sequence] = Status.FORKED if forked else Status.DUPLICATE
     if forks:
         await connection.execute(SQL["record_forks"], *map(list, zip(*forks, strict=True)))
-        log_rationed("forks seen")  # which, the table `forks` and the pages say
+        log_rationed("forks seen")  # the table `forks` and the pages have the details
     return others
 
 
 async def _missing(connection: Connection, installation: UUID, received: Iterable[Any]) -> Ranges:
-    """The numbers that never came; beyond MOST_HOLES ranges of them, the oldest are given up for good."""
+    """The missing numbers; of more than MOST_HOLES ranges, the oldest are closed for good."""
     missing = holes(ranges(received))
     if len(missing) <= MOST_HOLES:
         return missing
@@ -395,16 +393,17 @@ async def _quarantine(
     )
 
 
-async def _tell(group: list[_Waiting], written: list[Written]) -> None:
-    """Tells each caller its upload's fate, a few at a time.
+async def _answer(group: list[_Waiting], written: list[Written]) -> None:
+    """Gives each caller the result of its upload, a few at a time.
 
-    All at once, all clients would answer with their next upload at once: PostgreSQL would wait for this
-    process, then this process for PostgreSQL. So, while some are told, others already wait in the next group.
+    If all got it at once, all clients would send their next uploads at once: PostgreSQL would wait for this
+    process, then this process for PostgreSQL. So the first ones already wait in the next group while others
+    get theirs.
     """
     for number, (waiting, fate) in enumerate(zip(group, written, strict=True), 1):
         if not waiting.fate.done():
             waiting.fate.set_result(fate)
-        if number % TOLD_AT_ONCE == 0:
+        if number % ANSWERS_AT_ONCE == 0:
             await asyncio.sleep(0)
 
 

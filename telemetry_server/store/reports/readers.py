@@ -113,7 +113,7 @@ async def _with_advice(by_hand: list[str]) -> AsyncIterator[None]:
         yield
     except (asyncpg.InsufficientPrivilegeError, asyncpg.DependentObjectsStillExistError) as error:
         raise MayNotMakeReaders(
-            f"PostgreSQL refuses: {error}. Have somebody who may run this in psql, on this database:\n\n"
+            f"PostgreSQL refuses: {error}. Run this in psql on this database, as a role that may:\n\n"
             + "\n".join(by_hand)
         ) from error
 
