@@ -198,5 +198,5 @@ async def write_judgements(connection: Connection, verdicts: Sequence[NewVerdict
         rows = await connection.fetch(SQL["write_judgements"], text, at)
     written = {row["installation_id"] for row in rows}
     if changed := {each.current.installation_id for each in verdicts} - written:
-        await connection.execute(SQL["judge_again"], list(changed))
+        await connection.execute(SQL["judge_again"], sorted(changed))
     return len(written)
