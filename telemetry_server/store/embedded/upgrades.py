@@ -22,7 +22,7 @@ from telemetry_server.store.embedded.system_user import DEDICATED
 from telemetry_server.store.embedded.wheel import NEWEST
 
 TABLES = """
-SELECT format('%I.%I', n.nspname, c.relname)
+SELECT format('%I.%I', n.nspname, c.relname) AS name
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 """
@@ -106,7 +106,7 @@ async def compare(old: Cluster, new: Cluster) -> None:
 async def count_rows(cluster: Cluster) -> dict[str, int]:
     connection = await asyncpg.connect(cluster.dsn("postgres"))
     try:
-        tables = [row[0] for row in await connection.fetch(TABLES)]
+        tables = [row["name"] for row in await connection.fetch(TABLES)]
         return {table: await connection.fetchval(f"SELECT count(*) FROM {table}") for table in tables}  # noqa: S608 - quoted by format('%I')
     finally:
         await connection.close()

@@ -41,7 +41,7 @@ async def project(connection: Connection, installations: Sequence[UUID]) -> None
 async def fill_added(connection: Connection) -> int:
     """Fills the columns that later migrations added; returns the number of installations filled."""
     filled, last = 0, LOWEST
-    while found := [row[0] for row in await connection.fetch(_FILL_ADDED, last, BATCH)]:
+    while found := [row["installation_id"] for row in await connection.fetch(_FILL_ADDED, last, BATCH)]:
         filled, last = filled + len(found), max(found)
     return filled
 
@@ -49,7 +49,8 @@ async def fill_added(connection: Connection) -> int:
 async def catch_up(connection: Connection) -> int:
     """Projects what the writer could not; returns the number of installations. Failures are logged."""
     projected, last = 0, LOWEST
-    while behind := [row[0] for row in await connection.fetch(SQL["fallen_behind"], last, BATCH)]:
+    while rows := await connection.fetch(SQL["fallen_behind"], last, BATCH):
+        behind = [row["installation_id"] for row in rows]
         for part, error in await halving(behind, partial(project, connection), blames=lambda _: True):
             if error is None:
                 projected += len(part)
