@@ -1,9 +1,9 @@
-"""PostgreSQL. The modules here are what every room stands on; a room imports only rooms below it:
+"""PostgreSQL. The modules here serve all rooms; a room imports only rooms below it:
 
 upkeep/               retention, addresses, health
-counts/ reports/      the fleet in numbers; exports
+counts/ reports/      counts of the fleet; exports
 fleet/                installations, their verdicts and lifecycle
-ingest/               the group writer and what it notes
+ingest/               the group writer and the projection
 registry/ access/     products, customers, licenses; credentials
-embedded/             a PostgreSQL of our own
+embedded/             the embedded PostgreSQL
 """
