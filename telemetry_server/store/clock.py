@@ -1,8 +1,8 @@
-"""What time it is, as far as it can be known, and how what lies in the future is taken back.
+"""The time, as far as it is known to be right, and the correction of stored times that are in the future.
 
-A machine that starts with a wrong clock writes wrong times down, and by them jobs would forget what is to be
-kept. So this machine's clock, the database's and those of the copies are compared, with a tolerance: several
-servers never agree exactly.
+A machine that starts with a wrong clock stores wrong times, and by them jobs would delete too much. So this
+machine's clock, the database's and those of the copies are compared, with a tolerance: several servers never
+agree exactly.
 """
 
 import time
@@ -19,22 +19,22 @@ from telemetry_server.store.queries import load
 SQL = load(__name__)
 
 TOLERANCE = timedelta(minutes=5)
-"""How far two clocks may differ that agree."""
+"""The largest difference of two clocks that agree."""
 LEAP = timedelta(days=2)
-"""How far the clock may be beyond everything known: longer than a job that forgets waits for its next run."""
+"""How far the clock may be beyond the latest known time: longer than the interval of any job that deletes."""
 STEP = timedelta(days=7)
-"""How far a run that forgets goes beyond the one before."""
+"""How far a run that deletes goes beyond the one before."""
 VOUCH = f"telemetry-server run {JobName.FORGET_SESSIONS} --clock-is-right"
 
 _BATCH = 2_000
 _PATIENCE = timedelta(hours=6)
 _SECONDS = 3_600
-_TOLD_FOR = timedelta(days=7)
+_REPORTED_FOR = timedelta(days=7)
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class ClockDoubt(OperatorError):
-    """The clock may be wrong: nothing is forgotten."""
+    """The clock may be wrong: nothing is deleted."""
 
     code = "clock"
 
@@ -43,8 +43,8 @@ class ClockDoubt(OperatorError):
 class Clock:
     """The clocks, read at one moment.
 
-    `known` is the latest moment that can be relied on, None in a new database; `received` the latest one that
-    pings from after `here` agree on; `ahead` the latest time written down that is later than `here`.
+    `known` is the latest reliable moment, None in a new database; `received` the latest moment that pings
+    from after `here` agree on; `ahead` the latest stored time that is later than `here`.
     """
 
     here: datetime
@@ -55,7 +55,7 @@ class Clock:
 
     @property
     def doubt(self) -> str | None:
-        """Why the clock may be wrong, and what to do; None where nothing speaks against it."""
+        """Why the clock may be wrong, and what to do; None if there is no sign of that."""
         if abs(self.here - self.there) > TOLERANCE:
             return (
                 f"this machine's clock says {_text(self.here)} and the database's {_text(self.there)}; "
@@ -76,7 +76,7 @@ class Clock:
 
     @property
     def problem(self) -> str | None:
-        """The doubt, or else what is about to be taken back; None where all is in order."""
+        """The doubt, or else the times that are to be corrected; None without either."""
         if self.doubt or self.ahead is None:
             return self.doubt
         job = JobName.TAKE_BACK_FUTURE_TIMES
@@ -84,7 +84,7 @@ class Clock:
 
     @property
     def is_behind(self) -> bool:
-        """Whether copies agreed with the server on times that are still to come."""
+        """Whether copies and the server agreed on times that are in the future now."""
         return self.received is not None and self.received - self.here > TOLERANCE
 
     @property
@@ -106,12 +106,12 @@ def lead(now: datetime) -> timedelta:
 
 
 def is_future(moment: datetime, now: datetime) -> bool:
-    """Whether a time that was written down lies in the future: then the clock was ahead, or is behind now."""
+    """Whether a stored time is in the future: the clock was ahead, or is behind now."""
     return moment - now > TOLERANCE
 
 
 async def read_clock(connection: asyncpg.Connection, now: datetime) -> Clock:
-    """`now` is what this machine's clock says; the others are asked."""
+    """Reads the other clocks; `now` is the time of this machine's."""
     latest = now + TOLERANCE
     there = await database_time(connection)
     received = await connection.fetchval(SQL["agreed"], latest, _LAST)
@@ -120,13 +120,13 @@ async def read_clock(connection: asyncpg.Connection, now: datetime) -> Clock:
 
 
 async def database_time(connection: asyncpg.Connection) -> datetime:
-    """What the database's clock says."""
+    """The time of the database's clock."""
     there: datetime = await connection.fetchval(SQL["there"])
     return there
 
 
 async def believable(connection: asyncpg.Connection, now: datetime) -> datetime:
-    """`now`, but no later than LEAP after the latest moment that can be relied on."""
+    """`now`, but at most LEAP after the latest reliable moment."""
     known = await _known(connection, now)
     return now if known is None else min(now, known + LEAP)
 
@@ -142,7 +142,7 @@ async def _known(connection: asyncpg.Connection, now: datetime) -> datetime | No
 
 
 async def time_to_forget(connection: asyncpg.Connection, job: str, now: datetime) -> datetime:
-    """By which time the job may forget: now, but at most STEP beyond its last run. Raises ClockDoubt."""
+    """The time by which the job may delete: now, but at most STEP beyond its last run. Raises ClockDoubt."""
     doubt = (await read_clock(connection, now)).doubt
     if doubt:
         raise ClockDoubt(f"Nothing is forgotten: {doubt}")
@@ -151,7 +151,7 @@ async def time_to_forget(connection: asyncpg.Connection, job: str, now: datetime
 
 
 async def keep_as_of(connection: asyncpg.Connection, job: str, as_of: datetime) -> None:
-    """The job forgot by that time; or somebody who knows says that this is the time."""
+    """Records that the job deleted by that time, or that the operator confirms the time."""
     await connection.execute(SQL["keep_as_of"], job, as_of)
 
 
@@ -159,9 +159,9 @@ async def keep_as_of(connection: asyncpg.Connection, job: str, as_of: datetime) 
 
 
 async def take_back(connection: asyncpg.Connection, now: datetime) -> str | None:
-    """Sets back what lies in the future, where the clock was ahead; gives a sentence on what, None: nothing.
+    """Corrects stored times in the future; returns a sentence on what, or None if there are none.
 
-    Pings and counts stay as they are. Safe to be killed anywhere: each step can be repeated.
+    Pings and counts stay as they are. Safe to be killed anywhere: each step is idempotent.
     """
     latest = now + TOLERANCE
     async with connection.transaction():
@@ -183,12 +183,12 @@ async def take_back(connection: asyncpg.Connection, now: datetime) -> str | None
 
 
 async def set_back(connection: asyncpg.Connection, marks: Sequence[str], now: datetime) -> None:
-    """What is received while the clock is behind lies before these watermarks: they start again from here."""
+    """Sets these watermarks back to `now`: pings received while the clock is behind are before them."""
     await connection.execute(SQL["set_back"], now, marks)
 
 
 async def _by_installation(connection: asyncpg.Connection, find: str, correct: str, now: datetime) -> int:
-    """Batch by batch, until none is found; gives how many installations were corrected."""
+    """Corrects batches until none is left; returns the number of corrected installations."""
     latest, count = now + TOLERANCE, 0
     while rows := await connection.fetch(SQL[find], latest, _BATCH, timeout=_SECONDS):
         async with connection.transaction():
@@ -199,13 +199,13 @@ async def _by_installation(connection: asyncpg.Connection, find: str, correct: s
 
 
 async def keep_finding(connection: asyncpg.Connection, job: str, finding: str, now: datetime) -> None:
-    """The job took that back; `taken_back` tells it for a week."""
+    """Records the correction; `taken_back` returns it for a week."""
     await connection.execute(SQL["keep_finding"], job, finding, now)
 
 
 async def taken_back(connection: asyncpg.Connection, now: datetime) -> str | None:
-    """A sentence on what was taken back within the last week; None: nothing was."""
-    row = await connection.fetchrow(SQL["finding"], now - _TOLD_FOR)
+    """A sentence on the last correction within a week; None without any."""
+    row = await connection.fetchrow(SQL["finding"], now - _REPORTED_FOR)
     return row and f"{_text(row['found_at'])}: took back {row['finding']}"
 
 
