@@ -1,6 +1,6 @@
-"""What comes while the clock is far behind is refused, and comes again when the clock is right.
+"""Refuses uploads while the clock is far behind; their senders repeat them when it is right.
 
-A ping received by such a clock would be older than what is kept: not counted, and soon forgotten.
+A ping received by such a clock would be older than the retention: not counted, and soon deleted.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,9 +19,9 @@ def _now() -> datetime:
 
 
 class ClockWatch:
-    """Whether the clock of this process may be up to `most_behind` behind, as far as the database knows.
+    """Whether the clock of this process is more than `most_behind` behind, as far as the database knows.
 
-    `look` finds out. No moment passes that lies before or after the clock was set: then it looks again first.
+    `look` checks that. After the clock was set, no moment is accepted before another check.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class ClockWatch:
         self._most_behind = most_behind
         self._clock = clock
         self._look_once = SingleFlight(self.look).run
-        self._lead: timedelta | None = None  # of the clock, when it was last looked at
+        self._lead: timedelta | None = None  # of the clock at the last check
         self._problem: str | None = None
 
     async def look(self) -> None:
-        """Compares the clock with the others. Raises Unavailable where that cannot be done now."""
+        """Compares the clock with the others. Raises Unavailable if it cannot."""
         now = self._clock()
         ahead = lead(now)
         async with translated(), self._acquire() as connection:
@@ -51,7 +51,7 @@ class ClockWatch:
         return None
 
     async def demand(self, moment: datetime) -> None:
-        """Raises Unavailable where `moment`, which the clock just said, is too far behind, or may be."""
+        """Raises Unavailable if `moment`, read from the clock just now, is or may be too far behind."""
         ahead = lead(moment)
         if not self._knows(ahead):
             await self._look_once()

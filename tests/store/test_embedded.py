@@ -644,9 +644,11 @@ async def test_a_start_slower_than_ten_seconds_is_waited_for_and_told(made: Path
 
 async def test_a_start_that_takes_too_long_goes_on_for_the_next_attempt(made: Path) -> None:
     recovering(made, seconds=4)
-    with pytest.raises(EmbeddedTimeout, match=r"Nothing is lost"):
-        async with attached(made, start_timeout=0.5):
-            pass
+    started = made / "postgres" / "postmaster.pid"
+    while not started.exists():  # a busy machine needs several attempts to come this far
+        with pytest.raises(EmbeddedTimeout, match=r"Nothing is lost"):
+            async with attached(made, start_timeout=0.5):
+                pass
     still_recovering = postmaster(made)
     async with attached(made):
         assert postmaster(made) == still_recovering
