@@ -1,73 +1,44 @@
-"""Why a ping was refused, field by field. Slow and thorough: runs only for what was refused. Pure."""
+"""Why a ping was refused, field by field. Slow and thorough: it runs only for refused pings. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from msgspec import Raw
 
-from telemetry_server.check.fields import (
-    DEEPEST_PING,
-    DIGEST_PATTERN,
-    NAME_PATTERN,
-    Carrier,
-    Field,
-    FieldType,
-    Registry,
-)
-from telemetry_server.check.json_text import members as members_of
+from telemetry_server.check import json_text
+from telemetry_server.check.fields import DIGEST_PATTERN, NAME_PATTERN, Carrier, Field, FieldType, Registry
 from telemetry_server.check.json_text import scalar
 from telemetry_server.check.normalise import Members
-from telemetry_server.model import LARGEST_INTEGER, Reason
+from telemetry_server.model import LARGEST_INTEGER, Moment, Reason
 
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """One wrong field: its dotted path (empty: the ping itself), the reason and a sentence."""
+    """One wrong field: its dotted path (empty for the ping itself), the reason and a sentence."""
 
     path: str
     reason: Reason
     detail: str
 
-    @classmethod
-    def unexplained(cls, detail: str) -> "FieldFault":
-        return cls("", Reason.MALFORMED, detail)
 
-    @classmethod
-    def no_object(cls) -> "FieldFault":
-        return cls("", Reason.WRONG_TYPE, "a ping is an object")
-
-    @classmethod
-    def too_large(cls, limit: int) -> "FieldFault":
-        return cls("", Reason.TOO_LARGE, f"takes more than {limit} bytes")
-
-    @classmethod
-    def too_deep(cls) -> "FieldFault":
-        return cls("", Reason.TOO_DEEP, f"nested deeper than {DEEPEST_PING}")
-
-    @classmethod
-    def forbidden_character(cls) -> "FieldFault":
-        return cls("", Reason.FORBIDDEN_CHARACTER, "U+0000 cannot be kept in any string or name")
-
-    @property
-    def pointer(self) -> str:
-        """The path as a JSON Pointer (RFC 6901) below the ping."""
-        return "/" + self.path.replace(".", "/") if self.path else ""
+FORBIDDEN_CHARACTER = FieldFault(
+    "", Reason.FORBIDDEN_CHARACTER, "U+0000 cannot be kept in any string or name"
+)
 
 
 def explain(members: Members, registry: Registry, carrier: Carrier = Carrier.PING) -> Iterator[FieldFault]:
-    """Each fault of what is known of a ping, or of the upload around pings; none when it is sound.
+    """The faults of the known members of a ping, or of the upload around pings; none for valid ones.
 
-    They are found as they are asked for: whoever wants the first does not wait for a thousand others.
+    Faults are found lazily: a caller of the first does not wait for a thousand others.
     """
     for section, fields in registry.sections(carrier).items():
         holder = members if not section else members.get(section, {})
         if not isinstance(holder, dict):
-            yield _fault(section, Reason.WRONG_TYPE, "must be an object")
+            yield FieldFault(section, Reason.WRONG_TYPE, "must be an object")
             continue
         for field in fields:
             yield from _field_faults(field, holder)
@@ -76,7 +47,7 @@ def explain(members: Members, registry: Registry, carrier: Carrier = Carrier.PIN
 def _field_faults(field: Field, holder: Mapping[str, Any]) -> Iterator[FieldFault]:
     if field.name not in holder:
         if field.required:
-            yield _fault(field.path, Reason.MISSING_FIELD, "is required")
+            yield FieldFault(field.path, Reason.MISSING_FIELD, "is required")
         return
     match field.kind:
         case FieldType.INTEGER:
@@ -90,22 +61,24 @@ def _field_faults(field: Field, holder: Mapping[str, Any]) -> Iterator[FieldFaul
 def _integer_faults(path: str, value: Any, minimum: int) -> Iterator[FieldFault]:
     huge = isinstance(value, float) and abs(value) > LARGEST_INTEGER
     if (not isinstance(value, int) or isinstance(value, bool)) and not huge:
-        yield _fault(path, Reason.WRONG_TYPE, "must be an integer")
+        yield FieldFault(path, Reason.WRONG_TYPE, "must be an integer")
     elif not minimum <= value <= LARGEST_INTEGER:
-        yield _fault(path, Reason.OUT_OF_RANGE, f"must lie between {minimum} and {LARGEST_INTEGER}")
+        yield FieldFault(path, Reason.OUT_OF_RANGE, f"must lie between {minimum} and {LARGEST_INTEGER}")
 
 
 def _map_faults(field: Field, value: Raw) -> Iterator[FieldFault]:
     try:
-        items = members_of(value)
+        items = json_text.members(value)
     except msgspec.ValidationError:
-        yield _fault(field.path, Reason.WRONG_TYPE, "must be an object")
+        yield FieldFault(field.path, Reason.WRONG_TYPE, "must be an object")
         return
     if len(items) > field.max_items:
-        yield _fault(field.path, Reason.TOO_MANY, f"may hold at most {field.max_items} names")
+        yield FieldFault(field.path, Reason.TOO_MANY, f"may hold at most {field.max_items} names")
     for name, item in items.items():
         if not _matches(NAME_PATTERN, name):
-            yield _fault(field.path, Reason.BAD_FORMAT, f"the name {name[:80]!r} must match {NAME_PATTERN}")
+            yield FieldFault(
+                field.path, Reason.BAD_FORMAT, f"the name {name[:80]!r} must match {NAME_PATTERN}"
+            )
         if field.kind is FieldType.COUNTERS:
             yield from _integer_faults(field.path, scalar(item), field.minimum)
         else:
@@ -114,43 +87,35 @@ def _map_faults(field: Field, value: Raw) -> Iterator[FieldFault]:
 
 def _digest_faults(path: str, value: Any) -> Iterator[FieldFault]:
     if not isinstance(value, str):
-        yield _fault(path, Reason.WRONG_TYPE, "must be a string")
+        yield FieldFault(path, Reason.WRONG_TYPE, "must be a string")
     elif not _matches(DIGEST_PATTERN, value):
-        yield _fault(path, Reason.BAD_FORMAT, "must be 64 lower-case hexadecimal digits")
+        yield FieldFault(path, Reason.BAD_FORMAT, "must be 64 lower-case hexadecimal digits")
 
 
 def _text_faults(field: Field, value: Any) -> Iterator[FieldFault]:
     if not isinstance(value, str):
-        yield _fault(field.path, Reason.WRONG_TYPE, "must be a string")
+        yield FieldFault(field.path, Reason.WRONG_TYPE, "must be a string")
     elif field.kind is FieldType.ENUM and value not in field.values:
-        yield _fault(field.path, Reason.UNKNOWN_VALUE, f"must be one of: {', '.join(field.values)}")
+        yield FieldFault(field.path, Reason.UNKNOWN_VALUE, f"must be one of: {', '.join(field.values)}")
     elif field.kind is FieldType.STRING and len(value) > field.max_length:
-        yield _fault(field.path, Reason.TOO_LONG, f"may be at most {field.max_length} characters long")
+        yield FieldFault(field.path, Reason.TOO_LONG, f"may be at most {field.max_length} characters long")
     elif field.kind is FieldType.NAME and not _matches(NAME_PATTERN, value):
-        yield _fault(field.path, Reason.BAD_FORMAT, f"must match {NAME_PATTERN}")
+        yield FieldFault(field.path, Reason.BAD_FORMAT, f"must match {NAME_PATTERN}")
     elif field.kind is FieldType.DIGEST:
         yield from _digest_faults(field.path, value)
     elif field.kind is FieldType.UUID and not _converts(value, UUID):
-        yield _fault(field.path, Reason.BAD_FORMAT, "must be a UUID")
-    elif field.kind is FieldType.TIMESTAMP and not _is_timestamp(value):
-        yield _fault(field.path, Reason.BAD_FORMAT, "must be an RFC 3339 time with an offset")
+        yield FieldFault(field.path, Reason.BAD_FORMAT, "must be a UUID")
+    elif field.kind is FieldType.TIMESTAMP and not _converts(value, Moment):
+        yield FieldFault(field.path, Reason.BAD_FORMAT, "must be an RFC 3339 time with an offset")
 
 
 def _matches(pattern: str, text: str) -> bool:
     return re.fullmatch(pattern.removeprefix("^").removesuffix("$"), text) is not None
 
 
-def _is_timestamp(text: str) -> bool:
-    moment = _converts(text, datetime)
-    return moment is not None and moment.tzinfo is not None
-
-
-def _converts(text: str, kind: Any) -> Any:
+def _converts(text: str, kind: Any) -> bool:
     try:
-        return msgspec.convert(text, kind)
+        msgspec.convert(text, kind)
     except msgspec.ValidationError:
-        return None
-
-
-def _fault(path: str, reason: Reason, detail: str) -> FieldFault:
-    return FieldFault(path, reason, detail)
+        return False
+    return True

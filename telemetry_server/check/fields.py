@@ -13,7 +13,6 @@ from telemetry_server.model import LARGEST_INTEGER
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 DIGEST_PATTERN = r"^[0-9a-f]{64}$"
-LONGEST_STRING = 256
 DEEPEST_PING = 8
 MOST_PINGS = 500
 
@@ -69,13 +68,13 @@ class Field:
     lower_case: bool = False
     none: bool = False
     values: tuple[str, ...] = ()
-    max_length: int = LONGEST_STRING
+    max_length: int = 256
     max_items: int = 0
     minimum: int = -LARGEST_INTEGER
 
     @property
     def section(self) -> str:
-        """The object the field lies in; empty for fields of the ping itself."""
+        """The object the field lies in; empty for a field of the ping itself."""
         return self.path.rpartition(".")[0]
 
     @property
@@ -85,7 +84,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long a class of fields is kept, and what happens then; `days` is None where it is kept for ever."""
+    """How long a class of fields is kept, and what happens then; `days` is None for classes kept for ever."""
 
     days: int | None
     then: str
@@ -101,7 +100,6 @@ class Retention:
 class Registry:
     """Every field by its dotted path, in the order declared."""
 
-    version: int
     fields: dict[str, Field]
     purposes: dict[str, str]
     retention: dict[str, Retention]
@@ -135,7 +133,7 @@ class Registry:
 
 @cache
 def load_registry() -> Registry:
-    """The registry this version was released with. A wrong declaration raises at once."""
+    """The registry of this release. A wrong declaration raises at once."""
     text = resources.files("telemetry_server").joinpath("fields.toml").read_text("utf-8")
     return parse_registry(tomllib.loads(text))
 
@@ -147,7 +145,7 @@ def parse_registry(document: dict[str, Any]) -> Registry:
     for field in fields.values():
         if field.purpose not in purposes or field.retention not in retention:
             raise ValueError(f"fields.toml: {field.path} names an unknown purpose or retention")
-    return Registry(document["version"], fields, purposes, retention)
+    return Registry(fields, purposes, retention)
 
 
 def _field(path: str, entry: dict[str, Any]) -> Field:

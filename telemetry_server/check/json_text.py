@@ -1,4 +1,4 @@
-"""JSON looked at as bytes: what is not asked for is never built, however much of it there is. Pure."""
+"""JSON examined as bytes: members that are not needed are never built, however large they are. Pure."""
 
 import math
 import re
@@ -9,21 +9,20 @@ import orjson
 from msgspec import Raw
 
 NUL = rb"\u0000"
-"""How U+0000 is written in JSON; after a backslash that is escaped it is none."""
+"""U+0000 as JSON writes it; after an escaped backslash it is plain text."""
 
-_BRACKETS = b"[]{}"
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
-_ALL_ELSE = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+_ALL_ELSE = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 
 members = msgspec.json.Decoder(dict[str, Raw]).decode
-"""The members of an object, each as its JSON. Raises msgspec.ValidationError for what is no object."""
+"""The members of an object, each as its JSON. Raises msgspec.ValidationError for any other value."""
 
 
 def is_deeper_than(levels: int, text: bytes) -> bool:
-    """Whether objects and arrays are nested deeper in `text`, which must be JSON.
+    """Whether objects and arrays in `text`, which must be JSON, are nested deeper than `levels`.
 
-    Each round takes out the innermost of them all, so that hostile text costs no more rounds than any.
+    Each round removes the innermost pairs, so hostile text takes no more than `levels` rounds.
     """
     unescaped = text.replace(rb"\\", b"").replace(rb"\"", b"")
     brackets = b"".join(unescaped.split(b'"')[::2]).translate(_TO_SQUARE, _ALL_ELSE)
@@ -38,10 +37,7 @@ def has_forbidden_character(text: bytes) -> bool:
 
 
 def scalar(value: Raw) -> Any:
-    """A string, number, boolean or null; objects and arrays stay as they are.
-
-    A number that is too large to be one is infinite.
-    """
+    """The string, number, boolean or null; objects and arrays stay Raw, an overlong number is infinite."""
     text = bytes(value)
     if text.startswith((b"{", b"[")):
         return value

@@ -9,7 +9,7 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 def unmapped(network: Network) -> Network:
-    """The IPv4 network that an IPv6 one maps (::ffff:192.0.2.0/120), or the network itself."""
+    """The IPv4 network of an IPv4-mapped one (::ffff:192.0.2.0/120), or the network itself."""
     if isinstance(network, IPv4Network) or not network.subnet_of(_MAPPED):
         return network
     number = int(network.network_address) & 0xFFFF_FFFF

@@ -1,8 +1,7 @@
-"""From what an encoder of another language wrote to what the strict types take. Pure.
+"""Brings the JSON of other encoders into the form that the strict types take. Pure.
 
-`null` is an optional member that is absent, `[]` an optional object that is empty, a leap second the second
-before, and a time beyond microseconds is cut. Unknown fields, and those above the level of a ping, are
-counted and taken out.
+`null` becomes an absent optional member, `[]` an empty object, a leap second the second before, and a time
+is cut to microseconds. Unknown fields, and those above the level of a ping, are counted and removed.
 """
 
 import re
@@ -16,7 +15,7 @@ from telemetry_server.check import json_text
 from telemetry_server.check.fields import Carrier, Field, FieldType, Level, Registry
 
 Members: TypeAlias = dict[str, Raw | dict[str, Raw]]
-"""What is known of a ping or an upload, by section or field. A section that is no object stays as it came."""
+"""The known members of a ping or an upload, by section or field. A section that is no object stays Raw."""
 
 _NULL = Raw(b"null")
 _EMPTY_ARRAY = re.compile(rb"\[[ \t\n\r]*\]")
@@ -30,7 +29,7 @@ _MAPS = {FieldType.COUNTERS, FieldType.DIGESTS}
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """The known members, and how many were unknown, or above the level."""
+    """The known members, and the numbers of members that were unknown or above the level."""
 
     members: Members
     unknown: int
@@ -47,7 +46,7 @@ class Normaliser:
         self._known = {field.name for field in self._own} | set(self._sections)
 
     def normalise(self, came: dict[str, Raw]) -> Normalised:
-        """What of the members that `came` is known and not above the level of the ping."""
+        """The members of `came` that are known and not above the level of the ping."""
         level = _level(came.get("privacy"))
         kept: Members = {**_present(self._own, came)}
         unknown, stripped = len(came.keys() - self._known), 0
@@ -74,7 +73,7 @@ class _Section:
         self._required = any(field.required for field in fields)
 
     def open(self, value: Raw) -> dict[str, Raw] | Raw | None:
-        """The members of the section; None where it is absent, the value itself where it is no object."""
+        """The members of the section; None if it is absent, the value itself if it is not an object."""
         if not self._required:
             if value == _NULL:
                 return None
@@ -87,7 +86,7 @@ class _Section:
 
 
 def _level(privacy: Raw | None) -> Level:
-    """The ping's level; the highest where it has none that is known, which is for others to refuse."""
+    """The ping's level; the highest if it has no known one, which the strict types then refuse."""
     try:
         return Level(json_text.scalar(json_text.members(privacy)["level"])) if privacy else Level.USAGE
     except (msgspec.ValidationError, KeyError, ValueError):
@@ -95,7 +94,7 @@ def _level(privacy: Raw | None) -> Level:
 
 
 def _present(fields: tuple[Field, ...], came: dict[str, Raw]) -> dict[str, Raw]:
-    """Of `fields` those that are present, each as the strict types take it."""
+    """The values of those `fields` that are present, each as the strict types take it."""
     return {
         field.name: _value(field, came[field.name])
         for field in fields

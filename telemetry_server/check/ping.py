@@ -1,4 +1,4 @@
-"""From the JSON of a ping to a ping we may keep, or to the reason why not. Pure."""
+"""Reads the JSON of a ping: gives the ping to keep, or the reason for its refusal. Pure."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from telemetry_server.check.explain import FieldFault, explain
+from telemetry_server.check.explain import FORBIDDEN_CHARACTER, FieldFault, explain
 from telemetry_server.check.fields import (
     DEEPEST_PING,
     DIGEST_PATTERN,
@@ -22,7 +22,7 @@ from telemetry_server.check.fields import (
 from telemetry_server.check.json_text import NUL, has_forbidden_character, is_deeper_than, members
 from telemetry_server.check.normalise import Normalised, Normaliser
 from telemetry_server.check.schema import type_of
-from telemetry_server.model import NONE, UNKNOWN, Ping
+from telemetry_server.model import NONE, UNKNOWN, Ping, Reason
 from telemetry_server.text import written_out
 
 _NAME = re.compile(NAME_PATTERN)
@@ -33,7 +33,7 @@ IDENTITY = {"ping_id", "sequence", "occurred_at"}
 
 
 class Refused(Exception):
-    """This ping is not kept, for the first fault that was found."""
+    """The ping is not kept because of its first fault."""
 
     def __init__(self, fault: FieldFault) -> None:
         self.fault = fault
@@ -41,26 +41,26 @@ class Refused(Exception):
 
 
 class PingReader:
-    """Reads pings as the field registry declares them. One for a process; keeps a set of good names."""
+    """Reads pings as the field registry declares them. One per process: it caches valid names and facts."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._decode = msgspec.json.Decoder(type_of(Carrier.PING, registry)).decode
         self._normalise = Normaliser(Carrier.PING, registry).normalise
-        self._members_above = {level: _members_of(_fields_above(registry, level)) for level in Level}
+        self._members_above = {level: _members_above(registry, level) for level in Level}
         facts, details = _by_retention(registry)
         self._facts, self._details = _Excerpt(facts, "sdk"), _Excerpt(details)
         self._formats = _fields_with_formats(registry, facts)
         self._lower_case = _by_section(registry, facts, lambda field: field.lower_case)
         self._nones = _by_section(registry, facts, lambda field: field.none)
-        self._good_names: set[str] = set()
-        self._sound_facts: set[int] = set()
+        self._valid_names: set[str] = set()
+        self._valid_facts: set[int] = set()
 
     def keep(self, ping: Any, sdk: object = None) -> Ping | None:
-        """The `ping` that was decoded as `type_of` a ping, without another look at its JSON.
+        """The Ping of a decoded `ping`, without another look at its JSON.
 
-        None where only `read` can tell what becomes of it: a field is above its level, or a name or
-        digest is not sound. `sdk` is what the upload says of its client; it is kept among the facts.
+        None where only `read` can decide: a field is above its level, or a name or a digest is not valid.
+        `sdk` is the upload's description of its client; it is kept among the facts.
         """
         for member in self._members_above[ping.privacy.level]:
             if getattr(ping, member) is not None:
@@ -77,13 +77,13 @@ class PingReader:
 
     def _read_thoroughly(self, text: bytes, sdk: object) -> Ping:
         if has_forbidden_character(text):
-            raise Refused(FieldFault.forbidden_character())
+            raise Refused(FORBIDDEN_CHARACTER)
         try:
             came = members(text)
         except msgspec.ValidationError:
-            raise Refused(FieldFault.no_object()) from None
+            raise Refused(FieldFault("", Reason.WRONG_TYPE, "a ping is an object")) from None
         if is_deeper_than(DEEPEST_PING, text):
-            raise Refused(FieldFault.too_deep())
+            raise Refused(FieldFault("", Reason.TOO_DEEP, f"nested deeper than {DEEPEST_PING}"))
         normalised = self._normalise(came)
         try:
             ping = self._decode(msgspec.json.encode(normalised.members))
@@ -96,15 +96,12 @@ class PingReader:
 
     def _refused(self, normalised: Normalised, otherwise: str) -> Refused:
         faults = explain(normalised.members, self._registry)
-        return Refused(next(faults, FieldFault.unexplained(otherwise)))
+        return Refused(next(faults, FieldFault("", Reason.MALFORMED, otherwise)))
 
-    def _are_sound(self, ping: Any, facts: bytes) -> bool:
-        """Whether the patterns of names and digests hold, which the types leave to us.
-
-        Facts repeat from ping to ping: those seen before are known to be sound, and in our words.
-        """
+    def _are_valid(self, ping: Any, facts: bytes) -> bool:
+        """Whether the patterns of names and digests hold, which the types leave to us."""
         seen = hash(facts)
-        if seen in self._sound_facts:
+        if seen in self._valid_facts:  # facts repeat from ping to ping
             return True
         names: list[str] = []
         digests: list[str] = []
@@ -122,22 +119,21 @@ class PingReader:
                 digests += value.values()
         if not (self._are_names(names) and all(map(_is_digest, digests))):
             return False
-        if len(self._sound_facts) >= _REMEMBERED_FACTS:
-            self._sound_facts.clear()
-        self._sound_facts.add(seen)
+        if len(self._valid_facts) >= _REMEMBERED_FACTS:
+            self._valid_facts.clear()
+        self._valid_facts.add(seen)
         return True
 
     def _are_names(self, names: Iterable[str]) -> bool:
-        """Names repeat from ping to ping: the pattern is run once for each, the memory is bounded."""
-        if self._good_names.issuperset(names):
+        if self._valid_names.issuperset(names):  # names repeat from ping to ping
             return True
         if not all(_NAME.match(name) and not name.endswith("\n") for name in names):
             return False
-        if len(self._good_names) < _REMEMBERED_NAMES:
-            self._good_names.update(names)
+        if len(self._valid_names) < _REMEMBERED_NAMES:
+            self._valid_names.update(names)
         return True
 
-    def _put_in_our_words(self, ping: Any) -> None:
+    def _canonicalise(self, ping: Any) -> None:
         for section, names in self._nones:
             if (holder := getattr(ping, section)) is not None:
                 for name in names:
@@ -150,20 +146,21 @@ class PingReader:
                         setattr(holder, name, value.lower())
 
     def _keep(self, ping: Any, sdk: object, unknown: int = 0, stripped: int = 0) -> Ping | None:
-        """None where a name or a digest is not sound."""
+        """The Ping; None if a name or a digest is not valid."""
         key_digest, ping.license.key_digest = ping.license.key_digest, None
         counters, usage = None, ping.usage
         if usage is not None and usage.features is not None:
             counters, usage.features = usage.features, None
         facts = self._facts.of(ping, sdk)
-        if hash(facts) not in self._sound_facts:
-            self._put_in_our_words(ping)
+        if hash(facts) not in self._valid_facts:
+            self._canonicalise(ping)
             facts = self._facts.of(ping, sdk)
-        environment = _told(ping.service, "environment")
-        if _may_steer(facts):
+        environment = _reported(ping.service, "environment")
+        # A quick look for steering characters: JSON escapes them, but for DEL and those beyond ASCII.
+        if b"\\" in facts or b"\x7f" in facts or not facts.isascii():
             facts, environment = _written_out(facts), written_out(environment)
         if not (
-            self._are_sound(ping, facts)
+            self._are_valid(ping, facts)
             and (key_digest is None or _is_digest(key_digest))
             and (counters is None or self._are_names(counters))
         ):
@@ -179,13 +176,13 @@ class PingReader:
             unknown,
             stripped,
             ping.license.status,
-            _told(ping.license, "source"),
+            _reported(ping.license, "source"),
             environment,
         )
 
 
 class _Excerpt:
-    """Some members of every ping, and what more is given with it, as one JSON object."""
+    """The encoder of some members of each ping, and of `more` values, as one JSON object."""
 
     def __init__(self, members: list[str], *more: str) -> None:
         self._members = members
@@ -197,32 +194,27 @@ class _Excerpt:
         return self._encode(self._type(*[getattr(ping, name) for name in self._members], *more))
 
 
-def _may_steer(facts: bytes) -> bool:
-    """Quick: in JSON a control character is an escape, but for DEL, and no other one is ASCII."""
-    return b"\\" in facts or b"\x7f" in facts or not facts.isascii()
-
-
 def _written_out(facts: bytes) -> bytes:
     """The JSON object with the steering characters of its texts written out: pages and views show them."""
     document = orjson.loads(facts)
-    changed = _with_texts(document, written_out)
+    changed = _texts_written_out(document)
     return facts if changed == document else orjson.dumps(changed)
 
 
-def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+def _texts_written_out(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _with_texts(each, change) for name, each in value.items()}
-    return change(value) if isinstance(value, str) else value
+        return {name: _texts_written_out(each) for name, each in value.items()}
+    return written_out(value) if isinstance(value, str) else value
 
 
-def _told(section: Any, name: str) -> str:
-    """A member of a section that may not be there: the database too says "unknown" of what was not told."""
+def _reported(section: Any, name: str) -> str:
+    """A member of a section; "unknown", as in the database, if either is absent."""
     value = None if section is None else getattr(section, name)
     return UNKNOWN if value is None else value
 
 
 def _by_retention(registry: Registry) -> tuple[list[str], list[str]]:
-    """The members of a ping that are facts, and the others. A section must be all of one class."""
+    """The members of a ping that are facts, and the others. All fields of a section have the same class."""
     facts: list[str] = []
     details: list[str] = []
     for field in registry.of(Carrier.PING):
@@ -235,7 +227,7 @@ def _by_retention(registry: Registry) -> tuple[list[str], list[str]]:
 
 
 def utc(moment: datetime) -> datetime:
-    """`moment` in UTC; the far ends of the calendar, which have no UTC, stay at the calendar's end."""
+    """`moment` in UTC; at the ends of the calendar, where UTC would overflow, its clock time as UTC."""
     if moment.tzinfo is UTC:
         return moment
     try:
@@ -244,32 +236,29 @@ def utc(moment: datetime) -> datetime:
         return moment.replace(tzinfo=UTC)
 
 
-def _fields_above(registry: Registry, level: Level) -> tuple[Field, ...]:
-    return tuple(field for field in registry.of(Carrier.PING) if not level.allows(field.level))
-
-
-def _members_of(fields: Iterable[Field]) -> tuple[str, ...]:
-    """The members of a ping that the fields lie in."""
-    return tuple(dict.fromkeys(field.section or field.name for field in fields))
+def _members_above(registry: Registry, level: Level) -> tuple[str, ...]:
+    """The members of a ping that have fields above the level."""
+    above = (field for field in registry.of(Carrier.PING) if not level.allows(field.level))
+    return tuple(dict.fromkeys(field.section or field.name for field in above))
 
 
 def _fields_with_formats(registry: Registry, facts: list[str]) -> tuple[tuple[str, str, FieldType], ...]:
-    """Section, name and kind of the members that have a pattern. They must be facts: those are remembered."""
+    """Section, name and type of the fields with a pattern. They must be facts: only those are remembered."""
     kinds = {FieldType.NAME, FieldType.DIGEST, FieldType.DIGESTS}
     found = tuple((f.section, f.name, f.kind) for f in registry.of(Carrier.PING) if f.kind in kinds)
     if others := {section for section, _, _ in found} - set(facts):
-        raise ValueError(f"fields.toml: a name or a digest is no fact in {', '.join(sorted(others))}")
+        raise ValueError(f"fields.toml: a name or a digest is not a fact in {', '.join(sorted(others))}")
     return found
 
 
 def _by_section(
     registry: Registry, facts: list[str], chosen: Callable[[Field], bool]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The names of the `chosen` fields by their section. They must be facts: those are remembered."""
+    """The names of the `chosen` fields by their section. They must be facts: only those are remembered."""
     named: dict[str, list[str]] = {}
     for field in filter(chosen, registry.of(Carrier.PING)):
         if field.section not in facts:
-            raise ValueError(f"fields.toml: {field.path} is put in our words, and is no fact")
+            raise ValueError(f"fields.toml: {field.path} is changed to its canonical form, and is not a fact")
         named.setdefault(field.section, []).append(field.name)
     return tuple((section, tuple(names)) for section, names in named.items())
 

@@ -1,4 +1,4 @@
-"""The time ranges people choose from, and the steps of their charts: whole hours or days (UTC)."""
+"""The time ranges offered to users, and the steps of their charts: whole hours or days (UTC)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The last `steps` times `step`. A chart of it has as many whole steps, the last of them not yet over."""
+    """The last `steps` times `step`. Its chart has `steps` whole steps; the last one is incomplete."""
 
     name: str
     text: str
@@ -18,15 +18,15 @@ class Range:
     steps: int
 
     def since(self, now: datetime) -> datetime:
-        """Where the range begins, exactly."""
+        """The exact beginning of the range."""
         return now - self.step * self.steps
 
     def first_step(self, now: datetime) -> datetime:
-        """Where the chart begins: less than a step after the range."""
+        """The beginning of the chart: less than a step after the beginning of the range."""
         return now - (now - _EPOCH) % self.step - self.step * (self.steps - 1)
 
     def starts(self, now: datetime) -> Iterator[datetime]:
-        """Where each step of the chart begins."""
+        """The beginning of each step of the chart."""
         first = self.first_step(now)
         return (first + self.step * number for number in range(self.steps))
 
@@ -49,10 +49,10 @@ LONGEST_FIRST = tuple(sorted(RANGES.values(), key=lambda one: one.step * one.ste
 
 
 def depth(over: Range) -> int:
-    """In how many ranges at least lies what lies in `over`: each lies in all that are longer."""
+    """The number of ranges that hold all of `over`: itself and those that are longer."""
     return LONGEST_FIRST.index(over) + 1
 
 
 def daily(over: Range) -> Range:
-    """`over` in whole days, for what is counted by day."""
+    """`over` in whole days, for counts by day."""
     return Range("2d", "2 days", _DAY, 2) if over.hourly else over

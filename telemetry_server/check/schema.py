@@ -1,10 +1,9 @@
-"""What a ping looks like: msgspec types and JSON Schema, both made from the field registry.
+"""The shape of a ping: msgspec types and JSON Schema, both made from the field registry.
 
-The types leave the patterns of names and digests to `check.ping`: a pattern per feature name costs
-more than all the rest of the validation, and names repeat from ping to ping.
+The patterns of names and digests are only in the schema, and held by `check.ping`: a pattern per feature
+name costs more than all the rest of the validation, and names repeat from ping to ping.
 """
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -20,32 +19,32 @@ from telemetry_server.check.fields import (
     FieldType,
     Registry,
 )
-from telemetry_server.model import LARGEST_INTEGER
+from telemetry_server.model import LARGEST_INTEGER, Moment
 
 
 def type_of(carrier: Carrier, registry: Registry) -> type[msgspec.Struct]:
-    """A struct of a ping, or of an upload without its pings, that has no unknown fields anywhere."""
+    """The struct of a ping, or of an upload without its pings, that forbids unknown fields."""
     return _struct(carrier.title(), _members(carrier, registry))
 
 
 def upload_type(registry: Registry) -> type[msgspec.Struct]:
-    """A struct of a whole upload with its pings that has no unknown fields anywhere."""
+    """The struct of a whole upload with its pings, that forbids unknown fields."""
     ping = type_of(Carrier.PING, registry)
     pings = Annotated[list[ping], Meta(min_length=1, max_length=MOST_PINGS)]  # type: ignore[valid-type]
     return _struct("Upload", [*_members(Carrier.UPLOAD, registry), ("pings", pings)])
 
 
 def envelope_type(registry: Registry) -> type[msgspec.Struct]:
-    """A struct of the known members of an upload, each as its JSON; None where it is not there."""
+    """The struct of the known members of an upload, each as its JSON; None for absent ones."""
     sections = registry.sections(Carrier.UPLOAD)
     names = [*(field.name for field in sections.pop("")), *sections, "pings"]
     return msgspec.defstruct("Envelope", [(name, Raw, None) for name in names], gc=False)
 
 
 def array_type(most: int) -> type[msgspec.Struct]:
-    """A struct of an array of 1 to `most` items, each as its JSON; None where there are no more.
+    """The struct of an array of 1 to `most` items, each as its JSON; None after the last.
 
-    A list would be built whole before its length is looked at.
+    A list would be built whole before its length is checked.
     """
     items: list[tuple[Any, ...]] = [("item0", Raw), *((f"item{n}", Raw, None) for n in range(1, most))]
     return msgspec.defstruct("Array", items, array_like=True, forbid_unknown_fields=True, gc=False)
@@ -73,22 +72,29 @@ def _member(field: Field) -> tuple[Any, ...]:
 
 
 def _value_type(field: Field) -> Any:
+    number = Annotated[int, Meta(ge=field.minimum, le=LARGEST_INTEGER)]
+    digest = Annotated[str, Meta(extra_json_schema={"pattern": DIGEST_PATTERN})]
+    named = {"propertyNames": {"type": "string", "pattern": NAME_PATTERN}}
     match field.kind:
-        case FieldType.STRING | FieldType.NAME | FieldType.DIGEST:
-            return Annotated[str, Meta(max_length=field.max_length)]
+        case FieldType.STRING:
+            no_nul = {"pattern": r"^[^\u0000]*$"}
+            return Annotated[str, Meta(max_length=field.max_length, extra_json_schema=no_nul)]
+        case FieldType.NAME:
+            return Annotated[str, Meta(extra_json_schema={"pattern": NAME_PATTERN})]
         case FieldType.ENUM:
             return Literal[field.values]
         case FieldType.INTEGER:
-            return Annotated[int, Meta(ge=field.minimum, le=LARGEST_INTEGER)]
+            return number
         case FieldType.TIMESTAMP:
-            return Annotated[datetime, Meta(tz=True)]
+            return Moment
         case FieldType.UUID:
             return UUID
+        case FieldType.DIGEST:
+            return digest
         case FieldType.COUNTERS:
-            count = Annotated[int, Meta(ge=field.minimum, le=LARGEST_INTEGER)]
-            return Annotated[dict[str, count], Meta(max_length=field.max_items)]
+            return Annotated[dict[str, number], Meta(max_length=field.max_items, extra_json_schema=named)]
         case FieldType.DIGESTS:
-            return Annotated[dict[str, str], Meta(max_length=field.max_items)]
+            return Annotated[dict[str, digest], Meta(max_length=field.max_items, extra_json_schema=named)]
 
 
 # ── JSON Schema ─────────────────────────────────────────────────────────────────────────────
@@ -136,7 +142,9 @@ def _object(fields: tuple[Field, ...]) -> dict[str, Any]:
 
 def field_schema(field: Field) -> dict[str, Any]:
     """The published contract of one field."""
-    schema = _value_schema(field)
+    schema = msgspec.json.schema(_value_type(field))
+    if field.values:
+        schema["enum"] = list(field.values)  # in the order declared
     if not field.required:
         schema = {"anyOf": [schema, {"type": "null"}]}
     return {
@@ -147,29 +155,3 @@ def field_schema(field: Field) -> dict[str, Any]:
         "x-retention": field.retention,
         "x-since": field.since,
     }
-
-
-def _value_schema(field: Field) -> dict[str, Any]:
-    number = {"type": "integer", "minimum": field.minimum, "maximum": LARGEST_INTEGER}
-    name = {"type": "string", "pattern": NAME_PATTERN}
-    digest = {"type": "string", "pattern": DIGEST_PATTERN}
-    many = {"type": "object", "propertyNames": name, "maxProperties": field.max_items}
-    match field.kind:
-        case FieldType.STRING:
-            return {"type": "string", "maxLength": field.max_length, "pattern": r"^[^\u0000]*$"}
-        case FieldType.NAME:
-            return name
-        case FieldType.ENUM:
-            return {"enum": list(field.values)}
-        case FieldType.INTEGER:
-            return number
-        case FieldType.TIMESTAMP:
-            return {"type": "string", "format": "date-time"}
-        case FieldType.UUID:
-            return {"type": "string", "format": "uuid"}
-        case FieldType.DIGEST:
-            return digest
-        case FieldType.COUNTERS:
-            return {**many, "additionalProperties": number}
-        case FieldType.DIGESTS:
-            return {**many, "additionalProperties": digest}

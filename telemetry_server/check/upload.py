@@ -1,4 +1,4 @@
-"""From the bytes of an upload to its pings, each with its own fate. Pure."""
+"""Reads the bytes of an upload: each ping is kept or refused on its own. Pure."""
 
 from itertools import takewhile
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from telemetry_server.check.explain import FieldFault, explain
+from telemetry_server.check.explain import FORBIDDEN_CHARACTER, FieldFault, explain
 from telemetry_server.check.fields import MOST_PINGS, Carrier, Registry
 from telemetry_server.check.json_text import NUL, has_forbidden_character, scalar
 from telemetry_server.check.normalise import Normaliser
@@ -17,8 +17,8 @@ from telemetry_server.model import Arrival, Ping, Reason, RefusedPing, Slices
 
 LARGEST_SINGLE_SENT = 64 * 1024
 LARGEST_SINGLE_INFLATED = 256 * 1024
-_AT_ONCE = 64 * 1024  # bytes: a few milliseconds
-_COST_OF_A_PING = 1024  # what a ping costs beside its bytes, in bytes
+_AT_ONCE = 64 * 1024  # bytes, read in a few milliseconds
+_COST_OF_A_PING = 1024  # the fixed cost of a ping, in bytes
 _LONGEST_ID = 64  # a UUID has 36
 
 
@@ -35,21 +35,18 @@ class UploadReader:
         self._pings = PingReader(registry)
 
     def read(self, arrival: Arrival) -> Slices | None:
-        """Fills in what the upload says of itself and its pings, in the order sent.
+        """Fills in the upload's own fields and its pings, in the order sent.
 
-        None when that is done, as for nearly every upload; else the slices of the work, of a few
-        milliseconds each. Raises Malformed, Unprocessable or TooLarge for the upload as a whole; a single
-        bad ping never costs a good one, a RefusedPing stands in its place.
+        Returns None when that is done, as for nearly every upload; else the slices of the work, of a few
+        milliseconds each. Raises Malformed, Unprocessable or TooLarge for the upload as a whole. A bad ping
+        never costs a good one: a RefusedPing takes its place.
         """
         if len(arrival.body) <= _AT_ONCE and self._read_at_once(arrival):
             return None
         return self._read_in_slices(arrival)
 
     def _read_at_once(self, arrival: Arrival) -> bool:
-        """Decodes and checks in one pass what is as our own clients write it: nearly every upload.
-
-        False for any other, which is not judged here.
-        """
+        """Decodes and checks in one pass an upload as our own clients write it; False for any other."""
         if NUL in arrival.body:
             return False
         try:
@@ -67,7 +64,7 @@ class UploadReader:
         return True
 
     def _read_in_slices(self, arrival: Arrival) -> Slices:
-        """Ping by ping. What is unknown is passed over where it stands, and never built."""
+        """Reads ping by ping. Unknown members are skipped as bytes, and never built."""
         members = self._members(arrival.body)
         yield
         pings = self._array(members.pop("pings", None))
@@ -85,7 +82,7 @@ class UploadReader:
         _fill_in(arrival, own, items)
 
     def _members(self, body: bytes) -> dict[str, Raw]:
-        """The known members of the upload, each as its JSON."""
+        """The known members of the upload, each as its JSON. Raises Unprocessable or Malformed."""
         try:
             body.decode()
             envelope = self._decode_envelope(body)
@@ -96,7 +93,7 @@ class UploadReader:
         return {name: text for name, text in msgspec.structs.asdict(envelope).items() if text is not None}
 
     def _array(self, pings: Raw | None) -> list[Raw]:
-        """The JSON of each ping."""
+        """The JSON of each ping. Raises Unprocessable."""
         try:
             if pings is not None:
                 array = self._decode_array(pings)
@@ -108,7 +105,7 @@ class UploadReader:
         raise Unprocessable("The upload carries no pings, or too many.", problems=[problem])
 
     def _own(self, members: dict[str, Raw]) -> Any:
-        """What the upload says of itself."""
+        """The upload without its pings, decoded. Raises Unprocessable."""
         problems = [
             FieldProblem(f"/{name}", f"may take at most {LARGEST_SINGLE_INFLATED} bytes")
             for name, text in members.items()
@@ -120,19 +117,19 @@ class UploadReader:
             try:
                 own = self._decode_own(text)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                faults = [*explain(known, self._registry, Carrier.UPLOAD)] or [
-                    FieldFault.unexplained(str(error))
-                ]
-                problems = [FieldProblem(fault.pointer, fault.detail) for fault in faults]
+                faults = explain(known, self._registry, Carrier.UPLOAD)
+                problems = [FieldProblem("/" + f.path.replace(".", "/"), f.detail) for f in faults]
+                problems = problems or [FieldProblem("", str(error))]
             else:
                 if not has_forbidden_character(text):
                     return own
-                problems = [FieldProblem("/sdk", FieldFault.forbidden_character().detail)]
+                problems = [FieldProblem("/sdk", FORBIDDEN_CHARACTER.detail)]
         raise Unprocessable("The upload around the pings is wrong.", problems=problems)
 
     def _read_ping(self, text: bytes, sdk: object) -> Ping | RefusedPing:
         if len(text) > LARGEST_SINGLE_INFLATED:
-            return _refused(text, FieldFault.too_large(LARGEST_SINGLE_INFLATED))
+            detail = f"takes more than {LARGEST_SINGLE_INFLATED} bytes"
+            return _refused(text, FieldFault("", Reason.TOO_LARGE, detail))
         try:
             return self._pings.read(text, sdk)
         except Refused as refusal:
@@ -155,12 +152,13 @@ def _refuse_large_single(arrival: Arrival, pings: int) -> None:
 
 
 def _in_order(items: list[Ping | RefusedPing]) -> list[Ping | RefusedPing]:
-    """The items with every ping refused whose number does not rise, but for a plain repetition."""
+    """The items, with a refusal for each ping whose number does not rise; a plain repetition may stay."""
     highest: Ping | None = None
     ordered: list[Ping | RefusedPing] = []
     for item in items:
         if isinstance(item, Ping):
-            if highest is None or item.sequence > highest.sequence or _same(item, highest):
+            repeats = highest and (item.sequence, item.ping_id) == (highest.sequence, highest.ping_id)
+            if highest is None or item.sequence > highest.sequence or repeats:
                 highest = item
             else:
                 detail = f"sequence {item.sequence} comes after {highest.sequence}; send in rising sequence"
@@ -169,12 +167,8 @@ def _in_order(items: list[Ping | RefusedPing]) -> list[Ping | RefusedPing]:
     return ordered
 
 
-def _same(one: Ping, other: Ping) -> bool:
-    return one.sequence == other.sequence and one.ping_id == other.ping_id
-
-
 class _Identity(msgspec.Struct, gc=False):
-    """What names a ping, as its JSON."""
+    """The members that identify a ping, each as its JSON."""
 
     ping_id: Raw = Raw(b"null")
     sequence: Raw = Raw(b"null")
@@ -199,5 +193,5 @@ def _refused(text: bytes, fault: FieldFault) -> RefusedPing:
 
 
 def _short(text: Raw) -> Any:
-    """A value that is no longer than an id is; None for others."""
+    """The value if it is no longer than an id, else None."""
     return scalar(text) if len(bytes(text)) <= _LONGEST_ID else None

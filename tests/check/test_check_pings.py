@@ -111,7 +111,6 @@ def test_a_registry_with_an_unknown_purpose_is_refused():
     with pytest.raises(ValueError, match="unknown purpose"):
         parse_registry(
             {
-                "version": 1,
                 "purposes": {},
                 "retention": {"ping": {"days": 1, "then": ""}},
                 "field": {"x": entry},

@@ -294,8 +294,8 @@ def test_empty_customer_columns_say_that_there_is_no_customer():
         ({"custom": [1]}, "custom", "must be an object"),
         ({"custom": {"a": [1]}}, "custom", "must be a text"),
         ({"custom.a b": "1"}, "custom.a b", "1 to 64 letters"),
-        ({"custom.a": float("nan")}, "custom.a", "not everybody can read"),
-        ({"expire_at": "x"}, "expire_at", "no column"),
+        ({"custom.a": float("nan")}, "custom.a", "not every JSON parser reads exactly"),
+        ({"expire_at": "x"}, "expire_at", "not a known column"),
         ({"license_id": "00000000-0000-0000-0000-000000000001"}, "license_id", "remove one"),
     ],
 )

@@ -1,16 +1,80 @@
-"""The field registry and everything written from it agree. UPDATE=1 (make fields) writes them anew."""
+"""docs/fields.md and the SDK's module `_fields` are written from the field registry. UPDATE=1 (make fields) writes them anew."""
 
 import json
 import os
 import tomllib
+from pprint import pformat
 
 import pytest
 from places import ROOT
 
-from telemetry_server.check.fields import load_registry
-from telemetry_server.check.published import fields_page, sdk_fields
+from telemetry_server.check.fields import Carrier, FieldType, load_registry
 
 REGISTRY = load_registry()
+_MODULE = '''\
+"""Every field a ping may carry, by its dotted path. Written by `make fields`."""
+# fmt: off
+
+FIELDS = \\
+{}
+'''
+_INTRODUCTION = """\
+# What is collected
+
+Written by `make fields` from `telemetry_server/fields.toml`. A field is kept only where the ping's privacy
+level allows it: `license` < `system` < `usage`. The address that a ping came from, and the place of that
+address, are seen by the server and not part of a ping; full addresses are kept for
+`TELEMETRY_ADDRESS_RETENTION_DAYS` (90), then shortened to their /24 or /48.
+"""
+_HEADING = "| field | type | level | why | how long | since | |\n| --- | --- | --- | --- | --- | --- | --- |"
+
+
+def sdk_fields(registry):
+    """The SDK's module `_fields`: what it needs to strip a ping by level and to explain its preview."""
+    fields = {
+        field.path: {
+            "type": field.kind.value,
+            "level": field.level.value,
+            "purpose": registry.purposes[field.purpose],
+            "text": field.text,
+        }
+        for field in registry.fields.values()
+    }
+    return _MODULE.format(pformat(fields, width=108))
+
+
+def fields_page(registry):
+    """docs/fields.md."""
+    parts = [_INTRODUCTION]
+    for carrier, title in ((Carrier.UPLOAD, "Once in an upload"), (Carrier.PING, "In each ping")):
+        parts += [f"## {title}\n", _HEADING, *(_row(field) for field in registry.of(carrier)), ""]
+    parts += ["## Why\n", *(f"- **{name}**: {text}" for name, text in registry.purposes.items()), ""]
+    parts += [
+        "## How long\n",
+        "Unless the operator keeps a class longer or shorter, or for ever (`TELEMETRY_RETENTION_DAYS`):\n",
+        *(f"- **{name}**: {kept}. {kept.then}" for name, kept in registry.retention.items()),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _row(field):
+    name = f"`{field.path}`" + (" *" if field.required else "")
+    cells = (name, _type(field), field.level, field.purpose, field.retention, field.since, field.text)
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _type(field):
+    match field.kind:
+        case FieldType.ENUM:
+            return ", ".join(f"`{value}`" for value in field.values)
+        case FieldType.STRING:
+            return f"string, at most {field.max_length}"
+        case FieldType.COUNTERS | FieldType.DIGESTS:
+            return f"{field.kind}, at most {field.max_items}"
+        case _:
+            return field.kind.value
+
+
 WRITTEN = {
     ROOT / "docs" / "fields.md": fields_page(REGISTRY),
     ROOT / "client_sdk" / "license_telemetry" / "_fields.py": sdk_fields(REGISTRY),

@@ -1,4 +1,4 @@
-"""What can be filtered by: the fields of installations, licenses, customers, features and cohorts. Pure."""
+"""The fields of filters of installations, licenses, customers, features and cohorts. Pure."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -15,7 +15,7 @@ _SWITCH = ("true", "false")
 _THREE_WAYS = (*_SWITCH, UNKNOWN)
 
 _PRODUCT = Field("product", ValueType.TEXT, "The product's slug.")
-_SIMULATED = Field("simulated", ValueType.FLAG, "The product's fleet was made up by the simulator.", _SWITCH)
+_SIMULATED = Field("simulated", ValueType.FLAG, "The product's fleet is simulated.", _SWITCH)
 _CREATED = Field("created", ValueType.TIME, "When it came into the registry: how long ago, a date, a time.")
 _UPDATED = Field("updated", ValueType.TIME, "When it was changed last.")
 _ID = Field("id", ValueType.PREFIX, "How its id begins.")
@@ -49,9 +49,9 @@ INSTALLATIONS = _by_name(
     Field("environment", ValueType.TEXT, "production, staging …, or unknown."),
     Field("os", ValueType.LOWER_CASE, "The distribution's ID, or unknown."),
     Field("arch", ValueType.TEXT, "The machine's architecture, or unknown."),
-    Field("vm", ValueType.TEXT, "The hypervisor; none on bare metal, unknown if not told."),
-    Field("container", ValueType.TEXT, "The container manager; none outside one, unknown if not told."),
-    Field("cloud", ValueType.TEXT, "The cloud provider; none found, or unknown if not told."),
+    Field("vm", ValueType.TEXT, "The hypervisor; none on bare metal, unknown if not reported."),
+    Field("container", ValueType.TEXT, "The container manager; none outside one, unknown if not reported."),
+    Field("cloud", ValueType.TEXT, "The cloud provider; none found, or unknown if not reported."),
     Field("country", ValueType.COUNTRY, "ISO 3166-1 alpha-2 code of the address, or unknown."),
     Field("asn", ValueType.NETWORK, "Number of the network operator of the address, or unknown."),
     Field("hosting", ValueType.FLAG, "The network is a hosting provider's, as far as known.", _THREE_WAYS),

@@ -1,7 +1,7 @@
-"""Reads the filter language; an error says what is wrong, where, and what is possible. Pure.
+"""Reads the filter language. An error says what is wrong, where, and what is possible. Pure.
 
-White space, commas and quotation marks in a value stand between quotation marks; there, a backslash stands
-before a quotation mark and before a backslash.
+A value with white space, commas or quotation marks is quoted; inside, a backslash escapes a quotation mark
+and a backslash.
 """
 
 import re
@@ -38,7 +38,6 @@ class BadFilter(BadRequest):
     exit_code: ClassVar[int] = 2
 
 
-_SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"\w+")
 _OPERATOR = re.compile(r"!=|<=|>=|=|<|>")
 _VALUE = re.compile(r'"((?:[^"\\]|\\["\\])*)"|([^\s,"=!<>][^\s,"]*)')
@@ -46,7 +45,7 @@ _SHOWN = 30
 
 
 def read_filter(text: str, fields: Fields, values: Mapping[str, object]) -> Filter:
-    """The filter that `text` is, and a term for each value of a field that is not None. Raises BadFilter."""
+    """The filter in `text`, and a term for each value by field that is not None. Raises BadFilter."""
     wanted = parse_filter(text, fields)
     for name, value in values.items():
         if value is not None:
@@ -55,25 +54,25 @@ def read_filter(text: str, fields: Fields, values: Mapping[str, object]) -> Filt
 
 
 def parse_filter(text: str, fields: Fields = INSTALLATIONS) -> Filter:
-    """The filter by `fields` that `text` is. Raises BadFilter, and nothing else."""
+    """The filter in `text`, by `fields`. Raises BadFilter, and nothing else."""
     if len(text) > LONGEST_FILTER:
         raise BadFilter(f"A filter may be {LONGEST_FILTER:,} characters long; this one has {len(text):,}.")
     if found := IN_NO_TEXT.search(text):
         raise _bad(text, found.start(), "this character can be in no value.")
     terms: list[Term] = []
-    at = _end(_SPACE, text, 0)
+    at = len(text) - len(text.lstrip())
     while at < len(text):
         if len(terms) == MOST_TERMS:
             more = "several values of a field fit into one: country=DE,FR."
             raise _bad(text, at, f"a filter may have {MOST_TERMS} terms; {more}")
         one, at = _read_term(text, at, fields)
         terms.append(one)
-        at = _end(_SPACE, text, at)
+        at = len(text) - len(text[at:].lstrip())
     return Filter(tuple(terms))
 
 
 def parse_value(field: Field, text: str) -> Filter:
-    """The filter that wants `field` to be the value that `text` is, unquoted. Raises BadFilter."""
+    """The filter for rows whose `field` has the value `text`, unquoted. Raises BadFilter."""
     if IN_NO_TEXT.search(text):
         raise BadFilter(f"{field.name} has a character that can be in no value.")
     try:
@@ -83,8 +82,14 @@ def parse_value(field: Field, text: str) -> Filter:
 
 
 def _read_term(text: str, start: int, fields: Fields) -> tuple[Term, int]:
-    field, at = _read_field(text, start, fields)
-    found = _OPERATOR.match(text, at)
+    named = _NAME.match(text, start)
+    if named is None:
+        raise _bad(text, start, "a term begins with a field, like country=DE.")
+    field = fields.get(named[0].lower())
+    if field is None:
+        advice = f"{_shown(named[0])}{_meant(named[0], fields)}. The fields are {', '.join(fields)}."
+        raise _bad(text, start, f"there is no field {advice}")
+    found = _OPERATOR.match(text, named.end())
     if found is None:
         raise _bad(text, start, f"after {field.name} comes {_any_of(field.operators)}, and no white space.")
     operator = Operator(found[0])
@@ -95,19 +100,6 @@ def _read_term(text: str, start: int, fields: Fields) -> tuple[Term, int]:
         return Term(field, operator, _values(field, operator, texts)), at
     except ValueError as error:
         raise _bad(text, start, f"{error}.") from None
-
-
-def _read_field(text: str, start: int, fields: Fields) -> tuple[Field, int]:
-    found = _NAME.match(text, start)
-    if found is None:
-        raise _bad(text, start, "a term begins with a field, like country=DE.")
-    name = found[0]
-    if field := fields.get(name.lower()):
-        return field, found.end()
-    known = ", ".join(fields)
-    raise _bad(
-        text, start, f"there is no field {_shown(name)}{_meant(name, fields)}. The fields are {known}."
-    )
 
 
 def _read_values(text: str, at: int) -> tuple[list[str], int]:
@@ -130,11 +122,6 @@ def _read_values(text: str, at: int) -> tuple[list[str], int]:
     return texts, at
 
 
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    found = pattern.match(text, at)
-    return found.end() if found else at
-
-
 def _bad(text: str, at: int, why: str) -> BadFilter:
     where = f"At character {at + 1}, {_shown(text[at:])}" if at < len(text) else "At the end"
     return BadFilter(f"{where}: {why}")
@@ -154,7 +141,7 @@ def _any_of(values: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-# ── values: each reader raises ValueError saying what is wrong and what is possible ─────────
+# ── values: a reader raises ValueError, which says what is wrong and what is possible ───────
 
 _VERSION = re.compile(r"[vV]?([0-9]{1,15}(?:\.[0-9]{1,15}){0,7})")
 _SPAN = re.compile(r"([0-9]{1,6})(min|h|d|w)")
@@ -174,7 +161,7 @@ YEARS = range(1970, 9999)
 
 
 def version_key(version: str) -> tuple[int, ...] | None:
-    """The leading numbers, as version_key in the schema gives them; None where there are none."""
+    """The leading numbers, as version_key of the schema returns them; None if there are none."""
     found = _VERSION.match(version)
     return tuple(map(int, found[1].split("."))) if found else None
 
@@ -183,10 +170,6 @@ def _values(field: Field, operator: Operator, texts: list[str]) -> tuple[Value, 
     if len(texts) > 1 and operator not in EXACT:
         raise ValueError(f"{operator} takes one value")
     return tuple(_READERS[field.kind](field, operator, text) for text in texts)
-
-
-def _text(_: Field, __: Operator, text: str) -> str:
-    return text
 
 
 def _choice(field: Field, _: Operator, text: str) -> str:
@@ -231,14 +214,10 @@ def _identity(field: Field, __: Operator, text: str) -> str:
     return str(UUID(text))
 
 
-def _lower_case(_: Field, __: Operator, text: str) -> str:
-    return text.lower()
-
-
 def _email(_: Field, __: Operator, text: str) -> str:
     try:
         return email(text)
-    except ValueError:  # none that the registry has
+    except ValueError:  # matches no customer
         return text.lower()
 
 
@@ -275,7 +254,7 @@ def _span(field: Field, operator: Operator, span: timedelta) -> timedelta:
 
 
 def _moment(text: str) -> datetime | None:
-    """Without an offset, UTC."""
+    """The time in UTC, which is also the default offset; None for another form. Raises ValueError."""
     if not _MOMENT.fullmatch(text):
         return None
     moment = datetime.fromisoformat(text)
@@ -283,7 +262,7 @@ def _moment(text: str) -> datetime | None:
 
 
 _READERS: dict[ValueType, Callable[[Field, Operator, str], Value]] = {
-    ValueType.TEXT: _text,
+    ValueType.TEXT: lambda _field, _operator, text: text,
     ValueType.CHOICE: _choice,
     ValueType.FLAG: _choice,
     ValueType.VERSION: _version,
@@ -294,6 +273,6 @@ _READERS: dict[ValueType, Callable[[Field, Operator, str], Value]] = {
     ValueType.NETWORK: _network,
     ValueType.PREFIX: _prefix,
     ValueType.EMAIL: _email,
-    ValueType.LOWER_CASE: _lower_case,
+    ValueType.LOWER_CASE: lambda _field, _operator, text: text.lower(),
     ValueType.IDENTITY: _identity,
 }

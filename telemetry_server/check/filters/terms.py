@@ -1,10 +1,10 @@
-"""The filter language: what a filter is and how it is written. Pure.
+"""The filter language: the parts of a filter and its text. Pure.
 
     verdict=unknown_key country=DE,FR version>=7.2 last_seen<30d
 
-Terms stand apart by white space, and all of them must hold. A term is a field, an operator (= != < <= > >=)
-and a value; with = and != several values by comma, of which any may hold, or none. Read by filter_parser.py;
-what there is to filter by stands in filter_fields.py.
+White space separates terms, and all of them must hold. A term is a field, an operator (= != < <= > >=) and a
+value. With = and !=, commas separate several values: = holds for any of them, != for none. parser.py reads
+filters; filter_fields.py has the fields.
 """
 
 import re
@@ -17,7 +17,7 @@ Value: TypeAlias = str | int | timedelta | date | datetime
 
 
 class Operator(StrEnum):
-    """How a field is compared."""
+    """The comparison of a field with a value."""
 
     EQUAL = "="
     UNEQUAL = "!="
@@ -31,7 +31,7 @@ EXACT = (Operator.EQUAL, Operator.UNEQUAL)
 
 
 class ValueType(StrEnum):
-    """What the values of a field are, and so how they are read, compared and printed."""
+    """The type of the values of a field, which decides how they are read, compared and printed."""
 
     TEXT = "text"
     CHOICE = "one of"
@@ -53,7 +53,7 @@ _ORDERED = {ValueType.VERSION, ValueType.TIME, ValueType.TIME_AHEAD, ValueType.N
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Something that rows are filtered by; `values` where only these there are."""
+    """A field of a filter; `values` are the possible ones, if they are a closed set."""
 
     name: str
     kind: ValueType
@@ -79,7 +79,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Terms that all must hold; none: everything. `str` gives its text, which parses to the same."""
+    """Terms that all must hold; a filter without terms matches everything. Its `str` parses to the same."""
 
     terms: tuple[Term, ...] = ()
 
@@ -91,7 +91,7 @@ class Filter:
 
     @property
     def fields(self) -> frozenset[str]:
-        """The names of the fields it asks for."""
+        """The names of the fields of its terms."""
         return frozenset(term.field.name for term in self.terms)
 
 
@@ -99,7 +99,7 @@ EVERYTHING = Filter()
 
 
 def term(field: Field, operator: str, *values: Value) -> Filter:
-    """A filter of one term whose values are known to be good."""
+    """A filter of one term, whose values must be valid."""
     return Filter((Term(field, Operator(operator), values),))
 
 
@@ -110,7 +110,7 @@ _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minu
 
 
 def printed(value: Value) -> str:
-    """A value as it is written in a filter."""
+    """The text of a value in a filter."""
     match value:
         case str():
             return value if _BARE.fullmatch(value) else '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'

@@ -1,1 +1,1 @@
-"""Rows of license files: from cells of any spreadsheet to what a license is. Pure."""
+"""License files: cells of any spreadsheet become the data of a license. Pure."""

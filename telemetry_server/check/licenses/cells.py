@@ -1,7 +1,7 @@
-"""One cell of a row about a license becomes one value, or a ValueError that says what to do. Pure.
+"""One cell of a license row becomes one value, or a ValueError that says what to do. Pure.
 
-A cell is a text, or of JSON a number, a truth value, a list or an object. What is empty is None, and
-comes to none of these.
+A cell is a text, or in JSON also a number, a boolean, a list or an object. Empty cells are None, and are not
+parsed.
 """
 
 import difflib
@@ -9,6 +9,7 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -37,10 +38,10 @@ _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+")
 _DOMAIN = re.compile(r"(\*\.)?[\w-]{1,63}(\.[\w-]{1,63})*")
 _CUSTOM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _ACCOUNT = re.compile(r"[a-z0-9_-]{1,32}:\S(?:.{0,198}\S)?")
-_NUMBER = re.compile(r"([0-9]{1,10})(?:\.0{1,6})?")  # 2.0 is what pandas makes of a 2 beside an empty cell
+_NUMBER = re.compile(r"([0-9]{1,10})(?:\.0{1,6})?")  # pandas writes a 2 beside an empty cell as 2.0
 _SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
-# Dates in other forms than ISO 8601, of which the advice names the ISO form.
+# Dates in other forms than ISO 8601; the advice names the ISO form.
 _NO_DATE = re.compile(r"0000-00-00(?:[ T]00:00(?::00(?:\.0+)?)?Z?)?")
 _MIDNIGHT = re.compile(r"(\d{4}-\d\d-\d\d)[ T]00:00(?::00(?:\.0+)?)?")
 _EPOCH = re.compile(r"\d{9,10}|\d{12,13}")
@@ -51,21 +52,21 @@ _WITH_THE_YEAR_LAST = re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{2}|\d{4})\b.*
 _NEVER = {"never", "none", "no", "lifetime", "unlimited", "forever", "n/a", "-"}
 _CENTURY = 2000
 
-# What a spreadsheet leaves of a long number: its first digits.
+# A long number as a spreadsheet shortens it: only its first digits are left.
 _SHORTENED = re.compile(r"[+-]?\d(?:(?:[.,]\d+)?E[+-]|[.,]\d+E)\d{1,3}", re.IGNORECASE)
 _FLOAT = re.compile(r"\d+\.0")
 _SPACE_BEFORE_OFFSET = re.compile(r"\s+(?=[+-]\d\d:?\d\d$|Z$)")
 
 
 def visible(text: str) -> str:
-    """Without characters that cannot be seen: zero-width spaces, byte order marks, marks of direction."""
+    """The text without invisible characters: zero-width spaces, byte order marks, direction marks."""
     if text.isascii():
         return text
     return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
 
 
 def text(longest: int) -> Callable[[Any], str]:
-    """Text without white space around it."""
+    """The parser of a text of at most `longest` characters, without white space around it."""
 
     def parse(value: Any) -> str:
         bare = _text(value)
@@ -80,10 +81,10 @@ _E_MAIL_TEXT, _KEY_TEXT = text(254), text(LONGEST_KEY)
 
 
 def key(value: Any) -> str:
-    """A license key, without white space around it and without what cannot be seen."""
+    """A license key, without white space around it and without invisible characters."""
     bare = _KEY_TEXT(visible(_text(value)))
     if not bare:
-        raise ValueError("is empty but for characters that cannot be seen")
+        raise ValueError("has only invisible characters")
     if _SHORTENED.fullmatch(bare) or _FLOAT.fullmatch(bare):
         raise ValueError(
             f"{_quoted(bare)} is a number that a spreadsheet or pandas made of the key; digits are lost; "
@@ -93,7 +94,7 @@ def key(value: Any) -> str:
 
 
 def reference(longest: int) -> Callable[[Any], str]:
-    """As text; not what a spreadsheet leaves of a long number."""
+    """The parser of such a text that refuses a long number shortened by a spreadsheet."""
 
     def parse(value: Any) -> str:
         bare = text(longest)(value)
@@ -116,9 +117,9 @@ def switch(value: Any) -> bool:
 
 
 def one_of(values: type[StrEnum]) -> Parse:
-    """One of the words, as they are.
+    """The parser of exactly one of the words.
 
-    The advice is a word that was misspelt, never its opposite: "inactive" is not nearly "active".
+    The advice is a similar word with the same first letter, never the opposite: "inactive" is not "active".
     """
     words = {value.value: value for value in values}
 
@@ -128,23 +129,25 @@ def one_of(values: type[StrEnum]) -> Parse:
             return words[bare]
         begun_alike = [word for word in words if word[:1] == bare[:1].lower()]
         close = difflib.get_close_matches(bare.lower(), begun_alike, n=1)
-        advice = f"; write {close[0]}" if close else "; write the one that is meant"
+        advice = f"; write {close[0]}" if close else "; write one of them"
         raise ValueError(f"{_quoted(bare)} is none of {', '.join(words)}{advice}")
 
     return parse
 
 
 def email(value: Any) -> str:
-    """An e-mail as mail is delivered to it: in small letters, the domain in its ASCII form (xn--…)."""
+    """An e-mail address in lower case, its domain in ASCII form (xn--…)."""
     bare = _E_MAIL_TEXT(unicodedata.normalize("NFC", visible(_text(value))).lower())
     if not _EMAIL.fullmatch(bare):
         raise ValueError(f"{_quoted(bare)} is no e-mail")
     name, _, host = bare.rpartition("@")
-    return _E_MAIL_TEXT(f"{name}@{_ascii_host(host)}")
+    with suppress(UnicodeError):  # a host that is not a DNS name stays as it is
+        host = host if host.isascii() else idna.encode(host, uts46=True).decode()
+    return _E_MAIL_TEXT(f"{name}@{host}")
 
 
 def in_unicode(address: str) -> str:
-    """The e-mail with the letters of its domain, as the registry kept some before."""
+    """The e-mail address with its domain in Unicode, as older versions stored it."""
     name, _, host = address.rpartition("@")
     try:
         return f"{name}@{idna.decode(host)}"
@@ -152,17 +155,8 @@ def in_unicode(address: str) -> str:
         return address
 
 
-def _ascii_host(host: str) -> str:
-    if host.isascii():
-        return host
-    try:
-        return idna.encode(host, uts46=True).decode()
-    except UnicodeError:  # is no name of the DNS, and stays as it is
-        return host
-
-
 def account(value: Any) -> str:
-    """An account of another system, in small letters: envato:ann_lee."""
+    """An account of another system, in lower case: envato:ann_lee."""
     bare = visible(_text(value)).lower()
     if not _ACCOUNT.fullmatch(bare):
         raise ValueError(f"{_quoted(bare)} is no account such as envato:ann_lee")
@@ -182,10 +176,10 @@ def seats(value: Any) -> int:
 
 
 def moment(value: Any) -> date | None:
-    """A date, or a time in UTC: ISO 8601, or seconds or milliseconds since 1970.
+    """A date, or a time in UTC, from ISO 8601 or seconds or milliseconds since 1970.
 
-    A time without an offset is UTC. Midnight without one is a date, as databases write it, and so is a
-    number of seconds at midnight UTC. None for 0000-00-00, which is MySQL's word for no date.
+    A time without an offset is UTC. Midnight without an offset is a date, as databases write it; so is a
+    Unix time at midnight UTC. Returns None for 0000-00-00, MySQL's notation for no date.
     """
     bare = str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
     if _NO_DATE.fullmatch(bare):
@@ -214,31 +208,22 @@ def _date_or_time(bare: str) -> date:
 
 
 def _advice_for(bare: str) -> str:
-    """What to write in place of a date that has another form."""
+    """The form to write instead, to be appended to the error message."""
     if bare.lower() in _NEVER:
         return "; leave it empty where there is none"
     if number := _DAY_OF_A_SHEET.fullmatch(bare):
-        day = _FIRST_DAY_OF_SHEETS + timedelta(days=int(number[1]))
-        return f", but a spreadsheet's number of a day; format the column as dates, e.g. {day}"
+        shown = _FIRST_DAY_OF_SHEETS + timedelta(days=int(number[1]))
+        return f", but a spreadsheet's number of a day; format the column as dates, e.g. {shown}"
     if written := _WITH_THE_YEAR_LAST.fullmatch(bare):
         one, two, year = map(int, written.groups())
         year += _CENTURY if year < 100 else 0  # noqa: PLR2004  two digits
-        orders = [
-            f"{year:04}-{month:02}-{day:02}"
-            for day, month in ((one, two), (two, one))
-            if _is_a_day(year, month, day)
-        ]
+        orders = []
+        for day, month in ((one, two), (two, one)):
+            with suppress(ValueError):  # not a day of the calendar
+                orders.append(date(year, month, day).isoformat())
         if orders:
             return f"; write the year first: {' or '.join(dict.fromkeys(orders))}"
     return " such as 2026-11-22 or 2026-11-22T10:00:00Z"
-
-
-def _is_a_day(year: int, month: int, day: int) -> bool:
-    try:
-        date(year, month, day)
-    except ValueError:
-        return False
-    return True
 
 
 def identifier(value: Any) -> UUID:
@@ -252,7 +237,7 @@ def identifier(value: Any) -> UUID:
 
 
 def several(entry: Parse, split: Callable[[str], list[str]]) -> Parse:
-    """A list, or one text with its entries separated; each once, in their order."""
+    """The parser of a list, or of a text that `split` separates: the distinct entries in their order."""
 
     def parse(value: Any) -> tuple[Any, ...]:
         parts = value if isinstance(value, list) else split(_text(value))
@@ -268,17 +253,17 @@ def several(entry: Parse, split: Callable[[str], list[str]]) -> Parse:
 
 
 def words(cell: str) -> list[str]:
-    """What spaces, commas and semicolons separate."""
+    """Splits at spaces, commas and semicolons."""
     return [part for part in _SEPARATOR.split(cell) if part]
 
 
 def paths(cell: str) -> list[str]:
-    """What commas and semicolons separate, and a space only where a path begins: some contain one."""
+    """Splits at commas and semicolons, and at a space only before a path: some paths contain spaces."""
     return [part for part in _BEFORE_A_PATH.split(cell) if part.strip()]
 
 
 def domain(value: Any) -> str:
-    """A name in small letters, which may begin with *."""
+    """A domain name in lower case, which may begin with "*."."""
     bare = text(253)(visible(_text(value)).lower().rstrip("."))
     if not _DOMAIN.fullmatch(bare):
         raise ValueError(f"{_quoted(bare)} is no domain such as example.com or *.example.com")
@@ -286,7 +271,7 @@ def domain(value: Any) -> str:
 
 
 def network(value: Any) -> str:
-    """An address or a network, in the form everybody writes it; of ::ffff:192.0.2.7 the IPv4 address."""
+    """An address or a network in canonical form; an IPv4-mapped one (::ffff:192.0.2.7) as IPv4."""
     bare = _text(value)
     try:
         found: ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -298,7 +283,7 @@ def network(value: Any) -> str:
 
 
 def environments(value: Any) -> tuple[str, ...]:
-    """Names of environments; the one word none for not even one."""
+    """Names of environments; the single word "none" for an empty list."""
     found: tuple[str, ...] = several(text(64), words)(value)
     return () if found == (NONE,) else found
 
@@ -313,13 +298,13 @@ def custom_name(name: str) -> str:
 
 
 def custom_value(value: Any) -> str | int | float | bool:
-    """A text, a number or a truth value."""
+    """A text, a number or a boolean."""
     if isinstance(value, str):
         return text(LONGEST_CUSTOM)(value)
     if not isinstance(value, bool | int | float):
         raise ValueError("must be a text, a number, true or false")  # noqa: TRY004  one kind of error for all
     if not -LARGEST_INTEGER <= value <= LARGEST_INTEGER:  # also what is no number
-        raise ValueError("is a number that not everybody can read")
+        raise ValueError("is a number that not every JSON parser reads exactly")
     return value
 
 
@@ -347,6 +332,6 @@ def _text(value: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """What was given, short enough to be read."""
+    """The value as in a program, shortened to 60 characters."""
     shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "…"  # noqa: PLR2004  a glance

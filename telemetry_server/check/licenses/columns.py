@@ -1,38 +1,17 @@
-"""What a row says of a license: a LicenseRow, or its problems. Pure, and never raises.
+"""The columns of a row become a LicenseRow, or its problems. Pure, and never raises.
 
-The same for CSV, for NDJSON and for the API's JSON. A column that is not there leaves its field as it is;
-an empty cell clears it. docs/licenses.md describes the columns.
+CSV, NDJSON and the API's JSON have the same columns. An absent column leaves its field unchanged; an empty
+cell clears it. docs/licenses.md describes the columns.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from telemetry_server.check.licenses.cells import (
-    MOST_CUSTOM,
-    Parse,
-    account,
-    custom_name,
-    custom_object,
-    custom_value,
-    domain,
-    email,
-    environments,
-    identifier,
-    key,
-    moment,
-    network,
-    one_of,
-    paths,
-    reference,
-    seats,
-    several,
-    switch,
-    text,
-    words,
-)
+from telemetry_server.check.licenses import cells as read
+from telemetry_server.check.licenses.cells import MOST_CUSTOM, Parse
 from telemetry_server.check.licenses.rows import Cells, RowProblem
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import (
@@ -45,44 +24,42 @@ from telemetry_server.model import (
     Overage,
 )
 
-Patch = TypeVar("Patch", LicensePatch, CustomerPatch)
-
 CUSTOM = "custom."
 
 KEY, LICENSE_ID = "key", "license_id"
-IDENTITY: dict[str, Parse] = {KEY: key, LICENSE_ID: identifier}
+IDENTITY: dict[str, Parse] = {KEY: read.key, LICENSE_ID: read.identifier}
 
 OF_THE_LICENSE: dict[str, Parse] = {
-    "status": one_of(LicenseStatus),
-    "type": one_of(LicenseType),
-    "source": one_of(LicenseSource),
-    "source_detail": text(256),
-    "order_reference": reference(256),
-    "edition": text(64),
-    "seats": seats,
-    "overage": one_of(Overage),
-    "domains": several(domain, words),
-    "addresses": several(network, words),
-    "addresses_enforced": switch,
-    "directories": several(text(1024), paths),
-    "free_environments": environments,
-    "starts_at": moment,
-    "expires_at": moment,
+    "status": read.one_of(LicenseStatus),
+    "type": read.one_of(LicenseType),
+    "source": read.one_of(LicenseSource),
+    "source_detail": read.text(256),
+    "order_reference": read.reference(256),
+    "edition": read.text(64),
+    "seats": read.seats,
+    "overage": read.one_of(Overage),
+    "domains": read.several(read.domain, read.words),
+    "addresses": read.several(read.network, read.words),
+    "addresses_enforced": read.switch,
+    "directories": read.several(read.text(1024), read.paths),
+    "free_environments": read.environments,
+    "starts_at": read.moment,
+    "expires_at": read.moment,
 }
 OF_THE_CUSTOMER: dict[str, Parse] = {
-    "email": email,
-    "name": text(256),
-    "company": text(256),
-    "tax_id": reference(64),
-    "technical_contact": text(256),
-    "account": account,
+    "email": read.email,
+    "name": read.text(256),
+    "company": read.text(256),
+    "tax_id": read.reference(64),
+    "technical_contact": read.text(256),
+    "account": read.account,
 }
 CUSTOMER_COLUMNS = {f"customer_{field}": parse for field, parse in OF_THE_CUSTOMER.items()}
-PARSERS = {**IDENTITY, **OF_THE_LICENSE, **CUSTOMER_COLUMNS, "custom": custom_object}
+PARSERS = {**IDENTITY, **OF_THE_LICENSE, **CUSTOMER_COLUMNS, "custom": read.custom_object}
 
 
 def license_row(line: int, cells: Cells) -> LicenseRow | list[RowProblem]:
-    """The row that begins on that line, or everything that is wrong with it."""
+    """The row that begins on that line, or all its problems."""
     values, problems = _parsed(cells, PARSERS)
     if values.get(KEY) is None and values.get(LICENSE_ID) is None:
         if not any(problem.pointer in {f"/{KEY}", f"/{LICENSE_ID}"} for problem in problems):
@@ -95,12 +72,12 @@ def license_row(line: int, cells: Cells) -> LicenseRow | list[RowProblem]:
 
 
 def license_patch(cells: Mapping[str, Any]) -> tuple[LicensePatch, list[FieldProblem]]:
-    """What is said of a license that is known otherwise: `cells` are columns but for key and license_id.
+    """The patch of a known license and its problems: `cells` are all columns but key and license_id.
 
-    Beside them there may be customer_id, for a customer that is there, in place of the columns customer_….
+    `customer_id`, of an existing customer, may replace the columns customer_….
     """
     parsers = {name: parse for name, parse in PARSERS.items() if name not in IDENTITY}
-    values, problems = _parsed(cells, {**parsers, "customer_id": identifier})
+    values, problems = _parsed(cells, {**parsers, "customer_id": read.identifier})
     patch = _license_patch(values)
     if "customer_id" in values:
         if patch.customer is not UNSET:
@@ -112,8 +89,8 @@ def license_patch(cells: Mapping[str, Any]) -> tuple[LicensePatch, list[FieldPro
 
 
 def customer_patch(cells: Mapping[str, Any]) -> tuple[CustomerPatch, list[FieldProblem]]:
-    """What is said of a customer: `cells` are email, name, company, tax_id, technical_contact and custom."""
-    values, problems = _parsed(cells, {**OF_THE_CUSTOMER, "custom": custom_object})
+    """The patch of a customer and its problems: `cells` are the columns OF_THE_CUSTOMER, and custom."""
+    values, problems = _parsed(cells, {**OF_THE_CUSTOMER, "custom": read.custom_object})
     custom = values.pop("custom", UNSET)
     return CustomerPatch(**values, custom={} if custom is None else custom), problems
 
@@ -121,7 +98,7 @@ def customer_patch(cells: Mapping[str, Any]) -> tuple[CustomerPatch, list[FieldP
 def _parsed(
     cells: Mapping[str, Any], parsers: Mapping[str, Parse]
 ) -> tuple[dict[str, Any], list[FieldProblem]]:
-    """The value of each cell that is there, None where it is empty; custom fields in one object."""
+    """The value of each cell, None for an empty one, and the problems; custom fields are in one object."""
     values: dict[str, Any] = {}
     problems: list[FieldProblem] = []
     custom: dict[str, Any] = {}
@@ -131,9 +108,10 @@ def _parsed(
             if (parse := parsers.get(name)) is not None:
                 values[name] = None if empty else parse(cell)
             elif name.startswith(CUSTOM) and "custom" in parsers:
-                custom[custom_name(name.removeprefix(CUSTOM))] = None if empty else custom_value(cell)
+                custom_name = read.custom_name(name.removeprefix(CUSTOM))
+                custom[custom_name] = None if empty else read.custom_value(cell)
             elif not empty:
-                problems.append(_problem(name, "is no column that is known"))
+                problems.append(_problem(name, "is not a known column"))
         except ValueError as error:
             problems.append(_problem(name, str(error)))
     if custom:
@@ -151,7 +129,7 @@ def _license_patch(values: Mapping[str, Any]) -> LicensePatch:
 
 
 def _customer_of(values: Mapping[str, Any]) -> CustomerPatch | UnsetType | None:
-    """Whom the columns customer_… describe; None where they say that there is nobody."""
+    """The customer of the columns customer_…; None if email or account is there and all are empty."""
     given = {name.removeprefix("customer_"): values[name] for name in CUSTOMER_COLUMNS if name in values}
     if not given:
         return UNSET

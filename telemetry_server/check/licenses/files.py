@@ -1,4 +1,4 @@
-"""A file of licenses, whole: from its bytes to rows that can be kept. Pure but for the file handed in."""
+"""A whole file of licenses: from its bytes to rows that can be stored. Pure but for the file handed in."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,24 +29,24 @@ from telemetry_server.check.licenses.rows import (
 )
 from telemetry_server.model import LicenseRow
 
-TOLD_BY_EXPORTS = frozenset(
+ONLY_IN_EXPORTS = frozenset(
     {
         *("product", "simulated", "key_hint", "customer_id", "seats_used", "created_at", "updated_at"),
         *("first_day", "last_day"),
     }
 )
-"""Columns of an export that an import cannot take: they are passed over beside license_id."""
+"""Columns of an export that an import cannot take: they are ignored in a file with license_id."""
 
 KNOWN = frozenset(PARSERS)
 
-ENOUGH_TO_TELL = 2
-"""Columns of another system, and not of ours, from which a file is taken for one of that system."""
+ENOUGH_COLUMNS = 2
+"""Number of columns known only to another system from which a file is taken for one of that system."""
 
 
 class LicenseFile:
-    """The rows of a file, each good or with its problems; `left_out` are columns that a mapping ignored.
+    """The rows of a file, each valid or with its problems; `left_out` are the columns that a mapping ignored.
 
-    `today` is needed by a mapping; with `enforce_addresses` the networks of another system are enforced.
+    A mapping needs `today`; with `enforce_addresses`, the networks of the other system are enforced.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class LicenseFile:
         self.left_out: list[str] = []
 
     def __iter__(self) -> Iterator[LicenseRow | list[RowProblem]]:
-        """Raises WrongFile, before the first good row, where the columns are not what they have to be."""
+        """Raises WrongFile, before the first valid row, if the columns are wrong."""
         seen: frozenset[str] = frozenset()
         for row in read_rows(self._file, self._form):
             if isinstance(row, RowProblem):
@@ -81,7 +81,7 @@ class LicenseFile:
         if self._form is RowFormat.CSV and self._mapping is None:
             cells = {_our_name(name): cell for name, cell in cells.items()}
         if LICENSE_ID in cells:
-            cells = {name: cell for name, cell in cells.items() if name not in TOLD_BY_EXPORTS}
+            cells = {name: cell for name, cell in cells.items() if name not in ONLY_IN_EXPORTS}
             if self._form is RowFormat.CSV:
                 cells = {name: unguarded(cell) for name, cell in cells.items()}
         elif self._form is RowFormat.CSV:
@@ -97,15 +97,15 @@ class LicenseFile:
         return replace(found, follows=True) if follows and isinstance(found, LicenseRow) else found
 
     def _look_at(self, cells: Cells) -> None:
-        """The columns, which all rows of a CSV file have in common."""
+        """Checks the columns, which all rows of a CSV file share."""
         columns = [_our_name(name) for name in cells]
         if self._mapping is not None:
             self.left_out = left_out(self._mapping, cells, KNOWN)
             columns = our_columns(self._mapping, cells)
         if self._form is RowFormat.NDJSON:
             return
-        told = TOLD_BY_EXPORTS if LICENSE_ID in columns else frozenset()
-        unknown = [name for name in columns if not _is_known(name) and name not in told]
+        ignored = ONLY_IN_EXPORTS if LICENSE_ID in columns else frozenset()
+        unknown = [name for name in columns if not _is_known(name) and name not in ignored]
         if unknown and self._mapping is None:
             raise WrongFile(f"There is no column {_with_advice(unknown)}; {_where_to_look(columns)}")
         if (KEY in columns) == (LICENSE_ID in columns):
@@ -113,7 +113,7 @@ class LicenseFile:
 
 
 def _our_name(name: str) -> str:
-    """A column as it is called here, however it was capitalised; the names of custom fields stay."""
+    """The canonical name of a column, in lower case; names of custom fields keep their case."""
     if name.startswith(NAMELESS.format("")):
         return name
     prefix, dot, own = name.partition(".")
@@ -121,7 +121,7 @@ def _our_name(name: str) -> str:
 
 
 def _cleaned(line: int, cells: Cells) -> tuple[Cells, list[RowProblem]]:
-    """The cells without what spreadsheets and databases leave in them, and what is lost of them."""
+    """The cells without artefacts of spreadsheets and databases, and the cells that lost their values."""
     clean: Cells = {}
     problems: list[RowProblem] = []
     for name, cell in cells.items():
@@ -138,16 +138,15 @@ def _is_known(name: str) -> bool:
 
 def _where_to_look(columns: list[str]) -> str:
     for name, mapping in MAPPINGS.items():
-        if sum(column in mapping.columns and not _is_known(column) for column in columns) >= ENOUGH_TO_TELL:
+        if sum(column in mapping.columns and not _is_known(column) for column in columns) >= ENOUGH_COLUMNS:
             return f"if the file is from {name.value}, import it with --mapping {name.value}."
     return "docs/licenses.md describes the columns."
 
 
-def _closest(name: str) -> list[str]:
-    """For `license_key` and the like `key`, which is less alike than `license_id`."""
-    return [KEY] if name.endswith(KEY) else get_close_matches(name, KNOWN - {LICENSE_ID}, n=1)
-
-
 def _with_advice(unknown: list[str]) -> str:
-    close = {name: _closest(name) for name in unknown}
+    close = {
+        # `license_key` and the like mean `key`, and are more similar to `license_id`.
+        name: [KEY] if name.endswith(KEY) else get_close_matches(name, KNOWN - {LICENSE_ID}, n=1)
+        for name in unknown
+    }
     return ", ".join(f"{name} (did you mean {found[0]}?)" if found else name for name, found in close.items())

@@ -1,15 +1,15 @@
-"""What spreadsheets and databases leave in cells: taken off, or refused where a value is lost. Pure."""
+"""Artefacts of spreadsheets and databases in cells: removed, or refused if the value is lost. Pure."""
 
 import re
 
 _AS_TEXT = re.compile(r'="(.*)"', re.DOTALL)
 _NO_VALUE = {"NULL", "null", "(NULL)", "(null)", r"\N", "<NA>", "NaN", "nan", "NaT"}
-# In the language of whoever opened the table: #N/D, #¡REF!; Err:502 is LibreOffice's.
+# Translated to the language of the spreadsheet: #N/D, #¡REF!; Err:502 is LibreOffice's.
 _ERROR = re.compile(r"#(?:\w/\w!?|NV|YOK|HIÁNYZIK|[¡¿]?[^\W\d_a-z][^\Wa-z]{1,14}(?:/0)?[!?]|#+)|Err:\d{3}")
 
 
 def cleaned(cell: str) -> str:
-    r"""The cell as it was meant: ="0012" is 0012, NULL and \N are empty.
+    r"""The value that was meant: 0012 for ="0012", an empty text for NULL and \N.
 
     Raises ValueError for an error in place of a value, such as #N/A.
     """

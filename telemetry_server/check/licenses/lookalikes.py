@@ -1,4 +1,4 @@
-"""Keys that look alike to people and are not the same. Pure."""
+"""Keys that differ and look alike to people. Pure."""
 
 import unicodedata
 
@@ -7,12 +7,12 @@ _LETTERS = str.maketrans("аеорсухікмнтвѕјԁԛԝһαορνκιτυ
 
 
 def looks(key: str) -> str:
-    """The same text for two keys that look alike: with small letters, plain hyphens, and Latin letters."""
+    """The same text for two keys that look alike: in lower case, with plain hyphens and Latin letters."""
     if key.isascii():
         return key.casefold()
     return unicodedata.normalize("NFKC", key).casefold().translate(_DASHES).translate(_LETTERS)
 
 
 def misleads(key: str) -> bool:
-    """Whether a key looks as if it were typed on a usual keyboard, and was not."""
+    """Whether a key looks like ASCII and is not."""
     return not key.isascii() and looks(key).isascii()

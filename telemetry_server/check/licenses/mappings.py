@@ -1,12 +1,12 @@
-"""Files of other systems in our columns: a table for each, column -> ours. Pure.
+"""Maps the columns of other systems to ours, with a table for each system. Pure.
 
-docs/licenses.md says which columns are assumed and how to get such a file. A column of ours goes through
-as it is where the other system has none of that name.
+docs/licenses.md lists the expected columns and how to get such a file. Our own columns pass unchanged,
+unless the other system has one of the same name.
 """
 
 import html
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -20,14 +20,14 @@ ONCE = {"one time", "onetime", "free", "free account"}
 
 
 class MappingName(StrEnum):
-    """The systems whose files are known."""
+    """The supported systems."""
 
     WHMCS = "whmcs"
     ENVATO = "envato"
 
 
 class WrongCell(ValueError):
-    """A cell of the other system means nothing to us."""
+    """A cell of the other system cannot be converted."""
 
     def __init__(self, column: str, detail: str) -> None:
         super().__init__(detail)
@@ -36,61 +36,57 @@ class WrongCell(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a mapping has to know beside the file."""
+    """What a mapping needs beside the file."""
 
     today: date
     enforce_addresses: bool
 
 
-def plain(text: str) -> str:
-    return text
-
-
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """`columns`: theirs, in small letters with _ for a space, to ours and how its cells are converted.
+    """`columns` maps their column, in lower case with _ for spaces, to ours and the converter of its cells.
 
-    `defaults` are told of rows that say nothing else; `finish` sees to what takes several columns, and says
-    whether the row only follows another one. `read` makes text of what the system keeps.
+    `defaults` fill empty cells. `finish` handles what takes several columns, and returns whether the row only
+    follows another one. `read` decodes the cells of the system.
     """
 
     columns: Mapping[str, tuple[str, Convert]]
     defaults: Mapping[str, str]
     finish: Callable[[Cells, Cells, Asked], bool]
-    read: Convert = field(default=plain)
+    read: Convert = str
 
 
 def whmcs_date(text: str) -> str:
-    """MySQL's way to say that there is no date."""
+    """Empty for 0000-00-00, MySQL's notation for no date."""
     return "" if text.strip().startswith("0000-00-00") else text
 
 
 def whmcs_status(text: str) -> str:
-    """Reissued is a license that waits for its next check; Expired is told by the date, see `_whmcs`."""
+    """Reissued means waiting for the next check; Expired is stated by the date, see `_whmcs`."""
     return {"active": "active", "reissued": "active", "expired": "active", "suspended": "suspended"}.get(
         text.strip().lower(), text
     )
 
 
 def whmcs_type(text: str) -> str:
-    """From the billing cycle."""
+    """The type that follows from the billing cycle."""
     return "purchased" if text.strip().lower() in ONCE else "subscription"
 
 
 def marketplace(text: str) -> str:
-    """codecanyon.net is codecanyon."""
+    """The name of the marketplace: codecanyon for codecanyon.net."""
     return text.strip().lower().removesuffix(".net")
 
 
 def envato_account(buyer: str) -> str:
-    """A user name is that of one buyer, in whatever case it is written."""
+    """The buyer as an account; the case of a user name does not matter."""
     return f"envato:{buyer.strip().lower()}" if buyer.strip() else ""
 
 
 def _whmcs(theirs: Cells, ours: Cells, asked: Asked) -> bool:
-    """The name in two columns is one; what is Expired ended with its service, or when that was due.
+    """Joins the two columns of the name; a license that is Expired ended with its service, or when due.
 
-    validip is where the server believes to be, often behind NAT: recorded, and enforced only where asked.
+    validip is the address as the server sees it, often behind NAT: it is enforced only on request.
     """
     if name := " ".join(filter(None, (_cell(theirs, "firstname"), _cell(theirs, "lastname")))):
         ours["customer_name"] = name
@@ -108,7 +104,7 @@ def _whmcs(theirs: Cells, ours: Cells, asked: Asked) -> bool:
 
 
 def _day(text: str) -> date:
-    """The day; of what is no date, the first one there is, so that whoever reads the cell says so."""
+    """The day; the first day of the calendar for any other text, which the reader of the cell refuses."""
     try:
         return date.fromisoformat(str(moment(text) or date.min)[:10])
     except ValueError:
@@ -121,7 +117,7 @@ _TAKEN_BACK = {"sale reversal", "sale refund", "reversal", "refund", "chargeback
 
 
 def _envato(theirs: Cells, ours: Cells, _: Asked) -> bool:
-    """A sale that was taken back says only that; a line about a fee says nothing of the license."""
+    """A reversed sale keeps only its key and status; a line about a fee keeps only its key."""
     if buyer := _cell(theirs, "buyer"):
         ours["customer_name"] = ours.get("customer_name") or buyer
     kind, amount = _cell(theirs, "type").lower(), _cell(theirs, "amount")
@@ -138,25 +134,25 @@ def _envato(theirs: Cells, ours: Cells, _: Asked) -> bool:
 MAPPINGS: dict[MappingName, ColumnMapping] = {
     MappingName.WHMCS: ColumnMapping(
         columns={
-            "licensekey": ("key", plain),
-            "license_key": ("key", plain),
+            "licensekey": ("key", str),
+            "license_key": ("key", str),
             "status": ("status", whmcs_status),
-            "validdomain": ("domains", plain),
-            "validip": ("addresses", plain),
-            "validdirectory": ("directories", plain),
+            "validdomain": ("domains", str),
+            "validip": ("addresses", str),
+            "validdirectory": ("directories", str),
             "regdate": ("starts_at", whmcs_date),
             "nextduedate": ("expires_at", whmcs_date),
             "billingcycle": ("type", whmcs_type),
-            "email": ("customer_email", plain),
-            "name": ("customer_name", plain),
-            "companyname": ("customer_company", plain),
-            "tax_id": ("customer_tax_id", plain),
-            "ordernum": ("order_reference", plain),
-            "serviceid": ("custom.whmcs_service", plain),
-            "product": ("custom.whmcs_product", plain),
-            "firstname": ("", plain),
-            "lastname": ("", plain),
-            "termination_date": ("", plain),
+            "email": ("customer_email", str),
+            "name": ("customer_name", str),
+            "companyname": ("customer_company", str),
+            "tax_id": ("customer_tax_id", str),
+            "ordernum": ("order_reference", str),
+            "serviceid": ("custom.whmcs_service", str),
+            "product": ("custom.whmcs_product", str),
+            "firstname": ("", str),
+            "lastname": ("", str),
+            "termination_date": ("", str),
         },
         defaults={"source": "direct"},
         finish=_whmcs,
@@ -164,24 +160,24 @@ MAPPINGS: dict[MappingName, ColumnMapping] = {
     ),
     MappingName.ENVATO: ColumnMapping(
         columns={
-            "purchase_code": ("key", plain),
-            "code": ("key", plain),
-            "sold_at": ("starts_at", plain),
-            "date": ("starts_at", plain),
+            "purchase_code": ("key", str),
+            "code": ("key", str),
+            "sold_at": ("starts_at", str),
+            "date": ("starts_at", str),
             "buyer": ("customer_account", envato_account),
-            "buyer_email": ("customer_email", plain),
-            "order_id": ("order_reference", plain),
+            "buyer_email": ("customer_email", str),
+            "order_id": ("order_reference", str),
             "site": ("source_detail", marketplace),
             "item.site": ("source_detail", marketplace),
-            "item": ("custom.envato_item", plain),
-            "item_name": ("custom.envato_item", plain),
-            "item.name": ("custom.envato_item", plain),
-            "item_id": ("custom.envato_item_id", plain),
-            "item.id": ("custom.envato_item_id", plain),
-            "license": ("custom.envato_license", plain),
-            "supported_until": ("custom.envato_supported_until", plain),
-            "type": ("", plain),
-            "amount": ("", plain),
+            "item": ("custom.envato_item", str),
+            "item_name": ("custom.envato_item", str),
+            "item.name": ("custom.envato_item", str),
+            "item_id": ("custom.envato_item_id", str),
+            "item.id": ("custom.envato_item_id", str),
+            "license": ("custom.envato_license", str),
+            "supported_until": ("custom.envato_supported_until", str),
+            "type": ("", str),
+            "amount": ("", str),
         },
         defaults={"source": "marketplace", "source_detail": "codecanyon"},
         finish=_envato,
@@ -192,7 +188,7 @@ MAPPINGS: dict[MappingName, ColumnMapping] = {
 def mapped(mapping: ColumnMapping, cells: Cells, known: frozenset[str], asked: Asked) -> tuple[Cells, bool]:
     """The cells in our columns, and whether the row follows another one about its license.
 
-    `known` are our columns. What neither knows is left out. Raises WrongCell.
+    `known` are our columns; other columns are left out. Raises WrongCell.
     """
     theirs = {
         _bare(name): mapping.read(value) if isinstance(value, str) else value
@@ -200,7 +196,7 @@ def mapped(mapping: ColumnMapping, cells: Cells, known: frozenset[str], asked: A
     }
     ours: Cells = {}
     for name, value in theirs.items():
-        column, convert = mapping.columns.get(name, (name, plain))
+        column, convert = mapping.columns.get(name, (name, str))
         if _is_ours(column, known):
             ours[column] = ours.get(column) or (convert(value) if isinstance(value, str) else value)
     if mapping.finish(theirs, ours, asked):
@@ -211,12 +207,12 @@ def mapped(mapping: ColumnMapping, cells: Cells, known: frozenset[str], asked: A
 
 
 def our_columns(mapping: ColumnMapping, cells: Cells) -> list[str]:
-    """What the columns are called with us."""
-    return [mapping.columns.get(_bare(name), (_bare(name), plain))[0] for name in _flat(cells)]
+    """Our names of the columns."""
+    return [mapping.columns.get(_bare(name), (_bare(name), str))[0] for name in _flat(cells)]
 
 
 def left_out(mapping: ColumnMapping, cells: Cells, known: frozenset[str]) -> list[str]:
-    """The columns that neither the other system's table nor ours has."""
+    """The columns that neither system knows."""
     names = {name: _bare(name) for name in _flat(cells)}
     return [name for name, bare in names.items() if bare not in mapping.columns and not _is_ours(bare, known)]
 
@@ -230,7 +226,7 @@ def _is_ours(name: str, known: frozenset[str]) -> bool:
 
 
 def _flat(cells: Cells) -> Cells:
-    """The objects in the row opened: item: {name: …} becomes item.name."""
+    """The row with its objects flattened: item: {name: …} becomes item.name."""
     flat: Cells = {}
     for name, value in cells.items():
         if isinstance(value, dict) and name != "custom":

@@ -1,8 +1,8 @@
-"""Files of rows, read bit by bit: CSV with a head, or NDJSON. Pure but for the file that is handed in.
+"""Reads files of rows incrementally: CSV with a header, or NDJSON. Pure but for the file handed in.
 
-Whatever the bytes are, each row is there or is a problem with its line, and the next row is found again:
-a quote that is never closed costs its own line, not the rest of the file. Memory is bounded: no line
-longer than LONGEST_LINE is looked at, no row is longer than MOST_LINES of them.
+For any bytes, each row is read or is a problem with its line, and reading resumes at the next row: a quote
+that is never closed costs its own line, not the rest of the file. Memory is bounded: no line longer than
+LONGEST_LINE is parsed, and no row has more than MOST_LINES lines.
 """
 
 import codecs
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import orjson
@@ -29,7 +30,7 @@ Cells: TypeAlias = dict[str, Any]
 
 
 class RowFormat(StrEnum):
-    """The forms a file may have."""
+    """The formats of a file."""
 
     CSV = "csv"
     NDJSON = "ndjson"
@@ -43,7 +44,7 @@ class WrongFile(OperatorError):
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """What is wrong in a file: the line it begins on, the column where it is in one, and what to do."""
+    """A problem in a file: the first line of its row, its column if it has one, and what to do."""
 
     line: int
     column: str | None
@@ -52,7 +53,7 @@ class RowProblem:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row and the line it begins on: texts by column, or of NDJSON what the JSON object holds."""
+    """A row and its first line: texts by column, or the members of an NDJSON object."""
 
     line: int
     cells: Cells
@@ -65,22 +66,23 @@ _GUARDED = re.compile(f"(^|;)'{_RUN}|^'{_BREAK}")
 
 
 def guarded(text: str) -> str:
-    """With a ' in front of what a spreadsheet would run; after a ; too, there lists may be split."""
+    """The text with a ' before all that a spreadsheet would run, also after a ; that may split a list."""
     return _FORMULA.sub(r"\1'", text)
 
 
 def unguarded(text: str) -> str:
-    """What `guarded` made this of."""
+    """The text that `guarded` was given."""
     return _GUARDED.sub(r"\1", text)
 
 
-# Excel's own first line, sep=; and nothing else, maybe quoted.
+# Excel's optional first line: sep=; alone, quoted or not.
 _SEPARATOR = re.compile(rb'"?sep=([,;\t])"?[;,\t\s]*', re.IGNORECASE)
-# A cell whose every backslash is one of a database.
+# A cell in which every backslash is an escape of a database.
 _ESCAPES = re.compile(r"(?:[^\\]|\\[ntr0\\])*")
 _ESCAPE = re.compile(r"\\([ntr0\\])")
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\"}
 _CARRIAGE_RETURN = re.compile(rb"\r(?![\r\n]|$)")
-_DOUBLED_END = re.compile(rb"\r{2,}\n$")  # a line end that was converted twice
+_DOUBLED_END = re.compile(rb"\r{2,}\n$")  # a line end converted twice
 _LINE_END = re.compile(rb"\r\n?|\n")
 
 
@@ -91,16 +93,16 @@ class Readable(Protocol):
 
 
 class _Unreadable(Exception):
-    """A line is no text; the message says why."""
+    """A line cannot be decoded; the message says why."""
 
 
 def read_rows(file: Readable, form: RowFormat) -> Iterator[Row | RowProblem]:
-    """Every row of the file. Raises WrongFile, before the first row, where its columns cannot be told."""
+    """Every row of the file. Raises WrongFile, before the first row, if its columns are unclear."""
     return read_csv(file) if form is RowFormat.CSV else read_ndjson(file)
 
 
 def read_ndjson(file: Readable) -> Iterator[Row | RowProblem]:
-    """One JSON object a line."""
+    """Reads one JSON object per line."""
     for number, line in _lines(file):
         if not line.strip():
             continue
@@ -119,10 +121,10 @@ def read_ndjson(file: Readable) -> Iterator[Row | RowProblem]:
 
 
 def read_csv(file: Readable) -> Iterator[Row | RowProblem]:
-    """RFC 4180, UTF-8, with a head; delimited by what the head is: comma, semicolon or tab.
+    """Reads RFC 4180 in UTF-8 with a header, whose delimiter (comma, semicolon or tab) holds for the file.
 
-    Passes over rows of empty cells, as spreadsheets leave below a table, and over the head where it comes
-    again, as in files put one after the other. With tabs a row is a line, see `_of_a_line`.
+    Skips rows of empty cells, as spreadsheets leave below a table, and repeated headers, as in concatenated
+    files. With tabs, a row is one line, see `_of_a_line`.
     """
     source = _Source(file)
     columns, delimiter = _head(source)
@@ -142,12 +144,12 @@ def read_csv(file: Readable) -> Iterator[Row | RowProblem]:
 
 
 def _name(cell: str) -> str:
-    """A column's name as names are compared."""
+    """The name of a column in the form that is compared."""
     return visible(cell).strip().lower()
 
 
 def _head(source: "_Source") -> tuple[list[str], str]:
-    """The columns' names, and what delimits cells: by the line sep=; or what the head has most of."""
+    """The names of the columns and the delimiter, that of the line sep= or the header's most frequent one."""
     first = source.peek()
     if said := _SEPARATOR.fullmatch(first):
         source.skip()
@@ -164,7 +166,7 @@ def _head(source: "_Source") -> tuple[list[str], str]:
 
 
 def _records(source: "_Source", delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
-    """The first line of each record and its cells, or what is wrong with it."""
+    """The first line of each record, and its cells or its problem."""
     return _tabbed(source) if delimiter == TAB else _quoted(source, delimiter)
 
 
@@ -183,9 +185,9 @@ def _tabbed(source: "_Source") -> Iterator[tuple[int, list[str] | str]]:
 
 
 def _of_a_line(text: str) -> list[str]:
-    r"""The cells of a line with tabs: quoted by a spreadsheet, or as a database writes them.
+    r"""The cells of a line with tabs, quoted as by a spreadsheet or escaped as by a database.
 
-    mysql --batch and COPY quote nothing, and write backslash, tab and line feed as \\, \t and \n.
+    mysql --batch and COPY do not quote, and write backslash, tab and line feed as \\, \t and \n.
     """
     cells = text.split(TAB)
     if '"' in text:
@@ -195,12 +197,9 @@ def _of_a_line(text: str) -> list[str]:
             quoted = []
         cells = quoted if len(quoted) == len(cells) else cells
     return [
-        _ESCAPE.sub(_escaped, cell) if "\\" in cell and _ESCAPES.fullmatch(cell) else cell for cell in cells
+        _ESCAPE.sub(lambda found: _ESCAPED[found[1]], cell) if _ESCAPES.fullmatch(cell) else cell
+        for cell in cells
     ]
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "\\": "\\"}[found[1]]
 
 
 def _quoted(source: "_Source", delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
@@ -223,7 +222,7 @@ def _quoted(source: "_Source", delimiter: str) -> Iterator[tuple[int, list[str] 
 
 
 class _Source:
-    """The lines of a file as text, for the CSV reader; remembers those of the record it is in."""
+    """The lines of a file as text, for the CSV reader; remembers the lines of the present record."""
 
     def __init__(self, file: Readable) -> None:
         self._lines = _lines(file)
@@ -241,13 +240,13 @@ class _Source:
         return _text(entry[1])
 
     def begin(self) -> int:
-        """The record is whole: gives its first line, and goes on with the next record."""
+        """Ends a whole record; returns its first line."""
         line = self._taken[0][0]
         self._taken = []
         return line
 
     def give_back(self) -> int:
-        """The record is broken: gives its first line; the lines after that are read again, on their own."""
+        """Ends a broken record; returns its first line. The lines after it are read again."""
         first, *rest = self._taken
         self._waiting.extendleft(reversed(rest))
         self._taken = []
@@ -255,15 +254,15 @@ class _Source:
 
     @property
     def has_escaped_quote(self) -> bool:
-        """Whether the first line of the record has a quote behind a backslash."""
+        """Whether the first line of the record has a quote after a backslash."""
         return bool(self._taken) and b'\\"' in self._taken[0][1]
 
     def skip(self) -> None:
-        """Passes over the line that was looked at by `peek`."""
+        """Skips the line that `peek` returned."""
         self._waiting.popleft()
 
     def peek(self) -> bytes:
-        """The first line that is not blank, which will be read next; empty where there is none."""
+        """The first line that is not blank, without reading it; empty at the end of the file."""
         for entry in self._lines:
             if entry[1].strip():
                 self._waiting.append(entry)
@@ -272,44 +271,36 @@ class _Source:
 
 
 def _lines(file: Readable) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines; of one that is too long, its beginning."""
+    """The lines with their numbers; only the beginning of a line that is too long."""
     number = 0
-    beginning = file.readline(LONGEST_LINE + 1)
+    pieces = iter(partial(file.readline, LONGEST_LINE + 1), b"")
+    beginning = next(pieces, b"")
     if _CARRIAGE_RETURN.search(beginning):
-        file = _CarriageReturns(file, beginning)
-        beginning = file.readline(LONGEST_LINE + 1)
+        pieces = _at_carriage_returns(beginning, pieces)
+        beginning = next(pieces, b"")
     line = _without_mark(beginning)
     while line:
         number += 1
         rest = line
         while len(rest) > LONGEST_LINE and not rest.endswith(b"\n"):
-            rest = file.readline(LONGEST_LINE + 1)
+            rest = next(pieces, b"")
         yield number, _DOUBLED_END.sub(b"\n", line)
-        line = file.readline(LONGEST_LINE + 1)
+        line = next(pieces, b"")
 
 
-class _CarriageReturns:
-    """A file whose lines end with a carriage return, as old Macs wrote it, read as if it had line feeds."""
-
-    def __init__(self, file: Readable, beginning: bytes) -> None:
-        self._lines = self._split(file, beginning)
-
-    def readline(self, _: int, /) -> bytes:
-        return next(self._lines, b"")
-
-    def _split(self, file: Readable, rest: bytes) -> Iterator[bytes]:
-        """The lines; of one that is too long, its pieces."""
-        while rest:
-            *lines, rest = _LINE_END.split(rest)
-            yield from (line + b"\n" for line in lines)
-            if len(rest) > LONGEST_LINE:
-                yield rest
-                rest = b""
-            more = file.readline(LONGEST_LINE + 1)
-            if not more:
-                yield rest
-                return
-            rest += more
+def _at_carriage_returns(rest: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines of an old Mac, whose line ends are carriage returns, with line feeds; long ones in pieces."""
+    while rest:
+        *lines, rest = _LINE_END.split(rest)
+        yield from (line + b"\n" for line in lines)
+        if len(rest) > LONGEST_LINE:
+            yield rest
+            rest = b""
+        more = next(pieces, b"")
+        if not more:
+            yield rest
+            return
+        rest += more
 
 
 def _without_mark(line: bytes) -> bytes:
