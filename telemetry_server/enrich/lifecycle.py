@@ -1,14 +1,14 @@
-"""Whether an installation keeps reporting: new, active, late, lost, returned, each since when. Pure.
+"""The lifecycle of an installation: new, active, late, lost, returned, each since when. Pure.
 
-A life changes at moments that follow from the last ping and the product's schedule alone, so whoever
-looks, and however late, finds the same changes at the same times:
+The times of the changes depend only on the last ping and the product's schedule, so every evaluation, however
+late, finds the same changes at the same times:
 
-    new, returned   until new_for is over: then active
-    active          until late_after of silence: then late
-    late            until lost_after of silence: then lost
+    new, returned   becomes active after new_for
+    active          becomes late after late_after of silence
+    late            becomes lost after lost_after of silence
 
-An outage is no silence: what nobody could report, or nobody did, says nothing against one copy.
-Only a ping, a longer schedule or an outage found out later takes back that a copy is late or lost.
+An outage is not silence: if no copy could report, or none did, that is no evidence against one copy.
+Only a ping, a longer schedule or an outage found later revokes late or lost.
 """
 
 from bisect import bisect_right
@@ -29,14 +29,14 @@ Outage: TypeAlias = tuple[datetime, datetime]
 
 
 class Phase(NamedTuple):
-    """A life and the moment it began."""
+    """A state of the lifecycle and the moment it began."""
 
     life: Lifecycle
     since: datetime
 
 
 class NextPhase(NamedTuple):
-    """What a life is by now, since when, and when to look again: after now, NEVER where only a ping helps."""
+    """The present state, since when, and the next evaluation: after now, NEVER if only a ping changes it."""
 
     life: Lifecycle
     since: datetime
@@ -45,7 +45,7 @@ class NextPhase(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a copy of a product becomes what. `outages` are in order and apart."""
+    """The time limits of a product's copies. `outages` are sorted and do not overlap."""
 
     late_after: timedelta
     lost_after: timedelta
@@ -62,15 +62,15 @@ class Schedule:
         )
 
     def late_at(self, last: datetime) -> datetime:
-        """When a copy that was last heard of then is late."""
+        """The time from which a copy last seen at `last` is late."""
         return self._silent(last, self.late_after)
 
     def lost_at(self, last: datetime) -> datetime:
-        """When it is lost; never before it is late."""
+        """The time from which it is lost; never before it is late."""
         return self._silent(last, max(self.late_after, self.lost_after))
 
     def _silent(self, last: datetime, span: timedelta) -> datetime:
-        """When that much silence has passed since `last`: the clock stands still during outages."""
+        """The end of a silence of `span` since `last`; outages do not count."""
         end = _after(last, span)
         first = bisect_right(self.outages, last, key=itemgetter(1))
         for began_at, ended_at in islice(self.outages, first, None):
@@ -83,7 +83,7 @@ class Schedule:
 def next_life(
     life: Lifecycle, since: datetime, first: datetime, last: datetime, *, schedule: Schedule, now: datetime
 ) -> NextPhase:
-    """What the installation is by now that was `life` since `since`, first and last heard of then."""
+    """The present state of an installation that was `life` since `since`, first and last seen then."""
     steps = lives(life, since, first, last, schedule=schedule, now=now)
     known = steps[-1] if steps else Phase(life, since)
     following = _following(known, first, last, schedule, now)
@@ -93,7 +93,7 @@ def next_life(
 def lives(
     life: Lifecycle, since: datetime, first: datetime, last: datetime, *, schedule: Schedule, now: datetime
 ) -> list[Phase]:
-    """What it became from `since` until now, step by step, each later than the one before."""
+    """Its states after `since` until now, each later than the one before."""
     steps: list[Phase] = []
     known = Phase(life, since)
     while (following := _following(known, first, last, schedule, now)) and following.since <= now:
@@ -105,7 +105,7 @@ def lives(
 def _following(
     known: Phase, first: datetime, last: datetime, schedule: Schedule, now: datetime
 ) -> Phase | None:
-    """The next step, in the past or to come, if nothing is heard any more; None: there is none."""
+    """The next state, past or future, if no further ping comes; None if there is none."""
     late_at, lost_at = schedule.late_at(last), schedule.lost_at(last)
     match known.life:
         case Lifecycle.NEW | Lifecycle.RETURNED:
@@ -135,7 +135,7 @@ def _after(moment: datetime, span: timedelta) -> datetime:
 
 
 def apart(outages: Iterable[Outage]) -> tuple[Outage, ...]:
-    """The same outages in order, those that touch or overlap as one."""
+    """The outages sorted; those that touch or overlap are joined."""
     joined: list[Outage] = []
     for began_at, ended_at in sorted(outages):
         if joined and began_at <= joined[-1][1]:

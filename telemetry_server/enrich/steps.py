@@ -1,9 +1,8 @@
-"""The steps of the pipeline that add what the server knows. Pure: what they need is handed in."""
+"""The steps of the pipeline that add the server's knowledge. Pure: what they need is handed in."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import lru_cache
-from uuid import UUID
 
 from telemetry_server.enrich.places.place import UNKNOWN, Atlas
 from telemetry_server.enrich.verdict import Claim, judge
@@ -16,7 +15,7 @@ NEWEST = timedelta(minutes=10)
 
 
 def add_place(atlas: Atlas) -> Step:
-    """Where the sender's address is, with the source and age of that knowledge."""
+    """The step that adds the place of the sender's address, with the source and age of that knowledge."""
 
     def step(arrival: Arrival) -> None:
         place = atlas.place(arrival.address) if arrival.address else UNKNOWN
@@ -26,12 +25,12 @@ def add_place(atlas: Atlas) -> Step:
 
 
 def is_doubtful(occurred_at: datetime, received_at: datetime) -> bool:
-    """Whether an installation's clock was too far off to be believed."""
+    """Whether the installation's clock was too far off."""
     return not received_at - OLDEST <= occurred_at <= received_at + NEWEST
 
 
 def mark_doubtful_time() -> Step:
-    """Pings whose time cannot be right are marked, never refused."""
+    """The step that marks pings with an impossible time; they are never refused."""
 
     def step(arrival: Arrival) -> None:
         for item in arrival.items:
@@ -42,7 +41,7 @@ def mark_doubtful_time() -> Step:
 
 
 def hash_license_key(keyring: Keyring) -> Step:
-    """The digest of a license key is replaced by a hash whose key the database does not hold."""
+    """The step that replaces the digest of a license key by a hash whose key is not in the database."""
     remembered = lru_cache(50_000)(keyring.license_key_hash)
 
     def step(arrival: Arrival) -> None:
@@ -54,11 +53,11 @@ def hash_license_key(keyring: Keyring) -> Step:
 
 
 def name_state(keyring: Keyring) -> Step:
-    """What stands for the state a ping was in: equal for two pings that say the same from the same place."""
+    """The step that adds the digest of a ping's state: equal for equal facts, key and place."""
 
     def step(arrival: Arrival) -> None:
         place = arrival.place.encode()
-        before: Ping | None = None  # the pings of an upload mostly say the same
+        before: Ping | None = None  # the pings of an upload mostly have the same state
         for item in arrival.items:
             if not isinstance(item, Ping):
                 continue
@@ -72,9 +71,9 @@ def name_state(keyring: Keyring) -> Step:
 
 
 def add_verdict(find: Callable[[bytes], Grant | Unknown | None], *, by_address: bool = True) -> Step:
-    """What the license registry says of each claim, as of now. It never shows in the answer.
+    """The step that adds the verdict of the license registry on each claim. It never shows in the answer.
 
-    `find` gives what the license of a key hash grants, and by now knows all of this upload. Addresses
+    `find` returns the grant of a license by its key hash; those of the upload are in memory by now. Addresses
     that are not kept are no evidence: `by_address` is False then.
     """
 
@@ -87,21 +86,18 @@ def add_verdict(find: Callable[[bytes], Grant | Unknown | None], *, by_address: 
                 grant = None if key is None else find(key)
                 if grant is UNKNOWN_YET:
                     raise Unavailable
-                judgement = judge(_claim(item, product_id, address, now), grant, now)
+                claim = Claim(
+                    product_id=product_id,
+                    has_key=key is not None,
+                    status=item.license_status,
+                    source=item.license_source,
+                    environment=item.environment,
+                    address=address,
+                    made_at=now if item.time_suspect else item.occurred_at,
+                )
+                judgement = judge(claim, grant, now)
                 item.verdict = judgement.verdict
                 item.claim_mismatch = judgement.claim_mismatch
                 item.source_mismatch = judgement.source_mismatch
 
     return step
-
-
-def _claim(ping: Ping, product_id: UUID, address: str | None, now: datetime) -> Claim:
-    return Claim(
-        product_id=product_id,
-        has_key=ping.license_key_hash is not None,
-        status=ping.license_status,
-        source=ping.license_source,
-        environment=ping.environment,
-        address=address,
-        made_at=now if ping.time_suspect else ping.occurred_at,
-    )

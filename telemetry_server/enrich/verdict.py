@@ -1,30 +1,30 @@
-"""What the license registry says of a copy's claim. Pure.
+"""The verdict of the license registry on a copy's claim. Pure.
 
-The first row that holds is the verdict. What a copy can't mend by itself comes before what it can, and
-whatever says that the key is not good for this product at all before that.
+The first row that holds is the verdict. First comes what invalidates the key for this product at all, then
+what a copy cannot fix by itself, then what it can.
 
     no_key         the claim names no key
     unknown_key    no license has the key: it may be one that was not imported yet
     wrong_product  the key's license is for another product
     revoked        the vendor took the license back, or refunded it
     suspended      the vendor suspended it
-    expired        its end has come; the moment of the end is over
+    expired        its end has come; the license is no longer valid at that moment
     wrong_place    it is tied to networks, and the copy's address is in none of them
     over_seats     more copies run on it than its seats and its overage strategy allow
     trial          it is a trial
-    valid          nothing of the above
+    valid          none of the above
 
-Nobody is accused on bad evidence:
+No one is accused on bad evidence:
 
 - A license that has not started yet is judged as if it had. A start is a date of bookkeeping, and no
   verdict means "early".
-- An address that is not known, was shortened, or is private says nothing of the place: never wrong_place.
-  Nor do networks in which no public address can be, as 10.0.0.5 or ::1, and networks of the other IP version:
-  a license that names no network of the copy's version is good anywhere in that version.
-- Seats: `none` allows seats, `1.25x`, `1.5x` and `2x` that many times the seats, `any` any number. A copy
-  that takes no seat, because its environment is free or because it stopped reporting, is never over_seats.
+- An address that is unknown, shortened or private is no evidence of the place: never wrong_place. Networks
+  without public addresses, as 10.0.0.5 or ::1, and networks of the other IP version do not count: a license
+  with no network of the copy's version is valid anywhere in that version.
+- Seats: the overage `none` allows the seats, `1.25x`, `1.5x` and `2x` a multiple of them, `any` any number.
+  A copy that takes no seat, because its environment is free or it stopped reporting, is never over_seats.
 
-Beside the verdict stand two facts. They are no verdicts and change none.
+Two facts accompany the verdict and do not change it.
 
 `claim_mismatch`: the claim and the verdict contradict each other.
 
@@ -33,13 +33,12 @@ Beside the verdict stand two facts. They are no verdicts and change none.
     trial                           valid, revoked, suspended, expired
     expired, invalid, unlicensed    valid, trial
 
-  Everything else agrees, above all: no key and "unlicensed" is no claim; a trial needs no key that we
-  know; and a copy outside its networks, or one too many, may call its license what it likes. A claim made
-  before the license started, or before it expired, was right when it was made: then those two dates make
-  no mismatch.
+  Everything else agrees. No key and "unlicensed" is no claim; a trial needs no key known to us; a copy
+  outside its networks, or beyond its seats, may claim any status. A claim made before the license started,
+  or before it expired, was right when it was made: those two dates then cause no mismatch.
 
-`source_mismatch`: the copy says that its license came from somewhere else than the registry says. Never
-where either of them does not know; "trial" is right for a license of type trial, whatever its source.
+`source_mismatch`: the copy reports another source of its license than the registry has. Never if either is
+unknown; "trial" matches a license of type trial from any source.
 """
 
 from collections.abc import Iterable, Mapping
@@ -63,17 +62,7 @@ _TIMES: Mapping[Overage, tuple[int, int]] = {
 }
 _GOOD = frozenset({Verdict.VALID, Verdict.TRIAL})
 _CONTRADICTED: Mapping[str, frozenset[Verdict]] = {
-    "licensed": frozenset(
-        {
-            Verdict.NO_KEY,
-            Verdict.UNKNOWN_KEY,
-            Verdict.WRONG_PRODUCT,
-            Verdict.REVOKED,
-            Verdict.SUSPENDED,
-            Verdict.EXPIRED,
-            Verdict.TRIAL,
-        }
-    ),
+    "licensed": frozenset(Verdict) - {Verdict.VALID, Verdict.WRONG_PLACE, Verdict.OVER_SEATS},
     "trial": frozenset({Verdict.VALID, Verdict.REVOKED, Verdict.SUSPENDED, Verdict.EXPIRED}),
     "expired": _GOOD,
     "invalid": _GOOD,
@@ -82,11 +71,11 @@ _CONTRADICTED: Mapping[str, frozenset[Verdict]] = {
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
-    """What a copy says of its license, and what is known of the copy.
+    """A copy's claim about its license, and what is known of the copy.
 
-    `status`, `source` and `environment` are its own words, "unknown" where it has none. `address` is None
-    where it is not known, and ends in a prefix length where it was shortened. `made_at` is when the copy
-    said so; `silent`: it stopped reporting, as an old server does that was replaced.
+    `status`, `source` and `environment` are as reported, else "unknown". `address` is None if it is unknown,
+    and ends in a prefix length if it was shortened. `made_at` is the time of the claim; `silent` means that
+    the copy stopped reporting, as an old server does that was replaced.
     """
 
     product_id: UUID
@@ -100,7 +89,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
 
 
 class Judgement(msgspec.Struct, frozen=True, gc=False):
-    """What the registry says of a claim."""
+    """The registry's answer to a claim."""
 
     verdict: Verdict
     claim_mismatch: bool
@@ -108,11 +97,17 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
 
 
 def judge(claim: Claim, grant: Grant | None, now: datetime) -> Judgement:
-    """What is to be said of the claim at that moment; `grant` is of the license that has its key."""
+    """The answer to the claim at `now`; `grant` is that of the license with its key."""
     verdict = _verdict(claim, grant, now)
+    contradicted = verdict in _CONTRADICTED.get(claim.status, ())
     if grant is None or not claim.has_key:
-        return Judgement(verdict, verdict in _CONTRADICTED.get(claim.status, ()), False)
-    return Judgement(verdict, _contradicted(claim, grant, verdict), _came_from_elsewhere(claim, grant))
+        return Judgement(verdict, contradicted, False)
+    since = grant.starts_at if verdict in _GOOD else grant.expires_at if verdict is Verdict.EXPIRED else None
+    was_right = since is not None and claim.made_at < since
+    is_trial = claim.source == "trial" and grant.type is LicenseType.TRIAL
+    both_known = grant.source is not None and claim.source != UNKNOWN
+    other_source = both_known and not is_trial and claim.source != grant.source
+    return Judgement(verdict, contradicted and not was_right, other_source)
 
 
 def takes_seat(environment: str, grant: Grant) -> bool:
@@ -121,7 +116,7 @@ def takes_seat(environment: str, grant: Grant) -> bool:
 
 
 def is_exceeded(grant: Grant) -> bool:
-    """Whether more copies run on it than its seats and its overage strategy allow."""
+    """Whether more copies run on the license than its seats and its overage allow."""
     if grant.seats is None or grant.overage is Overage.ANY:
         return False
     times, of = _TIMES[grant.overage]
@@ -149,7 +144,7 @@ def _verdict(claim: Claim, grant: Grant | None, now: datetime) -> Verdict:
 
 
 def never_matching(addresses: Iterable[str]) -> list[str]:
-    """Those addresses and networks of a license that no copy's address can be in."""
+    """The addresses and networks of a license that no copy's address can match."""
     return [address for address in addresses if not holds_public(ip_network(address, strict=False))]
 
 
@@ -162,21 +157,6 @@ def _is_elsewhere(address: str | None, networks: tuple[Network, ...]) -> bool:
 
 @lru_cache(16_384)
 def _comparable(networks: tuple[Network, ...]) -> Mapping[int, tuple[Network, ...]]:
-    """The networks that a copy's address can be in, by IP version."""
+    """The networks that a copy's address can match, by IP version."""
     useful = [unmapped(network) for network in networks if holds_public(network)]
     return {version: tuple(each for each in useful if each.version == version) for version in (4, 6)}
-
-
-def _contradicted(claim: Claim, grant: Grant, verdict: Verdict) -> bool:
-    if verdict not in _CONTRADICTED.get(claim.status, ()):
-        return False
-    since = grant.starts_at if verdict in _GOOD else grant.expires_at if verdict is Verdict.EXPIRED else None
-    return since is None or claim.made_at >= since
-
-
-def _came_from_elsewhere(claim: Claim, grant: Grant) -> bool:
-    if grant.source is None or claim.source == UNKNOWN:
-        return False
-    if claim.source == "trial" and grant.type is LicenseType.TRIAL:
-        return False
-    return claim.source != grant.source

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from threading import Thread
 from typing import NamedTuple, TypeAlias
 
-from telemetry_server.enrich.places.place import is_public
+from telemetry_server.enrich.places.place import public_address
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.store.database import Connection
@@ -48,7 +48,7 @@ def look_up_hostnames(resolve: Resolve | None = None, limits: Limits = LIMITS) -
     async def run(connection: Connection, now: datetime) -> str:
         since = now - NAMELESS_FOR, now - NAMED_FOR
         asked_for = await store.unknown_hostnames(connection, *since, limits.addresses)
-        public = [address for address in asked_for if is_public(address)]
+        public = [address for address in asked_for if public_address(address)]
         answers, unanswered = await _ask_all(public, resolve or from_system, limits)
         private = dict.fromkeys(asked_for.keys() - set(public))
         resolver_is_away = len(unanswered) >= FEWEST_TELLING and len(unanswered) > len(answers)

@@ -88,7 +88,7 @@ def with_causes(names):
 def test_the_table_in_the_module_names_every_verdict_in_its_order():
     import telemetry_server.enrich.verdict as module
 
-    table, _, _ = module.__doc__.partition("Nobody is accused")
+    table, _, _ = module.__doc__.partition("No one is accused")
     lines = [line.split() for line in table.splitlines() if line.startswith("    ")]
     assert [line[0] for line in lines] == [*CAUSES, "valid"]
     assert {*CAUSES, "valid"} == set(Verdict)

@@ -1,1 +1,1 @@
-"""Where an address is: the databases that say it, read from files and fetched."""
+"""Where an address is: databases that are read from files, and fetched."""

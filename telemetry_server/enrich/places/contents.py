@@ -1,9 +1,9 @@
-"""What a GeoIP database file holds: each of its records, decoded once.
+"""Checks the content of a GeoIP database file: each of its records is decoded once.
 
-A look-up must not be the first to meet damage: over some of it the C extension of maxminddb (3.2.0) ends
-the whole process, for example on a map key that is no string. So every record is decoded here before, with
-the decoder in pure Python, whose memory is safe. For 100 MB that takes seconds to a minute, so what was
-found is remembered beside the file, by the SHA-256 of its bytes.
+A look-up must not be the first to find damage: the C extension of maxminddb (3.2.0) ends the whole process
+on some of it, for example on a map key that is not a string. So every record is decoded here first, with the
+memory-safe decoder in pure Python. For 100 MB that takes seconds to a minute, so the result is remembered
+beside the file, by the SHA-256 of its bytes.
 """
 
 import struct
@@ -23,12 +23,12 @@ from maxminddb.reader import Metadata
 from telemetry_server import durable
 from telemetry_server.enrich.places.records import DatabaseKind, is_of
 
-# Besides its own error (a RuntimeError), a reader raises what the damaged bytes happen to lead it to.
+# Besides its own error (a RuntimeError), a reader may raise any of these over damaged bytes.
 DAMAGE = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, struct.error)
 
 REMEMBERED_IN = ".checked.json"
 CHECK = 1
-"""Which check it was: one that finds more has another number, and what others found is forgotten."""
+"""The version of the check: a new one discards the results of others."""
 
 _MOST_REMEMBERED = 20
 _SEPARATOR = 16
@@ -39,7 +39,7 @@ _HIGH, _LOW = bytes(byte >> 4 for byte in range(256)), bytes(byte & 15 for byte 
 
 
 def kinds_in(path: str) -> frozenset[DatabaseKind]:
-    """The kinds that the records of the file answer for. Raises one of DAMAGE if anything is wrong in it."""
+    """The kinds of facts in the records of the file. Raises one of DAMAGE if anything in it is wrong."""
     with (
         maxminddb.open_database(path, maxminddb.MODE_MMAP) as reader,
         Path(path).open("rb") as file,
@@ -60,7 +60,7 @@ def kinds_in(path: str) -> frozenset[DatabaseKind]:
 
 
 def _ask_all_over(reader: maxminddb.Reader, ip_version: int) -> None:
-    """Raises InvalidDatabaseError where the search tree leads nowhere; looks at even distances."""
+    """Looks up evenly spaced addresses. Raises InvalidDatabaseError where the search tree leads nowhere."""
     rooms: list[tuple[type[IPv4Address | IPv6Address], int, int]] = [(IPv4Address, 0, 2**32)]
     if ip_version != 4:  # noqa: PLR2004
         rooms.append((IPv6Address, 2**125, 2**125))
@@ -70,7 +70,7 @@ def _ask_all_over(reader: maxminddb.Reader, ip_version: int) -> None:
 
 
 def _distinct(whole: mmap, about: Metadata, size: int) -> set[int]:
-    """Where the records begin that the search tree leads to, from the first one's place on."""
+    """The offsets, from the first record, of all records that the search tree leads to."""
     none, found = about.node_count, set[int]()
     for pointers in _pointers(whole, about):
         found.update(pointer for pointer in pointers if pointer > none)
@@ -80,7 +80,7 @@ def _distinct(whole: mmap, about: Metadata, size: int) -> set[int]:
 
 
 def _pointers(whole: mmap, about: Metadata) -> Iterator["array[int]"]:
-    """All pointers of the search tree's nodes, two a node, in no order: a few thousand nodes at a time."""
+    """All pointers of the search tree, two per node, unordered: of a few thousand nodes at a time."""
     width = about.node_byte_size
     for start in range(0, about.search_tree_size, _NODES_AT_ONCE * width):
         nodes = whole[start : min(start + _NODES_AT_ONCE * width, about.search_tree_size)]
@@ -88,7 +88,7 @@ def _pointers(whole: mmap, about: Metadata) -> Iterator["array[int]"]:
 
 
 def _as_32_bits(nodes: bytes, width: int) -> Iterator[bytes]:
-    """The pointers with 4 bytes each. A node has two of 3 or 4 bytes, or of 3 and half the byte between."""
+    """The pointers in 4 bytes each. A node has two of 3 or 4 bytes, or of 3 and half the byte between."""
     if width == 8:  # noqa: PLR2004  bytes of two pointers
         yield nodes
         return
@@ -110,10 +110,10 @@ def _numbers(big_endian: bytes) -> "array[int]":
 
 
 def _demand_texts_as_keys(value: object) -> None:
-    """Raises InvalidDatabaseError over a map key that is no string."""
+    """Raises InvalidDatabaseError for a map key that is not a string."""
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
-            raise maxminddb.InvalidDatabaseError("a map key is no string")
+            raise maxminddb.InvalidDatabaseError("a map key is not a string")
         for each in value.values():
             _demand_texts_as_keys(each)
     elif isinstance(value, list):
@@ -121,11 +121,11 @@ def _demand_texts_as_keys(value: object) -> None:
             _demand_texts_as_keys(each)
 
 
-# ── what was found before ───────────────────────────────────────────────────────────────────
+# ── results of earlier checks ───────────────────────────────────────────────────────────────
 
 
 def remembered(directory: Path, digest: str) -> frozenset[DatabaseKind] | None:
-    """The kinds in a file of this SHA-256 that was found sound; None where it is not known to be."""
+    """The kinds in a valid file with this SHA-256; None if it was not checked yet."""
     kinds = _all_remembered(directory).get(digest)
     try:
         return None if kinds is None else frozenset(map(DatabaseKind, kinds))
@@ -134,7 +134,7 @@ def remembered(directory: Path, digest: str) -> frozenset[DatabaseKind] | None:
 
 
 def remember(directory: Path, digest: str, kinds: frozenset[DatabaseKind]) -> None:
-    """Keeps it for the next start. Where that cannot be written, the file is checked again then."""
+    """Keeps the result for the next start, which checks the file again if this cannot be written."""
     known = _all_remembered(directory) | {digest: sorted(kinds)}
     latest = dict(list(known.items())[-_MOST_REMEMBERED:])
     with suppress(OSError):

@@ -1,10 +1,9 @@
-"""One GeoIP database file (MaxMind DB format): opened, checked, asked.
+"""One GeoIP database file (MaxMind DB format): opened, checked, queried.
 
-A server maps a *private copy* of the file, not the file itself. Whoever replaces a database with
-`cp` or `gunzip -f` cuts the mapped file short for a moment, and a look-up at that moment would end
-the whole process with SIGBUS. The copy has no name, so the system takes it back when the last
-reader is gone, even after a SIGKILL; its mapping is closed with the Database, when nothing refers
-to that any more.
+A server maps a *private copy* of the file, not the file itself: `cp` and `gunzip -f` truncate the file that
+they replace for a moment, and a look-up in a truncated mapping ends the whole process with SIGBUS. The copy
+has no name, so the system frees it after its last reader, even after a SIGKILL; its mapping is closed with
+the Database, when nothing refers to that any more.
 """
 
 import fcntl
@@ -57,7 +56,7 @@ class UnusableDatabase(OperatorError):
 
 
 class Attribution(NamedTuple):
-    """What the license of a database wants shown, with a link, on pages that show its results."""
+    """The notice, with a link, that the license of a database requires on pages that show its results."""
 
     text: str
     url: str
@@ -72,7 +71,7 @@ _ATTRIBUTIONS = {
 
 
 class Fingerprint(NamedTuple):
-    """Tells whether a path still holds the same file."""
+    """Identifies the content of a path: equal while the same file is there unchanged."""
 
     inode: int
     size: int
@@ -80,6 +79,7 @@ class Fingerprint(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> Self:
+        """Raises OSError, and UnusableDatabase for what is not a file."""
         seen = path.stat()
         if not stat.S_ISREG(seen.st_mode):
             raise UnusableDatabase("This is not a file. Put a .mmdb file there.")
@@ -88,9 +88,9 @@ class Fingerprint(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Database:
-    """An open database, used for `kind`; its records answer for `kinds`.
+    """An open database, used for `kind`; its records have facts of all `kinds`.
 
-    `source` is its name for people, `built_on` the day its data was put together.
+    `source` is its display name, `built_on` the build date of its data.
     """
 
     kind: DatabaseKind
@@ -104,15 +104,19 @@ class Database:
 
     @classmethod
     def open(cls, path: Path, kind: DatabaseKind | None = None, *, memory: Path | None = None) -> Self:
-        """Open the file at `path`, of which every record was checked; without `kind`, the file tells it.
+        """Opens the file at `path` after a check of every record; without `kind`, its records decide it.
 
-        `memory` is the directory where it is kept which files were found sound; usually that of the file.
-        Raises UnusableDatabase if it is cut short, damaged, something else, or of another kind,
-        and OSError if it can't be read or copied.
+        `memory` is the directory that remembers valid files, by default that of the file. Raises
+        UnusableDatabase if the file is truncated, damaged, something else, or of another kind, and OSError if
+        it cannot be read or copied.
         """
         with _private_copy(path) as copy:
             try:
-                kinds = _sound_kinds(copy, memory or path.parent)
+                memory = memory or path.parent
+                kinds = remembered(memory, copy.sha256)
+                if kinds is None:
+                    kinds = kinds_in(copy.path)
+                    remember(memory, copy.sha256, kinds)
                 reader = maxminddb.open_database(copy.path, MODE)
                 about = reader.metadata()
             except DAMAGE as damage:
@@ -127,20 +131,20 @@ class Database:
 
     @property
     def also(self) -> tuple[DatabaseKind, ...]:
-        """What else could be asked of it: with `--kind`, it can be installed for that as well."""
+        """The other kinds for which it can be installed too, with `--kind`."""
         implied = {self.kind, DatabaseKind.COUNTRY} if self.kind is DatabaseKind.CITY else {self.kind}
         return tuple(kind for kind in DatabaseKind if kind in self.kinds - implied)
 
     @property
     def attribution(self) -> Attribution | None:
-        """What has to be shown beside results of this database, where its maker is known."""
+        """The notice to show beside results of this database, if its maker is known."""
         return next((owed for maker, owed in _ATTRIBUTIONS.items() if self.source.startswith(maker)), None)
 
     def find(self, address: Address) -> tuple[Facts, int]:
-        """The facts about `address` and the prefix length of the network they are said of.
+        """The facts about `address`, and the prefix length of the network to which they apply.
 
-        Never raises: damage found here leaves the facts empty and is told in `problem`. Of what the
-        database can't know, it says nothing at all: the length is 0.
+        Never raises: damage found here leaves the facts empty and is reported in `problem`. The length is 0
+        if the database cannot know the address.
         """
         if address.version > self.ip_version:
             return NOTHING
@@ -153,7 +157,7 @@ class Database:
 
 
 class _Copy(NamedTuple):
-    """A copy that nobody else can change: its path, the SHA-256 of its bytes, and what was copied."""
+    """A copy that no other process changes: its path, the SHA-256 of its bytes, and the file copied."""
 
     path: str
     sha256: str
@@ -162,11 +166,11 @@ class _Copy(NamedTuple):
 
 @contextmanager
 def _private_copy(path: Path) -> Iterator[_Copy]:
-    """A copy of `path`, gone by name at the end."""
+    """A copy of `path`, whose name is removed at the end. Raises UnusableDatabase and OSError."""
     before = Fingerprint.of(path)
     digest = sha256()
     with path.open("rb") as original, _nameless(path.parent) as copy:
-        with suppress(OSError):  # a lock, by which an installation knows it from what a killed process left
+        with suppress(OSError):  # an installation removes only copies without a lock
             fcntl.flock(copy, fcntl.LOCK_EX | fcntl.LOCK_NB)
         while chunk := original.read(1 << 20):
             digest.update(chunk)
@@ -177,17 +181,8 @@ def _private_copy(path: Path) -> Iterator[_Copy]:
         yield _Copy(copy.name, digest.hexdigest(), before)
 
 
-def _sound_kinds(copy: _Copy, memory: Path) -> frozenset[DatabaseKind]:
-    """The kinds in a file in which nothing is wrong. Raises one of DAMAGE."""
-    kinds = remembered(memory, copy.sha256)
-    if kinds is None:
-        kinds = kinds_in(copy.path)
-        remember(memory, copy.sha256, kinds)
-    return kinds
-
-
 def _nameless(beside: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
-    """A temporary file on the disk of the data, or where temporary files go if that can't be written."""
+    """A temporary file beside the data, or in the system's directory if that is not writable."""
     try:
         return tempfile.NamedTemporaryFile(dir=beside, prefix=COPY_PREFIX)
     except OSError:
@@ -195,7 +190,7 @@ def _nameless(beside: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
 
 
 def _kind_of(kinds: frozenset[DatabaseKind], source: str, wanted: DatabaseKind | None) -> DatabaseKind:
-    """What the file is for: `wanted`, or what can be told from it. Raises UnusableDatabase."""
+    """The kind to use the file for: `wanted`, or the one it stands for. Raises UnusableDatabase."""
     if not kinds or (wanted and wanted not in kinds):
         none = _MATTERS[wanted] if wanted else _listed(_MATTERS.values(), "or")
         raise UnusableDatabase(
@@ -203,9 +198,8 @@ def _kind_of(kinds: frozenset[DatabaseKind], source: str, wanted: DatabaseKind |
         )
     if wanted:
         return wanted
-    possible = (
-        kinds - {DatabaseKind.COUNTRY} if DatabaseKind.CITY in kinds else kinds
-    )  # every database of cities names countries
+    # Every database of cities names countries.
+    possible = kinds - {DatabaseKind.COUNTRY} if DatabaseKind.CITY in kinds else kinds
     named = possible.intersection(re.findall("[a-z]+", source.lower()))
     if len(possible) > 1 and len(named) != 1:
         raise UnusableDatabase(
@@ -222,7 +216,7 @@ def _listed(words: Iterable[object], last: str) -> str:
 
 
 def _source(database_type: Any) -> str:
-    """DBIP-Country-Lite becomes "DB-IP Lite country"; other types keep their name."""
+    """The display name: "DB-IP Lite country" for DBIP-Country-Lite; other types keep their name."""
     name = (text(database_type) or "unnamed database").split(" (compat=")[0]
     maker, *rest = name.split("-")
     if maker != "DBIP" or not rest:

@@ -1,7 +1,7 @@
-"""A GeoIP database comes in: received, its checksum compared, inflated, checked, put in place.
+"""Installs a GeoIP database: received, its checksum compared, inflated, checked, renamed into place.
 
-The file in use is replaced by a rename, in one step, after the new one has opened and answered.
-Whatever goes wrong before leaves the old one as it was.
+The rename replaces the file in use in one step, after the new one was opened and checked. A failure before
+leaves the old one unchanged.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ class Readable(Protocol):
 
 
 def dbip_lite_url(kind: DatabaseKind, month: date) -> str:
-    """Where DB-IP publishes its free database of `month`: no account, CC BY 4.0, attribution needed."""
+    """The URL of DB-IP's free database of `month`: no account, CC BY 4.0, attribution required."""
     return f"https://download.db-ip.com/free/dbip-{kind}-lite-{month:%Y-%m}.mmdb.gz"
 
 
@@ -45,10 +45,10 @@ def install(
     sha256: str | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Database:
-    """Put the database that `source` gives, plain or gzipped, into `directory`; give it back open.
+    """Installs the database from `source`, plain or gzipped, in `directory`; returns it open.
 
-    Without `kind`, it is told from the records. `sha256` is that of the bytes as received, in
-    hexadecimal. Raises UnusableDatabase, or the OSError of `source` or of the disk.
+    Without `kind`, its records decide it. `sha256` is that of the bytes as received, in hexadecimal. Raises
+    UnusableDatabase, or the OSError of `source` or of the disk.
     """
     durable.make_directory(directory, 0o777)
     with _work_in(directory) as work:
@@ -63,7 +63,7 @@ def install(
 
 @contextmanager
 def _work_in(directory: Path) -> Iterator[Path]:
-    """A directory for one installation. What those left that were cut short goes, unless one runs now."""
+    """A directory for one installation. Removes what interrupted ones left, unless another one runs now."""
     lock = os.open(directory, os.O_RDONLY)
     try:
         with suppress(OSError):  # another one runs, or the file system has no locks
@@ -82,7 +82,7 @@ def _remove_leftovers(directory: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
     for copy in directory.glob(f"{COPY_PREFIX}*"):
         with suppress(OSError), copy.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # whoever opens a database holds its copy
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by each process that uses the copy
             copy.unlink()
 
 
@@ -91,7 +91,9 @@ def _receive(source: Readable, path: Path, sha256: str | None, max_bytes: int) -
     with path.open("xb") as file:
         size = 0
         while chunk := source.read(CHUNK):
-            size = _within(max_bytes, size + len(chunk))
+            size += len(chunk)
+            if size > max_bytes:
+                raise UnusableDatabase(f"The file is larger than {max_bytes} bytes: no GeoIP database is.")
             digest.update(chunk)
             file.write(chunk)
     if sha256 and sha256.lower() != digest.hexdigest():
@@ -103,7 +105,7 @@ def _receive(source: Readable, path: Path, sha256: str | None, max_bytes: int) -
 
 
 def _inflated(path: Path, into: Path, max_bytes: int) -> Path:
-    """`path` itself unless it is gzipped, which its first bytes tell."""
+    """`path` itself unless its first bytes are those of gzip."""
     with path.open("rb") as received:
         if received.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
             return path
@@ -112,9 +114,3 @@ def _inflated(path: Path, into: Path, max_bytes: int) -> Path:
             return _receive(source, into, None, max_bytes)
     except (EOFError, gzip.BadGzipFile, zlib.error) as damage:
         raise UnusableDatabase(f"The gzip file is cut short or damaged ({damage}). Get it again.") from damage
-
-
-def _within(max_bytes: int, size: int) -> int:
-    if size > max_bytes:
-        raise UnusableDatabase(f"The file is larger than {max_bytes} bytes: no GeoIP database is.")
-    return size

@@ -1,28 +1,26 @@
-"""Whether an address belongs to somebody who rents out servers, as far as the operator's lists know.
+"""Whether an address belongs to a hosting provider, according to the operator's lists.
 
-There are two: a database (`hosting.mmdb`, such as GeoIP2 Anonymous IP), and a list of the operator's
-own, `hosting.txt`, with a network or an AS number on each line:
+There are two: a database (`hosting.mmdb`, such as GeoIP2 Anonymous IP), and a custom list, `hosting.txt`,
+with a network or an AS number on each line:
 
-    # who rents out servers
+    # hosting providers
     192.0.2.0/24
     2001:db8::/32
     AS64500
 
-A list with a line that can't be read is refused as a whole: without that line, what it lists would
-pass for no hosting.
+A list with a wrong line is refused as a whole: without that line, its entry would count as no hosting.
 """
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import partial
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from itertools import islice
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self, TypeAlias
 
+from telemetry_server.check.networks import Network
 from telemetry_server.enrich.places.databases import Address, Database, Fingerprint, UnusableDatabase
 from telemetry_server.enrich.places.records import MAX_ASN
 from telemetry_server.text import decoded
@@ -30,17 +28,16 @@ from telemetry_server.text import decoded
 FILENAME = "hosting.txt"
 LARGEST_BYTES = 64 << 20
 
-_PROBLEMS_TOLD, _LONGEST_TOLD = 5, 200
+_PROBLEMS_SHOWN, _LONGEST_SHOWN = 5, 200
 _AS_NUMBER = re.compile(r"(?:AS)?([0-9]{1,10})", re.ASCII | re.IGNORECASE)
 
-_Network: TypeAlias = IPv4Network | IPv6Network
 _Runs: TypeAlias = tuple[list[int], list[int]]
-"""Where runs of addresses begin, in order, and where each of them ends."""
+"""The first addresses of runs, sorted, and the last address of each."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HostingList:
-    """What the file says. `built_on` is the day it was last written."""
+    """The content of the file. `built_on` is the day of its last change."""
 
     fingerprint: Fingerprint
     built_on: date
@@ -52,7 +49,7 @@ class HostingList:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Raises UnusableDatabase with the numbers of the wrong lines, and OSError."""
+        """Reads the file. Raises UnusableDatabase with the numbers of the wrong lines, and OSError."""
         before = Fingerprint.of(path)
         if before.size > LARGEST_BYTES:
             raise UnusableDatabase(f"The file is larger than {LARGEST_BYTES} bytes: no list is.")
@@ -65,56 +62,48 @@ class HostingList:
         return cls(before, written_on, len(networks), frozenset(operators), runs)
 
     def lists(self, address: Address) -> bool:
-        """Whether one of its networks holds the address."""
+        """Whether one of its networks contains the address."""
         starts, ends = self.runs[address.version]
         number = int(address)
         position = bisect_right(starts, number) - 1
         return position >= 0 and number <= ends[position]
 
 
+@dataclass(frozen=True, slots=True)
 class Hosting:
-    """The lists in use, and what they say together."""
+    """The lists in use, asked together."""
 
-    def __init__(self, database: Database | None, listed: HostingList | None) -> None:
-        self._asked: list[tuple[str, Callable[[Address, int | None], bool | None]]] = []
-        if listed is not None:
-            self._asked.append((_dated(listed), partial(_by_list, listed)))
-        if database is not None:
-            self._asked.append((_dated(database), partial(_by_database, database)))
-        self._all = " + ".join(source for source, _ in self._asked)
+    database: Database | None
+    listed: HostingList | None
 
     def of(self, address: Address, asn: int | None) -> tuple[bool | None, str | None]:
-        """Whether the address is one of a hosting provider's, and who says so: "hosting.txt 2026-11".
+        """Whether the address is one of a hosting provider's, and the source: "hosting.txt 2026-11".
 
-        None where no list is in use, or where one of them can't tell and no other says yes. The month
-        is that of the list; by the day, each new list would be a new state of every installation.
+        None if no list is in use, or if one of them does not know and no other says yes.
         """
-        answers = [ask(address, asn) for _, ask in self._asked]
-        if True in answers:
-            agreeing = zip(self._asked, answers, strict=True)
-            return True, " + ".join(source for (source, _), answer in agreeing if answer)
-        if not answers or None in answers:
+        answers: list[tuple[str, bool | None]] = []
+        if self.listed is not None:
+            unknown = asn is None and self.listed.operators
+            listed = self.listed.lists(address) or asn in self.listed.operators
+            answers.append((_dated(self.listed), True if listed else None if unknown else False))
+        if self.database is not None:
+            known, prefix_length = self.database.find(address)
+            answers.append((_dated(self.database), known.get("hosting", False) if prefix_length else None))
+        if agreeing := [source for source, answer in answers if answer]:
+            return True, " + ".join(agreeing)
+        if not answers or any(answer is None for _, answer in answers):
             return None, None
-        return False, self._all
-
-
-def _by_list(listed: HostingList, address: Address, asn: int | None) -> bool | None:
-    if listed.lists(address) or asn in listed.operators:
-        return True
-    return None if asn is None and listed.operators else False
-
-
-def _by_database(database: Database, address: Address, _: int | None) -> bool | None:
-    known, prefix_length = database.find(address)
-    return known.get("hosting", False) if prefix_length else None
+        return False, " + ".join(source for source, _ in answers)
 
 
 def _dated(source: Database | HostingList) -> str:
+    """The source and its month: with the day, each new list would be a new state of every installation."""
     return f"{source.source} {source.built_on:%Y-%m}" if source.built_on else source.source
 
 
-def _entries(text: str) -> tuple[list[_Network], set[int]]:
-    networks: list[_Network] = []
+def _entries(text: str) -> tuple[list[Network], set[int]]:
+    """The networks and the AS numbers in the text. Raises UnusableDatabase."""
+    networks: list[Network] = []
     operators: set[int] = set()
     problems = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -125,16 +114,19 @@ def _entries(text: str) -> tuple[list[_Network], set[int]]:
             elif entry:
                 networks.append(ip_network(entry))
         except ValueError as problem:
-            problems.append(f"line {number}: {str(problem)[:_LONGEST_TOLD]}")
+            problems.append(f"line {number}: {str(problem)[:_LONGEST_SHOWN]}")
     if problems:
-        raise UnusableDatabase(_told(problems))
+        more = len(problems) - _PROBLEMS_SHOWN
+        shown = "; ".join(problems[:_PROBLEMS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        forms = "a network (192.0.2.0/24, 2001:db8::/32), an AS number (AS64500) or a # comment"
+        raise UnusableDatabase(f"{shown}. A line is {forms}.")
     if not networks and not operators:
         raise UnusableDatabase("The file lists nothing. Remove it, or list a network or an AS number.")
     return networks, operators
 
 
 def _operator(entry: str) -> int | None:
-    """The AS number; None where it is none. Raises ValueError where it can be none."""
+    """The AS number; None for another entry. Raises ValueError for an impossible number."""
     parts = _AS_NUMBER.fullmatch(entry)
     if parts is None:
         return None
@@ -143,16 +135,8 @@ def _operator(entry: str) -> int | None:
     return int(parts[1])
 
 
-def _told(problems: list[str]) -> str:
-    more = len(problems) - _PROBLEMS_TOLD
-    told = "; ".join(islice(problems, _PROBLEMS_TOLD)) + (f"; and {more} more" if more > 0 else "")
-    return (
-        f"{told}. A line is a network (192.0.2.0/24, 2001:db8::/32), an AS number (AS64500) or a # comment."
-    )
-
-
-def _runs(networks: Iterable[_Network]) -> _Runs:
-    """The networks of one version as runs of addresses, apart."""
+def _runs(networks: Iterable[Network]) -> _Runs:
+    """The networks of one version as separate runs of addresses."""
     starts: list[int] = []
     ends: list[int] = []
     for first, last in sorted((int(n.network_address), int(n.broadcast_address)) for n in networks):

@@ -1,10 +1,9 @@
-"""What the record of a GeoIP database says, whoever made it.
+"""Reads the facts in a record of a GeoIP database of any maker.
 
 Two shapes are in use: the nested one of MaxMind and DB-IP (`country.iso_code`, `city.names.en`,
 `autonomous_system_number`, `is_hosting_provider`) and flat ones (`country_code`, `city`, `asn`, `org`,
-`hosting`). A reader takes a record of either and gives only the facts it found, fit to be stored: text
-is at most 256 characters, without U+0000, and its steering characters are written out; a value of the
-wrong type counts as absent.
+`hosting`). Facts are fit to be stored: text has at most 256 characters, no U+0000, and its steering
+characters are written out; a value of the wrong type counts as absent.
 """
 
 import re
@@ -16,14 +15,14 @@ from telemetry_server.text import written_out
 MAX_TEXT = 256
 MAX_ASN = 2**32 - 1
 
-# Codes some databases use for "somewhere": no country, so no claim to be made with them.
+# Codes that some databases use for "somewhere"; they are not countries.
 NO_COUNTRY = frozenset({"AP", "EU", "XX", "ZZ"})
 
 Record = dict[str, Any]
 
 
 class DatabaseKind(StrEnum):
-    """What a database knows of an address. The order is that of asking: the more exact first."""
+    """The subject of a database, in the order of look-ups: the more exact first."""
 
     CITY = "city"
     COUNTRY = "country"
@@ -47,9 +46,9 @@ class Facts(TypedDict, total=False):
 
 
 def facts(kind: DatabaseKind, record: Record) -> Facts:
-    """What `record` says of the matters of `kind`; empty if nothing."""
+    """The facts in `record` about the subject of `kind`; empty if there are none."""
     if kind is DatabaseKind.HOSTING:
-        # What such a database does not say of a network, it denies; and it has no record of most networks.
+        # Such a database has no record of most networks; a missing fact means no.
         said = record.get("is_hosting_provider", record.get("hosting"))
         return {"hosting": True} if said is True or said == "true" else {}
     if kind is DatabaseKind.ASN:
@@ -66,7 +65,7 @@ def facts(kind: DatabaseKind, record: Record) -> Facts:
 
 
 def is_of(kind: DatabaseKind, record: Record) -> bool:
-    """Whether `record` says what the databases of `kind` are there for."""
+    """Whether `record` has the main fact of databases of `kind`."""
     known = facts(kind, record)
     return ("city" in known or "region" in known) if kind is DatabaseKind.CITY else kind.value in known
 
@@ -105,7 +104,7 @@ def _name(value: object) -> str | None:
 
 
 def text(value: object) -> str | None:
-    """`value` if it is a string with something in it, in a form that PostgreSQL stores; else None."""
+    """`value` if it is a string that is not blank, in a form that PostgreSQL stores; else None."""
     if not isinstance(value, str):
         return None
     return written_out(value.replace("\0", "").strip())[:MAX_TEXT] or None
