@@ -1,7 +1,7 @@
-"""Whose address a request came from. Only configured proxies are believed, read from the right."""
+"""The client's address. Only configured proxies are believed; X-Forwarded-For is read from the right."""
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from socket import AF_INET, inet_pton
 
@@ -9,28 +9,25 @@ from telemetry_server.setting_types import Network
 
 
 def client_address(peer: str | None, forwarded: Sequence[str], trusted: tuple[Network, ...]) -> str | None:
-    """The address of the client, in its canonical form; None where there is none (a Unix socket).
+    """The address of the client in canonical form; None if there is none (a Unix socket).
 
-    `peer` is the address the connection came from, `forwarded` the values of X-Forwarded-For in the
-    order received. Each trusted proxy wrote down, at the right, who called it: the first address from
-    the right that is no trusted proxy is the client. What stands further left is its own claim.
+    `peer` is the address of the connection, `forwarded` the values of X-Forwarded-For in the order received.
+    Each trusted proxy appended the address of its caller: the first address from the right that is not a
+    trusted proxy is the client. Values further left are the client's own claims.
     """
     address = _canonical(peer or "")
     if not trusted or not forwarded:
         return address
-    for hop in _from_the_right(forwarded):
+    for hop in reversed(",".join(forwarded).split(",")):
+        if not hop.strip():
+            continue  # the recipient of a list ignores empty elements (RFC 9110, 5.6.1)
         if address is None or not _is_trusted(address, trusted):
             return address
-        nearer = _canonical(hop)
+        nearer = _canonical(hop.strip())
         if nearer is None:
             return address
         address = nearer
     return address
-
-
-def _from_the_right(values: Iterable[str]) -> list[str]:
-    """The elements that are not empty: those a recipient of a list ignores (RFC 9110, 5.6.1)."""
-    return [part.strip() for part in ",".join(values).split(",") if part.strip()][::-1]
 
 
 @lru_cache(maxsize=10_000)
@@ -40,9 +37,9 @@ def _is_trusted(address: str, trusted: tuple[Network, ...]) -> bool:
 
 
 def _canonical(text: str) -> str | None:
-    """IPv4-mapped IPv6 as IPv4, without zone, port or brackets; None for what is no address."""
+    """The address without zone, port or brackets, IPv4-mapped IPv6 as IPv4; None for any other text."""
     try:
-        inet_pton(AF_INET, text)  # takes the canonical form of IPv4 only, in a tenth of the time
+        inet_pton(AF_INET, text)  # accepts canonical IPv4 only, in a tenth of the time
     except (OSError, ValueError):
         pass
     else:

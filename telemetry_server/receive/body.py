@@ -1,10 +1,11 @@
-"""The bytes of a request, within limits of size and time."""
+"""The body of a request, within limits of size and time."""
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Iterator
-from typing import NoReturn
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
+import orjson
 from aiohttp import web
 
 from telemetry_server.errors import BadRequest, Malformed, SlowClient, TooLarge, UnsupportedEncoding
@@ -19,7 +20,7 @@ _PART = 64 * 1024
 async def read_body(request: web.Request) -> bytes:
     """The body as sent.
 
-    Raises TooLarge above 1 MiB, SlowClient after ten seconds, and BadRequest where it breaks off.
+    Raises TooLarge above 1 MiB, SlowClient after ten seconds, and BadRequest if it breaks off.
     """
     length = request.content_length
     if length is not None and length > LARGEST_SENT:
@@ -28,15 +29,28 @@ async def read_body(request: web.Request) -> bytes:
         return await request.read()
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _gather(request.content.iter_any())
+            gathered = bytearray()
+            async for chunk in request.content.iter_any():
+                gathered += chunk
+                if len(gathered) > LARGEST_SENT:
+                    _refuse_size(LARGEST_SENT)
+            return bytes(gathered)
     except TimeoutError:
         raise SlowClient(f"The body did not arrive within {BODY_SECONDS} seconds.") from None
     except (web.RequestPayloadError, ConnectionError):
         raise BadRequest("The body broke off, or its chunks are damaged.") from None
 
 
+def parse_json(body: bytes) -> Any:
+    """The JSON value in a body. Raises Malformed."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"The body is not valid JSON in UTF-8: {error}") from None
+
+
 def unpack() -> Step:
-    """The step that inflates an upload; after its signature was checked, because inflating costs more."""
+    """The step that inflates an upload, after the check of its signature, which costs less."""
 
     def step(arrival: Arrival) -> Slices | None:
         parts = _parts(arrival.sent, arrival.encoding, LARGEST_INFLATED)
@@ -48,9 +62,9 @@ def unpack() -> Step:
 
 
 def inflate(sent: bytes, encoding: str | None, largest: int = LARGEST_INFLATED) -> bytes:
-    """The body after Content-Encoding. Raises TooLarge, Malformed or UnsupportedEncoding.
+    """The body without its Content-Encoding. Raises TooLarge, Malformed or UnsupportedEncoding.
 
-    Never makes more than the `largest` number of bytes, whatever those sent promise.
+    Never inflates more than `largest` bytes.
     """
     return b"".join(_parts(sent, encoding, largest))
 
@@ -64,7 +78,7 @@ def _join(arrival: Arrival, second: bytes, others: Iterator[bytes]) -> Slices:
 
 
 def _parts(sent: bytes, encoding: str | None, largest: int) -> Iterator[bytes]:
-    """The body in parts, each of them inflated as it is asked for, in less than a millisecond."""
+    """The body in parts; each is inflated on demand, in less than a millisecond."""
     match (encoding or "identity").strip().lower():
         case "identity":
             return iter((sent,))
@@ -72,15 +86,6 @@ def _parts(sent: bytes, encoding: str | None, largest: int) -> Iterator[bytes]:
             return _gunzip(sent, largest)
         case _:
             raise UnsupportedEncoding
-
-
-async def _gather(chunks: AsyncIterator[bytes]) -> bytes:
-    gathered = bytearray()
-    async for chunk in chunks:
-        gathered += chunk
-        if len(gathered) > LARGEST_SENT:
-            _refuse_size(LARGEST_SENT)
-    return bytes(gathered)
 
 
 def _gunzip(sent: bytes, largest: int) -> Iterator[bytes]:

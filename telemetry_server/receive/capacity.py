@@ -1,8 +1,8 @@
-"""What one process takes on at a time: connections, and bytes of requests that are not answered yet.
+"""The limits of one process: connections, and bytes of requests that are not answered yet.
 
 A connection beyond the limit closes the one that has waited longest for its client. Bytes beyond the
-budget are refused with 503 before they are read; a body that was announced and does not come makes room for
-one that does. The first 8 KiB of each request are free, so that ordinary pings, pages and health checks are
+budget are refused with 503 before they are read; an announced body that does not arrive is closed in favour
+of another. The first 8 KiB of each request are free, so that ordinary pings, pages and health checks are
 answered while large bodies are refused.
 """
 
@@ -13,7 +13,7 @@ from asyncio import Transport
 from dataclasses import dataclass, field
 
 OPEN_FILES = 65_536
-RESERVED_FILES = 256  # database, log, GeoIP, keyring, and sockets that are accepted but not counted yet
+RESERVED_FILES = 256  # database, log, GeoIP, keyring, and sockets accepted but not counted yet
 MOST_CONNECTIONS = 16_384
 UNCOUNTED_BYTES = 8 * 1024
 REMEMBERED_SECONDS = 600
@@ -23,7 +23,7 @@ BODY_SECONDS = 10
 
 
 def raise_open_files() -> None:
-    """Raises the soft limit of open files towards the hard one; processes started later inherit it."""
+    """Raises the soft limit of open files towards the hard one; later child processes inherit it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
     if 0 <= soft < wanted:  # RLIM_INFINITY is negative
@@ -43,31 +43,31 @@ def connections_within(files: int) -> int:
 
 @dataclass(slots=True)
 class Capacity:
-    """The limits of this process, and what is in use.
+    """The limits of this process and their present use.
 
     `waiting` holds the connections whose client has the next move, longest silent first; `announced` those
-    with bytes reserved for a body, and since when.
+    with bytes reserved for a body, and since when, by the monotonic clock.
     """
 
     most_connections: int
     most_bytes: int
     connections: int = 0
     held_bytes: int = 0
-    peak_bytes: int = 0  # since memory was last given back
+    peak_bytes: int = 0  # since memory was last returned
     exceeded_at: float | None = None
     waiting: "dict[Place, None]" = field(default_factory=dict)
     announced: "dict[Place, float]" = field(default_factory=dict)
 
     @property
     def was_exceeded(self) -> bool:
-        """Whether in the last ten minutes a limit closed or refused a connection or a request."""
+        """Whether a limit closed or refused a connection or a request in the last ten minutes."""
         return self.exceeded_at is not None and time.monotonic() - self.exceeded_at < REMEMBERED_SECONDS
 
     def exceed(self) -> None:
         self.exceeded_at = time.monotonic()
 
     def make_room(self, count: int, asking: "Place") -> bool:
-        """Whether there is room for the bytes, once announced bodies that come too slowly were closed."""
+        """Whether there is room for `count` bytes, after closing announced bodies that arrive too slowly."""
         now = time.monotonic()
         for place, since in list(self.announced.items()):
             if self.held_bytes + count <= self.most_bytes or now - since < GRACE_SECONDS:
@@ -78,9 +78,9 @@ class Capacity:
         return self.held_bytes + count <= self.most_bytes
 
     def give_memory_back(self) -> None:
-        """After a flood, returns free memory to the system; to be called every few seconds.
+        """Returns free memory to the system after a flood; to be called every few seconds.
 
-        What is free between pieces in use, the C library keeps until it is asked.
+        The C library keeps free memory between pieces in use until it is asked.
         """
         if self.peak_bytes > FLOOD_BYTES and self.held_bytes < self.peak_bytes // 4:
             self.peak_bytes = self.held_bytes
@@ -88,7 +88,7 @@ class Capacity:
                 trim(0)
 
     def admit(self, transport: Transport) -> "Place | None":
-        """A place for a new connection; None where every connection waits for this server."""
+        """A place for a new connection; None if every connection waits for this server."""
         if self.connections >= self.most_connections:
             self.exceed()
             silent = next(iter(self.waiting), None)
@@ -102,7 +102,7 @@ class Capacity:
 
 
 class Place:
-    """One connection's part of the capacity, whichever protocol reads it."""
+    """One connection's part of the capacity, for any protocol that reads it."""
 
     __slots__ = ("_came", "_capacity", "_held", "_transport")
 
@@ -113,23 +113,23 @@ class Place:
         self._held = 0
 
     def hears(self, count: int) -> bool:
-        """Counts bytes that came. False where the budget has no room for them."""
+        """Counts bytes received. False if the budget has no room for them."""
         self._came += count
         if self._capacity is not None and self in self._capacity.waiting:
             self.waits()
         return self._hold(self._came)
 
     def expects(self, length: int) -> bool:
-        """Reserves the bytes of a body before it is read. False where the budget has no room for them."""
+        """Reserves the bytes of a body before it is read. False if the budget has no room for them."""
         if not self._hold(length):
             return False
         if self._held and self._capacity is not None:
-            self._capacity.announced.pop(self, None)  # they are in the order of their times
+            self._capacity.announced.pop(self, None)  # keeps them in the order of their times
             self._capacity.announced[self] = time.monotonic()
         return True
 
     def is_slower_than(self, rest: float) -> bool:
-        """Whether less came than one part in `rest` of what is reserved."""
+        """Whether less than 1/`rest` of the reserved bytes arrived."""
         return self._came * rest < self._held
 
     def works(self) -> None:
@@ -144,7 +144,7 @@ class Place:
             self._capacity.waiting[self] = None
 
     def answered(self, still_here: int = 0) -> None:
-        """Returns what the request held. At most `still_here` of the bytes belong to the next request."""
+        """Releases what the request held. At most `still_here` of the bytes belong to the next request."""
         self._came = min(self._came, still_here)
         if not self._came:
             self._release()

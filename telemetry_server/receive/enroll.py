@@ -1,4 +1,4 @@
-"""POST /v1/enroll: a copy gets its identity. Nothing is written, but for the parent of a forked one."""
+"""POST /v1/enroll: gives a copy its identity. Only the parent of a forked copy is stored."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Awaitable, Callable
@@ -6,15 +6,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Protocol, TypeAlias
 from uuid import UUID
 
-import orjson
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType, json
 
-from telemetry_server.errors import FieldProblem, Malformed, Unauthenticated, Unprocessable
+from telemetry_server.errors import FieldProblem, Unauthenticated, Unprocessable
 from telemetry_server.keyring import Keyring
 from telemetry_server.model import Moment, NonNegative, Product
 from telemetry_server.receive.address import client_address
-from telemetry_server.receive.body import inflate, read_body
+from telemetry_server.receive.body import inflate, parse_json, read_body
 from telemetry_server.receive.limiter import Limiter, network_of
 from telemetry_server.receive.signature import SIGNATURE, LookAgain, UnknownSigner, Verifier
 from telemetry_server.setting_types import Network
@@ -31,7 +30,7 @@ class Notice(Struct):
 
 
 class Enrolment(Struct):
-    """A new identity: the answer to an enrolment, and the file for a copy that is not online."""
+    """A new identity: the answer to an enrolment, and the file for an offline copy."""
 
     installation_id: UUID
     secret: Annotated[str, Meta(description="32 bytes in base64url without padding.")]
@@ -43,7 +42,7 @@ class Enrolment(Struct):
 
 
 class EnrolmentRequest(Struct):
-    """Empty, or of a forked copy: its former id, with the signature header made with its former secret."""
+    """Empty, or the former id of a forked copy; the request is then signed with its former secret."""
 
     forked_from: UUID | UnsetType | None = UNSET
 
@@ -52,7 +51,7 @@ FindByKey: TypeAlias = Callable[[str], Awaitable[Product | None]]
 
 
 class KeepParent(Protocol):
-    """Records which identity a forked copy had before."""
+    """Stores the former identity of a forked copy."""
 
     async def __call__(
         self,
@@ -154,12 +153,10 @@ def new_enrolment(keyring: Keyring, product: Product, *, notice: dict[str, str] 
 
 
 def _claimed_parent(body: bytes) -> UUID | None:
+    """The id in `forked_from`, if any. Raises Malformed or Unprocessable."""
     if not body.strip():
         return None
-    try:
-        raw = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(f"The body is not valid JSON in UTF-8: {error}") from None
+    raw = parse_json(body)
     if raw == []:  # PHP's empty object
         return None
     if not isinstance(raw, dict):

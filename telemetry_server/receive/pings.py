@@ -1,4 +1,4 @@
-"""POST /v1/pings: an upload comes in, runs through the pipeline, is committed, and is answered."""
+"""POST /v1/pings: an upload runs through the steps of the pipeline, is committed, and is answered."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +19,6 @@ from telemetry_server.model import (
     Ping,
     Reason,
     RefusedPing,
-    Sender,
     SignedUpload,
     Slices,
     Status,
@@ -45,7 +44,7 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
 
 class PingResult(msgspec.Struct, gc=False):
-    """What became of one ping."""
+    """The outcome of one ping."""
 
     ping_id: Annotated[Any, Meta(extra_json_schema={"type": ["string", "null"]})]  # of a refused one, as sent
     sequence: int | None
@@ -69,9 +68,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Uploads:
-    """The handler of uploads: the `steps` run in order, the last ones commit and count, then it answers.
+    """The handler of uploads: runs the `steps` in order, the last of which commit and count, and answers.
 
-    From a step that gives back slices to the next that waits, all is done in one turn of the `slow_lane`.
+    The steps from one that returns slices to the next that waits run in one turn of the `slow_lane`.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class Uploads:
         )
 
     def arrival(self, path: str, headers: Mapping[str, str], sent: bytes, peer: str | None) -> Arrival:
-        """What came, from the address `peer`, at the beginning of its way. Headers by lower-case name."""
+        """The upload before the first step; `peer` is the address, headers are by lower-case name."""
         forwarded = headers.get("x-forwarded-for")
         return Arrival(
             path,
@@ -105,9 +104,9 @@ class Uploads:
         )
 
     async def take(self, arrival: Arrival) -> Accepted | web.Response:
-        """Runs the steps, and answers; a refusal of what was signed has a receipt too.
+        """Runs the steps and returns the answer; a refusal of a signed upload has a receipt too.
 
-        Raises TelemetryError for what was not.
+        Raises TelemetryError for an upload that is not signed.
         """
         try:
             steps = iter(self._steps)
@@ -120,12 +119,16 @@ class Uploads:
         except (BadRequest, TooManyRequests, Unavailable) as error:
             if arrival.sender is None:
                 raise
-            return _receipted(arrival.sender, arrival.sent, problem(error))
+            answer = problem(error)
+            assert isinstance(answer.body, bytes)
+            # The client may act upon it: it came from here, and is about these bytes.
+            answer.headers[RECEIPT] = receipt(arrival.sender.secret, arrival.sent, answer.body)
+            return answer
         return _answer(arrival)
 
 
 def _slowly(arrival: Arrival, slices: Slices, steps: Iterator[Step]) -> Work:
-    """These slices and the steps that follow, up to the first that waits."""
+    """The slices and the following steps, up to the first that waits."""
     yield from slices
     for step in steps:
         rest = step(arrival)
@@ -136,33 +139,23 @@ def _slowly(arrival: Arrival, slices: Slices, steps: Iterator[Step]) -> Work:
 
 
 def commit(write: Write, *, keep_address: bool = True) -> Step:
-    """The step that commits the pings that passed; `write` says what became of each."""
+    """The step that commits the pings that passed; `write` returns their outcomes."""
 
     async def step(arrival: Arrival) -> None:
-        if pings := _distinct(arrival.items):
+        # Each number once: a plain repetition within the upload is left out.
+        pings = {item.sequence: item for item in arrival.items if isinstance(item, Ping)}
+        if pings:
             upload = SignedUpload(
                 arrival.known_sender.installation_id,
                 arrival.known_sender.product.id,
                 arrival.received_at,
                 arrival.address if keep_address else None,
                 arrival.place,
-                pings,
+                list(pings.values()),
             )
             arrival.written = await write(upload, len(arrival.body))
 
     return step
-
-
-def _distinct(items: Sequence[Ping | RefusedPing]) -> list[Ping]:
-    """The pings that passed, each number once; a plain repetition within the upload comes out."""
-    return list({item.sequence: item for item in items if isinstance(item, Ping)}.values())
-
-
-def _receipted(sender: Sender, sent: bytes, answer: web.Response) -> web.Response:
-    """A refusal the client may act upon: it came from here, and it is about these bytes."""
-    assert isinstance(answer.body, bytes)
-    answer.headers[RECEIPT] = receipt(sender.secret, sent, answer.body)
-    return answer
 
 
 def _answer(arrival: Arrival) -> Accepted:
@@ -182,14 +175,14 @@ def _answer(arrival: Arrival) -> Accepted:
 
 def _results(items: Sequence[Ping | RefusedPing], written: Written) -> list[PingResult]:
     results: list[PingResult] = []
-    told: set[int] = set()
+    answered: set[int] = set()
     for item in items:
         if isinstance(item, RefusedPing):
             results.append(PingResult(item.ping_id, item.sequence, Status.REJECTED, item.reason, item.detail))
             continue
         status = written.others.get(item.sequence, Status.ACCEPTED)
-        if status is Status.ACCEPTED and item.sequence in told:
+        if status is Status.ACCEPTED and item.sequence in answered:
             status = Status.DUPLICATE
-        told.add(item.sequence)
+        answered.add(item.sequence)
         results.append(PingResult(item.ping_id, item.sequence, status))
     return results

@@ -1,4 +1,4 @@
-"""The last answer of a connection, written without a request: to what is no HTTP, too slow, or too much."""
+"""The last answer of a connection, without a request: to bytes that are not HTTP, too slow, or too many."""
 
 import asyncio
 import time
@@ -16,19 +16,17 @@ LINGER_SECONDS = 2.0
 
 
 def no_memory() -> Unavailable:
-    """The refusal of a request whose bytes are beyond the budget of the process."""
+    """The refusal of a request whose bytes exceed the budget of the process."""
     log_rationed("requests refused: memory for request bodies is in use", Severity.WARNING)
     return Unavailable(
-        "The server holds as many bytes as it may; send the same again after the time in Retry-After."
+        "The server has no memory for this request; send the same again after the time in Retry-After."
     )
 
 
 def no_connection() -> Unavailable:
-    """The refusal of a connection beyond the limit, where none could be closed for it."""
+    """The refusal of a connection beyond the limit, if no other could be closed for it."""
     log_rationed("connections refused: the limit of open connections is reached", Severity.WARNING)
-    return Unavailable(
-        "The server has as many connections as it may; come back after the time in Retry-After."
-    )
+    return Unavailable("The server has no room for another connection; retry after the time in Retry-After.")
 
 
 def on_the_wire(answer: web.Response, *, closing: bool) -> bytes:
@@ -40,7 +38,7 @@ def on_the_wire(answer: web.Response, *, closing: bool) -> bytes:
 
 
 def last_lines(length: int, *, closing: bool) -> str:
-    """The lines of a head that all answers have, and its end."""
+    """The last header lines, which all answers share, and the end of the head."""
     connection = "Connection: close\r\n" if closing else ""
     return f"Content-Length: {length}\r\nDate: {_date(int(time.time()))}\r\n{connection}\r\n"
 
@@ -51,10 +49,10 @@ def _date(second: int) -> str:
 
 
 class Departure(asyncio.Protocol):
-    """A connection with its last answer on the way.
+    """A connection while its last answer is sent.
 
-    Bytes that still arrive are dropped for two seconds: closing over unread bytes resets the connection,
-    and a reset can overtake the answer.
+    Bytes that still arrive are dropped for two seconds: closing a connection with unread bytes resets it, and
+    a reset can overtake the answer.
     """
 
     def __init__(self, transport: asyncio.Transport, place: Place, error: TelemetryError) -> None:

@@ -1,4 +1,4 @@
-"""The routes installations call."""
+"""The routes of installations and of the shop."""
 
 from telemetry_server.errors import (
     Malformed,
@@ -54,7 +54,7 @@ def routes(uploads: Uploads, enrolments: Enrolments, shop: ShopWebhook) -> tuple
             "POST",
             "/webhooks/shop",
             shop.post,
-            "Tell of licenses that were sold or changed",
+            "Report licenses that were sold or changed",
             Access.WEBHOOK,
             body=ShopMessageBody,
             answers={204: ""},

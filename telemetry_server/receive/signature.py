@@ -1,4 +1,4 @@
-"""Who signed a request, and the receipt of the answer. PROTOCOL: Identity, Uploading, The answer."""
+"""The signature of a request, and the receipt of its answer. PROTOCOL: Identity, Uploading, The answer."""
 
 import hashlib
 import hmac
@@ -34,7 +34,7 @@ class UnknownSigner(Unauthenticated):
 
 
 class Verifier:
-    """Tells whose secret signed a request. Secrets are derived; the last ones used stay in memory."""
+    """Verifies signatures. Secrets of installations are derived; the last ones used are cached."""
 
     def __init__(self, keyring: Keyring, find_product: FindProduct) -> None:
         self._keyring = keyring
@@ -42,9 +42,9 @@ class Verifier:
         self._derive = lru_cache(_REMEMBERED_SENDERS)(_derive)
 
     def sender(self, header: str, method: str, path: str, sent: bytes) -> Sender:
-        """The installation that signed these bytes. Raises Unauthenticated, always with the same words.
+        """The installation that signed these bytes. Raises Unauthenticated, always with the same message.
 
-        It is UnknownSigner where the product or the master key is not known (yet): look again.
+        It is UnknownSigner if the product or the master key is not known yet: reload them and retry.
         """
         claim = _CLAIM.fullmatch(header)
         if claim is None:
@@ -63,7 +63,7 @@ class Verifier:
     def sender_at(self, path: str, header: str, sent: bytes) -> Sender:
         """The installation that posted these bytes to `path`. Raises Unauthenticated or UnknownSigner.
 
-        It signed the path as the protocol writes it; or, with a slash too many, as it sent it.
+        The signed path is that of the protocol, or the one sent, with an extra slash.
         """
         plain = plain_path(path)
         try:
@@ -75,15 +75,15 @@ class Verifier:
 
 
 def _derive(master: bytes, product_id: UUID, installation: str) -> tuple[UUID, bytes]:
-    """By the master key itself, not by its id: after a change, nothing that is remembered is found again."""
+    """Takes the master key itself, not its id, so that a changed key misses the cache."""
     installation_id = UUID(installation)
     return installation_id, installation_secret(master, product_id, installation_id)
 
 
 def refuse_unsigned(verifier: Verifier, look_again: LookAgain) -> Step:
-    """The step that finds out who sent an upload, or refuses it.
+    """The step that identifies the sender of an upload, or refuses it.
 
-    Before it refuses a signer it does not know, `look_again` reads the new products and master keys.
+    Before an unknown signer is refused, `look_again` loads new products and master keys.
     """
 
     def step(arrival: Arrival) -> Awaitable[None] | None:

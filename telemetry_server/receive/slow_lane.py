@@ -1,6 +1,6 @@
-"""Uploads that take long to read: one at a time, in slices between which everything else has its turn.
+"""Uploads that take long to read: one at a time, in slices between which all other work runs.
 
-They are rationed, too: whoever enrols can sign, enrolment is free, and eight KiB of gzip may hold eight MiB.
+They are rate-limited: any enrolled client can sign, enrolment is free, and 8 KiB of gzip may hold 8 MiB.
 """
 
 import asyncio
@@ -11,16 +11,16 @@ from typing import TypeAlias
 from telemetry_server.model import Arrival
 from telemetry_server.receive.limiter import Limiter, network_of
 
-RATION_SECONDS = 4  # what a network may use of these at once, all others wait for
+RATION_SECONDS = 4  # of processor time at once for a network, while all others wait
 
 Work: TypeAlias = Iterator[Awaitable[None] | None]
-"""What is left of an upload: None after each slice that is done, and what has to be waited for."""
+"""The remaining work of an upload: None after each slice, and awaitables to wait for."""
 
 
 class SlowLane:
-    """Reads what is not read at once, one upload after the other.
+    """Reads slow uploads, one after the other.
 
-    `cpu` rations the seconds of processor time of each network and product, `inflated` the bytes.
+    `cpu` limits the seconds of processor time of each network and product, `inflated` the bytes.
     """
 
     def __init__(
@@ -32,14 +32,14 @@ class SlowLane:
         self._turn = asyncio.Lock()
 
     async def run(self, arrival: Arrival, work: Work) -> Awaitable[None] | None:
-        """Does the work up to what has to be waited for, and gives that; None at the end.
+        """Does the work up to its first awaitable, which is returned; None at the end.
 
-        Raises what the work raises, and TooManyRequests beyond the rations.
+        Raises what the work raises, and TooManyRequests beyond the limits.
         """
         key = network_of(arrival.address), arrival.known_sender.product.slug
         self._refuse_overdrawn(key)
         async with self._turn:
-            self._refuse_overdrawn(key)  # others of the same network came first
+            self._refuse_overdrawn(key)  # others of the same network ran first
             try:
                 for wait in self._metered(key, work):
                     if wait is not None:
@@ -54,7 +54,7 @@ class SlowLane:
         self._inflated.refuse_overdrawn(key)
 
     def _metered(self, key: object, work: Work) -> Work:
-        """The same work; each slice is charged for, also the last, and one that raises."""
+        """The work with each slice charged, also the last, and one that raises."""
         going_on = True
         while going_on:
             begin, wait = self._clock(), None

@@ -1,4 +1,4 @@
-"""POST /webhooks/shop: what a shop system tells of the licenses it sold, signed as Standard Webhooks say.
+"""POST /webhooks/shop: a shop system reports the licenses it sold, signed as in Standard Webhooks.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md: the header
 webhook-signature holds, for one of the secrets, `v1,` and the base64 of
@@ -12,16 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias
 
-import orjson
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from telemetry_server.errors import Malformed, NotFound, TooLarge, Unauthenticated, Unprocessable
+from telemetry_server.errors import NotFound, TooLarge, Unauthenticated, Unprocessable
 from telemetry_server.model import STATUS_AFTER, Moment, ShopMessage
-from telemetry_server.receive.body import read_body
+from telemetry_server.receive.body import parse_json, read_body
 
 LARGEST_MESSAGE = 64 * 1024
-TOLERANCE_SECONDS = 300  # as the specification advises: an old message is a replayed one
+TOLERANCE_SECONDS = 300  # as the specification advises: older messages are replays
 _ID = re.compile(r"[\x21-\x7e]{1,256}")
 _FIRST_MILLISECONDS = 10**11  # March 1973; as seconds it would be the year 5138
 
@@ -45,11 +44,11 @@ CarryOut: TypeAlias = Callable[[ShopMessage, datetime], Awaitable[None]]
 
 
 class ShopWebhook:
-    """The handler of the shop's messages; `carry_out` does what one says, once for each id.
+    """The handler of the shop's messages; `carry_out` executes a message, once per id.
 
-    Each of `secrets` is good, so that they can be changed one after the other; without any, the address
-    takes nothing. A message of another type is acknowledged and ignored, whatever else is in it.
-    `demand_time` raises Unavailable where the clock is wrong.
+    Any of `secrets` is valid, so that they can be rotated; without secrets the route answers NotFound.
+    Unknown message types are acknowledged and ignored.
+    `demand_time` raises Unavailable if the clock is wrong.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class ShopWebhook:
 
 
 def verify(secrets: Sequence[bytes], headers: Any, body: bytes, now: datetime) -> str:
-    """The id of the message, once its signature and its time were found good. Raises Unauthenticated."""
+    """The id of the message, if its signature and its time are valid. Raises Unauthenticated."""
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not _ID.fullmatch(message_id) or not re.fullmatch(r"[0-9]{1,12}", timestamp, re.ASCII):
         raise Unauthenticated("Send webhook-id, webhook-timestamp and webhook-signature (Standard Webhooks).")
@@ -96,14 +95,8 @@ def verify(secrets: Sequence[bytes], headers: Any, body: bytes, now: datetime) -
 
 
 def _message(message_id: str, body: bytes, now: datetime) -> ShopMessage | None:
-    """None for a message of another type, the rest of which is not looked at.
-
-    Raises Malformed or Unprocessable.
-    """
-    try:
-        raw = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(f"The body is not valid JSON in UTF-8: {error}") from None
+    """The message; None for an unknown type, without further checks. Raises Malformed or Unprocessable."""
+    raw = parse_json(body)
     if not isinstance(raw, dict) or not isinstance(raw.get("type"), str):
         raise Unprocessable('A message is a JSON object {"type", "timestamp", "data"}.')
     if raw["type"] not in STATUS_AFTER:
@@ -113,18 +106,18 @@ def _message(message_id: str, body: bytes, now: datetime) -> ShopMessage | None:
     return ShopMessage(message_id, raw["type"], raw["data"], _happened_at(raw.get("timestamp"), now))
 
 
-def _happened_at(told: Any, now: datetime) -> datetime:
-    """When it happened: a time, or seconds or milliseconds since 1970.
+def _happened_at(reported: Any, now: datetime) -> datetime:
+    """The time of the message, reported as ISO 8601 or as seconds or milliseconds since 1970.
 
-    Now, where there is none or one in the future. Raises Unprocessable.
+    It is `now` if it is absent or in the future. Raises Unprocessable.
     """
-    if told is None:
+    if reported is None:
         return now
     try:
-        if isinstance(told, int | float) and not isinstance(told, bool):
-            seconds = told / 1000 if told >= _FIRST_MILLISECONDS else told
+        if isinstance(reported, int | float) and not isinstance(reported, bool):
+            seconds = reported / 1000 if reported >= _FIRST_MILLISECONDS else reported
             return min(datetime.fromtimestamp(seconds, UTC), now)
-        moment = datetime.fromisoformat(told)
+        moment = datetime.fromisoformat(reported)
         return min(moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC), now)
     except (TypeError, ValueError, OverflowError, OSError):
         raise Unprocessable("timestamp must be a time such as 2026-11-22T10:00:00Z.") from None

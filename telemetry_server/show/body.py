@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import orjson
 from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType, defstruct, structs
 
-from telemetry_server.errors import BadRequest, FieldProblem, Malformed, TooLarge, Unprocessable
-from telemetry_server.receive.body import read_body
+from telemetry_server.errors import BadRequest, FieldProblem, TooLarge, Unprocessable
+from telemetry_server.receive.body import parse_json, read_body
 from telemetry_server.text import hidden_in
 
 LARGEST = 64 * 1024
@@ -29,10 +28,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
     body = await read_body(request)
     if len(body) > LARGEST:
         raise TooLarge(f"The body may take {LARGEST} bytes.")
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Malformed(f"The body is not valid JSON in UTF-8: {error}") from None
+    document = parse_json(body)
     if not isinstance(document, dict):
         raise Unprocessable("The body must be a JSON object.")
     return document
