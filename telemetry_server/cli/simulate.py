@@ -58,7 +58,7 @@ def simulate(
     end = until or datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     total = PINGS_EACH * installations if pings is None else pings
     order = Order(name=product, installations=installations, pings=total, end=end, **options)
-    say(f"SIMULATED: all of “{product}” is made up. No customer, no key, no address of it is real.")
+    say(f"SIMULATED DATA: “{product}” has no real customers, keys or addresses.")
     made = asyncio.run(_make(invocation.settings(), order))
     if truth is not None:
         _write(truth, order, made)

@@ -1,10 +1,10 @@
-"""A fleet that does not exist: made up from a seed, for demonstrations and for measuring.
+"""A simulated fleet, generated from a seed, for demonstrations and measurements.
 
-    world    what there is to choose from: countries, networks, systems, releases, features
-    deals    who bought what, who cheats, which copies there are
+    world    the choices: countries, networks, systems, releases, features
+    deals    licenses, irregularities, and the copies of each deal
     lives    one copy from its first ping to its last: its states, verdicts, silences
-    fleet    all of them, in batches of rows, and the truth about what was planted
-    making   into the database
+    fleet    all copies, in batches of rows, and the ground truth about planted irregularities
+    making   writes the fleet to the database
 
-The same seed, size and time make the same rows. Whatever shows them says that they are simulated.
+The same seed, size and time make the same rows. Pages, API and exports mark them as simulated.
 """

@@ -1,4 +1,4 @@
-"""What a copy says of itself, and what happens to it."""
+"""A simulated copy: what it reports, and the events that change it."""
 
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
@@ -29,7 +29,7 @@ Event: TypeAlias = tuple[int, Callable[[], str]]
 
 
 class State(NamedTuple):
-    """What stays the same from ping to ping."""
+    """The facts of a copy that stay the same from ping to ping."""
 
     facts: Facts
     facts_json: bytes
@@ -39,7 +39,7 @@ class State(NamedTuple):
 
 
 class Copy:
-    """A copy as it is at a moment; what `events` gives changes it, and tells the reason of the ping after."""
+    """A copy at a moment. The functions in `events` change it, and return the reason of the next ping."""
 
     def __init__(self, deal: Deal, index: int, terms: Terms) -> None:
         self.deal, self.terms, self.planned = deal, terms, planned(terms.seed, deal, index, terms.over)
@@ -69,7 +69,7 @@ class Copy:
         return State(facts, facts_json, self.network, key_hash, digest)
 
     def judged(self, at: int) -> Judgement:
-        """What the registry says at that time."""
+        """The judgement of the registry at that time."""
         claim = Claim(
             product_id=self.terms.product_id,
             has_key=self._has_key(at),
@@ -83,7 +83,7 @@ class Copy:
         return judge(claim, grant, moment(at))
 
     def _grant(self, at: int) -> Grant:
-        """The license as it is at that time."""
+        """The grant of the license at that time."""
         deal = self.deal
         too_many = self.over_at is not None and at >= self.over_at
         return Grant(
@@ -101,7 +101,7 @@ class Copy:
         )
 
     def _facts(self, at: int) -> Facts:
-        """As the server keeps them, in its order: what is null is left out."""
+        """The facts as the server stores them, in its order, without nulls."""
         vm, container = self.runs_on
         runs_on = {"vm": vm, "container": container, "cloud": self.network.cloud}
         runtime, runtime_version = self.system.runtime
@@ -134,18 +134,18 @@ class Copy:
 
     def _license(self, at: int) -> Facts:
         deal = self.deal
-        told = {"status": self._status(at)}
+        claim = {"status": self._status(at)}
         if self._has_key(at):
-            told |= {"key_hint": self.key[-4:]}
+            claim |= {"key_hint": self.key[-4:]}
         if (source := self._source(at)) is not None:
-            told |= {"source": source}
+            claim |= {"source": source}
         if source == deal.source and deal.source_detail:
-            told |= {"source_detail": deal.source_detail}
+            claim |= {"source_detail": deal.source_detail}
         if self._has_key(at):
-            told |= {"edition": deal.edition}
+            claim |= {"edition": deal.edition}
             if deal.expires_at:
-                told |= {"expires_at": f"{moment(deal.expires_at):%Y-%m-%dT%H:%M:%SZ}"}
-        return told
+                claim |= {"expires_at": f"{moment(deal.expires_at):%Y-%m-%dT%H:%M:%SZ}"}
+        return claim
 
     def _status(self, at: int) -> str:
         """What the copy says of its license."""
@@ -177,7 +177,7 @@ class Copy:
     # ── what happens to it ──────────────────────────────────────────────────────────────────
 
     def events(self) -> list[Event]:
-        """Everything that changes what it says or what is said of it, in order; each once only."""
+        """All changes of its reports and its verdict, in order of time. May be called once."""
         return sorted([*self._upgrades(), *self._accidents(), *self._deal_events()], key=itemgetter(0))
 
     def _upgrades(self) -> Iterator[Event]:
@@ -208,10 +208,10 @@ class Copy:
 
     def _deal_events(self) -> Iterator[Event]:
         deal = self.deal
-        told_by_copy = deal.story in {Story.CONVERTED, Story.LAPSED_TRIAL, Story.RAN_OUT}
+        reported_by_copy = deal.story in {Story.CONVERTED, Story.LAPSED_TRIAL, Story.RAN_OUT}
         for at in (deal.expires_at, deal.changed_at, self.over_at):
             if at is not None:
-                yield at, lambda: "license" if told_by_copy else "heartbeat"
+                yield at, lambda: "license" if reported_by_copy else "heartbeat"
 
     def _reboot(self) -> str:
         self.boot += 1
@@ -222,7 +222,7 @@ class Copy:
         return "start"
 
     def _move(self) -> str:
-        """To another network, mostly of the same country; the machine is the same, virtually."""
+        """Moves the same machine to another network, mostly of the same country."""
         home = self.network.country if self.dice.chance(_AT_HOME) else self.dice.one_of(COUNTRIES)
         self.network = self.dice.pick(networks()[home])
         self.address = self.network.address(self.dice)
@@ -236,20 +236,20 @@ class Copy:
         return (vm, None) if self.system.type == "windows" else (vm, container)
 
     def _first_release(self, at: int) -> int:
-        """The newest there was, or with luck an older one."""
+        """The newest release at that time, or by chance an older one."""
         newest = sum(release.released_at <= at for release in self.terms.releases) - 1
         return max(0, newest - min(self.dice.exponential(0.6), 5))
 
     def _digest(self, what: str) -> str:
-        told = f"{self.terms.seed} {self.deal.number} {self._index} {what}"
-        return blake2b(told.encode(), digest_size=32).hexdigest()
+        text = f"{self.terms.seed} {self.deal.number} {self._index} {what}"
+        return blake2b(text.encode(), digest_size=32).hexdigest()
 
 
 def differences(before: State, after: State) -> Iterator[tuple[str, str | None, str | None]]:
-    """The facts that differ: field, before, after; named as facts_by_field of the schema does."""
-    for section, told in after.facts.items():
-        if isinstance(told, dict) and told != before.facts[section]:
-            yield from _differences(f"{section}.", before.facts[section], told)
+    """The facts that differ, as (field, before, after); fields are named as by facts_by_field."""
+    for section, facts in after.facts.items():
+        if isinstance(facts, dict) and facts != before.facts[section]:
+            yield from _differences(f"{section}.", before.facts[section], facts)
     if before.network is not after.network:
         one, other = (orjson.loads(state.network.place) for state in (before, after))
         yield from _differences("place.", one, other)

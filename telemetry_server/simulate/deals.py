@@ -1,6 +1,6 @@
-"""Who bought what, and who cheats: a deal is a license, or the lack of one, with the copies that run on it.
+"""Deals: a deal is a license, or the lack of one, with the copies that run on it.
 
-A deal follows from the seed and its number alone, so none has to be kept.
+A deal depends only on the seed and its number, so none has to be stored.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _DEAL, _COPY, _CUSTOMER = 1, 2, 3
 
 
 class Story(StrEnum):
-    """What is behind a deal. Those from UNKNOWN_KEY on are planted, and told in the ground truth."""
+    """The story of a deal. Those from UNKNOWN_KEY on are planted, and listed in the ground truth."""
 
     HONEST = "honest"
     TRIAL = "trial"
@@ -75,7 +75,7 @@ _MOST_COPIES_TOO_MANY, _MOST_COPIES_OF_A_STRAY_KEY = 60, 40
 
 @dataclass(frozen=True, slots=True)
 class Timespan:
-    """The time that is simulated, in milliseconds since 1970, `end` excluded."""
+    """The simulated time, in milliseconds since 1970, without `end`."""
 
     begin: int
     end: int
@@ -89,9 +89,9 @@ class Timespan:
 
 
 class Planned(NamedTuple):
-    """A copy to be: when it first reports, when it is gone for good (never later than the end), and for what.
+    """The plan of a copy: its first report, its last moment (at most the end), and its environment.
 
-    `parent` is the copy of the same deal whose identity it went on with at first. `dice` go on from here.
+    `parent` is the copy of the same deal whose identity it used at first. `dice` continue from here.
     """
 
     id: UUID
@@ -108,10 +108,10 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Deal:
-    """A license, or a key that is none, or no key, and how many copies run on it, the first from `first` on.
+    """A license, an unknown key or no key, with `size` copies, the first of which reports from `first` on.
 
     `changed_at` is when it was revoked or suspended, or a trial became a purchase. `claimed_source` is what
-    the copies say, `addresses` where they may be.
+    the copies report, `addresses` are the allowed networks.
     """
 
     number: int
@@ -136,7 +136,7 @@ class Deal:
 
     @property
     def stays(self) -> bool:
-        """Its copies come early and report to the end, so that what is planted can be seen."""
+        """Whether its copies start early and report to the end, so that what is planted is visible."""
         return self.story not in _COME_AND_GO
 
     @property
@@ -152,7 +152,7 @@ class Deal:
 
 
 def deals(seed: int, over: Timespan) -> Iterator[Deal]:
-    """All the deals there will ever be."""
+    """All deals, without end."""
     return (deal(seed, number, over) for number in count())
 
 
@@ -194,14 +194,14 @@ def planned(seed: int, deal: Deal, index: int, over: Timespan) -> Planned:
 
 
 def too_many_from(seed: int, deal: Deal, over: Timespan) -> int | None:
-    """When the first copy came that is one too many."""
+    """The time from which more copies run than there are seats."""
     if deal.story is not Story.OVER_SEATS:
         return None
     return sorted(planned(seed, deal, index, over).first for index in range(deal.size))[deal.seats]
 
 
 def customer_of(seed: int, number: int) -> int:
-    """Who bought: a new customer, numbered as the deal, or the one of an earlier deal."""
+    """The number of the customer: that of the deal for a new one, or that of an earlier deal."""
     while number:
         dice = Dice(seed, _CUSTOMER, number)
         if dice.chance(_NEW_CUSTOMERS):
@@ -234,7 +234,7 @@ def _size(story: Story, seats: int, dice: Dice) -> int:
 
 
 def _first(story: Story, over: Timespan, dice: Dice) -> int:
-    """Most come with the first release that reports, the others over time."""
+    """The first report: of most deals with the first reporting release, of the others later."""
     if story not in _COME_AND_GO:
         return over.at(_EARLY * dice.unit() ** 2)
     if dice.chance(0.55):
@@ -243,7 +243,7 @@ def _first(story: Story, over: Timespan, dice: Dice) -> int:
 
 
 def _span(deal: Deal, index: int, over: Timespan, dice: Dice) -> tuple[int, int, int | None]:
-    """When a copy first reports, when it is gone, and whose copy it is. A fifth goes again."""
+    """The first report of a copy, its last moment, and its parent. A fifth of the copies leave."""
     if deal.story is Story.CLONED and index:
         return over.at(0.35 + 0.3 * dice.unit()), over.end, 0
     latest = over.at(_EARLY if deal.stays else _LATEST)

@@ -1,6 +1,6 @@
-"""Chance that repeats itself: the same numbers give the same throws, on every Python.
+"""Reproducible random numbers: the same seeds give the same throws on every Python.
 
-Python promises that of Random.random alone, so everything is made from it.
+Python guarantees that for Random.random only, so everything is made from it.
 """
 
 from bisect import bisect
@@ -17,7 +17,7 @@ _LARGEST_NUMBER_BITS = 64
 
 
 class Weighted(Generic[Value]):
-    """Values to pick from, each as often as its weight says."""
+    """Values to pick from, each in proportion to its weight."""
 
     __slots__ = ("cumulative", "values")
 
@@ -28,12 +28,12 @@ class Weighted(Generic[Value]):
 
 
 def zipf(values: Sequence[Value], exponent: float = 1.0) -> list[tuple[Value, float]]:
-    """The values, each rarer than the one before: the n-th has the weight 1 / n ** exponent."""
+    """The values with decreasing weights: 1 / n ** exponent for the n-th."""
     return [(value, 1 / rank**exponent) for rank, value in enumerate(values, start=1)]
 
 
 class Dice:
-    """Throws that follow from `numbers`, which say what they are for; none of them is negative."""
+    """Throws that depend only on `numbers`, the purpose; none of them is negative."""
 
     __slots__ = ("unit",)
 
@@ -41,13 +41,13 @@ class Dice:
         seed = 0
         for number in numbers:
             seed = seed << _LARGEST_NUMBER_BITS | number
-        self.unit = Random(seed).random  # noqa: S311  nothing is kept secret with it
+        self.unit = Random(seed).random  # noqa: S311  no secret depends on it
 
     def chance(self, probability: float) -> bool:
         return self.unit() < probability
 
     def number(self, low: int, high: int) -> int:
-        """From `low` to below `high`."""
+        """An integer of at least `low` and less than `high`."""
         return low + int(self.unit() * (high - low))
 
     def exponential(self, mean: float) -> int:
@@ -61,6 +61,6 @@ class Dice:
         return values[int(self.unit() * len(values))]
 
     def uuid7(self, milliseconds: int) -> UUID:
-        """A UUID whose first bits are that time (RFC 9562)."""
+        """A UUID that begins with that time (RFC 9562)."""
         high, low = self.number(0, 1 << 12), self.number(0, 1 << 31) << 31 | self.number(0, 1 << 31)
         return UUID(int=milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low)

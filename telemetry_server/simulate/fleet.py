@@ -1,6 +1,6 @@
-"""The whole fleet in batches of rows, the copies in the order in which they first reported.
+"""The whole fleet in batches of rows, with the copies in the order of their first reports.
 
-Of the whole only a few numbers for each copy are kept in memory; deals are made anew when they are needed.
+Memory holds only a few numbers per copy; deals are made again when they are needed.
 """
 
 from array import array
@@ -40,13 +40,13 @@ Batch: TypeAlias = dict[type[rows.Row], list[rows.Row]]
 
 
 class TooFewPings(OperatorError):
-    """So few pings show nothing: give each installation ten or more."""
+    """These are too few pings to be useful: give each installation ten or more."""
 
     code = "too_few_pings"
 
 
 def interval_for(seed: int, over: Timespan, installations: int, pings: int) -> int:
-    """The interval, in milliseconds, with which the fleet sends about so many pings. Raises TooFewPings."""
+    """The interval, in milliseconds, with which the fleet sends about `pings` pings. Raises TooFewPings."""
     sample = min(installations, _SAMPLE)
     present = copies = 0
     for each in deals(seed, over):
@@ -67,7 +67,7 @@ def interval_for(seed: int, over: Timespan, installations: int, pings: int) -> i
 
 
 class Fleet:
-    """`elsewhere` hashes a license key as each other product would. Walk `batches` once, to the end."""
+    """The fleet; `elsewhere` hashes license keys for each other product. Iterate `batches` once."""
 
     def __init__(
         self, terms: Terms, slug: str, installations: int, elsewhere: Mapping[UUID, HashOfKey]
@@ -81,7 +81,7 @@ class Fleet:
         self._seats_used = array("l", bytes(array("l").itemsize * (max(self._deals) + 1)))
 
     def batches(self) -> Iterator[Batch]:
-        """All rows; those of one batch refer to none of a later one, but for licenses."""
+        """All rows; a batch refers to no later one, but for licenses."""
         yield self._catalogue()
         order = sorted(range(len(self._firsts)), key=self._firsts.__getitem__)
         for begin in range(0, len(order), _COPIES_AT_ONCE):
@@ -90,7 +90,7 @@ class Fleet:
             yield self._registry(range(begin, min(begin + _DEALS_AT_ONCE, len(self._seats_used))))
 
     def _count_copies(self, installations: int) -> None:
-        """Takes deals until there are exactly so many copies; one with more than are wanted is left out."""
+        """Takes deals until there are exactly n copies; a deal with more than are missing is left out."""
         for each in deals(self.terms.seed, self.terms.over):
             if len(self._firsts) == installations:
                 return
@@ -125,20 +125,20 @@ class Fleet:
         return batch
 
     def _add_copy(self, batch: Batch, number: int, deal: Deal, index: int) -> None:
-        told = history(Copy(deal, index, self.terms), number)
-        batch[rows.Installation].append(installation(told))
-        batch[rows.Present].append(present(told))
-        batch[rows.State].extend(states(told))
-        batch[rows.Change].extend(changes(told))
-        batch[rows.Stretch].extend(stretches(told))
-        batch[rows.Lineage].extend(lineage(told))
-        for rival in rivals(told):
+        record = history(Copy(deal, index, self.terms), number)
+        batch[rows.Installation].append(installation(record))
+        batch[rows.Present].append(present(record))
+        batch[rows.State].extend(states(record))
+        batch[rows.Change].extend(changes(record))
+        batch[rows.Stretch].extend(stretches(record))
+        batch[rows.Lineage].extend(lineage(record))
+        for rival in rivals(record):
             batch[rows.Rival].append(rival)
             self.truth.forked[rival.received_at.date()] += 1
-        self.pings += told.pings
-        if told.life not in SILENT and told.copy.planned.is_counted:
+        self.pings += record.pings
+        if record.life not in SILENT and record.copy.planned.is_counted:
             self._seats_used[deal.number] += 1
-        self.truth.tell_of_copy(told)
+        self.truth.add_copy(record)
 
     def _registry(self, numbers: Iterable[int]) -> Batch:
         batch: Batch = defaultdict(list)
@@ -158,4 +158,4 @@ class Fleet:
         batch[rows.RegistryChange].extend(registry_changes(deal, self.terms))
         if deal.story in {Story.CLONED, Story.OVER_SEATS}:
             ids = [str(self._plan(deal, index).id) for index in range(deal.size)]
-            self.truth.tell_of_license(deal, seats_used, ids)
+            self.truth.add_license(deal, seats_used, ids)

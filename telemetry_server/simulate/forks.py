@@ -1,4 +1,4 @@
-"""Copies of copies: a second machine, or a snapshot of the first, that goes on with one identity."""
+"""Forks: a second machine, or a restored snapshot, that uses the identity of the first."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -15,7 +15,7 @@ _MINUTE = 60_000
 
 
 def rivals(of: History) -> Iterator[rows.Rival]:
-    """The pings under numbers that other pings have, if this copy made any."""
+    """The pings of this copy, if any, under numbers that other pings have."""
     copy = of.copy
     if copy.planned.parent is not None:
         original = planned(copy.terms.seed, copy.deal, copy.planned.parent, copy.terms.over)
@@ -30,7 +30,7 @@ def rivals(of: History) -> Iterator[rows.Rival]:
 
 
 def lineage(of: History) -> Iterator[rows.Lineage]:
-    """Which identity it had before, if it had one."""
+    """Its former identity, if it had one."""
     copy = of.copy
     if copy.planned.parent is not None:
         original = planned(copy.terms.seed, copy.deal, copy.planned.parent, copy.terms.over)

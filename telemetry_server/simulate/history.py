@@ -1,4 +1,4 @@
-"""A copy from its first ping to its last, as rows: what it was, what changed, what is known of it now."""
+"""The rows of a copy from its first ping to its last: its states, its changes, and its present row."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,11 +24,11 @@ Change: TypeAlias = tuple[str, str | None, str | None]
 
 
 class Piece(NamedTuple):
-    """Pings that differ in nothing but number and time, and when the first and the last of them came."""
+    """Pings that differ only in number and time, and when the first and the last of them were received."""
 
     run: Run
-    heard_from: int
-    heard_to: int
+    first_received: int
+    last_received: int
     state: State
     judged: Judgement
     address: str
@@ -40,13 +40,13 @@ class Piece(NamedTuple):
 
     @property
     def upload_ends_with(self) -> int:
-        """The number of the last ping in the upload that brought the first."""
+        """The number of the last ping in the upload with the first."""
         return self.run.first + (self.run.pings if self.run.delivered is not None else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All of one copy; `number` is its own in the fleet."""
+    """The history of one copy; `number` is unique in the fleet."""
 
     number: int
     copy: Copy
@@ -79,12 +79,12 @@ def history(copy: Copy, number: int) -> History:
     behind = dice.number(*_YEARS_BEHIND) * 365 * DAY if quirk is Quirk.WRONG_CLOCK else 0
     parts = runs(quirk, copy.planned, terms, clock, dice)
     pieces = list(_pieces(copy, parts, clock))
-    outcome = life_of(pieces[0].heard_from, list(_silences(pieces, terms)), terms)
+    outcome = life_of(pieces[0].first_received, list(_silences(pieces, terms)), terms)
     return History(number, copy, quirk, clock, lag, -behind, parts, pieces, outcome)
 
 
 def _pieces(copy: Copy, parts: Sequence[Run], clock: Clock) -> Iterator[Piece]:
-    """The runs, cut where something happens."""
+    """The runs, split at events."""
     events = deque(copy.events())
     reason = "start"
     for run in parts:
@@ -95,8 +95,8 @@ def _pieces(copy: Copy, parts: Sequence[Run], clock: Clock) -> Iterator[Piece]:
                 _, happen = events.popleft()
                 reason = happen()
             piece = rest._replace(pings=clock.before(rest, events[0][0]) if events else rest.pings)
-            heard_to = clock.received(piece, piece.first + piece.pings - 1)
-            yield Piece(piece, at, heard_to, copy.state(at), copy.judged(at), copy.address, reason)
+            last_received = clock.received(piece, piece.first + piece.pings - 1)
+            yield Piece(piece, at, last_received, copy.state(at), copy.judged(at), copy.address, reason)
             reason = "heartbeat"
             begins = rest.begins + piece.pings * clock.interval
             rest = Run(rest.first + piece.pings, rest.pings - piece.pings, begins, rest.delivered)
@@ -104,9 +104,9 @@ def _pieces(copy: Copy, parts: Sequence[Run], clock: Clock) -> Iterator[Piece]:
 
 def _silences(pieces: Sequence[Piece], terms: Terms) -> Iterator[Silence]:
     for one, other in pairwise(pieces):
-        if other.heard_from - one.heard_to > terms.late_after:
-            yield Silence(one.heard_to, other.heard_from, one.last, other.upload_ends_with)
-    yield Silence(pieces[-1].heard_to, None, pieces[-1].last, 0)
+        if other.first_received - one.last_received > terms.late_after:
+            yield Silence(one.last_received, other.first_received, one.last, other.upload_ends_with)
+    yield Silence(pieces[-1].last_received, None, pieces[-1].last, 0)
 
 
 # ── as rows ─────────────────────────────────────────────────────────────────────────────────
@@ -121,8 +121,8 @@ def stretches(of: History) -> Iterator[rows.Stretch]:
             last_number=piece.last,
             begins_ms=piece.run.begins,
             delivered_ms=piece.run.delivered,
-            heard_from_ms=piece.heard_from,
-            heard_to_ms=piece.heard_to,
+            first_received_ms=piece.first_received,
+            last_received_ms=piece.last_received,
             phase_ms=of.clock.phase,
             lag_ms=of.lag,
             clock_off_ms=of.clock_off,
@@ -142,17 +142,17 @@ def states(of: History) -> Iterator[rows.State]:
         state = piece.state
         if state.digest not in seen:
             seen.add(state.digest)
-            claim = state.facts["license"]
+            claim, since = state.facts["license"], moment(piece.first_received)
             yield rows.State(
-                *(of.copy.id, state.digest, moment(piece.heard_from), claim["status"], claim.get("source")),
+                *(of.copy.id, state.digest, since, claim["status"], claim.get("source")),
                 *(state.key_hash, state.facts_json.decode(), state.network.place),
             )
 
 
 def changes(of: History) -> Iterator[rows.Change]:
-    """As the writer notes them, and the job that watches deadlines."""
+    """The changes as the writer and the job of the lifecycle record them."""
     for one, other in pairwise(of.pieces):
-        at = moment(other.heard_from)
+        at = moment(other.first_received)
         for field, before, after in _changed(one, other):
             yield rows.Change(of.copy.id, at, other.run.first, field, _cut(before), _cut(after))
     before = Lifecycle.NEW
@@ -177,7 +177,7 @@ def _cut(value: str | None) -> str | None:
 
 def _number_at(of: History, step: SimulatedStep) -> int:
     """The number of the last ping before the step."""
-    piece = [piece for piece in of.pieces if piece.heard_from <= step.at][-1]
+    piece = [piece for piece in of.pieces if piece.first_received <= step.at][-1]
     return piece.run.first + max(of.clock.before(piece.run, step.at), 1) - 1
 
 
@@ -192,8 +192,8 @@ def installation(of: History) -> rows.Installation:
         product_id=of.copy.terms.product_id,
         received=multirange(numbers),
         received_before=multirange(before),
-        first_received_at=moment(first.heard_from),
-        last_received_at=moment(last.heard_to),
+        first_received_at=moment(first.first_received),
+        last_received_at=moment(last.last_received),
         last_sequence=last.last,
         last_occurred_at=moment(of.clock.made(last.run, last.last) - of.lag + of.clock_off),
         client_address=last.address,
@@ -203,20 +203,20 @@ def installation(of: History) -> rows.Installation:
 
 
 def present(of: History) -> rows.Present:
-    """What the writer and the jobs would have noted by the end."""
+    """The present row as the writer and the jobs would have left it at the end."""
     copy, last, steps = of.copy, of.pieces[-1], of.outcome.steps
     has_license = last.state.key_hash is not None and copy.deal.has_license
     return rows.Present(
         installation_id=copy.id,
         product_id=copy.terms.product_id,
-        first_received_at=moment(of.pieces[0].heard_from),
+        first_received_at=moment(of.pieces[0].first_received),
         license_id=copy.deal.license_id if has_license else None,
         verdict=last.judged.verdict,
         claim_mismatch=last.judged.claim_mismatch,
         source_mismatch=last.judged.source_mismatch,
-        judged_at=moment(last.heard_from),
+        judged_at=moment(last.first_received),
         judge_again=False,
         life=of.life,
-        life_since=moment(steps[-1].at if steps else of.pieces[0].heard_from),
+        life_since=moment(steps[-1].at if steps else of.pieces[0].first_received),
         due_at=moment(of.outcome.due_at),
     )

@@ -1,4 +1,4 @@
-"""New, active, late, lost, returned: what a copy's silences made of it, by the product's schedule."""
+"""The lifecycle of a copy: the states that follow from its silences and the product's schedule."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -8,11 +8,11 @@ from telemetry_server.model import Lifecycle
 from telemetry_server.simulate.terms import Terms
 
 NEVER = 253_370_764_800_000
-"""The year 9999: only a ping helps."""
+"""The year 9999: only a ping changes the state."""
 
 
 class Silence(NamedTuple):
-    """From the last ping until the next, or until None: it lasts. With the numbers of both pings."""
+    """The time from one ping to the next (None: there is no next), with the numbers of both pings."""
 
     since: int
     until: int | None
@@ -21,7 +21,7 @@ class Silence(NamedTuple):
 
 
 class SimulatedStep(NamedTuple):
-    """What a copy became, when, and the ping that did it or the last one before; None: to be looked up."""
+    """A new state, its time, and the number of the ping that caused or preceded it; None: to be looked up."""
 
     life: Lifecycle
     at: int
@@ -29,14 +29,14 @@ class SimulatedStep(NamedTuple):
 
 
 class Course(NamedTuple):
-    """The steps a copy took after it was new, and when the next one is due."""
+    """The steps of a copy after NEW, and when the next one is due."""
 
     steps: Sequence[SimulatedStep]
     due_at: int
 
 
 def life_of(first: int, silences: Sequence[Silence], terms: Terms) -> Course:
-    """The steps by the end; `silences` are all that were longer than a copy may be silent, and the last."""
+    """The steps until the end; `silences` are those longer than a product allows, and the last one."""
     steps: list[SimulatedStep] = []
     now = SimulatedStep(Lifecycle.NEW, first, None)
     for silence in silences:
@@ -54,7 +54,7 @@ def life_of(first: int, silences: Sequence[Silence], terms: Terms) -> Course:
 
 
 def _in_silence(now: SimulatedStep, silence: Silence, terms: Terms) -> Iterator[SimulatedStep]:
-    """What would follow if the silence lasted for ever."""
+    """The steps that would follow if the silence never ended."""
     late_at, lost_at = silence.since + terms.late_after, silence.since + terms.lost_after
     if now.life in {Lifecycle.NEW, Lifecycle.RETURNED} and now.at + terms.new_for < late_at:
         yield SimulatedStep(Lifecycle.ACTIVE, now.at + terms.new_for, None)

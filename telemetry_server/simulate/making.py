@@ -1,4 +1,4 @@
-"""A made-up fleet, from an order to the database and the ground truth."""
+"""Makes a simulated fleet: from an order to the database and the ground truth."""
 
 import asyncio
 from collections.abc import Iterator
@@ -27,20 +27,20 @@ _LONGEST_NEW, _LONGEST_LOST = 7 * DAY, 30 * DAY
 
 
 class AlreadyThere(OperatorError):
-    """There is a simulated product of that name already; --replace makes it anew."""
+    """There is a simulated product of that name already; --replace makes it again."""
 
     code = "already_simulated"
 
 
 class Progress(Protocol):
-    """Is told that so much more of a step is done; `whole` is what the step comes to."""
+    """Called after each part of a step: `done` is its size, `whole` the size of the step."""
 
     def __call__(self, step: str, done: int, whole: int) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is wanted: about so many pings in the time that ends at `end`."""
+    """The fleet to make: about `pings` pings in the `days` that end at `end`."""
 
     name: str
     installations: int
@@ -57,7 +57,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What came of it."""
+    """The fleet that was made."""
 
     product: Product
     installations: int
@@ -103,13 +103,13 @@ async def make_fleet(connection: Connection, keyring: Keyring, order: Order, pro
 async def _clear(connection: Connection, product: Product, order: Order) -> None:
     is_new = await store.claim(connection, product)
     if not is_new and not order.replace:
-        raise AlreadyThere(f"There is a simulated product {product.slug} already; --replace makes it anew.")
+        raise AlreadyThere(f"There is a simulated product {product.slug} already; --replace makes it again.")
     if not is_new:
         await store.remove_fleet(connection, product.id)
 
 
 async def _write(connection: Connection, batches: Iterator[Batch], whole: int, progress: Progress) -> None:
-    """While one batch is written, a thread makes the next."""
+    """Writes the batches; a thread makes the next one meanwhile."""
     batch = next(batches, None)
     while batch is not None:
         following, _ = await asyncio.gather(
@@ -155,13 +155,13 @@ def _terms(keyring: Keyring, order: Order) -> tuple[Terms, Product]:
 
 
 def _seed_of(slug: str, seed: int) -> int:
-    """Two products of one seed have nothing in common; as PostgreSQL needs it, no more than 63 bits."""
+    """A seed of 63 bits, for PostgreSQL, that differs between products of the same seed."""
     digest = blake2b(f"{slug} {seed}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1
 
 
 def _product_id(slug: str) -> ProductId:
-    """The same for every fleet of that name, so that the same order makes the same rows."""
+    """The id of the product; it depends only on the slug, so that the same order makes the same rows."""
     return ProductId(uuid5(_SIMULATED, slug))
 
 

@@ -1,4 +1,4 @@
-"""The license registry behind a fleet: customers, licenses, the hashes of their keys, what changed."""
+"""The license registry of a fleet: customers, licenses, the hashes of their keys, and changes."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from telemetry_server.simulate.dice import Dice
 from telemetry_server.simulate.terms import Terms, moment
 from telemetry_server.simulate.world import DAY
 
-ACTOR, REASON = "simulate", "made up"
+ACTOR, REASON = "simulate", "simulated"
 _CUSTOMER, _CHANGE = 6, 7
 _DAYS_OF_OLDEST_CUSTOMER = 900
 
@@ -69,7 +69,7 @@ def license_row(deal: Deal, seats_used: int, slug: str, terms: Terms) -> rows.Li
 
 
 def license_keys(deal: Deal, terms: Terms, elsewhere: Mapping[UUID, HashOfKey]) -> Iterator[rows.LicenseKey]:
-    """The hash of the key under this product, and under each other one, so that a stray key is known."""
+    """The hash of the key for this product, and for each other one, so that a stray key is recognised."""
     yield rows.LicenseKey(terms.hash_of_key(terms.key_of(deal)), deal.license_id, terms.product_id)
     for product_id, hash_of_key in elsewhere.items():
         yield rows.LicenseKey(hash_of_key(terms.key_of(deal)), deal.license_id, product_id)
@@ -87,9 +87,9 @@ def _change(
     deal: Deal, terms: Terms, at: int, before: dict[str, Any] | None, after: dict[str, Any]
 ) -> rows.RegistryChange:
     change_id = Dice(terms.seed, _CHANGE, deal.number).uuid7(at)
-    told = _json(before) if before is not None else None
+    was = _json(before) if before is not None else None
     return rows.RegistryChange(
-        *(change_id, moment(at), "license", str(deal.license_id), ACTOR, REASON, told, _json(after))
+        *(change_id, moment(at), "license", str(deal.license_id), ACTOR, REASON, was, _json(after))
     )
 
 

@@ -1,4 +1,4 @@
-"""The rows of a made-up fleet, column by column, in the order of the tables they go to."""
+"""The rows of a simulated fleet, by table, with their columns in order."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -36,7 +36,7 @@ class State(NamedTuple):
 
 
 class Present(NamedTuple):
-    """A row of the temporary table presents: what its last state does not say of a copy."""
+    """A row of the temporary table presents: the present row of a copy beside its last state."""
 
     installation_id: UUID
     product_id: UUID
@@ -72,8 +72,8 @@ class Stretch(NamedTuple):
     last_number: int
     begins_ms: int
     delivered_ms: int | None
-    heard_from_ms: int
-    heard_to_ms: int
+    first_received_ms: int
+    last_received_ms: int
     phase_ms: int
     lag_ms: int
     clock_off_ms: int
@@ -87,7 +87,7 @@ class Stretch(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """A row of the temporary table usage: what pings of a profile, on a day of the week, may say."""
+    """A row of the temporary table usage: a usage section of a profile on a day of the week."""
 
     usage_number: int
     features: str
@@ -225,4 +225,4 @@ TABLES: Mapping[type[Row], str] = {
     Usage: "usage",
     Rival: "rivals",
 }
-"""Where rows go, those first that others refer to."""
+"""The table of each row, in the order of references."""

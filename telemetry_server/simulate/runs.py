@@ -1,4 +1,4 @@
-"""When a copy reports, and when it is silent: its pings in runs of equal steps."""
+"""The pings of a copy, in runs of equal intervals, with silences between them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,14 +11,14 @@ from telemetry_server.simulate.terms import Terms
 Numbers: TypeAlias = tuple[tuple[int, int], ...]
 
 STRIDE = 7_919_013
-"""The jitter of the n-th ping is (phase + n * STRIDE) modulo the largest jitter; so does store.sql."""
+"""The jitter of the n-th ping is (phase + n * STRIDE) modulo the largest jitter, also in store.sql."""
 
 _FEWEST_PINGS = 8
 _LONGEST_HOLE = 4
 
 
 class Quirk(StrEnum):
-    """What is peculiar about how a copy reports."""
+    """A peculiarity of a copy's reports."""
 
     NONE = "none"
     FLAKY = "flaky"
@@ -43,7 +43,7 @@ _QUIRKS = Weighted(
 
 
 class Run(NamedTuple):
-    """Pings numbered from `first` on; the first is due at `begins`. With `delivered`, all came then."""
+    """Pings numbered from `first` on, the first due at `begins`; with `delivered`, all were received then."""
 
     first: int
     pings: int
@@ -53,14 +53,14 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """When the pings of one copy come."""
+    """The times of the pings of one copy."""
 
     interval: int
     jitter: int
     phase: int
 
     def received(self, run: Run, number: int) -> int:
-        """When the ping of that number in the run came."""
+        """The time at which that ping of the run was received."""
         if run.delivered is not None:
             return run.delivered
         return self.made(run, number)
@@ -70,7 +70,7 @@ class Clock:
         return due + (self.phase + number * STRIDE) % self.jitter
 
     def before(self, run: Run, moment: int) -> int:
-        """How many pings of the run come before `moment`."""
+        """The number of pings of the run received before `moment`."""
         if run.delivered is not None:
             return run.pings if run.delivered < moment else 0
         due = min(max(-(-(moment - run.begins) // self.interval), 0), run.pings)
@@ -80,12 +80,12 @@ class Clock:
 
 
 def quirk_of(story: Story, dice: Dice) -> Quirk:
-    """Copies with something else to tell have none, so that each thing planted stands alone."""
+    """A quirk, only for copies without another irregularity, so that planted ones do not overlap."""
     return dice.pick(_QUIRKS) if story in {Story.HONEST, Story.UNLICENSED} else Quirk.NONE
 
 
 def runs(quirk: Quirk, planned: Planned, terms: Terms, clock: Clock, dice: Dice) -> list[Run]:
-    """The runs of a copy, the first at its first ping, which always is; the last ends before it is gone."""
+    """The runs of a copy: the first begins with its first ping, the last ends before it is gone."""
     whole = Run(1, _fitting(planned.first, planned.gone, terms), planned.first)
     if whole.pings < _FEWEST_PINGS:
         return [whole]
@@ -116,7 +116,7 @@ def received_numbers(parts: list[Run]) -> Numbers:
 
 
 def _fitting(first: int, gone: int, terms: Terms) -> int:
-    """How many pings fit in before `gone`, at least one."""
+    """The number of pings that fit before `gone`, at least one."""
     return max(1, (gone - first - terms.jitter - 1) // terms.interval + 1)
 
 
@@ -131,7 +131,7 @@ def _with_hole(whole: Run, dice: Dice, terms: Terms) -> list[Run]:
 
 
 def _with_late_delivery(whole: Run, dice: Dice, clock: Clock) -> list[Run]:
-    """Some pings wait in the outbox, and come in one upload with the next."""
+    """Some pings wait in the outbox, and arrive in one upload with the next."""
     before, kept = dice.number(1, whole.pings - _LONGEST_HOLE - 1), dice.number(2, _LONGEST_HOLE + 1)
     after = before + kept
     begins = [whole.begins + number * clock.interval for number in (0, before, after)]
@@ -141,7 +141,7 @@ def _with_late_delivery(whole: Run, dice: Dice, clock: Clock) -> list[Run]:
 
 
 def _with_silence(whole: Run, silence: int, gone: int, dice: Dice, terms: Terms) -> list[Run]:
-    """Off for a while, without pings, hence without a gap in the numbers."""
+    """The copy is off for a while: without pings, and so without a gap in the numbers."""
     latest = (gone - whole.begins - silence - 2 * terms.interval) // terms.interval
     if latest < 2:  # noqa: PLR2004  one ping before the silence, one after
         return [whole]

@@ -1,8 +1,8 @@
-"""A made-up fleet: its rows in by COPY, its pings made where they stay, and all of it out again.
+"""Writes a simulated fleet: copies its rows, makes its pings in the database; also removes a fleet.
 
-Everything happens in the caller's transaction: a fleet is there whole or not at all. Months that are not
-there yet are filled first, indexed then, and attached last, which is quick: whoever sends or reads pings
-waits for that moment only.
+Everything happens in the caller's transaction: a fleet is stored whole or not at all. New months are filled
+first, indexed next, and attached last, which is quick: writers and readers of pings wait for that moment
+only.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ SQL = load(__name__)
 _MAKE_FACTS = fill(SQL["make_facts"], columns=", ".join(PROJECTED), values=", ".join(PROJECTED.values()))
 
 USAGES = 16
-"""How many kinds of usage a profile has on a day of the week."""
+"""The number of usage sections of a profile on a day of the week."""
 
 _HOURS_SECONDS = 6 * 3600
 _ATTEMPTS = 600
@@ -57,7 +57,7 @@ class FleetBeingMade(OperatorError):
 
 
 async def claim(connection: asyncpg.Connection, product: Product) -> bool:
-    """Makes the product, or makes it over; gives whether it is new. Raises NotSimulated or FleetBeingMade."""
+    """Inserts or updates the product; returns whether it is new. Raises NotSimulated or FleetBeingMade."""
     if not await connection.fetchval(SQL["try_lock"]):
         raise FleetBeingMade
     is_new: bool | None = await connection.fetchval(
@@ -71,13 +71,13 @@ async def claim(connection: asyncpg.Connection, product: Product) -> bool:
 
 
 async def remove_fleet(connection: asyncpg.Connection, product_id: ProductId) -> None:
-    """Removes all rows of the product but its own, and those of customers made for it."""
+    """Removes all rows of the product but its own, and the customers made for it."""
     for what in _REMOVED:
         await connection.execute(SQL[f"remove_{what}"], product_id, timeout=_HOURS_SECONDS)
 
 
 async def make_room(connection: asyncpg.Connection) -> None:
-    """The temporary tables from which pings and forks are made; they go with the transaction."""
+    """Makes the temporary tables for pings and forks; they are dropped with the transaction."""
     for what in ("presents", "stretches", "usage", "rivals"):
         await connection.execute(SQL[f"temporary_{what}"])
 
@@ -89,7 +89,7 @@ async def other_products(connection: asyncpg.Connection, product_id: ProductId) 
 
 
 async def copy_in(connection: asyncpg.Connection, batch: Batch) -> None:
-    """Writes rows that are not there yet, table by table."""
+    """Writes new rows, table by table."""
     for kind, table in TABLES.items():
         if rows := batch.get(kind):
             await connection.copy_to_table(
@@ -107,7 +107,7 @@ async def make_pings(
     seed: int,
     made: Callable[[int], object],
 ) -> None:
-    """Makes the pings of all stretches that come in that time, and tells `made` day by day how many."""
+    """Makes the pings of all stretches in that time, and reports their number to `made` after each day."""
     await connection.execute(_MEMORY)
     await connection.execute(SQL["analyze_stretches"])
     days = list(_days(begin_ms, end_ms))
@@ -126,9 +126,9 @@ async def make_pings(
 
 
 async def _fill_first(connection: asyncpg.Connection, month: date) -> str:
-    """A table for the pings of a month that has no partition yet; gives its name. `_attach` it when full.
+    """Makes a table for the pings of a month without a partition; returns its name. `_attach` it when full.
 
-    Nobody sees it before, and it has no index yet: that is made faster from all its rows at once.
+    It is invisible until then, and without indexes, which are built faster from all rows at once.
     """
     name, start, end = PINGS.name(month), PINGS.bound(month), PINGS.bound(months_after(month, 1))
     await connection.execute(
@@ -139,9 +139,9 @@ async def _fill_first(connection: asyncpg.Connection, month: date) -> str:
 
 
 async def _attach(connection: asyncpg.Connection, month: date) -> None:
-    """Makes the table of `_fill_first` the month's partition. Call it in a transaction.
+    """Attaches the table of `_fill_first` as the month's partition. Call it in a transaction.
 
-    Waits for whoever reads pings, for minutes if need be, and has others wait for a second at most.
+    Waits minutes for readers of pings if necessary, and delays others by a second at most.
     Raises Unavailable.
     """
     name = PINGS.name(month)
@@ -157,21 +157,21 @@ async def _attach(connection: asyncpg.Connection, month: date) -> None:
                 await attach(connection, PINGS, month)
                 await connection.execute(f'ALTER TABLE "{name}" DROP CONSTRAINT {_BOUNDS}')
             return
-    raise Unavailable(f"Somebody reads the pings all the time; the month {month:%Y-%m} could not be added.")
+    raise Unavailable(f"The pings are being read all the time; the month {month:%Y-%m} could not be added.")
 
 
 async def count_outcome(
     connection: asyncpg.Connection, product_id: ProductId, outcome: str, days: Mapping[date, int]
 ) -> None:
-    """How many pings had that outcome, by day."""
+    """Counts pings with that outcome, by day."""
     counts = [(day, product_id, outcome, count) for day, count in days.items()]
     await connection.executemany(SQL["count_outcome"], counts)
 
 
 async def finish(connection: asyncpg.Connection, begin: datetime) -> None:
-    """Writes present facts and forks, and statistics for the planner; roll-ups are to look back to `begin`.
+    """Writes present facts, forks and planner statistics, and moves the roll-ups' watermark back to `begin`.
 
-    Waits for a roll-up that is at it, which would move its mark on.
+    Waits for a running roll-up, which would move its watermark forward.
     """
     await connection.execute(_MAKE_FACTS, timeout=_HOURS_SECONDS)
     await connection.execute(SQL["make_forks"], timeout=_HOURS_SECONDS)
@@ -183,7 +183,7 @@ async def finish(connection: asyncpg.Connection, begin: datetime) -> None:
 
 
 def _days(begin_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
-    """The parts of that time that lie in one day (UTC) each."""
+    """The time split into days (UTC)."""
     while begin_ms < end_ms:
         midnight = (begin_ms // _DAY_MS + 1) * _DAY_MS
         yield begin_ms, min(midnight, end_ms)
@@ -213,7 +213,7 @@ def _text(value: str) -> str:
 
 
 def _array(values: Sequence[object]) -> str:
-    """Of numbers, or of words that need no quotes within quotes."""
+    """An array of numbers, or of words without quotes."""
     return "{" + ",".join(f'"{value}"' for value in values) + "}"
 
 

@@ -1,5 +1,5 @@
 -- name: temporary_stretches
--- A row is a part of a simulated copy's life in which its pings differ in nothing but number and time.
+-- A row is a part of a simulated copy's history in which its pings differ only in number and time.
 -- Times are milliseconds since 1970.
 CREATE TEMPORARY TABLE stretches (
     copy            bigint  NOT NULL,
@@ -8,8 +8,8 @@ CREATE TEMPORARY TABLE stretches (
     last_number     bigint  NOT NULL,
     begins_ms       bigint  NOT NULL,
     delivered_ms    bigint,
-    heard_from_ms   bigint  NOT NULL,
-    heard_to_ms     bigint  NOT NULL,
+    first_received_ms   bigint  NOT NULL,
+    last_received_ms     bigint  NOT NULL,
     phase_ms        bigint  NOT NULL,
     lag_ms          bigint  NOT NULL,
     clock_off_ms    bigint  NOT NULL,
@@ -23,7 +23,7 @@ CREATE TEMPORARY TABLE stretches (
 ) ON COMMIT DROP;
 
 -- name: temporary_presents
--- A row is what is known of a simulated copy by the end beside its last state.
+-- A row is the present row of a simulated copy at the end, beside its last state.
 CREATE TEMPORARY TABLE presents (
     installation_id   uuid        NOT NULL,
     product_id        uuid        NOT NULL,
@@ -40,14 +40,14 @@ CREATE TEMPORARY TABLE presents (
 ) ON COMMIT DROP;
 
 -- name: temporary_usage
--- A row is what a ping of that profile, on that day of the week, may say of the features used.
+-- A row is a usage section for pings of that profile on that day of the week.
 CREATE TEMPORARY TABLE usage (
     usage_number integer PRIMARY KEY,
     features     jsonb   NOT NULL
 ) ON COMMIT DROP;
 
 -- name: temporary_rivals
--- A row is a ping of a second copy under a number that the first copy's ping has.
+-- A row is a ping of a second copy under the number of a ping of the first.
 CREATE TEMPORARY TABLE rivals (
     installation_id uuid        NOT NULL,
     sequence        bigint      NOT NULL,
@@ -64,10 +64,10 @@ CREATE TEMPORARY TABLE rivals (
 ANALYZE stretches;
 
 -- name: make_pings
--- The pings of the stretches that come from $1 until before $2; $3 is the interval, $4 the largest jitter,
--- $5 the seed, $6 how many kinds of usage a profile has on a day of the week.
--- The n-th ping comes (phase + n * 7919013) modulo the jitter after it is due: simulate/runs.py says the same.
--- Ids begin with the time (RFC 9562); the rest of them is a hash of the copy and the number.
+-- The pings of the stretches received from $1 until before $2; $3 is the interval, $4 the largest jitter,
+-- $5 the seed, $6 the number of usage sections of a profile on a day of the week.
+-- The n-th ping is (phase + n * 7919013) modulo the jitter after its due time, also in simulate/runs.py.
+-- Ids begin with the time (RFC 9562); the rest is a hash of the copy and the number.
 WITH asked AS MATERIALIZED (
     SELECT $1::bigint AS from_ms, $2::bigint AS to_ms, $3::bigint AS interval_ms, $4::bigint AS jitter_ms,
            $5::bigint AS seed, $6::integer AS kinds
@@ -79,10 +79,10 @@ INSERT INTO pings (
 SELECT to_timestamp(t.received / 1000.0), s.installation_id, n,
        (lpad(to_hex((t.made - s.lag_ms) << 16 | 28672 | (h.hash & 4095)), 16, '0')
         || to_hex((h.hash >> 2 & 4611686018427387903) | (-9223372036854775808)))::uuid,
-       to_timestamp(t.told / 1000.0), s.clock_off_ms <> 0, s.client_address, s.state,
+       to_timestamp(t.occurred / 1000.0), s.clock_off_ms <> 0, s.client_address, s.state,
        CASE WHEN s.profile IS NULL THEN jsonb_build_object('reason', r.reason)
             ELSE jsonb_build_object('reason', r.reason, 'usage', jsonb_build_object('since', to_timestamp(
-                (t.told - CASE n WHEN 1 THEN 60000 ELSE a.interval_ms END) / 1000.0)))
+                (t.occurred - CASE n WHEN 1 THEN 60000 ELSE a.interval_ms END) / 1000.0)))
        END,
        u.features, s.verdict, s.claim_mismatch, s.source_mismatch
 FROM asked AS a
@@ -100,7 +100,7 @@ CROSS JOIN LATERAL (
            + (s.phase_ms + n * 7919013) % a.jitter_ms AS made
 ) AS m
 CROSS JOIN LATERAL (
-    SELECT m.made, coalesce(s.delivered_ms, m.made) AS received, m.made - s.lag_ms + s.clock_off_ms AS told
+    SELECT m.made, coalesce(s.delivered_ms, m.made) AS received, m.made - s.lag_ms + s.clock_off_ms AS occurred
 ) AS t
 CROSS JOIN LATERAL (SELECT hashint8extended(s.copy << 24 | n, a.seed) AS hash) AS h
 CROSS JOIN LATERAL (
@@ -108,7 +108,7 @@ CROSS JOIN LATERAL (
 ) AS r
 LEFT JOIN usage AS u
   ON u.usage_number = (s.profile * 7 + (t.made / 86400000 + 3) % 7) * a.kinds + abs(h.hash % a.kinds)
-WHERE s.heard_to_ms >= a.from_ms AND s.heard_from_ms < a.to_ms
+WHERE s.last_received_ms >= a.from_ms AND s.first_received_ms < a.to_ms
   AND t.received >= a.from_ms AND t.received < a.to_ms;
 
 -- name: make_facts
@@ -135,7 +135,7 @@ FROM rivals AS r
 JOIN pings AS g USING (installation_id, sequence);
 
 -- name: claim_product
--- The simulated product of that slug, made or made over, and whether it is new; nothing comes back where the product is a real one.
+-- Inserts or updates the simulated product of that slug; returns whether it is new, and no row for a real product.
 INSERT INTO products (
     product_id, slug, name, ping_interval_seconds, created_at, grace_seconds, lost_after_seconds,
     new_for_seconds, simulated
@@ -155,7 +155,7 @@ RETURNING xmax = 0 AS is_new;
 INSERT INTO ingest_counts (day, product_id, outcome, count) VALUES ($1, $2, $3, $4);
 
 -- name: look_back
--- The roll-up $1 sees the pings from $2 on once more; what it counts anew has the others count the rest.
+-- The roll-up $1 counts the pings from $2 on again; its new counts make the others follow.
 UPDATE rollup_marks SET reached_at = least(reached_at, $2) WHERE name = $1;
 
 -- name: keep_out
@@ -166,7 +166,7 @@ SELECT pg_advisory_xact_lock($1);
 SELECT product_id, slug FROM products WHERE product_id <> $1 ORDER BY slug;
 
 -- name: try_lock
--- Two fleets made at once would want the same months. Until the transaction ends.
+-- A lock until the end of the transaction: two fleets made at once would need the same months.
 SELECT pg_try_advisory_xact_lock(7265430000003);
 
 -- name: remove_pings
@@ -229,7 +229,7 @@ DELETE FROM license_keys AS k USING licenses AS l WHERE l.license_id = k.license
 DELETE FROM licenses WHERE product_id = $1;
 
 -- name: remove_customers
--- Those that were made for the product $1 and bought nothing else since.
+-- Customers made for the product $1 that have no other license since.
 DELETE FROM customers AS c
 WHERE c.custom ->> 'simulated' = (SELECT p.slug FROM products AS p WHERE p.product_id = $1)
   AND NOT EXISTS (SELECT FROM licenses AS l WHERE l.customer_id = c.customer_id);
@@ -244,5 +244,5 @@ DELETE FROM releases WHERE product_id = $1;
 SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'pings'::regclass AND contype IN ('p', 'u');
 
 -- name: indexes_of_pings
--- Those that are no key; each ends with USING, its kind, columns and condition.
+-- The indexes that are not keys; each ends with USING, its method, columns and condition.
 SELECT pg_get_indexdef(i.indexrelid) FROM pg_index AS i WHERE i.indrelid = 'pings'::regclass AND NOT i.indisunique;

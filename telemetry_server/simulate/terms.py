@@ -1,4 +1,4 @@
-"""What all copies of a fleet have in common."""
+"""The parameters that all copies of a fleet share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """All lengths of time are in milliseconds.
+    """The parameters; all durations are in milliseconds.
 
-    `seed` is of this product alone, `keys` the middle of its license keys. `hash_of_key` gives what is kept
-    of a license key, `name_state` what stands for a state, as at ingest.
+    `seed` is that of this product, `keys` the middle of its license keys. `hash_of_key` returns the hash of a
+    license key, `name_state` the digest of a state, both as at ingest.
     """
 
     seed: int
@@ -37,7 +37,7 @@ class Terms:
 
     @property
     def jitter(self) -> int:
-        """A ping comes up to this much later than its interval would have it."""
+        """The largest delay of a ping after its due time."""
         return self.interval * 8 // 100
 
     @property

@@ -1,4 +1,4 @@
-"""The ground truth: what was planted where. What finds irregularities is measured against it."""
+"""The ground truth: the planted irregularities, against which detections are measured."""
 
 from collections import Counter
 from datetime import date
@@ -10,7 +10,7 @@ from telemetry_server.simulate.runs import Quirk, received_numbers
 from telemetry_server.simulate.terms import moment
 from telemetry_server.store.ranges import holes
 
-_TOLD_BY_COPY = {
+_BY_COPY = {
     Story.UNKNOWN_KEY,
     Story.REVOKED,
     Story.SUSPENDED,
@@ -22,17 +22,17 @@ _TOLD_BY_COPY = {
 
 
 class Truth:
-    """Gathers what is planted; `planted` maps each kind to where it is, by the ids of installations."""
+    """Collects planted irregularities: `planted` maps each kind to its installations or licenses."""
 
     def __init__(self) -> None:
-        told = (*_TOLD_BY_COPY, Story.OVER_SEATS, Story.CLONED, Quirk.GAPPY, Quirk.RETURNED, Quirk.BUFFERED)
-        self.planted: dict[str, list[Any]] = {kind.value: [] for kind in sorted((*told, Quirk.WRONG_CLOCK))}
+        kinds = (*_BY_COPY, Story.OVER_SEATS, Story.CLONED, Quirk.GAPPY, Quirk.RETURNED, Quirk.BUFFERED)
+        self.planted: dict[str, list[Any]] = {kind.value: [] for kind in sorted((*kinds, Quirk.WRONG_CLOCK))}
         self.duplicates: Counter[date] = Counter()
         self.forked: Counter[date] = Counter()
 
-    def tell_of_copy(self, of: History) -> None:
+    def add_copy(self, of: History) -> None:
         copy, name = of.copy, str(of.copy.id)
-        if copy.deal.story in _TOLD_BY_COPY:
+        if copy.deal.story in _BY_COPY:
             self.planted[copy.deal.story].append(name)
         if missing := holes(received_numbers(list(of.runs))):
             self.planted[Quirk.GAPPY].append({"installation_id": name, "missing": missing})
@@ -47,7 +47,7 @@ class Truth:
             number = run.first + run.pings // 2
             self.duplicates[moment(of.clock.received(run, number)).date()] += 1 + of.number % 3
 
-    def tell_of_license(self, deal: Deal, seats_used: int, copies: list[str]) -> None:
+    def add_license(self, deal: Deal, seats_used: int, copies: list[str]) -> None:
         if deal.story is Story.CLONED:
             original, clone = copies
             self.planted[Story.CLONED].append({"installation_id": original, "clone": clone})

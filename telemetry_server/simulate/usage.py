@@ -1,4 +1,4 @@
-"""Which features are used, and how often: more on working days, a few by all, most by few."""
+"""The use of features: more on working days; a few features are popular, most are rare."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ _POPULAR = Weighted(zipf(FEATURES, 0.8))
 
 
 def usages(terms: Terms) -> Iterator[Usage]:
-    """What pings say of features: by the kind of installation, the day of the week, and chance."""
+    """The usage sections of pings, by profile, day of the week, and chance."""
     for profile in range(USAGE_PROFILES):
         dice = Dice(terms.seed, _USAGE, profile)
         size = terms.interval / DAY * dice.exponential(100)

@@ -1,7 +1,7 @@
-"""What there is to choose from. All of it is made up, or a class of things that many have.
+"""The choices of the simulation. All values are simulated, or too common to identify a party.
 
-Addresses are from 240.0.0.0/4 and 2001:db8::/32, network numbers from those for private use (RFC 6996),
-names from "Example …": nothing points at anybody.
+Addresses are from 240.0.0.0/4 and 2001:db8::/32, AS numbers are those for private use (RFC 6996), and names
+begin with "Example".
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import orjson
 from telemetry_server.simulate.dice import Dice, Weighted, zipf
 
 DAY = 86_400_000
-"""In milliseconds, as all times of this folder are."""
+"""In milliseconds, like all times of this folder."""
 
 COUNTRIES = (
     *("US", "DE", "IN", "GB", "FR", "BR", "NL", "CA", "AU", "IT", "ES", "PL", "TR", "ID", "JP", "MX", "UA"),
@@ -31,7 +31,7 @@ _CLOUDS_OF = {
     "vultr": ("US", "JP", "AU", "KR", "MX", "PL"),
 }
 
-# How often which system runs where: by what people of a country are used to, and what a cloud is known for.
+# The shares of systems, by the habits of a country and the images of a cloud.
 _SYSTEMS = {
     "debian": (
         ("debian", "12", "6.1.0-31-amd64"),
@@ -69,7 +69,7 @@ _TASTES = {
 _LIKES_DEBIAN = {"DE", "AT", "CH", "FR", "NL", "BE", "CZ", "PL", "SE", "DK", "NO", "FI", "ES", "IT", "RU"}
 _LIKES_UBUNTU = {"US", "CA", "GB", "AU", "IN", "IE", "SG", "ZA", "IL", "HK", "KR", "PH"}
 
-# (hypervisor, container manager, how often), as systemd-detect-virt prints them
+# (hypervisor, container manager, weight), as systemd-detect-virt prints them
 _RUNS_ON: dict[str, tuple[tuple[str | None, str | None, float], ...]] = {
     "aws": (("amazon", None, 62), ("amazon", "docker", 18), ("amazon", "container-other", 20)),
     "azure": (("microsoft", None, 68), ("microsoft", "docker", 14), ("microsoft", "container-other", 18)),
@@ -113,7 +113,7 @@ FEATURES = tuple(
 
 
 class System(NamedTuple):
-    """An operating system, as os-release and uname tell it."""
+    """An operating system, as in os-release and uname."""
 
     name: str
     version: str
@@ -130,7 +130,7 @@ class System(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network operator's part in a country. `place` is what the server would note, a JSON object."""
+    """A network operator's part in a country. `place` is the JSON object that the server would store."""
 
     number: int
     asn: int
@@ -147,7 +147,7 @@ class Network:
         return f"{self._address(0)}/16", f"2001:db8:{self.number:x}::/48"
 
     def address(self, dice: Dice) -> str:
-        """One of its addresses, in a tenth of the cases an IPv6 one."""
+        """One of its addresses; one in ten is IPv6."""
         if dice.chance(0.1):
             return f"2001:db8:{self.number:x}:{dice.number(1, 0xFFFF):x}::{dice.number(1, 0xFFFF):x}"
         return self._address(dice.number(0x0101, 0xFFFE))
@@ -159,7 +159,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A version of the software and when it came out."""
+    """A version of the software and the time of its release."""
 
     version: str
     released_at: int
@@ -167,7 +167,7 @@ class Release:
 
 
 def releases(begin: int, end: int) -> tuple[Release, ...]:
-    """Six that were there at `begin`, and nine that come out in regular steps until shortly before `end`."""
+    """Six releases before `begin`, and nine in regular steps until shortly before `end`."""
     step = (end - begin) // 10
     return tuple(
         Release(f"7.{number // 3}.{number % 3}", begin + (number - 5) * step, f"b{1000 + 37 * number}")
@@ -177,7 +177,7 @@ def releases(begin: int, end: int) -> tuple[Release, ...]:
 
 @cache
 def networks() -> dict[str, Weighted[Network]]:
-    """The networks of each country, a few of them large, most of them small."""
+    """The networks of each country: a few large ones, many small ones."""
     made: dict[str, list[tuple[Network, float]]] = {}
     number = 0
     for rank, country in enumerate(COUNTRIES):
@@ -227,10 +227,10 @@ def _taste(country: str) -> str:
 
 @cache
 def _systems(taste: str) -> Weighted[Sequence[System]]:
-    """Each system, followed by what it would be upgraded to."""
+    """Each system, followed by its possible upgrades."""
     weighted = []
     for family, share in _TASTES[taste]:
-        members = [System(*told) for told in _SYSTEMS[family]]
+        members = [System(*row) for row in _SYSTEMS[family]]
         for system, weight in zipf(members, 0.9):
             later = [other for other in members if other.name == system.name and other > system]
             weighted.append(((system, *later), share * weight / sum(w for _, w in zipf(members, 0.9))))

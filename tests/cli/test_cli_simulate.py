@@ -16,7 +16,7 @@ def test_a_fleet_is_made_and_said_to_be_made_up(operator, tmp_path):
     truth = tmp_path / "truth.json"
     done = operator("simulate", "--product", "Demo Suite", *SMALL, "--truth", truth, "--json")
     made = json.loads(done.stdout)
-    assert "SIMULATED: all of “Demo Suite” is made up." in done.stderr
+    assert "SIMULATED DATA: “Demo Suite” has no real" in done.stderr
     assert (made["product"], made["simulated"], made["installations"]) == ("demo-suite", True, 60)
     assert len(rows(operator)) == made["pings"]
     told = json.loads(truth.read_text())
@@ -38,7 +38,7 @@ def test_what_cannot_be_made_is_told_in_a_sentence(operator):
     operator("product", "add", "Billing")
     assert "is a real one" in operator.error("simulate", "--product", "Billing", *SMALL).splitlines()[-1]
     operator("simulate", "--product", "Demo Suite", *SMALL)
-    assert "--replace makes it anew" in operator.error("simulate", "--product", "Demo Suite", *SMALL)
+    assert "--replace makes it again" in operator.error("simulate", "--product", "Demo Suite", *SMALL)
     assert "No slug can be made" in operator.error("simulate", "--product", "…", *SMALL)
     assert "not in the range" in operator.error(
         "simulate", "--product", "x", "--installations", "1", exit_code=2

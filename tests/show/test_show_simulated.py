@@ -54,9 +54,9 @@ async def test_among_several_products_the_simulated_ones_are_named(simulated, pa
     await simulated.with_database(add_product, "Billing", now=datetime.now(UTC))
     person = await simulated.person()
     everything = (await person.get(path)).text
-    assert "Among others, these are made up: Demo Suite." in everything
+    assert "Some of this is simulated: Demo Suite." in everything
     assert "Demo Suite (simulated)</option>" in everything
-    assert "All of this is made up." in (await person.get(f"{path}?product=demo-suite")).text
+    assert "Simulated data." in (await person.get(f"{path}?product=demo-suite")).text
     assert BADGE not in (await person.get(f"{path}?product=billing")).text.split("<table")[0]
 
 
