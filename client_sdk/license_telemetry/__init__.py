@@ -1,4 +1,4 @@
-"""The client of a license telemetry server: hands over a ping and is forgotten.
+"""The client of a license telemetry server.
 
     from license_telemetry import Telemetry
 
@@ -6,10 +6,10 @@
     telemetry.license(status="licensed", key="…", source="marketplace")
     telemetry.feature("invoice.created")
 
-Importing starts nothing and opens nothing. The way of the data: `_client` takes it, `_counters` keep it in
-shared memory, `_background` is the one thread; there `_engine` drives `_collector`, which harvests the
-counters (`_harvest`) and makes pings (`_ping`, `_levels`), `_outbox` and `_ledger`, which keep them on disk,
-and `_uploader`, which sends them (`_transport`, `_wire`) and does what the answer says (`_answers`).
+Importing starts nothing and opens nothing. The path of the data: `_client` accepts it, `_counters` keep it in
+shared memory, `_background` is the one thread. There `_engine` drives `_collector`, which harvests the
+counters (`_harvest`) and makes pings (`_ping`, `_levels`), `_outbox` and `_ledger`, which store them on disk,
+and `_uploader`, which sends them (`_transport`, `_wire`) and follows the answer (`_answers`).
 """
 
 from ._client import Telemetry

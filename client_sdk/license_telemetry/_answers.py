@@ -1,4 +1,4 @@
-"""What the server's answer to an upload means: the protocol's table as a closed set."""
+"""The meaning of the server's answer to an upload: the protocol's table as a closed set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CREATED = (200, 201)
 
 
 class Answer(NamedTuple):
-    """What came back. `status` 0: nothing did, and `trouble` says why. Header names in lower case."""
+    """An HTTP answer. With `status` 0 there was none: `trouble` says why. Header names are in lower case."""
 
     status: int
     headers: Dict[str, str]
@@ -29,14 +29,14 @@ class Answer(NamedTuple):
     trouble: str = ""
 
     def json(self) -> Any:
-        """The body's value; None when it is no JSON."""
+        """The JSON value of the body; None if it is not JSON."""
         try:
             return json.loads(self.body.decode("utf-8"))
         except (ValueError, RecursionError):
             return None
 
     def retry_after(self, now: float) -> Optional[float]:
-        """Seconds to wait, as the server asked, at most a day; None when it didn't or asked for nonsense."""
+        """Retry-After in seconds, at most a day; None if it is absent or invalid."""
         asked = self.headers.get("retry-after", "").strip()
         try:
             seconds = float(int(asked)) if asked.lstrip("-").isdigit() else _until(asked, now)
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
         return min(seconds, LONGEST_PAUSE) if seconds > 0 else None
 
     def is_page(self) -> bool:
-        """A web page: some box in between answered, not the telemetry server."""
+        """Whether this is a web page: a proxy answered, not the telemetry server."""
         return self.headers.get("content-type", "").lower().startswith("text/html")
 
     def says_its_status(self) -> bool:
@@ -55,11 +55,11 @@ class Answer(NamedTuple):
 
 
 class Outcome(enum.Enum):
-    """What to do with what was sent."""
+    """What to do with the upload."""
 
     ACKNOWLEDGED = "acknowledged"  # a valid receipt: each ping has its own result
     REFUSED = "refused"  # a valid receipt: split; a single ping is dropped and counted
-    TURNED_AWAY = "turned away"  # the same without a receipt: split; a single ping lets the others by
+    TURNED_AWAY = "turned away"  # the same without a receipt: split; a single ping is set aside
     UNKNOWN = "unknown to the server"  # keep, pause a day, try once more, then enrol anew
     GONE = "gone"  # a valid receipt: stop for good
     BUSY = "busy"  # keep; wait as asked
@@ -69,8 +69,8 @@ class Outcome(enum.Enum):
 def judge(answer: Answer, identity: Identity, sent: bytes) -> Outcome:
     """The outcome of an upload whose body was `sent`.
 
-    Nothing is let go of, dropped or stopped without a valid receipt: it may be the word of some box in
-    between. A web page is no word on who we are either.
+    No ping is removed or dropped, and nothing is stopped, without a valid receipt: a proxy may have answered.
+    A web page is no statement about our identity either.
     """
     receipted = identity.is_receipt(answer.headers.get(wire.RECEIPT.lower()), sent, answer.body)
     if answer.status == 200 and receipted:  # noqa: PLR2004  OK
@@ -88,7 +88,7 @@ def judge(answer: Answer, identity: Identity, sent: bytes) -> Outcome:
 
 
 def issued(answer: Answer) -> Optional[Identity]:
-    """The identity in the answer to an enrolment; None where it has none, as a captive portal's."""
+    """The identity in the answer to an enrolment; None if it has none, like that of a captive portal."""
     try:
         return from_answer(answer.json()) if answer.status in CREATED else None
     except ValueError:
@@ -96,7 +96,7 @@ def issued(answer: Answer) -> Optional[Identity]:
 
 
 def fates(told: Any) -> Dict[str, str]:
-    """What became of each ping, by ping_id."""
+    """The outcome of each ping, by ping_id."""
     results = told.get("results") if isinstance(told, dict) else None
     return {
         str(result.get("ping_id")): str(result.get("status"))
@@ -106,7 +106,7 @@ def fates(told: Any) -> Dict[str, str]:
 
 
 def missing(told: Any) -> List[Tuple[int, int]]:
-    """The ranges of numbers the server misses, [from, to) each; no more than it keeps."""
+    """The ranges of numbers that the server misses, each [from, to); no more than it keeps."""
     ranges = told.get("missing") if isinstance(told, dict) else None
     return [
         (pair[0], pair[1])

@@ -1,8 +1,8 @@
-"""The background thread: one for a process and state directory, however many clients there are.
+"""The background thread: one per process and state directory, for any number of clients.
 
-It is a thread of the operating system, ends when nothing is to be done any more and is started again with the
-next news. Everything that touches disk or network happens here; the host waits for it at most so long.
-While the engine is not needed (nothing is due, nothing was asked for) it is not even imported.
+It is a thread of the operating system, which ends when there is no work, and is started again with the next
+news. All use of disk and network happens here; the host waits for it with a timeout. The engine is imported
+only when it is needed: something is due, or was asked for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 KEEP_SECONDS = 5.0  # from a count to its copy on disk
 BEGIN_SECONDS = 5.0  # a program that ends before never loads the engine, unless something is due
 LONGEST_SLEEP = 60.0  # so that a clock that was put right, or a process that ended, is noticed
-HEAR_SECONDS = 5.0  # from one claim or wish for a ping to the next that is heard, unless the host waits
+HEAR_SECONDS = 5.0  # between two claims or requests for a ping that are handled, unless the host waits
 SAY_AGAIN_SECONDS = 5.0  # from one attempt to learn the product of a claim to the next
 CLOCK_JUMP_SECONDS = 60.0
 FARTHEST_HINT_SECONDS = 32 * 86_400.0
@@ -45,7 +45,7 @@ _running: Dict[Any, Background] = {}
 
 
 def background(settings: Settings) -> Background:
-    """The one of this process for the state directory of `settings`."""
+    """The background of this process for the state directory of `settings`."""
     key = settings.state_dir or (None, settings.endpoint, settings.product_key, settings.product)
     found = _running.get(key)
     if found is None:
@@ -60,17 +60,17 @@ class Background(Worker):
     def __init__(self, settings: Settings) -> None:
         self.consent = Consent(settings)
         self.clients = 0  # that are open
-        # What the host said last of its license: the arguments, the key, and the words of the claim.
+        # The last license() of the host: the arguments, the key, and the words of the claim.
         self.claim: Tuple[Any, Any, Dict[str, Optional[str]]] = (None, None, {})
         super().__init__()
 
     @property
     def settings(self) -> Settings:
-        """Those that hold now."""
+        """The settings in force."""
         return self.consent.settings
 
     def begin_anew(self) -> None:
-        """At birth, and in a forked child: with files of its own."""
+        """Called by __init__, and in a forked child, which needs separate files."""
         parents: Optional[Counters] = getattr(self, "counters", None)
         if parents is not None:
             parents.let_go()
@@ -103,11 +103,11 @@ class Background(Worker):
         self._limit(lambda: self.consent.limit(settings, -1))
 
     def change(self, settings: Settings, change: Callable[[Settings], None]) -> None:
-        """An open client's settings change."""
+        """Changes the settings of an open client."""
         self._limit(lambda: self.consent.change(settings, change))
 
     def _limit(self, change: Callable[[], None]) -> None:
-        """Where that switches it off for all clients of this process, what they counted is forgone."""
+        """Changes limits; if that switches off all clients of this process, their counts are forgone."""
         with self._opening:
             was_off = self.settings.why_off is not None
             change()
@@ -118,8 +118,8 @@ class Background(Worker):
             self.say_claim()
 
     def decide(self, topic: str, value: str, *, less: bool, **allowed: Any) -> None:
-        """For all processes. Where `less` is allowed, what was counted before is forgone; else only what was
-        counted without consent.
+        """Decides for all processes. If `less` is allowed, earlier counts are forgone; else only those
+        without consent.
         """
         _process_fork.notice()
         (self.counters or self.open()).forgo(for_good=less)
@@ -139,7 +139,7 @@ class Background(Worker):
         self.wake()
 
     def say_claim(self) -> None:
-        """What the host said last of its license; also what it said while that was not allowed."""
+        """Hands over the last claim of the host, also one made without consent."""
         said, key, words = self.claim
         if said is None or not self.may_say():
             return
@@ -150,7 +150,7 @@ class Background(Worker):
             self.say("license", {**key_words(self.settings.product, key), **words})
 
     def _say_claim_of(self, engine: Engine) -> None:
-        """The same where the outbox must be asked for the product: again and again, until it can be read."""
+        """The same for a product that only the outbox knows: retries until it can be read."""
         self._claim_at = NEVER
         try:
             product = engine.product()
@@ -178,13 +178,13 @@ class Background(Worker):
         return self.counters
 
     def leave(self) -> None:
-        """The process ends where what TLS needs is gone already: the counter file is enough."""
+        """Ends without TLS, which is gone already at this point: the counter file is enough."""
         self.pause()
         if wait_until(self.is_paused, time.monotonic() + EXIT_SECONDS) and self.counters is not None:
             self._keep()
 
     def standing(self) -> Dict[str, Any]:
-        """What is known without asking the disk."""
+        """The part of the status that needs no disk."""
         settings = self.settings
         return {
             "enabled": self.may_say(),
@@ -208,7 +208,7 @@ class Background(Worker):
             time.sleep(GATHER_SECONDS)  # another process is sending
 
     def finish(self, push: int, timeout: float) -> None:
-        """All on disk, and with `push` an attempt to send it; then the thread ends with its last client."""
+        """Writes everything to disk, with `push` tries to send it; the thread ends with its last client."""
         _process_fork.notice()
         if self.counters is None and not self._is_running:
             return
@@ -240,12 +240,12 @@ class Background(Worker):
                 self._napping.acquire(True, GATHER_SECONDS)
 
     def _may_gather(self) -> bool:
-        """Whether what woke the thread may wait for more of its kind."""
+        """Whether the news may wait for more of the same kind."""
         awaited = any(request.push >= NOW or request.last or request.work for request in self._requests)
         return not (awaited or self._is_pausing or (self._engine is not None and self._engine.has_answer()))
 
     def _note_news(self) -> None:
-        """Counts are copied within seconds; what was said is for the engine."""
+        """Notes news: counts are copied within seconds, statements are for the engine."""
         now = time.monotonic()
         if abs(_clock_offset() - self._offset) > CLOCK_JUMP_SECONDS:
             self._offset, self._engine_at = _clock_offset(), min(self._engine_at, now)
@@ -291,7 +291,7 @@ class Background(Worker):
         return bool(asked) and (self._engine is not None or not self._is_nothing_due(asked))
 
     def _is_nothing_due(self, asked: List[Request]) -> bool:
-        """Whether a program that ends may leave all to its counter file, which the next one goes on with."""
+        """Whether a program that ends may leave everything in its counter file for the next one."""
         counters = self.counters
         if counters is None:
             return True
@@ -305,7 +305,7 @@ class Background(Worker):
         return soon and said_no_more and (times[0] == counters.times_at_birth[0] or claim == known)
 
     def _work(self, asked: List[Request]) -> float:
-        """Let the engine work; when it wants to again, by the monotonic clock."""
+        """Runs the engine; returns the time of its next run, by the monotonic clock."""
         try:
             engine = self._load()
             engine.counters = self.counters
@@ -324,7 +324,7 @@ class Background(Worker):
             return time.monotonic() + RETRY_SECONDS
 
     def _after(self, engine: Engine) -> None:
-        """What the outbox says of consent holds here, too; and what a short-lived program may know of it."""
+        """Takes over the consent in the outbox, and updates the hint for short-lived programs."""
         counters = self.counters
         if counters is None or not engine.is_collected() or counters.times_said() != self._collected_said:
             return  # the outbox may not know yet what was said last
@@ -336,7 +336,7 @@ class Background(Worker):
             self._keeper.note(counters, *hint)
 
     def _load(self) -> Engine:
-        """What knows disk and network; a fork waits while it is imported."""
+        """Imports the modules for disk and network; a fork waits meanwhile."""
         if self._engine is None:
             self.importing = True
             try:
@@ -363,7 +363,7 @@ def _clock_offset() -> float:
 
 
 def _at_exit() -> None:
-    """Nothing of ours may be printed, also when somebody is impatient and presses Ctrl-C again."""
+    """Prints nothing, even if Ctrl-C is pressed again."""
     try:
         deadline = time.monotonic() + EXIT_SECONDS
         for found in list(_running.values()):

@@ -1,4 +1,4 @@
-"""Randomness for schedules, apart from the host's generator, which it may have seeded."""
+"""Randomness for schedules, separate from the host's generator, which may be seeded."""
 
 import os
 from random import Random

@@ -1,4 +1,4 @@
-"""What `license-telemetry check` looks at: settings, disk, lock, counters, proxy, endpoint, key, clock."""
+"""The checks of `license-telemetry check`: settings, disk, lock, counters, proxy, endpoint, key, clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FULL = ("full", "No space", "quota")
 
 
 class Finding(NamedTuple):
-    """One thing that was tried: whether it is `sound`, and in words what was found or what to do."""
+    """The result of a check: whether it is `sound`, and what was found or what to do."""
 
     name: str
     sound: bool
@@ -30,10 +30,10 @@ class Finding(NamedTuple):
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Try everything in turn.
+    """Runs all checks in order.
 
-    Makes the state directory with an outbox, and a counter file, where they are missing. Sends no ping; the
-    server is asked for an identity, which is thrown away.
+    Makes the state directory with an outbox, and a counter file, if they are missing. Sends no ping; the
+    identity that the server issues is discarded.
     """
     yield _settings(settings)
     yield _disk(settings)
@@ -61,7 +61,7 @@ def _off_here(settings: Settings) -> Optional[str]:
         with Outbox(settings.state_dir).look() as ledger:
             off = ledger.get("off")
     except Unavailable:
-        return None  # the disk's finding says so
+        return None  # the finding of the disk says so
     return "it was switched off here; `license-telemetry on` switches it on" if off else None
 
 
@@ -121,7 +121,7 @@ def _proxy(settings: Settings) -> Finding:
 
 
 def _proxy_of(settings: Settings) -> Optional[str]:
-    """Its host and port, without a password; None also where it is no address."""
+    """The host and port of the proxy, without a password; None also for an invalid address."""
     try:
         found = Transport(settings).proxy()
     except ValueError:
@@ -130,7 +130,7 @@ def _proxy_of(settings: Settings) -> Optional[str]:
 
 
 def _ask(settings: Settings) -> Tuple[Answer, float]:
-    """An enrolment: the server keeps nothing of it before the first ping."""
+    """Enrols: the server stores nothing of that before the first ping."""
     if not settings.endpoint:
         return Answer(0, {}, b"", "there is no endpoint"), 0.0
     started = time.monotonic()
@@ -201,7 +201,7 @@ def _server_time(answer: Answer) -> Optional[float]:
 
 
 def _words(trouble: str) -> str:
-    """What to do about an error of the network."""
+    """The advice for an error of the network."""
     hints: List[Tuple[str, str]] = [
         ("WRONG_VERSION", "that port speaks no TLS: write http://, or the port that does"),
         ("NO_CERTIFICATE", "ca_file has no certificate in it: it must be a PEM file"),

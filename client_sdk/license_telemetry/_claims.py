@@ -1,4 +1,4 @@
-"""What the host says of its license: which of license()'s arguments are sound, and the words they become."""
+"""The claim of the host about its license: the valid arguments of license(), and their words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHORTEST_HINTED_KEY = 8
 
 
 def why_no_status(status: object) -> Optional[str]:
-    """Why license() is ignored as a whole; None when it is not."""
+    """Why license() is ignored as a whole; None if it is not."""
     if status in STATUSES:
         return None
     return f"that is no status: it must be one of {', '.join(STATUSES)}"  # not quoted: it may be a key
@@ -22,7 +22,7 @@ def why_no_status(status: object) -> Optional[str]:
 def why_left_out(
     key: object, source: object, source_detail: object, edition: object, expires_at: object
 ) -> Dict[str, str]:
-    """Which of the other arguments are left out, by name, and why. No value is quoted: any may be the key."""
+    """The other arguments that are left out, each with its reason. No value is quoted: any may be the key."""
     found = {}
     if source is not None and source not in SOURCES:
         found["source"] = f"that is no source: it must be one of {', '.join(SOURCES)}; it is sent as unknown"
@@ -40,7 +40,7 @@ def why_left_out(
 def claim_words(
     status: str, source: Any, source_detail: object, edition: object, expires_at: object
 ) -> Dict[str, Optional[str]]:
-    """What a claim is kept as until a ping is made of it."""
+    """The words in which a claim is kept until its ping is made."""
     return {
         "status": status,
         "source": source if source is None or source in SOURCES else "unknown",
@@ -51,7 +51,7 @@ def claim_words(
 
 
 def key_words(product: Optional[str], key: object) -> Dict[str, Optional[str]]:
-    """What stands for the license key: the last characters of a long one, and its digest where the product is
+    """The words for the license key: the last characters of a long one, and its digest if the product is
     known. The key itself goes no further.
     """
     bare = key.strip() if isinstance(key, str) else ""
@@ -66,7 +66,7 @@ def key_words(product: Optional[str], key: object) -> Dict[str, Optional[str]]:
 
 
 def moment(given: Optional[str]) -> Optional[str]:
-    """RFC 3339 in UTC; times without an offset are UTC. None for what is no date."""
+    """The time in RFC 3339 and UTC, which is also the default offset; None for an invalid one."""
     from datetime import datetime, timezone  # noqa: PLC0415  most licenses have no end
 
     try:

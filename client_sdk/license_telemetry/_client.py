@@ -1,4 +1,4 @@
-"""The public face. Nothing here raises, waits for disk or network, prints, or keeps the host alive."""
+"""The public interface. Nothing here raises, waits for disk or network, prints, or keeps the host alive."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ CLOSE_SECONDS = 2.0
 
 
 class Telemetry:
-    """One client of the telemetry server; one for a process is enough, any thread may use it.
+    """A client of the telemetry server. One per process is enough; it is thread-safe.
 
-    Arguments left out come from the environment (LICENSE_TELEMETRY_ENDPOINT, …_PRODUCT_KEY, …_STATE_DIR,
+    Omitted arguments come from the environment (LICENSE_TELEMETRY_ENDPOINT, …_PRODUCT_KEY, …_STATE_DIR,
     …_CA_FILE, …_DEBUG); LICENSE_TELEMETRY_DISABLED=1, LICENSE_TELEMETRY=off, LICENSE_TELEMETRY_LEVEL and
     DO_NOT_TRACK=1 can only lower what is sent.
 
     endpoint        the server's base URL
     product_key     the product's public key, `pk_<slug>_<random>`
-    version, build, environment   of the software that is installed
-    product         the product's slug, where the key doesn't carry it
-    edition         of the license, where license() doesn't say
+    version, build, environment   of the installed software
+    product         the product's slug, if the key doesn't contain it
+    edition         of the license, if license() has none
     level           the most that may be sent: "license", "system" or "usage"
-    state_dir       where the outbox lies; best a directory of the software's own data
+    state_dir       the directory of the outbox, best within the software's data
     notice_version  the version of the privacy notice the customer was shown
     proxy, ca_file  beside the usual proxy variables and the system's certificates
     enabled         False switches it off
-    interval        seconds between heartbeats until the server says otherwise; a day
-    debug           True says on standard error what is done and what is wrong
+    interval        seconds between heartbeats until the server asks for another interval; a day
+    debug           True logs actions and problems to standard error
     """
 
     def __init__(
@@ -99,9 +99,9 @@ class Telemetry:
     # ── what the host calls ─────────────────────────────────────────────────────────────────
 
     def feature(self, name: str, count: int = 1) -> None:
-        """Count a use of a feature; `name` matches ^[a-z0-9][a-z0-9._-]{0,63}$, 256 names in a process.
+        """Counts a use of a feature. `name` matches ^[a-z0-9][a-z0-9._-]{0,63}$; a process has 256 names.
 
-        Costs a store into shared memory, which outlives the process.
+        Costs one store into shared memory, which outlives the process.
         """
         try:
             background = self._background
@@ -130,16 +130,16 @@ class Telemetry:
         edition: Optional[str] = None,
         expires_at: Union[date, str, None] = None,
     ) -> None:
-        """Say which license this copy runs under; a ping leaves when that changed.
+        """Reports the license of this copy; a change sends a ping.
 
         `status`: licensed, trial, expired, invalid or unlicensed. `source`: direct, reseller, marketplace,
-        bundle, trial, gift or unknown. The key leaves this process and reaches the disk as a digest only.
+        bundle, trial, gift or unknown. The key itself is neither stored nor sent, only its digest.
         """
         try:
             background = self._background
             said = (status, key, source, source_detail, edition, expires_at)
             if said == background.claim[0] or not self._is_open or self._settings.is_forbidden:
-                return  # hosts may say it with every request
+                return  # hosts may call it with every request
             why = why_no_status(status)
             if why is not None:
                 self._ignore("license", why)
@@ -147,14 +147,14 @@ class Telemetry:
             for name, why in why_left_out(key, source, source_detail, edition, expires_at).items():
                 background.problems.note(f"ignored {name} of a license", f"license(): {why}")
             words = claim_words(status, source, source_detail, edition or self._settings.edition, expires_at)
-            background.claim = (said, key, words)  # it is kept without consent, and said when it is given
+            background.claim = (said, key, words)  # kept without consent, and reported when that is given
             if self._may_say():
                 background.say_claim()
         except Exception as error:
-            self._ignore("license", type(error).__name__)  # what it says may hold the key
+            self._ignore("license", type(error).__name__)  # its message may contain the key
 
     def ping(self) -> None:
-        """Report now rather than at the next heartbeat. Returns at once; several that wait are one."""
+        """Reports now instead of at the next heartbeat. Returns at once; waiting requests are merged."""
         try:
             if self._may_say():
                 self._background.say("ping", {})
@@ -162,10 +162,10 @@ class Telemetry:
             self._ignore("ping", repr(error))
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Send all that was handed over and wait until it is acknowledged; False when that is not in time.
+        """Sends everything and waits until it is acknowledged; returns False after `timeout` seconds.
 
-        Tries at once, whatever the schedule says, unless the server itself asked to wait. Counts that no
-        ping carries yet get one.
+        Tries at once, also ahead of schedule, unless the server asked to wait. Makes a ping for counts that
+        are in none yet.
         """
         try:
             return self._may_say() and self._background.flush(max(0.0, float(timeout)))
@@ -173,7 +173,7 @@ class Telemetry:
             return False
 
     def close(self, timeout: float = CLOSE_SECONDS) -> None:
-        """Write everything to disk, try to send it, and stop. Takes no longer than `timeout` seconds."""
+        """Writes everything to disk, tries to send it, and stops, within `timeout` seconds."""
         try:
             if not self._is_open:
                 return
@@ -185,9 +185,9 @@ class Telemetry:
             pass
 
     def forget(self, reason: str = "") -> None:
-        """Ask the server to erase what it has of this installation, and switch telemetry off here.
+        """Asks the server to erase the data of this installation, and switches telemetry off here.
 
-        The request waits in the outbox until the server has acknowledged it. Where telemetry is switched on
+        The request stays in the outbox until the server has acknowledged it. If telemetry is switched on
         again later, a new installation begins.
         """
         try:
@@ -200,8 +200,8 @@ class Telemetry:
 
     @property
     def enabled(self) -> bool:
-        """Whether telemetry is on. Setting it holds for all processes that share the state directory, and is
-        kept there; what was counted before it was switched off is never sent.
+        """Whether telemetry is on. Setting it applies to all processes that share the state directory, and is
+        stored there; counts from before it was switched off are never sent.
         """
         background = self._background
         return self._is_open and self._why_off() is None and not background.consent.is_off_now()
@@ -229,7 +229,7 @@ class Telemetry:
             )
             return
         if self._settings.is_forbidden:
-            return  # the environment says so
+            return  # by the environment
         background.change(self._settings, Settings.allow)
         if background.settings.why_off is not None:
             background.problems.note("ignored enabled", f"enabled = True: {background.settings.why_off}")
@@ -238,9 +238,9 @@ class Telemetry:
 
     @property
     def level(self) -> Level:
-        """The most that is sent: the lowest of what host, environment and customer allow.
+        """The level in force: the lowest that host, environment and customer allow.
 
-        Setting it holds for all processes that share the state directory, and is kept there.
+        Setting it applies to all processes that share the state directory, and is stored there.
         """
         return self._background.consent.level_now()
 
@@ -260,20 +260,20 @@ class Telemetry:
             self._ignore("level", repr(error))
 
     def preview(self) -> Dict[str, Any]:
-        """The next ping as it would be sent. Sends nothing, changes nothing."""
+        """The next ping as it would be sent. Sends and changes nothing."""
         return self._look(lambda engine: engine.preview(), {})
 
     def status(self) -> Dict[str, Any]:
-        """How things stand: identity, queue, last answer, level, losses, what is wrong. Changes nothing."""
+        """The status: identity, queue, last answer, level, losses, problems. Changes nothing."""
         found = self._look(lambda engine: engine.status(), self._background.standing())
         why_off = self._why_off() if self._is_open else "closed"
         return {**found, "enabled": False, "why_off": why_off} if why_off else found
 
     def export(self, path: Union[str, Path]) -> int:
-        """Write everything queued as signed uploads into a JSON-lines file for a machine that may go online.
+        """Writes everything queued as signed uploads into a JSON-lines file for a machine that may go online.
 
-        Returns how many uploads were written; 0 also where it could not be done. The pings stay queued
-        until the server acknowledges them.
+        Returns the number of uploads written, 0 also after a failure. The pings stay queued until the server
+        acknowledges them.
         """
         try:
             file = os.fsdecode(path)
@@ -294,7 +294,7 @@ class Telemetry:
         self.close()
 
     def __reduce__(self) -> Tuple[Callable[..., Telemetry], Tuple[Dict[str, Any]]]:
-        """Pickled or copied it becomes a client of the same settings."""
+        """Pickling or copying makes a client with the same settings."""
         return _remade, (self._arguments,)
 
     # ── behind it ───────────────────────────────────────────────────────────────────────────
@@ -306,11 +306,11 @@ class Telemetry:
         return self._is_open and self._settings.why_off is None and self._background.may_say()
 
     def _why_off(self) -> Optional[str]:
-        """By the settings of this client, and of all others in this process."""
+        """Why telemetry is off by the settings of this client or of others in this process, or None."""
         return self._settings.why_off or self._background.settings.why_off
 
     def _ignore(self, call: str, why: str) -> None:
-        """Count a call that is of no use, with its reason."""
+        """Counts an ignored call, and notes its reason."""
         try:
             notice_fork()
             if self._why_off() is None:

@@ -1,4 +1,4 @@
-"""From counters to pings: what the host counted and said becomes sums, claims and numbered pings on disk."""
+"""From counters to pings: counts and statements become sums, claims and numbered pings on disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR = 3600.0
 LONGEST_INTERVAL = 31 * DAY
 SPREAD_SECONDS = 300.0  # over which a fleet that starts at one moment reports
 FACTS_KEPT_SECONDS = HOUR
-GAP_SECONDS = 60.0  # between two pings of one cause: a host may say two things in turn for ever
+GAP_SECONDS = 60.0  # between two pings of one cause: a host may alternate between two claims for ever
 HELD, MADE = "held_pings", "made_pings"
 MOST_EXIT_TRIES = 2  # in an interval; one to enrol and one to send, where the way is long
 
@@ -28,16 +28,16 @@ Clock = Callable[[], float]
 
 
 def jittered(interval: float) -> float:
-    """The interval, ten per cent more or less."""
+    """The interval plus or minus ten per cent."""
     return interval * chance.uniform(0.9, 1.1)  #  a schedule, no secret
 
 
 class Collector:
-    """Harvests the counters into the outbox, and makes heartbeats when due: one for the whole installation.
+    """Harvests the counters into the outbox, and makes the heartbeats of the whole installation.
 
-    `look_at` is when it wants to be called again though nothing was said; `send_at` when what it queued
-    should leave; both by `ticks`, the monotonic clock. `clock` gives seconds since 1970. A ping of one cause
-    (a claim, a wish of the host) is made at most every `gap` seconds; what comes earlier is held until then.
+    `look_at` is the time of the next call without news; `send_at` the time to send what it queued; both by
+    `ticks`, the monotonic clock. `clock` returns seconds since 1970. A ping of one cause (a claim, a request
+    of the host) is made at most every `gap` seconds; earlier ones are held until then.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Collector:
         self._begun = False
         self._claim: Optional[Json] = None
         self.look_at = 0.0
-        self.send_at = ticks() + self._spread()  # what an earlier process left behind
+        self.send_at = ticks() + self._spread()  # left by an earlier process
         self.due = 0.0
         self.leaves = False
         self.may_try_again = True
@@ -79,11 +79,11 @@ class Collector:
         report: bool = False,
         leaving: bool = False,
     ) -> bool:
-        """Put everything that was counted and said on disk; False when that can't be done now, then it stays
-        where it is.
+        """Writes all counts and statements to disk; returns False if that is impossible now, and nothing is
+        lost.
 
-        `report`: counts don't wait for the next heartbeat, a ping is made for them. `leaving`: the process
-        ends; `leaves` says afterwards whether it is worth to wait for the network.
+        With `report`, a ping is made for the counts at once. With `leaving`, the process ends; `leaves` says
+        afterwards whether to wait for the network.
         """
         now = self._clock()
         if self._ticks() >= self._known_until:
@@ -112,9 +112,9 @@ class Collector:
         self, ledger: Ledger, own: Optional[Counters], now: float, *, report: bool, leaving: bool
     ) -> None:
         self.look_at, self.leaves = self._ticks() + HOUR, False
-        is_off_here = self.settings.why_off is not None  # then what others counted is for them to send
+        is_off_here = self.settings.why_off is not None  # then others send what they counted
         news = self._harvest.take(ledger, own, now, alone=self._outbox.in_memory or is_off_here)
-        if self._hear_of_consent(ledger, news, now):  # what was counted and wished for without it is dropped
+        if self._hear_of_consent(ledger, news, now):  # counts and requests without consent are dropped
             switched_on = max((at for topic, at, _ in news.said if topic == "enabled"), default=0.0)
             said_since = [one for one in news.said if one[0] == "license" or one[1] >= switched_on]
             news = news._replace(counts=news.consented, lost=0, said=said_since)
@@ -152,7 +152,7 @@ class Collector:
             self.send_at = self._ticks()
 
     def _may_wait(self, ledger: Ledger, now: float, interval: float, *, is_due: bool) -> bool:
-        """Programs that run for a moment wait for the network once in an interval, and once more if that was
+        """Whether a short-lived program waits for the network: once per interval, and once more if that was
         too short.
         """
         acknowledged = ledger.get("last_acknowledged")
@@ -172,7 +172,7 @@ class Collector:
     # ── consent ─────────────────────────────────────────────────────────────────────────────
 
     def level(self, ledger: Ledger) -> str:
-        """The lowest of what the host, the environment and the outbox allow."""
+        """The lowest level that the host, the environment and the outbox allow."""
         return self._lowest(ledger.get("level"))
 
     def _lowest(self, allowed: Any) -> str:
@@ -180,9 +180,9 @@ class Collector:
         return LEVELS[min(map(LEVELS.index, levels))]
 
     def _hear_of_consent(self, ledger: Ledger, news: News, now: float) -> bool:
-        """What was said of consent, in order; whether it changed, or is withdrawn."""
+        """Applies statements of consent in order; returns whether it changed, or is withdrawn."""
         changed = bool(ledger.get("off"))
-        if news.withdrawn:  # maybe it was given again since
+        if news.withdrawn:  # it may have been given again since
             ledger.withdraw("license")
             changed = True
         for topic, at, words in news.said:
@@ -206,14 +206,14 @@ class Collector:
         return changed
 
     def switch(self, ledger: Ledger, *, on: bool) -> None:
-        """The persisted switch. What was queued goes on as a bare claim."""
+        """Sets the persisted switch. The queued pings are reduced to their claims."""
         ledger.put("off", not on)
         ledger.withdraw("license")
 
     # ── the start of a process ──────────────────────────────────────────────────────────────
 
     def _begin(self, ledger: Ledger, now: float) -> None:
-        """A new version, a reboot or a new machine is reported soon, but not by a whole fleet at once."""
+        """Reports a new version, a reboot or a new machine soon, but not for a whole fleet at once."""
         if ledger.get("usage_since") is None:
             ledger.put("usage_since", wire.timestamp(now))
         started_as = [self.settings.version, self.settings.build, self._known.get("boot_id")]
@@ -224,9 +224,9 @@ class Collector:
         self._notice_a_move(ledger)
 
     def _notice_a_move(self, ledger: Ledger) -> None:
-        """On a machine it never saw the identity was copied: say so, enrol anew as its child.
+        """Detects a copied identity, on a machine not seen before: enrols again as its child.
 
-        Machines it saw stay known, so that a home shared by several does not enrol for ever.
+        Machines seen before stay known, so that a home shared by several does not enrol for ever.
         """
         if self._machine is None:
             return
@@ -238,14 +238,14 @@ class Collector:
         ledger.put("machines", [*seen[-15:], self._machine])
 
     def _look_around(self) -> None:
-        """Gather the facts outside of any transaction."""
+        """Collects the facts outside of any transaction."""
         self._known = pings.facts(self._lowest(self.allowed), self.settings.product)
         self._known_until = self._ticks() + FACTS_KEPT_SECONDS
         if not self._begun:
             self._machine = pings.machine(self.settings.product)
 
     def keep_claim(self, ledger: Ledger, news: News) -> None:
-        """A claim is the present state, also where counts are dropped: the host says it once."""
+        """Keeps the claim, the present state, even if counts are dropped: the host states it once."""
         for topic, _, words in news.said:
             if topic == "license":
                 ledger.put("said", words)
@@ -280,7 +280,7 @@ class Collector:
             self._make(ledger, reason, at, now)
 
     def _make_what_was_held(self, ledger: Ledger, now: float, *, at_once: bool) -> None:
-        """Of a claim the newest, and none where it is again what the last ping said."""
+        """Makes the held pings: of claims only the newest, and none if the last ping had the same."""
         for reason, earliest in _times(ledger, HELD).items():
             if now < earliest <= now + self._gap and not at_once:
                 continue
@@ -320,11 +320,11 @@ class Collector:
     # ── to look at ──────────────────────────────────────────────────────────────────────────
 
     def known_claim(self) -> Optional[Json]:
-        """What was last said of the license and stands in the outbox."""
+        """The last claim in the outbox."""
         return self._claim
 
     def preview(self, own: Optional[Counters]) -> Json:
-        """The next ping, made of what is on disk and in the counters. Changes nothing."""
+        """The next ping, from the disk and the counters. Changes nothing."""
         now = self._clock()
         with self._outbox.look() as ledger:
             news = self._harvest.look(ledger, own, alone=self._outbox.in_memory)
@@ -357,14 +357,14 @@ class Collector:
 
 
 def _let_go(ledger: Ledger, reason: str) -> None:
-    """No ping of this cause is held any more."""
+    """Discards the held ping of this cause."""
     held = _times(ledger, HELD)
     if held.pop(reason, None) is not None:
         ledger.put(HELD, held)
 
 
 def _times(ledger: Ledger, name: str) -> Dict[str, float]:
-    """Seconds since 1970 by cause; empty where the disk spoiled it."""
+    """Seconds since 1970 by cause; empty if the value is damaged."""
     found = ledger.get(name)
     known = found.items() if isinstance(found, dict) else ()
     return {reason: at for reason, at in known if isinstance(at, (int, float))}

@@ -1,8 +1,8 @@
-"""What may be collected in one process for one state directory: one answer for all its clients.
+"""The consent in one process for one state directory, the same for all its clients.
 
-Consent withdrawn anywhere wins: the lowest level of all open clients holds, and one that was opened with
-enabled=False has telemetry off for all of them. The customer's switch is kept in the outbox, and beside it in
-a file that is read here without waiting for anyone.
+Consent withdrawn anywhere wins: the lowest level of all open clients holds, and a client with enabled=False
+switches telemetry off for all of them. The customer's switch is in the outbox, and also in a file beside it,
+which is read here without a lock.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from ._settings import Level, Limits, Settings
 
 OFF, LOCKED = b'"off": true', b'"locked": true'
-LOOK_SECONDS = 1.0  # from one look at the switch to the next
+LOOK_SECONDS = 1.0  # between two reads of the switch
 
 
 class Consent:
-    """`settings` are those of the newest client, within what all others that are open allow."""
+    """The consent; `settings` are those of the newest client, limited by all other open clients."""
 
     def __init__(self, settings: Settings) -> None:
         self._newest = self.settings = settings
-        self._limits: Dict[Limits, int] = {}  # how many open clients have each
+        self._limits: Dict[Limits, int] = {}  # number of open clients with each
         self.off: Optional[bool] = None  # by the outbox; None: not known yet
         self.allowed: Optional[Level] = None  # by the outbox
         self.is_locked = False  # by the customer's command: the host can't undo it
-        self.is_pending = False  # something was said here that the outbox may not know yet
+        self.is_pending = False  # a decision made here may not be in the outbox yet
         self.is_counting = False
         self._switch = b""
         self._look_at = 0.0
@@ -42,14 +42,14 @@ class Consent:
     # ── the clients ─────────────────────────────────────────────────────────────────────────
 
     def open(self, settings: Settings) -> None:
-        """One more client. One that does not know what it is for limits none of the others."""
+        """Adds a client. One without product or endpoint does not limit the others."""
         if self._limits and settings.is_incomplete:
             return
         self._newest = settings
         self.limit(settings, 1)
 
     def limit(self, settings: Settings, clients: int) -> None:
-        """One client more (1) or less (-1) has these limits."""
+        """Adds (1) or removes (-1) a client with these limits."""
         if not settings.is_incomplete:
             count = self._limits.pop(settings.limits, 0) + clients
             if count > 0:
@@ -57,13 +57,13 @@ class Consent:
         self._update()
 
     def change(self, settings: Settings, change: Callable[[Settings], None]) -> None:
-        """An open client's settings change, and its limits with them."""
+        """Changes the settings of an open client, and its limits."""
         self.limit(settings, -1)
         change(settings)
         self.limit(settings, 1)
 
     def _update(self) -> None:
-        if self._limits:  # else the last client was closed, and what held then holds
+        if self._limits:  # else the last client was closed, and its limits stay in force
             self.settings = self._newest.within(self._limits)
         self._find_out()
 
@@ -73,12 +73,12 @@ class Consent:
     # ── the customer ────────────────────────────────────────────────────────────────────────
 
     def decide(self, *, off: Optional[bool] = None, level: Optional[Level] = None) -> None:
-        """Said in this process: it holds here at once, and everywhere once it stands in the outbox."""
+        """Decides in this process: effective here at once, and everywhere once it is in the outbox."""
         self.is_pending = True
         self._learn(self.off if off is None else off, self.allowed if level is None else level)
 
     def learn(self, *, off: bool, locked: bool, level: Optional[Level]) -> bool:
-        """What the outbox says; whether it was off until now and is no longer."""
+        """Takes over the outbox's state; returns whether telemetry was off until now and is on again."""
         was_off, self.is_pending, self.is_locked = self.off, False, locked
         self._learn(off, level)
         return bool(was_off) and not off
@@ -89,30 +89,30 @@ class Consent:
 
     @property
     def level(self) -> Level:
-        """The lowest of what clients, environment and outbox allow, as far as this process knows."""
+        """The lowest level that clients, environment and outbox allow, as far as this process knows."""
         levels = (self.settings.level, self.allowed or self.settings.level)
         return LEVELS[min(map(LEVELS.index, levels))]
 
     # ── the switch ──────────────────────────────────────────────────────────────────────────
 
     def look(self) -> bytes:
-        """The switch as it is written, read at most once in LOOK_SECONDS; empty where there is none."""
+        """The bytes of the switch, read at most once in LOOK_SECONDS; empty if there is none."""
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_SECONDS
             self._switch = _read(switch_file(self.settings.state_dir))
         return self._switch
 
     def is_off_now(self) -> bool:
-        """Whether the customer or the host has switched it off, in this process or elsewhere."""
+        """Whether the customer or the host has switched telemetry off, in any process."""
         switch = self.look()
         return bool(self.off) if self.is_pending or not switch else OFF in switch
 
     def is_locked_now(self) -> bool:
-        """Whether the customer's command has switched it off."""
+        """Whether the customer's command has switched telemetry off."""
         return self.is_off_now() and (self.is_locked or LOCKED in self._switch)
 
     def level_now(self) -> Level:
-        """`level`, with what was decided elsewhere a moment ago."""
+        """The `level`, including recent decisions of other processes."""
         switch = self.look()
         written = [level for level in LEVELS if f'"level": "{level}"'.encode() in switch]
         if self.is_pending or not written:
@@ -121,7 +121,7 @@ class Consent:
 
 
 def _read(path: Optional[str]) -> bytes:
-    """Empty where there is none."""
+    """The bytes of the switch; empty if there is none."""
     try:
         descriptor = os.open(path or "", os.O_RDONLY | SAFELY)
         try:

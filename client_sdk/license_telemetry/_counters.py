@@ -1,14 +1,14 @@
-"""What one process has counted and said: a small file in shared memory that outlives the process.
+"""The counts and statements of one process: a small file in shared memory that outlives the process.
 
-A count is one 8-byte store into a mapping: no thread, no write, no system call. What was stored is there
-after `kill -9`, `os._exit` or a signal that ends the process; any other process of the host harvests it
-(`_harvest`). All numbers only grow; how much of each was taken stands in the outbox.
+A count is one 8-byte store into a mapping: no thread, no write, no system call. It survives `kill -9`,
+`os._exit` and any signal that ends the process; any other process of the host harvests it (`_harvest`). All
+numbers only grow; the outbox holds how much of each was harvested.
 
-The file lies in memory-backed storage, where a page that was written once can always be stored to; zeros
-are written before it is mapped, because a store into a hole of a full file system would end the host with
-SIGBUS. For the same reason it is never truncated, and never mapped on a disk: a page that the kernel
-dropped and cannot read back is SIGBUS, too. Without such storage each store is written to a file in the
-state directory; without that, it lies in memory. `_snapshot` says how it is laid out.
+The file is in memory-backed storage, where a page that was written once can always be stored to. Zeros are
+written before it is mapped, because a store into a hole of a full file system would end the host with
+SIGBUS. For the same reason it is never truncated, and never mapped on a disk: a page that the kernel dropped
+and cannot read back raises SIGBUS, too. Without such storage each store is written to a file in the state
+directory; without that, counts are in memory. `_snapshot` has the layout.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 LARGEST_COUNT = 2**53 - 1
 STATE_DIR = "state_dir"  # the file in shared memory that says which state directory it belongs to
 MISSING = "missing"  # the file that was made when that was found missing
-MOST_ADOPTIONS = 8  # dead files that a new process tries to go on with
-UNNAMED = SUFFIX + ".new"  # what a file is called until it is locked
+MOST_ADOPTIONS = 8  # dead files that a new process tries to adopt
+UNNAMED = SUFFIX + ".new"  # the name of a file until it is locked
 SPARE = 16  # times SIZE must be free: the memory is the host's
 
 SHARED_MEMORY, STATE_DIRECTORY, MEMORY = "shared memory", "state directory", "memory"
@@ -70,9 +70,9 @@ SHARED_MEMORY, STATE_DIRECTORY, MEMORY = "shared memory", "state directory", "me
 class Counters:
     """One process's counters and statements. Any thread and any signal handler may use it.
 
-    `storage` is where they lie, one of SHARED_MEMORY, STATE_DIRECTORY and MEMORY; `path` the file, None in
-    memory; `trouble` why it is not shared memory. `fresh` is False once there is news that the background
-    thread has not seen.
+    `storage` is one of SHARED_MEMORY, STATE_DIRECTORY and MEMORY; `path` the file, None in memory; `trouble`
+    says why it is not shared memory. `fresh` is False once there is news that the background thread has not
+    seen.
     """
 
     def __init__(self, buffer: Any, path: Optional[str], storage: str, memory: Optional[Memory]) -> None:
@@ -101,10 +101,10 @@ class Counters:
     # ── counting ────────────────────────────────────────────────────────────────────────────
 
     def add(self, name: str, count: int) -> bool:
-        """Add to a sound name's count; whether it is the first news for the background thread.
+        """Adds to the count of a valid name; returns whether it is the first news for the background thread.
 
-        A signal handler that interrupts an addition leaves its own to the interrupted one: between load and
-        store of a word it would be overwritten.
+        A signal handler that interrupts an addition leaves its own addition to the interrupted one: between
+        load and store of a word it would be overwritten.
         """
         nested = self._lock._is_owned()  # noqa: SLF001  else an interrupt may have left the flag behind
         with self._lock:
@@ -127,10 +127,10 @@ class Counters:
         return first
 
     def forgo(self, *, for_good: bool, everywhere: bool = True) -> None:
-        """Consent changed: what was counted until now is harvested no more.
+        """Excludes the counts so far from the harvest, after a change of consent.
 
-        Not `for_good`: only if the outbox finds, when it hears of it, that it was off until now. Not
-        `everywhere`: what is in the outbox already stays.
+        Without `for_good`, only if telemetry was off until now according to the outbox. Without
+        `everywhere`, counts already in the outbox stay.
         """
         with self._lock:
             at, length = (FORGONE_WORD if for_good else REGAINED_WORD) * 8, SLOTS * 8
@@ -140,7 +140,7 @@ class Counters:
             self._write_through(WITHDRAWN * 8, 8)
 
     def knows(self, name: object) -> bool:
-        """Whether it was counted here before; then it is sound."""
+        """Whether the name was counted here before; then it is valid."""
         return name in self._slots
 
     def _add_deferred(self) -> None:
@@ -151,7 +151,7 @@ class Counters:
                 return
 
     def _new_slot(self, name: str) -> int:
-        """The word of a name that is new here; LOST when all are taken."""
+        """The word of a new name; LOST if all slots are used."""
         used = self._words[USED]
         if used >= SLOTS:
             return LOST
@@ -164,14 +164,14 @@ class Counters:
         return VALUES_WORD + int(used)
 
     def ignore(self) -> None:
-        """Count a call with arguments of no use."""
+        """Counts an ignored call."""
         with self._lock:
             self._words[IGNORED] += 1
             self._write_through(IGNORED * 8, 8)
             self.fresh = False
 
     def say(self, topic: str, text: str) -> None:
-        """Replace what was said on one of TOPICS; at most TEXT_BYTES - 2 bytes of UTF-8 are kept."""
+        """Replaces the statement on one of TOPICS; at most TEXT_BYTES - 2 bytes of UTF-8 are kept."""
         number = TOPICS.index(topic)
         told = text.encode("utf-8", "replace")
         if len(told) > TEXT_BYTES - 2:
@@ -187,11 +187,11 @@ class Counters:
             self.fresh = False
 
     def times_said(self) -> Tuple[int, ...]:
-        """How often something was said on each of TOPICS."""
+        """The number of statements on each of TOPICS."""
         return tuple(self._words[SAID : SAID + len(TOPICS)])
 
     def said(self, topic: str) -> Optional[str]:
-        """What this file says on a topic."""
+        """The statement of this file on a topic."""
         return self.snapshot().said.get(topic)
 
     def snapshot(self) -> Snapshot:
@@ -200,7 +200,7 @@ class Counters:
     # ── the background thread's side ────────────────────────────────────────────────────────
 
     def content(self) -> bytes:
-        """All of it; where the file is not mapped, with what other processes noted as taken."""
+        """The whole content; of a file that is not mapped, with the harvest noted by other processes."""
         if self.storage == STATE_DIRECTORY and self.path is not None:
             try:
                 with open(self.path, "rb") as file:
@@ -211,7 +211,7 @@ class Counters:
         return bytes(self._bytes)
 
     def belong_to(self, outbox: int, taken: Optional[Dict[str, int]]) -> None:
-        """Note the outbox, a number of 64 bits, that has taken these numbers; None: no more than before."""
+        """Notes the outbox, a number of 64 bits, that harvested these numbers; None: none since."""
         if taken is not None:
             self._bytes[TAKEN_WORD * 8 :] = taken_block(taken)
             self._write_through(TAKEN_WORD * 8, TAKEN_WORDS * 8)
@@ -219,11 +219,11 @@ class Counters:
         self._write_through(OUTBOX * 8, 8)
 
     def is_in_place(self) -> bool:
-        """Whether the file is still where others look for it: some systems remove them at log-out."""
+        """Whether the file is still in its place: some systems remove such files at log-out."""
         return self.path is None or os.path.exists(self.path)
 
     def put_back(self) -> None:
-        """Go on in a new file with the same content and name. Raises OSError."""
+        """Continues in a new file with the same content and name. Raises OSError."""
         assert self.path is not None
         own_directory(os.path.dirname(self.path), shared=self.storage == SHARED_MEMORY)
         memory = _create(self.path, mapped=self.storage == SHARED_MEMORY)
@@ -236,7 +236,7 @@ class Counters:
             self._write_through(0, SIZE)
 
     def let_go(self) -> None:
-        """In a forked child: leave the parent's file, or its lock would live on here. The end of this."""
+        """Releases the parent's file in a forked child, which would keep its lock. Last call."""
         self._words.release()
         self._bytes.release()
         for memory in [*self._old, *([self._memory] if self._memory else [])]:
@@ -244,7 +244,7 @@ class Counters:
                 _process_fork.left_behind.append(memory)  # freed, it would close a file of the host's
 
     def _write_through(self, at: int, length: int) -> None:
-        """Where the file is not mapped: write. A host that closes all descriptors may have reused ours."""
+        """Writes to a file that is not mapped. A host that closes all descriptors may have reused ours."""
         if self.storage != STATE_DIRECTORY or self._memory is None:
             return
         try:
@@ -261,10 +261,10 @@ class Counters:
 
 
 def shared_directories(state_dir: str) -> List[str]:
-    """The directories in memory-backed storage for what belongs to `state_dir`, the one to use first.
+    """The directories in memory-backed storage for the files of `state_dir`, the preferred one first.
 
     /dev/shm comes first, because a job of cron and a service see the same one; XDG_RUNTIME_DIR is only there
-    for a user's session. They are this user's alone, and named for the state directory.
+    for a user's session. They are private to the user, and named after the state directory.
     """
     if not hasattr(os, "geteuid"):
         return []
@@ -275,12 +275,12 @@ def shared_directories(state_dir: str) -> List[str]:
 
 
 def kept_directory(state_dir: str) -> str:
-    """Where copies of the files lie on disk, or the files themselves."""
+    """The directory on disk for copies of the files, or for the files themselves."""
     return os.path.join(state_dir, "counters")
 
 
 def open_counters(state_dir: Optional[str]) -> Counters:
-    """This process's counters for what lies in `state_dir`. Never raises: memory is always there."""
+    """This process's counters for `state_dir`. Never raises: memory is always available."""
     troubles = []
     for directory in shared_directories(state_dir) if state_dir else []:
         try:
@@ -307,7 +307,7 @@ def counters_in_memory() -> Counters:
 
 
 def _say_whose_it_is(directory: str, state_dir: str) -> None:
-    """For the day on which the state directory is gone (`_leftovers`)."""
+    """Notes the state directory, for the case that it disappears (`_leftovers`)."""
     path, mark = os.path.join(directory, STATE_DIR), os.path.join(directory, MISSING)
     try:
         if not os.path.exists(path):
@@ -350,7 +350,7 @@ def _sign(counters: Counters) -> None:
 
 
 def _adopt(directory: str, *, mapped: bool) -> Optional[Tuple[str, Memory]]:
-    """Go on with the file of a process that has ended: short-lived programs need one file in all."""
+    """Adopts the file of a process that has ended, so that short-lived programs need only one file."""
     tried = 0
     for name in os.listdir(directory):
         if not name.endswith(SUFFIX) or tried >= MOST_ADOPTIONS:
@@ -385,9 +385,9 @@ def _take_over(path: str, *, mapped: bool) -> Optional[Memory]:
 
 
 def _create(path: str, *, mapped: bool) -> Memory:
-    """A new locked file full of zeros. Raises OSError.
+    """Creates a locked file of zeros. Raises OSError.
 
-    It gets its name last: before it is locked no other process may try to adopt or remove it. On Windows,
+    It gets its name last: before it is locked, no other process may try to adopt or remove it. On Windows,
     where open files can't be renamed, none does.
     """
     nameless = path if sys.platform == "win32" else path[: -len(SUFFIX)] + UNNAMED

@@ -1,7 +1,7 @@
-"""The background thread's work: collect, deliver, and what status, preview and export show of it.
+"""The work of the background thread: collect, deliver, and answer status, preview and export.
 
-Nothing here waits for the network: an exchange is posted on a thread of its own, and settled when its answer
-is there or does not come in time. The command has no background thread and drives the engine by hand.
+Nothing here waits for the network: an exchange is posted on a separate thread, and settled after its answer
+or its timeout. The command has no background thread, and calls the engine itself.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Json = Dict[str, Any]
 
 
 class Engine:
-    """One process's end of the outbox.
+    """One process's engine on the outbox.
 
-    `clock` gives seconds since 1970, `ticks` those of the monotonic clock; `post` is for tests.
+    `clock` returns seconds since 1970, `ticks` those of the monotonic clock; `post` is for tests.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Engine:
         self._collected = True
 
     def follow(self, settings: Settings) -> None:
-        """Go on under other settings: those of the newest client."""
+        """Continues with the settings of the newest client."""
         if settings is not self._settings:
             self._settings = self._collector.settings = self._uploader.settings = settings
             self._transport = Transport(settings)
@@ -76,16 +76,16 @@ class Engine:
     # ── the background thread ───────────────────────────────────────────────────────────────
 
     def work(self, asked: List[Request], wakeup: Wakeup, *, news: bool) -> float:
-        """Do what was asked for and what is due; when to come again, by the monotonic clock.
+        """Does what was requested and what is due; returns the time of the next call, by the monotonic clock.
 
-        `news`: something was said that is not collected yet.
+        `news`: there are statements that are not collected yet.
         """
         for request in asked:
             if request.work is not None:
                 self._answer(request)
         sending = [request for request in asked if request.work is None]
         self._waiting += sending
-        used = self.counters is not None  # else the host only looks, and nothing is changed
+        used = self.counters is not None  # else the host only reads, and nothing is changed
         if news or sending or (used and self._ticks() >= self._collector.look_at):
             self._collect_for(sending)
         self._settle()
@@ -98,7 +98,7 @@ class Engine:
         return self._exchange is not None
 
     def is_collected(self) -> bool:
-        """Whether the outbox has what was counted and said."""
+        """Whether the outbox has all counts and statements."""
         return self._collected
 
     def has_answer(self) -> bool:
@@ -134,7 +134,7 @@ class Engine:
         return self._ticks() >= min(self._uploader.deliver_at, self._collector.send_at)
 
     def _send(self, wakeup: Wakeup) -> None:
-        """Begin an exchange, or find that there is none to begin now."""
+        """Begins an exchange, if there is one to begin now."""
         for request in self._waiting:
             request.exchanges += 1
             if self._ticks() > request.deadline or request.exchanges > MOST_EXCHANGES:
@@ -163,7 +163,7 @@ class Engine:
             self._posting = Posting(self._transport, found.request, wakeup)
 
     def _settle(self) -> None:
-        """Do what the answer says, once it is there or cannot come any more."""
+        """Follows the answer, once it has arrived or cannot arrive any more."""
         posting = self._posting
         if self._exchange is None or posting is None:
             return
@@ -185,7 +185,7 @@ class Engine:
         self._answer_waiting(delivery)
 
     def _answer_waiting(self, delivery: Delivery) -> None:
-        """Say to whoever waits how it ended."""
+        """Answers the waiting requests."""
         waiting, self._waiting = self._waiting, []
         sent = None if delivery is Delivery.ELSEWHERE else delivery is Delivery.EMPTY and self._collected
         for request in waiting:
@@ -199,11 +199,11 @@ class Engine:
     # ── by hand ─────────────────────────────────────────────────────────────────────────────
 
     def collect(self, patience: float = PATIENCE, *, report: bool = False, leaving: bool = False) -> bool:
-        """Put everything that was counted and said on disk; False when that can't be done now."""
+        """Writes all counts and statements to disk; returns False if that is impossible now."""
         return self._collector.collect(self.counters, patience, report=report, leaving=leaving)
 
     def deliver(self, push: int) -> Delivery:
-        """Send until nothing is queued or something has to wait; `push` is how much waiting to pass over."""
+        """Sends until nothing is queued or something has to wait; `push` says which waits to skip."""
         try:
             for _ in range(MOST_EXCHANGES):
                 found = self._uploader.next(push)
@@ -219,16 +219,16 @@ class Engine:
         return Delivery.WAITING
 
     def due(self) -> float:
-        """When something is due for a program that runs for a moment, seconds since 1970; 0: now."""
+        """When something is due for a short-lived program, in seconds since 1970; 0: now."""
         waits = not self._uploader.is_empty and self._collector.may_try_again
         return 0.0 if waits else self._collector.due
 
     def known_claim(self) -> Optional[Json]:
-        """What was last said of the license, as it stands in the outbox."""
+        """The last claim in the outbox."""
         return self._collector.known_claim()
 
     def consent(self) -> Json:
-        """What the outbox allows: `off`, `locked` by the customer, `level`; None where it says nothing."""
+        """The consent in the outbox: `off`, `locked` by the customer, `level`; each None if not set."""
         collector = self._collector
         return {"off": collector.is_off, "locked": collector.is_locked, "level": collector.allowed}
 
@@ -239,12 +239,12 @@ class Engine:
         return self._settings.product or (known.product if known else None)
 
     def newest(self) -> Optional[str]:
-        """The ping_id of what was queued last."""
+        """The ping_id of the ping queued last."""
         with self._outbox.look() as ledger:
             return ledger.newest()
 
     def number_of(self, ping_id: Optional[str]) -> Optional[int]:
-        """The number under which a ping was acknowledged; None where it is not known."""
+        """The number under which a ping was acknowledged; None if unknown."""
         with self._outbox.look() as ledger:
             return ledger.number_of(ping_id) if ping_id else None
 
@@ -255,7 +255,7 @@ class Engine:
         return self._collector.preview(self.counters)
 
     def status(self) -> Json:
-        """How things stand; times in RFC 3339. Changes nothing."""
+        """The status, with times in RFC 3339. Changes nothing."""
         with self._outbox.look() as ledger:
             return {**self._standing(ledger), **_history(ledger), **_losses(ledger)}
 
@@ -286,7 +286,7 @@ class Engine:
         return self._settings.why_off or ("it was switched off here" if ledger.get("off") else None)
 
     def switch(self, *, on: bool) -> None:
-        """The customer's switch: the host can't undo it. Off forgets what was counted. Raises Unavailable."""
+        """Sets the customer's switch, which the host can't undo. Off drops all counts. Raises Unavailable."""
         with self._outbox.transaction() as ledger:
             if bool(ledger.get("off")) == on:  # else nothing changes, and nothing is forgotten
                 news = self._harvest.take(ledger, self.counters, time.time(), alone=self._outbox.in_memory)
@@ -295,7 +295,7 @@ class Engine:
             ledger.put("locked", not on)
 
     def forget(self, reason: str) -> None:
-        """Queue the request to be forgotten, and switch off. Raises Unavailable."""
+        """Queues the request to be forgotten, and switches off. Raises Unavailable."""
         with self._outbox.transaction() as ledger:
             ledger.put("forget", {"reason": reason, "at": time.time()})
             self._collector.switch(ledger, on=False)
@@ -307,14 +307,14 @@ class Engine:
             return bool(ledger.get("forget"))
 
     def adopt(self, answer: Any) -> str:
-        """Go on as the installation of an enrolment file; its id. Raises ValueError and Unavailable."""
+        """Adopts the identity in an enrolment file; returns its id. Raises ValueError and Unavailable."""
         known = identity.from_answer(answer)
         with self._outbox.transaction() as ledger:
             ledger.adopt(known)
         return known.installation_id
 
     def export(self, path: str) -> int:
-        """Write everything queued as signed uploads, one JSON object a line; how many.
+        """Writes everything queued as signed uploads, one JSON object per line; returns their number.
 
         Each has `method`, `path`, `headers` and `body` in base64. Raises ValueError without an identity,
         OSError and Unavailable.
@@ -347,7 +347,7 @@ def _history(ledger: Ledger) -> Json:
 
 
 def _losses(ledger: Ledger) -> Json:
-    """Since the outbox began; `ignored` counts calls with arguments of no use, `spoiled` files set aside."""
+    """The losses since the outbox was made; `ignored` counts ignored calls, `spoiled` files set aside."""
     return {kind: ledger.get("total_" + kind, 0) for kind in (*LOSSES, "ignored", "spoiled")}
 
 

@@ -1,13 +1,13 @@
-"""What the processes of the host have counted and said, taken into the outbox exactly once.
+"""Harvests the counts and statements of all processes of the host into the outbox, exactly once.
 
-Numbers in counter files only grow. The outbox keeps, for each file, how much of each was taken, and takes
-the difference in the transaction that stores it: it does not matter who harvests a file, how often, or
-whether its process still lives. Beside each file in shared memory lies a copy on disk, a few seconds old
-(`_keeper`), for the day on which the memory is gone: a reboot, a removed container.
+Numbers in counter files only grow. The outbox stores how much of each file was harvested, and harvests the
+difference in the same transaction: it does not matter which process harvests a file, how often, or whether
+its process still lives. Each file in shared memory has a copy on disk, a few seconds old (`_keeper`), for the
+case that the memory is lost: a reboot, a removed container.
 
-For the day on which the outbox is gone, each file notes what was taken of it, right after the commit and
-before another process gets its turn. It is read only where the outbox does not know the file. A copy may be
-older than the last harvest: what it has beyond its note may be taken or not, and is counted as lost.
+For the case that the outbox is lost, each file notes what was harvested of it, right after the commit and
+before another process gets its turn. The note is read only if the outbox does not know the file. A copy may
+be older than the last harvest: what it has beyond its note may be harvested or not, and is counted as lost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ._private_files import SAFELY, is_ours, pwrite
 from ._snapshot import SIZE, SUFFIX, TAKEN_WORD, Snapshot, snapshot, taken_block
 from ._statements import parse
 
-FOREIGN_SECONDS = 3600.0  # a copy whose process cannot be asked goes when it has not changed for so long
+FOREIGN_SECONDS = 3600.0  # without a change, after which a copy is removed whose process cannot be checked
 MOST_FILES = 4096
 _READ = os.O_RDONLY | SAFELY
 
@@ -36,11 +36,11 @@ Said = Tuple[str, float, Dict[str, str]]
 
 
 class News(NamedTuple):
-    """What was not taken yet.
+    """What was not harvested yet.
 
-    Uses by feature, those among them that were counted since consent changed where it did, how often it was
-    withdrawn, how many uses were lost or calls ignored, and what was said, in order of time, as (topic,
-    seconds since 1970, words).
+    Uses by feature, those of them counted since consent changed if it did, how often it was withdrawn, the
+    numbers of lost uses and ignored calls, and the statements in order of time, as (topic, seconds since
+    1970, words).
     """
 
     counts: Numbers
@@ -63,9 +63,9 @@ class Harvest:
         self._alone = False
 
     def take(self, ledger: Ledger, own: Optional[Counters], now: float, *, alone: bool) -> News:
-        """The news of all files; it counts as taken once the ledger's transaction is committed.
+        """Takes the news of all files, effective with the commit of the ledger's transaction.
 
-        `alone`: of this process only, because its outbox lives and dies with it.
+        `alone`: only the news of this process, because its outbox lives in its memory.
         """
         self._seen, self._taken, self._alone = {}, {}, alone
         outbox, fresh = ledger.outbox_id(), []
@@ -85,7 +85,7 @@ class Harvest:
         return _news(fresh)
 
     def clear_leftovers(self) -> None:
-        """Once for each process: what killed ones and state directories that are no more have left."""
+        """Removes, once per process, what killed processes and deleted state directories left behind."""
         while self._uncleared:
             directory = self._uncleared.pop()
             if is_ours(directory, shared=directory != self._kept):
@@ -94,13 +94,13 @@ class Harvest:
                 clear_leftovers(directory)
 
     def look(self, ledger: Ledger, own: Optional[Counters], *, alone: bool) -> News:
-        """The news, taking nothing."""
+        """The news, without harvesting it."""
         known = (0, ledger.get("outbox_id", 0))
         snapshots = [found for found in self._snapshots(own, alone=alone) if found.outbox in known]
         return _news([(found, _not_taken(ledger, found)) for found in snapshots])
 
     def _committed(self, own: Optional[Counters], outbox: int) -> None:
-        """Note in the files what was taken, and remove those of processes that have ended."""
+        """Notes the harvest in the files, and removes those of processes that have ended."""
         if own is not None and own.id in self._seen:
             own.belong_to(outbox, self._taken.get(own.id))  # not before: another outbox may follow
         if self._alone:
@@ -118,7 +118,7 @@ class Harvest:
                 _remove_if_dead(path, found, by_lock=by_lock)
 
     def _files(self, directory: Optional[str]) -> List[str]:
-        """The counter files in a directory; none in one that somebody else made, or may write to."""
+        """The counter files in a directory; none if it belongs to another user, or is writable for others."""
         if directory is None or not is_ours(directory, shared=directory != self._kept):
             return []
         try:
@@ -128,7 +128,7 @@ class Harvest:
         return [name for name in names if name.endswith(SUFFIX)][:MOST_FILES]
 
     def _snapshots(self, own: Optional[Counters], *, alone: bool) -> Iterator[Snapshot]:
-        """Each file once: the own one, those in shared memory, and copies of what is no longer there."""
+        """Each file once: the own one, those in shared memory, and copies of those no longer there."""
         met = set()
         if own is not None:
             met.add(own.id)
@@ -143,14 +143,14 @@ class Harvest:
                 if found is None or found.id in met:
                     continue
                 if directory != self._kept and not found.outbox and not _process.is_near(found.process):
-                    continue  # of another container, which will say which outbox is its own
+                    continue  # of another container, which will name its outbox
                 met.add(found.id)
                 found.is_original |= directory != self._kept
                 yield found
 
 
 def _read(path: str) -> Optional[Snapshot]:
-    """A file's content: of two reads the smaller numbers, in case a word was caught in half."""
+    """The content of a file: of two reads the smaller numbers, in case a word was half written."""
     try:
         descriptor = os.open(path, _READ)
         try:
@@ -168,16 +168,16 @@ def _read(path: str) -> Optional[Snapshot]:
 
 
 def _is_barred(ledger: Ledger) -> bool:
-    """Whether the outbox, until now, allows no counts."""
+    """Whether the outbox allowed no counts until now."""
     return bool(ledger.get("off")) or ledger.get("level") in ("license", "system")
 
 
 def _not_taken(ledger: Ledger, found: Snapshot) -> Numbers:
-    """How much of each number is new, of those that are."""
+    """The new part of each number that has one."""
     taken, barred = ledger.taken(found.id), _is_barred(ledger)
     if taken is not None:
         return _difference(found, taken, barred=barred)
-    noted = {name: count for name, count in found.taken.items() if name != "license"}  # is heard anew
+    noted = {name: count for name, count in found.taken.items() if name != "license"}  # is reported again
     difference = _difference(found, noted, barred=barred)
     if found.is_original or not ledger.get("heir"):
         return difference
@@ -215,7 +215,7 @@ def _news(fresh: List[Tuple[Snapshot, Numbers]]) -> News:
 
 
 def _note_taken(path: str, numbers: Numbers) -> None:
-    """In the file of another process."""
+    """Notes the harvest in the file of another process."""
     try:
         descriptor = os.open(path, os.O_WRONLY | SAFELY)
         try:
@@ -228,9 +228,10 @@ def _note_taken(path: str, numbers: Numbers) -> None:
 
 
 def _remove_if_dead(path: str, seen: Optional[Snapshot], *, by_lock: bool) -> None:
-    """Only under its lock, so that no process adopts it meanwhile, and only as it was harvested.
+    """Removes the file under its lock, so that no process adopts it meanwhile, if it is unchanged since.
 
-    `by_lock`: its process would hold the lock; else it is asked for, and a copy may be another machine's.
+    `by_lock`: a living process would hold the lock; else the process is checked, and a copy may be of another
+    machine.
     """
     try:
         descriptor = os.open(path, _READ)

@@ -1,4 +1,4 @@
-"""Who we are to the server: the identity it issued, and how to ask for one."""
+"""The identity that the server issued, and the requests signed with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Identity(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A POST: its path, its own headers, and the bytes of its body."""
+    """A POST: its path, its specific headers, and the bytes of its body."""
 
     path: str
     headers: Dict[str, str]
@@ -38,7 +38,7 @@ class Request(NamedTuple):
 
 
 def from_answer(answer: Any) -> Identity:
-    """The identity in an enrolment's answer, also one that an operator handed over. Raises ValueError."""
+    """The identity in an answer to an enrolment, or in an enrolment file. Raises ValueError."""
     fields = [answer.get(name) for name in Identity._fields] if isinstance(answer, dict) else [None]
     if not all(isinstance(field, str) for field in fields):
         raise ValueError("this is no enrolment")
@@ -51,7 +51,7 @@ def from_answer(answer: Any) -> Identity:
 
 
 def enrolment(product_key: str, parent: Optional[Identity]) -> Request:
-    """Ask for an identity; as a fork of `parent` signed by it, so that nobody claims a parent not theirs."""
+    """The request for an identity; a fork signs it as `parent`, so that no one else can claim that parent."""
     headers = {"Authorization": "Bearer " + product_key}
     if parent is None:
         return Request(wire.ENROLL_PATH, headers, b"{}")
@@ -61,7 +61,7 @@ def enrolment(product_key: str, parent: Optional[Identity]) -> Request:
 
 
 def upload(identity: Identity, body: bytes, encoding: Optional[str]) -> Request:
-    """Hand over an upload's stored bytes."""
+    """The request with the stored bytes of an upload."""
     headers = {wire.SIGNATURE: identity.signature(wire.PINGS_PATH, body)}
     if encoding:
         headers["Content-Encoding"] = encoding
@@ -69,10 +69,10 @@ def upload(identity: Identity, body: bytes, encoding: Optional[str]) -> Request:
 
 
 def forgetting(identity: Identity, body: bytes) -> Request:
-    """Ask the server to erase what it has of this installation."""
+    """The request to erase the data of this installation."""
     return Request(wire.FORGET_PATH, {wire.SIGNATURE: identity.signature(wire.FORGET_PATH, body)}, body)
 
 
 def _is_token(text: str) -> bool:
-    """Fit for the signature header: no white space, no control characters."""
+    """Whether it fits the signature header: no white space, no control characters."""
     return 0 < len(text) <= MOST_KEY_CHARACTERS and text.isascii() and text.isprintable() and " " not in text

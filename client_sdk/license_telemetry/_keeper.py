@@ -1,8 +1,8 @@
-"""What the background thread does while nothing is due: keeps a copy of the counters on disk.
+"""Keeps a copy of the counters on disk, while nothing else is due.
 
-The copy is for a reboot and for containers that are removed; the kernel writes it to the disk within half a
-minute. A hint in shared memory says when something is due and which claim is known, so that a program that
-runs for a moment need not open the outbox to find that nothing is.
+The copy is for reboots and removed containers; the kernel writes it to the disk within half a minute. A hint
+in shared memory holds the next due time and the known claim, so that a short-lived program need not open the
+outbox to find that nothing is due.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ HINT = "due"
 
 
 class Keeper:
-    """Keeps the copy in `state_dir`; None: there is nowhere to keep it."""
+    """Keeps the copy in `state_dir`; with None there is no copy."""
 
     def __init__(self, state_dir: Optional[str]) -> None:
         self._directory = kept_directory(state_dir) if state_dir else None
         self._written = b""
 
     def keep(self, counters: Counters) -> None:
-        """Write the blocks that have changed, those with the numbers last. Raises OSError."""
+        """Writes the changed blocks, those with the numbers last. Raises OSError."""
         if counters.storage != SHARED_MEMORY or self._directory is None:
             return
         path = os.path.join(self._directory, counters.id + SUFFIX)
@@ -54,7 +54,7 @@ class Keeper:
         self._written = content
 
     def note(self, counters: Counters, due: float, claim: str) -> None:
-        """Leave the hint: when something is due, seconds since 1970, and the claim the outbox knows."""
+        """Writes the hint: the next due time, in seconds since 1970, and the claim in the outbox."""
         path = _hint(counters)
         if path is None:
             return
@@ -67,10 +67,10 @@ class Keeper:
             finally:
                 os.close(descriptor)
         except (OSError, ValueError, OverflowError):
-            pass  # it saves work, no more
+            pass  # it only saves work
 
     def hint(self, counters: Counters) -> Tuple[float, str]:
-        """When something is due, and the claim the outbox knows; (0.0, "") where that is not known."""
+        """The next due time and the claim in the outbox; (0.0, "") if unknown."""
         try:
             descriptor = os.open(_hint(counters) or "", os.O_RDONLY | SAFELY)
             try:
@@ -82,7 +82,7 @@ class Keeper:
 
 
 def _hint(counters: Counters) -> Optional[str]:
-    """Beside the counters: that directory is certainly ours."""
+    """The path of the hint, beside the counters: that directory is certainly ours."""
     if counters.storage != SHARED_MEMORY or counters.path is None:
         return None
     return os.path.join(os.path.dirname(counters.path), HINT)

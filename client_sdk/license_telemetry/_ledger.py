@@ -1,4 +1,4 @@
-"""What is written down: counters, pings in their numbers, stored uploads, and the state beside them.
+"""The content of the outbox: counters, numbered pings, stored uploads, and state.
 
 Every method runs inside a transaction that `_outbox` opened; all SQL is here, the tables are in `_schema`.
 """
@@ -20,14 +20,14 @@ MOST_KEPT = 20
 KEPT_SECONDS = 7 * DAY
 MOST_RESENT = 3
 UPLOAD_PINGS = 100
-UPLOAD_CHARACTERS = 900_000  # with what is around the pings below the protocol's 1 MiB, even without gzip
+UPLOAD_CHARACTERS = 900_000  # with the envelope below the protocol's 1 MiB, even without gzip
 
 Json = Dict[str, Any]
 Build = Callable[[List[Json]], Tuple[str, bytes, Optional[str]]]
 
 
 class Limits(NamedTuple):
-    """How much may wait."""
+    """The limits of the queue."""
 
     pings: int = 500
     characters: int = 10_000_000
@@ -35,9 +35,9 @@ class Limits(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """A stored upload: sent as these very bytes until a receipt comes. `pings` as (sequence, ping_id).
+    """A stored upload: sent with exactly these bytes until a receipt comes. `pings` are (sequence, ping_id).
 
-    `aside`: a single ping that somebody turned away; it goes when nothing else waits.
+    `aside`: a single ping refused without a receipt; it is sent when nothing else waits.
     """
 
     upload_id: str
@@ -57,7 +57,7 @@ class Ledger(State):
     # ── counters ────────────────────────────────────────────────────────────────────────────
 
     def count(self, counts: Dict[str, int]) -> None:
-        """Add to the counters of all processes; a name beyond the limit is lost and counted."""
+        """Adds to the counters of all processes; uses of a name beyond the limit are counted as lost."""
         for name, count in counts.items():
             added = self._db.execute(
                 "UPDATE counter SET count = min(count + min(?, ?), ?) WHERE name = ?",
@@ -73,13 +73,13 @@ class Ledger(State):
                 self.lose("unsaved", count)
 
     def usage(self) -> Json:
-        """The `usage` section the next ping takes: the oldest names first, as many as one ping may carry."""
+        """The `usage` section of the next ping: the oldest names, up to the limit of a ping."""
         rows = self._db.execute("SELECT name, count FROM counter ORDER BY rowid LIMIT ?", (MOST_FEATURES,))
         features = dict(rows.fetchall())
         return {"since": self.get("usage_since"), "features": features} if features else {}
 
     def losses(self) -> Json:
-        """The `outbox` section the next ping takes."""
+        """The `outbox` section of the next ping."""
         counted = {kind: self.get(kind, 0) for kind in LOSSES}
         return {kind: count for kind, count in counted.items() if count}
 
@@ -94,7 +94,7 @@ class Ledger(State):
     # ── pings ───────────────────────────────────────────────────────────────────────────────
 
     def queue(self, ping: Json) -> int:
-        """Give `ping` the next number; what it carries of counters and losses is from here on only in it."""
+        """Gives `ping` the next number, and moves its counts and losses from the counters into it."""
         sequence = self._next()
         self._take(ping.get("usage", {}), ping.get("outbox", {}), ping["occurred_at"])
         self._insert(sequence, ping)
@@ -115,14 +115,14 @@ class Ledger(State):
         return self._number("SELECT count(*) FROM ping WHERE acknowledged_at IS NULL")
 
     def newest(self) -> Optional[str]:
-        """The ping_id of what was queued last."""
+        """The ping_id of the ping queued last."""
         rows = self.rows(
             "SELECT content FROM ping WHERE acknowledged_at IS NULL ORDER BY sequence DESC LIMIT 1"
         )
         return read_json(rows[0][0]).get("ping_id") if rows else None
 
     def number_of(self, ping_id: str) -> Optional[int]:
-        """The number under which a ping was acknowledged; None where it is not known any more."""
+        """The number under which a ping was acknowledged; None if no longer known."""
         for sequence, content in self.rows(
             "SELECT sequence, content FROM ping WHERE acknowledged_at IS NOT NULL ORDER BY sequence DESC"
         ):
@@ -131,12 +131,12 @@ class Ledger(State):
         return None
 
     def make_room(self) -> None:
-        """Evict while there is too much: first what was turned away, then what has usage and never was sent,
-        last license changes.
+        """Evicts pings above the limits: first those set aside, then unsent ones with usage, last license
+        changes.
 
-        The newest ping stays in any case. The counts of one that never was sent go back to the counters,
-        so that only the ping is lost. An upload that may have arrived stays as it is while any of its pings
-        is left: packed anew they would seem never to have been sent.
+        The newest ping always stays. The counts of an unsent ping return to the counters, so that only the
+        ping is lost. An upload that may have arrived stays unchanged while any of its pings is left: packed
+        again, they would seem unsent.
         """
         count, characters = self._db.execute(
             "SELECT count(*), coalesce(sum(length(content)), 0) FROM ping WHERE acknowledged_at IS NULL"
@@ -168,16 +168,16 @@ class Ledger(State):
             self.put("usage_since", ping["usage"].get("since"))
 
     def _report_again(self, ping: Json) -> None:
-        """The losses that a lost ping was to report are for the next one."""
+        """Returns the losses in a lost ping to the next one."""
         for kind, count in ping.get("outbox", {}).items():
             self.add(kind, count)
 
     # ── uploads ─────────────────────────────────────────────────────────────────────────────
 
     def upload(self, build: Build) -> Optional[Upload]:
-        """The oldest stored upload; when there is none the oldest pings are packed. None without pings.
+        """The oldest stored upload, or a new one of the oldest pings; None without pings.
 
-        What was set aside comes last, the longest ago tried first.
+        Uploads set aside come last, in the order of their last attempts.
         """
         first = self._first(aside=False)
         if first is None and self._pack(self._unpacked(), build):
@@ -190,7 +190,7 @@ class Ledger(State):
         return self._stored(row[0]) if row else None
 
     def uploads(self, build: Build) -> List[Upload]:
-        """Everything queued, as stored uploads."""
+        """All queued pings as stored uploads."""
         while self._pack(self._unpacked(), build):
             pass
         rows = self._db.execute("SELECT upload_id FROM upload ORDER BY position").fetchall()
@@ -209,7 +209,7 @@ class Ledger(State):
         return Upload(upload_id, bytes(body), encoding, bool(aside), pings)
 
     def _unpacked(self) -> List[int]:
-        """The oldest pings in no upload yet, as many as one may carry."""
+        """The oldest pings in no upload yet, up to the limit of an upload."""
         rows = self._db.execute(
             "SELECT sequence, length(content) FROM ping WHERE acknowledged_at IS NULL AND upload_id IS NULL"
             " ORDER BY sequence LIMIT ?",
@@ -225,7 +225,7 @@ class Ledger(State):
         return taken
 
     def _pack(self, sequences: List[int], build: Build) -> bool:
-        """Store an upload of these pings; False when none of them is left. An unreadable ping is given up."""
+        """Stores an upload of these pings; False if none of them is left. Unreadable pings are lost."""
         pings, packed = [], []
         for sequence in sequences:
             (content,) = self._db.execute(
@@ -254,12 +254,12 @@ class Ledger(State):
         return bool(self._db.execute(query, (upload_id,)).fetchone()[0])
 
     def unpack(self, upload_id: str) -> None:
-        """Forget an upload's bytes; what of its pings is still queued will be packed anew."""
+        """Deletes the bytes of an upload; its queued pings will be packed again."""
         self._db.execute("DELETE FROM upload WHERE upload_id = ?", (upload_id,))
         self._db.execute("UPDATE ping SET upload_id = NULL WHERE upload_id = ?", (upload_id,))
 
     def split(self, upload: Upload, build: Build) -> bool:
-        """Try two halves in its place; False for what is no longer divisible."""
+        """Replaces an upload by two halves; False for a single ping."""
         sequences = [sequence for sequence, _ in upload.pings]
         if len(sequences) < 2:  # noqa: PLR2004  two halves
             return False
@@ -270,7 +270,7 @@ class Ledger(State):
         return True
 
     def set_aside(self, upload_id: str) -> None:
-        """Let everything else go before this upload."""
+        """Lets everything else be sent before this upload."""
         self._db.execute(
             "UPDATE upload SET aside = 1, position = (SELECT max(position) + 1 FROM upload)"
             " WHERE upload_id = ?",
@@ -278,7 +278,7 @@ class Ledger(State):
         )
 
     def all_is_aside(self) -> bool:
-        """Whether nothing waits but what was set aside."""
+        """Whether only uploads set aside are waiting."""
         return not self._number(
             "SELECT count(*) FROM ping LEFT JOIN upload USING (upload_id)"
             " WHERE acknowledged_at IS NULL AND aside IS NOT 1"
@@ -287,7 +287,7 @@ class Ledger(State):
     # ── what became of them ─────────────────────────────────────────────────────────────────
 
     def keep(self, sequence: int, now: float) -> None:
-        """The server has it: kept a while, in case it asks again after a restored backup."""
+        """Marks a ping as acknowledged; it is kept a while, in case the server is restored from a backup."""
         self._db.execute(
             "UPDATE ping SET acknowledged_at = ?, upload_id = NULL WHERE sequence = ?", (now, sequence)
         )
@@ -297,7 +297,7 @@ class Ledger(State):
         self._db.execute("DELETE FROM ping WHERE sequence = ?", (sequence,))
 
     def refuse(self, sequence: int) -> None:
-        """The server won't have it: dropped and counted."""
+        """Drops a refused ping, and counts it."""
         row = self._db.execute("SELECT content FROM ping WHERE sequence = ?", (sequence,)).fetchone()
         if row is not None:
             self._report_again(read_json(row[0]))
@@ -305,7 +305,7 @@ class Ledger(State):
             self.lose("refused", 1)
 
     def resend(self, missing: Iterable[Tuple[int, int]]) -> None:
-        """Queue again what the server misses, [from, to) each, as far as it is still here."""
+        """Queues the numbers that the server misses, each range [from, to), if they are still here."""
         kept = self.rows("SELECT sequence FROM ping WHERE acknowledged_at IS NOT NULL")
         ranges = list(missing)
         wanted = [row for row in kept if any(first <= row[0] < end for first, end in ranges)]
@@ -315,7 +315,7 @@ class Ledger(State):
         )
 
     def prune(self, now: float) -> None:
-        """Let go of what the server has had for a week, and of all but the newest twenty."""
+        """Deletes pings acknowledged a week ago, and all but the newest twenty."""
         self._db.execute("DELETE FROM ping WHERE acknowledged_at < ?", (now - KEPT_SECONDS,))
         self._db.execute(
             "DELETE FROM ping WHERE acknowledged_at IS NOT NULL AND sequence NOT IN"
@@ -324,7 +324,7 @@ class Ledger(State):
         )
 
     def adopt(self, identity: Identity) -> None:
-        """Go on under a new identity: what is queued is numbered from 1, what the old one sent forgotten."""
+        """Continues under a new identity: queued pings are numbered from 1, sent ones are deleted."""
         before = self.identity()
         self.put("identity", identity._asdict())
         self.put("reenrol", None)
@@ -335,7 +335,7 @@ class Ledger(State):
         self._number_anew()
 
     def _number_anew(self) -> None:
-        """What is queued, from 1 on; the rest is let go of."""
+        """Numbers the queued pings from 1 on, and deletes all others."""
         self._db.execute("DELETE FROM ping WHERE acknowledged_at IS NOT NULL")
         self._db.execute("DELETE FROM upload")
         self._db.execute("UPDATE ping SET upload_id = NULL, resent = 0")
@@ -346,7 +346,7 @@ class Ledger(State):
         self.put("next_sequence", len(rows) + 1)
 
     def absorb(self, other: Ledger) -> None:
-        """Take over what another outbox, one that lived in memory, still holds."""
+        """Takes over the content of another outbox, one in memory."""
         fresh = self.get("next_sequence", 1) == 1
         if fresh:
             self._each(
@@ -362,9 +362,9 @@ class Ledger(State):
                 self.lose(kind, other.get(kind, 0))
 
     def withdraw(self, level: str) -> None:
-        """From here on nothing above `level` may leave: counts are forgotten, queued pings lowered for good.
+        """Removes everything above `level`: drops counts, and lowers queued pings for good.
 
-        They keep their numbers and ids, so that one that did arrive is a duplicate.
+        They keep their numbers and ids, so that one that had arrived is a duplicate.
         """
         if level != "usage":
             self._db.execute("DELETE FROM counter")
@@ -381,15 +381,15 @@ class Ledger(State):
         self._db.execute("DELETE FROM ping WHERE acknowledged_at IS NOT NULL")
 
     def clear(self) -> None:
-        """Forget everything that was to be sent."""
+        """Deletes everything queued."""
         self._db.execute("DELETE FROM ping")
         self._db.execute("DELETE FROM upload")
         self._db.execute("DELETE FROM counter")
 
     def leave_identity(self) -> None:
-        """The server has forgotten this installation: nothing here may name it any more.
+        """Removes the identity, after the server has erased the installation.
 
-        What was queued since, under consent that was given again, is for the next one.
+        Pings queued since, under renewed consent, are for the next one.
         """
         self._number_anew()
         for name in ("identity", "parent", "last_acknowledged", "reenrol", "machines"):

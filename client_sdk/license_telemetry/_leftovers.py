@@ -1,9 +1,9 @@
-"""Directories in shared memory that belong to state directories which are no more.
+"""Removes directories in shared memory whose state directories were deleted.
 
-Whoever comes next removes them, and takes its time: a volume may be away for a while, and another container
-may see a state directory that this one does not. So one goes only when no process has its lock, its files
-come from this side of a container, and its state directory was found missing a week ago and is still, with
-no process using it in between.
+The next process removes them, after a while: a volume may be unmounted for a time, and another container may
+see a state directory that this one does not. So a directory is removed only if no process holds its lock,
+its files are of this container, and its state directory has been missing for a week, with no process using
+it in between.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNNAMED_SECONDS = 3600.0
 
 
 def clear_unnamed(directory: str) -> None:
-    """Counter files that never got their name, because their process was killed while it made them."""
+    """Removes counter files without a final name, whose process was killed while it made them."""
     try:
         names = [name for name in os.listdir(directory) if name.endswith(UNNAMED)][:MOST_LOOKED_AT]
     except OSError:
@@ -48,7 +48,7 @@ def _remove_unnamed(path: str) -> None:
 
 
 def clear_leftovers(directory: str) -> None:
-    """Look at all directories beside ours."""
+    """Checks all directories beside ours."""
     above = os.path.dirname(directory)
     try:
         names = os.listdir(above)[:MOST_LOOKED_AT]
@@ -60,7 +60,7 @@ def clear_leftovers(directory: str) -> None:
             try:
                 _look_at(place)
             except (OSError, ValueError):
-                continue  # somebody is using it, or it is not as we make them
+                continue  # it is in use, or not made by us
 
 
 def _look_at(place: str) -> None:
@@ -80,7 +80,7 @@ def _look_at(place: str) -> None:
 
 
 def _is_missing(path: str) -> bool:
-    """Only where the system says so: one that may not be looked at is there."""
+    """Whether the system says that it is missing; an unreadable directory is not."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -91,7 +91,7 @@ def _is_missing(path: str) -> bool:
 
 
 def _remove(place: str) -> None:
-    """All of it, under the locks of its counter files; nothing where one is held."""
+    """Removes the directory under the locks of its counter files; nothing if one is held."""
     names = os.listdir(place)
     if not all(stat.S_ISREG(os.lstat(os.path.join(place, name)).st_mode) for name in names):
         return

@@ -1,4 +1,4 @@
-"""The one gate out: of a ping only what is declared, allowed at its level and well-formed leaves."""
+"""The last filter: only declared, allowed and well-formed members of a ping are sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Json = Dict[str, Any]
 
 
 def strip(ping: Json, level: str) -> Json:
-    """`ping` without what is undeclared, above `level` or malformed. Sections left empty go too."""
+    """`ping` without undeclared, malformed or higher members, and without empty sections."""
     allowed = LEVELS[: LEVELS.index(level) + 1]
     kept: Json = {}
     for name, value in ping.items():
@@ -34,7 +34,7 @@ def strip(ping: Json, level: str) -> Json:
 
 
 def lower(ping: Json, level: str) -> Json:
-    """`ping` at `level`, where it was made at a higher one."""
+    """`ping` lowered to `level`, if it was made at a higher one."""
     made_at = ping.get("privacy", {}).get("level")
     if made_at not in LEVELS or LEVELS.index(made_at) <= LEVELS.index(level):
         return ping
@@ -45,7 +45,7 @@ def _keep(kept: Json, name: str, path: str, value: Any, allowed: Any) -> None:
     field = FIELDS.get(path)
     if field is None or field["level"] not in allowed:
         return
-    if value is None and path.startswith("virtualization."):  # "none found" is worth saying
+    if value is None and path.startswith("virtualization."):  # "none found" is information
         kept[name] = None
         return
     sound = _SOUND.get(field["type"], _string)(value, LONGER.get(path, LONGEST_STRING))

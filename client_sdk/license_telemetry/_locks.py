@@ -1,6 +1,6 @@
-"""Locks on files: flock(2), and its like on Windows. They end with the process at the latest.
+"""Locks on files: flock(2), and the equivalent on Windows. They end with the process at the latest.
 
-On Windows a locked byte can't be read by others: it is one far behind the content.
+On Windows others can't read a locked byte, so it is one far behind the content.
 """
 
 from __future__ import annotations
@@ -50,5 +50,5 @@ else:
         return True
 
     def unlock(descriptor: int) -> None:
-        """Also for descriptors that a forked child still has."""
+        """Unlocks the file, also for descriptors of a forked child."""
         fcntl.flock(descriptor, fcntl.LOCK_UN)

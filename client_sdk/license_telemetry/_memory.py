@@ -1,7 +1,7 @@
 """The memory of an open counter file: mapped, or read once and written through.
 
-Before Python 3.13 a mapping keeps a duplicate of the descriptor, and closes that number in the end, also
-where the host closed it long ago and has another file under it. So the number is noted, and looked at first.
+Before Python 3.13 a mapping keeps a duplicate of the descriptor, and closes that number at its end, even if
+the host has closed it and uses it for another file. So the number is noted, and checked first.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ NONE = -1
 
 
 class Memory:
-    """`buffer` has the content. The file stays open, and locked, as long as this is not let go.
+    """The content, in `buffer`. The file stays open and locked until `let_go`.
 
-    `descriptor`: where it is not mapped, the one to write to.
+    `descriptor` is the one to write to if the file is not mapped.
     """
 
     def __init__(self, descriptor: int, size: int, *, mapped: bool) -> None:
@@ -51,7 +51,7 @@ class Memory:
             _process_fork.left_behind.append(mapping)  # another thread was faster
 
     def state(self) -> int:
-        """What the descriptor is now."""
+        """The identity of the file behind the descriptor."""
         try:
             found = os.fstat(self.descriptor)
         except OSError:
@@ -59,9 +59,9 @@ class Memory:
         return OURS if (found.st_dev, found.st_ino) == (self._device, self._inode) else REUSED
 
     def let_go(self) -> bool:
-        """Close file and mapping; False where a file of the host's could be closed with them.
+        """Closes file and mapping; returns False if that could close a file of the host.
 
-        In a child that was forked this moment no other thread opens or closes files.
+        In a child that was just forked, no other thread opens or closes files.
         """
         state = self.state()
         if not self._mapped:
@@ -80,7 +80,7 @@ class Memory:
         return True
 
     def _close_beside(self, state: int) -> None:
-        """Where the mapping would close a number that is the host's by now: the host's file gets it back."""
+        """Closes a mapping whose number the host uses by now, and gives the host's file its number back."""
         if state == CLOSED:
             self.buffer.close()
             return

@@ -1,15 +1,14 @@
 """The outbox on disk: one SQLite file, shared by all processes of the host.
 
 A connection lives as long as its transaction: a host that closes all descriptors closes none of ours, and a
-state directory that was replaced is noticed. The journal is a rollback journal (TRUNCATE) with
-synchronous=FULL, not a WAL: what is committed survives a power cut, it needs no shared memory (homes lie on
-network file systems too), and between transactions the state is a single file. There are few writes, so
-WAL's speed buys nothing.
+replaced state directory is noticed. The journal is a rollback journal (TRUNCATE) with synchronous=FULL, not a
+WAL: commits survive a power cut, it needs no shared memory (homes may be on network file systems), and
+between transactions the state is a single file. There are few writes, so WAL's speed is not needed.
 
-Processes take turns by a lock of ours on a file beside it, and SQLite is asked for none (`nolock`): a child
-that was forked in the middle of a transaction would for ever believe in the locks of its parent.
+Processes take turns with our own lock on a file beside it, and SQLite locks nothing (`nolock`): a child
+forked in the middle of a transaction would believe in the locks of its parent for ever.
 
-Where no file can be made the outbox lives in memory, far smaller, and moves to disk when that is mended.
+If no file can be made, the outbox is in memory, far smaller, and moves to disk once that is possible.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ LONGEST_POLL = 0.03
 MOST_SET_ASIDE = 10
 MEMORY_LIMITS = Limits(pings=40, characters=48 * 1024, counters=128)  # with its pages some 64 KiB of content
 RETRY_DISK_SECONDS = 60.0
-SURROUNDINGS = (  # what SQLite says when not the file is at fault but what is around it
+SURROUNDINGS = (  # errors of SQLite about the environment, not the file
     "access permission denied",
     "attempt to write a readonly database",
     "authorization denied",
@@ -57,19 +56,19 @@ BROKEN = (sqlite3.Error, UnicodeDecodeError)  # the second: a spoiled name in th
 
 
 class Unavailable(Exception):
-    """Nothing could be written or read now."""
+    """Nothing can be written or read now."""
 
 
 class Spoiled(Unavailable):
-    """The file was no sound database; it was set aside, the next transaction begins a new one."""
+    """The file was not a valid database; it was set aside, and the next transaction begins a new one."""
 
 
 class Unwritable(Unavailable):
-    """There is no outbox, and none can be made here."""
+    """There is no outbox, and none can be made."""
 
 
 class Outbox:
-    """The outbox in `directory`; None: no home, it lives in memory."""
+    """The outbox in `directory`; with None it is in memory."""
 
     def __init__(self, directory: Optional[str]) -> None:
         self._path = Path(directory) / FILE if directory else None
@@ -89,9 +88,10 @@ class Outbox:
 
     @contextmanager
     def transaction(self, patience: float = PATIENCE) -> Iterator[Ledger]:
-        """Everything done to the ledger is committed when the block ends, or nothing is.
+        """A transaction: all changes of the ledger are committed at the end of the block, or none.
 
-        Waits `patience` seconds for other processes. Raises Unavailable, its kin, and what the block raises.
+        Waits `patience` seconds for other processes. Raises Unavailable, its subclasses, and what the block
+        raises.
         """
         self._let_others_in()
         with self._turn(patience) as on_disk:
@@ -101,12 +101,12 @@ class Outbox:
             self._ended, self._took = time.monotonic(), time.monotonic() - began
 
     def _sleep(self, seconds: float) -> None:
-        """On a real lock that nothing releases: the host's own sleep may be that of a hub of greenlets."""
+        """Sleeps on a real lock that is never released: the host's sleep may be that of a greenlet hub."""
         self._napping.acquire(True, seconds)
 
     @contextmanager
     def _turn(self, patience: float, *, making: bool = True) -> Iterator[bool]:
-        """Hold the lock; False where none can be had because no file can be made. Raises Unavailable."""
+        """Holds the lock; False if no lock file can be made. Raises Unavailable."""
         try:
             descriptor = self._lock_file(making=making)
         except OSError as error:
@@ -133,7 +133,7 @@ class Outbox:
                 os.close(descriptor)
 
     def _is_lock_in_place(self, descriptor: int) -> bool:
-        """Two files would be two locks."""
+        """Whether the lock file is still in place: two files would be two locks."""
         assert self._path is not None
         try:
             return os.stat(self._path.with_name(LOCK)).st_ino == os.fstat(descriptor).st_ino
@@ -141,7 +141,7 @@ class Outbox:
             return False
 
     def _wait_for_turn(self, descriptor: int, deadline: float) -> bool:
-        """True once the lock is ours; False where the file system has none. Raises Unavailable."""
+        """True once the lock is ours; False if the file system has no locks. Raises Unavailable."""
         try:
             while not try_lock(descriptor):
                 if time.monotonic() > deadline:
@@ -155,7 +155,7 @@ class Outbox:
         return True
 
     def _lock_file(self, *, making: bool) -> int:
-        """A descriptor of the lock file, made where there was none. Raises Unavailable."""
+        """A descriptor of the lock file, which is made if missing. Raises Unavailable."""
         if self._path is None:
             raise Unwritable("there is no home directory")
         path = str(self._path.with_name(LOCK))
@@ -174,9 +174,9 @@ class Outbox:
             raise self._refusal(error) from error
 
     def _let_others_in(self) -> None:
-        """Pause after a transaction of ours as long as it took, at most until every poll found its chance.
+        """Pauses after a transaction for as long as it took, at most until each poller had its chance.
 
-        On a slow disk whoever writes one transaction after another would shut out all other processes.
+        On a slow disk, a process with one transaction after another would starve all others.
         """
         pause = self._ended + min(self._took, LONGEST_POLL) - time.monotonic()
         if pause > 0:
@@ -184,7 +184,7 @@ class Outbox:
 
     @contextmanager
     def look(self, patience: float = 0.5) -> Iterator[Ledger]:
-        """A ledger to read from; an empty one where there is none. Creates and changes nothing."""
+        """A ledger for reading; an empty one if there is none. Creates and changes nothing."""
         connection = self._memory
         if connection is not None:
             yield Ledger(connection, Limits())
@@ -203,7 +203,7 @@ class Outbox:
                 connection.close()
 
     def close(self) -> None:
-        """Forget what lived in memory only."""
+        """Discards an outbox in memory."""
         memory, self._memory = self._memory, None
         if memory is not None:
             memory.close()
@@ -211,7 +211,7 @@ class Outbox:
     # ── opening ─────────────────────────────────────────────────────────────────────────────
 
     def _begin(self, *, on_disk: bool) -> sqlite3.Connection:
-        """A connection with its transaction begun."""
+        """A connection with an open transaction."""
         if not on_disk or (self._memory is not None and time.monotonic() < self._try_disk_at):
             return self._begin_in_memory()
         try:
@@ -241,7 +241,7 @@ class Outbox:
         return connection
 
     def _open(self) -> sqlite3.Connection:
-        """A connection to a file that must be there. Raises Unwritable."""
+        """A connection to an existing file. Raises Unwritable."""
         assert self._path is not None
         try:
             uri = self._path.as_uri() + "?mode=rw&nolock=1"
@@ -252,7 +252,7 @@ class Outbox:
         return connection
 
     def _why_not_opened(self, error: Exception) -> Unavailable:
-        """SQLite says no more than that it can't open the file."""
+        """The reason, as SQLite says only that it can't open the file."""
         try:
             os.close(os.open(str(self._path), os.O_RDWR | SAFELY))
         except OSError as second:
@@ -260,9 +260,9 @@ class Outbox:
         return Unwritable(str(error))
 
     def _refusal(self, error: Exception) -> Unavailable:
-        """Unwritable where no outbox can be made and memory must serve; else it is worth to wait.
+        """Unwritable if no outbox can be made and memory must serve; else Unavailable: retry later.
 
-        Beside an outbox that is there, memory would be a second installation.
+        Beside an existing outbox, memory would be a second installation.
         """
         if getattr(error, "errno", None) in PASSING or (
             self._path is not None and os.path.exists(self._path)
@@ -271,7 +271,7 @@ class Outbox:
         return Unwritable(str(error))
 
     def _make_file(self) -> int:
-        """The file's inode; where there was none it is made, for its owner's eyes only. Raises Unwritable."""
+        """The inode of the file, which is made if missing, private to its owner. Raises Unwritable."""
         if self._path is None:
             raise Unwritable("there is no home directory")
         try:
@@ -283,7 +283,7 @@ class Outbox:
             raise self._refusal(error) from error
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        """The tables, and once for each process a look at whether the file is sound."""
+        """Makes the tables and, once per process, checks the file."""
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version == 0:
             _run(connection, SCHEMA)
@@ -335,7 +335,7 @@ class Outbox:
             raise self._trouble(trouble) if on_disk else Unavailable(str(trouble)) from trouble
 
     def _trouble(self, error: Exception, *, fresh: bool = False) -> Unavailable:
-        """What an error of SQLite's means; a file that is no sound database is set aside."""
+        """The error to raise for an error of SQLite; an invalid database is set aside."""
         if not _is_spoiled(error) and not self._forbids_writing():
             return Unwritable(str(error)) if fresh else Unavailable(str(error))
         try:
@@ -345,7 +345,7 @@ class Outbox:
         return Spoiled(str(error))
 
     def _forbids_writing(self) -> bool:
-        """Whether the file itself does, by a format version we never write: then a bit of it is wrong."""
+        """Whether the file itself does, by a format version that we never write: then it is damaged."""
         try:
             assert self._path is not None
             with self._path.open("rb") as file:
@@ -355,9 +355,9 @@ class Outbox:
         return any(version not in (1, 2) for version in versions)
 
     def _set_aside(self) -> None:
-        """Move the spoiled file out of the way, unless another process already did.
+        """Renames the damaged file, unless another process already did.
 
-        The journal goes first: it must never be played back into the file that comes next.
+        The journal goes first: it must never be played back into the next file.
         """
         assert self._path is not None
         if self._path.stat().st_ino != self._inode:
@@ -395,14 +395,14 @@ def _in_memory() -> sqlite3.Connection:
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:
-    """Statement by statement: executescript would end the transaction."""
+    """Runs statement by statement: executescript would end the transaction."""
     for statement in script.split(";"):
         if statement.strip():
             connection.execute(statement)
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:
-    """Whether the file holds nothing yet, as far as it can be read."""
+    """Whether the file is still empty, as far as it can be read."""
     try:
         return bool(connection.execute("PRAGMA user_version").fetchone()[0] == 0)
     except BROKEN:
@@ -410,7 +410,7 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 
 
 def _is_spoiled(error: Exception) -> bool:
-    """No sound database: what it holds can't be trusted, and waiting doesn't mend it."""
+    """Whether the error means a damaged database, which waiting does not repair."""
     if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)):
         return False
     return not any(words in str(error) for words in SURROUNDINGS)

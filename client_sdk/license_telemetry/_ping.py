@@ -1,4 +1,4 @@
-"""From what is known to a ping: the license claim, the facts of this machine, and the whole. Never raises."""
+"""Composes pings of the license claim and the facts of this machine. Never raises."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Json = Dict[str, Any]
 
 
 def claim(said: Json) -> Json:
-    """The `license` section from the words of a statement; see `_claims.claim_words`."""
+    """The `license` section of the words of a statement; see `_claims.claim_words`."""
     made = {**said, "expires_at": moment(said.get("expires_at"))}
     section: Json = levels.strip({"license": made}, "license")["license"]
     return section
 
 
 def facts(level: str, product: Optional[str]) -> Json:
-    """What `level` lets us look at: `boot_id`, and above level license the facts of the system.
+    """The facts allowed by `level`: `boot_id`, and above level license those of the system.
 
-    A fact that breaks is left out; it never costs a ping.
+    A fact that fails is left out; it never costs a ping.
     """
     found = {"boot_id": _fact("boot_id", product or "")}
     if level != "license":
@@ -37,7 +37,7 @@ def facts(level: str, product: Optional[str]) -> Json:
 
 
 def machine(product: Optional[str]) -> Optional[str]:
-    """A digest that names this machine; None where unknown, and in containers, which any start makes anew."""
+    """A digest that identifies this machine; None if unknown, and in containers, where it often changes."""
     if (_fact("virtualization") or {}).get("container"):
         return None
     digest = _fact("machine_digest", product or "")
@@ -63,7 +63,7 @@ def compose(
     lost: Json,
     usage: Optional[Json],
 ) -> Json:
-    """A ping but for its sequence number, stripped to `level`."""
+    """A ping without its sequence number, stripped to `level`."""
     whole = {
         "ping_id": wire.uuid7(),
         "occurred_at": wire.timestamp(at),

@@ -1,7 +1,7 @@
-"""Locks and threads of the operating system, also where gevent or eventlet replaced the interpreter's.
+"""Locks and threads of the operating system, even if gevent or eventlet replaced the interpreter's.
 
-A lock of theirs waits on the hub of the thread that made it, and a thread of theirs is a greenlet: our
-background work would run, and wait, between the host's own requests.
+Their locks wait on the hub of the thread that made them, and their threads are greenlets: our background
+work would run, and wait, between the host's requests.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _original(name: str) -> Any:
         patcher = sys.modules.get("eventlet.patcher")
         if patcher is not None:
             return getattr(patcher.original("_thread"), name)
-    except Exception:  # a release of theirs that keeps no original: theirs is better than none
+    except Exception:  # their release keeps no original: theirs is better than none
         pass
     return getattr(_thread, name)
 
@@ -36,12 +36,12 @@ RLock = _original("RLock")
 
 
 def has_ended(native_id: int) -> bool:
-    """Whether that thread of this process is gone for the kernel, too: it outlives its last line a little."""
+    """Whether that thread has ended for the kernel, too, which is a little after its last line."""
     return not native_id or not os.path.exists(f"/proc/self/task/{native_id}")
 
 
 def is_patched() -> bool:
-    """Whether the host runs on greenlets: code of the host must then not be called on a thread of ours."""
+    """Whether the host runs on greenlets: then its code must not be called on our threads."""
     for name, attribute in (
         ("gevent.monkey", "is_module_patched"),
         ("eventlet.patcher", "is_monkey_patched"),

@@ -1,4 +1,4 @@
-"""Files and directories for one user alone; what root makes belongs to the owner of the directory above."""
+"""Files and directories private to one user; those made by root belong to the owner of the parent."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 
 SAFELY = sum(
     getattr(os, flag, 0) for flag in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
-)  # a FIFO must not hang us
+)  # a FIFO must not block us
 
 
 def own_directory(path: str, *, shared: bool) -> None:
-    """Make it and what is missing above, for this user alone. Raises OSError where it is somebody else's.
+    """Makes it and missing parents, private to this user. Raises OSError if it belongs to another user.
 
-    Above a `shared` one is another of ours.
+    The parent of a `shared` one is ours, too.
     """
     for place in (os.path.dirname(path), path) if shared else (path,):
         make_private(place)
@@ -23,9 +23,9 @@ def own_directory(path: str, *, shared: bool) -> None:
 
 
 def is_ours(path: str, *, shared: bool) -> bool:
-    """Whether it is a directory, no link, that this user alone may enter; so the one above, if `shared`.
+    """Whether it is a directory, not a link, private to this user; also the parent, if `shared`.
 
-    Root may use what the owner of the state directory has.
+    Root may use the directories of the owner of the state directory.
     """
     try:
         for place in (os.path.dirname(path), path) if shared else (path,):
@@ -40,7 +40,7 @@ def is_ours(path: str, *, shared: bool) -> bool:
 
 
 def make_private(path: str) -> None:
-    """Make it and those missing above with mode 0700, whatever the umask. Raises OSError."""
+    """Makes it and missing parents with mode 0700, independent of the umask. Raises OSError."""
     if os.path.isdir(path):
         return
     above = os.path.dirname(path)
@@ -54,7 +54,7 @@ def make_private(path: str) -> None:
 
 
 def give_to_owner_above(path: str) -> None:
-    """What root makes in another user's directory belongs to that user, or the service could not use it."""
+    """Gives a file made by root to the owner of its directory, whose service could not use it otherwise."""
     if euid() != 0:
         return
     owner = os.stat(os.path.dirname(path))

@@ -1,6 +1,6 @@
-"""What went wrong, once for each kind: for status(), for the host's log, and for a person who debugs.
+"""The problems, once for each kind, for status(), the host's log, and debugging.
 
-Nothing is printed unless the host has a handler for the logger `license_telemetry`, or asks for `debug`.
+Nothing is printed unless the host has a handler for the logger `license_telemetry`, or sets `debug`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOGGER = "license_telemetry"
 
 
 class Problems:
-    """The problems of one process. Any thread may note one."""
+    """The problems of one process. Thread-safe."""
 
     def __init__(self) -> None:
         self.debug = False
@@ -30,7 +30,7 @@ class Problems:
         self._lock = allocate_lock()
 
     def note(self, kind: str, text: str) -> None:
-        """`text` says what is wrong and what to do, in a sentence without its full stop."""
+        """Notes a problem; `text` says what is wrong and what to do, without a full stop."""
         times = self._times.get(kind, 0)
         is_ignored = kind.startswith(IGNORED)  # any text may be; the other kinds are few
         if is_ignored and not times and len(self._times) >= MOST_KINDS:
@@ -44,23 +44,23 @@ class Problems:
         self.trace(text)
 
     def settle(self, kind: str) -> None:
-        """It is no longer so; when it comes back it is logged again."""
+        """Removes a problem; if it comes back, it is logged again."""
         if self._found.pop(kind, None) is not None:
             self._times.pop(kind, None)
 
     def trouble(self) -> Optional[str]:
-        """What is wrong now, in one line."""
+        """The present problems in one line."""
         return (
             "; ".join(text for kind, text in list(self._found.items()) if not kind.startswith(IGNORED))
             or None
         )
 
     def ignored(self) -> List[str]:
-        """Which calls of this process were ignored, and why."""
+        """The ignored calls of this process, with reasons."""
         return [text for kind, text in list(self._found.items()) if kind.startswith(IGNORED)]
 
     def trace(self, text: str) -> None:
-        """For whoever debugs: a line to standard error."""
+        """Writes a line to standard error, with `debug`."""
         if self.debug:
             try:
                 sys.stderr.write(f"license_telemetry {time.strftime('%H:%M:%S')} {text}\n")
@@ -68,9 +68,10 @@ class Problems:
                 pass
 
     def log(self) -> None:
-        """Hand what is new to the host's log, where it has one.
+        """Passes new problems to the host's log, if it uses logging.
 
-        It is not imported here: without it nothing is heard, and a fork in that import breaks its lock.
+        logging is not imported here: a host without it has no handler, and a fork during the import breaks
+        its lock.
         """
         logging = sys.modules.get("logging")
         if logging is None or not hasattr(logging, "NullHandler"):

@@ -1,6 +1,6 @@
-"""Which process this is, and whether another one still lives: as numbers that fit a counter file.
+"""The identity of processes, and whether one still lives, as numbers that fit a counter file.
 
-Only asks /proc, and elsewhere signal 0; imported with the package, so it keeps to modules that cost nothing.
+Uses only /proc, and elsewhere signal 0; imported with the package, so it imports only cheap modules.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def myself() -> Process:
 
 
 def is_near(process: Process) -> bool:
-    """Whether `process` was started in this pid namespace and boot: on this side of a container."""
+    """Whether `process` was started in this pid namespace and boot, i.e. in this container."""
     return process[2:] == (_namespace(), _boot())
 
 
 def is_gone(process: Process) -> bool:
-    """Whether `process` has certainly ended; False where that can't be known from here."""
+    """Whether `process` has certainly ended; False if that can't be known from here."""
     pid, started, namespace, boot = process
     if not pid:
         return False
@@ -55,7 +55,7 @@ def is_gone(process: Process) -> bool:
 
 
 def _started(pid: int) -> int:
-    """Ticks since boot; 0 where there is no such process or no /proc. A zombie has ended."""
+    """The start in ticks since boot; 0 without such a process or /proc. A zombie has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()

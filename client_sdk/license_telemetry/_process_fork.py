@@ -1,9 +1,9 @@
-"""What a fork does to the background threads: they pause for it, and a forked child begins anew.
+"""Handles forks: the background threads pause, and a forked child starts again.
 
-A forked child inherits memory and descriptors, but no thread: a lock that another thread held stays locked
-for ever. So the threads are asked to end before a fork, and are started again in the parent; the fork waits
-for them for a tenth of a second, and two seconds while they import, because a child in which an import is
-cut in half hangs at its own. What is cut off nevertheless is left behind: the child only needs new files.
+A forked child inherits memory and descriptors, but no thread: a lock held by another thread stays locked for
+ever. So the threads are asked to end before a fork, and are started again in the parent. The fork waits for
+them a tenth of a second, and two seconds while they import, because a child with a half-done import hangs at
+its own. Threads that are cut off nevertheless are abandoned: the child only needs new files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Forked(Protocol):
-        """What has a thread that pauses for a fork."""
+        """An object with a thread that pauses for a fork."""
 
         importing: bool
 
@@ -43,7 +43,7 @@ left_behind: list[Any] = []  # what a child must not free: it would close descri
 
 
 class _Pid:
-    """What stands for the mark where the kernel wipes no page: it costs a system call."""
+    """The replacement of the mark if the kernel cannot wipe pages: it costs a system call."""
 
     def __init__(self) -> None:
         self[0] = 1
@@ -71,7 +71,7 @@ _noticing = RLock()
 
 
 def add(thread: Forked) -> None:
-    """Let it pause for forks, as long as it lives."""
+    """Registers it for forks, for its lifetime."""
     key = id(thread)
     _threads[key] = ref(thread, lambda _gone: _threads.pop(key, None))
 
@@ -81,7 +81,7 @@ def _living() -> list[Any]:
 
 
 def notice() -> None:
-    """In a child of a server that forks in C and runs no hooks, as uWSGI does: begin anew, once."""
+    """Starts again, once, in a child of a server that forks in C without hooks, like uWSGI."""
     if mark[0]:
         return
     with _noticing:
@@ -90,7 +90,7 @@ def notice() -> None:
 
 
 def before_fork() -> None:
-    """Ask all threads to end, and wait for them a little."""
+    """Asks all threads to end, and waits for them briefly."""
     global is_returned  # noqa: PLW0603  a process forks as a whole
     is_returned = False
     for thread in _living():
@@ -111,7 +111,7 @@ def after_fork_in_parent() -> None:
 
 
 def after_fork_in_child() -> None:
-    """Also where a server forks in C and calls Python's hooks for the child only."""
+    """Starts again in the child, also after a fork in C that runs the hooks of the child only."""
     for descriptor in list(descriptors):
         try:
             os.close(descriptor)
@@ -136,7 +136,7 @@ def _after_fork_in_child() -> None:
 
 
 def resume() -> None:
-    """After a fork, in the parent: at the next call of the host at the latest."""
+    """Resumes in the parent after a fork, at the next call of the host at the latest."""
     if _resume_later in gc.callbacks:
         gc.callbacks.remove(_resume_later)
     for thread in _living():
@@ -144,7 +144,7 @@ def resume() -> None:
 
 
 def _resume_later(_phase: str, _info: Any) -> None:
-    """The next collection of garbage after a fork is late enough for fork() to have counted the threads."""
+    """Resumes at the next garbage collection, after fork() has counted the threads."""
     resume()
 
 
@@ -153,7 +153,7 @@ is_alone = False
 
 
 def _wait(thread: Forked, started: float) -> None:
-    """On a real lock that nothing releases: the host's own sleep may be that of a hub of greenlets."""
+    """Waits on a real lock that is never released: the host's sleep may be that of a greenlet hub."""
     nap = allocate_lock()
     nap.acquire()
     while not thread.is_paused():

@@ -1,4 +1,4 @@
-"""What a host hands over, recorded for its own tests by the rules of production."""
+"""Records the calls of a host, for its tests, with the rules of production."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Json = Dict[str, Any]
 
 
 class Recorded:
-    """What was handed over.
+    """The recorded calls.
 
     `features` has counts by feature, `licenses` the arguments of each license(), `pings` the number of
     ping()s, `forgotten` the reasons given to forget(), `set` what `enabled` and `level` were set to,
@@ -29,7 +29,7 @@ class Recorded:
         self.ignored: List[str] = []
 
     def settings(self, client: Telemetry) -> None:
-        """What of a client's settings can't be right, once. That there is no endpoint is usual in tests."""
+        """Records the wrong settings of a client, once. A missing endpoint is normal in tests."""
         settings = client._settings  # noqa: SLF001
         for text in settings.troubles.values():
             why = f"Telemetry(): {text}"
@@ -83,10 +83,9 @@ class Recorded:
 
 @contextmanager
 def recording() -> Iterator[Recorded]:
-    """Every Telemetry records instead of working: no thread, no disk, no network.
+    """Makes every Telemetry record instead of work: no thread, no disk, no network.
 
-    It holds the host to the rules of production: what would be ignored there stands in `ignored`, and nowhere
-    else.
+    The rules of production apply: calls that would be ignored there are in `ignored`, and nowhere else.
     """
     recorded = Recorded()
     names = ("__init__", "feature", "license", "ping", "forget", "flush", "enabled", "level")

@@ -1,4 +1,4 @@
-"""The tables of the outbox, and how the file of an earlier version becomes today's."""
+"""The tables of the outbox, and the migrations from earlier versions."""
 
 VERSION = 3
 
@@ -31,7 +31,7 @@ CREATE TABLE upload (
     + "PRAGMA user_version = 3;"
 )
 
-# By the version they begin with.
+# By the version from which they start.
 UPGRADES = {
     1: "ALTER TABLE upload ADD COLUMN aside INTEGER NOT NULL DEFAULT 0;"
     + HARVEST

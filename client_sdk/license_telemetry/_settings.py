@@ -1,6 +1,6 @@
-"""What the host and the customer's environment ask for, read once; nothing here raises.
+"""The settings of the host and the customer's environment, read once; nothing here raises.
 
-Imported with the package, so it keeps to modules that cost nothing; pathlib would.
+Imported with the package, so it imports only cheap modules, and not pathlib.
 """
 
 from __future__ import annotations
@@ -35,11 +35,10 @@ _LONGEST_TEXT = 4096
 class Settings:
     """One client's settings.
 
-    `why_off` is None while it may collect, else the reason in words; `troubles` says by kind which of the
-    settings can't be right.
+    `why_off` is None while it may collect, else the reason; `troubles` has the invalid settings by kind.
 
-    An argument wins over the environment, but for privacy: the level is the lowest that anybody
-    asked for, and any switch that is off is off.
+    Arguments override the environment, except for privacy: the lowest level holds, and any switch that is off
+    switches off.
     """
 
     def __init__(
@@ -89,33 +88,33 @@ class Settings:
 
     @property
     def is_forbidden(self) -> bool:
-        """Whether the environment has it off, or nothing says what it is for: the host can't change that."""
+        """Whether the environment forbids it, or product or endpoint is missing: final for the host."""
         return self._why_never is not None or self.is_incomplete
 
     def allow(self) -> None:
-        """The host has switched it on after all; what the environment says holds."""
+        """Switches on for the host; the environment still applies."""
         self._why_host = None
 
     @property
     def limits(self) -> Limits:
-        """What it allows at most: the level, and why it is off by the environment and by the host."""
+        """The limits: the level, and why it is off by the environment and by the host."""
         return self.level, self._why_never, self._why_host
 
     def within(self, limits: Collection[Limits]) -> Settings:
-        """A copy that allows what all of these allow."""
+        """A copy limited to what all of these allow."""
         found = Settings.__new__(Settings)
         found.__dict__.update(self.__dict__)
         found.level = LEVELS[min(LEVELS.index(level) for level, _, _ in limits)]
         never = next((never for _, never, _ in limits if never), None)
         hosts = [host for _, _, host in limits]
         why_host = next((host for host in hosts if host), None)
-        if why_host and None in hosts:  # each of them says so of itself
+        if why_host and None in hosts:  # each of them reports that itself
             why_host = "another client of this process has it switched off"
         found.__dict__.update(_why_never=never, _why_host=why_host)
         return found
 
     def set_level(self, asked: object) -> None:
-        """The lowest of what host and environment allow; a word we don't know is the lowest."""
+        """Sets the lowest level of host and environment; an unknown word is the lowest."""
         if asked not in LEVELS:
             self.troubles["level"] = f"the level {asked!r} is none of {', '.join(LEVELS)}: license is used"
         index = LEVELS.index(asked) if asked in LEVELS else 0
@@ -137,7 +136,7 @@ class Settings:
         word = env.get("LICENSE_TELEMETRY", "").strip().lower()
         if word in _OFF:
             return "LICENSE_TELEMETRY is off"
-        if word not in _ON:  # whoever set it wanted something
+        if word not in _ON:  # it was set to some effect
             why = f"LICENSE_TELEMETRY={word[:20]} is neither on nor off: it counts as off"
             self.troubles["environment switch"] = why
             return why
@@ -160,7 +159,7 @@ class Settings:
                 )
 
     def _without_user(self, endpoint: str) -> Optional[str]:
-        """Without `user:password@`: it is shown in messages, and never sent."""
+        """The URL without `user:password@`: it is shown in messages, and never sent."""
         start = endpoint.find("://") + 3 if "://" in endpoint else 0
         end = endpoint.find("/", start) if "/" in endpoint[start:] else len(endpoint)
         at = endpoint.rfind("@", start, end)
@@ -199,13 +198,13 @@ def is_name(value: object) -> bool:
 
 
 def slug_of(product_key: Optional[str]) -> Optional[str]:
-    """The product's slug, which a product key `pk_<slug>_<random>` carries; None when it doesn't."""
+    """The product's slug in a product key `pk_<slug>_<random>`; None if there is none."""
     parts = (product_key or "").split("_", 2)
     return _slug(parts[1]) if len(parts) == 3 and parts[0] == "pk" else None  # noqa: PLR2004  the key's three parts
 
 
 def state_home() -> Optional[str]:
-    """The directory under which each product has its own; None where no home is known."""
+    """The parent of the state directories of all products; None if no home is known."""
     given = os.environ.get("STATE_DIRECTORY", "").split(os.pathsep)[0]
     if os.path.isabs(given):  # systemd's StateDirectory=
         base: Optional[str] = given
@@ -264,7 +263,7 @@ def printable(given: object, longest: int) -> Optional[str]:
 
 
 def _path(given: object) -> Optional[str]:
-    """None also for what is no path here: with a character that this locale cannot write, or a NUL."""
+    """The path; None also for an impossible one, with a NUL or a character that this locale cannot encode."""
     try:
         if b"\0" in os.fsencode(given):  # type: ignore[arg-type]  # whatever the host gave
             return None

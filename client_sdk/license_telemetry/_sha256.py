@@ -1,4 +1,4 @@
-"""SHA-256 without OpenSSL: `hashlib` would load three megabytes of it into a host that only counts."""
+"""SHA-256 without OpenSSL, of which `hashlib` would load three megabytes into a host that only counts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ except ImportError:
 
 
 def digest(data: bytes) -> str:
-    """In lower-case hex."""
+    """SHA-256 in lower-case hex."""
     return str(sha256(data).hexdigest())
 
 
 def license_key_digest(slug: str, key: str) -> str:
-    """What stands for a license key on the wire, in hex; white space around the key is no part of it."""
+    """The digest of a license key on the wire, in hex, without white space around the key."""
     return digest(f"license\n{slug}\n{key.strip()}".encode("utf-8", "replace"))

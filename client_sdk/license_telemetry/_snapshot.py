@@ -1,11 +1,11 @@
-"""How a counter file is laid out, and what one holds.
+"""The layout and the content of a counter file.
 
-bytes 0-511       64 words: magic, used slots, lost, ignored, the process, the outbox, what was said
+bytes 0-511       64 words: magic, used slots, lost, ignored, the process, the outbox, statements
 bytes 512-2559    256 words: the counts
 from 4096         256 names of 64 bytes
 from 20480        for each topic two texts of 1,024 bytes, used in turn
 from 30720        256 counts when consent was withdrawn, 256 when it was given
-from 34816        the first 2,560 bytes as they were harvested last: read where the outbox knows nothing
+from 34816        the first 2,560 bytes at the last harvest: read if the outbox does not know the file
 """
 
 from __future__ import annotations
@@ -42,12 +42,11 @@ SUFFIX = ".counts"
 
 
 class Snapshot:
-    """What one counter file holds.
+    """The content of a counter file.
 
-    `numbers` only grow: counts by name after a "+", `lost`, `ignored`, and by topic how often something was
-    said; `said` has what was said last. `forgone` are the counts
-    when consent was withdrawn, `regained` those when it was given, `taken` the numbers harvested last.
-    `is_original`: no copy of a file in shared memory.
+    `numbers` only grow: counts by name after a "+", `lost`, `ignored`, and the number of statements by topic;
+    `said` has the last statements. `forgone` are the counts when consent was withdrawn, `regained` those when
+    it was given, `taken` the numbers at the last harvest. `is_original`: not a copy of one in shared memory.
     """
 
     __slots__ = ("forgone", "id", "is_original", "numbers", "outbox", "process", "regained", "said", "taken")
@@ -77,7 +76,7 @@ class Snapshot:
 
 
 def snapshot(content: bytes, id: str) -> Snapshot:  # noqa: A002
-    """Read a file's content. Raises ValueError where it is no counter file."""
+    """Reads the content of a file. Raises ValueError if it is not a counter file."""
     if len(content) != SIZE:
         raise ValueError("no counter file")
     words = memoryview(content).cast("Q")
@@ -118,7 +117,7 @@ def _numbers(words: Any, start: int, features: List[str]) -> Dict[str, int]:
 
 
 def taken_block(numbers: Dict[str, int]) -> bytes:
-    """`numbers` of a snapshot as they lie in the file from TAKEN_WORD on."""
+    """The bytes of the `numbers` of a snapshot, for the file from TAKEN_WORD on."""
     words = [0] * TAKEN_WORDS
     counts = [count for name, count in numbers.items() if name.startswith("+")]  # in the order of their slots
     words[VALUES_WORD : VALUES_WORD + len(counts)] = counts

@@ -1,4 +1,4 @@
-"""The part of the outbox that is no queue: values by name, what was harvested, and who sends.
+"""The part of the outbox beside the queue: values by name, the harvest, and the sender.
 
 Every method runs inside a transaction that `_outbox` opened.
 """
@@ -25,10 +25,10 @@ Json = Dict[str, Any]
 
 
 class State:
-    """One transaction's view of it.
+    """One transaction's view of the state.
 
-    `beside` is the descriptor of the file that keeps SWITCH_VALUES, too: an outbox that is made anew where
-    one was spoiled goes on with them.
+    `beside` is the descriptor of the file that also holds SWITCH_VALUES: an outbox that replaces a damaged
+    one continues with them.
     """
 
     def __init__(self, connection: sqlite3.Connection, beside: Optional[int]) -> None:
@@ -37,7 +37,7 @@ class State:
         self.committed: Optional[Callable[[], None]] = None  # called once it is, before others get their turn
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A value by name; `default` also where the disk spoiled it."""
+        """A value by name; `default` also if it is damaged."""
         row = self._db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
         try:
             return default if row is None else json.loads(row[0])
@@ -56,7 +56,7 @@ class State:
             self.put(name, min(self.get(name, 0) + count, LARGEST_COUNT))
 
     def lose(self, kind: str, count: int) -> None:
-        """Count a loss, one of LOSSES: for the next ping, and for good."""
+        """Counts a loss, one of LOSSES, for the next ping and in total."""
         self.add(kind, count)
         self.add("total_" + kind, count)
 
@@ -67,7 +67,7 @@ class State:
             return None
 
     def compare_beside(self, *, fresh: bool) -> None:
-        """Once for each process, and where the outbox is `fresh`."""
+        """Compares the switch with the file beside it, once per process, and for a `fresh` outbox."""
         if self._beside is None:
             return
         os.lseek(self._beside, 0, os.SEEK_SET)
@@ -96,7 +96,7 @@ class State:
     # ── what was harvested ──────────────────────────────────────────────────────────────────
 
     def outbox_id(self) -> int:
-        """A random number that names this outbox to the counter files."""
+        """A random number that identifies this outbox in the counter files."""
         known = self.get("outbox_id")
         if not isinstance(known, int) or not 0 < known < 2**63:
             known = int.from_bytes(os.urandom(8), "big") >> 1 | 1
@@ -104,7 +104,7 @@ class State:
         return known
 
     def taken(self, file: str) -> Optional[Dict[str, int]]:
-        """How much of each number of a counter file was taken; None where that is not known."""
+        """The harvested part of each number of a counter file; None if unknown."""
         row = self._db.execute("SELECT taken FROM harvest WHERE file = ?", (file,)).fetchone()
         numbers = read_json(row[0]) if row else {}
         return {name: count for name, count in numbers.items() if isinstance(count, int)} or None
@@ -116,16 +116,16 @@ class State:
         )
 
     def forget_files(self, there: Set[str], now: float) -> None:
-        """Forget the files that have long been gone."""
+        """Deletes the entries of files that are long gone."""
         old = self.rows(f"SELECT file FROM harvest WHERE at < {now - HARVEST_KEPT_SECONDS!r}")  # noqa: S608  a float
         self._each("DELETE FROM harvest WHERE file = ?", (row for row in old if row[0] not in there))
 
     # ── who sends ───────────────────────────────────────────────────────────────────────────
 
     def lease(self, owner: str, now: float) -> bool:
-        """Become the one sender, or stay it.
+        """Becomes or stays the only sender; returns whether it is.
 
-        A lease that ran out, ends impossibly late, or whose process has ended is taken over.
+        A lease that expired, ends impossibly late, or whose process has ended is taken over.
         """
         held = self.get("lease")
         if isinstance(held, dict) and held.get("owner") != owner:
@@ -152,7 +152,7 @@ class State:
 
 
 def read_json(content: str) -> Json:
-    """A stored ping; empty when the disk spoiled it."""
+    """A stored ping; empty if it is damaged."""
     try:
         ping = json.loads(content)
     except (ValueError, TypeError, RecursionError):

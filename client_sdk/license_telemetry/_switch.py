@@ -1,7 +1,6 @@
-"""Where the customer's switch is kept a second time: beside the outbox, in the file that is its lock.
+"""The second copy of the customer's switch: beside the outbox, in its lock file.
 
-An outbox that is made anew where one was spoiled goes on with it, and whoever wants to know it needs neither
-the lock nor SQLite.
+An outbox that replaces a damaged one continues with it, and it can be read without the lock and SQLite.
 """
 
 from __future__ import annotations

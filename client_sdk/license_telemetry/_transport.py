@@ -1,7 +1,7 @@
-"""One POST over HTTP: TLS always verified, proxies obeyed, redirects not followed, all under one deadline.
+"""One POST over HTTP: TLS always verified, proxies used, redirects not followed, all under one deadline.
 
-Works on the interpreter's own sockets (`_socket`) and does TLS in memory: where gevent or eventlet have
-replaced `socket`, theirs would bring a hub to our thread.
+Uses the interpreter's original sockets (`_socket`), with TLS in memory: sockets replaced by gevent or
+eventlet would bring a hub to our thread.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from ._wire import PINGS_PATH
 
 DEADLINE_SECONDS = 30.0
 CONNECT_SECONDS = 10.0  # for one of a host's addresses
-LARGEST_ANSWER = 256 * 1024  # with its head and whatever is around it
-SHOWS_THREADS = sys.version_info >= (3, 12)  # fork() warns where there are any
+LARGEST_ANSWER = 256 * 1024  # with its head and framing
+SHOWS_THREADS = sys.version_info >= (3, 12)  # fork() warns of threads
 DROP_BYTES, MOST_DROPS = 16, 2  # an answer that comes in more and smaller pieces is read ever more slowly
 MOST_BROKEN_OFF = 3  # in a row
 _CHUNK = 64 * 1024
@@ -44,7 +44,7 @@ class Transport:
         self._settings = settings
 
     def post(self, request: Request, connected: Callable[[_Wire], None] = lambda _wire: None) -> Answer:
-        """The answer, whatever its status; an Answer with status 0 when there was none. Never raises."""
+        """The answer, with any status; an Answer with status 0 if there was none. Never raises."""
         try:
             answer = self._post(request, time.monotonic() + DEADLINE_SECONDS, connected)
             Posting.broken_off = 0
@@ -64,7 +64,7 @@ class Transport:
             wire.close()
 
     def _connect(self, wire: _Wire, target: SplitResult) -> str:
-        """Connect to the host, or to its proxy; what to ask for."""
+        """Connects to the host, or to its proxy; returns the connection and the request target."""
         host, port = str(target.hostname), target.port or _PORTS[target.scheme]
         path = target.path + (f"?{target.query}" if target.query else "")
         proxy = self.proxy()
@@ -85,7 +85,7 @@ class Transport:
         return path
 
     def proxy(self) -> Optional[SplitResult]:
-        """The one that was set, else that of the usual variables, read anew each time. Raises ValueError."""
+        """The configured proxy, else that of the usual variables, read each time. Raises ValueError."""
         named = self._settings.proxy
         if not named:
             target = urlsplit(self._settings.endpoint or "")
@@ -105,10 +105,10 @@ class Transport:
 
 
 class Posting:
-    """One POST on a thread of its own, so that the background thread goes on while the network hangs.
+    """One POST on a separate thread, so that the background thread continues while the network hangs.
 
-    `done` turns true with its `answer`, and `wakeup` is set; the thread may hang longer, in a resolver that
-    does not answer, and until `ended` no other is started.
+    `done` becomes true with its `answer`, and `wakeup` is set; the thread may hang longer, in a resolver that
+    does not answer, and until `ended` no other one is started.
     """
 
     broken_off = 0  # in a row, because of forks
@@ -147,7 +147,7 @@ class Posting:
     importing = False
 
     def pause(self) -> None:
-        """A fork warns of threads: break off, the same bytes are sent again. Not time after time, though."""
+        """Breaks off for a fork, which warns of threads; the same bytes are sent again. Limited in a row."""
         wire, self._wire = self._wire, None
         if wire is not None and self._request.path == PINGS_PATH and Posting.broken_off < MOST_BROKEN_OFF:
             Posting.broken_off += 1
@@ -159,14 +159,14 @@ class Posting:
         return self._request.path != PINGS_PATH or Posting.broken_off >= MOST_BROKEN_OFF
 
     def resume(self) -> None:
-        """Nothing to do: what was broken off is tried again when due."""
+        """Nothing to do: the request is tried again when due."""
 
     def begin_anew(self) -> None:
-        """Nothing to do: the child has a background of its own."""
+        """Nothing to do: the child has a new background."""
 
 
 class _Wire:
-    """A connection whose every step ends at `deadline`, by the monotonic clock."""
+    """A connection in which every step ends at `deadline`, by the monotonic clock."""
 
     def __init__(self, deadline: float) -> None:
         self._deadline = deadline
@@ -176,7 +176,7 @@ class _Wire:
         self.more_head = b""
 
     def connect(self, host: str, port: int) -> None:
-        """Try all addresses of the host. Raises OSError."""
+        """Tries all addresses of the host. Raises OSError."""
         trouble: OSError = OSError(f"{host} has no address")
         for family, kind, protocol, _, address in _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM):
             connection = _socket.socket(family, kind, protocol)
@@ -203,11 +203,11 @@ class _Wire:
         return (self._layers[-1] if self._layers else self._plain()).receive(most)
 
     def rest(self, seconds: float) -> None:
-        """Before reading on."""
+        """Pauses before the next read."""
         self._interrupted.wait(min(seconds, self._deadline - time.monotonic()))
 
     def interrupt(self) -> None:
-        """From another thread: whatever waits on it ends at once."""
+        """Ends all waits on it at once, from another thread."""
         self._deadline = 0.0
         self._interrupted.set()
         try:
@@ -268,7 +268,7 @@ class _Tls:
             return b""
 
     def _do(self, step: Any, *arguments: Any) -> Any:
-        """One step of the session, with what it wants to send and to receive."""
+        """Runs one step of the session, with its input and output."""
         while True:
             try:
                 done = step(*arguments)
@@ -289,7 +289,7 @@ class _Tls:
 
 
 class _Received(io.RawIOBase):
-    """What http.client reads an answer from."""
+    """The file from which http.client reads an answer."""
 
     def __init__(self, wire: _Wire) -> None:
         self._wire = wire
@@ -315,7 +315,7 @@ class _Received(io.RawIOBase):
 
 
 def _answer(wire: _Wire) -> Answer:
-    """Read one answer. Raises ValueError when it is too large."""
+    """Reads one answer. Raises ValueError if it is too large."""
     response = http.client.HTTPResponse(_Received(wire), method="POST")  # type: ignore[arg-type]  # it reads only
     response.begin()
     body = response.read()
@@ -323,7 +323,7 @@ def _answer(wire: _Wire) -> Answer:
 
 
 def _address(url: str, name: str) -> SplitResult:
-    """Raises ValueError, which quotes nothing: a part of it may be a password."""
+    """The host and port. Raises ValueError without a quote: a part of it may be a password."""
     try:
         found = urlsplit(url)
         if found.scheme in _PORTS and found.hostname and found.port != 0:
@@ -349,7 +349,7 @@ def _head(target: SplitResult, path: str, request: Request, more: bytes) -> byte
 
 
 def _tunnel(wire: _Wire, host: str, port: int, authorization: bytes) -> None:
-    """Have an HTTP proxy connect us. Raises OSError when it will not."""
+    """Opens a tunnel through an HTTP proxy. Raises OSError if it refuses."""
     place = f"{_bracketed(host)}:{port}".encode("ascii")
     wire.send(b"CONNECT " + place + b" HTTP/1.1\r\nHost: " + place + b"\r\n" + authorization + b"\r\n")
     head = b""

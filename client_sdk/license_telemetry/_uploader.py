@@ -1,4 +1,4 @@
-"""From disk to the server: enrol when there is no identity, send what is queued, do what the answer says."""
+"""From disk to the server: enrols if there is no identity, sends the queue, follows the answers."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ LONGEST_BACK_OFF = 6 * 3600.0
 ASIDE_SECONDS = 3600.0
 LARGEST_NOTICES = 4096
 MEMORY_PATIENCE = 600.0
-LOOK_SECONDS = 60.0  # an idle background thread looks at its clock so often: attempts need no wake-up more
+LOOK_SECONDS = 60.0  # the interval at which an idle background thread wakes: attempts need no extra wake-up
 
 Json = Dict[str, Any]
 SDK = {"name": "license-telemetry-python", "version": __version__}
 
 
 class Delivery(enum.Enum):
-    """How an attempt ended."""
+    """The result of an attempt."""
 
     EMPTY = "nothing is queued any more"
     WAITING = "something is queued and has to wait"
@@ -46,16 +46,17 @@ class Delivery(enum.Enum):
 
 
 class Exchange(NamedTuple):
-    """A request to post, and what to do with its answer: for `Uploader.settle`."""
+    """A request to post, and what to do with its answer, for `Uploader.settle`."""
 
     request: Request
     settle: Callable[[Ledger, Answer], Optional[Delivery]]
 
 
 class Uploader:
-    """Says what to send next, one request at a time, and does what the answer says.
+    """Chooses the next request, one at a time, and follows its answer.
 
-    `deliver_at`: when to try again, by `ticks`, the monotonic clock. `clock` gives seconds since 1970.
+    `deliver_at` is the time of the next attempt by `ticks`, the monotonic clock. `clock` returns seconds
+    since 1970.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Uploader:
         self.is_empty = False
 
     def next(self, push: int) -> Union[Exchange, Delivery]:
-        """What to send now; `push` is how much waiting to pass over. Raises Unavailable."""
+        """The request to send now; `push` says which waits to skip. Raises Unavailable."""
         with self._outbox.transaction() as ledger:
             found = self._next(ledger, push, self._clock())
             if isinstance(found, Delivery):
@@ -92,7 +93,7 @@ class Uploader:
         return found
 
     def release(self, patience: float = PATIENCE) -> None:
-        """Let another process send: this one is through, or about to end."""
+        """Lets another process send: this one is done, or about to end."""
         if not self._holds_lease:
             return
         self._holds_lease = False
@@ -100,10 +101,10 @@ class Uploader:
             with self._outbox.transaction(patience) as ledger:
                 ledger.release(self._owner)
         except Unavailable:
-            pass  # it runs out by itself
+            pass  # it expires by itself
 
     def settle(self, exchange: Exchange, answer: Answer) -> Optional[Delivery]:
-        """Do what the answer says; None when there is more to do. Raises Unavailable."""
+        """Follows the answer; returns None if there is more to do. Raises Unavailable."""
         with self._outbox.transaction() as ledger:
             delivery = exchange.settle(ledger, answer)
             if delivery is not None:
@@ -132,7 +133,7 @@ class Uploader:
             self._wait_for(until - now)
             return Delivery.WAITING
         if not ledger.lease(self._owner, now):
-            self._wait_for(chance.uniform(20, 40))  #  whoever sends, sends all there is
+            self._wait_for(chance.uniform(20, 40))  #  the other process sends everything
             return Delivery.ELSEWHERE
         self._holds_lease = True
         _expect_the_worst(ledger, now)
@@ -151,7 +152,7 @@ class Uploader:
         return Exchange(request, partial(self._sent, known, upload))
 
     def _blocked_until(self, ledger: Ledger, push: int, now: float) -> float:
-        """The latest of the reasons to wait; one that lies farther off than it can is of another clock."""
+        """The latest of the waits; one that is impossibly far off is ignored, as it is of another clock."""
         waits = [0.0]
         if push < AT_ALL_COSTS:
             waits.append(_within(ledger.get("pause_until", 0.0), now, 1.1 * DAY))
@@ -167,7 +168,7 @@ class Uploader:
         return max(waits)
 
     def _build(self, level: str, pings: List[Json]) -> Tuple[str, bytes, Optional[str]]:
-        """An upload's bytes, at the level of today: what was queued at a higher one is lowered to it."""
+        """The bytes of an upload, with pings lowered to the present level."""
         upload_id = wire.uuid7()
         upload = {
             "upload_id": upload_id,
@@ -203,7 +204,7 @@ class Uploader:
         if fresh is not None:
             return self._adopt(ledger, fresh, answer, why, now)
         if parent is not None and 400 <= answer.status < 429 and not answer.is_page():  # noqa: PLR2004
-            ledger.put("reenrol", "refused")  # the server can't take the parent's word: enrol without
+            ledger.put("reenrol", "refused")  # the server rejects the parent's signature: enrol without
             return None
         if answer.status in (401, 403) and not answer.is_page():
             ledger.put("pause_until", now + DAY)
@@ -235,7 +236,7 @@ class Uploader:
             Outcome.UNANSWERED: self._wait_for_it,
         }[outcome]
         if not ledger.holds(upload.upload_id):
-            return None  # another process saw to it meanwhile, or consent to what it carries was withdrawn
+            return None  # another process settled it meanwhile, or consent to its content was withdrawn
         self._note(ledger, now, outcome.value, answer, good=outcome is Outcome.ACKNOWLEDGED)
         return act(ledger, upload, answer, now)
 
@@ -249,7 +250,7 @@ class Uploader:
         ledger.prune(now)
         _trust(ledger)
         if upload.aside:
-            _hold_aside(ledger, 0.0, 0)  # the way is free: the others may follow
+            _hold_aside(ledger, 0.0, 0)  # the network is free again: the others may follow
         self._follow(ledger, told, now)
         if all(fates.get(ping_id) not in (None, "forked") for _, ping_id in upload.pings):
             _calm(ledger)
@@ -257,7 +258,7 @@ class Uploader:
         return None if "forked" in fates.values() else Delivery.WAITING
 
     def _give_in(self, ledger: Ledger, upload: Upload, _answer: Answer, _now: float) -> Optional[Delivery]:
-        """The server itself won't have it: two halves are tried, a single ping is dropped and counted."""
+        """Handles a refusal by the server itself: tries two halves, drops and counts a single ping."""
         if not ledger.split(upload, partial(self._build, self._collector.level(ledger))):
             ledger.unpack(upload.upload_id)
             for sequence, _ in upload.pings:
@@ -267,10 +268,10 @@ class Uploader:
         return None
 
     def _step_aside(self, ledger: Ledger, upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
-        """Nobody vouches for the refusal, so nothing is dropped: halves may pass where the whole did not.
+        """Handles a refusal without a receipt: nothing is dropped, and two halves are tried.
 
-        A single ping lets all others by. Of those set aside one is tried every few hours; when it passes,
-        the others follow.
+        A single ping is set aside for all others. One of those set aside is tried every few hours; when it
+        passes, the others follow.
         """
         if not ledger.split(upload, partial(self._build, self._collector.level(ledger))):
             ledger.set_aside(upload.upload_id)
@@ -280,9 +281,9 @@ class Uploader:
         return self._wait(ledger, answer, now)
 
     def _doubt(self, ledger: Ledger, _upload: Upload, _answer: Answer, now: float) -> Optional[Delivery]:
-        """Somebody says we are not known: a day later the same identity is tried again, then a new one taken.
+        """Handles "unknown installation": tries the same identity a day later, then takes a new one.
 
-        Only once: a new identity that is refused, too, is tried day after day.
+        Only once: a new identity that is refused, too, is tried every day.
         """
         may_enrol = self.settings.product_key and not ledger.get("enrolled_again")
         if may_enrol and ledger.get("doubted"):
@@ -291,7 +292,7 @@ class Uploader:
         ledger.put("doubted", True)
         ledger.put("pause_until", now + DAY)
         self._wait_for(DAY)
-        return None if may_enrol else Delivery.WAITING  # whoever passes over the pause goes on now
+        return None if may_enrol else Delivery.WAITING  # a push that skips the pause continues now
 
     def _stop(self, ledger: Ledger, _upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
         ledger.put("stopped", wire.timestamp(now))
@@ -314,7 +315,7 @@ class Uploader:
             self._problems.note("server", text)
 
     def _wait(self, ledger: Ledger, answer: Answer, now: float) -> Delivery:
-        """Keep everything; wait as long as the server asked, else the back-off noted before the attempt."""
+        """Keeps everything; waits as long as the server asked, else for the back-off noted before."""
         asked = answer.retry_after(now) if answer.status in answers.BUSY else None
         if asked is not None:
             ledger.put("pause_until", now + asked * chance.uniform(1, 1.1))  #  so that a fleet spreads
@@ -325,11 +326,11 @@ class Uploader:
     # ── being forgotten ─────────────────────────────────────────────────────────────────────
 
     def _forgetting(self, ledger: Ledger, push: int, now: float) -> Optional[Exchange]:
-        """The request to be forgotten, where one waits: it goes first, also when telemetry is off."""
+        """The request to be forgotten, if one waits: it is sent first, even while telemetry is off."""
         wish, known = ledger.get("forget"), ledger.identity()
         if not wish or self.settings.is_forbidden:
             return None
-        if known is None:  # the server never heard of this copy
+        if known is None:  # the server does not know this copy
             ledger.put("forget", None)
             return None
         if push < NOW and _within(ledger.get("forget_at", 0.0), now, 1.1 * DAY) > now:
@@ -338,7 +339,7 @@ class Uploader:
         return Exchange(identity.forgetting(known, body), partial(self._forgotten, known, body))
 
     def _forgotten(self, known: Identity, body: bytes, ledger: Ledger, answer: Answer) -> Optional[Delivery]:
-        """Only the server's own receipt counts; through all else the wish is kept, and sent again."""
+        """Settles a request to be forgotten: without the server's receipt it is kept, and sent again."""
         now = self._clock()
         if ledger.identity() != known:
             return None
@@ -351,13 +352,13 @@ class Uploader:
             ledger.put("forgotten_at", wire.timestamp(now))
             _calm(ledger)
             return None
-        if answer.status:  # it spoke, and cannot do it yet
+        if answer.status:  # the server answered, and cannot do it yet
             ledger.put("forget_at", now + DAY)
             _calm(ledger)
         return self._wait(ledger, answer, now)
 
     def _follow(self, ledger: Ledger, told: Any, now: float) -> None:
-        """What every good answer may ask: the interval, and notices to show."""
+        """Takes the interval and the notices of a good answer."""
         if not isinstance(told, dict):
             return
         interval: Any = told.get("next_ping_seconds")
@@ -373,7 +374,7 @@ class Uploader:
 
 
 def _expect_the_worst(ledger: Ledger, now: float) -> None:
-    """Note the back-off, full jitter, before trying: a process killed in the middle must not try at once."""
+    """Stores the back-off, with full jitter, before an attempt: a killed process must not retry at once."""
     failures = ledger.get("failures", 0)
     longest = min(BACK_OFF_SECONDS * 2 ** min(failures, 20), LONGEST_BACK_OFF)
     ledger.put("failures", failures + 1)
@@ -386,13 +387,13 @@ def _calm(ledger: Ledger) -> None:
 
 
 def _trust(ledger: Ledger) -> None:
-    """The server knows us: it signed."""
+    """Notes a signed answer: the server knows us."""
     ledger.put("enrolled_again", False)
     ledger.put("doubted", False)
 
 
 def _hold_aside(ledger: Ledger, now: float, tries: int) -> None:
-    """When one of those set aside may be tried again, after so many `tries` in vain."""
+    """When an upload set aside may be tried again, after `tries` failures."""
     longest = min(ASIDE_SECONDS * 2 ** min(tries, 20), LONGEST_BACK_OFF)
     ledger.put("aside_tries", tries)
     ledger.put(
@@ -401,7 +402,7 @@ def _hold_aside(ledger: Ledger, now: float, tries: int) -> None:
 
 
 def _within(until: float, now: float, longest: float) -> float:
-    """`until`, or 0 where it lies farther off than it ever can: then the clock was turned back."""
+    """`until`, or 0 if it is impossibly far off: then the clock was set back."""
     return until if until <= now + longest else 0.0
 
 
@@ -414,5 +415,5 @@ def _settle(ledger: Ledger, sequence: int, status: Optional[str], now: float) ->
         ledger.put("reenrol", "forked")
     elif status == "rejected":
         ledger.refuse(sequence)
-    else:  # quarantined, or a word of a newer server: it has the ping, under its receipt
+    else:  # quarantined, or a status of a newer server: it has the ping, under its receipt
         ledger.drop(sequence)

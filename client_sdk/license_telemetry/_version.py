@@ -1,3 +1,3 @@
-"""The version, in one place: the wheel and every upload tell it."""
+"""The version, for the wheel and every upload."""
 
 __version__ = "0.1.0"

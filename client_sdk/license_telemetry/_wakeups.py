@@ -1,8 +1,8 @@
-"""What the host's threads say to the background thread, and how both wait.
+"""Requests of the host's threads to the background thread, and how both wait.
 
-The background thread waits on a real lock. A thread of the host waits by looking again every few
-milliseconds with `time.sleep`: where gevent or eventlet have patched it, that lets the other greenlets run,
-and no signal handler and no fork can ever be caught between two locks.
+The background thread waits on a real lock. A thread of the host polls every few milliseconds with
+`time.sleep`: patched by gevent or eventlet, that lets other greenlets run, and no signal handler and no fork
+can be caught between two locks.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Optional
 
-# How hard to try to send; each step passes over one more reason to wait.
+# How hard to try to send; each step skips one more reason to wait.
 WHEN_DUE = 0  # the schedule, spread over the fleet
 SOON = 1  # the client's own back-off
 NOW = 2  # a pause the server asked for
 AT_ALL_COSTS = 3  # only for a human at the command line
 
-RETRY_SECONDS = 60.0  # after what did not work for no passing reason
+RETRY_SECONDS = 60.0  # after a permanent failure
 SHORTEST_LOOK, LONGEST_LOOK = 0.0005, 0.02
 
 
@@ -44,15 +44,15 @@ class Wakeup:
         return not self._lock.locked()
 
     def wait(self, seconds: float) -> bool:
-        """Wait at most `seconds` for set(); whether it came."""
+        """Waits at most `seconds` for set(); returns whether it was called."""
         return bool(self._lock.acquire(True, max(0.0, seconds)))
 
 
 class Request:
-    """Something the host asks of the background thread.
+    """A request of the host to the background thread.
 
-    `work` is called there with the engine, its result becomes `result`; without it pings are sent, `push`
-    says how hard, and `result` is True when nothing is queued any more, None while another process sends.
+    `work` is called there with the engine, and its result becomes `result`. Without it pings are sent, `push`
+    says how hard, and `result` is True if nothing is queued any more, None while another process sends.
     `report`: counts don't wait for the next heartbeat. `last`: the host ends or closes, at `deadline`
     (monotonic) at the latest.
     """
@@ -83,7 +83,7 @@ class Request:
 
 
 def wait_until(condition: Callable[[], bool], deadline: float) -> bool:
-    """Wait on a thread of the host until `condition()` or the monotonic `deadline`; whether it holds."""
+    """Waits on a host's thread until `condition()` or the monotonic `deadline`; returns whether it holds."""
     pause = SHORTEST_LOOK
     while not condition():
         left = deadline - time.monotonic()

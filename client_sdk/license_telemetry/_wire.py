@@ -1,6 +1,6 @@
-"""What goes over the wire, byte for byte: protocol version 1. Pure but for the randomness of ids.
+"""The bytes on the wire: protocol version 1. Pure but for the randomness of ids.
 
-Both ends are held against the same vectors, `tests/wire/*.json`.
+Client and server are tested with the same vectors, `tests/wire/*.json`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A thread of ours: started with the first news, ended when there is nothing to do, and paused for a fork.
+"""A background thread: started with the first news, ended without work, and paused for a fork.
 
-It is a thread of the operating system. What is asked of it waits in a queue; the host waits at most so long.
+It is a thread of the operating system. Requests wait in a queue; the host waits with a timeout.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_REQUESTS = 64
 
 
 class Worker:
-    """What `Background` stands on: it says in `_loop` what is done."""
+    """The base of `Background`, which defines the work in `_loop`."""
 
     def __init__(self) -> None:
         self.problems = Problems()
@@ -33,7 +33,7 @@ class Worker:
         _process_fork.add(self)
 
     def begin_anew(self) -> None:
-        """At birth, and in a forked child, which has no thread but its own."""
+        """Called by __init__, and in a forked child, which has only its own thread."""
         self.importing = False
         self._requests: Deque[Request] = deque()
         self._wakeup = Wakeup()
@@ -43,16 +43,16 @@ class Worker:
         self._native_id = 0
 
     def _loop(self) -> None:
-        """Work until nothing is left to do, then say so in `_is_wanted`, or until `_is_pausing`."""
+        """Works until nothing is left, and then clears `_is_wanted`, or until `_is_pausing`."""
         raise NotImplementedError
 
     def _has_not_started(self) -> None:
-        """No thread could be had: it is asked for again with the next news."""
+        """Called if no thread could be started: it is tried again with the next news."""
 
     # ── what the host's threads call ────────────────────────────────────────────────────────
 
     def wake(self) -> None:
-        """There is news."""
+        """Wakes the thread for news."""
         _process_fork.notice()
         if self._is_pausing and _process_fork.is_returned:
             _process_fork.resume()
@@ -61,7 +61,7 @@ class Worker:
             self._start()
 
     def ask(self, request: Request, timeout: float) -> bool:
-        """Hand a request over and wait for its answer at most `timeout` seconds; whether it came."""
+        """Posts a request and waits for its answer at most `timeout` seconds; returns whether it came."""
         _process_fork.notice()
         if len(self._requests) >= MOST_REQUESTS:
             return False
@@ -71,11 +71,11 @@ class Worker:
             return False
         wait_until(lambda: request.done or self._has_no_thread, time.monotonic() + timeout)
         if not request.done and self._has_no_thread:
-            self._requests.clear()  # of all who wait, nobody will be answered
+            self._requests.clear()  # no waiting request will be answered
         return request.done
 
     def answer(self, work: Callable[[Engine], Any], timeout: float = ANSWER_SECONDS) -> Any:
-        """The result of `work`, done in the background. Raises TimeoutError, and what the work raises."""
+        """The result of `work`, run in the background. Raises TimeoutError, and what the work raises."""
         request = Request(work=work)
         if not self.ask(request, timeout):
             raise TimeoutError("the disk does not answer")
@@ -95,10 +95,10 @@ class Worker:
             if not self._is_running:
                 self._is_running, self._is_wanted, self._has_no_thread = True, True, False
                 start_new_thread(self._run, ())
-        except RuntimeError:  # no thread to be had: the counters keep what was counted
+        except RuntimeError:  # no thread: the counters keep the counts
             self._is_running, self._has_no_thread = False, True
             self._has_not_started()
-        except BaseException:  # a signal handler of the host's that raises
+        except BaseException:  # a signal handler of the host raises
             self._is_running = False
             raise
         finally:
@@ -126,16 +126,17 @@ class Worker:
         finally:
             self._is_running = False
             if not self._is_pausing and (self._is_wanted or self._requests or self._wakeup.is_set()):
-                self._start()  # it came while the thread was ending
+                self._start()  # it arrived while the thread was ending
 
     def _take_requests(self) -> List[Request]:
         return [self._requests.popleft() for _ in range(len(self._requests))]
 
 
 def _is_about_to_fork() -> bool:
-    """Whether this is uWSGI's master: it forks in C and runs no hooks.
+    """Whether this is uWSGI's master, which forks in C and runs no hooks.
 
-    A child would inherit what a thread of ours holds at that moment, and hang. The workers harvest its file.
+    A child would inherit the locks that our thread holds at that moment, and hang. The workers harvest its
+    file.
     """
     worker_id = getattr(sys.modules.get("uwsgi"), "worker_id", None)
     return worker_id is not None and worker_id() == 0

@@ -52,7 +52,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         done = int(options.run(options, settings, Engine(settings, problems)))
         sys.stdout.flush()
         return done
-    except BrokenPipeError:  # whoever reads has seen enough; the interpreter flushes once more
+    except BrokenPipeError:  # the reader has closed the pipe; the interpreter flushes once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
@@ -223,7 +223,7 @@ def _queue(options: argparse.Namespace, settings: Settings, engine: Engine) -> b
         return False
     if engine.status()["queued"] == queued:
         engine.counters.say("ping", _statements.write(time.time(), {}))
-    return engine.collect(report=True)  # a person waits for no minute to be over
+    return engine.collect(report=True)  # a person does not wait a minute
 
 
 def _deliver(engine: Engine) -> Delivery:

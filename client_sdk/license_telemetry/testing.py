@@ -1,4 +1,4 @@
-"""For the tests of software that embeds this client: see what it hands over, or speak to a server of its own.
+"""For the tests of software that embeds this client: records its calls, or provides a telemetry server.
 
     with recording() as recorded:
         checkout()
@@ -10,7 +10,7 @@
         assert telemetry.flush()
         assert server.pings[0]["license"]["status"] == "unlicensed"
 
-FakeServer speaks protocol version 1 truly (identities, signatures, receipts, duplicates, forks, missing
+FakeServer implements protocol version 1 (identities, signatures, receipts, duplicates, forks, missing
 numbers) and misbehaves on request: `server.next_pings(status(503, retry_after="30"), dropped())`.
 """
 
@@ -53,7 +53,7 @@ MASTER_KEY = "m1"
 
 
 class Reply(NamedTuple):
-    """One answer: its status, headers and body. Status 0: none, the connection is cut."""
+    """An answer: its status, headers and body. Status 0: no answer, the connection is cut."""
 
     status: int
     headers: Dict[str, str]
@@ -64,7 +64,7 @@ Fault = Callable[["FakeServer", "Received"], Reply]
 
 
 class Received(NamedTuple):
-    """One request as it came. `body` as sent, `json` what is in it."""
+    """A request as received: `body` as sent, `json` its content."""
 
     path: str
     headers: Dict[str, str]
@@ -77,7 +77,7 @@ class Received(NamedTuple):
 
 
 def status(code: int, retry_after: Optional[str] = None) -> Fault:
-    """A problem document with this status and no receipt, as from some box in between; nothing is kept."""
+    """A problem document with this status and no receipt, as from a proxy; nothing is stored."""
     headers = {"Content-Type": "application/problem+json"}
     if retry_after is not None:
         headers["Retry-After"] = retry_after
@@ -85,37 +85,37 @@ def status(code: int, retry_after: Optional[str] = None) -> Fault:
 
 
 def page(code: int = 200) -> Fault:
-    """What a captive portal or a proxy answers: a web page."""
+    """A web page, as from a captive portal or a proxy."""
     return lambda _server, _request: Reply(code, {"Content-Type": "text/html"}, b"<h1>Please sign in</h1>")
 
 
 def redirect(location: str) -> Fault:
-    """Somewhere else, please."""
+    """A redirect to another address."""
     return lambda _server, _request: Reply(307, {"Location": location}, b"")
 
 
 def dropped() -> Fault:
-    """The connection is cut before anything is kept."""
+    """The connection is cut before anything is stored."""
     return lambda _server, _request: Reply(0, {}, b"")
 
 
 def lost() -> Fault:
-    """The server keeps the pings, but its answer never arrives."""
+    """The server stores the pings, but its answer never arrives."""
     return lambda server, request: server.answer(request)._replace(status=0)
 
 
 def wrong_receipt() -> Fault:
-    """Kept and answered, under a receipt that somebody made up."""
+    """The pings are stored and answered, with an invalid receipt."""
     return lambda server, request: _with_receipt(server.answer(request), "v1 hmac=" + "0" * 64)
 
 
 def refused(code: int = 422) -> Fault:
-    """The server itself won't have it: a problem document under a valid receipt; nothing is kept."""
+    """A refusal by the server: a problem document with a valid receipt; nothing is stored."""
     return lambda server, request: server.receipted(request, code, _problem(code).body)
 
 
 def gone() -> Fault:
-    """Stop for good, under a valid receipt."""
+    """The answer to stop for good, with a valid receipt."""
     return refused(410)
 
 
@@ -134,7 +134,7 @@ class FakeServer:
     enrolments   every identity handed out, with its `forked_from`
     forgotten    every request to be forgotten, as `installation_id` and `reason`
     refuse       set it to a function of a ping: an upload with a ping it is true for is answered with 422
-    results      set it to a function of a ping that gives a status, or None for the true one
+    results      set it to a function of a ping that returns a status, or None for the normal one
     """
 
     def __init__(self, product: str = "acme", *, next_ping_seconds: int = 86_400, port: int = 0) -> None:
@@ -175,26 +175,26 @@ class FakeServer:
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def next_pings(self, *faults: Fault) -> None:
-        """Answer the next uploads so, one after another, then truly again."""
+        """Answers the next uploads with these, in order, then normally again."""
         self._faults[wire.PINGS_PATH].extend(faults)
 
     def next_enrolments(self, *faults: Fault) -> None:
-        """Answer the next enrolments so, one after another, then truly again."""
+        """Answers the next enrolments with these, in order, then normally again."""
         self._faults[wire.ENROLL_PATH].extend(faults)
 
     def next_forgettings(self, *faults: Fault) -> None:
-        """Answer the next requests to be forgotten so, one after another, then truly again."""
+        """Answers the next requests to be forgotten with these, in order, then normally again."""
         self._faults[wire.FORGET_PATH].extend(faults)
 
     def forget(self, sequence: int) -> None:
-        """As if restored from a backup: this number of every installation never came."""
+        """Behaves as after a restored backup: this number of every installation is missing."""
         with self._lock:
             for numbers in self._numbers.values():
                 numbers.pop(sequence, None)
             self.pings = [ping for ping in self.pings if ping["sequence"] != sequence]
 
     def forget_everyone(self) -> None:
-        """As if installed anew, with another master key: it knows no identity that it issued before."""
+        """Behaves as a new server with another master key: it knows no identity issued before."""
         with self._lock:
             self._master += b"!"
 
@@ -211,7 +211,7 @@ class FakeServer:
             return faults.pop(0)(self, request) if faults else self.answer(request)
 
     def answer(self, request: Received) -> Reply:
-        """As the protocol says."""
+        """The normal answer of the protocol."""
         if request.path == wire.ENROLL_PATH:
             return self._enrol(request)
         if request.path == wire.PINGS_PATH:
@@ -228,7 +228,7 @@ class FakeServer:
         return self.receipted(request, 202, json.dumps(answer).encode())
 
     def receipted(self, request: Received, code: int, body: bytes) -> Reply:
-        """An answer with a valid receipt for whoever signed the request."""
+        """An answer with a valid receipt for the signer of the request."""
         signature = _signature(request)
         secret = self._secret(signature.get("installation", ""))
         kind = "application/json" if code < 300 else "application/problem+json"  # noqa: PLR2004  all is well
@@ -304,7 +304,7 @@ class _Http(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_arguments: object) -> None:
-        """A client that went away is no news: tests kill them."""
+        """Prints nothing for a client that disconnected: tests kill them."""
 
 
 def _signature(request: Received) -> Dict[str, str]:

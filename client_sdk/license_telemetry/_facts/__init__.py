@@ -1,9 +1,9 @@
 """What kind of machine this is: operating system, virtualization, cloud, fingerprint.
 
 Everything is read from files that any account may read; no subprocess, no network, no privilege.
-Nothing here raises or blocks: what is absent, unreadable or garbage is None. Each function takes the
-`root` of a machine's files, `/` for this machine; another root is a recorded machine, and then nothing
-of the running process is asked. All values keep the limits of the field registry.
+Nothing here raises or blocks: an absent, unreadable or invalid value is None. Each function takes the
+`root` of a machine's files, `/` for this machine; another root is a recorded machine, for which the running
+process is not inspected. All values keep the limits of the field registry.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def runtime() -> dict[str, str | None]:
 
 
 def _safely(detect: Callable[[], Fact]) -> Fact | None:
-    # A detector that trips over a machine we never saw must cost one fact, not the host application.
+    # A detector that fails on an unknown machine must cost one fact, not the host application.
     try:
         return detect()
     except Exception:

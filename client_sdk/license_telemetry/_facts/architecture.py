@@ -40,7 +40,7 @@ def _named(uname: str) -> str:
 
 def _running() -> str | None:
     if sys.platform == "win32":
-        # A 32-bit or emulated process is told its own architecture in the first variable.
+        # A 32-bit or emulated process finds its own architecture in the first variable.
         native = os.environ.get("PROCESSOR_ARCHITEW6432") or os.environ.get("PROCESSOR_ARCHITECTURE")
     else:
         native = os.uname().machine

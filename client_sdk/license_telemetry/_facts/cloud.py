@@ -1,4 +1,4 @@
-"""Which cloud provider the machine is rented from, without asking any network."""
+"""The cloud provider of the machine, without use of the network."""
 
 from __future__ import annotations
 

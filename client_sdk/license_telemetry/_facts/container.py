@@ -20,7 +20,7 @@ MANAGERS = {
     )
 }  # fmt: skip
 MANAGERS["openvzve"] = "openvz"
-# Docker's comes last: it gets into images, and then into other managers' containers.
+# Docker's comes last: it is in images, and so in containers of other managers.
 MARKER_FILES = (("/run/.containerenv", "podman"), ("/.dockerenv", "docker"))
 CGROUP_MARKS = (
     ("/docker/", "docker"), ("/docker-", "docker"), ("/libpod", "podman"), ("/lxc/", "lxc"),
@@ -31,7 +31,7 @@ KUBERNETES_FILES = (
     "/run/secrets/kubernetes.io/serviceaccount",
     "/var/run/secrets/kubernetes.io/serviceaccount",
 )
-# gVisor reports a Linux of this day, whichever release it reports.
+# gVisor reports this build date of Linux for every release.
 GVISOR_BUILD = "#1 SMP Sun Jan 10 15:06:54 PST 2016"
 PID_NAMESPACE = "/proc/self/ns/pid"
 FIRST_PID_NAMESPACE = "pid:[4026531836]"  # 0xEFFFFFFC, the same in every kernel since 3.8
@@ -80,7 +80,7 @@ def _in_windows(machine: Machine) -> bool:
 
 
 def _announced(machine: Machine) -> str | None:
-    """What the manager announced to its first process; empty where that is "no container"."""
+    """The manager's announcement to its first process; empty for "no container"."""
     said = machine.line("/run/host/container-manager")
     if said:
         return said
@@ -96,7 +96,7 @@ def _first_process_variable(machine: Machine) -> str | None:
 
 
 def _translated(said: str, machine: Machine) -> str:
-    if said == "oci":  # some images say so, whatever runs them
+    if said == "oci":  # some images set it under any manager
         return _from_marker_files(machine) or OTHER
     return MANAGERS.get(said, OTHER)
 
@@ -133,7 +133,7 @@ def _behind_lxcfs(machine: Machine) -> bool:
 
 
 def _is_namespaced(machine: Machine) -> bool:
-    """Whether the first process here is not the system's: a container has processes of its own."""
+    """Whether the first process here is not the system's, as in a container."""
     namespace = machine.target(PID_NAMESPACE) or ""
     if namespace.startswith("pid:["):
         return namespace != FIRST_PID_NAMESPACE

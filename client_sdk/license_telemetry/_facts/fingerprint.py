@@ -1,4 +1,4 @@
-"""Keyed digests of what makes this machine this one; raw values never leave this module."""
+"""Keyed digests of the values that identify this machine; raw values never leave this module."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _root_device(machine: Machine) -> str | None:
     number, source = _root_mount(machine)
     if number and machine.exists(f"/sys/dev/block/{number}"):
         return machine.target(f"/sys/dev/block/{number}")
-    return machine.target(source) if source.startswith("/dev/") else None  # btrfs has no number of its own
+    return machine.target(source) if source.startswith("/dev/") else None  # btrfs has no device number
 
 
 def _root_mount(machine: Machine) -> tuple[str, str]:

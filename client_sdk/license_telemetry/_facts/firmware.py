@@ -1,4 +1,4 @@
-"""What the firmware says of the machine: the strings of the DMI (SMBIOS) tables."""
+"""The firmware's description of the machine: the strings of the DMI (SMBIOS) tables."""
 
 from __future__ import annotations
 

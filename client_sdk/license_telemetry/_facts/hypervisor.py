@@ -1,7 +1,7 @@
 """The virtual machine's hypervisor, under the names that `systemd-detect-virt --vm` prints.
 
-systemd asks the processor (CPUID), which Python cannot do; the kernel asked it at boot, and what it
-then set up tells: the clocks it offers, the `hypervisor` flag, the buses and devices it found.
+systemd asks the processor (CPUID), which Python cannot do. The kernel asked it at boot, and its setup shows
+the answer: the clocks it offers, the `hypervisor` flag, the buses and devices it found.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FIRMWARE_STARTS = (
     ("Bochs", "bochs"), ("Parallels", "parallels"), ("BHYVE", "bhyve"), ("Hyper-V", "microsoft"),
     ("Apple Virtualization", "apple"), ("Google Compute Engine", "google"),
 )  # fmt: skip
-# Names of sellers, who put them into machines of metal too.
+# Names of vendors, who also put them into physical machines.
 ALSO_METAL = frozenset(
     ["OpenStack", "Alibaba Cloud ECS", "Amazon EC2", "Oracle Corporation", "Google Compute Engine"]
 )
@@ -163,7 +163,7 @@ def _microsoft(machine: Machine, dmi: dict[str, str], clocks: list[str], flag: b
     ):
         return "microsoft"
     if _offered_by_hyper_v(clocks) or (flag and ("Microsoft" in kernel or "WSL" in kernel)):
-        # KVM imitates Hyper-V for the sake of Windows, but its firmware names somebody else.
+        # KVM imitates Hyper-V for Windows, but its firmware names another maker.
         return "microsoft" if vendor in ("Microsoft Corporation", None) else "kvm"
     return None
 

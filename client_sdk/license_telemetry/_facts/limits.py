@@ -1,4 +1,4 @@
-"""The field registry's limits for values that came from somebody else's files."""
+"""The field registry's limits for values from files of other programs."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ MOST_NAMES = 1024
 class Machine:
     """Reads regular files below `root` and nothing else.
 
-    Whatever is absent, forbidden, a FIFO, a device, a directory or a symlink loop reads as None. Symlinks
+    Anything absent, forbidden, a FIFO, a device, a directory or a symlink loop reads as None. Symlinks
     are followed inside the root, as after chroot(2). `live` tells this machine from a recorded one.
     """
 

@@ -1,4 +1,4 @@
-"""Where systems without /proc keep such facts: sysctl on macOS and the BSDs, the Windows registry."""
+"""Facts on systems without /proc: sysctl on macOS and the BSDs, the Windows registry."""
 
 from __future__ import annotations
 

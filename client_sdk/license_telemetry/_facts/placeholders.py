@@ -1,4 +1,4 @@
-"""Values that identify no machine: what stands in place of a serial number, a UUID or a MAC address.
+"""Values that identify no machine: placeholders of serial numbers, UUIDs and MAC addresses.
 
 A value is a placeholder when it consists of words like these, of repetition and of counting only. By
 chance that happens to one random serial number of six digits in 250, of ten in 40,000, and to no UUID;

@@ -1,4 +1,4 @@
-"""What the kernel says of the first processor."""
+"""The kernel's description of the first processor."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ if TYPE_CHECKING:
 
 
 def read(machine: Machine) -> dict[str, str]:
-    """The fields of /proc/cpuinfo, whose names differ between architectures; empty where there are none."""
+    """The fields of /proc/cpuinfo, whose names depend on the architecture; empty if there are none."""
     # On large machines the whole file takes long to make, and the first processor is at its start.
     return _fields((machine.text("/proc/cpuinfo", 16384) or "").partition("\n\n")[0])
 
 
 def platform(machine: Machine) -> dict[str, str]:
-    """What follows the last processor; on POWER that is `platform`, `model` and `machine`."""
+    """The fields after the last processor; on POWER those are `platform`, `model` and `machine`."""
     return _fields((machine.text("/proc/cpuinfo", 1 << 20) or "").rstrip().rpartition("\n\n")[2])
 
 

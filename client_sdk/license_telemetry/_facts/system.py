@@ -1,4 +1,4 @@
-"""Which operating system, which distribution of it, which versions."""
+"""The operating system, its distribution, and their versions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BSD_IDS = {"freebsd": "freebsd", "openbsd": "openbsd", "netbsd": "netbsd", "drag
 # Before os-release there was lsb-release, and OpenWrt's own by the same rules.
 OS_RELEASES = ("/etc/os-release", "/usr/lib/os-release")
 LSB_RELEASES = ("/etc/lsb-release", "/etc/openwrt_release")
-# Before these each distribution had a file of its own; Debian's is in others too, so it comes last.
+# Before these each distribution had its own file; Debian's is in others too, so it comes last.
 RELEASE_FILES = (
     ("/etc/oracle-release", "ol"), ("/etc/redhat-release", None), ("/etc/system-release", None),
     ("/etc/SuSE-release", None), ("/etc/alpine-release", "alpine"), ("/etc/gentoo-release", "gentoo"),
@@ -41,12 +41,12 @@ DISTRIBUTIONS = (
     ("Rocky", "rocky"), ("Virtuozzo", "virtuozzo"), ("XenServer", "xenserver"),
     ("SUSE Linux Enterprise Desktop", "sled"), ("SUSE Linux Enterprise", "sles"), ("openSUSE", "opensuse"),
 )  # fmt: skip
-# CageFS may show an account of shared hosting none of these files, but it shows this one of its own.
+# CageFS may hide these files from an account of shared hosting, but shows its own one.
 CAGEFS_FILE = "/var/.cagefs/.cagefs.token"
 
 
 def identify(machine: Machine) -> Identity:
-    """Type, distribution, version and kernel release, each None where nothing tells."""
+    """Type, distribution, version and kernel release, each None if unknown."""
     release = next(filter(None, (_os_release(machine, path) for path in OS_RELEASES)), {})
     kind = _kind(machine, release)
     return (kind, *_distribution(machine, kind, release), _kernel(machine))
@@ -210,7 +210,7 @@ def _mac_version(machine: Machine) -> str | None:
     try:
         properties = plistlib.loads(machine.read(MAC_VERSION) or b"")
         return str(properties["ProductVersion"])
-    except Exception:  # its two parsers raise whatever broke them
+    except Exception:  # its two parsers raise any error
         return None
 
 
