@@ -58,7 +58,7 @@ def query(data, sql):
 
 
 def enrol(data):
-    """A fleet whose every member has sent one ping, so that what follows is an ordinary day."""
+    """A fleet in which each member has sent one ping, so that normal operation follows."""
     port = free_port()
     with telemetry_server(data, port, 1):
         [product] = query(data, "SELECT slug, product_id FROM products")
@@ -69,7 +69,7 @@ def enrol(data):
 
 
 def settle(fleet, data):
-    """Each member goes on after the last of its pings that came."""
+    """Each member continues after its last received ping."""
     came = {
         str(row[0]): row[1] for row in query(data, "SELECT installation_id, last_sequence FROM installations")
     }
@@ -91,7 +91,7 @@ def send(port, connections, seconds, requests, data):
 
 
 def measure_singles(report, data, fleet):
-    """Two windows of each server: in the first, most uploads are their installation's first since its start."""
+    """Two windows per server; in the first, most uploads are the first of their installation since its start."""
     first, ours, bare = {}, {}, {}
     for round_number in range(ROUNDS):
         for workers, connections, _ in SHAPES:

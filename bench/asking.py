@@ -1,4 +1,4 @@
-"""Asks the real server over HTTP, one question after the other, and notes how long each answer took."""
+"""Queries the real server over HTTP, one question after the other, and measures each answer."""
 
 import http.client
 import math
@@ -13,7 +13,7 @@ _GOOD = 200
 
 @dataclass
 class Asked:
-    """How long the answers to a question took, in milliseconds; `refused` are the others, by status."""
+    """The durations of the answers to a question, in milliseconds; `refused` counts the others by status."""
 
     name: str
     milliseconds: list = field(default_factory=list)
@@ -33,7 +33,7 @@ class Asked:
 
 
 class Program:
-    """A program with a token, on one connection that is kept."""
+    """A client with a token, on one kept-alive connection."""
 
     def __init__(self, port, token):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
@@ -45,7 +45,7 @@ class Program:
 
 
 def ask(program, question, values, times=TIMES):
-    """Asks `times` times, each time with other values, after a few that do not count."""
+    """Asks `times` times, each time with other values, after a few warm-up requests."""
     asked = Asked(question.name)
     for number in range(WARM_UP + times):
         path = filled_in(question, values, number)
@@ -61,7 +61,7 @@ def ask(program, question, values, times=TIMES):
 
 
 def stream(program, question, values):
-    """Rows a second of an export over HTTP."""
+    """Rows per second of an export over HTTP."""
     started = time.perf_counter()
     answer = program.get(filled_in(question, values, 0))
     lines = 0

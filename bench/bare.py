@@ -1,4 +1,4 @@
-"""The other side of every ratio: aiohttp doing nothing but reading the body and answering 200."""
+"""The baseline of all ratios: aiohttp that only reads the body and answers 200."""
 
 import multiprocessing
 import sys

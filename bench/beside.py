@@ -1,10 +1,10 @@
-"""Ingest while the roll-ups do what they do in a running server, against ingest while nothing else runs.
+"""Ingest beside the roll-ups of a running server, compared with ingest alone.
 
-Windows of ingest alone and beside take turns. Beside, "roll up pings" counts what came in the window before. Of
-five minutes' fifteen windows, one has to count a large day as well; one the fleet, and the cohorts, though those are
-counted but once an hour; and of three times fifteen one looks for pings that were committed late. So many copies
-send that each has a few pings in the day, as real ones do: a day of a copy is counted from all of its pings,
-whenever one comes.
+Windows of ingest alone and beside alternate. Beside, "roll up pings" counts the pings of the window before. Of the
+fifteen windows in five minutes, one also counts a large day, and one the fleet and the cohorts, although those are
+counted only once an hour; of three times fifteen, one looks for pings that were committed late. The number of copies
+is such that each has a few pings a day, like real ones: a day of a copy is counted again from all of its pings with
+each new one.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ CONNECTIONS = 64
 
 @dataclass(frozen=True)
 class Window:
-    """The `jobs` that run in a window which is `times` of those in five minutes, and what is done before."""
+    """The `jobs` of a kind of window, of which there are `times` in five minutes; `before` runs first."""
 
     times: float
     jobs: tuple[str, ...]
@@ -50,7 +50,7 @@ WINDOWS = (
 
 
 def ingest_beside_roll_ups(data, dsn):
-    """Of each window: pings received in a second, alone and beside, and the seconds its jobs took."""
+    """Of each window: pings received per second, alone and beside, and the seconds of its jobs."""
     port, pairs = free_port(), []
     with telemetry_server(data, port, 1):
         [product] = query(data, "SELECT slug, product_id FROM products WHERE NOT simulated")
@@ -75,12 +75,12 @@ def _rate(port, fleet, data, count, begin=lambda: None):
     load = send(port, CONNECTIONS, SECONDS, requests, data)
     assert load.refused == 0, f"{load.refused} refused"
     sent = int(load.rate * SECONDS) % MEMBERS
-    fleet.members = fleet.members[sent:] + fleet.members[:sent]  # next time, others have their turn
+    fleet.members = fleet.members[sent:] + fleet.members[:sent]  # others send next time
     return load.rate
 
 
 class RollUps:
-    """Runs jobs, each once, one after the other, in a thread of their own."""
+    """Runs each job once, one after the other, in a separate thread."""
 
     def __init__(self, data, dsn, names):
         self.dsn, self.seconds = dsn, {}
@@ -114,7 +114,7 @@ class RollUps:
 
 
 def ratio(pairs):
-    """What is received in five minutes beside, of what is received alone. Jobs that took longer take more windows."""
+    """The ratio of pings received in five minutes beside the jobs to those alone; longer jobs use more windows."""
     times = [window.times * max(1, took / SECONDS) for window, (*_, took) in zip(WINDOWS, pairs, strict=True)]
     alone, beside, _ = (sum(map(operator.mul, times, column)) for column in zip(*pairs, strict=True))
     return beside / alone

@@ -22,7 +22,7 @@ FEATURES = [
 
 @dataclass
 class Member:
-    """One installation: its identity and everything of a ping that stays the same."""
+    """An installation: its identity and the constant parts of its pings."""
 
     id: str
     secret: bytes
@@ -34,7 +34,7 @@ class Member:
 
 @dataclass
 class Fleet:
-    """`size` installations of one product; seeded, so that two runs say the same."""
+    """`size` installations of one product; seeded, so that all runs send the same."""
 
     product: str
     product_id: object

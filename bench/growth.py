@@ -1,4 +1,4 @@
-"""What was measured at size, as text: tables, whether what was aimed at was reached, what dominates."""
+"""The measurements at size as text: tables, the aims that were reached, and what dominates."""
 
 import math
 
@@ -20,10 +20,9 @@ def text(command, measured):
     """The section of RESULTS.md; the last of `measured` is the largest."""
     largest = measured[-1]
     head = (
-        f"## At size\n\n`{command}`\n\n{results.machine()}\n\nThe fleet is made up (`telemetry-server simulate`). "
+        f"## At size\n\n`{command}`\n\n{results.machine()}\n\nThe fleet is simulated (`telemetry-server simulate`). "
         "Client, server and PostgreSQL (the embedded one, with its own settings) share the cores. One connection "
-        "asks, one question after the other, 40 times each with different values, after three times that do not "
-        "count."
+        "asks, one question after the other, each 40 times with different values, after three warm-up requests."
     )
     parts = [
         head,
@@ -106,7 +105,7 @@ def curve(measured):
 
 
 def dominant(measured):
-    """In words: what is slowest, what grows most, what fills the disk."""
+    """In words: the slowest query, the largest growth, the largest tables."""
     small, large = measured[0], measured[-1]
     worst = max(large.asked, key=lambda asked: asked.p95)
     biggest, size = next(iter(large.bytes_by_table.items()))

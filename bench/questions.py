@@ -1,7 +1,7 @@
-"""What people and programs ask of a large fleet: to measure one more thing, add a line.
+"""The questions of people and programs about a large fleet; a new line adds a measurement.
 
-A question is a path and its parameters. What stands in braces is filled in from the fleet, each time with
-another value: an installation, a country, a day … (see `bench/scale.py`, `values_of`).
+A question is a path and its parameters. Braces are filled with values of the fleet, each time another one: an
+installation, a country, a day … (see `bench/scale.py`, `values_of`).
 """
 
 from dataclasses import dataclass, field
@@ -18,15 +18,15 @@ MAKE_DUE = (
     "UPDATE days_due SET due_since = '2020-01-01'",
     "DELETE FROM rollup_marks WHERE name = 'count the fleet'",
 )
-"""What waits until it is worth the while has waited long enough."""
+"""Makes all that is due later due at once."""
 OF_A_DAY = ("roll up pings", "roll up days")
-"""Those of them that count a day; the others count weeks, and the present."""
+"""The roll-ups that count a day; the others count weeks, and the present."""
 DIMENSIONS = sorted(ROLLED_DIMENSIONS)
 
 
 @dataclass(frozen=True)
 class Question:
-    """`name` says what it is in the report."""
+    """A question; `name` is its title in the report."""
 
     name: str
     path: str
@@ -127,7 +127,7 @@ WIDE_EXPORTS = (
         ("pings", "--format", "csv", "--columns", "all", "--since", "{last_day_begins}"),
     ),
 )
-"""Arguments of "telemetry-server export": with the default columns, which have the aim, and with every one."""
+"""Arguments of "telemetry-server export": with the default columns, for which the aim is, and with all columns."""
 
 STREAMS = (
     Question("installations, csv, API", "/api/v1/export/installations", {"format": "csv", **P}),

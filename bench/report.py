@@ -1,4 +1,4 @@
-"""The table, and whether what was aimed at was reached."""
+"""The table of results, and whether the aims were reached."""
 
 import statistics
 
@@ -9,7 +9,7 @@ from bench import results
 
 
 class Report:
-    """Gathers rows: what was measured, the figure, what was aimed at, whether it was reached."""
+    """Collects rows: the measurement, the figure, the aim, and whether it was reached."""
 
     def __init__(self):
         self.rows = []
@@ -125,7 +125,7 @@ def _singles(workers, connections):
 
 
 def _of(ours, bare):
-    """The median ratio of runs that took turns, and how it reads."""
+    """The median ratio of alternating runs, and its text."""
     pairs = [mine.rate / other.rate for mine, other in zip(ours, bare, strict=True)]
     ratio = statistics.median(pairs)
     return ratio, f"{ratio:.2f} [{min(pairs):.2f}–{max(pairs):.2f}]"

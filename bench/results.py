@@ -12,7 +12,7 @@ _TITLE = "# Results\n\nThe last run of each part; `make bench` and `make bench-s
 
 
 def write(part, text, path=RESULTS):
-    """Makes `text` the section of the part, which stands between two comments."""
+    """Replaces the section of the part, between two comments, by `text`."""
     section = f"<!-- {part} -->\n\n{text.strip()}\n\n<!-- end of {part} -->"
     old = path.read_text("utf-8") if path.exists() else _TITLE
     mine = re.compile(rf"<!-- {part} -->.*?<!-- end of {part} -->", re.DOTALL)
@@ -23,7 +23,7 @@ def write(part, text, path=RESULTS):
 
 
 def machine():
-    """What it ran on, in one line."""
+    """The machine, in one line."""
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     cores = sum(line.startswith("processor") for line in lines)

@@ -1,9 +1,9 @@
-"""make bench-scale: a made-up fleet of a million, its roll-ups, all that is asked of it, exports, ingest.
+"""make bench-scale: a simulated fleet of a million: its roll-ups, queries, exports and ingest.
 
     python -m bench.scale --installations 1000000 --pings 30000000
 
-Made three times, a tenth, three tenths and the whole, so that the growth can be seen. Ingest beside the
-roll-ups is measured on the whole, which needs 40 GB in TMPDIR.
+It is made in three sizes, a tenth, three tenths and the whole, to show the growth. Ingest beside the roll-ups
+is measured on the whole, which needs 40 GB in TMPDIR.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from bench.questions import EXPORTS, MAKE_DUE, QUESTIONS, ROLL_UPS, STREAMS, WID
 from bench.servers import free_port, make_places, telemetry_server
 from telemetry_server.store.counts.rollups import AHEAD
 
-PRODUCT, SLUG, DAYS = "Made up", "made-up", 90
+PRODUCT, SLUG, DAYS = "Simulated", "simulated", 90
 SHARES = (0.1, 0.3, 1)
 
 
 @dataclass
 class Measured:
-    """What was measured on a fleet of one size."""
+    """The measurements of a fleet of one size."""
 
     installations: int
     pings: int = 0
@@ -52,7 +52,7 @@ class Measured:
 
 def main():
     options = arguments()
-    os.environ["TELEMETRY_JOBS"] = "false"  # nothing runs by itself: each job has its turn
+    os.environ["TELEMETRY_JOBS"] = "false"  # no job runs by itself: each is measured in turn
     measured = noted(options.notes)
     for installations in options.sizes:
         pings = options.pings * installations // options.installations
@@ -87,7 +87,7 @@ def arguments():
 
 
 def noted(notes):
-    """What was measured before, if it was kept."""
+    """The earlier measurements, if they were kept."""
     if notes is None or not notes.exists():
         return []
     kept = json.loads(notes.read_text("utf-8"))
@@ -98,7 +98,7 @@ def measure(data, installations, pings, *, ingest):
     make_places(data / "geoip")
     port, found = free_port(), Measured(installations, load_before=os.getloadavg()[0])
     with telemetry_server(data, port, 1):
-        with told(f"simulate {installations:,} installations") as watch:
+        with timed(f"simulate {installations:,} installations") as watch:
             made = json.loads(
                 run(data, "simulate", "--product", PRODUCT, *size(installations, pings), "--json")
             )
@@ -107,7 +107,7 @@ def measure(data, installations, pings, *, ingest):
         found.bytes_by_table = sizes(data)
         look(data, port, found)
     if ingest:
-        with told("ingest alone and beside the roll-ups"):
+        with timed("ingest alone and beside the roll-ups"):
             found.ingest = ingest_beside_roll_ups(data, dsn(data))
     return found
 
@@ -120,7 +120,7 @@ def size(installations, pings):
 
 
 def roll_up(data, found, ends_at):
-    """All the days, as after an upgrade; then the last whole day once more, of which nothing is counted yet."""
+    """Rolls up all days, as after an upgrade; then the last whole day again, as if it were not counted yet."""
     sql(data, "VACUUM (ANALYZE)")
     found.roll_up_seconds = run_roll_ups(data)
     day = (ends_at - timedelta(days=1)).date()
@@ -135,12 +135,12 @@ def roll_up(data, found, ends_at):
 
 
 def run_roll_ups(data):
-    """Seconds by job; a day that changed just now does not wait until it is worth the while."""
+    """Seconds by job; recently changed days are made due at once."""
     seconds = {}
     for job in ROLL_UPS:
         for statement in MAKE_DUE:
             sql(data, statement)
-        with told(job) as watch:
+        with timed(job) as watch:
             run(data, "run", job)
         seconds[job] = watch.seconds
     return seconds
@@ -152,7 +152,7 @@ def run_roll_ups(data):
 def look(data, port, found):
     values = asyncio.run(values_of(dsn(data)))
     program = Program(port, run(data, "token", "create", "--role", "admin").strip())
-    with told(f"{len(QUESTIONS)} questions"):
+    with timed(f"{len(QUESTIONS)} questions"):
         found.asked = [ask(program, question, values) for question in QUESTIONS]
     for name, wanted in EXPORTS + WIDE_EXPORTS:
         found.rows_a_second[name] = export(data, [part.format_map(first(values)) for part in wanted])
@@ -161,7 +161,7 @@ def look(data, port, found):
 
 
 def export(data, wanted):
-    """Rows a second of the command, its start included; the rows go nowhere."""
+    """Rows per second of the command, including its start; the rows are discarded."""
     started = time.perf_counter()
     done = subprocess.run(
         command(data, "export", *wanted),
@@ -178,7 +178,7 @@ def first(values):
 
 
 async def values_of(address):
-    """What the braces of questions are filled in with: many of each, so that no two requests are alike."""
+    """The values for the braces of questions: many of each, so that no two requests are equal."""
     connection = await asyncpg.connect(address)
     try:
         found = {
@@ -223,7 +223,7 @@ def command(data, *words):
 
 
 def run(data, *words):
-    """What the command printed."""
+    """The output of the command."""
     done = subprocess.run(command(data, *words), capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}: {done.stderr}")
@@ -246,7 +246,7 @@ def sql(data, statement, *values):
 
 
 def sizes(data):
-    """Bytes by table, indexes and partitions included, the largest first."""
+    """Bytes by table, including indexes and partitions, the largest first."""
     rows = sql(
         data,
         """
@@ -262,13 +262,13 @@ def sizes(data):
 
 
 class Watch:
-    """How long a block took."""
+    """The duration of a block, in seconds."""
 
     seconds = 0.0
 
 
 @contextmanager
-def told(what):
+def timed(what):
     watch, started = Watch(), time.perf_counter()
     yield watch
     watch.seconds = time.perf_counter() - started

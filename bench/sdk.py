@@ -1,4 +1,4 @@
-"""What the SDK costs the software it is embedded in, beside what else a vendor embeds: fresh processes, in turn."""
+"""The cost of the SDK for its host, compared with other SDKs, in fresh processes that alternate."""
 
 import json
 import os
@@ -100,7 +100,7 @@ def run(python, program, *arguments):
 
 
 def python_with_the_others():
-    """An environment of its own: nothing of theirs is a dependency of ours."""
+    """A separate environment: the other SDKs are not dependencies of ours."""
     python = BESIDE / "bin" / "python"
     if not python.exists():
         venv.create(BESIDE, with_pip=True)

@@ -1,4 +1,4 @@
-"""The processes a benchmark needs: the real server with its own PostgreSQL, bare aiohttp, wrk."""
+"""The processes of a benchmark: the real server with its PostgreSQL, bare aiohttp, wrk."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ ROOT = HERE.parent
 
 @dataclass
 class Load:
-    """What wrk saw."""
+    """The result of wrk."""
 
     rate: float
     p50_ms: float
@@ -57,7 +57,7 @@ def _wait(port, process):
 
 
 def telemetry_server(data, port, workers):
-    """The server as an operator runs it; believes the forwarded addresses, so that places are looked up."""
+    """The server as an operator runs it; it trusts forwarded addresses, so that places are looked up."""
     command = [
         sys.executable,
         "-m",

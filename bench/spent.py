@@ -1,4 +1,4 @@
-"""Where the server's time goes: the whole path under cProfile, summed by who spends it."""
+"""The server's time: the whole path under cProfile, summed by component."""
 
 import asyncio
 import cProfile
@@ -19,7 +19,7 @@ OTHERS = re.compile(r"site-packages/(\w+)")
 
 
 def spent(data, make_requests, connections):
-    """Share of the server's own time by spender, most first: {spender: share}."""
+    """Share of the server's own time by component, the largest first: {component: share}."""
     profile = cProfile.Profile()
     run(_serve_and_profile(data, make_requests, connections, profile))
     return _shares(pstats.Stats(profile))

@@ -1,4 +1,4 @@
-"""What PostgreSQL itself can do with the same rows, what the order of a key costs, what a ping takes on disk."""
+"""PostgreSQL alone with the same rows: its speed, the cost of a key's order, the size of a ping on disk."""
 
 import random
 import time
@@ -13,7 +13,7 @@ OLD_ROWS, OLD_FLEET = 500_000, 100_000
 
 
 async def copy_rate(dsn, batch):
-    """Rows a second of binary COPY, a transaction for each `batch`, into a table with the same indexes."""
+    """Rows per second of binary COPY, one transaction per `batch`, into a table with the same indexes."""
     connection = await _connect(dsn)
     rows = await _latest_rows(connection)
     await connection.execute("DROP TABLE IF EXISTS copied; CREATE TABLE copied (LIKE pings INCLUDING ALL)")
@@ -56,7 +56,7 @@ async def key_order(dsn, superuser, batch):
 
 
 async def _checkpoint(superuser):
-    """From here on, the first change of each page puts the whole page into the WAL, as on an ordinary day."""
+    """Checkpoints: the next change of each page writes the whole page to the WAL, as in normal operation."""
     connection = await asyncpg.connect(superuser)
     await connection.execute("CHECKPOINT")
     await connection.close()
@@ -77,7 +77,7 @@ async def _latest_rows(connection):
 
 
 async def _copy(connection, rows, batch):
-    """Seconds, with a transaction for each `batch`."""
+    """Seconds, with one transaction per `batch`."""
     started = time.perf_counter()
     for first in range(0, len(rows), batch):
         await connection.copy_records_to_table("copied", records=rows[first : first + batch], columns=NAMES)

@@ -1,7 +1,7 @@
--- Spreads the tables that grow with the fleet over a Citus cluster; once, after "telemetry-server migrate",
--- on the coordinator, while no server runs. The software and its SQL stay the same. Citus 12 or newer.
+-- Distributes the tables that grow with the fleet over a Citus cluster (12 or newer). Run it once, after
+-- "telemetry-server migrate", on the coordinator, while no server runs. The software and its SQL are unchanged.
 --
--- All rows of one installation live on one shard: its history, its export and its erasure are local.
+-- All rows of one installation are on one shard: its history, its export and its erasure are local.
 
 SELECT create_reference_table('products');
 SELECT create_distributed_table('installations', 'installation_id');
