@@ -46,13 +46,31 @@ class Route:
     path: str
     handler: Callable[[Any], Awaitable[Any]]
     summary: str
-    access: Access
+    access: Access = Access.PERSON
     role: Role = Role.VIEWER
     page: bool = False
     parameters: tuple[Parameter, ...] = ()
     body: Shape | None = None
     answers: Mapping[int, Shape] = field(default_factory=dict)
     errors: tuple[type[TelemetryError], ...] = ()
+
+
+HTML = "text/html"
+
+
+def get(
+    path: str,
+    handler: Callable[[Any], Awaitable[Any]],
+    summary: str,
+    answer: Shape,
+    parameters: tuple[Parameter, ...] = (),
+    **more: Any,
+) -> Route:
+    """A route that reads and answers 200 with `answer`, a page where that is HTML; `more`: as of a Route."""
+    answers = {200: answer}
+    return Route(
+        "GET", path, handler, summary, page=answer == HTML, parameters=parameters, answers=answers, **more
+    )
 
 
 def plain_path(path: str) -> str:

@@ -11,7 +11,7 @@ from telemetry_server import app_keys
 from telemetry_server.readiness import Check
 from telemetry_server.receive.capacity import Capacity
 from telemetry_server.receive.connections import CAPACITY
-from telemetry_server.routing import Access, Route
+from telemetry_server.routing import Access, Route, get
 from telemetry_server.show.responses import json_response
 
 
@@ -77,7 +77,7 @@ def _pings(problem: str | None) -> Check:
 
 
 ROUTES = (
-    Route("GET", "/healthz", healthz, "Whether the process answers", Access.PUBLIC, answers={200: Health}),
+    get("/healthz", healthz, "Whether the process answers", Health, access=Access.PUBLIC),
     Route(
         "GET",
         "/readyz",

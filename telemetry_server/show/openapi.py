@@ -11,7 +11,7 @@ from telemetry_server.check.fields import load_registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.errors import BadRequest, Forbidden, TelemetryError, Unauthenticated, Unavailable
 from telemetry_server.middleware import Problem
-from telemetry_server.routing import Access, Parameter, Route, Shape
+from telemetry_server.routing import Access, Parameter, Route, Shape, get
 from telemetry_server.show.health import version
 from telemetry_server.show.responses import json_response
 from telemetry_server.show.schemas import REFERENCE, schemas
@@ -201,22 +201,16 @@ def _schema(request: web.Request, schema: dict[str, Any]) -> web.Response:
     return json_response(identified, cache="public, max-age=300", media_type="application/schema+json")
 
 
+_SCHEMA = "application/schema+json"
+
 ROUTES = (
-    Route("GET", "/openapi.json", openapi, "This document", Access.PUBLIC, answers={200: "OpenApi"}),
-    Route(
-        "GET",
-        "/schemas/ping.v1.json",
-        ping_schema,
-        "The JSON Schema of a ping",
-        Access.PUBLIC,
-        answers={200: "application/schema+json"},
-    ),
-    Route(
-        "GET",
+    get("/openapi.json", openapi, "This document", "OpenApi", access=Access.PUBLIC),
+    get("/schemas/ping.v1.json", ping_schema, "The JSON Schema of a ping", _SCHEMA, access=Access.PUBLIC),
+    get(
         "/schemas/upload.v1.json",
         upload_schema,
         "The JSON Schema of an upload",
-        Access.PUBLIC,
-        answers={200: "application/schema+json"},
+        _SCHEMA,
+        access=Access.PUBLIC,
     ),
 )

@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, Forbidden, Malformed, TooLarge, Unavailable
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import HTML, Access, Parameter, Route, get
 from telemetry_server.show.access import (
     cookie_name,
     find_viewer,
@@ -99,17 +99,10 @@ class SignOut(Struct):
 _FORM_ERRORS = (BadRequest, Forbidden, Malformed, TooLarge, Unavailable)
 _NEXT = Parameter("next", "Where to go afterwards: a path of this server.", text())
 
+_TOKEN = Parameter("token", "The one-time token of a sign-in link.", text())
+
 ROUTES = (
-    Route(
-        "GET",
-        "/sign-in",
-        show_sign_in,
-        "The page to sign in",
-        Access.PUBLIC,
-        page=True,
-        parameters=(Parameter("token", "The one-time token of a sign-in link.", text()), _NEXT),
-        answers={200: "text/html"},
-    ),
+    get("/sign-in", show_sign_in, "The page to sign in", HTML, (_TOKEN, _NEXT), access=Access.PUBLIC),
     Route(
         "POST",
         "/sign-in",
@@ -118,7 +111,7 @@ ROUTES = (
         Access.PUBLIC,
         page=True,
         body=SignIn,
-        answers={303: "", 403: "text/html"},
+        answers={303: "", 403: HTML},
         errors=_FORM_ERRORS,
     ),
     Route(
@@ -126,7 +119,6 @@ ROUTES = (
         "/sign-out",
         sign_out,
         "Sign out",
-        Access.PERSON,
         page=True,
         body=SignOut,
         answers={303: ""},

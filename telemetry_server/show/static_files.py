@@ -8,7 +8,7 @@ from importlib import resources
 from aiohttp import web
 
 from telemetry_server.errors import NotFound
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import Access, Parameter, get
 from telemetry_server.show.query import text
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -55,18 +55,19 @@ async def static_file(request: web.Request) -> web.Response:
     return web.Response(body=found.body, content_type=found.media_type, charset="utf-8", headers=headers)
 
 
+_PARAMETERS = (
+    Parameter("name", "The file's name.", text(), where="path", required=True),
+    Parameter("v", "The version the page was made for.", text()),
+)
+
 ROUTES = (
-    Route(
-        "GET",
+    get(
         "/static/{name}",
         static_file,
         "A file that pages need",
-        Access.PUBLIC,
-        parameters=(
-            Parameter("name", "The file's name.", text(), where="path", required=True),
-            Parameter("v", "The version the page was made for.", text()),
-        ),
-        answers={200: "application/octet-stream"},
+        "application/octet-stream",
+        _PARAMETERS,
+        access=Access.PUBLIC,
         errors=(NotFound,),
     ),
 )

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from telemetry_server import app_keys
 from telemetry_server.model import Moment, SequenceNumber
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import Parameter, get
 from telemetry_server.show.paging import AFTER, LIMIT, Page, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query, text
 from telemetry_server.show.serializers import Simulated
@@ -65,14 +65,4 @@ def _key(row: installations.Row) -> str:
     return moment_key(row["changed_at"], row["installation_id"], row["sequence"], row["field"])
 
 
-ROUTES = (
-    Route(
-        "GET",
-        "/api/v1/changes",
-        list_changes,
-        "List what changed",
-        Access.PERSON,
-        parameters=PARAMETERS,
-        answers={200: Changes},
-    ),
-)
+ROUTES = (get("/api/v1/changes", list_changes, "List what changed", Changes, PARAMETERS),)

@@ -10,7 +10,7 @@ from telemetry_server import app_keys
 from telemetry_server.check.licenses.columns import OF_THE_CUSTOMER, customer_patch
 from telemetry_server.errors import Malformed, NotFound, TooLarge
 from telemetry_server.model import Author, Customer, Role
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import Parameter, Route, get
 from telemetry_server.show import filters
 from telemetry_server.show.api.licenses import RegistryChanges, entries
 from telemetry_server.show.body import LONGEST_REASON, optional, read_object, refuse, take_text
@@ -104,26 +104,17 @@ async def _found(connection: Connection, customer_id: UUID) -> Customer:
         raise NotFound("There is no customer of this id.") from None
 
 
+_ERRORS = (Malformed, CustomerExists, CustomerUnnamed, TooLarge)
+
 ROUTES = (
-    Route(
-        "GET",
-        "/api/v1/customers",
-        list_page,
-        "List customers",
-        Access.PERSON,
-        Role.ADMIN,
-        parameters=PARAMETERS,
-        answers={200: Customers},
-    ),
-    Route(
-        "GET",
+    get("/api/v1/customers", list_page, "List customers", Customers, PARAMETERS, role=Role.ADMIN),
+    get(
         "/api/v1/customers/{customer_id}",
         one_customer,
         "One customer with its history",
-        Access.PERSON,
-        Role.ADMIN,
-        parameters=(_ID,),
-        answers={200: CustomerDetail},
+        CustomerDetail,
+        (_ID,),
+        role=Role.ADMIN,
         errors=(NotFound,),
     ),
     Route(
@@ -131,22 +122,20 @@ ROUTES = (
         "/api/v1/customers",
         add_customer,
         "Add a customer",
-        Access.PERSON,
-        Role.ADMIN,
+        role=Role.ADMIN,
         body=CustomerChange,
         answers={201: Customer},
-        errors=(Malformed, CustomerExists, CustomerUnnamed, TooLarge),
+        errors=_ERRORS,
     ),
     Route(
         "PATCH",
         "/api/v1/customers/{customer_id}",
         edit_customer,
         "Change a customer",
-        Access.PERSON,
-        Role.ADMIN,
+        role=Role.ADMIN,
         parameters=(_ID,),
         body=CustomerChange,
         answers={200: Customer},
-        errors=(Malformed, NotFound, CustomerExists, CustomerUnnamed, TooLarge),
+        errors=(NotFound, *_ERRORS),
     ),
 )

@@ -18,7 +18,7 @@ from telemetry_server.errors import BadRequest, NotFound, TooManyRequests
 from telemetry_server.logs import log
 from telemetry_server.model import Role
 from telemetry_server.receive.connections import PatientHandler
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import Parameter, get
 from telemetry_server.show.filters import FILTERS, LICENSES, filter_from
 from telemetry_server.show.query import MOMENT, one_of, read_query, text
 from telemetry_server.show.viewer import VIEWER
@@ -197,29 +197,25 @@ def _wanted(what: What, asked: Mapping[str, Any], wanted: Filter, product: str |
     )
 
 
+_FILE = "application/octet-stream"
+_WHAT = Parameter("what", "What is exported.", one_of(*_OF_THE_FLEET), where="path", required=True)
+
 ROUTES = (
-    Route(
-        "GET",
+    get(
         "/api/v1/export/licenses",
         download_licenses,
         "Export licenses as a file",
-        Access.PERSON,
-        Role.ADMIN,
-        parameters=LICENSE_PARAMETERS,
-        answers={200: "application/octet-stream"},
+        _FILE,
+        LICENSE_PARAMETERS,
+        role=Role.ADMIN,
         errors=(TooManyRequests, ParquetMissing),
     ),
-    Route(
-        "GET",
+    get(
         "/api/v1/export/{what}",
         download,
         "Export as a file",
-        Access.PERSON,
-        parameters=(
-            Parameter("what", "What is exported.", one_of(*_OF_THE_FLEET), where="path", required=True),
-            *PARAMETERS,
-        ),
-        answers={200: "application/octet-stream"},
+        _FILE,
+        (_WHAT, *PARAMETERS),
         errors=(NotFound, NoSuchProduct, TooManyRequests, ParquetMissing),
     ),
 )

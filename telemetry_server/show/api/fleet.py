@@ -8,9 +8,9 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from telemetry_server import app_keys
-from telemetry_server.errors import BadRequest, Unavailable
+from telemetry_server.errors import BadRequest
 from telemetry_server.model import Moment, NonNegative
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import Parameter, get
 from telemetry_server.show import filters
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import DAY, integer, one_of, read_query
@@ -166,34 +166,7 @@ def _shown(counted: Counts, kind: type[Struct]) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route(
-        "GET",
-        "/api/v1/fleet",
-        fleet,
-        "Count installations, now or over time",
-        Access.PERSON,
-        parameters=FLEET,
-        answers={200: FleetCounts},
-        errors=(BadRequest, Unavailable),
-    ),
-    Route(
-        "GET",
-        "/api/v1/features",
-        features,
-        "Count uses of features",
-        Access.PERSON,
-        parameters=FEATURES,
-        answers={200: FeatureCounts},
-        errors=(BadRequest, Unavailable),
-    ),
-    Route(
-        "GET",
-        "/api/v1/cohorts",
-        cohorts,
-        "Follow the installations of each week",
-        Access.PERSON,
-        parameters=COHORTS,
-        answers={200: Cohorts},
-        errors=(BadRequest, Unavailable),
-    ),
+    get("/api/v1/fleet", fleet, "Count installations, now or over time", FleetCounts, FLEET),
+    get("/api/v1/features", features, "Count uses of features", FeatureCounts, FEATURES),
+    get("/api/v1/cohorts", cohorts, "Follow the installations of each week", Cohorts, COHORTS),
 )

@@ -12,7 +12,7 @@ from telemetry_server import app_keys
 from telemetry_server.enrich.places.place import Place
 from telemetry_server.errors import NotFound
 from telemetry_server.model import Moment, NonNegative, NumberRanges, SequenceNumber
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import Parameter, get
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
@@ -101,24 +101,16 @@ def _fork(row: installations.Row) -> Fork:
     return Fork(**{name: row[name] for name in Fork.__struct_fields__})
 
 
+_ID = Parameter("installation_id", "Its id.", IDENTIFIER, where="path", required=True)
+
 ROUTES = (
-    Route(
-        "GET",
-        "/api/v1/installations",
-        list_installations,
-        "List installations",
-        Access.PERSON,
-        parameters=PARAMETERS,
-        answers={200: Installations},
-    ),
-    Route(
-        "GET",
+    get("/api/v1/installations", list_installations, "List installations", Installations, PARAMETERS),
+    get(
         "/api/v1/installations/{installation_id}",
         one_installation,
         "Everything about one installation",
-        Access.PERSON,
-        parameters=(Parameter("installation_id", "Its id.", IDENTIFIER, where="path", required=True),),
-        answers={200: InstallationDetail},
+        InstallationDetail,
+        (_ID,),
         errors=(NotFound,),
     ),
 )

@@ -40,7 +40,7 @@ from telemetry_server.model import (
     Role,
 )
 from telemetry_server.receive.body import read_body
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import Parameter, Route, get
 from telemetry_server.show import filters
 from telemetry_server.show.body import LONGEST_REASON, optional, read_object, refuse, take_text
 from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
@@ -282,23 +282,13 @@ def entries(changes: Iterable[RegistryChange]) -> RegistryChanges:
 
 
 ROUTES = (
-    Route(
-        "GET",
-        "/api/v1/licenses",
-        list_page,
-        "List licenses",
-        Access.PERSON,
-        parameters=PARAMETERS,
-        answers={200: Licenses},
-    ),
-    Route(
-        "GET",
+    get("/api/v1/licenses", list_page, "List licenses", Licenses, PARAMETERS),
+    get(
         "/api/v1/licenses/{license_id}",
         one_license,
         "One license with its history",
-        Access.PERSON,
-        parameters=(_ID,),
-        answers={200: LicenseDetail},
+        LicenseDetail,
+        (_ID,),
         errors=(NotFound,),
     ),
     Route(
@@ -306,8 +296,7 @@ ROUTES = (
         "/api/v1/licenses",
         add_license,
         "Add a license",
-        Access.PERSON,
-        Role.ADMIN,
+        role=Role.ADMIN,
         body=NewLicense,
         answers={201: License},
         errors=(Malformed, NoSuchProduct, LicenseExists, TooLarge, Unprocessable),
@@ -317,8 +306,7 @@ ROUTES = (
         "/api/v1/licenses/{license_id}",
         edit_license,
         "Change a license",
-        Access.PERSON,
-        Role.ADMIN,
+        role=Role.ADMIN,
         parameters=(_ID,),
         body=LicenseChange,
         answers={200: License},
@@ -329,8 +317,7 @@ ROUTES = (
         "/api/v1/licenses/import",
         import_licenses,
         "Import licenses",
-        Access.PERSON,
-        Role.ADMIN,
+        role=Role.ADMIN,
         parameters=IMPORT_PARAMETERS,
         body="LicenseFile",
         answers={200: LicenseImport},

@@ -5,7 +5,7 @@ from uuid import UUID
 from aiohttp import web
 
 from telemetry_server import app_keys
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import Parameter, get
 from telemetry_server.show.paging import AFTER, LIMIT, Page, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query
 from telemetry_server.show.serializers import PingShown, ping_item
@@ -43,14 +43,4 @@ def _key(row: installations.Row) -> str:
     return moment_key(row["received_at"], row["installation_id"], row["sequence"])
 
 
-ROUTES = (
-    Route(
-        "GET",
-        "/api/v1/pings",
-        list_pings,
-        "List pings",
-        Access.PERSON,
-        parameters=PARAMETERS,
-        answers={200: Pings},
-    ),
-)
+ROUTES = (get("/api/v1/pings", list_pings, "List pings", Pings, PARAMETERS),)

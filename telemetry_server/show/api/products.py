@@ -5,7 +5,7 @@ from msgspec import Struct
 
 from telemetry_server import app_keys
 from telemetry_server.model import Moment, NonNegative
-from telemetry_server.routing import Access, Route
+from telemetry_server.routing import get
 from telemetry_server.show.paging import Page
 from telemetry_server.show.query import read_query
 from telemetry_server.show.responses import json_response
@@ -37,13 +37,4 @@ async def list_products(request: web.Request) -> web.Response:
     )
 
 
-ROUTES = (
-    Route(
-        "GET",
-        "/api/v1/products",
-        list_products,
-        "List products",
-        Access.PERSON,
-        answers={200: Products},
-    ),
-)
+ROUTES = (get("/api/v1/products", list_products, "List products", Products),)

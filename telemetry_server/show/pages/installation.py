@@ -8,7 +8,7 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.errors import NotFound
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show.charts import Bar
 from telemetry_server.show.formatting import inert
 from telemetry_server.show.history import entries
@@ -72,15 +72,12 @@ def _moments(changes: list[installations.Row]) -> list[list[installations.Row]]:
 
 
 ROUTES = (
-    Route(
-        "GET",
+    get(
         "/installations/{installation_id}",
         installation,
         "One installation",
-        Access.PERSON,
-        page=True,
-        parameters=PARAMETERS,
-        answers={200: "text/html"},
+        HTML,
+        PARAMETERS,
         errors=(NotFound,),
     ),
 )

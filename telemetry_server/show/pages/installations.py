@@ -15,7 +15,7 @@ from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.parser import BadFilter
 from telemetry_server.check.filters.terms import Filter
 from telemetry_server.model import Lifecycle, Verdict
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import HTML, Parameter, Route
 from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filter_from
 from telemetry_server.show.query import IDENTIFIER, read_query
 from telemetry_server.show.render import attributions, page
@@ -167,9 +167,8 @@ ROUTES = (
         "/installations",
         installation_list,
         "The list of installations",
-        Access.PERSON,
         page=True,
         parameters=PARAMETERS,
-        answers={200: "text/html", 303: "", 400: "text/html"},
+        answers={200: HTML, 303: "", 400: HTML},
     ),
 )

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.check import ranges
-from telemetry_server.routing import Access, Route
+from telemetry_server.routing import HTML, get
 from telemetry_server.show import charts
 from telemetry_server.show.pages.overview import PARAMETERS, unless_slow
 from telemetry_server.show.query import read_query
@@ -55,15 +55,4 @@ async def _outcomes(
     }
 
 
-ROUTES = (
-    Route(
-        "GET",
-        "/intake",
-        intake,
-        "What was not simply accepted",
-        Access.PERSON,
-        page=True,
-        parameters=PARAMETERS,
-        answers={200: "text/html"},
-    ),
-)
+ROUTES = (get("/intake", intake, "What was not simply accepted", HTML, PARAMETERS),)

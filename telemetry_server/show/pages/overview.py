@@ -9,8 +9,7 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.check import ranges
-from telemetry_server.errors import BadRequest, Unavailable
-from telemetry_server.routing import Access, Parameter, Route
+from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show import charts, formatting
 from telemetry_server.show.filters import STATUSES
 from telemetry_server.show.query import one_of, read_query, text
@@ -242,16 +241,4 @@ async def _outcomes_today(asked: _Asked) -> dict[str, int]:
     return counts
 
 
-ROUTES = (
-    Route(
-        "GET",
-        "/",
-        overview,
-        "The overview",
-        Access.PERSON,
-        page=True,
-        parameters=PARAMETERS,
-        answers={200: "text/html"},
-        errors=(BadRequest, Unavailable),
-    ),
-)
+ROUTES = (get("/", overview, "The overview", HTML, PARAMETERS),)
