@@ -22,6 +22,7 @@ Slug = NewType("Slug", str)
 LARGEST_INTEGER = 2**53 - 1  # the largest that every JSON parser reads exactly
 Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 NonNegative: TypeAlias = Annotated[int, Meta(ge=0)]
+Simulated: TypeAlias = Annotated[bool, Meta(description="The product's fleet is simulated.")]
 SequenceNumber: TypeAlias = Annotated[int, Meta(ge=1, le=LARGEST_INTEGER)]
 NumberRanges: TypeAlias = Annotated[
     tuple[tuple[SequenceNumber, SequenceNumber], ...], Meta(description="Half-open: [from, to).")
@@ -173,39 +174,38 @@ class Customer(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class License:
-    """A license of the registry; the key itself is nowhere. `product` is the slug, addresses are text.
+    """A license of the registry; the key itself is stored nowhere. `product` is the slug, addresses are text.
 
-    It is good before `expires_at` and not from that moment on. `time_zone` is the product's, in which dates
-    are days.
+    The descriptions are those of the API, which shows all but `key_hash` and `stale`.
     """
 
     license_id: UUID
     product_id: ProductId
     product: Slug
-    simulated: bool
-    time_zone: str = "UTC"
+    simulated: Simulated
+    time_zone: Annotated[str, Meta(description="Of its product, in which dates are days.")] = "UTC"
     customer_id: UUID | None
     key_hash: bytes
-    key_hint: str
+    key_hint: Annotated[str, Meta(description="The last characters of the key, which is not stored.")]
     status: LicenseStatus
     type: LicenseType
     source: LicenseSource | None
     source_detail: str | None
     order_reference: str | None
     edition: str | None
-    seats: int | None
+    seats: Annotated[NonNegative | None, Meta(description="Installations allowed; null: any number.")]
     overage: Overage
     domains: tuple[str, ...]
     addresses: tuple[str, ...]
-    addresses_enforced: bool = True
+    addresses_enforced: Annotated[bool, Meta(description="Whether another address is a wrong_place.")] = True
     directories: tuple[str, ...]
     free_environments: tuple[str, ...]
-    starts_at: datetime | None
-    expires_at: datetime | None
+    starts_at: Annotated[Moment | None, Meta(description="A date is that day in the product's time zone.")]
+    expires_at: Annotated[Moment | None, Meta(description="Expired from then on; a date: after that day.")]
     custom: Mapping[str, Any]
-    created_at: datetime
-    updated_at: datetime
-    seats_used: int
+    created_at: Moment
+    updated_at: Moment
+    seats_used: NonNegative
     stale: bool
 
 

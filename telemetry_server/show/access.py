@@ -1,12 +1,11 @@
-"""Who asks, and may they: sessions by cookie for browsers, API tokens for programs."""
+"""Authentication and authorization: session cookies for browsers, API tokens for programs."""
 
 import hmac
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TypeAlias
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from telemetry_server import app_keys
 from telemetry_server.errors import (
@@ -26,22 +25,18 @@ from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.access.credentials import find_session, find_token
 
-Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 LARGEST_FORM = 8 * 1024
 _RANK = {Role.VIEWER: 0, Role.ADMIN: 1}
 
 
 def guard(route: Route) -> Handler:
-    """The route's handler behind what its `access` asks for; the handler finds request[VIEWER].
+    """The route's handler behind the check that its `access` asks for; the handler finds request[VIEWER].
 
-    Raises Unauthenticated or Forbidden; a page sends people to the sign-in page instead, and tells
-    its errors as pages.
+    Raises Unauthenticated or Forbidden. A page redirects to the sign-in page instead, and shows errors as
+    pages.
     """
-    handler: Handler = route.handler
-    if route.access is Access.PERSON:
-        handler = _for_people(route)
-    return _told_as_page(handler) if route.page else handler
+    handler: Handler = _for_people(route) if route.access is Access.PERSON else route.handler
+    return _with_error_pages(handler) if route.page else handler
 
 
 def _for_people(route: Route) -> Handler:
@@ -62,21 +57,21 @@ def _for_people(route: Route) -> Handler:
     return guarded
 
 
-def _told_as_page(handler: Handler) -> Handler:
-    async def told(request: web.Request) -> web.StreamResponse:
+def _with_error_pages(handler: Handler) -> Handler:
+    async def answered(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
         except TelemetryError as error:
             return error_page(request, error)
 
-    return told
+    return answered
 
 
 # ── who asks ────────────────────────────────────────────────────────────────────────────────
 
 
 async def find_viewer(request: web.Request) -> Viewer | None:
-    """Who sent the request: by token where there is one, else by session. Raises Unavailable."""
+    """The sender of the request, by its token, else by its session; None: neither. Raises Unavailable."""
     pool, now = request.app[app_keys.POOL], datetime.now(UTC)
     token = _token_of(request)
     if token is not None:
@@ -88,13 +83,13 @@ async def find_viewer(request: web.Request) -> Viewer | None:
 
 
 def _token_of(request: web.Request) -> str | None:
-    """What follows "Bearer". Any other scheme is between the browser and a proxy before us, as Basic is."""
+    """The bearer token. Other schemes are left to a proxy in front of this server, such as Basic."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
 def cookie_name(settings: Settings) -> str:
-    """With its prefix, browsers take it over HTTPS only, and only from this very host."""
+    """The name of the session cookie; browsers accept the prefix __Host- only over HTTPS, from this host."""
     return "__Host-session" if is_https(settings) else "session"
 
 
@@ -106,7 +101,7 @@ def is_https(settings: Settings) -> bool:
 
 
 async def read_form(request: web.Request) -> dict[str, str]:
-    """The fields of a form; of one given twice, the last. Raises BadRequest and what belongs to it."""
+    """The fields of a form; of a repeated field, the last value. Raises BadRequest or a subclass."""
     if request.content_type != "application/x-www-form-urlencoded":
         raise BadRequest("Send a form: application/x-www-form-urlencoded.")
     body = await read_body(request)
@@ -121,7 +116,7 @@ async def read_form(request: web.Request) -> dict[str, str]:
 def refuse_foreign(request: web.Request) -> None:
     """Raises Forbidden when another site made the browser send this.
 
-    Browsers say so in Sec-Fetch-Site, but over plain HTTP only on localhost; there Origin tells.
+    Browsers send Sec-Fetch-Site over HTTPS and to localhost only; over plain HTTP, Origin is compared.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
@@ -155,8 +150,8 @@ async def _refuse_forgery(request: web.Request, viewer: Viewer, route: Route) ->
 def local_path(path: str) -> str:
     """`path` if it leads to a page of this server, else "/".
 
-    Browsers take a backslash for a slash and drop tabs and line ends, so none may be in there, and
-    two slashes at the start would name another host.
+    Browsers read a backslash as a slash and drop tabs and line ends, so these are refused. Two slashes at
+    the start would name another host.
     """
     plain = path.isprintable() and path.isascii() and " " not in path and "\\" not in path
     if not plain or not path.startswith("/") or path.startswith("//"):

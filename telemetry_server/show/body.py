@@ -15,7 +15,7 @@ LONGEST_REASON = 1000
 
 
 def optional(name: str, kind: type[Struct], fields: Iterable[str], **more: Any) -> type[Struct]:
-    """What a body may hold of the `fields` of an answer of that kind, and `more`; nothing is required."""
+    """A body type: the `fields` of the answer type `kind`, and `more`; none of them is required."""
     types = {field.name: field.type for field in structs.fields(kind)}
     held = [(field, types[field] | UnsetType, UNSET) for field in fields]
     return defstruct(name, [*held, *((field, kind | UnsetType, UNSET) for field, kind in more.items())])
@@ -35,7 +35,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 
 
 def take_text(document: dict[str, Any], name: str, longest: int) -> str | None:
-    """Takes the text of that name out of `document`; None where there is none. Raises Unprocessable."""
+    """Removes the text `name` from `document` and returns it; None: missing. Raises Unprocessable."""
     value = document.pop(name, None)
     if value is None:
         return None

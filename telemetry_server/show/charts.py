@@ -1,4 +1,4 @@
-"""Where the marks of a chart go, in percent of its width and pixels of its height. Pure."""
+"""The geometry of charts, in percent of the width and pixels of the height. Pure."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ _MOST_LABELS = 6
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `label` stands below it where there is room for one; a `minor` one gives way first.
+    """One column. `label` stands below it; a `minor` one is hidden first where there is too little room.
 
-    Of an `open` one, more will be counted.
+    The count of an `open` column is not final.
     """
 
     starts_at: datetime
@@ -41,7 +41,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A column chart over time. The last step is not over yet."""
+    """A column chart over time."""
 
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
@@ -76,7 +76,7 @@ def columns(
     height: int = 160,
     still_open: Collection[datetime] = (),
 ) -> Columns:
-    """The chart of `values`, one for each step of the range; the last one is open, and those `still_open`."""
+    """The chart of `values`, one per step of the range; the last step and those in `still_open` are open."""
     values = list(values)
     lines = _round_lines(max((value for _, value in values), default=0))
     top = lines[-1]
@@ -102,7 +102,7 @@ def columns(
 
 
 def stack(counts: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
-    """The parts of one bar that is as wide as the chart."""
+    """The parts of one full-width bar, those that are not zero."""
     whole = sum(count for _, count in counts)
     parts, x = [], 0.0
     for name, count in counts:
@@ -114,7 +114,7 @@ def stack(counts: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
 
 
 def _round_lines(highest: int) -> tuple[int, ...]:
-    """One to three round values from a part of `highest` up to at least it."""
+    """One to three round values, the last of them at least `highest`."""
     step = 1
     while highest > 3 * step:  # 1, 2, 5, 10, 20, 50 …
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2

@@ -1,6 +1,6 @@
-"""Which rows are asked for: the same words in the API, in the lists and behind every bar.
+"""Filters in query strings, the same for the API, the lists and the links behind each bar.
 
-Whatever is asked becomes one filter: the language in `filter`, and a parameter for each common term.
+The parameter `filter` takes the filter language; common terms have a parameter each. All become one filter.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from telemetry_server.store.dimensions import FACETED
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How rows with these fields are asked for; `terms`: those with a parameter of their own, by its name."""
+    """The query parameters that filter rows with these fields; `terms`: the field of each extra parameter."""
 
     fields: Fields
     example: str
@@ -28,10 +28,10 @@ class Asking:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        told = " ".join(f"{field.name}: {field.text}" for field in self.fields.values())
+        meanings = " ".join(f"{field.name}: {field.text}" for field in self.fields.values())
         language = Parameter(
             "filter",
-            f"Terms that all must hold, e.g. {self.example}. {told}",
+            f"Terms that all must hold, e.g. {self.example}. {meanings}",
             text() | {"maxLength": LONGEST_FILTER},
         )
         return language, *(
@@ -67,7 +67,7 @@ FEATURES = Asking(
 )
 COHORTS = Asking(filter_fields.COHORTS, "simulated=false", {"product": "product"})
 
-# ── installations: what pages ask for beside, too ───────────────────────────────────────────
+# ── installations: also with what only pages ask for ───────────────────────────────────────────
 
 _INSTALLATIONS = Asking(
     filter_fields.INSTALLATIONS,

@@ -1,4 +1,4 @@
-"""Numbers, moments and codes as people read them."""
+"""Numbers, times and codes formatted for people."""
 
 import json
 import unicodedata
@@ -25,7 +25,7 @@ def number(value: float) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """As a percentage; what is there but rounds to nothing is "< 1 %"."""
+    """`part` as a percentage of `whole`; "< 1 %" and "99 %" where rounding would say 0 or 100."""
     percent = 100 * part / whole if whole else 0
     if 0 < percent < 1:
         return "< 1 %"
@@ -42,13 +42,13 @@ def stamp(moment: datetime) -> str:
 
 
 def until(expires_at: datetime, time_zone: str) -> str:
-    """How long a license is good: through 2026-11-29, or until a moment."""
+    """The end of a license: "through 2026-11-29", or "until" a time."""
     end = shown_end(expires_at, time_zone)
     return f"until {stamp(end)}" if isinstance(end, datetime) else f"through {end}"
 
 
 def day(text: Any) -> str:
-    """The day of a moment an installation sent; anything else as it is."""
+    """The date of a time that an installation sent; any other text unchanged."""
     try:
         return f"{datetime.fromisoformat(text):%Y-%m-%d}"
     except (TypeError, ValueError):
@@ -71,10 +71,10 @@ def span(passed: timedelta) -> str:
 
 
 def inert(value: Any) -> str:
-    """A value an installation sent, as one line of text without characters that steer its surroundings.
+    r"""A value that an installation sent, as one line of at most 120 characters.
 
-    Control and format characters, those that turn the direction of writing among them, and line ends
-    of every kind are shown by their numbers.
+    Control and format characters, including those for the writing direction, and line ends are escaped as
+    \uXXXX.
     """
     shown = "".join(
         character if _is_harmless(character) else f"\\u{ord(character):04x}" for character in str(value)
@@ -88,17 +88,17 @@ def _is_harmless(character: str) -> bool:
 
 
 def short_id(value: Any) -> str:
-    """The first characters of an identity, which tell its millisecond: enough to search for it."""
+    """The first 13 characters of an id, which encode its millisecond: enough to search for it."""
     return str(value)[:13]
 
 
 def country(code: str | None) -> str:
-    """The English name of an ISO 3166-1 alpha-2 code; other words as they are."""
+    """The English name of an ISO 3166-1 alpha-2 code; any other text unchanged."""
     return _countries().get(code or "", inert(code or "unknown"))
 
 
 def approximate(place: Place) -> str:
-    """How far to believe what is said of a place: "approximate, DB-IP Lite country 2026-11, /24"."""
+    """The precision of a place: "approximate, DB-IP Lite country 2026-11, /24"."""
     built = f"{place.built_on:%Y-%m}" if place.built_on else None
     source = " ".join(filter(None, (place.source, built)))
     network = f"/{place.prefix_length}" if place.prefix_length else None
@@ -113,7 +113,7 @@ def _countries() -> dict[str, str]:
 
 
 def numbers(ranges: Sequence[Sequence[int]]) -> str:
-    """Half-open ranges as people write them: 3, 7 to 9."""
+    """Half-open ranges as text: "3, 7 to 9"."""
     return ", ".join(
         number(start) if end - start == 1 else f"{number(start)} to {number(end - 1)}"
         for start, end in ranges

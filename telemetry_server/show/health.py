@@ -43,10 +43,10 @@ async def healthz(_: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """503 where pings cannot be taken; where something else needs a hand, 200 and "degraded".
+    """503 if pings cannot be accepted; 200 and "degraded" if only something else is wrong.
 
-    An alarm must not become an outage: a load balancer takes every server away that is not ready. Anyone may
-    ask, as often as they like, so the database is asked once for all who ask at a time.
+    A load balancer removes each server that is not ready, so an alarm must not become an outage. Anyone may
+    call this at any rate, so concurrent calls share one check of the database.
     """
     checks = [
         *await request.app[app_keys.DATABASE_CHECKS](),
@@ -70,7 +70,7 @@ def _room(capacity: Capacity) -> Check:
 
 
 def _pings(problem: str | None) -> Check:
-    """Of this process; a database that answers may still have no room for a row."""
+    """Of this process; a database that answers may still have no space for a row."""
     return Check(
         "pings", ok=not problem, detail=f"can't be written: {problem}" if problem else "can be written"
     )

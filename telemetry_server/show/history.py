@@ -1,4 +1,4 @@
-"""The history of one installation as people see it: marks, gaps, and what changed when. Pure."""
+"""The history of one installation for its page: pings, gaps and changes. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ import orjson
 
 from telemetry_server.store.fleet.installations import Row
 
-_SILENCE = 2.5  # intervals without a ping that are worth showing
+_SILENCE = 2.5  # intervals without a ping, from which on the time is shown
 _PROVENANCE = {"source", "built_on", "prefix_length", "hosting_source"}
-_MOST_HOLLOW = 12  # marks for missing numbers in a row; more are told as a number
+_MOST_HOLLOW = 12  # marks for missing numbers in a row; the rest is shown as a number
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A fact that was `before` and is `after`; None is unknown."""
+    """A changed fact with its values; None is unknown."""
 
     fact: str
     before: Any
@@ -25,10 +25,10 @@ class Change:
 
 @dataclass(slots=True)
 class Entry:
-    """One ping, with what it changed compared with the ping before it.
+    """One ping, and how it differs from the previous one.
 
-    `missing` are the numbers, half-open, that never came between the two; `silence` is the time
-    between the two where it was long.
+    `missing`: half-open range of the numbers that never came between the two. `silence`: the time between
+    them if it was long.
     """
 
     row: Row
@@ -40,14 +40,14 @@ class Entry:
 
     @property
     def hollow(self) -> int:
-        """How many marks stand for the missing numbers."""
+        """Number of marks drawn for the missing numbers."""
         return min(self.missing[1] - self.missing[0], _MOST_HOLLOW) if self.missing else 0
 
 
 def entries(rows: Sequence[Row], earlier: Row | None, interval: timedelta) -> list[Entry]:
-    """An entry for each of `rows`, the highest number first; `earlier` is the ping before the last of them.
+    """An entry for each of `rows`, the highest number first; `earlier` is the ping before the last row.
 
-    A ping that nothing comes before changes nothing.
+    A ping without a previous one has no changes.
     """
     found = []
     for row, before in zip(rows, [*rows[1:], earlier], strict=True):
@@ -64,7 +64,7 @@ def entries(rows: Sequence[Row], earlier: Row | None, interval: timedelta) -> li
 
 
 def changes(earlier: Row, row: Row) -> tuple[Change, ...]:
-    """The facts in which two pings differ, and whether they came from another place."""
+    """The facts in which two pings differ, their place included."""
     if earlier["state"] == row["state"]:
         return ()
     before, after = facts(earlier), facts(row)
@@ -73,7 +73,7 @@ def changes(earlier: Row, row: Row) -> tuple[Change, ...]:
 
 
 def facts(row: Row) -> dict[str, Any]:
-    """Facts and place by dotted name; without what tells where the knowledge of a place is from."""
+    """Facts and place by dotted name, without the provenance of the place."""
     place = {name: value for name, value in orjson.loads(row["place"]).items() if name not in _PROVENANCE}
     return dict(_flat("", orjson.loads(row["facts"]) | {"place": place}))
 

@@ -40,7 +40,7 @@ _SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": "webhook-signature",
-        "description": "As Standard Webhooks say, with webhook-id and webhook-timestamp.",
+        "description": "Standard Webhooks, with webhook-id and webhook-timestamp.",
     },
     "apiToken": {
         "type": "http",
@@ -58,7 +58,7 @@ _RECEIPT = {
     "description": (
         "v1 hmac=<lower-case hex>; hmac = HMAC-SHA256(secret, "
         '"receipt" LF hex of SHA-256(request body as sent) LF response body). '
-        "Let go of a ping only against a valid one."
+        "Delete a ping only after a valid receipt."
     ),
     "required": True,
     "schema": {"type": "string"},
@@ -68,11 +68,11 @@ _RECEIPT_OF_A_REFUSAL = _RECEIPT | {
     "required": False,
 }
 _FORMS = {SignIn, SignOut}
-_FOR_PEOPLE = (BadRequest, Unauthenticated, Forbidden, Unavailable)  # of every request of theirs
+_FOR_PEOPLE = (BadRequest, Unauthenticated, Forbidden, Unavailable)  # possible on each of their routes
 
 
 def document(routes: Sequence[Route], server: str) -> dict[str, Any]:
-    """The OpenAPI document of `routes`, reached at the address `server`."""
+    """The OpenAPI document of `routes` at the base URL `server`."""
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(_path(route), {})[route.method.lower()] = _operation(route)
@@ -92,7 +92,7 @@ def document(routes: Sequence[Route], server: str) -> dict[str, Any]:
 
 
 def _path(route: Route) -> str:
-    """Without the patterns that a parameter of the router may carry."""
+    """The path without the patterns of its parameters."""
     return re.sub(r"\{(\w+):[^}]*\}", r"{\1}", route.path)
 
 

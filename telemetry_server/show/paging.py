@@ -1,4 +1,4 @@
-"""Lists of the API, page by page."""
+"""Pagination of the API's lists."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -35,9 +35,9 @@ def page(
     item: Callable[[Found], Item],
     key: Callable[[Found], object],
 ) -> web.Response:
-    """The first `limit` of what was found; one more than that says that there is a next page.
+    """A page of the first `limit` items; one more in `found` means that there is a next page.
 
-    The next page comes after the `key` of the last item.
+    The next page begins after the `key` of the last item.
     """
     following = path_with(request, after=str(key(found[limit - 1]))) if len(found) > limit else None
     return json_response(Page([item(one) for one in found[:limit]], following))
@@ -51,12 +51,12 @@ def bigint(text: str) -> int:
 
 
 def moment_key(moment: datetime, *rest: object) -> str:
-    """A key of `after` that begins with a moment."""
+    """A value of the parameter `after` that begins with a time."""
     return "~".join([moment.astimezone(UTC).isoformat().replace("+00:00", "Z"), *map(str, rest)])
 
 
 def read_moment_key(cursor: str, *readers: Callable[[str], Any]) -> tuple[Any, ...]:
-    """What `moment_key` made this of; a reader raises ValueError. Raises BadRequest."""
+    """The parts of a `moment_key`, read by `readers`, which raise ValueError. Raises BadRequest."""
     parts = cursor.split("~", len(readers))
     try:
         moment = in_utc(datetime.fromisoformat(parts[0]))

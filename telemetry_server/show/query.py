@@ -1,4 +1,4 @@
-"""What a query string asks for, read as the route declares it: one declaration describes and checks."""
+"""Query strings, validated against the parameters that the route declares."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -34,10 +34,10 @@ DAY = {"type": "string", "format": "date"}
 
 
 def read_query(request: web.Request, parameters: Sequence[Parameter]) -> dict[str, Any]:
-    """The values by name: defaults filled in, what is not given left out.
+    """The values by name, with defaults; optional parameters that are not given are absent.
 
-    Integers, UUIDs and moments come as such. Raises BadRequest naming the parameter, for a wrong
-    value, one that is given twice, and a name that is not declared.
+    Integers, UUIDs, dates and times are converted. Raises BadRequest with the name of the parameter for a
+    wrong value, a repeated parameter, or one that is not declared.
     """
     declared = {parameter.name: parameter for parameter in parameters if parameter.where == "query"}
     given = request.query
@@ -53,7 +53,7 @@ def read_query(request: web.Request, parameters: Sequence[Parameter]) -> dict[st
 
 
 def read_path(request: web.Request, name: str) -> UUID:
-    """The identity in the path. Raises BadRequest."""
+    """The UUID in the path. Raises BadRequest."""
     return _as_uuid(name, request.match_info[name], IDENTIFIER)
 
 
@@ -73,7 +73,7 @@ def _as_uuid(name: str, value: str, _: Mapping[str, Any]) -> UUID:
 
 
 def _as_moment(name: str, value: str, _: Mapping[str, Any]) -> datetime:
-    """RFC 3339. In a query string `+` is a space, so one before the offset is read as `+`."""
+    """RFC 3339. In a query string `+` means a space, so a space before the offset is read as `+`."""
     try:
         return in_utc(datetime.fromisoformat(re.sub(r" (?=\d\d:?\d\d$)", "+", value)))
     except (ValueError, OverflowError):

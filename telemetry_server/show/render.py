@@ -1,4 +1,4 @@
-"""Pages: Jinja templates, escaped always, without script or style of their own."""
+"""Pages: Jinja templates, always escaped, without inline script or style."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ _HEADINGS = {
 
 
 def page(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
-    """The template as a page. It finds now, path, viewer (None where nobody signed in) and attributions."""
+    """The rendered template; `context` is extended by now, path, version and viewer (None: not signed in)."""
     body = (
         _environment()
         .get_template(template)
@@ -49,7 +49,7 @@ def page(request: web.Request, template: str, *, status: int = 200, **context: A
 
 
 def error_page(request: web.Request, error: TelemetryError) -> web.Response:
-    """What went wrong, for a person."""
+    """The error as a page."""
     heading = _HEADINGS.get(error.status, "That did not work")
     answer = page(request, "error.html", status=error.status, heading=heading, detail=error.detail)
     answer.headers.update(when_to_come_back(error))
@@ -57,18 +57,18 @@ def error_page(request: web.Request, error: TelemetryError) -> web.Response:
 
 
 def attributions(request: web.Request) -> Sequence[tuple[str, str]]:
-    """What has to be shown beside places: text and address each."""
+    """The attributions to be shown beside places: text and URL each."""
     return request.app[app_keys.ATLAS].attributions
 
 
 def link(path: str, **parameters: Any) -> str:
-    """`path` with those parameters that have a value."""
+    """`path` with a query of the parameters that are not empty."""
     query = urlencode({name: value for name, value in parameters.items() if value not in {None, ""}})
     return f"{path}?{query}" if query else path
 
 
 def _without_steering(value: object) -> object:
-    """What a page was asked for is shown on it, too, and was checked nowhere."""
+    """Query parameters are shown on pages, too, and are not checked elsewhere."""
     return written_out(value, lines=True) if type(value) is str else value
 
 

@@ -1,4 +1,4 @@
-"""The answers that are not pages."""
+"""Responses that are not pages."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -12,18 +12,18 @@ _encode = msgspec.json.Encoder().encode
 def json_response(
     document: Any, *, status: int = 200, cache: str = "no-store", media_type: str = "application/json"
 ) -> web.Response:
-    """`document`, mostly a struct, as JSON; moments in UTC end in Z."""
+    """`document`, usually a struct, as JSON; times in UTC end in Z."""
     headers = {"Content-Type": media_type, "Cache-Control": cache}
     return web.Response(body=_encode(document), status=status, headers=headers)
 
 
 def see_other(path: str) -> web.Response:
-    """Sends a browser on, by GET."""
+    """A redirect that browsers follow with GET."""
     return web.Response(status=303, headers={"Location": path, "Cache-Control": "no-store"})
 
 
 def path_with(request: web.Request, **changes: str | None) -> str:
-    """This request's path and query with `changes`; None takes a parameter out."""
+    """This request's path and query with `changes`; None removes a parameter."""
     query = [(name, value) for name, value in request.query.items() if name not in changes]
     query += [(name, value) for name, value in changes.items() if value is not None]
     return f"{request.path}?{urlencode(query)}" if query else request.path

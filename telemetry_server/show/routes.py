@@ -1,4 +1,4 @@
-"""Every route of this folder, in the order of the document."""
+"""All routes of this folder, in the order of the OpenAPI document."""
 
 from telemetry_server.routing import Route
 from telemetry_server.show import health, openapi, sign_in, static_files

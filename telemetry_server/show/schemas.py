@@ -1,6 +1,6 @@
-"""What requests and answers look like, as JSON Schema, by the names the OpenAPI document has for them.
+"""JSON Schemas of requests and answers, by their names in the OpenAPI document.
 
-The types that routes name give theirs; a ping's is made from the field registry.
+They are made from the types that routes name; a ping's is made from the field registry.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ REFERENCE = "#/components/schemas/{name}"
 
 
 def schemas(registry: Registry, routes: Iterable[Route]) -> dict[str, Schema]:
-    """The schema of all that those routes take and answer, by name."""
+    """The schemas of the bodies and answers of those routes, by name."""
     shapes = {shape for route in routes for shape in (route.body, *route.answers.values())}
     types = {Problem, *(shape for shape in shapes if isinstance(shape, type))}
     _, components = schema_components(sorted(types, key=lambda each: each.__name__), ref_template=REFERENCE)
@@ -34,7 +34,7 @@ def schemas(registry: Registry, routes: Iterable[Route]) -> dict[str, Schema]:
 
 
 def _require_what_is_always_there(schema: Schema) -> None:
-    """What has a default is written, too: only what may be UNSET, which has none here, may be missing."""
+    """Fields with a default are required in answers: they are always written, unless UNSET."""
     properties = schema.get("properties", {})
     always = {name for name, each in properties.items() if "default" in each}
     for name in always:

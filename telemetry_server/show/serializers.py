@@ -1,6 +1,6 @@
-"""How an installation and a ping look in the API: every section and field is there, null if unknown.
+"""Installations and pings in the API: every section and field is present, null if unknown.
 
-The sections are those of the field registry, so a field that is declared shows up by itself.
+The sections are those of the field registry, so a newly declared field appears without a change here.
 """
 
 from collections.abc import Iterable
@@ -15,19 +15,18 @@ from telemetry_server.check.fields import Carrier, Field, FieldType, load_regist
 from telemetry_server.check.ping import IDENTITY
 from telemetry_server.check.schema import field_schema
 from telemetry_server.enrich.places.place import Place
-from telemetry_server.model import Lifecycle, Moment, NonNegative, SequenceNumber, Verdict
+from telemetry_server.model import Lifecycle, Moment, NonNegative, SequenceNumber, Simulated, Verdict
 from telemetry_server.store.fleet.installations import Row
 
-_OF_THEIR_OWN = {FieldType.COUNTERS, FieldType.DIGEST}  # columns; a digest is kept as a keyed hash alone
+_IN_COLUMNS = {FieldType.COUNTERS, FieldType.DIGEST}  # of a digest only the keyed hash is stored
 
 Counters: TypeAlias = dict[str, NonNegative]
-Simulated: TypeAlias = Annotated[bool, Meta(description="The product's fleet is simulated.")]
 
 
 def _declared(name: str, fields: Iterable[Field]) -> type[Struct]:
-    """A struct of those fields in their sections, null where they are unknown.
+    """A struct of those fields in their sections, with the default null.
 
-    Values are taken as they are stored: what an older version declared is shown, too.
+    Values are not validated again: those that an older version declared are shown, too.
     """
     sections: dict[str, list[Field]] = {}
     for field in fields:
@@ -53,9 +52,9 @@ def _members(kind: type[Struct]) -> list[tuple[str, Any]]:
 
 _fields = load_registry().fields.values()
 Facts = _declared(
-    "Facts",  # what stays the same from ping to ping, the upload's sdk included
+    "Facts",  # constant from ping to ping; includes the sdk of the upload
     sorted(
-        (field for field in _fields if field.retention == "fact" and field.kind not in _OF_THEIR_OWN),
+        (field for field in _fields if field.retention == "fact" and field.kind not in _IN_COLUMNS),
         key=lambda field: field.carrier is Carrier.UPLOAD,
     ),
 )
@@ -73,7 +72,7 @@ Details = _declared(
 
 
 class InstallationColumns(Struct):
-    """What of an installation lies in columns."""
+    """The fields of an installation that are columns."""
 
     installation_id: UUID
     product: str
@@ -96,7 +95,7 @@ class InstallationColumns(Struct):
 
 
 class PingColumns(Struct):
-    """What of a ping lies in columns."""
+    """The fields of a ping that are columns."""
 
     ping_id: UUID
     sequence: SequenceNumber
@@ -128,13 +127,13 @@ place = msgspec.json.Decoder(Place).decode
 
 
 def installation_item(row: Row) -> Struct:
-    """An Installation; a field of it that is declared is in the section of its name."""
+    """The row as an Installation."""
     columns = (row[name] for name in InstallationColumns.__struct_fields__)
     return Installation(*columns, *astuple(_read_facts(row["facts"])), place(row["place"]))
 
 
 def ping_item(row: Row) -> Struct:
-    """A PingShown."""
+    """The row as a PingShown."""
     columns = (row[name] for name in PingColumns.__struct_fields__)
     declared = *astuple(_read_details(row["details"])), *astuple(_read_facts(row["facts"]))
     features = _read_counters(row["features"]) if row["features"] else {}

@@ -1,7 +1,7 @@
-"""Signing in with a one-time link, and signing out.
+"""Sign-in with a one-time link, and sign-out.
 
-The link only shows a page; the button on it uses it up. So what looks at links before people do,
-previews and scanners, leaves them good.
+The link only shows a page; the button on that page uses the link up. So link previews and scanners do not
+use it up.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -28,13 +28,13 @@ from telemetry_server.store.access.credentials import create_session, delete_ses
 
 
 async def show_sign_in(request: web.Request) -> web.Response:
-    """The page with the button; without a token, with a field for it."""
+    """The page with the button, or without a token, with a field for one."""
     query = request.query
     return _sign_in_page(request, query.get("token", ""), local_path(query.get("next", "/")))
 
 
 async def sign_in(request: web.Request) -> web.Response:
-    """Makes the session, and ends the one the browser had."""
+    """Creates a session and ends the previous one of the browser."""
     refuse_foreign(request)
     form = await read_form(request)
     onward, secret = local_path(form.get("next", "/")), _token_in(form.get("token", ""))
@@ -62,7 +62,7 @@ async def sign_in(request: web.Request) -> web.Response:
 
 
 async def sign_out(request: web.Request) -> web.Response:
-    """Ends the session here and in the database."""
+    """Ends the session in the browser and in the database."""
     settings = request.app[app_keys.SETTINGS]
     if session := request[VIEWER].session:
         await delete_session(request.app[app_keys.POOL], session)
@@ -79,7 +79,7 @@ def _sign_in_page(request: web.Request, token: str, onward: str, *, refused: boo
 
 
 def _token_in(pasted: str) -> str:
-    """The token in what people paste: itself, or the whole link."""
+    """The token in a pasted token or link."""
     return pasted.strip().rpartition("token=")[2].partition("&")[0]
 
 
@@ -91,7 +91,7 @@ class SignIn(Struct):
 
 
 class SignOut(Struct):
-    """The form of the button to sign out."""
+    """The form of the sign-out button."""
 
     csrf_token: str | UnsetType = UNSET
 

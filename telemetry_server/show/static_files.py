@@ -1,4 +1,4 @@
-"""The files pages need: read once, named with a hash of their content, kept by browsers for a year."""
+"""Static files of pages: read once, versioned by a hash of their content, cached by browsers for a year."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -40,7 +40,7 @@ def static_files() -> dict[str, StaticFile]:
 
 
 def static_path(name: str) -> str:
-    """Where the file is, in its present version."""
+    """The URL of the file in its present version."""
     return f"/static/{name}?v={static_files()[name].version}"
 
 

@@ -1,4 +1,4 @@
-"""What the registry says of an installation, in words that accuse nobody, and what that rests on. Pure."""
+"""The verdict of an installation in words that accuse no one, and its reasons. Pure."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -18,15 +18,15 @@ _WITHOUT_LICENSE = {
 
 
 def verdict(value: str) -> str:
-    """A verdict as people read it: unknown key."""
+    """The verdict as words: unknown key."""
     return value.replace("_", " ")
 
 
 def rests_on(row: Row, license_: Row | None) -> list[str]:
-    """In sentences: what today's verdict rests on, and what in the claim differs from the registry.
+    """Sentences: the reason of today's verdict, and how the claim differs from the registry.
 
-    `license_` is the license of its key as it is now, None where that has yet to be found out. Where it
-    changed since the verdict, so says the last sentence.
+    `license_` is the present license of its key, None: not looked up yet. The last sentence says if it
+    changed since the verdict.
     """
     given, sentences = Verdict(row["verdict"]), []
     if given in _WITHOUT_LICENSE:
@@ -36,13 +36,13 @@ def rests_on(row: Row, license_: Row | None) -> list[str]:
     else:
         sentences.append(_BY_LICENSE[given](license_))
     if row["claim_mismatch"]:
-        sentences.append(f"The copy itself says “{row['license_status']}”, which does not go with that.")
+        sentences.append(f"The copy claims to be “{row['license_status']}”.")
     if row["source_mismatch"]:
         known = f"“{license_['source']}”" if license_ and license_["source"] else "otherwise"
         source = row["license_source"]
-        sentences.append(f"The license came from “{source}” by the copy's word, {known} by the registry's.")
+        sentences.append(f"The copy says its license is from “{source}”; the registry says {known}.")
     if license_ and license_["stale"]:
-        sentences.append("The license has just changed; its installations are being looked at again.")
+        sentences.append("The license has just changed; its installations are being checked again.")
     return sentences
 
 

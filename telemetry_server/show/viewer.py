@@ -1,4 +1,4 @@
-"""Who looks at a page or asks the API."""
+"""The sender of a request for a page or to the API."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,7 +11,7 @@ from telemetry_server.model import Role
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks: a browser with the secret of its session, or a program with the label of its token."""
+    """A browser with the secret of its session, or a program with the label of its token."""
 
     role: Role
     session: str | None
@@ -20,19 +20,19 @@ class Viewer:
 
     @property
     def actor(self) -> str:
-        """Who it was, for the history of the registry."""
+        """The name for the history of the registry."""
         return f"api:{self.label}"
 
     @property
     def who(self) -> str:
-        """Who it is, for the log: the token's id, or how the digest of the session begins."""
+        """The name for the log: the token's id, or the start of the session's digest."""
         if self.token_id is not None:
             return f"token {self.token_id}"
         return f"browser {sha256((self.session or '').encode()).hexdigest()[:12]}"
 
     @property
     def csrf_token(self) -> str:
-        """What a form of this session carries; tells nothing about the session itself."""
+        """The CSRF token of this session's forms; a digest, so it does not reveal the session."""
         return sha256(b"csrf" + (self.session or "").encode()).hexdigest()
 
 

@@ -74,9 +74,9 @@ async def test_before_the_first_ping_the_overview_says_how_to_send_it(open_site,
 
 async def test_the_empty_list_leads_to_how_to_begin(person, product):
     page = await look(person, "/installations")
-    assert "No installation has called home yet" in page.text
+    assert "No installation has sent a ping yet" in page.text
     page = await look(person, "/installations?os_name=beos")
-    assert "No installation is like that" in page.text
+    assert "No installation matches" in page.text
 
 
 # ── the overview ────────────────────────────────────────────────────────────────────────────
@@ -124,7 +124,7 @@ async def test_the_charts_count_every_ping_and_every_newcomer(person, counted_fl
 
 async def test_what_needs_a_look_is_told_and_leads_on(person, fleet, product):
     page = await look(person, "/")
-    assert "whose identity two copies continued" in page.text
+    assert "with an identity that two copies continued" in page.text
     assert "with missing pings" in page.text
     today = datetime.now(UTC).date()
     await person.site.execute(
@@ -196,7 +196,7 @@ async def test_days_that_are_still_being_counted_are_marked(person, counted_flee
     await person.site.execute("UPDATE rollup_marks SET reached_at = $1", now - timedelta(days=3))
     html = (await person.get("/")).text
     assert {str(today - timedelta(days=days)) for days in (0, 1, 2, 3, 9)} <= set(open_days(html))
-    assert html.count("Counted are pings received until") == 3  # the number, the days, the features
+    assert html.count("Counts include pings up to") == 3  # the number, the days, the features
 
 
 async def test_before_the_first_roll_up_the_page_says_that_it_is_being_made(person, product):
@@ -216,8 +216,8 @@ async def test_clocks_far_off_are_counted_by_when_they_were_received(person, fle
     [row] = await person.site.execute(
         "SELECT count(*) FROM pings WHERE time_suspect AND received_at >= $1", since
     )
-    told = f"{row['count']} pings with a clock far off"
-    assert (told in (await look(person, f"/?range=7d{asked}")).text) == (asked != "&product=panel")
+    shown = f"{row['count']} pings with a clock far off"
+    assert (shown in (await look(person, f"/?range=7d{asked}")).text) == (asked != "&product=panel")
 
 
 async def test_no_more_clocks_far_off_are_counted_than_somebody_looks_at(person, fleet, monkeypatch):
@@ -227,7 +227,7 @@ async def test_no_more_clocks_far_off_are_counted_than_somebody_looks_at(person,
     monkeypatch.setattr(overview, "MOST_SUSPECT", 2)
     assert "2+ pings with a clock far off" in (await look(person, "/?range=90d")).text
     page = await look(person, path)
-    assert "Counted are the newest 2." in page.text
+    assert "Only the newest 2 are counted here." in page.text
     assert len([row for row in page.all("tr") if "data-row" in row]) < len(everybody)
 
 
@@ -269,7 +269,7 @@ async def test_each_term_of_a_filter_can_be_taken_out(person, fleet):
     ]
     page = await look(person, "/installations?filter=os=debian")
     assert "/installations" in [
-        a.get("href") for a in page.all("a") if a.get("title") == "Take this filter out"
+        a.get("href") for a in page.all("a") if a.get("title") == "Remove this filter"
     ]
 
 
@@ -381,8 +381,8 @@ async def test_forks_parents_and_children_are_shown(person, product):
         "INSERT INTO lineage VALUES ($1, $2, $3, now(), NULL)", child, UUID(copy.id), product.id
     )
     page = await look(person, f"/installations/{copy.id}")
-    assert "1 ping came under a number that was taken" in page.text
-    assert f"Copies that went on {child}" in page.text
+    assert "1 ping with a number already taken" in page.text
+    assert f"Copies since the fork {child}" in page.text
     assert copy.id[:13] in (await look(person, "/intake")).text
 
 
@@ -393,7 +393,7 @@ async def test_what_a_copy_may_not_tell_is_told_apart_from_what_it_does_not_have
     assert (
         "hypervisor none container none cloud none" in (await look(person, f"/installations/{full.id}")).text
     )
-    assert "Virtualization Not told." in (await look(person, f"/installations/{bare.id}")).text
+    assert "Virtualization Not reported." in (await look(person, f"/installations/{bare.id}")).text
     for name in ("vm", "container", "cloud"):
         assert full.id[:13] in (await look(person, f"/installations?{name}=none")).text
         assert bare.id[:13] in (await look(person, f"/installations?{name}=unknown")).text

@@ -1,4 +1,4 @@
-"""Whatever shows the numbers of a made-up fleet says so."""
+"""Every view of the numbers of a simulated fleet says so."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -54,7 +54,7 @@ async def test_among_several_products_the_simulated_ones_are_named(simulated, pa
     await simulated.with_database(add_product, "Billing", now=datetime.now(UTC))
     person = await simulated.person()
     everything = (await person.get(path)).text
-    assert "Some of this is simulated: Demo Suite." in everything
+    assert "Simulated products among these: Demo Suite." in everything
     assert "Demo Suite (simulated)</option>" in everything
     assert "Simulated data." in (await person.get(f"{path}?product=demo-suite")).text
     assert BADGE not in (await person.get(f"{path}?product=billing")).text.split("<table")[0]

@@ -60,7 +60,7 @@ def test_seats_and_days_are_those_of_the_license():
 
 
 def test_a_license_that_has_just_changed_says_so():
-    assert "looked at again" in verdicts.rests_on(row("valid"), LICENSE | {"stale": True})[-1]
+    assert "checked again" in verdicts.rests_on(row("valid"), LICENSE | {"stale": True})[-1]
 
 
 # ── on the page and in the API ──────────────────────────────────────────────────────────────
@@ -134,7 +134,7 @@ async def test_the_pages_show_the_verdict_beside_the_claim(site, judged):
     page = str(Text((await person.get(f"/installations/{judged}")).text))
     assert "claims licensed · registry over seats · new since" in page
     assert "On the license: 2 copies. It has 1 seat, up to 1.5x of which are allowed." in page
-    assert "“gift” by the copy's word, “direct” by the registry's." in page
+    assert "The copy says its license is from “gift”; the registry says “direct”." in page
     assert "2 of 1 seat taken" in page
     listed = str(Text((await person.get("/installations")).text))
     assert "licensed over seats the source differs gift" in listed

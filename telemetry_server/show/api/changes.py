@@ -1,4 +1,4 @@
-"""GET /api/v1/changes: which facts of installations changed, and when."""
+"""GET /api/v1/changes: changed facts of installations, with their times."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,11 +7,10 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from telemetry_server import app_keys
-from telemetry_server.model import Moment, SequenceNumber
+from telemetry_server.model import Moment, SequenceNumber, Simulated
 from telemetry_server.routing import Parameter, get
 from telemetry_server.show.paging import AFTER, LIMIT, Page, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query, text
-from telemetry_server.show.serializers import Simulated
 from telemetry_server.store.fleet import installations
 
 PARAMETERS = (
@@ -25,14 +24,14 @@ PARAMETERS = (
 
 
 class Change(Struct):
-    """What changed of an installation; null is unknown."""
+    """A changed field of an installation; null is unknown."""
 
     installation_id: UUID
     product: str
     simulated: Simulated
     changed_at: Annotated[Moment, Meta(description="When the server learned it.")]
     sequence: Annotated[
-        SequenceNumber, Meta(description="Of its ping; verdict and life: of the last before.")
+        SequenceNumber, Meta(description="Of its ping; verdict and life: of the last ping before.")
     ]
     field: Annotated[str, Meta(description="Of the installation, e.g. service.version, verdict or life.")]
     before: str | None
@@ -44,7 +43,6 @@ class Changes(Page[Change]):
 
 
 async def list_changes(request: web.Request) -> web.Response:
-    """The newest change comes first."""
     asked = read_query(request, PARAMETERS)
     limit = asked["limit"]
     rows = await installations.changes(

@@ -1,4 +1,4 @@
-"""The registry's customers in the API: personal data, hence for admins alone."""
+"""The registry's customers in the API: personal data, hence for admins only."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -33,11 +33,7 @@ from telemetry_server.store.registry.customers import (
 from telemetry_server.store.registry.history import Entity
 from telemetry_server.uuid7 import LOWEST
 
-PARAMETERS = (
-    *filters.CUSTOMERS.parameters,
-    LIMIT,
-    AFTER_ID,
-)
+PARAMETERS = (*filters.CUSTOMERS.parameters, LIMIT, AFTER_ID)
 _ID = Parameter("customer_id", "Its id.", IDENTIFIER, where="path", required=True)
 
 
@@ -48,14 +44,13 @@ class CustomerDetail(Customer, frozen=True, kw_only=True):
 
 
 class Customers(Page[Customer]):
-    """Customers, in the order they came."""
+    """Customers, in order of creation."""
 
 
 CustomerChange = optional("CustomerChange", Customer, [*OF_THE_CUSTOMER, "custom"], reason=str)
 
 
 async def list_page(request: web.Request) -> web.Response:
-    """In the order they came."""
     asked = read_query(request, PARAMETERS)
     wanted, limit, after = filters.CUSTOMERS.filter(asked), asked["limit"], asked.get("after", LOWEST)
     async with reading(request.app[app_keys.POOL]) as connection:
@@ -84,7 +79,7 @@ async def add_customer(request: web.Request) -> web.Response:
 
 
 async def edit_customer(request: web.Request) -> web.Response:
-    """A field that isn't there stays as it is, null clears it."""
+    """A missing field stays unchanged, null clears it."""
     read_query(request, ())
     customer_id = read_path(request, "customer_id")
     document = await read_object(request)

@@ -1,7 +1,7 @@
-"""GET /api/v1/export/…: files, streamed as fast as they are taken, in bounded memory.
+"""GET /api/v1/export/…: files, streamed with back-pressure in bounded memory.
 
-What cannot be done is told before the first byte. A file that breaks off later lacks the last chunk of its
-transfer: no client takes it for whole. HTTP/1.0 has no chunks, and so gets no file.
+Errors are reported before the first byte. A file that breaks off later lacks the last chunk of its transfer,
+so no client takes it as complete. HTTP/1.0 has no chunks, and so gets no file.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ PARAMETERS = (
     Parameter("since", "Received since then.", MOMENT),
     Parameter(
         "columns",
-        "These, by comma; all: every one. Default: of installations and pings see docs/reporting.md.",
+        "Names, separated by commas; all: every column. Default: see docs/reporting.md.",
         _LIST,
     ),
 )
@@ -60,12 +60,12 @@ LICENSE_PARAMETERS = (
     _BOM,
     *LICENSES.parameters,
     Parameter("since", "Changed since then.", MOMENT),
-    Parameter("columns", "These, by comma. Default: every one.", _LIST),
+    Parameter("columns", "Names, separated by commas. Default: all.", _LIST),
 )
 
 
 class Download:
-    """A file on its way to whoever asked for it; begins with its first piece."""
+    """The download of a file; its response starts with the first piece."""
 
     def __init__(self, request: web.Request, name: str, media_type: str) -> None:
         self._request = request
@@ -78,7 +78,7 @@ class Download:
         self._response: web.StreamResponse | None = None
 
     async def write(self, piece: bytes) -> None:
-        """Returns when there is room for more. Raises TimeoutError when nothing is taken any more."""
+        """Returns when there is room for more. Raises TimeoutError if the client stops reading."""
         response = await self._begun()
         async with asyncio.timeout(STALLED_SECONDS):
             await response.write(piece)
@@ -89,7 +89,7 @@ class Download:
         return response
 
     def break_off(self) -> None:
-        """Where it has begun, nobody may take what was sent for the whole."""
+        """Cuts the connection if the response has started, so that no client takes the file as complete."""
         if self._response is not None and self._request.transport is not None:
             self._request.transport.abort()
 
@@ -105,19 +105,19 @@ class Download:
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """Rows of one moment, in no order."""
+    """Rows of one snapshot, in no particular order."""
     asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
     if (name := request.match_info["what"]) not in _OF_THE_FLEET:
-        raise NotFound(f"There is nothing of that name to export; there are {', '.join(What)}.")
+        raise NotFound(f"There is no export of that name; there are {', '.join(What)}.")
     what = What(name)
-    # A product is no filter where that is all that is asked: counts have products, too.
+    # The product is passed apart from the filters: counts have products, too, and take no other filter.
     product = asked.get("product")
     others = {name: value for name, value in asked.items() if name != "product"}
     return await _download(request, asked, _wanted(what, asked, filter_from(others, now), product), now)
 
 
 async def download_licenses(request: web.Request) -> web.StreamResponse:
-    """Licenses with their customers, in the columns that an import takes; the keys are not in it."""
+    """Licenses with their customers, in the columns of an import, without the keys."""
     asked, now = read_query(request, LICENSE_PARAMETERS), datetime.now(UTC)
     wanted = _wanted(What.LICENSES, asked, LICENSES.filter(asked))
     return await _download(request, asked, wanted, now)
@@ -128,7 +128,7 @@ async def _download(
 ) -> web.StreamResponse:
     if request.version < HttpVersion11:
         raise BadRequest(
-            "Ask by HTTP/1.1 (behind nginx: proxy_http_version 1.1): before, a cut file looks whole."
+            "Use HTTP/1.1 (behind nginx: proxy_http_version 1.1): with HTTP/1.0, a cut file looks complete."
         )
     file = Download(request, f"{wanted.what}-{now:%Y-%m-%d}.{wanted.form}", _MEDIA_TYPES[wanted.form])
     if request.method == hdrs.METH_HEAD:
@@ -150,10 +150,10 @@ async def _download(
 
 @asynccontextmanager
 async def _while_there(request: web.Request) -> AsyncIterator[None]:
-    """Ends the block with TimeoutError soon after the client left, be it before the first row.
+    """Ends the block with TimeoutError soon after the client disconnected, even before the first row.
 
-    A client that only closed its half of the connection cannot be told from one that left: before the first
-    row, a query would run on for no one.
+    A half-closed connection counts as disconnected: before the first row the two cannot be distinguished,
+    and a query would run on for no one.
     """
     loop = asyncio.get_running_loop()
     next_look: asyncio.TimerHandle
@@ -175,14 +175,14 @@ async def _while_there(request: web.Request) -> AsyncIterator[None]:
 
 
 def _note(request: web.Request, wanted: Wanted, asked: Mapping[str, Any], rows: int | None) -> None:
-    """Leaves a trace of personal data that went out; `rows` is None where the file broke off.
+    """Logs the export of personal data; `rows` is None if the file broke off.
 
-    Of filters of licenses only the fields: their values may be the end of a key, or somebody's order.
+    Of filters of licenses only the fields: a value may be the end of a key, or an order reference.
     """
-    told = dict(asked)
+    query = dict(asked)
     if wanted.what is What.LICENSES:
-        told = {"format": wanted.form, "filter": " ".join(sorted(wanted.filter.fields))}
-    log("exported", what=wanted.what, **told, rows=rows, by=request[VIEWER].who)
+        query = {"format": wanted.form, "filter": " ".join(sorted(wanted.filter.fields))}
+    log("exported", what=wanted.what, **query, rows=rows, by=request[VIEWER].who)
 
 
 def _wanted(what: What, asked: Mapping[str, Any], wanted: Filter, product: str | None = None) -> Wanted:

@@ -1,4 +1,4 @@
-"""GET /api/v1/fleet, /features and /cohorts: the fleet in numbers, now and over time."""
+"""GET /api/v1/fleet, /features and /cohorts: counts of the fleet, now and over time."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -34,15 +34,19 @@ FLEET = (
     *FILTERS,
     _FROM,
     _TO,
-    Parameter("step", "Count over time, by this. Without from, to and step: now.", one_of(*_STEPS)),
-    Parameter("limit", "The most frequent values; all others come as null.", integer(1, 500, default=50)),
+    Parameter("step", "Size of the steps. Without from, to and step: the count of now.", one_of(*_STEPS)),
+    Parameter(
+        "limit",
+        "Number of the most frequent values; the others together are null.",
+        integer(1, 500, default=50),
+    ),
 )
 FEATURES = (
     *filters.FEATURES.parameters,
     _FROM,
     _TO,
-    Parameter("step", "Over time, by this, or in total.", {**one_of(*TimeStep), "default": TimeStep.TOTAL}),
-    Parameter("limit", "The features most used.", integer(1, 500, default=50)),
+    Parameter("step", "Size of the steps, or total.", {**one_of(*TimeStep), "default": TimeStep.TOTAL}),
+    Parameter("limit", "Number of the features most used.", integer(1, 500, default=50)),
 )
 COHORTS = (
     *filters.COHORTS.parameters,
@@ -59,7 +63,7 @@ _Simulated: TypeAlias = Annotated[list[str], Meta(description="Slugs of simulate
 
 
 class FleetCount(Struct):
-    """The installations of one value, now or in one step."""
+    """Number of installations of one value, now or in one step."""
 
     day: Annotated[date | None, Meta(description="The first day of the step; null: now.")]
     value: Annotated[str | None, Meta(description="null: the rarer values together; empty: by all.")]
@@ -68,7 +72,7 @@ class FleetCount(Struct):
 
 
 class FleetCounts(Struct):
-    """The fleet in numbers."""
+    """Counts of the fleet."""
 
     by: str
     step: Annotated[TimeStep | None, Meta(description="null: now.")]
@@ -78,7 +82,7 @@ class FleetCounts(Struct):
 
 
 class FeatureCount(Struct):
-    """The uses of one feature, in total or in one step."""
+    """Number of uses of one feature, in total or in one step."""
 
     day: Annotated[date | None, Meta(description="The first day of the step; null: in total.")]
     feature: str
@@ -96,7 +100,7 @@ class FeatureCounts(Struct):
 
 
 class CohortWeek(Struct):
-    """The installations that began in one week, in another one."""
+    """The installations first seen in one week, counted in a later one."""
 
     cohort: Annotated[date, Meta(description="Monday of the week of the first ping.")]
     week: Annotated[date, Meta(description="Its Monday.")]
@@ -106,7 +110,7 @@ class CohortWeek(Struct):
 
 
 class Cohorts(Struct):
-    """The installations of each week of first pings, week by week."""
+    """The installations by the week of their first ping, week by week."""
 
     items: Annotated[list[CohortWeek] | None, Meta(description=_LATER)]
     counted_until: _CountedUntil
@@ -114,7 +118,7 @@ class Cohorts(Struct):
 
 
 async def fleet(request: web.Request) -> web.Response:
-    """How many installations there are of each value, now, or were heard of on each day."""
+    """Number of installations of each value, now, or last seen in each step."""
     asked, now = read_query(request, FLEET), datetime.now(UTC)
     question = Question(asked["by"], filter_from(asked, now), now, asked["limit"])
     pool = request.app[app_keys.POOL]
@@ -127,7 +131,7 @@ async def fleet(request: web.Request) -> web.Response:
 
 
 async def features(request: web.Request) -> web.Response:
-    """The most used come first; in steps, day by day."""
+    """The most used first; with steps, in their order."""
     asked, now = read_query(request, FEATURES), datetime.now(UTC)
     wanted, span = filters.FEATURES.filter(asked), _span(asked, now, TimeStep(asked["step"]))
     counted = await counting.features(request.app[app_keys.POOL], wanted, span, now=now, limit=asked["limit"])
@@ -135,7 +139,7 @@ async def features(request: web.Request) -> web.Response:
 
 
 async def cohorts(request: web.Request) -> web.Response:
-    """The oldest cohort first, week by week."""
+    """The oldest cohort first, and of each its weeks in order."""
     asked, now = read_query(request, COHORTS), datetime.now(UTC)
     wanted, (first, last) = filters.COHORTS.filter(asked), _days(asked, now, timedelta(days=364))
     counted = await counting.cohorts(request.app[app_keys.POOL], wanted, first, last, now=now)
@@ -146,7 +150,7 @@ def _span(asked: Mapping[str, Any], now: datetime, step: TimeStep) -> Span:
     first, last = _days(asked, now, _USUAL_SPAN)
     items = ((last - first).days // _DAYS_OF[step] + 1) * asked["limit"]
     if items > MOST_ITEMS:
-        raise BadRequest(f"That may be {items:,} items; ask for fewer days, larger steps or a lower limit.")
+        raise BadRequest(f"This may be {items:,} items; ask for fewer days, larger steps or a lower limit.")
     return Span(first, last, step)
 
 

@@ -1,4 +1,4 @@
-"""GET /api/v1/installations and one of them."""
+"""GET /api/v1/installations and GET /api/v1/installations/{installation_id}."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -21,15 +21,11 @@ from telemetry_server.show.serializers import Counters, Installation, installati
 from telemetry_server.store.fleet import installations
 from telemetry_server.uuid7 import HIGHEST
 
-PARAMETERS = (
-    *FILTERS,
-    LIMIT,
-    AFTER_ID,
-)
+PARAMETERS = (*FILTERS, LIMIT, AFTER_ID)
 
 
 class Fork(Struct):
-    """A ping with a number that another ping of the installation has already."""
+    """A ping whose number another ping of the installation already has."""
 
     sequence: SequenceNumber
     ping_id: UUID
@@ -40,8 +36,11 @@ class Fork(Struct):
     place: Place
 
 
+_FORK_COLUMNS = [name for name in Fork.__struct_fields__ if name != "place"]
+
+
 class InstallationDetail(Installation):  # type: ignore[valid-type, misc]  # made from the field registry
-    """Everything about one installation but its pings."""
+    """Everything about one installation except its pings."""
 
     received_ranges: NumberRanges
     missing_ranges: NumberRanges
@@ -59,7 +58,6 @@ class Installations(Page[Installation]):  # type: ignore[valid-type]  # made fro
 
 
 async def list_installations(request: web.Request) -> web.Response:
-    """The newest identity first."""
     asked = read_query(request, PARAMETERS)
     limit, now = asked["limit"], datetime.now(UTC)
     rows = await installations.installations(
@@ -79,26 +77,22 @@ async def one_installation(request: web.Request) -> web.Response:
     )
     if known is None:
         raise NotFound("There is no such installation.")
-    return json_response(_whole(known))
-
-
-def _whole(known: installations.InstallationDetails) -> InstallationDetail:
-    return InstallationDetail(
+    detail = InstallationDetail(
         **asdict(installation_item(known.row)),
         received_ranges=known.received,
         missing_ranges=known.missing,
         features={row["feature"]: int(row["uses"]) for row in known.features},
         fork_count=known.fork_count,
-        forks=[_fork(row | {"place": place(row["place"])}) for row in known.forks],
+        forks=[
+            Fork(place=place(row["place"]), **{name: row[name] for name in _FORK_COLUMNS})
+            for row in known.forks
+        ],
         hostname=known.row["hostname"],
         hostname_looked_up_at=known.row["hostname_looked_up_at"],
         parent_id=known.parent,
         children=known.children,
     )
-
-
-def _fork(row: installations.Row) -> Fork:
-    return Fork(**{name: row[name] for name in Fork.__struct_fields__})
+    return json_response(detail)
 
 
 _ID = Parameter("installation_id", "Its id.", IDENTIFIER, where="path", required=True)

@@ -1,12 +1,11 @@
-"""The registry's licenses in the API: read by everybody who may look, changed by admins."""
+"""The registry's licenses in the API: read by viewers, changed by admins."""
 
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from datetime import UTC, date, datetime
 from operator import attrgetter
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_type_hints
 from uuid import UUID
 
 from aiohttp import web
@@ -31,12 +30,8 @@ from telemetry_server.errors import (
 from telemetry_server.model import (
     Author,
     LicenseRow,
-    LicenseSource,
-    LicenseStatus,
-    LicenseType,
     Moment,
     NonNegative,
-    Overage,
     Role,
 )
 from telemetry_server.receive.body import read_body
@@ -46,7 +41,6 @@ from telemetry_server.show.body import LONGEST_REASON, optional, read_object, re
 from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, one_of, read_path, read_query, text
 from telemetry_server.show.responses import json_response
-from telemetry_server.show.serializers import Simulated
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.reading import reading
@@ -65,57 +59,32 @@ from telemetry_server.store.registry.licenses import (
 from telemetry_server.store.registry.products import NoSuchProduct
 from telemetry_server.uuid7 import LOWEST
 
-PARAMETERS = (
-    *filters.LICENSES.parameters,
-    LIMIT,
-    AFTER_ID,
-)
+PARAMETERS = (*filters.LICENSES.parameters, LIMIT, AFTER_ID)
 IMPORT_PARAMETERS = (
     Parameter("product", "The product's slug.", text(), required=True),
     Parameter("format", "What the body is.", one_of(*RowFormat) | {"default": "ndjson"}),
     Parameter(
-        "dry_run", "true: only tell what would change.", one_of("true", "false") | {"default": "false"}
+        "dry_run", "true: report only, change nothing.", one_of("true", "false") | {"default": "false"}
     ),
     Parameter("reason", "Why, for the history.", text()),
 )
 _ID = Parameter("license_id", "Its id.", IDENTIFIER, where="path", required=True)
 
 
-class License(Struct):
-    """A license of the registry. How the server recognises its key is not shown."""
-
-    license_id: UUID
-    product_id: UUID
-    product: str
-    simulated: Simulated
-    time_zone: Annotated[str, Meta(description="Of its product, in which dates are days.")]
-    customer_id: UUID | None
-    key_hint: Annotated[str, Meta(description="The last characters of the key, which is not stored.")]
-    status: LicenseStatus
-    type: LicenseType
-    source: LicenseSource | None
-    source_detail: str | None
-    order_reference: str | None
-    edition: str | None
-    seats: Annotated[NonNegative | None, Meta(description="Installations allowed; null: any number.")]
-    overage: Overage
-    domains: tuple[str, ...]
-    addresses: tuple[str, ...]
-    addresses_enforced: Annotated[bool, Meta(description="Whether another address is a wrong_place.")]
-    directories: tuple[str, ...]
-    free_environments: tuple[str, ...]
-    starts_at: Annotated[Moment | None, Meta(description="A date is that day in the product's time zone.")]
-    expires_at: Annotated[Moment | None, Meta(description="It is good until then; a date: through that day.")]
-    custom: Mapping[str, Any]
-    created_at: Moment
-    updated_at: Moment
-    seats_used: NonNegative
-    first_day: Annotated[date | None, Meta(description="The day it starts.")]
-    last_day: Annotated[date | None, Meta(description="The last day on which it is good.")]
+_DAYS = (
+    ("first_day", Annotated[date | None, Meta(description="The day it starts.")]),
+    ("last_day", Annotated[date | None, Meta(description="The last day on which it is good.")]),
+)
+_SHOWN = {
+    name: kind
+    for name, kind in get_type_hints(model.License, include_extras=True).items()
+    if name not in {"key_hash", "stale"}
+}
+License = defstruct("License", [*_SHOWN.items(), *_DAYS], namespace={"__doc__": "A license of the registry."})
 
 
 class RegistryEntry(Struct):
-    """A change of a license or a customer: the fields that changed; `before` is null where it was made."""
+    """A change of a license or a customer: the changed fields; `before` is null for a new one."""
 
     changed_at: Moment
     actor: str
@@ -127,18 +96,18 @@ class RegistryEntry(Struct):
 RegistryChanges: TypeAlias = Annotated[list[RegistryEntry], Meta(description="The newest hundred.")]
 
 
-class LicenseDetail(License):
+class LicenseDetail(License):  # type: ignore[valid-type, misc]  # made from model.License
     """A license with its history."""
 
     changes: RegistryChanges
 
 
-class Licenses(Page[License]):
-    """Licenses, in the order they came."""
+class Licenses(Page[License]):  # type: ignore[valid-type]  # made from model.License
+    """Licenses, in order of creation."""
 
 
 class ImportedLicense(Struct):
-    """A license that a row made or changed: the fields that changed; `before` is null where it was made."""
+    """A license that a row created or changed: the changed fields; `before` is null for a new one."""
 
     line: int
     license_id: UUID | None
@@ -147,7 +116,7 @@ class ImportedLicense(Struct):
 
 
 class LicenseImport(Struct):
-    """What became of the rows."""
+    """The outcome of an import, in rows."""
 
     dry_run: bool
     new: NonNegative
@@ -166,7 +135,6 @@ NewLicense = defstruct("NewLicense", [("product", str), ("key", str)], bases=(Li
 
 
 async def list_page(request: web.Request) -> web.Response:
-    """In the order they came."""
     asked = read_query(request, PARAMETERS)
     wanted, limit, after = filters.LICENSES.filter(asked), asked["limit"], asked.get("after", LOWEST)
     async with reading(request.app[app_keys.POOL]) as connection:
@@ -204,7 +172,7 @@ async def add_license(request: web.Request) -> web.Response:
 
 
 async def edit_license(request: web.Request) -> web.Response:
-    """A field that isn't there stays as it is, null clears it."""
+    """A missing field stays unchanged, null clears it."""
     read_query(request, ())
     license_id = read_path(request, "license_id")
     document = await read_object(request)
@@ -218,7 +186,7 @@ async def edit_license(request: web.Request) -> web.Response:
 
 
 async def import_licenses(request: web.Request) -> web.Response:
-    """Takes up to 1 MiB of rows, all of the good ones or, with dry_run, none; safe to repeat."""
+    """Imports up to 1 MiB of rows; writes those without problems, with dry_run none. Idempotent."""
     asked = read_query(request, IMPORT_PARAMETERS)
     if "product" not in asked:
         raise BadRequest("product is missing: the slug of the product the licenses are for.")
@@ -268,13 +236,9 @@ async def _found(connection: Connection, license_id: UUID) -> model.License:
         raise NotFound("There is no license of this id.") from None
 
 
-def license_item(found: model.License) -> License:
-    fields: dict[str, Any] = {
-        **asdict(found),
-        "first_day": first_day(found.starts_at, found.time_zone),
-        "last_day": last_day(found.expires_at, found.time_zone),
-    }
-    return License(**{name: fields[name] for name in License.__struct_fields__})
+def license_item(found: model.License) -> Struct:
+    days = first_day(found.starts_at, found.time_zone), last_day(found.expires_at, found.time_zone)
+    return License(*(getattr(found, name) for name in _SHOWN), *days)
 
 
 def entries(changes: Iterable[RegistryChange]) -> RegistryChanges:

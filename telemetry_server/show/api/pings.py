@@ -21,11 +21,10 @@ PARAMETERS = (
 
 
 class Pings(Page[PingShown]):  # type: ignore[valid-type]  # made from the field registry
-    """Pings, the one received last first."""
+    """Pings, the latest received first."""
 
 
 async def list_pings(request: web.Request) -> web.Response:
-    """The one received last comes first."""
     asked = read_query(request, PARAMETERS)
     limit = asked["limit"]
     rows = await installations.pings(

@@ -4,17 +4,16 @@ from aiohttp import web
 from msgspec import Struct
 
 from telemetry_server import app_keys
-from telemetry_server.model import Moment, NonNegative
+from telemetry_server.model import Moment, NonNegative, Simulated
 from telemetry_server.routing import get
 from telemetry_server.show.paging import Page
 from telemetry_server.show.query import read_query
 from telemetry_server.show.responses import json_response
-from telemetry_server.show.serializers import Simulated
 from telemetry_server.store.fleet import installations
 
 
 class Product(Struct):
-    """A product, with its good keys and its number of installations."""
+    """A product, with its valid keys and its number of installations."""
 
     slug: str
     name: str
@@ -30,7 +29,6 @@ class Products(Page[Product]):
 
 
 async def list_products(request: web.Request) -> web.Response:
-    """All of them on one page: they are few."""
     read_query(request, ())
     return json_response(
         Products([Product(**row) for row in await installations.products(request.app[app_keys.POOL])], None)

@@ -1,4 +1,4 @@
-"""One installation: what it is now, how it came to be that, and what it is used for."""
+"""One installation: its present state, its history and its features."""
 
 from datetime import timedelta
 from itertools import groupby
@@ -45,9 +45,10 @@ async def installation(request: web.Request) -> web.Response:
     pool, installation_id = request.app[app_keys.POOL], read_path(request, "installation_id")
     known = await installations.installation(pool, installation_id)
     if known is None:
-        raise NotFound("No installation has this id. It may have been erased, or never sent a ping.")
+        raise NotFound("No installation has this id. It may have been erased, or has never sent a ping.")
     below = asked.get("before", installations.LAST_NUMBER)
     rows = await installations.history(pool, installation_id, below=below, limit=_PINGS + 1)
+    changes = await installations.changes(pool, installation_id=installation_id, limit=_CHANGES)
     more, interval = len(rows) > _PINGS, timedelta(seconds=known.row["ping_interval_seconds"])
     return page(
         request,
@@ -61,14 +62,9 @@ async def installation(request: web.Request) -> web.Response:
         entries=entries(rows[:_PINGS], rows[_PINGS] if more else None, interval),
         older=path_with(request, before=str(rows[_PINGS - 1]["sequence"])) if more else None,
         newest=path_with(request, before=None) if "before" in asked else None,
-        timeline=_moments(await installations.changes(pool, installation_id=installation_id, limit=_CHANGES)),
+        timeline=[list(group) for _, group in groupby(changes, key=itemgetter("changed_at", "sequence"))],
         attributions=attributions(request),
     )
-
-
-def _moments(changes: list[installations.Row]) -> list[list[installations.Row]]:
-    """Changes that were noted together stand together."""
-    return [list(group) for _, group in groupby(changes, key=itemgetter("changed_at", "sequence"))]
 
 
 ROUTES = (

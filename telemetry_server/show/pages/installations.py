@@ -1,4 +1,4 @@
-"""The list of installations; what is asked for stands in the address, so that it can be shared."""
+"""The list of installations; its filters are in the URL, so that it can be shared."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -46,15 +46,15 @@ _NAMES = {
     "q": "id",
 }
 _TYPED = {one.column: one.name for one in FACETED if not INSTALLATIONS[one.name].values}
-"""Parameters whose values are typed in, and the facets that suggest some."""
+"""Parameters with a text input, and the facets that suggest values."""
 _AN_ID = re.compile(r"[0-9a-fA-F-]{4,36}")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of rows, how many there are in all (None: it takes too long) and what may be asked further.
+    """A page of rows, the total (None: it takes too long) and suggestions for filters.
 
-    `problem` says what is wrong with the filter.
+    `problem`: the error in the filter.
     """
 
     items: list[Struct]
@@ -65,7 +65,6 @@ class Found:
 
 
 async def installation_list(request: web.Request) -> web.Response:
-    """The newest identity first."""
     if empty := [
         name for name, value in request.query.items() if not value.strip()
     ]:  # a form sends what it has
@@ -119,12 +118,12 @@ async def _find(pool: Pool, asked: Mapping[str, Any]) -> Found:
 async def _count(pool: Pool, wanted: Filter, now: datetime) -> int | None:
     try:
         return await installations.matching(pool, wanted, now=now)
-    except TooSlow:  # the rows are there all the same, without their number
+    except TooSlow:  # the rows are shown without their number
         return None
 
 
 async def _suggest(pool: Pool, wanted: Filter, now: datetime) -> Mapping[str, Mapping[str | None, int]]:
-    """By parameter, the values that the newest of these installations have."""
+    """The values of the newest of these installations, by parameter."""
     try:
         facets = await installations.facets(pool, wanted, now=now, newest=_NEWEST_FOR_SUGGESTIONS)
     except TooSlow:
@@ -153,8 +152,8 @@ def _chosen(request: web.Request, asked: Mapping[str, Any]) -> Iterator[tuple[st
 def _chosen_terms(request: web.Request, wanted: Filter) -> Iterator[tuple[str, str, str]]:
     for index, term in enumerate(wanted.terms):
         rest = Filter(wanted.terms[:index] + wanted.terms[index + 1 :])
-        told = str(term).removeprefix(term.field.name)
-        yield term.field.name, told, path_with(request, filter=str(rest) or None, after=None)
+        condition = str(term).removeprefix(term.field.name)
+        yield term.field.name, condition, path_with(request, filter=str(rest) or None, after=None)
 
 
 def _value(name: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Intake: what came in and was not simply accepted."""
+"""Intake: pings and fields that were not simply accepted."""
 
 from datetime import UTC, date, datetime
 

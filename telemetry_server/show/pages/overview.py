@@ -1,4 +1,4 @@
-"""The overview: the fleet in numbers, each of them a link to its rows."""
+"""The overview: counts of the fleet, each a link to its rows."""
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ DISTRIBUTIONS = (
     ("container", "Containers"),
     ("cloud", "Clouds"),
 )
-"""The dimension, the heading."""
+"""Dimension and heading."""
 
 _STATUS = "status"
 _BARS = 7
@@ -47,7 +47,7 @@ _BARS = 7
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Something that needs a look: how much of it, or more than that, what it is, and where its rows are."""
+    """A count that needs attention, its text and the path to its rows; `more`: `count` is a lower bound."""
 
     count: int
     what: str
@@ -57,9 +57,9 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How the installations spread over the values of a field; `rest` have rarer values than the bars'.
+    """Installations by the values of a field; `rest`: the number of those with rarer values than the bars.
 
-    `bars` is None where they are not counted.
+    `bars` is None if they are not counted.
     """
 
     title: str
@@ -70,7 +70,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What one overview is about; `fleet` is None where it is not counted yet."""
+    """The query of one overview; `fleet` is None if it is not counted yet."""
 
     pool: Pool
     product: str | None
@@ -84,11 +84,11 @@ class _Asked:
 
     @property
     def first_day(self) -> date:
-        """Of the charts, and of what is counted by day."""
+        """The first day of the charts and of daily counts."""
         return self.over.first_step(self.now).date()
 
     def columns(self, counts: Mapping[datetime, int], until: datetime) -> charts.Columns:
-        """The chart of what is counted up to a moment."""
+        """The chart of what is counted up to `until`."""
         starts = list(self.over.starts(self.now))
         still_open = {start for start in starts if start + self.over.step > until}
         return charts.columns(
@@ -131,7 +131,7 @@ async def overview(request: web.Request) -> web.Response:
 
 
 async def unless_slow(question: Awaitable[Answer]) -> Answer | None:
-    """The answer; None where it takes too long, so that the rest of the page is there."""
+    """The answer; None if it takes too long, so that the rest of the page is shown."""
     try:
         return await question
     except TooSlow:
@@ -139,7 +139,7 @@ async def unless_slow(question: Awaitable[Answer]) -> Answer | None:
 
 
 def _statuses(facets: _Facets) -> list[tuple[str, int]]:
-    """Every status there is, with its installations."""
+    """Every license status with its number of installations."""
     counted = facets.get(_STATUS, {})
     return [(status, counted.get(status, 0)) for status in STATUSES]
 
@@ -182,13 +182,13 @@ async def _pings_by_day(asked: _Asked, counted: store.CountedUntil | None) -> ch
 
 
 def _behind(asked: _Asked, counted: store.CountedUntil | None) -> str | None:
-    """What is to be said of counts by day that lack more than the last minutes."""
+    """A note if counts by day lack more than the last minutes."""
     if counted is None:
         return None
     if counted.pings_until is None:
         return "The first pings are being counted: a minute or two."
     if asked.now - counted.pings_until > MOST_BEHIND:
-        return f"Counted are pings received until {formatting.stamp(counted.pings_until)}."
+        return f"Counts include pings up to {formatting.stamp(counted.pings_until)}."
     return None
 
 
@@ -201,7 +201,7 @@ async def _newcomers(asked: _Asked) -> charts.Columns | None:
 
 
 async def _looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look]:
-    """What is there to be looked at, the gravest first."""
+    """What needs attention, the most serious first."""
     forks = await store.forks_counted(asked.pool, asked.product, asked.since)
     quarantined = await store.quarantine_counted(asked.pool, asked.product)
     suspect = await store.suspect_pings(asked.pool, asked.product, asked.since)
@@ -209,7 +209,10 @@ async def _looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look]:
     intake = link("/intake", product=asked.product, range=asked.over.name)
     looks = (
         _look(
-            forks["installations"], "installation", "whose identity two copies continued", f"{intake}#forks"
+            forks["installations"],
+            "installation",
+            "with an identity that two copies continued",
+            f"{intake}#forks",
         ),
         _look(quarantined, "ping", "in quarantine", f"{intake}#quarantine"),
         _look(
@@ -227,7 +230,7 @@ async def _looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look]:
 
 
 def _look(count: int, noun: str, what: str, path: str, most: int | None = None) -> Look:
-    """`most`: further than that is not counted."""
+    """`most`: the limit of the count."""
     more = most is not None and count > most
     return Look(min(count, most or count), f"{noun if count == 1 else noun + 's'} {what}", path, more)
 
