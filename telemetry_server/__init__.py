@@ -1,11 +1,11 @@
 """The license telemetry server. The folders are stages, in the order of the data:
 
-    receive/      1  bytes come in: connections, limits, client addresses, signatures
-    check/        2  is it a ping; is it a row of a license file; is it a filter. Pure
-    enrich/       3  what more do we know: place, verdict, lifecycle
+    receive/      1  intake of bytes: connections, limits, client addresses, signatures
+    check/        2  validation of pings, rows of license files and filters. Pure
+    enrich/       3  additional facts: place, verdict, lifecycle
     store/        4  PostgreSQL: one room a subject, each .sql beside its module
-    jobs/         5  what runs by itself: roll-ups, verdicts, retention
-    show/         6  people look: pages, API, sign-in
+    jobs/         5  background jobs: roll-ups, verdicts, retention
+    show/         6  output: pages, API, sign-in
 
 and wings, which stand above the stages and beside each other:
 

@@ -38,11 +38,11 @@ from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.keyring import Keyring
 from telemetry_server.logs import write_held_lines
 from telemetry_server.middleware import (
+    answering,
     drop_server_header,
     for_browsers,
     no_such_address,
     no_such_method,
-    told,
 )
 from telemetry_server.receive.body import LARGEST_SENT, unpack
 from telemetry_server.receive.capacity import Capacity, connections_within, open_files
@@ -76,7 +76,7 @@ from telemetry_server.store.upkeep.vitals import Schedule
 
 
 def job_table(settings: Settings) -> tuple[Job, ...]:
-    """What runs by itself, once for the whole deployment."""
+    """The background jobs, each run once for the whole deployment."""
     registry = load_registry().keeping(settings.retention_days)
     hostnames = Job(JobName.LOOK_UP_HOSTNAMES, look_up_hostnames(), every=timedelta(minutes=5))
     return (
@@ -105,9 +105,9 @@ def _forgetting(name: JobName, run: Run, every: timedelta = timedelta(days=1)) -
 
 
 def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.Event) -> web.Application:
-    """The whole server; wires, and does no work. Call it where the event loop runs.
+    """The application; wires its parts, and does no work. Call it in the running event loop.
 
-    Each resource is born and dies in `cleanup_ctx`. Once `leaving` is set, clients are asked to go.
+    Resources are opened and closed in `cleanup_ctx`. Once `leaving` is set, connections are closed.
     """
     pool, job_pool = make_pool(dsn), make_pool(dsn, size=job_pool_size(settings.workers))
     health_pool = make_pool(dsn, size=1, patience=PATIENCE_SECONDS)
@@ -129,7 +129,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     async def look_again() -> None:
         await watch.look()
         await product_cache.refresh()
-        if watch.problem:  # a key that is not known may be a good one
+        if watch.problem:  # an unknown key may be valid
             raise Unavailable
 
     look_once = SingleFlight(look_again).run
@@ -207,7 +207,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     jobs = table if settings.jobs else ()
     app.cleanup_ctx.append(_owned(outcomes.kept_to_the_last(pool.acquire)))
     app.cleanup_ctx.append(_owned(running(jobs, chores, job_pool.acquire)))
-    # The last to come is the first to leave.
+    # The last one is closed first.
     app.cleanup_ctx.append(_owned(cut_when_leaving(*pools)))
     return app
 
@@ -218,14 +218,14 @@ def _register(app: web.Application, routes: tuple[Route, ...], leaving: asyncio.
         handler = route.handler
         if route.access in {Access.PUBLIC, Access.PERSON}:
             handler = for_browsers(guard(route))
-        handlers[route.path][route.method] = told(handler, leaving)
+        handlers[route.path][route.method] = answering(handler, leaving)
     for path, by_method in handlers.items():
         if "GET" in by_method:
             by_method["HEAD"] = by_method["GET"]
         for method, handler in by_method.items():
             app.router.add_route(method, path, handler)
-        app.router.add_route("*", path, told(no_such_method(by_method), leaving))
-    app.router.add_route("*", "/{path:.*}", told(no_such_address(handlers), leaving))
+        app.router.add_route("*", path, answering(no_such_method(by_method), leaving))
+    app.router.add_route("*", "/{path:.*}", answering(no_such_address(handlers), leaving))
 
 
 def _owned(resource: AbstractAsyncContextManager[Any]) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -1,4 +1,4 @@
-"""The application's resources by name; `app.py` puts them there, handlers take them."""
+"""The keys of the application's resources, which `app.py` sets and handlers read."""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,8 +1,8 @@
-"""Files put in place for good: whole or not at all, and still there after a power cut.
+"""Atomic writes and renames of files that survive a power cut.
 
 A file system may keep a new name in memory for half a minute after the bytes of the file are on the disk.
-So everything here syncs the bytes, gives them their name and syncs the directory, in this order, and returns
-only then. Raises OSError where that fails.
+So each function syncs the bytes, renames the file and syncs the directory, in this order, before it returns.
+Raises OSError if that fails.
 """
 
 import errno
@@ -16,9 +16,9 @@ PRIVATE = 0o600
 
 
 def write(path: Path, data: bytes, *, mode: int = PRIVATE, replace: bool = True) -> None:
-    """Puts a file with `data` at `path`. One that is there is replaced, and its owner kept where we are root.
+    """Writes a file with `data` to `path`. Replaces an existing one; as root, keeps the owner of that.
 
-    Without `replace`, raises FileExistsError where something is there.
+    Without `replace`, raises FileExistsError if something is there.
     """
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -40,10 +40,10 @@ def write(path: Path, data: bytes, *, mode: int = PRIVATE, replace: bool = True)
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """An empty file beside `path`, readable by us alone, which takes its place if the block succeeds.
+    """An empty file beside `path`, readable by its owner only, renamed to `path` if the block succeeds.
 
-    One that a killed process left is replaced. Raises BlockingIOError where another process replaces it
-    meanwhile: what lies there is then only as far as that one has come.
+    A file left by a killed process is replaced. Raises BlockingIOError if another process replaces it
+    meanwhile: then it contains only what that process has written so far.
     """
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
@@ -60,7 +60,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def put_in_place(fresh: Path, path: Path) -> None:
-    """Renames `fresh`, a file or a directory with all that is in it, which need not be on the disk yet."""
+    """Syncs `fresh`, a file or a directory with all its contents, and renames it."""
     _sync(fresh)
     for folder, folders, names in os.walk(fresh):
         for name in (*folders, *names):
@@ -69,13 +69,13 @@ def put_in_place(fresh: Path, path: Path) -> None:
 
 
 def rename(path: Path, to: Path) -> None:
-    """Renames what is on the disk already; replaces a file that is there."""
+    """Renames what is already synced; replaces an existing file."""
     path.replace(to)
     _sync(to.parent)
 
 
 def link(path: Path, to: Path) -> None:
-    """Moves a file that is on the disk already. Raises FileExistsError where something is there."""
+    """Moves a file that is already synced. Raises FileExistsError if something is there."""
     to.hardlink_to(path)
     _sync(to.parent)  # before the old name goes: of two names, one is on the disk at any time
     path.unlink()
@@ -83,14 +83,14 @@ def link(path: Path, to: Path) -> None:
 
 
 def make_directory(path: Path, mode: int = 0o700) -> None:
-    """Makes `path`, and the directories above it with the usual mode, where they are not there."""
+    """Creates the directory `path` and missing parents, the latter with the default mode."""
     if path.is_dir():
         return
     make_directory(path.parent, 0o777)
     try:
         path.mkdir(mode)
     except FileExistsError:
-        if not path.is_dir():  # else another process was first
+        if not path.is_dir():  # not by another process that was first
             raise
     _sync(path.parent)
 
@@ -102,7 +102,7 @@ def _is(path: Path, descriptor: int) -> bool:
 
 
 def _sync(path: Path) -> None:
-    if path.is_symlink():  # is in its directory, and has no bytes of its own
+    if path.is_symlink():  # part of its directory
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Every error this server means, drawn before it is defined.
+"""The errors of this server.
 
     TelemetryError
     ├── BadRequest                      400   the bytes are not what the protocol says
@@ -7,23 +7,23 @@
     │   ├── UnsupportedEncoding         415   neither identity nor gzip
     │   ├── UnknownExpectation          417   Expect is not 100-continue
     │   └── Unprocessable               422   JSON, but not an upload
-    ├── Unauthenticated                 401   no signature, product key, token or session that we know
+    ├── Unauthenticated                 401   no valid signature, product key, token or session
     ├── Forbidden                       403   known, but not allowed
     ├── NotFound                        404
     ├── MethodNotAllowed                405
     ├── SlowClient                      408   the body did not arrive in time
-    ├── TooManyRequests                 429   over its ration; carries when to come back
-    ├── Unavailable                     503   full, or PostgreSQL is away or slow (store.reading's TooSlow)
+    ├── TooManyRequests                 429   over a rate limit; has the time to retry
+    ├── Unavailable                     503   full, or PostgreSQL is down or slow (store.reading's TooSlow)
     │   └── OutOfFiles                        this process or machine may open no more files
-    └── OperatorError                         something the person at the command line can mend
+    └── OperatorError                         the user of the command line can fix it
         ├── SettingsError                     a setting is wrong or unknown
-        ├── MigrationError                    the database is not one this version can use
+        ├── MigrationError                    this version cannot use the database
         └── KeyringError, DatabaseUnreachable, ProductExists, NoSuchProduct, LicenseExists, WrongFile …
-            stand where they are raised
+            are defined where they are raised
 
-The class docstring is the message unless a better one is given; `status` and `code` are the
-class's. `middleware.py` turns them into RFC 9457 documents; the command line prints the
-message and leaves with `exit_code`. Driver errors are translated in `store/` only.
+The class docstring is the default message. `middleware.py` turns errors into RFC 9457 documents with `status`
+and `code`; the command line prints the message and exits with `exit_code`. Only `store/` translates driver
+errors.
 """
 
 import errno
@@ -34,7 +34,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """One wrong place in a body: `pointer` is a JSON Pointer (RFC 6901)."""
+    """A problem in a body; `pointer` is a JSON Pointer (RFC 6901)."""
 
     pointer: str
     detail: str
@@ -145,7 +145,7 @@ class OutOfFiles(Unavailable):
 
     @classmethod
     def means(cls, error: BaseException) -> bool:
-        """Whether that is what the system's error says: it is no word on the file or the other side."""
+        """Whether the error is a limit of open files, which says nothing about the file or the peer."""
         return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
 
 

@@ -1,11 +1,11 @@
-"""Master keys and what is derived from them. They live outside the database, in one file.
+"""The keyring: master keys and what is derived from them. It is a file outside the database.
 
     installation secret  HMAC-SHA256(master, "installation" + product's UUID + installation's UUID)
     license key hash     HMAC-SHA256(pepper, "license key" + key digest)
     state digest         keyed BLAKE2b, 16 bytes
 
-A lost file cannot be made again: every installation would have to enrol anew. Back it up. Whether a file is
-the one that a database knows, says `store/access/keyring_check.py`.
+A lost file cannot be recreated: all installations would have to enrol again. Back it up.
+`store/access/keyring_check.py` checks whether a file belongs to a database.
 """
 
 import errno
@@ -28,7 +28,7 @@ from telemetry_server.text import decoded
 
 _KEY_BYTES = 32
 _SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-"""This process or this machine has no file descriptor or memory left, which says nothing about the file."""
+"""Limits of this process or machine, which say nothing about the file."""
 
 
 class KeyringError(OperatorError):
@@ -51,7 +51,7 @@ class KeyringDamaged(KeyringError):
 
 @dataclass(slots=True)
 class Keyring:
-    """The master keys by id, which of them is for new installations, and the pepper for digests."""
+    """The master keys by id, the id of the one for new installations, and the pepper for digests."""
 
     path: Path
     masters: dict[str, bytes] = field(repr=False)
@@ -59,57 +59,59 @@ class Keyring:
     pepper: bytes = field(repr=False)
 
     def take_up(self, fresh: "Keyring") -> None:
-        """The master keys become those of `fresh`, which is the same keyring at a later time."""
+        """Replaces the master keys by those of `fresh`, a later state of the same keyring."""
         self.masters, self.current = fresh.masters, fresh.current
 
     def secret(self, key: str, product_id: UUID, installation_id: UUID) -> bytes:
-        """The installation's secret, 32 bytes. Raises KeyError when there is no master key of that id."""
+        """The installation's secret, 32 bytes. Raises KeyError for an unknown master key."""
         return installation_secret(self.masters[key], product_id, installation_id)
 
     def license_key_hash(self, key_digest: str) -> bytes:
-        """What is kept of a license key's digest, 32 bytes."""
+        """The stored hash of a license key's digest, 32 bytes."""
         return hmac.digest(self.pepper, b"license key" + key_digest.encode(), "sha256")
 
     def hash_of_key(self, slug: str, key: str) -> bytes:
-        """What is kept of a license key, 32 bytes: the same as of its digest in the pings of that product."""
+        """The stored hash of a license key, 32 bytes; equal to that of its digest in pings of the product."""
         return self.license_key_hash(license_key_digest(slug, key))
 
     @property
     def check_value(self) -> bytes:
-        """What a database remembers of the keyring it was made with, 32 bytes; gives nothing away."""
+        """The check value of the keyring that a database stores, 32 bytes; does not reveal the keyring."""
         return hmac.digest(self.pepper, b"keyring check", "sha256")
 
     @property
     def master_check_values(self) -> dict[str, bytes]:
-        """What a database remembers of each master key by id, 32 bytes each; gives nothing away."""
+        """The check values of the master keys by id, 32 bytes each; they do not reveal the keys."""
         return {
             key: hmac.digest(master, b"keyring check" + key.encode(), "sha256")
             for key, master in self.masters.items()
         }
 
     def state_digest(self, *parts: bytes) -> bytes:
-        """What stands for a state of an installation, 16 bytes."""
-        told_apart = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
-        return blake2b(told_apart, key=self.pepper, digest_size=16).digest()
+        """The digest of a state of an installation, 16 bytes."""
+        prefixed = b"".join([len(part).to_bytes(4, "big") + part for part in parts])
+        return blake2b(prefixed, key=self.pepper, digest_size=16).digest()
 
 
 def installation_secret(master: bytes, product_id: UUID, installation_id: UUID) -> bytes:
-    """What an installation's secret is by its master key, 32 bytes."""
+    """The secret of an installation by its master key, 32 bytes."""
     return hmac.digest(master, b"installation" + product_id.bytes + installation_id.bytes, "sha256")
 
 
 def license_key_digest(slug: str, key: str) -> str:
-    """What stands for a license key on the wire, in hex; white space around the key is no part of it."""
+    """The digest of a license key on the wire, in hex; surrounding white space is stripped."""
     return sha256(f"license\n{slug}\n{key.strip()}".encode()).hexdigest()
 
 
 def read_keyring(path: Path) -> Keyring:
     """The keyring in `path`. Raises KeyringError, and OSError where this process cannot open any file."""
     try:
-        return _parse(path, json.loads(decoded(path.read_bytes())))  # as an editor of Windows saves it, too
+        return _parse(
+            path, json.loads(decoded(path.read_bytes()))
+        )  # also UTF-16, as editors of Windows save it
     except (FileNotFoundError, NotADirectoryError) as error:
         raise KeyringMissing(
-            f'There is no keyring {path}. The first "telemetry-server serve" makes it; if it was lost, '
+            f'There is no keyring {path}. The first "telemetry-server serve" creates it; if it was lost, '
             "restore it from a backup; if it is elsewhere, correct --data or TELEMETRY_KEYRING_FILE."
         ) from error
     except OSError as error:
@@ -122,46 +124,40 @@ def read_keyring(path: Path) -> Keyring:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise KeyringDamaged(
             f"{path} is not a keyring ({error}). Restore it from a backup; "
-            "without it no installation is known."
+            "without it all installations are refused."
         ) from error
 
 
 def open_keyring(path: Path) -> Keyring:
-    """The keyring in `path`, which is made if nothing is there: for the first start only.
+    """The keyring in `path`, created if nothing is there: for the first start only.
 
     Raises KeyringError.
     """
-    if not os.path.lexists(path):  # a link to nothing is a disk that is not mounted
+    if not os.path.lexists(path):  # a dangling link is a disk that is not mounted
         key = _next_id([])
-        document = {
-            "version": 1,
-            "current": key,
-            "pepper": secrets.token_hex(_KEY_BYTES),
-            "masters": {key: {"secret": secrets.token_hex(_KEY_BYTES)}},
-        }
+        fresh = Keyring(path, {key: _new_key()}, key, _new_key())
         durable.make_directory(path.parent)
-        with suppress(FileExistsError):  # two processes may start at once: the first one's file counts
-            durable.write(path, _encoded(document), replace=False)
+        with suppress(FileExistsError):  # another process that starts at the same time was first
+            durable.write(path, _encoded(fresh), replace=False)
     return read_keyring(path)
 
 
 def rotate(path: Path, taken: Collection[str] = ()) -> str:
-    """Adds a master key for new installations and gives its id; the old ones go on working.
+    """Adds a master key for new installations and returns its id; the old ones stay valid.
 
-    The id is none of `taken`, and later than each of them. Returns when the key is on the disk.
+    The id is later than each of `taken`. Returns when the key is on the disk.
     """
-    path = path.resolve()  # a link goes on pointing at the file that is mounted or backed up
+    path = path.resolve()  # replaces the file, not a link to it
     with _alone(path):
-        document = _document(read_keyring(path))
-        key = _next_id([*document["masters"], *taken])
-        document["masters"][key] = {"secret": secrets.token_hex(_KEY_BYTES)}
-        document["current"] = key
-        durable.write(path, _encoded(document))
-    return key
+        keyring = read_keyring(path)
+        keyring.current = _next_id([*keyring.masters, *taken])
+        keyring.masters[keyring.current] = _new_key()
+        durable.write(path, _encoded(keyring))
+    return keyring.current
 
 
 def left_over(path: Path) -> list[Keyring]:
-    """The keyrings in files that a power cut kept from getting the name `path`, each with its own path."""
+    """The keyrings in temporary files that a power cut left beside `path`, each with its path."""
     path = path.resolve()
     found = []
     for candidate in sorted(path.parent.glob("*")):
@@ -172,14 +168,14 @@ def left_over(path: Path) -> list[Keyring]:
 
 
 def take_left_over(fresh: Keyring, path: Path) -> None:
-    """Gives the file of `fresh` the name `path`, unless another process was first."""
+    """Moves the file of `fresh` to `path`, unless another process was first."""
     with suppress(FileExistsError, FileNotFoundError):
         durable.link(fresh.path, path.resolve())
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Two rotations at once would lose one's key."""
+    """Serializes rotations; in parallel, one would lose the key of the other."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
@@ -188,8 +184,8 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _encoded(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, indent=2).encode()
+def _new_key() -> bytes:
+    return secrets.token_bytes(_KEY_BYTES)
 
 
 def _parse(path: Path, document: dict[str, Any]) -> Keyring:
@@ -202,15 +198,16 @@ def _parse(path: Path, document: dict[str, Any]) -> Keyring:
     return Keyring(path, masters, document["current"], pepper)
 
 
-def _document(keyring: Keyring) -> dict[str, Any]:
-    return {
+def _encoded(keyring: Keyring) -> bytes:
+    document = {
         "version": 1,
         "current": keyring.current,
         "pepper": keyring.pepper.hex(),
         "masters": {key: {"secret": master.hex()} for key, master in keyring.masters.items()},
     }
+    return json.dumps(document, indent=2).encode()
 
 
 def _next_id(keys: Collection[str]) -> str:
-    """Short, rising and never reused: k1, k2 …"""
+    """The next id: k1, k2 …"""
     return f"k{1 + max((int(key[1:]) for key in keys if key[1:].isdecimal()), default=0)}"

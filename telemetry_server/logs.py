@@ -1,8 +1,8 @@
 """Logs: a constant phrase plus fields, one JSON object a line, on standard error.
 
-Never a body, a key, or an address. `log("ping quarantined", sqlstate="22P05")`. What strangers can cause
-goes through `log_rationed`. What libraries and the event loop log becomes such a line, too: their messages
-and tracebacks contain requests and addresses, so only the kind of error and its place in the code are kept.
+Never a body, a key, or an address. `log("ping quarantined", sqlstate="22P05")`. Events that strangers can
+cause use `log_rationed`, and so do log messages of libraries and the event loop: these contain requests and
+addresses, so only the kind of error and its place in the code are logged.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _MOST_RATIONED = 1_000
 
 
 class Severity(StrEnum):
-    """How urgent a line is."""
+    """The severity of a line."""
 
     INFO = "info"
     WARNING = "warning"
@@ -32,16 +32,16 @@ class Severity(StrEnum):
 
 
 def log(phrase: str, severity: Severity = Severity.INFO, **fields: Any) -> None:
-    """Writes one line. `phrase` is constant, so that lines can be counted by it."""
+    """Writes one line. `phrase` is constant, so that lines can be grouped by it."""
     line = {"time": datetime.now(UTC), "severity": severity, "message": phrase, **fields}
-    with suppress(OSError, ValueError):  # a full disk or a closed pipe must not stop what was to be told
+    with suppress(OSError, ValueError):  # a full disk or a closed pipe must not stop the server
         sys.stderr.write(orjson.dumps(line, default=str).decode() + "\n")
         sys.stderr.flush()
 
 
 @dataclass(slots=True)
 class _Rationed:
-    """A line that was written, when it may be written again, and how often it was not since."""
+    """A line that was written, the time of the next one, and the number of events since."""
 
     phrase: str
     severity: Severity
@@ -57,9 +57,9 @@ _rationed: dict[tuple[object, ...], _Rationed] = {}
 
 
 def log_rationed(phrase: str, severity: Severity = Severity.WARNING, **fields: str) -> None:
-    """Writes the line at most once a minute; `times` says how often it happened since it was last written.
+    """Writes the line at most once a minute; `times` is the number of events since the last line.
 
-    Fields are of few values: each combination has a ration of its own.
+    Each combination of field values has a separate limit, so fields must have few values.
     """
     key = (phrase, *fields.items())
     rationed = _rationed.get(key)
@@ -73,7 +73,7 @@ def log_rationed(phrase: str, severity: Severity = Severity.WARNING, **fields: s
 
 
 def write_held_lines(*, all_of_them: bool = False) -> None:
-    """Writes the counts that are due, or all of them. To be called every few seconds, and at the end."""
+    """Writes the counts that are due, or all of them. Call it every few seconds, and at the end."""
     now = time.monotonic()
     for key, rationed in list(_rationed.items()):
         if all_of_them or rationed.again_at <= now:
@@ -88,7 +88,7 @@ def write_held_lines(*, all_of_them: bool = False) -> None:
 
 
 class _AsLines(logging.Handler):
-    """Python's logging, without the arguments of its messages."""
+    """A handler of Python's logging that omits the arguments of messages."""
 
     def emit(self, record: logging.LogRecord) -> None:
         severity = Severity.ERROR if record.levelno >= logging.ERROR else Severity.WARNING
@@ -97,20 +97,20 @@ class _AsLines(logging.Handler):
 
 
 def take_over_libraries(loop: asyncio.AbstractEventLoop) -> None:
-    """From now on, this process's libraries and this event loop log by rationed lines."""
+    """Routes the logs of libraries and of this event loop through `log_rationed`."""
     logging.basicConfig(level=logging.WARNING, handlers=[_AsLines()], force=True)
     logging.captureWarnings(capture=True)
     loop.set_exception_handler(_from_loop)
 
 
 def _from_loop(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """`message` may go on with a callback's arguments after its first words."""
+    """`message` may contain the arguments of a callback after its first words."""
     what = str(context.get("message", "")).partition(" <")[0].partition("(")[0][:80]
     log_rationed("event loop", Severity.ERROR, what=what, **describe(context.get("exception")))
 
 
 def describe(error: BaseException | None) -> dict[str, str]:
-    """The kind of an error, and the line of code it comes from; of the system's errors also their text."""
+    """The kind of an error and its line of code; for OSErrors also their text."""
     if error is None:
         return {}
     kind = type(error).__name__

@@ -1,4 +1,4 @@
-"""What surrounds every handler: errors become problem documents (RFC 9457), answers get their headers."""
+"""Wrappers of all handlers: errors become problem documents (RFC 9457), responses get their headers."""
 
 import asyncio
 import functools
@@ -46,14 +46,14 @@ _BY_STATUS: dict[int, type[TelemetryError]] = {
 
 
 class HasPath(Protocol):
-    """A request of aiohttp's, or an upload that came without one."""
+    """A request of aiohttp, or an upload of the fast path, which has none."""
 
     @property
     def path(self) -> str: ...
 
 
 class Problem(Struct):
-    """What went wrong (RFC 9457). Tell cases apart by code."""
+    """An error (RFC 9457); `code` identifies its kind."""
 
     type: str
     title: str
@@ -67,8 +67,8 @@ Asked = TypeVar("Asked", bound=HasPath)
 Answer = TypeVar("Answer")
 
 
-def told(handler: Handler, leaving: asyncio.Event) -> Handler:
-    """Every error is told; once `leaving` is set, every answer asks the client to close the connection."""
+def answering(handler: Handler, leaving: asyncio.Event) -> Handler:
+    """The handler with problem documents for its errors; once `leaving` is set, connections are closed."""
     caught = caught_for(handler)
 
     async def wrapped(request: web.Request) -> web.StreamResponse:
@@ -83,18 +83,18 @@ def told(handler: Handler, leaving: asyncio.Event) -> Handler:
 def caught_for(
     handler: Callable[[Asked], Awaitable[Answer]],
 ) -> Callable[[Asked], Awaitable[Answer | web.Response]]:
-    """Every error is told as a problem document; what nobody foresaw is logged and told as 500."""
+    """The handler with problem documents for its errors; an unexpected one is logged, and becomes a 500."""
 
     async def wrapped(asked: Asked) -> Answer | web.Response:
         try:
             return await handler(asked)
-        except Exception as error:  # noqa: BLE001  the last one to catch it
-            return _tell(error, asked.path)
+        except Exception as error:  # noqa: BLE001  the outermost handler
+            return _problem_for(error, asked.path)
 
     return wrapped
 
 
-def _tell(error: Exception, path: str) -> web.Response:
+def _problem_for(error: Exception, path: str) -> web.Response:
     if isinstance(error, OutOfFiles):
         log_rationed("no file left to open", Severity.ERROR, advice=error.detail)
     if isinstance(error, TelemetryError) and (error.status < 500 or not isinstance(error, OperatorError)):  # noqa: PLR2004
@@ -104,16 +104,16 @@ def _tell(error: Exception, path: str) -> web.Response:
             raise error
         return problem(translate(error))
     if isinstance(error, ClientConnectionResetError):
-        return problem(BadRequest("The client left before its answer."))
+        return problem(BadRequest("The client disconnected before its answer."))
     log("handler failed", Severity.ERROR, path=path, error=f"{type(error).__name__}: {error}"[:500])
-    return problem(TelemetryError("The server made a mistake; it is in its log."))
+    return problem(TelemetryError("An internal error; its log has the details."))
 
 
 def no_such_address(handlers: Mapping[str, Mapping[str, Handler]]) -> Handler:
-    """For every path that no route takes; `handlers` by path and method.
+    """The handler of all paths without a route; `handlers` by path and method.
 
-    An address with a slash too many finds its route: installed software cannot be corrected, and a client
-    that signs what it posts follows no redirect. Who only reads is sent to the right address.
+    A path with superfluous slashes finds its route: installed software cannot be corrected, and a client that
+    signs its requests follows no redirect. GET and HEAD are redirected.
     """
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -131,12 +131,12 @@ def no_such_address(handlers: Mapping[str, Mapping[str, Handler]]) -> Handler:
 
 
 async def drop_server_header(_: web.Request, response: web.StreamResponse) -> None:
-    """Takes out what aiohttp puts there: its version and Python's."""
+    """Removes the versions of aiohttp and Python."""
     response.headers.popall(hdrs.SERVER, None)
 
 
 def no_such_method(allowed: Collection[str]) -> Handler:
-    """For the other methods of a path that has routes."""
+    """The handler of the other methods of a path that has routes."""
 
     async def handler(_: web.Request) -> web.StreamResponse:
         response = problem(MethodNotAllowed())
@@ -147,7 +147,7 @@ def no_such_method(allowed: Collection[str]) -> Handler:
 
 
 def for_browsers(handler: Handler) -> Handler:
-    """Tells browsers, with every answer, what they may do with it."""
+    """The handler with the security headers for browsers on its responses."""
 
     @functools.wraps(handler)
     async def wrapped(request: web.Request) -> web.StreamResponse:
@@ -185,7 +185,7 @@ def when_to_come_back(error: TelemetryError) -> dict[str, str]:
 
 
 def translate(error: web.HTTPException) -> TelemetryError:
-    """The error of ours that stands for one of aiohttp's."""
+    """The TelemetryError that corresponds to an error of aiohttp."""
     if error.status in _BY_STATUS:
         return _BY_STATUS[error.status]()
     return Unavailable() if error.status >= 500 else BadRequest(error.reason)  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""The words of this project as types. Imports nothing of ours."""
+"""The domain types. Imports nothing of ours."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 UNKNOWN: Final = "unknown"
 """The value of what was not reported."""
 NONE: Final = "none"
-"""The value of what was looked for in vain."""
+"""The value of what was looked for and not found."""
 
 ProductId = NewType("ProductId", UUID)
 Slug = NewType("Slug", str)
@@ -30,7 +30,7 @@ NumberRanges: TypeAlias = Annotated[
 
 
 class Status(StrEnum):
-    """What became of one ping of an upload."""
+    """The outcome of one ping of an upload."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -40,7 +40,7 @@ class Status(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a ping was rejected, or a part of it dropped. The closed set that is counted."""
+    """The reason why a ping was rejected, or a part of it dropped; counted by this closed set."""
 
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
@@ -57,7 +57,7 @@ class Reason(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What the license registry says of a copy's claim."""
+    """The verdict of the license registry about a copy's claim."""
 
     VALID = "valid"
     TRIAL = "trial"
@@ -72,7 +72,7 @@ class Verdict(StrEnum):
 
 
 class Lifecycle(StrEnum):
-    """Whether an installation keeps reporting, by its product's schedule."""
+    """The lifecycle of an installation, by its product's schedule."""
 
     NEW = "new"
     ACTIVE = "active"
@@ -82,7 +82,7 @@ class Lifecycle(StrEnum):
 
 
 class LicenseStatus(StrEnum):
-    """What the vendor decided about a license; that it is expired is told by its dates."""
+    """The status of a license as set by the vendor; expiry follows from its dates."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
@@ -98,14 +98,14 @@ STATUS_AFTER: Mapping[str, LicenseStatus | None] = {
     "license.revoked": LicenseStatus.REVOKED,
     "license.refunded": LicenseStatus.REFUNDED,
 }
-"""The types of the shop's messages that are carried out, and the status each leaves a license in.
+"""The types of the shop's messages that are processed, and the license status that each sets.
 
-None: as its data says.
+None: the status in its data.
 """
 
 
 class LicenseType(StrEnum):
-    """What kind of license it is."""
+    """The kind of a license."""
 
     PURCHASED = "purchased"
     SUBSCRIPTION = "subscription"
@@ -115,7 +115,7 @@ class LicenseType(StrEnum):
 
 
 class LicenseSource(StrEnum):
-    """Where a license was obtained from."""
+    """The source of a license."""
 
     DIRECT = "direct"
     RESELLER = "reseller"
@@ -125,7 +125,7 @@ class LicenseSource(StrEnum):
 
 
 class Overage(StrEnum):
-    """How far over its seats a license may be before that is called over_seats; nothing is ever blocked."""
+    """The use of seats up to which a license is not over_seats; nothing is ever blocked."""
 
     NONE = "none"
     QUARTER = "1.25x"
@@ -135,7 +135,7 @@ class Overage(StrEnum):
 
 
 class Role(StrEnum):
-    """What a token or a signed-in person may do."""
+    """The rights of a token or a signed-in person."""
 
     VIEWER = "viewer"
     ADMIN = "admin"
@@ -143,7 +143,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What the vendor sells; the tenant of every other row."""
+    """A product of the vendor; the tenant of all other rows."""
 
     id: ProductId
     slug: Slug
@@ -158,7 +158,7 @@ class Product:
 
 
 class Customer(msgspec.Struct, frozen=True, kw_only=True):
-    """A party that owns licenses: personal data."""
+    """An owner of licenses: personal data."""
 
     customer_id: UUID
     email: str | None
@@ -211,9 +211,9 @@ class License:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a verdict looks at of a license; equal for two that grant the same.
+    """The fields of a license that a verdict needs.
 
-    `networks` are those that are enforced. Environments in lower case.
+    `networks` are the enforced ones. Environments in lower case.
     """
 
     product_id: ProductId
@@ -230,7 +230,7 @@ class Grant:
 
 
 class Unknown(Enum):
-    """Not "there is none", but "nobody asked yet"."""
+    """Not looked up yet, as opposed to None: there is none."""
 
     YET = "unknown yet"
 
@@ -240,7 +240,7 @@ UNKNOWN_YET: Final = Unknown.YET
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerPatch:
-    """What somebody says of a customer: UNSET stays as it is, None clears; `custom` does so name by name."""
+    """A change of a customer: UNSET leaves a field unchanged, None clears it; `custom` is merged by name."""
 
     email: str | UnsetType | None = UNSET
     name: str | UnsetType | None = UNSET
@@ -253,11 +253,11 @@ class CustomerPatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LicensePatch:
-    """What somebody says of a license: UNSET stays as it is, None clears, which is back to the default.
+    """A change of a license: UNSET leaves a field unchanged, None sets it to its default.
 
-    A date in `starts_at` and `expires_at` is a whole day of the product's time zone. `customer_id` names a
-    customer that is there. `customer` describes one: with an e-mail or an account the one of that, who is
-    made where there is none; without, the one the license has, or a new one.
+    A date in `starts_at` and `expires_at` is a whole day of the product's time zone. `customer_id` is that of
+    an existing customer. `customer` describes one: identified by e-mail or account, and created if missing;
+    without these, the one of the license, or a new one.
     """
 
     status: LicenseStatus | UnsetType | None = UNSET
@@ -282,9 +282,9 @@ class LicensePatch:
 
 @dataclass(frozen=True, slots=True)
 class LicenseRow:
-    """A line of a file, or whatever came as one: which license, by `key` or else by id, and what of it.
+    """A line of a license file, or a message: the license, by `key` or else by id, and its change.
 
-    One that `follows` another about its license, as a refund does a sale, adds to what that one says.
+    A row that `follows` another about its license, as a refund a sale, adds to the change of that one.
     """
 
     line: int
@@ -296,7 +296,7 @@ class LicenseRow:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who changes the registry, e.g. cli:maria or api:shop, and why."""
+    """The author of a change of the registry, e.g. cli:maria or api:shop, and the reason."""
 
     actor: str
     reason: str | None = None
@@ -304,7 +304,7 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class ShopMessage:
-    """A message of the shop's webhook whose signature holds; `happened_at` is by the shop's clock."""
+    """A message of the shop's webhook with a valid signature; `happened_at` is by the shop's clock."""
 
     id: str
     type: str
@@ -315,9 +315,9 @@ class ShopMessage:
 class Ping(msgspec.Struct, gc=False):
     """A ping that passed `check/`, on its way through the pipeline; later steps fill in the last fields.
 
-    `facts` is a JSON object of what stays the same from ping to ping, `details` one of what does not,
-    `features` one of the counters, or None where the ping has none. `license_status`, `license_source`
-    and `environment` are among the facts too.
+    `facts` is a JSON object of the fields that rarely change, `details` one of the others, `features` one of
+    the counters, or None if there are none. `license_status`, `license_source` and `environment` are also in
+    `facts`.
     """
 
     ping_id: UUID
@@ -341,9 +341,9 @@ class Ping(msgspec.Struct, gc=False):
 
 
 class SignedUpload(msgspec.Struct, gc=False):
-    """The pings of one upload by one installation, ready for the writer: no number twice, rising.
+    """The pings of one upload by one installation for the writer, by strictly rising number.
 
-    `place` is a JSON object; `client_address` is the address as text, or None where it is never kept.
+    `place` is a JSON object; `client_address` is the address as text, or None if it is not stored.
     """
 
     installation_id: UUID
@@ -355,9 +355,9 @@ class SignedUpload(msgspec.Struct, gc=False):
 
 
 class Written(msgspec.Struct, frozen=True, gc=False):
-    """What the writer committed. `missing`: half-open ranges [from, to) of numbers that never came.
+    """The result of a commit. `missing`: half-open ranges [from, to) of numbers that never came.
 
-    `others` maps the number of each ping that was not accepted to what became of it.
+    `others`: the outcome of each ping that was not accepted, by its number.
     """
 
     others: dict[int, Status] = {}
@@ -368,7 +368,7 @@ ALL_ACCEPTED: Final = Written()
 
 
 class RefusedPing(msgspec.Struct, frozen=True, gc=False):
-    """A ping that is not kept: what can be said of its identity, and why."""
+    """A rejected ping: its identity as far as known, and the reason."""
 
     ping_id: str | None
     sequence: int | None
@@ -377,7 +377,7 @@ class RefusedPing(msgspec.Struct, frozen=True, gc=False):
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """The installation whose secret signed a request."""
+    """The installation that signed a request."""
 
     product: Product
     installation_id: UUID
@@ -385,9 +385,9 @@ class Sender(msgspec.Struct, frozen=True):
 
 
 class Arrival(msgspec.Struct):
-    """An upload on its way through the pipeline; each step fills in what it finds out.
+    """An upload in the pipeline; each step fills in its results.
 
-    `sent` are the bytes as they came, in Content-Encoding `encoding`; `body` are the inflated ones.
+    `sent` are the bytes as received, in Content-Encoding `encoding`; `body` are the inflated ones.
     """
 
     path: str
@@ -406,13 +406,13 @@ class Arrival(msgspec.Struct):
 
     @property
     def known_sender(self) -> Sender:
-        """The sender, once the signature was checked; a step that needs it stands after that one."""
+        """The sender; only for steps after the check of the signature."""
         assert self.sender is not None
         return self.sender
 
 
 Slices: TypeAlias = Iterator[None]
-"""Work that takes long: each step of the iterator does a few milliseconds of it, and may raise a refusal."""
+"""Long work in slices: each item of the iterator takes a few milliseconds, and may raise a refusal."""
 
 Step: TypeAlias = Callable[[Arrival], Slices | Awaitable[None] | None]
-"""Does its work at once, or gives back what is left: slices of work, or something to wait for."""
+"""Does its work at once, or returns the rest: slices of work, or an awaitable."""

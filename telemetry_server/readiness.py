@@ -1,11 +1,11 @@
-"""What `/readyz` and "doctor" look at. Imports nothing of ours."""
+"""The result of a check of `/readyz` and "doctor". Imports nothing of ours."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that should hold, and what was found. Pings are taken as long as the `needed` ones hold."""
+    """A check and its finding. Pings are accepted while all `needed` checks are ok."""
 
     name: str
     ok: bool

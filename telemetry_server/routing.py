@@ -1,4 +1,4 @@
-"""The route table's rows: one declaration registers a route, guards it and describes it in OpenAPI."""
+"""Routes: one declaration registers a route, guards it and describes it in OpenAPI."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from telemetry_server.model import Role
 
 
 class Access(StrEnum):
-    """Who may call a route, and what they show for it."""
+    """The credentials that a route requires."""
 
     PUBLIC = "public"
     PRODUCT_KEY = "product_key"
@@ -24,7 +24,7 @@ Shape: TypeAlias = type | str
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter, or one in the path; `schema` is JSON Schema."""
+    """A parameter of the query or the path; `schema` is JSON Schema."""
 
     name: str
     text: str
@@ -37,9 +37,9 @@ class Parameter:
 class Route:
     """One method at one path.
 
-    `body` and `answers` are types of msgspec, of which the OpenAPI document is made; or the name of a schema
-    in show/schemas.py, or a media type (`text/html`). Pages (`page=True`) send people who are not signed in
-    to the sign-in page; all others answer with a problem document.
+    `body` and `answers` are types of msgspec, from which the OpenAPI document is made; or the name of a
+    schema in show/schemas.py, or a media type (`text/html`). Pages (`page=True`) redirect people who are not
+    signed in to the sign-in page; all others answer with a problem document.
     """
 
     method: str
@@ -66,7 +66,7 @@ def get(
     parameters: tuple[Parameter, ...] = (),
     **more: Any,
 ) -> Route:
-    """A route that reads and answers 200 with `answer`, a page where that is HTML; `more`: as of a Route."""
+    """A GET route that answers 200 with `answer`, a page if that is HTML; `more`: other fields of Route."""
     answers = {200: answer}
     return Route(
         "GET", path, handler, summary, page=answer == HTML, parameters=parameters, answers=answers, **more

@@ -1,7 +1,7 @@
-"""The types of settings: what a text may be, and what it becomes. Each has bounds.
+"""The types of settings, each with bounds: functions that parse a text.
 
-A type is a function of the text. What it raises, a ValueError, goes on after the setting and its value:
-what is wrong, and what to write. That of a secret contains no piece of the text.
+They raise ValueError, whose message follows the setting and its value: the problem, and what to write. The
+message for a secret contains no part of the text.
 """
 
 import base64
@@ -17,27 +17,18 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 FOREVER = "forever"
 MOST_DAYS = 36_500
 
-_SWITCH = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+_ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _PORTS = {"http": 80, "https": 443}
 _HIGHEST_PORT = 65_535
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?", re.IGNORECASE)
 _LONGEST_URL = 2_048
 
 _MOST_NETWORKS = 1_000
-# What is wider is no list of proxies: it lets strangers choose the address that their pings come from.
+# Wider networks contain strangers, who could then choose the client address of their pings.
 _WIDEST_PREFIX = {4: 8, 6: 16}
 
 _MOST_SECRETS = 10
-_SECRET_BYTES = range(24, 65)  # as Standard Webhooks has it
+_SECRET_BYTES = range(24, 65)  # as in Standard Webhooks
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -61,9 +52,9 @@ def one_of(*numbers: int) -> Callable[[str], int]:
 
 
 def switch(text: str) -> bool:
-    if text.lower() not in _SWITCH:
-        raise ValueError(f"write one of {', '.join(_SWITCH)}")
-    return _SWITCH[text.lower()]
+    if text.lower() not in {*_ON, *_OFF}:
+        raise ValueError(f"write one of {', '.join((*_ON, *_OFF))}")
+    return text.lower() in _ON
 
 
 def words(longest: int) -> Callable[[str], str]:
@@ -79,7 +70,7 @@ def words(longest: int) -> Callable[[str], str]:
 
 def user(text: str) -> str:
     if not re.fullmatch(r"[^\s:/,]{1,64}", text):
-        raise ValueError("is no name of a user of this system; write one such as nobody")
+        raise ValueError("is not a user name of this system; write one such as postgres")
     return text
 
 
@@ -103,7 +94,7 @@ def _path(text: str, what: str) -> str:
 
 
 def listen(text: str) -> str:
-    """HOST:PORT, a name or an address; one of IPv6 in brackets."""
+    """HOST:PORT; HOST is a name or an address, IPv6 in brackets."""
     host, _, port = text.strip().rpartition(":")
     if not _is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or int(port) > _HIGHEST_PORT:
         raise ValueError(
@@ -113,7 +104,7 @@ def listen(text: str) -> str:
 
 
 def address_of_site(text: str) -> str:
-    """The start of every address of a site, as browsers write it: small letters, no usual port, no path."""
+    """The origin of a site as browsers write it: in small letters, without default port and path."""
     if not text:
         return ""
     scheme, host, port, rest = _url(text)
@@ -125,7 +116,7 @@ def address_of_site(text: str) -> str:
 
 
 def address_of_page(text: str) -> str:
-    """An http or https address of any page."""
+    """An http or https URL."""
     if not text:
         return ""
     scheme, host, port, rest = _url(text)
@@ -133,7 +124,7 @@ def address_of_page(text: str) -> str:
 
 
 def _url(text: str) -> tuple[str, str, str, str]:
-    """Scheme, host, ":port" where it is not the scheme's, and what comes after them."""
+    """Scheme, host, ":port" if it is not the default, and the rest."""
     example = "write an address such as https://telemetry.example.com"
     if len(text) > _LONGEST_URL:
         raise ValueError(f"has more than {_LONGEST_URL} characters; {example}")
@@ -141,11 +132,11 @@ def _url(text: str) -> tuple[str, str, str, str]:
         parts = urlsplit(text)
         port, host = parts.port, (parts.hostname or "").encode("idna").decode().lower()
     except ValueError:  # a UnicodeError, too
-        raise ValueError(f"is no address; {example}") from None
+        raise ValueError(f"is not an address; {example}") from None
     if parts.scheme not in _PORTS:
         raise ValueError(f"does not begin with https:// or http://; {example}")
     if "@" in parts.netloc:
-        raise ValueError(f"has a user or a password in it, which anybody would see; {example}")
+        raise ValueError(f"has a user or a password in it, which would be public; {example}")
     host = f"[{host}]" if ":" in host else host
     if not _is_host(host) or " " in text or port == 0:
         raise ValueError(f"names no host; {example}")
@@ -157,7 +148,7 @@ def _url(text: str) -> tuple[str, str, str, str]:
 def _is_host(text: str) -> bool:
     if text.startswith("[") and text.endswith("]"):
         return _is_address(text[1:-1], 6)
-    # What ends in a number is an address or nothing: 300.1.1.1 and 127.1 are neither.
+    # A host that ends in a number must be an address: 300.1.1.1 and 127.1 are invalid.
     if text.rstrip(".").rpartition(".")[2].isdigit():
         return _is_address(text, 4)
     return len(text) <= 253 and _HOST.fullmatch(text) is not None  # noqa: PLR2004  the longest of DNS
@@ -193,7 +184,7 @@ def _proxy(number: int, text: str) -> Network:
         raise ValueError(f"{which} has bits set behind its length; write {_address(text)} or {network}")
     if network.prefixlen < _WIDEST_PREFIX[network.version] and not network.is_private:
         raise ValueError(
-            f"{which} has most of the Internet in it, and any stranger could claim any address in "
+            f"{which} contains large parts of the Internet, and strangers could claim any address in "
             "X-Forwarded-For; write the addresses of your proxies only, such as 127.0.0.1 or 10.0.0.0/8"
         )
     return network
@@ -220,23 +211,23 @@ _RESERVED = {"@": "%40", ":": "%3A", "/": "%2F", "?": "%3F", "#": "%23", "[": "%
 def database(text: str) -> str:
     """A URI of PostgreSQL.
 
-    With a character that should have been escaped, it means something else: a piece of the password is
-    then taken for a host or a port, and stands in the error of whoever looks for that.
+    Reserved characters must be escaped: otherwise a part of the password is parsed as a host or port, and
+    appears in the error of the connection.
     """
     if text and not _DATABASE.fullmatch(text):
         escapes = ", ".join(f"{character} as {escaped}" for character, escaped in _RESERVED.items())
         raise ValueError(
-            "is no address of PostgreSQL; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
-            f"and in USER and PASSWORD a space as %20, {escapes}, what is not ASCII likewise"
+            "is not an address of PostgreSQL; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
+            f"and in USER and PASSWORD a space as %20, {escapes}, other characters than ASCII likewise"
         )
     return text
 
 
-# ── what is kept, and secrets ───────────────────────────────────────────────────────────────
+# ── retention, and secrets ───────────────────────────────────────────────────────────────
 
 
 class Keep(NamedTuple):
-    """How many days a class of fields is kept; None: for ever."""
+    """The retention of a class of fields in days; None: forever."""
 
     name: str
     days: int | None
@@ -281,7 +272,7 @@ def _webhook_secret(text: str) -> bytes:
 
 
 def _parts(text: str) -> list[str]:
-    """What commas separate. Raises ValueError where there are only commas: that is no empty list."""
+    """The values between commas. Raises ValueError for commas only, which is not an empty list."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if text.strip() and not parts:
         raise ValueError("has commas and nothing between them; remove the setting, or write its values")

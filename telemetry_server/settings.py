@@ -1,7 +1,7 @@
-"""What an operator may set: each setting, its environment variable, its default.
+"""The settings of an operator, with their environment variables and defaults.
 
-Read once, in `cli/`. Command-line options win over the environment. `TELEMETRY_NAME_FILE` reads the
-value of `TELEMETRY_NAME` from a file. All problems are reported together, unknown names among them.
+Read once, in `cli/`. Command-line options override the environment. `TELEMETRY_NAME_FILE` reads the
+value of `TELEMETRY_NAME` from a file. All problems are reported together, including unknown names.
 The types and their bounds are in `setting_types`.
 """
 
@@ -29,7 +29,7 @@ def _setting(default: Any, text: str, *, parse: Callable[[str], Any], secret: bo
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one process. The field's name in capitals is the environment variable's."""
+    """The settings of one process. A field's environment variable is TELEMETRY_ and its name in capitals."""
 
     data: Path = _setting(
         Path("data"),
@@ -37,21 +37,21 @@ class Settings:
         parse=types.directory,
     )
     listen: str = _setting("127.0.0.1:8080", "Address to listen on, HOST:PORT.", parse=types.listen)
-    workers: int = _setting(1, "Server processes on the one port.", parse=types.whole(1, 256))
+    workers: int = _setting(1, "Number of server processes, all on the same port.", parse=types.whole(1, 256))
     public_url: str = _setting(
         "",
-        "Address people and installations use, when a proxy stands in front: https://HOST.",
+        "Public URL of a proxy in front of the server: https://HOST.",
         parse=types.address_of_site,
     )
     database_url: str = _setting(
         "",
-        "An operator's own PostgreSQL, 15 or newer; empty: the embedded one.",
+        "External PostgreSQL, 15 or newer; empty: the embedded one.",
         parse=types.database,
         secret=True,
     )
     database_user: str = _setting(
         "telemetry-postgres",
-        "Operating-system user the embedded PostgreSQL runs as when the server is root; this one is made.",
+        "System user of the embedded PostgreSQL if the server runs as root; the default one is created.",
         parse=types.user,
     )
     postgres_major: int = _setting(
@@ -63,56 +63,56 @@ class Settings:
         parse=types.optional_file,
     )
     trusted_proxies: tuple[Network, ...] = _setting(
-        (), "Networks whose X-Forwarded-For is believed, comma-separated.", parse=types.proxies
+        (), "Networks whose X-Forwarded-For is trusted, comma-separated.", parse=types.proxies
     )
     address_retention_days: int = _setting(
-        90, "Days to keep full client addresses; 0: never stored.", parse=types.whole(0, types.MOST_DAYS)
+        90, "Days to store full client addresses; 0: never stored.", parse=types.whole(0, types.MOST_DAYS)
     )
     reverse_dns: bool = _setting(
-        False, "Look up the hostnames of addresses: asks your DNS resolver for each.", parse=types.switch
+        False, "Look up the hostnames of addresses with your DNS resolver.", parse=types.switch
     )
     retention_days: tuple[Keep, ...] = _setting(
         (),
-        "Days to keep a class of fields, where not those in fields.toml: ping=400,fact=400,usage=forever.",
+        "Days to store a class of fields, instead of those in fields.toml: ping=400,fact=400,usage=forever.",
         parse=types.retention,
     )
     most_waiting_mebibytes: int = _setting(
-        64, "Memory for pings that wait to be written, per process.", parse=types.whole(16, 65_536)
+        64, "Memory for pings waiting to be written, per process.", parse=types.whole(16, 65_536)
     )
     most_incoming_mebibytes: int = _setting(
-        64, "Memory for requests on their way in, per process.", parse=types.whole(1, 65_536)
+        64, "Memory for incoming requests, per process.", parse=types.whole(1, 65_536)
     )
     writer_lanes: int = _setting(2, "Database connections that write, per process.", parse=types.whole(1, 64))
     enrolments_per_hour: int = _setting(
         6_000,
-        "New identities one address (IPv6: one /64) may get in an hour.",
+        "New identities per hour for one address (IPv6: one /64).",
         parse=types.whole(1, 1_000_000_000),
     )
     uploads_per_minute: int = _setting(
-        6_000, "Uploads one installation may make in a minute.", parse=types.whole(1, 1_000_000_000)
+        6_000, "Uploads per minute of one installation.", parse=types.whole(1, 1_000_000_000)
     )
     network_cpu_percent: int = _setting(
         25,
-        "Share of a processor for one network's large or unusual uploads of one product, per process.",
+        "Share of a processor for large or unusual uploads of one network and product, per process.",
         parse=types.whole(1, 100),
     )
     network_mebibytes_per_minute: int = _setting(
         1_024,
-        "What those uploads may hold, inflated, in a minute, per process.",
+        "Inflated size of those uploads per minute, per process.",
         parse=types.whole(8, 1_048_576),
     )
     notice_version: str = _setting(
-        "", "Version of the privacy notice that customers are shown.", parse=types.words(64)
+        "", "Version of the privacy notice shown to customers.", parse=types.words(64)
     )
-    notice_url: str = _setting("", "Where that notice can be read.", parse=types.address_of_page)
+    notice_url: str = _setting("", "URL of that notice.", parse=types.address_of_page)
     shop_webhook_secret: tuple[bytes, ...] = _setting(
         (),
-        "Secrets of the shop's webhook, whsec_…, comma-separated while one takes over from another.",
+        "Secrets of the shop's webhook, whsec_…; several, comma-separated, during a rotation.",
         parse=types.webhook_secrets,
         secret=True,
     )
     session_hours: int = _setting(
-        12, "Hours after which a browser signs in anew.", parse=types.whole(1, 8_760)
+        12, "Hours after which a browser has to sign in again.", parse=types.whole(1, 8_760)
     )
     jobs: bool = _setting(True, "Run the background jobs in this server.", parse=types.switch)
 
@@ -126,7 +126,7 @@ class Settings:
 
     @property
     def notice(self) -> dict[str, str] | None:
-        """What an enrolment says of the privacy notice."""
+        """The privacy notice in the answer to an enrolment."""
         return {"version": self.notice_version, "url": self.notice_url} if self.notice_version else None
 
     @property
@@ -140,9 +140,9 @@ class Settings:
 
 
 def read_settings(environment: Mapping[str, str], options: Mapping[str, Any]) -> Settings:
-    """The settings from `environment` and the command line's `options`; an option that is None is not given.
+    """The settings from `environment` and the command line's `options`; None: option not given.
 
-    Raises SettingsError naming every problem there is.
+    Raises SettingsError naming all problems.
     """
     given, problems = _gather(environment)
     parsed: dict[str, Any] = {}
@@ -169,22 +169,22 @@ def _variable(field: Any) -> str:
 
 def _parsed(field: Any, text: str) -> Any:
     """Raises ValueError."""
-    if not text.isprintable():  # pasted with an invisible character, which would go on to hurt somewhere else
-        raise ValueError("has an invisible character in it, or a line end; type it anew")
+    if not text.isprintable():  # pasted with an invisible character, which would fail elsewhere
+        raise ValueError("has an invisible character in it, or a line end; type it again")
     if not text.strip() and field.default not in {"", ()}:
         raise ValueError("is empty; remove it, or write a value")
     return field.metadata["parse"](text)
 
 
 def _shown(text: str) -> str:
-    """A value that is no secret, short enough to be read, without the password that an address may have."""
+    """A short form of a value that is not secret; hidden if it may be a URL with a password."""
     if "@" in text:
         return "***"
     return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
 
 
 def _gather(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The texts given, by setting, and what is wrong with the variables."""
+    """The given texts by setting, and the problems of the variables."""
     fields = {_variable(field): field for field in dataclasses.fields(Settings)}
     given, problems = {}, []
     for variable in sorted(name for name in environment if name.startswith(PREFIX)):
@@ -199,7 +199,7 @@ def _gather(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
             try:
                 given[fields[plain].name] = _read_file(environment[variable])
             except ValueError as error:
-                # The path of a secret may be the secret itself, given where its file should be.
+                # The path may be the secret itself, given instead of a file by mistake.
                 shown = "***" if fields[plain].metadata["secret"] else _shown(environment[variable])
                 problems.append(f"{variable}={shown}: {error}")
     return given, problems
@@ -210,7 +210,7 @@ def _read_file(path: str) -> str:
     try:
         with Path(path).open("rb") as file:
             content = file.read(_LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:  # ValueError: no path at all
+    except (OSError, ValueError) as error:  # ValueError: not a path
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no path"
         raise ValueError(
             f"the file cannot be read ({reason}); write the path of a file with the value"
@@ -222,14 +222,14 @@ def _read_file(path: str) -> str:
     try:
         text = decoded(content).strip()
     except UnicodeDecodeError:
-        raise ValueError("the file is no text; save it as UTF-8") from None
+        raise ValueError("the file is not text; save it as UTF-8") from None
     if not text:
         raise ValueError("the file is empty; write the value into it")
     return text
 
 
 def _unknown(variable: str, names: Iterable[str]) -> str:
-    bare = [name.removeprefix(PREFIX) for name in names]  # the prefix alone would look like a likeness
+    bare = [name.removeprefix(PREFIX) for name in names]  # the common prefix would make all names similar
     close = difflib.get_close_matches(variable.removeprefix(PREFIX), bare, n=1)
     advice = f"did you mean {PREFIX}{close[0]}?" if close else '"telemetry-server config show" lists them'
     return f"{variable}: there is no such setting; {advice}"

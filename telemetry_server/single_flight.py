@@ -1,4 +1,4 @@
-"""Work that many ask for at once, done once for all of them."""
+"""Single flight: one run of a function for all concurrent callers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,9 +8,9 @@ Found = TypeVar("Found")
 
 
 class SingleFlight(Generic[Found]):
-    """Runs `work` once for all who asked before it began, and one run after the other.
+    """Runs `work` once for all calls before its start; runs do not overlap.
 
-    Each run waits `pause` seconds for others to join; with 0, for those that are ready to.
+    Each run waits `pause` seconds for more callers; with 0, only for those that are ready.
     """
 
     def __init__(self, work: Callable[[], Awaitable[Found]], *, pause: float = 0.1) -> None:
@@ -20,7 +20,7 @@ class SingleFlight(Generic[Found]):
         self._next: asyncio.Task[Found] | None = None
 
     async def run(self) -> Found:
-        """What a run gave that began after this call; raises what it raised."""
+        """The result, or the exception, of a run that starts after this call."""
         if self._next is None:
             self._next = asyncio.create_task(self._begin())
         return await asyncio.shield(self._next)

@@ -1,7 +1,4 @@
-"""Text from elsewhere: files that other systems wrote, and characters that steer what is around them.
-
-Stands on nothing of ours.
-"""
+"""Foreign text: encodings of files, and control characters. Imports nothing of ours."""
 
 import codecs
 import re
@@ -13,8 +10,8 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
-# What steers what is around it: control characters, line and paragraph separators, and the bidirectional
-# controls of Unicode. Not the joiners U+200C and U+200D, which scripts and emoji need.
+# Characters that affect the text around them: control characters, line and paragraph separators, and the
+# bidirectional controls of Unicode. Not the joiners U+200C and U+200D, which scripts and emoji need.
 _BIDI = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 _STEERING = re.compile(f"[\0-\x1f\x7f-\x9f{_BIDI}]")
 _STEERING_BUT_LINES = re.compile(f"[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_BIDI}]")
@@ -22,9 +19,9 @@ IN_NO_TEXT = re.compile(f"[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_BIDI}\ud800-\udfff
 
 
 def written_out(text: str, *, lines: bool = False) -> str:
-    r"""The text with every steering character as its number: U+202E becomes \u202e.
+    r"""The text with these characters escaped: U+202E becomes \u202e. With `lines`, tabs and line ends stay.
 
-    So it is kept of what a machine sent, which nobody can ask again. With `lines`, tabs and line ends stay.
+    Text from machines is escaped, as they cannot correct it; text from people is refused, see `hidden_in`.
     """
     steering = _STEERING_BUT_LINES if lines else _STEERING
     return text if text.isprintable() else steering.sub(_number, text)
@@ -35,9 +32,9 @@ def _number(found: re.Match[str]) -> str:
 
 
 def hidden_in(text: str) -> str | None:
-    """The first character that no text from a person has, as "U+202E"; None where there is none.
+    """The first such character, U+0000 or lone surrogate, as "U+202E"; None: there is none.
 
-    Tabs and line ends may be in a text; U+0000 and halves of a pair may not.
+    Tabs and line ends are allowed.
     """
     found = None if text.isprintable() else IN_NO_TEXT.search(text)
     return f"U+{ord(found[0]):04X}" if found else None

@@ -1,4 +1,4 @@
-"""Ids that begin with the time: new rows go to the end of their index, and sort as they came."""
+"""Ids that begin with the time, so that new rows go to the end of an index, and sort by time."""
 
 import secrets
 import time
@@ -8,7 +8,7 @@ LOWEST, HIGHEST = UUID(int=0), UUID(int=2**128 - 1)
 
 
 def uuid7() -> UUID:
-    """A UUID whose first bits are the time (RFC 9562)."""
+    """A UUID of version 7 (RFC 9562)."""
     milliseconds = time.time_ns() // 1_000_000
     random = secrets.randbits(74)
     high, low = random >> 62, random & (2**62 - 1)

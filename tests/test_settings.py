@@ -120,7 +120,7 @@ def test_a_value_beyond_an_end_is_refused_by_name_with_what_to_write(name, text)
     said = refusal(**with_its_partner(name, text))
     [line] = said.splitlines()[1:]
     assert line.startswith(f"  TELEMETRY_{name.upper()}=")
-    assert "write" in line or "type it anew" in line
+    assert "write" in line or "type it again" in line
     assert len(line) < 500
 
 
@@ -177,7 +177,7 @@ def test_of_a_password_that_is_not_escaped_no_piece_is_shown(password):
     said = refusal(database_url=f"postgresql://telemetry:{password}Tr0ub4dor@db.example/telemetry")
     [line] = said.splitlines()[1:]
     assert line.startswith(
-        "  TELEMETRY_DATABASE_URL=***: is no address of PostgreSQL; write postgresql://USER:"
+        "  TELEMETRY_DATABASE_URL=***: is not an address of PostgreSQL; write postgresql://USER:"
     )
     for piece in ("Tr0ub4dor", password):
         assert piece not in line.replace("/DATABASE", "") or len(piece) < 3
@@ -230,7 +230,7 @@ async def test_addresses_of_every_usual_form_are_taken(url, monkeypatch):
 
 def test_trusting_everybody_is_refused_with_what_it_would_mean():
     said = refusal(trusted_proxies="127.0.0.1,0.0.0.0/0")
-    assert "network 2 has most of the Internet in it" in said
+    assert "network 2 contains large parts of the Internet" in said
     assert "write the addresses of your proxies only" in said
 
 
@@ -276,7 +276,7 @@ def test_a_value_and_its_file_are_not_both_given(tmp_path):
         (None, "No such file"),
         (b"", "is empty"),
         (b"\xef\xbb\xbf \r\n", "is empty"),
-        (b"caf\xe9", "is no text; save it as UTF-8"),
+        (b"caf\xe9", "is not text; save it as UTF-8"),
         (b"x" * 70_000, "more than 65536 bytes"),
     ],
 )

@@ -1,7 +1,7 @@
-"""The command `telemetry-server`. Each command is a module of this folder, loaded when it is asked for.
+"""The command `telemetry-server`. Each subcommand is a module of this folder, imported when it is called.
 
-A command reads its settings with `context.obj.settings()`, opens the database with `session`, prints
-with `output`, and raises: `failures` turns what it raises into a sentence and an exit code.
+A subcommand reads its settings with `context.obj.settings()`, opens the database with `session` and prints
+with `output`. `failures` turns its errors into a sentence and an exit code.
 """
 
 import sys
@@ -11,6 +11,7 @@ from io import TextIOWrapper
 import click
 
 from telemetry_server.cli.invocation import Group, with_data
+from telemetry_server.version import version
 
 COMMANDS = {
     "serve": ("serve:serve", "Receive pings and show pages, until SIGTERM or Ctrl-C."),
@@ -22,22 +23,25 @@ COMMANDS = {
     "release": ("releases:release", "Released versions of products and their builds."),
     "token": ("tokens:token", "API tokens."),
     "sign-in": ("sign_in:sign_in", "Print a one-time link that signs a browser in."),
-    "enroll": ("enroll:enroll", "Make enrolment files for copies of PRODUCT that may not go online."),
+    "enroll": ("enroll:enroll", "Create enrolment files for copies of PRODUCT without network access."),
     "import": (
         "uploads:import_uploads",
-        'Hand the running server the FILEs that "license-telemetry export" wrote.',
+        'Send the FILEs that "license-telemetry export" wrote to the running server.',
     ),
     "export": ("export:export", "Write installations, pings, licenses or counts as NDJSON, CSV or Parquet."),
     "geoip": ("geoip:geoip", "Country, city and network operator of addresses."),
     "run": ("run:run", "Run a background JOB now, e.g.: telemetry-server run make partitions"),
-    "simulate": ("simulate:simulate", "Make up a product with a fleet, to look at and to measure with."),
-    "rollup": ("rollup:rollup", "The counts made of the pings."),
-    "doctor": ("doctor:doctor", "Check everything within 20 seconds, and say what to do."),
+    "simulate": (
+        "simulate:simulate",
+        "Create a simulated product with a fleet, for demonstrations and measurements.",
+    ),
+    "rollup": ("rollup:rollup", "The counts of pings."),
+    "doctor": ("doctor:doctor", "Check everything within 20 seconds, with advice."),
     "config": ("config:config", "The settings in force."),
-    "keyring": ("keyring:keyring", "The master keys, which live outside the database."),
-    "db": ("db:db", "The database as a whole: dump, restore, upgrade, psql, roles that read."),
+    "keyring": ("keyring:keyring", "The master keys, which are stored outside the database."),
+    "db": ("db:db", "The whole database: dump, restore, upgrade, psql, read-only roles."),
 }
-"""Each command's object, and its line in the help, which thus needs no import."""
+"""The object of each command, and its line in --help, which imports none of them."""
 
 
 class LazyGroup(Group):
@@ -58,27 +62,18 @@ class LazyGroup(Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  as slow as all of --help
-
-    try:
-        return version("license-telemetry-server")
-    except PackageNotFoundError:  # run from a source tree
-        return "unreleased"
-
-
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        click.echo(f"telemetry-server {_version()}")
+        click.echo(f"telemetry-server {version()}")
         context.exit()
 
 
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Every setting is an environment variable too: telemetry-server config show.",
+    epilog="Each setting is also an environment variable: telemetry-server config show.",
 )
-@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@click.option("--debug", is_flag=True, help="Print the traceback of an error.")
 @click.option(
     "--version",
     is_flag=True,
@@ -90,8 +85,10 @@ def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> 
 def main(debug: bool) -> None:  # noqa: ARG001  Group.invoke asks for it
     """The self-hosted license telemetry server.
 
-    All commands work beside a running "serve" on the same data directory, and on your own PostgreSQL.
+    All commands work beside a running "serve" on the same data directory, and with an external PostgreSQL.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # what a terminal cannot show must not end a command
+            stream.reconfigure(
+                errors="replace"
+            )  # characters that a terminal cannot show must not fail a command

@@ -26,7 +26,7 @@ def config() -> None:
 @as_json
 @click.pass_obj
 def show(invocation: Invocation, as_json: bool) -> None:
-    """Show every setting, its value and where that comes from; secrets are left out."""
+    """Show every setting, its value and the source of the value; secrets are left out."""
     settings = invocation.settings()
     rows = [_row(field, settings, invocation.options) for field in dataclasses.fields(Settings)]
     retention = load_registry().keeping(settings.retention_days).retention
@@ -55,8 +55,8 @@ def _row(field: Any, settings: Settings, options: Mapping[str, Any]) -> dict[str
 
 
 def _database(settings: Settings) -> str:
-    """How to look at the database with psql."""
+    """How to open the database with psql."""
     if settings.database_url:
-        return "your own; telemetry-server db psql"
+        return "external; telemetry-server db psql"
     dsn = Home(settings.data).dsn("telemetry", "telemetry")
     return f"embedded; telemetry-server db psql, or while a server runs: psql {shlex.quote(dsn)}"

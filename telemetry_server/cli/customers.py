@@ -13,18 +13,15 @@ from telemetry_server.check.licenses.columns import OF_THE_CUSTOMER, customer_pa
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.registry import (
-    author,
     by_whom,
-    given,
     listed,
     print_fields,
     print_history,
-    refuse,
     shown,
     with_fields,
 )
 from telemetry_server.cli.session import ask
-from telemetry_server.model import Customer
+from telemetry_server.model import Author, Customer, CustomerPatch
 from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.customers import (
     change_customer,
@@ -33,71 +30,44 @@ from telemetry_server.store.registry.customers import (
     list_customers,
 )
 from telemetry_server.store.registry.history import ChangeOutcome, Entity, history
-from telemetry_server.uuid7 import LOWEST
 
 
 @click.group(cls=Group)
 def customer() -> None:
     """Customers, who own licenses.
 
-    What is told of them is personal data.
+    Their fields are personal data.
     """
 
 
 @customer.command()
-@with_fields(*OF_THE_CUSTOMER)
+@with_fields(OF_THE_CUSTOMER, customer_patch)
 @by_whom
 @as_json
 @click.pass_obj
-def add(
-    invocation: Invocation,
-    /,
-    *,
-    custom: tuple[str, ...],
-    actor: str | None,
-    reason: str | None,
-    as_json: bool,
-    **options: str | None,
-) -> None:
-    """Add a customer: an e-mail, a name or a company at least."""
-    patch, problems = customer_patch(given(options, OF_THE_CUSTOMER, custom))
-    refuse(problems)
-    by = author(actor, reason)
-    made = ask(
-        invocation.settings(),
-        lambda connection: create_customer(connection, patch, by=by, now=datetime.now(UTC)),
-    )
-    _print(made, as_json)
+def add(invocation: Invocation, /, *, patch: CustomerPatch, by: Author, as_json: bool) -> None:
+    """Add a customer with at least an e-mail, a name or a company."""
+    settings, now = invocation.settings(), datetime.now(UTC)
+    _print(ask(settings, lambda connection: create_customer(connection, patch, by=by, now=now)), as_json)
 
 
 @customer.command()
 @click.argument("customer_id", type=click.UUID, metavar="ID")
-@with_fields(*OF_THE_CUSTOMER)
+@with_fields(OF_THE_CUSTOMER, customer_patch)
 @by_whom
 @as_json
 @click.pass_obj
 def change(
-    invocation: Invocation,
-    /,
-    *,
-    customer_id: UUID,
-    custom: tuple[str, ...],
-    actor: str | None,
-    reason: str | None,
-    as_json: bool,
-    **options: str | None,
+    invocation: Invocation, /, *, customer_id: UUID, patch: CustomerPatch, by: Author, as_json: bool
 ) -> None:
-    """Change what is known of a customer; what no option names stays as it is."""
-    patch, problems = customer_patch(given(options, OF_THE_CUSTOMER, custom))
-    refuse(problems)
-    by = author(actor, reason)
+    """Change fields of a customer; fields without an option stay unchanged."""
     outcome, found = ask(
         invocation.settings(),
         lambda connection: change_customer(connection, customer_id, patch, by=by, now=datetime.now(UTC)),
     )
     _print(found, as_json)
     if outcome is ChangeOutcome.UNCHANGED:
-        say("It was so already.")
+        say("No change.")
 
 
 @customer.command()
@@ -111,27 +81,18 @@ def show(invocation: Invocation, customer_id: UUID, as_json: bool) -> None:
 
 @customer.command("list")
 @click.option("--filter", "wanted", metavar="FILTER", default="", help="E.g. 'company=Example created<30d'.")
-@click.option("--email", metavar="TEXT", help="The one of this e-mail only.")
+@click.option("--email", metavar="TEXT", help="Only the customer with this e-mail.")
 @listed
 @as_json
 @click.pass_obj
 def list_all(
-    invocation: Invocation,
-    /,
-    *,
-    wanted: str,
-    email: str | None,
-    limit: int,
-    after: UUID | None,
-    as_json: bool,
+    invocation: Invocation, /, *, wanted: str, email: str | None, limit: int, after: UUID, as_json: bool
 ) -> None:
-    """List customers, in the order they came."""
+    """List customers, in order of creation."""
     asked = read_filter(wanted, CUSTOMERS, {"email": email})
     found = ask(
         invocation.settings(),
-        lambda connection: list_customers(
-            connection, asked, now=datetime.now(UTC), after=after or LOWEST, limit=limit
-        ),
+        lambda connection: list_customers(connection, asked, now=datetime.now(UTC), after=after, limit=limit),
     )
     if as_json:
         print_json({"customers": [asdict(each) for each in found]})
@@ -147,7 +108,7 @@ def list_all(
 @as_json
 @click.pass_obj
 def show_history(invocation: Invocation, customer_id: UUID, as_json: bool) -> None:
-    """Show who changed a customer, when, why and what, the newest change first."""
+    """Show the changes of a customer with author, time and reason, the newest first."""
 
     async def look(connection: Connection) -> Any:
         await customer_by_id(connection, customer_id)

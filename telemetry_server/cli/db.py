@@ -1,4 +1,4 @@
-"""The commands "db …": the database as a whole."""
+"""The commands "db …"."""
 
 import asyncio
 import os
@@ -25,12 +25,12 @@ from telemetry_server.store.migrate import pending_migrations, released_migratio
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 DUMP = b"PGDMP"
-"""How a file of pg_dump's custom format begins."""
+"""The first bytes of a file in pg_dump's custom format."""
 
 
 @click.group(cls=Group)
 def db() -> None:
-    """The database as a whole: dump, restore, upgrade, psql, roles that read."""
+    """The whole database: dump, restore, upgrade, psql, read-only roles."""
 
 
 db.add_command(reader)
@@ -40,13 +40,13 @@ db.add_command(reader)
 @click.argument("file", type=FILE)
 @click.pass_obj
 def export(invocation: Invocation, file: Path) -> None:
-    """Write the whole database into FILE, readable by you alone, while servers go on.
+    """Write the whole database into FILE, readable by you alone, while servers run.
 
-    FILE is in pg_dump's custom format. The keyring is not in it: back that up as well, apart from it.
+    FILE is in pg_dump's custom format. It does not contain the keyring: back that up separately.
     """
     settings = invocation.settings()
     asyncio.run(_export(settings, file))
-    say(f"{file}: {file.stat().st_size:,} bytes. The keyring is not in it: back up {settings.keyring} too.")
+    say(f"{file}: {file.stat().st_size:,} bytes. Back up {settings.keyring} too: it is not in that file.")
 
 
 async def _export(settings: Settings, file: Path) -> None:
@@ -60,15 +60,15 @@ async def _export(settings: Settings, file: Path) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_obj
 def import_dump(invocation: Invocation, file: Path) -> None:
-    """Load FILE, which "db export" wrote, into an empty database: all of it or nothing."""
+    """Load FILE, written by "db export", into an empty database: all of it or nothing."""
     settings = invocation.settings()
     with file.open("rb") as opened:
         if opened.read(len(DUMP)) != DUMP:
-            raise OperatorError(f'{file} is not a file that "db export" wrote; nothing was changed.')
+            raise OperatorError(f'{file} was not written by "db export"; nothing was changed.')
     pending = asyncio.run(_import(settings, file))
     say("Loaded." + (" Now run: telemetry-server migrate" if pending else ""))
     if not settings.keyring.exists():
-        say(f"Restore the keyring of this database to {settings.keyring} before the server is started.")
+        say(f"Restore the keyring of this database to {settings.keyring} before you start the server.")
 
 
 async def _import(settings: Settings, file: Path) -> int:
@@ -90,13 +90,15 @@ async def _import(settings: Settings, file: Path) -> int:
 @db.command()
 @click.pass_obj
 def upgrade(invocation: Invocation) -> None:
-    """Bring the embedded database to the major version of PostgreSQL in TELEMETRY_POSTGRES_MAJOR.
+    """Upgrade the embedded database to the major version of PostgreSQL in TELEMETRY_POSTGRES_MAJOR.
 
-    Stop the server before. Needs room for the data twice; the old data stays until you remove it.
+    Stop the server first. Needs twice the disk space of the data; the old data stays until you remove it.
     """
     settings = invocation.settings()
     if settings.database_url:
-        raise OperatorError("TELEMETRY_DATABASE_URL names your own PostgreSQL, which is yours to upgrade.")
+        raise OperatorError(
+            "TELEMETRY_DATABASE_URL names an external PostgreSQL; upgrade that with its own tools."
+        )
     saved = asyncio.run(
         upgrade_embedded(
             settings.data, to=settings.postgres_major, database_user=settings.database_user, say=say
@@ -112,7 +114,7 @@ def upgrade(invocation: Invocation) -> None:
 def psql(invocation: Invocation, arguments: tuple[str, ...]) -> None:
     r"""Open psql on the database, with ARGUMENTS for psql, e.g.: db psql -- -c "TABLE products"
 
-    Begin with the views v_installations and v_pings, or with \dt+.
+    Start with the views v_installations and v_pings, or with \dt+.
     """
     raise click.exceptions.Exit(asyncio.run(_psql(invocation.settings(), arguments)))
 
@@ -126,7 +128,7 @@ async def _psql(settings: Settings, arguments: tuple[str, ...]) -> int:
 
 
 def _program() -> str:
-    """The embedded PostgreSQL's own psql, which knows the newest servers; else the system's."""
+    """The path of the embedded psql, which supports the newest servers, else of the system's."""
     try:
         carried = binaries() / "psql"
     except EmbeddedBinariesMissing:

@@ -1,4 +1,4 @@
-"""What the command line fetches from other servers: over HTTPS on every hop, errors with what to do."""
+"""Downloads from other servers: HTTPS only, also after redirects; errors with advice."""
 
 from http.client import HTTPMessage, HTTPResponse
 from typing import IO
@@ -19,8 +19,8 @@ class NotPublished(click.ClickException):
 def open_url(url: str, *, plain_loopback: bool = False) -> HTTPResponse:
     """The answer to GET `url`; `plain_loopback` also allows http://127.0.0.1.
 
-    Raises NotPublished where there is nothing, another ClickException if the URL or the answer
-    won't do, OSError or http.client.HTTPException if the server can't be talked to.
+    Raises NotPublished for 404 and 410, another ClickException for an unsafe URL or another status, and
+    OSError or http.client.HTTPException if the connection fails.
     """
     redirects = _SafeRedirects(plain_loopback)
     refuse_unsafe(url, plain_loopback)
@@ -35,13 +35,13 @@ def open_url(url: str, *, plain_loopback: bool = False) -> HTTPResponse:
 
 
 def shown(url: str) -> str:
-    """The URL without the parts that may be secret."""
+    """The URL without parts that may be secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}{parts.path}"
 
 
 def refuse_unsafe(url: str, plain_loopback: bool) -> None:
-    """Raises ClickException unless `url` is one to fetch from."""
+    """Raises ClickException unless `url` is safe to fetch."""
     parts = urlsplit(url)
     if "@" in parts.netloc:
         raise click.ClickException(

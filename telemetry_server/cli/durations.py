@@ -22,7 +22,7 @@ class Duration(click.ParamType[int]):
             return value
         parts = _DURATION.fullmatch(value)
         if parts is None:
-            self.fail(f"{value!r} is no length of time such as 90s, 15m, 36h, 30d or 2w.", param, ctx)
+            self.fail(f"{value!r} is not a length of time such as 90s, 15m, 36h, 30d or 2w.", param, ctx)
         seconds = int(parts[1]) * _SECONDS[parts[2]]
         if not self.shortest <= seconds <= self.longest:
             bounds = f"{in_words(self.shortest)} to {in_words(self.longest)}"
@@ -31,7 +31,7 @@ class Duration(click.ParamType[int]):
 
 
 def in_words(seconds: int) -> str:
-    """As Duration reads it, in the largest unit that fits: 36h."""
+    """The text that Duration reads, in the largest unit that fits: 36h."""
     for unit in ("d", "h", "m"):
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{seconds // _SECONDS[unit]}{unit}"

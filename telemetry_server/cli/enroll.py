@@ -1,4 +1,4 @@
-"""The command "enroll": identities for copies that may not go online."""
+"""The command "enroll": identities for copies without network access."""
 
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,16 @@ MOST = 10_000
     type=click.Path(path_type=Path),
     default=".",
     metavar="FILE|DIR",
-    help="The file, or the directory of files named after their installations. [default: here]",
+    help="The file, or a directory for files named after their installations. [default: .]",
 )
-@click.option("--count", type=click.IntRange(1, MOST), default=1, show_default=True, help="How many copies.")
+@click.option("--count", type=click.IntRange(1, MOST), default=1, show_default=True, help="Number of copies.")
 @as_json
 @click.pass_obj
 def enroll(invocation: Invocation, product: str, output: Path, count: int, as_json: bool) -> None:
-    """Make enrolment files for copies of PRODUCT that may not go online.
+    """Create enrolment files for copies of PRODUCT without network access.
 
-    Each holds the secret of one copy, readable by you alone. The copy takes it with
-    "license-telemetry import-enrolment FILE". Making one writes nothing to the database.
+    Each contains the secret of one copy, readable by you alone. The copy imports it with
+    "license-telemetry import-enrolment FILE". Nothing is written to the database.
     """
     if count > 1 and not output.is_dir():
         raise click.UsageError(f"--count {count} makes {count} files: --output must be a directory.")
@@ -48,7 +48,7 @@ def enroll(invocation: Invocation, product: str, output: Path, count: int, as_js
         print_json({"enrolments": made})
     else:
         print_table(("installation", "file"), ([each["installation_id"], each["file"]] for each in made))
-        say("Hand each file to one copy, over a safe way: license-telemetry import-enrolment FILE")
+        say("Bring each file to one copy, over a secure channel: license-telemetry import-enrolment FILE")
 
 
 def _enrolments(settings: Settings, slug: str, count: int) -> list[Enrolment]:
@@ -66,5 +66,5 @@ def _write(enrolment: Enrolment, output: Path) -> dict[str, Any]:
     try:
         durable.write(path, json.format(json.encode(enrolment)), replace=False)
     except FileExistsError as error:
-        raise OperatorError(f"{path} is there already, and may hold another copy's secret.") from error
+        raise OperatorError(f"{path} already exists, and may contain the secret of another copy.") from error
     return {"installation_id": enrolment.installation_id, "file": str(path)}

@@ -20,7 +20,7 @@ from telemetry_server.store.reports.export import export as export_to
 
 
 class Moment(click.ParamType[datetime]):
-    """A date or a time, ISO 8601; without an offset, UTC."""
+    """An ISO 8601 date or time; without an offset, UTC."""
 
     name = "moment"
 
@@ -28,17 +28,19 @@ class Moment(click.ParamType[datetime]):
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no date or time such as 2026-11-22 or 2026-11-22T10:00:00Z.", param, ctx)
+            self.fail(
+                f"{value!r} is not a date or time such as 2026-11-22 or 2026-11-22T10:00:00Z.", param, ctx
+            )
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def to_a_file(default: Form) -> Callable[[Command], Command]:
-    """The options --format, --output and --no-bom."""
+    """Adds --format, --output and --no-bom."""
 
     def with_options(command: Command) -> Command:
         output = click.Path(dir_okay=False, path_type=Path)
         command = click.option(
-            "--no-bom", is_flag=True, help="CSV for a program: without the mark that Excel needs."
+            "--no-bom", is_flag=True, help="CSV without the byte order mark that Excel needs."
         )(command)
         command = click.option("--output", type=output, help="[default: standard output]")(command)
         forms = click.Choice([form.value for form in Form])
@@ -53,12 +55,14 @@ def to_a_file(default: Form) -> Callable[[Command], Command]:
     "--filter", "asked", metavar="FILTER", default="", help="E.g. 'verdict=unknown_key country=DE'."
 )
 @click.option("--product", metavar="SLUG", help="Of this product only.")
-@click.option("--since", type=Moment(), metavar="TIME", help="Received, or of licenses changed, since then.")
+@click.option(
+    "--since", type=Moment(), metavar="TIME", help="Received since TIME; of licenses: changed since TIME."
+)
 @click.option(
     "--columns",
     metavar="NAMES",
     default="",
-    help=f"These, by comma; {ALL}: every one. [default: see docs/reporting.md]",
+    help=f"Names, separated by commas; {ALL}: every column. [default: see docs/reporting.md]",
 )
 @to_a_file(Form.NDJSON)
 @click.pass_obj
@@ -70,7 +74,7 @@ def export(
     WHAT is installations, pings, changes, installation-days, fleet-days, feature-days, cohort-weeks or
     licenses.
 
-    The rows are those of one moment, in no particular order. A FILE is written whole or not at all,
+    The rows are those of one snapshot, in no particular order. A FILE is written whole or not at all,
     readable by you alone: it holds personal data. In CSV, text that a spreadsheet would run as a
     formula has a ' in front.
     """
@@ -87,7 +91,7 @@ def export(
 
 
 def export_as(invocation: Invocation, wanted: Wanted, output: Path | None) -> None:
-    """Writes what is wanted to a file or standard output, and says how much it was."""
+    """Exports to a file or standard output, and prints the number of rows."""
     settings = invocation.settings()
     if output is None:
         count = asyncio.run(_export(settings, wanted, sys.stdout.buffer))
@@ -104,8 +108,8 @@ async def _export(settings: Settings, wanted: Wanted, file: IO[bytes]) -> int:
 
             async def write(piece: bytes) -> None:
                 file.write(piece)
-                if not bar.disable:  # to count lines takes a tenth of this process's time
-                    bar.advance(task, piece.count(b"\n"))  # about as many rows
+                if not bar.disable:  # counting lines takes a tenth of the time of this process
+                    bar.advance(task, piece.count(b"\n"))  # about the number of rows
 
             count = await export_to(opened, wanted, write, now=datetime.now(UTC))
         file.flush()

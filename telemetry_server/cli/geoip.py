@@ -1,4 +1,4 @@
-"""The commands "geoip …": install, renew and look at the databases that give addresses a place."""
+"""The commands "geoip …": install, update and inspect the databases of the places of addresses."""
 
 import os
 from contextlib import closing, nullcontext
@@ -29,8 +29,8 @@ OLD_AFTER = timedelta(days=60)
 def geoip() -> None:
     """Country, city and network operator of addresses.
 
-    The databases are in DIR/geoip, and so is a list of your own, hosting.txt, of those that rent out
-    servers: a network or an AS number on each line.
+    The databases are in DIR/geoip, and so is hosting.txt, your list of hosting providers: a network or an
+    AS number on each line.
     """
 
 
@@ -39,15 +39,15 @@ def geoip() -> None:
 @click.option(
     "--kind",
     type=click.Choice([kind.value for kind in DatabaseKind]),
-    help="[default: told from the file; dbip: country and asn]",
+    help="[default: read from the file; dbip: country and asn]",
 )
 @click.option("--sha256", metavar="HEX", help="Refuse a file or URL whose bytes have another SHA-256.")
 @click.pass_obj
 def install(invocation: Invocation, source: str, kind: str | None, sha256: str | None) -> None:
-    """Install or renew databases: DB-IP Lite, free and without an account, or a .mmdb or .mmdb.gz of yours.
+    """Install or update databases: DB-IP Lite, free and without an account, or a .mmdb or .mmdb.gz file.
 
-    A running server takes them into use within a minute. DB-IP Lite is licensed CC BY 4.0: the pages
-    that show its results show a link to it.
+    A running server loads them within a minute. The license of DB-IP Lite is CC BY 4.0: the pages that
+    show its results show a link to it.
     """
     directory = invocation.settings().geoip
     wanted = DatabaseKind(kind) if kind else None
@@ -55,20 +55,21 @@ def install(invocation: Invocation, source: str, kind: str | None, sha256: str |
         if sha256:
             raise click.UsageError("DB-IP publishes no SHA-256; --sha256 goes with a FILE or a URL.")
         if wanted is DatabaseKind.HOSTING:
-            raise click.UsageError("DB-IP Lite tells nothing of hosting; give a FILE or a URL.")
+            raise click.UsageError("DB-IP Lite has no hosting data; give a FILE or a URL.")
         for each in [wanted] if wanted else [DatabaseKind.COUNTRY, DatabaseKind.ASN]:
-            _tell(_from_dbip(directory, each))
+            _report(_from_dbip(directory, each))
     elif "://" in source:
-        _tell(_from_url(directory, source, wanted, sha256))
+        _report(_from_url(directory, source, wanted, sha256))
     else:
-        _tell(_from_file(directory, Path(source), wanted, sha256))
+        with Path(source).open("rb") as file:
+            _report(_from_stream(directory, file, Path(source).stat().st_size, wanted, sha256))
 
 
 @geoip.command()
 @as_json
 @click.pass_obj
 def status(invocation: Invocation, as_json: bool) -> None:
-    """Show which databases are installed and how old they are; exit with 1 if one can't be used."""
+    """Show the installed databases and their age; exit with 1 if one cannot be used."""
     atlas = Atlas(invocation.settings().geoip)
     rows = [_about(kind, atlas.databases.get(kind)) for kind in DatabaseKind]
     rows.append(_about("hosting list", atlas.hosting_list))
@@ -88,21 +89,21 @@ def status(invocation: Invocation, as_json: bool) -> None:
 @geoip.command()
 @click.pass_obj
 def reload(invocation: Invocation) -> None:
-    """Check the installed files and have running servers read them again, which they do within a minute."""
+    """Check the installed files, and make running servers reload them within a minute."""
     directory = invocation.settings().geoip
     atlas = Atlas(directory)
     if atlas.problems:
         raise click.ClickException("\n".join(atlas.problems))
     for kind in atlas.databases:
         os.utime(directory / kind.filename)
-    good = [*atlas.databases, *([hosting.FILENAME] if atlas.hosting_list else [])]
-    if not good:
+    valid = [*atlas.databases, *([hosting.FILENAME] if atlas.hosting_list else [])]
+    if not valid:
         raise click.ClickException("No database is installed. Run: telemetry-server geoip install")
-    click.echo(f"Good: {', '.join(good)}. Running servers read them within a minute.")
+    click.echo(f"Valid: {', '.join(valid)}. Running servers reload them within a minute.")
 
 
 def _from_dbip(directory: Path, kind: DatabaseKind) -> Database:
-    """This month's database, or last month's as long as this one isn't out."""
+    """The database of this month, or of last month if this one is not published yet."""
     this_month = _today().replace(day=1)
     try:
         return _from_url(directory, dbip_lite_url(kind, this_month), kind, None)
@@ -119,15 +120,10 @@ def _from_url(directory: Path, url: str, kind: DatabaseKind | None, sha256: str 
         raise click.ClickException(f"{shown(url)}: {problem.detail}") from problem
     except (OSError, HTTPException) as problem:
         raise click.ClickException(
-            f"{shown(url)} can't be installed: {getattr(problem, 'reason', problem)}\n"
-            "If this machine can't reach it, download it on another one, bring it here and run:\n"
+            f"{shown(url)} cannot be installed: {getattr(problem, 'reason', problem)}\n"
+            "If this machine cannot reach it, download it elsewhere, copy it here and run:\n"
             "  telemetry-server geoip install --source FILE"
         ) from problem
-
-
-def _from_file(directory: Path, path: Path, kind: DatabaseKind | None, sha256: str | None) -> Database:
-    with path.open("rb") as file:
-        return _from_stream(directory, file, path.stat().st_size, kind, sha256)
 
 
 def _from_stream(
@@ -140,16 +136,14 @@ def _from_stream(
         return install_from(source, directory, kind, sha256=sha256)
 
 
-def _tell(database: Database) -> None:
+def _report(database: Database) -> None:
     built = f", built {database.built_on}" if database.built_on else ""
     click.echo(f"{database.kind}: {database.source}{built}")
     for kind in database.also:
-        click.echo(
-            f"  It also answers for {kind}; to use it for that as well, install it with --kind {kind}."
-        )
+        click.echo(f"  It also contains {kind}; to use it for that as well, install it with --kind {kind}.")
     if database.attribution:
         text, url = database.attribution
-        click.echo(f'  Its license asks for the link "{text}" ({url}) on pages that show its results.')
+        click.echo(f'  Its license requires the link "{text}" ({url}) on pages that show its results.')
 
 
 def _about(kind: str, database: Database | HostingList | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What all commands have in common: the option --data, the settings, and how they fail."""
+"""What all commands share: the option --data, the settings and the error handling."""
 
 import os
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from telemetry_server.check.fields import load_registry
-from telemetry_server.cli.failures import told
+from telemetry_server.cli.failures import reported
 from telemetry_server.settings import Settings, read_settings
 
 
@@ -17,7 +17,7 @@ class Invocation:
         self.options: dict[str, Any] = {}
 
     def settings(self, **options: Any) -> Settings:
-        """The settings by the command line's `options` and the environment. Raises SettingsError."""
+        """The settings from the command line's `options` and the environment. Raises SettingsError."""
         self.options |= {name: value for name, value in options.items() if value is not None}
         settings = read_settings(os.environ, self.options)
         load_registry().keeping(settings.retention_days)
@@ -47,7 +47,7 @@ def with_data(command: click.Command) -> click.Command:
 
 
 class Group(click.Group):
-    """A group of commands that all take --data; tells what goes wrong in a sentence."""
+    """A group of commands that all take --data, and whose errors become a sentence."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -57,5 +57,5 @@ class Group(click.Group):
         super().add_command(with_data(cmd), name)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with told(debug=ctx.find_root().params.get("debug", False)):
+        with reported(debug=ctx.find_root().params.get("debug", False)):
             return super().invoke(ctx)

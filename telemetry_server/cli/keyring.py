@@ -7,14 +7,13 @@ from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.session import ask
 from telemetry_server.keyring import read_keyring
 from telemetry_server.store.access.keyring_check import abandon_master, rotate_keyring_of
-from telemetry_server.store.database import Connection
 
 
 @click.group(cls=Group)
 def keyring() -> None:
-    """The master keys, which live outside the database.
+    """The master keys, which are stored outside the database.
 
-    Back their file up, again after each rotation: it cannot be made again.
+    Back up their file, and again after each rotation: it cannot be recreated.
     """
 
 
@@ -34,18 +33,18 @@ def show(invocation: Invocation, as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def rotate(invocation: Invocation, as_json: bool) -> None:
-    """Add a master key for copies that enrol from now on; the old ones go on working.
+    """Add a master key for copies that enrol from now on; the old ones stay valid.
 
-    Running servers read it within seconds. Back the keyring up at once: an older one is refused from now on.
+    Running servers load it within seconds. Back up the keyring at once: an older one is refused from now on.
     """
     settings = invocation.settings()
-    read_keyring(settings.keyring)  # says what is wrong with it before the database is started
+    read_keyring(settings.keyring)  # reports its problems before the database is started
     key = ask(settings, lambda connection: rotate_keyring_of(connection, settings.keyring))
     if as_json:
         print_json({"current": key})
     else:
         click.echo(key)
-        say(f"Back up {settings.keyring} now: the installations of {key} are known by nothing else.")
+        say(f"Back up {settings.keyring} now: without it, the installations of {key} are refused.")
 
 
 @keyring.command()
@@ -53,17 +52,13 @@ def rotate(invocation: Invocation, as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def abandon(invocation: Invocation, key: str, as_json: bool) -> None:
-    """Go on without a master key that is lost for good; its id is not used again.
+    """Give up a master key that is lost; its id is not used again.
 
-    The installations that enrolled with KEY are refused. A day later they enrol anew, each as a new one.
+    The installations that enrolled with KEY are refused. A day later they enrol again, each as a new one.
     """
     settings = invocation.settings()
-
-    async def work(connection: Connection) -> None:
-        await abandon_master(connection, key, settings.keyring)
-
-    ask(settings, work)
+    ask(settings, lambda connection: abandon_master(connection, key, settings.keyring))
     if as_json:
         print_json({"abandoned": key})
     else:
-        click.echo(f"{key} is abandoned. A keyring that has it is still good.")
+        click.echo(f"{key} is abandoned. A keyring that contains it is still valid.")

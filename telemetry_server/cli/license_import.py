@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from telemetry_server.check.licenses.mappings import MappingName
 from telemetry_server.check.licenses.rows import RowFormat, RowProblem
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, progress, say
-from telemetry_server.cli.registry import author, by_whom, differences
+from telemetry_server.cli.registry import by_whom, differences
 from telemetry_server.cli.session import connection
 from telemetry_server.enrich.verdict import never_matching
 from telemetry_server.model import Author, LicenseRow
@@ -35,13 +34,13 @@ from telemetry_server.store.registry.license_plan import Batch, Kept
 from telemetry_server.store.registry.licenses import KeyHashes, key_hashes
 
 MOST_BYTES_IN_A_CHUNK = 8 * 2**20
-MOST_TOLD, MOST_SHOWN = 1_000, 20
+MOST_REPORTED, MOST_SHOWN = 1_000, 20
 NDJSON_SUFFIXES = {".ndjson", ".jsonl"}
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the command was asked for."""
+    """The arguments of the command."""
 
     product: str
     form: RowFormat
@@ -54,7 +53,7 @@ class Wanted:
 
 @dataclass(slots=True)
 class Summary:
-    """What came of a file; of problems and changes the first ones."""
+    """The outcome of an import; of problems and changes the first ones."""
 
     counts: dict[ChangeOutcome, int] = field(default_factory=lambda: dict.fromkeys(ChangeOutcome, 0))
     customers: dict[ChangeOutcome, int] = field(
@@ -75,7 +74,7 @@ class Summary:
         return self.counts[ChangeOutcome.WRONG]
 
     def take(self, batch: Batch) -> list[RowProblem]:
-        """Counts what came of a batch; gives its problems, which are counted when they are told."""
+        """Counts the outcomes of a batch; returns its problems, which `_Run` counts when it reports them."""
         problems = []
         for kept in batch.rows:
             if kept.problem:
@@ -90,17 +89,19 @@ class Summary:
         self.customer_changes += batch.customers[:room]
         self.differing += len(batch.differing)
         self.alike += [
-            f"line {line}: the key looks like that of line {other}, and is another one"
+            f"line {line}: the key looks like that of line {other}, but is another one"
             for line, other in batch.alike
         ]
-        del self.alike[MOST_TOLD:]
+        del self.alike[MOST_REPORTED:]
         return problems
 
     def look_at(self, rows: Iterable[LicenseRow]) -> None:
-        """Notes what is no problem of a row and may yet surprise whoever imports it."""
+        """Collects what is no problem of a row but may be a mistake."""
         for row in rows:
-            if row.key is not None and misleads(row.key) and len(self.alike) < MOST_TOLD:
-                self.alike.append(f"line {row.line}: the key has letters or hyphens that only look usual")
+            if row.key is not None and misleads(row.key) and len(self.alike) < MOST_REPORTED:
+                self.alike.append(
+                    f"line {row.line}: the key has letters or hyphens that only look like usual ones"
+                )
             addresses = row.patch.addresses
             if isinstance(addresses, tuple) and (never := never_matching(addresses)):
                 self.rows_never_matching += 1
@@ -135,7 +136,7 @@ class Summary:
 
 
 def _naming(kept: Kept, batch: Batch) -> Kept:
-    """The change, with the e-mail or name of a customer that it makes: a dry run's id is nobody's."""
+    """The change, with the name instead of the id of a new customer: in a dry run, that id is not stored."""
     made = {each.uuid: each.fields for each in batch.customers if each.was is None}
     customer_id = kept.after.get("customer_id")
     if customer_id not in made:
@@ -145,26 +146,28 @@ def _naming(kept: Kept, batch: Batch) -> Kept:
 
 @click.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--product", required=True, metavar="SLUG", help="Whose licenses they are.")
+@click.option("--product", required=True, metavar="SLUG", help="The product of the licenses.")
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.option(
     "--format",
     "form",
     type=click.Choice([form.value for form in RowFormat]),
-    help="[default: by FILE's name, or else csv]",
+    help="[default: by the name of FILE, else csv]",
 )
 @click.option(
     "--mapping",
     type=click.Choice([name.value for name in MappingName]),
-    help="FILE is another system's, with its columns.",
+    help="The system that exported FILE, with its columns.",
 )
 @click.option(
     "--enforce-addresses",
     is_flag=True,
-    help="With --mapping: its addresses are where copies must report from.",
+    help="With --mapping: copies must report from the addresses in FILE.",
 )
 @click.option(
-    "--all-or-nothing", is_flag=True, help="Check the whole file first, and import only if all is good."
+    "--all-or-nothing",
+    is_flag=True,
+    help="Check the whole file first, and import it only if it has no problem.",
 )
 @by_whom
 @as_json
@@ -180,22 +183,21 @@ def import_licenses(
     mapping: str | None,
     enforce_addresses: bool,
     all_or_nothing: bool,
-    actor: str | None,
-    reason: str | None,
+    by: Author,
     as_json: bool,
 ) -> None:
     """Import licenses from FILE, CSV or NDJSON, one a line; - is standard input.
 
-    Only the column key is required. Good rows are imported, wrong ones are told with their line, and
-    then the command leaves with 1. Importing a file again changes nothing; an import that was
-    interrupted is finished that way. docs/licenses.md describes the columns.
+    Only the column key is required. Good rows are imported; wrong ones are reported with their line, and
+    the command exits with 1. The import is idempotent: to finish an interrupted one, run it again.
+    docs/licenses.md describes the columns.
     """
     wanted = Wanted(
         product,
         RowFormat(form) if form else _form_of(file),
         MappingName(mapping) if mapping else None,
         enforce_addresses,
-        author(actor, reason),
+        by,
         dry_run,
         all_or_nothing,
     )
@@ -215,36 +217,24 @@ def _form_of(file: Path) -> RowFormat:
 
 @contextmanager
 def _opened(file: Path, *, again: bool) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The file and its size; what can be read only once is copied where it has to be read twice."""
-    if str(file) != "-":
-        with file.open("rb") as source:
-            size = file.stat().st_size if source.seekable() else None
-            if size is not None or not again:
-                yield source, size
-                return
-            with _copied(source) as copy:
-                yield copy
-        return
-    if not again:
-        yield sys.stdin.buffer, None
-        return
-    with _copied(sys.stdin.buffer) as copy:
-        yield copy
-
-
-@contextmanager
-def _copied(source: IO[bytes]) -> Iterator[tuple[IO[bytes], int]]:
-    with tempfile.TemporaryFile() as copy:
-        shutil.copyfileobj(source, copy, 2**20)
-        size = copy.tell()
-        copy.seek(0)
-        yield copy, size
+    """The file and its size; a copy, if it has to be read `again` and is standard input or a pipe."""
+    with click.open_file(file, "rb") as source:
+        if str(file) != "-" and source.seekable():
+            yield source, file.stat().st_size
+        elif not again:
+            yield source, None
+        else:
+            with tempfile.TemporaryFile() as copy:
+                shutil.copyfileobj(source, copy, 2**20)
+                size = copy.tell()
+                copy.seek(0)
+                yield copy, size
 
 
 async def _import(
     settings: Settings, wanted: Wanted, source: IO[bytes], size: int | None
 ) -> tuple[Summary, bool]:
-    """What came of the file, and whether anything was to be written."""
+    """The summary, and whether the import was written."""
     async with connection(settings) as opened:
         keyring = await open_keyring_of(opened, settings.keyring)
         hashes = await key_hashes(opened, keyring, wanted.product)
@@ -299,7 +289,7 @@ class _Run:
 
     def _tell(self, summary: Summary, problems: list[RowProblem]) -> None:
         summary.counts[ChangeOutcome.WRONG] += len({problem.line for problem in problems})
-        room = MOST_TOLD - len(summary.problems)
+        room = MOST_REPORTED - len(summary.problems)
         for problem in sorted(problems, key=lambda each: each.line)[:room]:
             summary.problems.append(problem)
             where = f"line {problem.line}" + (f", {problem.column}" if problem.column else "")
@@ -307,7 +297,7 @@ class _Run:
 
 
 class _Counted:
-    """A file that knows how much of it was read, also where it cannot tell."""
+    """A file that counts the bytes read, even if it has no position, as a pipe."""
 
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source
@@ -320,7 +310,7 @@ class _Counted:
 
 
 def _chunks(file: LicenseFile, counted: _Counted) -> Iterator[tuple[list[LicenseRow], list[RowProblem]]]:
-    """The rows, so many at a time that memory is bounded, and what is wrong among them."""
+    """The rows and problems, in chunks of bounded size."""
     rows: list[LicenseRow] = []
     problems: list[RowProblem] = []
     begun = 0
@@ -342,14 +332,14 @@ _ALWAYS = set(ChangeOutcome) - {ChangeOutcome.REPEATED}
 
 
 def _print_notes(summary: Summary) -> None:
-    """What is no problem of a row and may yet surprise."""
+    """What is no problem of a row but may be a mistake."""
     if repeated := summary.counts[ChangeOutcome.REPEATED]:
-        say(f"{repeated:,} rows say again what an earlier row says of the same license.")
+        say(f"{repeated:,} rows repeat an earlier row about the same license.")
     if summary.rows_never_matching:
         some = ", ".join(dict.fromkeys(summary.never_matching))
         say(
-            f"{summary.rows_never_matching:,} rows have addresses that no copy can ever match, as they are "
-            f"private or reserved; these say nothing of a place: {some}"
+            f"{summary.rows_never_matching:,} rows have private or reserved addresses, "
+            f"which no copy can match: {some}"
         )
     for note in summary.alike[:MOST_SHOWN]:
         say(f"{note}.")
@@ -368,11 +358,11 @@ def _print_changes(summary: Summary) -> None:
 
 def _print(summary: Summary, written: bool) -> None:
     if summary.left_out:
-        say(f"Columns that were left out: {', '.join(summary.left_out)}")
+        say(f"Ignored columns: {', '.join(summary.left_out)}")
     if summary.wrong > len({problem.line for problem in summary.problems}):
         say(f"Only the first of {summary.wrong:,} wrong rows are shown.")
     if summary.differing:
-        say(f"{summary.differing:,} rows describe a customer otherwise than an earlier row does: it holds.")
+        say(f"{summary.differing:,} rows describe a customer unlike an earlier row, which is kept.")
     _print_notes(summary)
     if not written:
         _print_changes(summary)

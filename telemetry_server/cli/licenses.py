@@ -1,4 +1,4 @@
-"""The commands "license …" that look and change; license_import stands beside."""
+"""The commands "license …", but for "license import", which is in license_import."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,21 +19,18 @@ from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.license_import import import_licenses
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.registry import (
-    author,
     by_whom,
     differences,
     from_stdin,
-    given,
     in_days,
     listed,
     print_fields,
     print_history,
-    refuse,
     shown,
     with_fields,
 )
 from telemetry_server.cli.session import ask
-from telemetry_server.model import License, LicenseStatus
+from telemetry_server.model import Author, License, LicensePatch, LicenseStatus
 from telemetry_server.store.access.keyring_check import open_keyring_of
 from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.history import ChangeOutcome, Entity, history
@@ -46,17 +43,16 @@ from telemetry_server.store.registry.licenses import (
     list_licenses,
 )
 from telemetry_server.store.reports.export import Form, Wanted, What
-from telemetry_server.uuid7 import LOWEST
 
 FIELDS = (*(name for name in PARSERS if name not in {"key", "license_id", "custom"}), "customer_id")
-"""What options say of a license; --custom is said name by name."""
+"""The fields of a license with an option each; --custom takes the others."""
 
 
 @click.group(cls=Group)
 def license() -> None:  # noqa: A001  the command's name
     """The license registry: who may run what.
 
-    A key is kept as a keyed hash and its last characters; it cannot be shown again.
+    Of a key, only a keyed hash and the last characters are stored; it cannot be shown again.
     """
 
 
@@ -66,35 +62,23 @@ license.add_command(import_licenses)
 @license.command()
 @click.argument("key")
 @click.option("--product", required=True, metavar="SLUG")
-@with_fields(*FIELDS)
+@with_fields(FIELDS, license_patch)
 @by_whom
 @as_json
 @click.pass_obj
 def add(
-    invocation: Invocation,
-    /,
-    *,
-    key: str,
-    product: str,
-    custom: tuple[str, ...],
-    actor: str | None,
-    reason: str | None,
-    as_json: bool,
-    **options: str | None,
+    invocation: Invocation, /, *, key: str, product: str, patch: LicensePatch, by: Author, as_json: bool
 ) -> None:
     """Add a license of a product for KEY; with - the key is read from standard input.
 
     docs/licenses.md describes the fields.
     """
-    patch, problems = license_patch(given(options, FIELDS, custom))
-    refuse(problems)
     key = _key(from_stdin(key))
     settings = invocation.settings()
 
     async def make(connection: Connection) -> License:
         keyring = await open_keyring_of(connection, settings.keyring)
         hashes = await key_hashes(connection, keyring, product)
-        by = author(actor, reason)
         return await create_license(connection, hashes, key, patch, by=by, now=datetime.now(UTC))
 
     _print(ask(settings, make), as_json)
@@ -102,28 +86,17 @@ def add(
 
 @license.command()
 @click.argument("license_id", type=click.UUID, metavar="ID")
-@with_fields(*FIELDS)
+@with_fields(FIELDS, license_patch)
 @by_whom
 @as_json
 @click.pass_obj
 def change(
-    invocation: Invocation,
-    /,
-    *,
-    license_id: UUID,
-    custom: tuple[str, ...],
-    actor: str | None,
-    reason: str | None,
-    as_json: bool,
-    **options: str | None,
+    invocation: Invocation, /, *, license_id: UUID, patch: LicensePatch, by: Author, as_json: bool
 ) -> None:
-    """Change a license, e.g. --status suspended; what no option names stays as it is.
+    """Change a license, e.g. --status suspended; fields without an option stay unchanged.
 
     docs/licenses.md describes the fields.
     """
-    patch, problems = license_patch(given(options, FIELDS, custom))
-    refuse(problems)
-    by = author(actor, reason)
     kept, found = ask(
         invocation.settings(),
         lambda connection: change_license(connection, license_id, patch, by=by, now=datetime.now(UTC)),
@@ -134,12 +107,12 @@ def change(
     for line in differences(kept.before, kept.after, found.time_zone):
         click.echo(line)
     if kept.outcome is ChangeOutcome.UNCHANGED:
-        say("It was so already." if patch.customer is UNSET else "The license itself was so already.")
+        say("No change." if patch.customer is UNSET else "No change of the license itself.")
 
 
 @license.command()
 @click.argument("license_id", type=click.UUID, required=False, metavar="[ID]")
-@click.option("--product", metavar="SLUG", help="With --key: whose license it is.")
+@click.option("--product", metavar="SLUG", help="With --key: its product.")
 @click.option("--key", help="Find it by its key; with - that is read from standard input.")
 @as_json
 @click.pass_obj
@@ -177,22 +150,13 @@ def show(
 @as_json
 @click.pass_obj
 def list_all(
-    invocation: Invocation,
-    /,
-    *,
-    wanted: str,
-    limit: int,
-    after: UUID | None,
-    as_json: bool,
-    **terms: object,
+    invocation: Invocation, /, *, wanted: str, limit: int, after: UUID, as_json: bool, **terms: object
 ) -> None:
-    """List licenses, in the order they came."""
+    """List licenses, in order of creation."""
     asked = read_filter(wanted, LICENSES, terms)
     found = ask(
         invocation.settings(),
-        lambda connection: list_licenses(
-            connection, asked, now=datetime.now(UTC), after=after or LOWEST, limit=limit
-        ),
+        lambda connection: list_licenses(connection, asked, now=datetime.now(UTC), after=after, limit=limit),
     )
     if as_json:
         print_json({"licenses": [about(each) for each in found]})
@@ -205,7 +169,7 @@ def list_all(
 
 
 @license.command("export")
-@click.option("--product", required=True, metavar="SLUG", help="Whose licenses.")
+@click.option("--product", required=True, metavar="SLUG", help="The product of the licenses.")
 @click.option("--filter", "wanted", metavar="FILTER", default="", help="E.g. 'source=reseller expires<30d'.")
 @to_a_file(Form.CSV)
 @click.pass_obj
@@ -214,9 +178,10 @@ def export_all(
 ) -> None:
     """Write the licenses of a product as CSV, NDJSON or Parquet.
 
-    The keys are not in it: nobody has them. Edit the file and import it again: its column license_id
-    says which license a row is about. A FILE is written whole or not at all, readable by you alone: it
-    holds personal data. In CSV, text that a spreadsheet would run as a formula has a ' in front.
+    The file does not contain the keys, which are not stored. It can be edited and imported again: the
+    column license_id identifies the license of a row. A FILE is written whole or not at all, readable by
+    you alone: it holds personal data. In CSV, text that a spreadsheet would run as a formula has a ' in
+    front.
     """
     asked = read_filter(wanted, LICENSES, {"product": product})
     export_as(invocation, Wanted(What.LICENSES, Form(form), asked, mark=not no_bom), output)
@@ -227,7 +192,7 @@ def export_all(
 @as_json
 @click.pass_obj
 def show_history(invocation: Invocation, license_id: UUID, as_json: bool) -> None:
-    """Show who changed a license, when, why and what, the newest change first."""
+    """Show the changes of a license with author, time and reason, the newest first."""
 
     async def look(connection: Connection) -> Any:
         found = await license_by_id(connection, license_id)
@@ -238,7 +203,7 @@ def show_history(invocation: Invocation, license_id: UUID, as_json: bool) -> Non
 
 
 def about(found: License) -> dict[str, Any]:
-    """What is told of a license; not the hash of its key."""
+    """The fields of a license without the hash of its key, and its days."""
     fields = {name: value for name, value in asdict(found).items() if name not in {"key_hash", "product_id"}}
     return fields | {
         "first_day": first_day(found.starts_at, found.time_zone),

@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, plain or as one JSON document; everything else on stderr."""
+"""Output of commands: results on stdout, plain or as one JSON document; everything else on stderr."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,19 +12,19 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 WIDE = 4_000
-"""Columns of a file or pipe: nothing is wrapped or cut off there."""
+"""Width of a file or pipe, where nothing is wrapped or cut off."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
 
 
 def say(sentence: str) -> None:
-    """For the person who waits. A log that cannot be written, on a full disk, must stop nothing."""
+    """Prints on stderr. Errors, such as a full disk, are ignored: they must not fail the command."""
     with suppress(OSError):
         click.echo(sentence, err=True)
 
 
 def tell(sentence: str) -> None:
-    """The same on stdout, by a server that runs on."""
+    """The same on stdout, for a running server."""
     with suppress(OSError):
         click.echo(sentence)
 
@@ -35,7 +35,7 @@ def print_json(document: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table as wide as the terminal; None is an empty cell. What is in the cells is no markup."""
+    """Prints a table as wide as the terminal; None is an empty cell. Markup in cells is not interpreted."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
         column.overflow = "fold"
@@ -50,7 +50,7 @@ def console() -> Console:
 
 
 def progress() -> Progress:
-    """Long work on stderr, where that is a terminal."""
+    """A progress bar on stderr, if that is a terminal."""
     return Progress(
         SpinnerColumn(),
         *Progress.get_default_columns()[:2],

@@ -1,17 +1,18 @@
 """The commands "product …"."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 import click
 
 from telemetry_server.cli.durations import Duration, in_words
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
-from telemetry_server.cli.registry import author, by_whom
+from telemetry_server.cli.registry import Command, by_whom
 from telemetry_server.cli.session import ask
-from telemetry_server.model import Product
+from telemetry_server.model import Author, Product
 from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.products import (
     add_product,
@@ -24,34 +25,27 @@ from telemetry_server.store.registry.products import (
 )
 from telemetry_server.text import written_out
 
-Command: TypeAlias = Callable[..., Any]
-
 MINUTE, DAY, YEAR = 60, 86_400, 31_536_000
 LONGEST_NAME = 200
 
 SCHEDULE = (
-    ("--interval", Duration(MINUTE, YEAR), DAY, "How often a copy sends a ping."),
-    ("--grace", Duration(0, YEAR), DAY, "How long after that a copy is not yet late."),
-    ("--lost-after", Duration(MINUTE, 10 * YEAR), 30 * DAY, "After how much silence a late copy is lost."),
-    ("--new-for", Duration(0, YEAR), 7 * DAY, "How long a copy is new after its first ping."),
-)
-
-
-TIME_ZONE = click.option(
-    "--time-zone",
-    metavar="NAME",
-    help="In which dates of its licenses are days, e.g. Europe/Berlin. [default: UTC]",
+    ("--interval", Duration(MINUTE, YEAR), DAY, "Time between two pings of a copy."),
+    ("--grace", Duration(0, YEAR), DAY, "Time after that until a copy is late."),
+    ("--lost-after", Duration(MINUTE, 10 * YEAR), 30 * DAY, "Time without a ping until a late copy is lost."),
+    ("--new-for", Duration(0, YEAR), 7 * DAY, "Time that a copy is new after its first ping."),
 )
 
 
 def schedule(*, defaults: bool) -> Callable[[Command], Command]:
-    """The options of a schedule: lengths of time such as 36h and 30d."""
+    """Adds --time-zone and the options of a schedule: lengths of time such as 36h and 30d."""
 
     def decorate(command: Command) -> Command:
+        zone = "Time zone of the dates of its licenses, e.g. Europe/Berlin." + " [default: UTC]" * defaults
+        command = click.option("--time-zone", metavar="NAME", help=zone)(command)
         for name, kind, default, text in reversed(SCHEDULE):
-            told = f"{text} [default: {in_words(default)}]" if defaults else text
+            shown = f"{text} [default: {in_words(default)}]" if defaults else text
             command = click.option(
-                name, type=kind, default=default if defaults else None, metavar="TIME", help=told
+                name, type=kind, default=default if defaults else None, metavar="TIME", help=shown
             )(command)
         return command
 
@@ -62,14 +56,15 @@ def schedule(*, defaults: bool) -> Callable[[Command], Command]:
 def product() -> None:
     """Products and their keys.
 
-    A product key is public: it ships inside the product, routes and rations, and proves nothing.
+    A product key is public: it ships inside the product and serves routing and rate limits, not
+    authentication.
     """
 
 
 def name_of(_: click.Context, __: click.Parameter, name: str) -> str:
-    """The callback of a parameter that names a product."""
+    """The callback of a parameter with the name of a product."""
     if not 1 <= len(name.strip()) <= LONGEST_NAME or written_out(name) != name:
-        raise click.BadParameter(f"A name has 1 to {LONGEST_NAME} characters, on one line.")
+        raise click.BadParameter(f"A name must have 1 to {LONGEST_NAME} characters, on one line.")
     return name.strip()
 
 
@@ -77,7 +72,6 @@ def name_of(_: click.Context, __: click.Parameter, name: str) -> str:
 @click.argument("name", callback=name_of)
 @click.option("--slug", help="Its name in URLs and on the wire. [default: made from NAME]")
 @schedule(defaults=True)
-@TIME_ZONE
 @as_json
 @click.pass_obj
 def add(
@@ -104,9 +98,6 @@ def add(
 @product.command()
 @click.argument("slug")
 @schedule(defaults=False)
-@click.option(
-    "--time-zone", metavar="NAME", help="In which dates of its licenses are days, e.g. Europe/Berlin."
-)
 @by_whom
 @as_json
 @click.pass_obj
@@ -116,23 +107,21 @@ def change(
     *,
     slug: str,
     time_zone: str | None,
-    actor: str | None,
-    reason: str | None,
+    by: Author,
     as_json: bool,
     **times: int | None,
 ) -> None:
     """Change the schedule by which copies of a product are new, active, late and lost, or its time zone.
 
-    TIME is a length of time: 90s, 15m, 36h, 30d, 2w, or a number of seconds. What is not given stays.
-    A running server looks at all copies again, up to a hundred thousand a run; they learn of another
-    interval with their next ping. With another time zone, licenses that begin or end with a day do so with
-    the same day there; --actor and --reason are for their history.
+    TIME is a length of time: 90s, 15m, 36h, 30d, 2w, or a number of seconds. Values without an option stay
+    unchanged. A running server evaluates all copies again, up to 100,000 a run; they receive a new interval
+    with their next ping. With a new time zone, licenses that start or end on a day keep that day; --actor
+    and --reason go to their history.
     """
     scheduled = any(time is not None for time in times.values())
     if not scheduled and time_zone is None:
         names = [name for name, *_ in SCHEDULE]
         raise click.UsageError(f"Give at least one of {', '.join(names)}, --time-zone.")
-    by = author(actor, reason)
 
     async def make(connection: Connection) -> Product:
         async with connection.transaction():
@@ -150,7 +139,7 @@ def change(
 @as_json
 @click.pass_obj
 def list_products(invocation: Invocation, as_json: bool) -> None:
-    """List the products and their good keys, the newest key first."""
+    """List the products and their valid keys, the newest key first."""
 
     async def look(connection: Connection) -> list[dict[str, Any]]:
         keys = await good_keys(connection)
@@ -170,13 +159,13 @@ def list_products(invocation: Invocation, as_json: bool) -> None:
 
 @product.command("rotate-key")
 @click.argument("slug")
-@click.option("--keep-old", is_flag=True, help="Leave the old keys good, until releases with them are gone.")
+@click.option("--keep-old", is_flag=True, help="Keep the old keys valid, until releases with them are gone.")
 @as_json
 @click.pass_obj
 def rotate(invocation: Invocation, slug: str, keep_old: bool, as_json: bool) -> None:
-    """Make a new key for a product and end its old ones.
+    """Create a new key for a product and revoke its old ones.
 
-    Copies that are enrolled go on with the secret they have: a key is needed only to enrol.
+    Enrolled copies are not affected: a key is needed only to enrol.
     """
     rotated, key, ended = ask(
         invocation.settings(),
@@ -193,33 +182,22 @@ def _print(product: Product, as_json: bool, **more: Any) -> None:
     if as_json:
         print_json({**_about(product), **more})
         return
-    shown = {"product": f"{product.slug} ({product.name})", **more}
-    shown["interval"] = in_words(product.ping_interval_seconds)
-    shown["grace"] = in_words(product.grace_seconds)
-    shown["lost_after"] = in_words(product.lost_after_seconds)
-    shown["new_for"] = in_words(product.new_for_seconds)
-    shown["time_zone"] = product.time_zone
+    title = f"{product.slug} ({product.name})"
+    shown = {"product": title, **more, **_times(asdict(product)), "time zone": product.time_zone}
     for name, value in shown.items():
         click.echo(f"{name.replace('_', ' ').capitalize():<12} {value}")
 
 
 def _row(shown: Mapping[str, Any]) -> list[Any]:
-    times = [
-        in_words(shown[f"{name}_seconds"]) for name in ("ping_interval", "grace", "lost_after", "new_for")
-    ]
-    return [shown["product"], shown["name"], *times, shown["time_zone"], "\n".join(shown["product_keys"])]
+    keys = "\n".join(shown["product_keys"])
+    return [shown["product"], shown["name"], *_times(shown).values(), shown["time_zone"], keys]
+
+
+def _times(product: Mapping[str, Any]) -> dict[str, str]:
+    names = ("ping_interval", "grace", "lost_after", "new_for")
+    return {name.removeprefix("ping_"): in_words(product[f"{name}_seconds"]) for name in names}
 
 
 def _about(product: Product) -> dict[str, Any]:
-    return {
-        "product": product.slug,
-        "name": product.name,
-        "product_id": product.id,
-        "ping_interval_seconds": product.ping_interval_seconds,
-        "grace_seconds": product.grace_seconds,
-        "lost_after_seconds": product.lost_after_seconds,
-        "new_for_seconds": product.new_for_seconds,
-        "time_zone": product.time_zone,
-        "simulated": product.simulated,
-        "created_at": product.created_at,
-    }
+    fields = asdict(product)
+    return {"product": fields.pop("slug"), "product_id": fields.pop("id"), **fields}

@@ -18,25 +18,25 @@ from telemetry_server.store.reports.readers import Reader, drop_reader, make_rea
 Answer = TypeVar("Answer")
 
 _SUPERUSER = "postgres"
-_WHOSE = {"user", "password", "passfile"}
+_CREDENTIALS = {"user", "password", "passfile"}
 
 
 @click.command()
 @click.argument("name")
-@click.option("--new-password", is_flag=True, help="Give one that is there a new password.")
-@click.option("--drop", is_flag=True, help="Take the role away.")
+@click.option("--new-password", is_flag=True, help="Set a new password for an existing role.")
+@click.option("--drop", is_flag=True, help="Drop the role.")
 @as_json
 @click.pass_obj
 def reader(invocation: Invocation, name: str, as_json: bool, *, new_password: bool, drop: bool) -> None:
     """Let Grafana, Metabase or a person with psql read the views v_* as the role NAME, and nothing else.
 
-    Makes the role, and says how to connect; its password cannot be shown again. Run it again after an
-    update: a role that is there keeps its password, and may read the views that are new.
+    Creates the role and prints how to connect; its password cannot be shown again. Run it again after an
+    update: an existing role keeps its password, and gets access to new views.
     """
     settings = invocation.settings()
     if drop:
         asyncio.run(_with_maker(settings, lambda maker, _: drop_reader(maker, name)))
-        say(f"There is no role {name} any more.")
+        say(f"The role {name} is dropped.")
         return
 
     async def make(maker: Any, dsn: str) -> tuple[str, Reader]:
@@ -54,15 +54,15 @@ def _show(url: str, made: Reader) -> None:
     for label, value in rows:
         if value is not None:
             click.echo(f"{label:<9} {value}")
-    say(f"It reads {', '.join(made.views)}.")
+    say(f"It may read {', '.join(made.views)}.")
     if made.password is not None:
-        say("The password cannot be shown again; --new-password gives another.")
+        say("The password cannot be shown again; --new-password sets another.")
 
 
 async def _with_maker(settings: Settings, work: Callable[[Connection, str], Awaitable[Answer]]) -> Answer:
-    """What `work` gives, called with a connection that may make roles and the database's address.
+    """The result of `work`, called with a connection that may create roles, and the URL of the database.
 
-    In the embedded PostgreSQL that is its superuser's.
+    In the embedded PostgreSQL, that is a connection of its superuser.
     """
     async with connection(settings), database(settings) as dsn:
         maker = dsn if settings.database_url else as_user(dsn, _SUPERUSER)
@@ -71,8 +71,8 @@ async def _with_maker(settings: Settings, work: Callable[[Connection, str], Awai
 
 
 def as_user(dsn: str, name: str) -> str:
-    """The same database by another role, without a password."""
+    """The URL of the same database for another role, without a password."""
     parts = urlsplit(dsn)
-    query = [(key, value) for key, value in parse_qsl(parts.query) if key not in _WHOSE]
+    query = [(key, value) for key, value in parse_qsl(parts.query) if key not in _CREDENTIALS]
     netloc = f"{quote(name)}@{parts.netloc.rpartition('@')[2]}"
     return parts._replace(netloc=netloc, query=urlencode(query, safe="/")).geturl()

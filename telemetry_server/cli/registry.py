@@ -1,12 +1,13 @@
-"""What the commands about licenses, customers and releases share: who changes, and what is printed."""
+"""Options and output that the commands about licenses, customers, products and releases share."""
 
 import os
 import pwd
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, TypeAlias
 
 import click
 
@@ -15,8 +16,9 @@ from telemetry_server.cli.output import print_json, print_table
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author
 from telemetry_server.store.registry.history import RegistryChange
+from telemetry_server.uuid7 import LOWEST
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command: TypeAlias = Callable[..., Any]
 
 LONGEST_ACTOR, LONGEST_REASON = 200, 1_000
 MOST_LISTED = 1_000
@@ -25,54 +27,58 @@ MOST_LISTED = 1_000
 def _length(longest: int) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
     def check(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
         if text is not None and (not 1 <= len(text.strip()) <= longest or not text.isprintable()):
-            raise click.BadParameter(f"It has 1 to {longest} characters, on one line.")
+            raise click.BadParameter(f"It must have 1 to {longest} characters, on one line.")
         return text and text.strip()
 
     return check
 
 
 def by_whom(command: Command) -> Command:
-    """The options --actor and --reason, which the history keeps; see `author`."""
-    who, why = "Who, for the history. [default: cli:YOU]", "Why, for the history."
-    command = click.option("--reason", callback=_length(LONGEST_REASON), help=why)(command)
-    return click.option("--actor", callback=_length(LONGEST_ACTOR), help=who)(command)
+    """Adds --actor and --reason; the command gets `by`, an Author: by default the user of this process."""
+
+    @wraps(command)
+    def with_author(*arguments: Any, actor: str | None, reason: str | None, **options: Any) -> Any:
+        user = str(os.getuid())
+        with suppress(KeyError):
+            user = pwd.getpwuid(os.getuid()).pw_name
+        return command(*arguments, by=Author(actor or f"cli:{user}", reason), **options)
+
+    who, why = "Name in the history. [default: cli:YOU]", "Reason in the history."
+    with_author = click.option("--reason", callback=_length(LONGEST_REASON), help=why)(with_author)
+    return click.option("--actor", callback=_length(LONGEST_ACTOR), help=who)(with_author)
 
 
-def with_fields(*names: str) -> Callable[[Command], Command]:
-    """An option for each of these fields of a license or a customer; an empty text clears it."""
+def with_fields(
+    names: Collection[str], parse: Callable[[dict[str, Any]], tuple[object, Sequence[FieldProblem]]]
+) -> Callable[[Command], Command]:
+    """Adds an option for each of these fields of a license or a customer; an empty text clears the field.
+
+    The command gets `patch`, as parsed from the options; wrong ones are reported together.
+    """
 
     def with_options(command: Command) -> Command:
-        told = "Your own field; NAME= removes it."
-        command = click.option("--custom", multiple=True, metavar="NAME=VALUE", help=told)(command)
-        for name in reversed(names):
-            command = click.option(f"--{name.replace('_', '-')}", metavar="TEXT")(command)
-        return command
+        @wraps(command)
+        def with_patch(*arguments: Any, custom: tuple[str, ...], **options: Any) -> Any:
+            given = {name: options.pop(name) for name in names}
+            cells = {name: text for name, text in given.items() if text is not None} | _custom_cells(custom)
+            patch, problems = parse(cells)
+            if problems:
+                wrong = (f"--{each.pointer[1:].replace('_', '-')}: {each.detail}" for each in problems)
+                raise click.UsageError("\n".join(wrong))
+            return command(*arguments, patch=patch, **options)
+
+        text = "A custom field; NAME= removes it."
+        with_patch = click.option("--custom", multiple=True, metavar="NAME=VALUE", help=text)(with_patch)
+        for name in reversed(list(names)):
+            with_patch = click.option(f"--{name.replace('_', '-')}", metavar="TEXT")(with_patch)
+        return with_patch
 
     return with_options
 
 
-def listed(command: Command) -> Command:
-    """The options --limit and --after: a list, page by page."""
-    limit, after = "At most so many.", "Only those that came after this one."
-    most = click.IntRange(1, MOST_LISTED)
-    command = click.option("--after", type=click.UUID, metavar="ID", help=after)(command)
-    return click.option("--limit", type=most, default=100, show_default=True, metavar="N", help=limit)(
-        command
-    )
-
-
-def author(actor: str | None, reason: str | None) -> Author:
-    """Who changes the registry: whom the options name, or the user of the operating system."""
-    user = str(os.getuid())
-    with suppress(KeyError):
-        user = pwd.getpwuid(os.getuid()).pw_name
-    return Author(actor or f"cli:{user}", reason)
-
-
-def given(options: Mapping[str, Any], names: Iterable[str], custom: Sequence[str]) -> dict[str, Any]:
-    """The options that were given, as cells of a row; an empty one clears its field."""
-    cells = {name: options[name] for name in names if options.get(name) is not None}
-    for pair in custom:
+def _custom_cells(pairs: Iterable[str]) -> dict[str, str]:
+    cells = {}
+    for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
             raise click.BadParameter("Write it as NAME=VALUE; NAME= removes it.", param_hint="--custom")
@@ -80,19 +86,29 @@ def given(options: Mapping[str, Any], names: Iterable[str], custom: Sequence[str
     return cells
 
 
-def refuse(problems: Iterable[FieldProblem]) -> None:
-    """Raises a usage error that names every wrong option."""
-    if told := [f"--{p.pointer[1:].replace('_', '-')}: {p.detail}" for p in problems]:
-        raise click.UsageError("\n".join(told))
+def listed(command: Command) -> Command:
+    """Adds --limit and --after, for a list page by page."""
+    command = click.option(
+        "--after",
+        type=click.UUID,
+        default=LOWEST,
+        show_default=False,
+        metavar="ID",
+        help="Only those after this one.",
+    )(command)
+    most = click.IntRange(1, MOST_LISTED)
+    return click.option(
+        "--limit", type=most, default=100, show_default=True, metavar="N", help="At most N rows."
+    )(command)
 
 
 def from_stdin(text: str) -> str:
-    """What was given, or where that is - the first line of standard input, which nobody else sees."""
+    """`text`; if that is "-", the first line of standard input, which `ps` does not show."""
     return sys.stdin.readline().strip() if text == "-" else text
 
 
 def shown(value: Any) -> str:
-    """A value for people."""
+    """The value as text."""
     match value:
         case None:
             return "-"
@@ -106,7 +122,7 @@ def shown(value: Any) -> str:
 
 
 def in_days(row: Mapping[str, Any], time_zone: str) -> dict[str, Any]:
-    """The fields of a license with the days on which it begins and ends, where it does so with a day."""
+    """The fields of a license; `starts_at` and `expires_at` as dates where they are whole days."""
     shown_as = {"starts_at": shown_beginning, "expires_at": shown_end}
     days = {
         name: shown_as[name](datetime.fromisoformat(value) if isinstance(value, str) else value, time_zone)
@@ -119,24 +135,24 @@ def in_days(row: Mapping[str, Any], time_zone: str) -> dict[str, Any]:
 def differences(
     before: Mapping[str, Any] | None, after: Mapping[str, Any], time_zone: str = "UTC"
 ) -> list[str]:
-    """What changed, a line for each field; days of a license are those of the time zone."""
-    after = in_days(after, time_zone)
+    """The changed fields, one line each; dates of a license are in the time zone."""
+    now = in_days(after, time_zone)
     if before is None:
-        return [f"{name}: {shown(value)}" for name, value in after.items()]
-    before = in_days(before, time_zone)
-    return [f"{name}: {shown(before.get(name))} → {shown(value)}" for name, value in after.items()]
+        return [f"{name}: {shown(value)}" for name, value in now.items()]
+    was = in_days(before, time_zone)
+    return [f"{name}: {shown(was.get(name))} → {shown(value)}" for name, value in now.items()]
 
 
 def print_fields(row: Mapping[str, Any]) -> None:
-    """One thing, a line for each field."""
+    """One line for each field."""
     for name, value in row.items():
         click.echo(f"{name:<18} {shown(value)}")
 
 
 def print_history(changes: Sequence[RegistryChange], as_json: bool, time_zone: str = "UTC") -> None:
     if as_json:
-        told = ("changed_at", "actor", "reason", "before", "after")
-        print_json({"changes": [{name: getattr(change, name) for name in told} for change in changes]})
+        names = ("changed_at", "actor", "reason", "before", "after")
+        print_json({"changes": [{name: getattr(change, name) for name in names} for change in changes]})
         return
     rows = (
         (

@@ -1,7 +1,7 @@
 """The commands "edition …" and "release …"."""
 
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -9,8 +9,9 @@ import click
 from telemetry_server.check.licenses.cells import text
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
-from telemetry_server.cli.registry import author, by_whom
+from telemetry_server.cli.registry import by_whom
 from telemetry_server.cli.session import ask
+from telemetry_server.model import Author
 from telemetry_server.store.database import Connection
 from telemetry_server.store.registry.history import ChangeOutcome
 from telemetry_server.store.registry.products import product_by_slug
@@ -25,7 +26,7 @@ from telemetry_server.store.registry.releases import (
 
 
 class Checked(click.ParamType[str]):
-    """A text that one of check's parsers takes."""
+    """A text that one of the parsers of check/ accepts."""
 
     name = "text"
 
@@ -53,18 +54,9 @@ def edition() -> None:
 @as_json
 @click.pass_obj
 def add_edition(
-    invocation: Invocation,
-    /,
-    *,
-    product: str,
-    edition: str,
-    name: str,
-    actor: str | None,
-    reason: str | None,
-    as_json: bool,
+    invocation: Invocation, /, *, product: str, edition: str, name: str, by: Author, as_json: bool
 ) -> None:
-    """Add an EDITION of PRODUCT, as licenses and pings call it, or give the one there is another NAME."""
-    by = author(actor, reason)
+    """Add an EDITION of PRODUCT, as licenses and pings name it, or change its NAME."""
 
     async def keep(connection: Connection) -> ChangeOutcome:
         found = await product_by_slug(connection, product)
@@ -98,7 +90,7 @@ def release() -> None:
 @release.command("add")
 @click.argument("product")
 @click.argument("version", type=Checked(text(64)))
-@click.option("--date", "released_on", type=click.DateTime(["%Y-%m-%d"]), help="When it was released.")
+@click.option("--date", "released_on", type=click.DateTime(["%Y-%m-%d"]), help="The day of the release.")
 @click.option(
     "--build", "builds", type=Checked(text(128)), multiple=True, metavar="BUILD", help="One of its builds."
 )
@@ -113,20 +105,18 @@ def add_release(
     version: str,
     released_on: datetime | None,
     builds: tuple[str, ...],
-    actor: str | None,
-    reason: str | None,
+    by: Author,
     as_json: bool,
 ) -> None:
-    """Add a VERSION of PRODUCT, or a date or builds to the one there is.
+    """Add a VERSION of PRODUCT, or add a date or builds to an existing one.
 
-    A BUILD is named as its copies name it in service.build, best by its SHA-256.
+    A BUILD is the value that its copies report in service.build, best its SHA-256.
     """
-    by = author(actor, reason)
-    told = Release(version, _day(released_on), builds)
+    given = Release(version, released_on and released_on.date(), builds)
 
     async def keep(connection: Connection) -> tuple[ChangeOutcome, Release]:
         found = await product_by_slug(connection, product)
-        return await keep_release(connection, found, told, by=by, now=datetime.now(UTC))
+        return await keep_release(connection, found, given, by=by, now=datetime.now(UTC))
 
     outcome, kept = ask(invocation.settings(), keep)
     _print(outcome, asdict(kept), as_json)
@@ -148,10 +138,6 @@ def list_releases(invocation: Invocation, product: str, as_json: bool) -> None:
     else:
         rows = ((each.version, each.released_on, "\n".join(each.builds)) for each in found)
         print_table(("version", "released", "builds"), rows)
-
-
-def _day(moment: datetime | None) -> date | None:
-    return moment and moment.date()
 
 
 def _print(outcome: ChangeOutcome, about: dict[str, Any], as_json: bool) -> None:

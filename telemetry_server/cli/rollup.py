@@ -17,7 +17,7 @@ DAY = click.DateTime(["%Y-%m-%d"])
 
 @click.group(cls=Group)
 def rollup() -> None:
-    """The counts made of the pings."""
+    """The counts of pings."""
 
 
 @rollup.command()
@@ -28,11 +28,10 @@ def rollup() -> None:
 @as_json
 @click.pass_obj
 def rebuild(invocation: Invocation, first: datetime, last: datetime, as_json: bool) -> None:
-    """Count a range of days (UTC) anew from the pings, whatever was counted.
+    """Recount a range of days (UTC) from the pings.
 
-    A running server counts everything by itself; this is for when you don't trust what was counted. It
-    goes month by month and may be interrupted: a month is as it was, or done. Meanwhile no new pings are
-    counted; they are afterwards.
+    A running server counts by itself; use this if you do not trust the counts. It works month by month and
+    may be interrupted: each month is either unchanged or done. New pings are counted afterwards.
     """
     if last < first:
         raise click.UsageError("--to is before --from.")
@@ -41,7 +40,7 @@ def rebuild(invocation: Invocation, first: datetime, last: datetime, as_json: bo
     if as_json:
         print_json(dict(zip(("from", "to"), days, strict=True)))
     else:
-        click.echo(f"counted the days from {days[0]} to {days[1]} anew")
+        click.echo(f"recounted the days from {days[0]} to {days[1]}")
 
 
 async def _rebuild(settings: Settings, first: date, last: date) -> None:

@@ -20,11 +20,11 @@ from telemetry_server.store import clock
 
 @click.command()
 @click.argument("job", nargs=-1)
-@click.option("--list", "wants_list", is_flag=True, help="List the jobs instead, and how often each is due.")
+@click.option("--list", "wants_list", is_flag=True, help="List the jobs and their intervals instead.")
 @click.option(
     "--clock-is-right",
     is_flag=True,
-    help="Forget though the clock is far beyond the last ping: the server was off, and no copy reports.",
+    help="Delete old data although the clock is far beyond the last ping: the server was off.",
 )
 @as_json
 @click.pass_obj
@@ -33,9 +33,8 @@ def run(
 ) -> None:
     """Run a background JOB now, e.g.: telemetry-server run make partitions
 
-    It runs whether its time has come or not; "roll up days" and "count the fleet" still leave what is large
-    until 5 minutes have passed. A running server does all of them by itself. Exits with 5 where another
-    process is at it.
+    It runs whether it is due or not; only "roll up days" and "count the fleet" still postpone large work for
+    5 minutes. A running server runs all jobs by itself. Exits with 5 if another process is running it.
     """
     settings = invocation.settings()
     jobs = job_table(settings)
@@ -49,10 +48,10 @@ def run(
     name = " ".join(job)
     wanted = next((each for each in jobs if each.name == name.replace("-", " ")), None)
     if wanted is None:
-        raise OperatorError(f'There is no job {name!r}; "run --list" shows those that are there.')
+        raise OperatorError(f'There is no job {name!r}; "run --list" shows all jobs.')
     done = asyncio.run(_run(settings, wanted, clock_is_right))
     if done is None:
-        raise Busy(f'Another process is at "{wanted.name}" just now; nothing was done.')
+        raise Busy(f'Another process is running "{wanted.name}"; nothing was done.')
     if as_json:
         print_json({"job": wanted.name, "done": done})
     else:

@@ -29,9 +29,9 @@ from telemetry_server.store.registry.products import add_product, all_products, 
 
 SIGN_IN_MINUTES = 60
 ADVICE = {
-    errno.EADDRINUSE: "Stop what is there, or give another --listen.",
+    errno.EADDRINUSE: "Stop the other server, or give another --listen.",
     errno.EADDRNOTAVAIL: "Give --listen an address of this machine, or 0.0.0.0 for all of them.",
-    errno.EACCES: "Give --listen a port from 1024 on, and let a proxy take the other one.",
+    errno.EACCES: "Give --listen a port from 1024 on, and put a proxy on the other one.",
 }
 ADVICE_ELSE = "Give another --listen."
 
@@ -39,37 +39,37 @@ ADVICE_ELSE = "Give another --listen."
 @click.command()
 @click.option("--listen", metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
 @click.option("--workers", type=int, metavar="N", help="Server processes on the one port.")
-@click.option("--product", metavar="NAME", help="Make this product first, if there is none yet.")
+@click.option("--product", metavar="NAME", help="Create this product, if there is none yet.")
 @click.pass_context
 def serve(context: click.Context, /, **options: Any) -> None:
     """Receive pings and show pages, until SIGTERM or Ctrl-C.
 
-    Without TELEMETRY_DATABASE_URL it runs a PostgreSQL of its own in the data directory.
+    Without TELEMETRY_DATABASE_URL it runs an embedded PostgreSQL in the data directory.
     """
     first_product = options.pop("product")
-    raise_open_files()  # before other processes inherit the limit
+    raise_open_files()  # before child processes inherit the limit
     run(_serve(context.obj.settings(**options), first_product))
 
 
 async def _serve(settings: Settings, first_product: str | None) -> None:
-    """Serves until a signal comes. One that comes while PostgreSQL still starts ends that wait."""
+    """Serves until a signal arrives. A signal while PostgreSQL starts cancels the start."""
     stop, started = stop_on_signals(), asyncio.Event()
-    life = asyncio.create_task(_serve_until(stop, started, settings, first_product))
+    serving = asyncio.create_task(_serve_until(stop, started, settings, first_product))
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({life, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if started.is_set() or life.done():
-        await life
-        return
-    life.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await life
+    if not started.is_set() and not serving.done():
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+    else:
+        await serving
 
 
 async def _serve_until(
     stop: asyncio.Event, started: asyncio.Event, settings: Settings, first_product: str | None
 ) -> None:
-    """Sets `started` once it heeds `stop` by itself."""
+    """Sets `started` when it handles `stop` itself."""
     holder, port = _reserve(settings)
     with contextlib.closing(holder):
         async with database(settings, say=say, keep_alive=True) as dsn:
@@ -91,7 +91,7 @@ def _reserve(settings: Settings) -> Any:
 async def _prepare(
     settings: Settings, dsn: str, first_product: str | None
 ) -> tuple[Keyring, str | None, list[tuple[str, str]]]:
-    """The keyring, a sign-in link for a terminal, and the names of products with a key."""
+    """The keyring, the secret of a sign-in link if stdout is a terminal, and names and keys of products."""
     now = datetime.now(UTC)
     async with operator_connection(dsn) as connection:
         await bring_up(connection, say)
@@ -103,7 +103,7 @@ async def _prepare(
         if first_product and not await all_products(connection):
             await add_product(connection, first_product, now=now)
         products, keys = await all_products(connection), await good_keys(connection)
-        # Only a terminal shows it to one person, once. A log, the journal, is kept and read by many.
+        # Only to a terminal, which one person sees once; the journal is stored, and many can read it.
         link = (
             await create_sign_in_link(connection, Role.ADMIN, now, SIGN_IN_MINUTES)
             if sys.stdout.isatty()
@@ -114,7 +114,7 @@ async def _prepare(
 
 
 def _words(site: Site, link: str | None, products: list[tuple[str, str]]) -> str:
-    """Where to look, and how to send the first ping."""
+    """The start message: the address, and how to send the first ping."""
     url = site.settings.public_url.rstrip("/") or f"http://{site.reachable_host}:{site.port}"
     data = shlex.quote(str(site.settings.data))
     lines = [f"Product key   {key}   ({name})" for name, key in products[:5]]
@@ -140,7 +140,7 @@ def _words(site: Site, link: str | None, products: list[tuple[str, str]]) -> str
 
 
 def _program(name: str) -> str:
-    """How to call a program from here: as it lies beside this Python, if it does."""
+    """The command for a program: its path beside this Python, if it is there and not in PATH."""
     beside = Path(sys.executable).with_name(name)
     if not beside.exists() or shutil.which(name) == str(beside):
         return name

@@ -1,4 +1,4 @@
-"""The database of a command: the operator's own, or the embedded one beside whoever else uses it."""
+"""The database of a command: an external one, or the embedded one, shared with other processes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -29,10 +29,10 @@ async def database(
     keep_alive: bool = False,
     start_timeout: float = START_TIMEOUT_SECONDS,
 ) -> AsyncIterator[str]:
-    """The database's address, good while the block lasts; starts the embedded PostgreSQL if need be.
+    """The URL of the database, valid within the block; starts the embedded PostgreSQL if necessary.
 
-    With `keep_alive`, the embedded one is started again whenever it dies. Raises EmbeddedError, one of them
-    after `start_timeout` seconds.
+    With `keep_alive`, the embedded one is restarted when it dies. Raises EmbeddedError, also if the start
+    takes more than `start_timeout` seconds.
     """
     if settings.database_url:
         yield settings.database_url
@@ -57,7 +57,7 @@ async def database(
 
 @asynccontextmanager
 async def connection(settings: Settings) -> AsyncIterator[Connection]:
-    """A connection to a database of this version; a new embedded one becomes so.
+    """A connection to a database of this version; a new embedded one is migrated.
 
     Raises DatabaseUnreachable, EmbeddedError or MigrationError.
     """
@@ -74,7 +74,7 @@ async def connection(settings: Settings) -> AsyncIterator[Connection]:
 
 
 def ask(settings: Settings, work: Callable[[Connection], Awaitable[Answer]]) -> Answer:
-    """What `work` gives when it is called with a connection; raises as `connection`."""
+    """The result of `work`, called with a connection. Raises as `connection`."""
 
     async def opened() -> Answer:
         async with connection(settings) as open_connection:
@@ -84,7 +84,7 @@ def ask(settings: Settings, work: Callable[[Connection], Awaitable[Answer]]) -> 
 
 
 async def bring_up(connection: Connection, say: Say = lambda _: None) -> list[Migration]:
-    """Migrates the database and makes its partitions; gives what ran. Safe for several at once."""
+    """Migrates the database and creates its partitions; returns the migrations that ran. Safe in parallel."""
     ran = await migrate(connection, say=say)
     await run_locked(
         lambda: nullcontext(connection),

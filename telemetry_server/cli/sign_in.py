@@ -18,7 +18,7 @@ DAY_MINUTES = 1_440
     "--role", type=click.Choice([role.value for role in Role]), default=Role.ADMIN.value, show_default=True
 )
 @click.option("--minutes", type=click.IntRange(1, DAY_MINUTES), default=60, show_default=True)
-@click.option("--listen", metavar="HOST:PORT", help='What "serve" was given, if it was.')
+@click.option("--listen", metavar="HOST:PORT", help='The --listen of "serve", if it has one.')
 @as_json
 @click.pass_obj
 def sign_in(invocation: Invocation, role: str, minutes: int, listen: str | None, as_json: bool) -> None:

@@ -26,16 +26,22 @@ MOST_INSTALLATIONS, MOST_DAYS, LARGEST_SEED = 10_000_000, 400, 2**31 - 1
 
 
 @click.command()
-@click.option("--product", required=True, metavar="NAME", callback=name_of, help="The product to make.")
+@click.option("--product", required=True, metavar="NAME", callback=name_of, help="The product to create.")
 @click.option(
     "--installations", type=click.IntRange(50, MOST_INSTALLATIONS), default=1_000, show_default=True
 )
 @click.option("--days", type=click.IntRange(7, MOST_DAYS), default=90, show_default=True)
-@click.option("--pings", type=int, metavar="TOTAL", help="About so many. [default: 30 of each installation]")
+@click.option("--pings", type=int, metavar="TOTAL", help="About TOTAL pings. [default: 30 per installation]")
 @click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=1, show_default=True)
-@click.option("--until", type=Moment(), metavar="TIME", help="When it ends. [default: the last full hour]")
-@click.option("--truth", type=click.Path(dir_okay=False, path_type=Path), help="Write what was planted here.")
-@click.option("--replace", is_flag=True, help="Remove the simulated product of that name before.")
+@click.option(
+    "--until", type=Moment(), metavar="TIME", help="The end of the simulation. [default: the last full hour]"
+)
+@click.option(
+    "--truth",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the simulated events to this file.",
+)
+@click.option("--replace", is_flag=True, help="First remove the simulated product of that name.")
 @as_json
 @click.pass_obj
 def simulate(
@@ -50,10 +56,10 @@ def simulate(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Make up a product with a fleet, to look at and to measure with.
+    """Create a simulated product with a fleet, for demonstrations and measurements.
 
-    Nothing of it is real: no customer, no key, no address. Pages and API mark it as simulated. The same
-    seed, size and time make the same fleet. A product that is not simulated is never touched.
+    Nothing in it is real: no customer, no key, no address. Pages and API mark it as simulated. The same
+    seed, size and time give the same fleet. A real product is never changed.
     """
     end = until or datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     total = PINGS_EACH * installations if pings is None else pings
@@ -71,12 +77,12 @@ def simulate(
 async def _make(settings: Settings, order: Order) -> Made:
     async with connection(settings) as opened:
         keyring = await open_keyring_of(opened, settings.keyring)
-        with _told() as report:
+        with _reported() as report:
             return await make_fleet(opened, keyring, order, report)
 
 
 @contextmanager
-def _told() -> Iterator[Progress]:
+def _reported() -> Iterator[Progress]:
     with progress() as bar:
         tasks: dict[str, TaskID] = {}
 
@@ -107,7 +113,7 @@ def _about(order: Order, made: Made) -> dict[str, Any]:
 
 
 def _write(file: Path, order: Order, made: Made) -> None:
-    """The ground truth: a whole file or none, readable by its owner alone."""
+    """Writes the ground truth atomically, readable by the owner only."""
     document = _about(order, made) | {"planted": made.planted}
     with whole(file) as part:
         part.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))

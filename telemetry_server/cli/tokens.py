@@ -26,7 +26,7 @@ def token() -> None:
 
 def _label(_: click.Context, __: click.Parameter, label: str) -> str:
     if len(label) > LONGEST_LABEL or not label.isprintable():
-        raise click.BadParameter(f"It has at most {LONGEST_LABEL} characters, on one line.")
+        raise click.BadParameter(f"It may have {LONGEST_LABEL} characters at most, on one line.")
     return label
 
 
@@ -37,7 +37,7 @@ def _label(_: click.Context, __: click.Parameter, label: str) -> str:
 @as_json
 @click.pass_obj
 def create(invocation: Invocation, role: str, label: str, expires_days: int | None, as_json: bool) -> None:
-    """Make an API token and print it; it cannot be shown again."""
+    """Create an API token and print it; it cannot be shown again."""
     now = datetime.now(UTC)
     expires_at = now + timedelta(days=expires_days) if expires_days else None
 
@@ -57,7 +57,7 @@ def create(invocation: Invocation, role: str, label: str, expires_days: int | No
 @as_json
 @click.pass_obj
 def list_all(invocation: Invocation, as_json: bool) -> None:
-    """List every API token there ever was, the newest first; none is shown itself."""
+    """List all API tokens, also expired and revoked ones, the newest first, without their secrets."""
     tokens = [asdict(each) for each in ask(invocation.settings(), list_tokens)]
     if as_json:
         print_json({"tokens": tokens})
@@ -70,9 +70,9 @@ def list_all(invocation: Invocation, as_json: bool) -> None:
 @click.argument("token_id", type=click.UUID, metavar="ID")
 @click.pass_obj
 def revoke(invocation: Invocation, token_id: UUID) -> None:
-    """End an API token at once."""
+    """Revoke an API token at once."""
     if not ask(invocation.settings(), lambda connection: revoke_token(connection, token_id)):
-        raise OperatorError(f'No good token has the id {token_id}; "token list" shows those that are there.')
+        raise OperatorError(f'No valid token has the id {token_id}; "token list" shows all tokens.')
     click.echo(f"Revoked {token_id}.")
 
 

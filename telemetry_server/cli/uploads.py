@@ -1,7 +1,6 @@
-"""The command "import": uploads that copies exported, handed to the running server as they are.
+"""The command "import": sends uploads that copies exported to the running server.
 
-They take the same way as over the network, signature and all: a file proves itself, and one
-that is imported twice counts once.
+The server checks their signatures as it does over the network, and counts a file that is imported twice once.
 """
 
 import time
@@ -29,15 +28,15 @@ LONGEST_LINE = 2 << 20
 TIMEOUT_SECONDS = 60
 BUSY = (429, 503)
 ATTEMPTS, LONGEST_PAUSE_SECONDS = 5, 60
-NO_UPLOAD = "is no upload of the SDK; take the files that `license-telemetry export` wrote, unchanged."
+NO_UPLOAD = "is not an upload of the SDK; use the unchanged files of `license-telemetry export`."
 
 
 class Refused(Exception):
-    """An upload that the server did not take; the others go on."""
+    """The server refused an upload; the import continues with the next one."""
 
 
 class Upload(NamedTuple):
-    """A request as it was signed."""
+    """A signed request."""
 
     headers: dict[str, str]
     body: bytes
@@ -45,7 +44,7 @@ class Upload(NamedTuple):
 
 @dataclass(slots=True)
 class Summary:
-    """What became of it all. `pings` counts by status."""
+    """The outcome of an import. `pings` counts by status."""
 
     uploads: int = 0
     refused: int = 0
@@ -56,13 +55,13 @@ class Summary:
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("--endpoint", metavar="URL", help="The running server. [default: by the settings]")
+@click.option("--endpoint", metavar="URL", help="The running server. [default: from the settings]")
 @as_json
 @click.pass_obj
 def import_uploads(
     invocation: Invocation, files: tuple[Path, ...], endpoint: str | None, as_json: bool
 ) -> None:
-    """Hand the running server the FILEs that "license-telemetry export" wrote.
+    """Send the FILEs that "license-telemetry export" wrote to the running server.
 
     A file may be imported again: each ping counts once. Exits with 1 if the server refused an upload.
     """
@@ -95,7 +94,7 @@ def _import(path: Path, url: str, summary: Summary) -> None:
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines with something in them; of one that is too long its beginning, which is no upload."""
+    """The lines that are not blank, with their numbers; a line that is too long is cut, and then invalid."""
     for number in count(1):
         rest = line = file.readline(LONGEST_LINE)
         if not line:
@@ -122,13 +121,15 @@ def parse(line: bytes) -> Upload:
 
 
 def _send(url: str, upload: Upload) -> list[dict[str, Any]]:
-    """The results of the upload's pings; waits for a server that is busy. Raises Refused."""
+    """The results of the upload's pings; retries if the server is busy. Raises Refused or OperatorError."""
     for _ in range(ATTEMPTS):
         try:
             return _post(url, upload)
         except Unavailable as busy:
             time.sleep(min(busy.retry_after or 1, LONGEST_PAUSE_SECONDS))
-    raise OperatorError(f"{url} was busy {ATTEMPTS} times; try again later. What came through counts once.")
+    raise OperatorError(
+        f"{url} was busy {ATTEMPTS} times; try again later. Pings that were accepted count once."
+    )
 
 
 def _post(url: str, upload: Upload) -> list[dict[str, Any]]:
@@ -149,7 +150,7 @@ def _post(url: str, upload: Upload) -> list[dict[str, Any]]:
             "Start telemetry-server serve, or name the running server with --endpoint."
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OperatorError(f"{url} is no telemetry server ({error!r}); look at --endpoint.") from error
+        raise OperatorError(f"{url} is not a telemetry server ({error!r}); check --endpoint.") from error
 
 
 def _detail(body: bytes) -> str:

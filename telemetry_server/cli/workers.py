@@ -1,4 +1,4 @@
-"""Server processes: one in this process, or several on one port, each started again when it dies."""
+"""Server processes: this process, or several on one port, each restarted when it dies."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _STOP_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a server process needs to know; goes to a new process as it is."""
+    """The arguments of a server process; pickled for a new process."""
 
     settings: Settings
     keyring: Keyring
@@ -32,19 +32,19 @@ class Site:
 
     @property
     def reachable_host(self) -> str:
-        """Where this machine itself finds the server: an address that means "any" is answered by loopback."""
+        """The host for connections from this machine: loopback for an address that means "any"."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  compared, not bound
         return f"[{host}]" if ":" in host else host
 
 
 async def serve_here(site: Site, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-    """Answers requests in this process until `stop` is set, then leaves without resetting anybody."""
+    """Serves in this process until `stop` is set, then closes connections gracefully."""
     leaving = asyncio.Event()
     app = create_app(site.settings, site.keyring, site.dsn, leaving)
     listener = Listener(app, leaving)
     await listener.open(bind(site.host, site.port))
     gc.collect()
-    gc.freeze()  # what is there at start-up stays; the collector need not look at it with every generation
+    gc.freeze()  # objects of the start-up stay; no collection needs to visit them
     gc.set_threshold(10_000, 20, 20)
     ready()
     await stop.wait()
@@ -52,7 +52,7 @@ async def serve_here(site: Site, stop: asyncio.Event, ready: Callable[[], None] 
 
 
 async def serve_in_workers(site: Site, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-    """Answers requests in `settings.workers` processes until `stop` is set; a dead one is started again."""
+    """Serves in `settings.workers` processes until `stop` is set; one that dies is restarted."""
     context = multiprocessing.get_context("spawn")
     async with asyncio.TaskGroup() as group:
         for number in range(site.settings.workers):
@@ -78,7 +78,7 @@ async def _keep_worker(context: Any, site: Site, number: int, stop: asyncio.Even
 
 
 async def _ended(worker: Any) -> None:
-    """Returns when the worker has ended. Takes no thread: the loop has few, and workers may be more."""
+    """Returns when the worker has ended. Uses no thread: the pool has few, and workers may be more."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(worker.sentinel, ended.set)
     try:
@@ -108,11 +108,12 @@ async def _answering(site: Site, stop: asyncio.Event) -> None:
 
 
 def _worker(site: Site) -> None:
-    """The whole life of a worker process. It stops on SIGTERM, and when its parent is gone."""
-    run(_worker_life(site))
+    """The main function of a worker process."""
+    run(_serve_beside_parent(site))
 
 
-async def _worker_life(site: Site) -> None:
+async def _serve_beside_parent(site: Site) -> None:
+    """Serves until SIGTERM, or until the parent process ends."""
     stop = stop_on_signals(only_terminate=True)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -121,9 +122,9 @@ async def _worker_life(site: Site) -> None:
 
 
 def stop_on_signals(*, only_terminate: bool = False) -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set.
+    """An event that SIGTERM and SIGINT set; with `only_terminate`, SIGINT is ignored.
 
-    A terminal sends SIGINT to every process at once: workers leave it to their parent.
+    A terminal sends SIGINT to all processes: workers leave it to their parent.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -133,7 +134,7 @@ def stop_on_signals(*, only_terminate: bool = False) -> asyncio.Event:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs `main` on uvloop where the extra `fast` is installed, else on asyncio's own loop."""
+    """Runs `main` on uvloop if the extra `fast` is installed, else on the loop of asyncio."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         take_over_libraries(runner.get_loop())
         try:
@@ -152,9 +153,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def reserve(host: str, port: int) -> tuple[socket.socket, int]:
-    """Holds the address for the workers without listening; gives the port, chosen by the system for 0.
+    """Binds the address for the workers without listening; returns the port, for 0 a free one.
 
-    Raises OSError where somebody listens already: sharing a port is for the processes of one server.
+    Raises OSError if another server listens there: only the processes of one server share a port.
     """
     bind(host, port, shared=False).close()
     holder = bind(host, port)

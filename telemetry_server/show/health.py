@@ -1,7 +1,5 @@
 """/healthz: the process answers. /readyz: it can do its work."""
 
-from functools import cache
-from importlib import metadata
 from typing import Literal
 
 from aiohttp import web
@@ -13,6 +11,7 @@ from telemetry_server.receive.capacity import Capacity
 from telemetry_server.receive.connections import CAPACITY
 from telemetry_server.routing import Access, Route, get
 from telemetry_server.show.responses import json_response
+from telemetry_server.version import version
 
 
 class Health(Struct):
@@ -28,14 +27,6 @@ class Readiness(Struct):
     status: Literal["ready", "degraded", "not ready"]
     version: str
     checks: list[Check]
-
-
-@cache
-def version() -> str:
-    try:
-        return metadata.version("license-telemetry-server")
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 async def healthz(_: web.Request) -> web.Response:

@@ -12,10 +12,10 @@ from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.errors import BadRequest, Forbidden, TelemetryError, Unauthenticated, Unavailable
 from telemetry_server.middleware import Problem
 from telemetry_server.routing import Access, Parameter, Route, Shape, get
-from telemetry_server.show.health import version
 from telemetry_server.show.responses import json_response
 from telemetry_server.show.schemas import REFERENCE, schemas
 from telemetry_server.show.sign_in import SignIn, SignOut
+from telemetry_server.version import version
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _SECURITY: dict[Access, list[dict[str, list[str]]]] = {

@@ -15,11 +15,11 @@ from telemetry_server.errors import TelemetryError
 from telemetry_server.middleware import when_to_come_back
 from telemetry_server.show import formatting
 from telemetry_server.show.charts import stack
-from telemetry_server.show.health import version
 from telemetry_server.show.static_files import static_path
 from telemetry_server.show.verdicts import verdict
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.text import written_out
+from telemetry_server.version import version
 
 _HEADINGS = {
     400: "That address is not quite right",

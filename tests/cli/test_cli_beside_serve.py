@@ -240,7 +240,7 @@ async def test_an_enrolment_file_makes_an_installation_the_server_knows(served, 
 def test_an_enrolment_file_is_never_overwritten(served, product, tmp_path):
     file = tmp_path / "copy.json"
     file.write_text("precious")
-    assert "is there already" in served.error("enroll", product, "--output", file)
+    assert "already exists" in served.error("enroll", product, "--output", file)
     assert file.read_text() == "precious"
 
 
@@ -271,9 +271,9 @@ def test_one_bad_line_never_costs_a_good_one(served, product, tmp_path):
     file.write_text(f"garbage\n{json.dumps(forged)}\n\n{good}" + "x" * 5_000_000)
     done = served("import", file, "--endpoint", served.url, "--json", exit_code=1)
     assert json.loads(done.stdout) == {"uploads": 4, "refused": 3, "pings": {"accepted": 1}}
-    assert f"{file} line 1: is no upload" in done.stderr
+    assert f"{file} line 1: is not an upload" in done.stderr
     assert f"{file} line 2: 401" in done.stderr
-    assert f"{file} line 5: is no upload" in done.stderr
+    assert f"{file} line 5: is not an upload" in done.stderr
 
 
 def test_an_import_without_a_server_says_what_to_do(served, tmp_path, product):
@@ -354,7 +354,7 @@ def test_an_export_begins_where_it_is_told_to(served, two_pings):
     yesterday, later = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 2))
     assert len(of(two_pings, served("export", "pings", "--since", yesterday.date()).stdout)) == 2
     assert served("export", "pings", "--since", f"{later:%Y-%m-%dT%H:%M:%SZ}").stdout == ""
-    assert "no date or time" in served.error("export", "pings", "--since", "monday", exit_code=2)
+    assert "not a date or time" in served.error("export", "pings", "--since", "monday", exit_code=2)
 
 
 def test_an_export_of_no_product_leaves_the_file_as_it_was(served, tmp_path):
@@ -424,7 +424,7 @@ async def test_days_are_counted_anew_beside_a_running_server(served, postgres, t
     days = {"from": str(today - timedelta(days=40)), "to": str(today)}
     asked = "rollup", "rebuild", "--from", days["from"], "--to", days["to"]
     assert served.json(*asked) == days
-    assert served(*asked).stdout == f"counted the days from {days['from']} to {days['to']} anew\n"
+    assert served(*asked).stdout == f"recounted the days from {days['from']} to {days['to']}\n"
     assert await postgres.fetchval(count, uuid.UUID(two_pings.id)) == 2
 
 
@@ -561,7 +561,7 @@ def test_a_dump_is_loaded_into_another_data_directory(served, two_pings, place):
 def test_a_file_that_is_no_dump_is_refused_before_a_database_is_made(served, place):
     (place / "no.dump").write_text("-- SQL")
     said = served.error("db", "import", place / "no.dump", "--data", place / "never")
-    assert 'is not a file that "db export" wrote' in said
+    assert 'was not written by "db export"' in said
     assert not (place / "never").exists()
 
 
@@ -589,7 +589,7 @@ async def test_a_reader_is_made_in_the_embedded_postgres_and_gets_in_with_its_pa
     shown = served("db", "reader", "grafana", "--new-password")
     assert made["password"] not in shown.stdout
     assert "cannot be shown again" in shown.stderr
-    assert "no role grafana any more" in served("db", "reader", "grafana", "--drop").stderr
+    assert "role grafana is dropped" in served("db", "reader", "grafana", "--drop").stderr
     assert "There is no role grafana" in served.error("db", "reader", "grafana", "--drop")
 
 

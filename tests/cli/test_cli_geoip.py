@@ -40,7 +40,7 @@ def test_a_file_is_installed_and_shown(fresh, country):
     }
     assert status["problems"] == []
     assert "not installed" in fresh("geoip", "status").stdout
-    assert "Good: country" in fresh("geoip", "reload").stdout
+    assert "Valid: country" in fresh("geoip", "reload").stdout
 
 
 def test_what_is_no_database_leaves_the_installed_one(fresh, country, tmp_path):
@@ -106,7 +106,7 @@ def test_a_damaged_file_is_told_by_status(fresh):
         ("/nowhere/x.mmdb", 1, "/nowhere/x.mmdb: No such file"),
         ("http://example.com/x.mmdb", 1, "is not an https:// address"),
         ("https://user:hunter2@example.com/x.mmdb", 1, "isn't supported"),
-        ("https://127.0.0.1:1/x.mmdb", 1, "bring it here"),
+        ("https://127.0.0.1:1/x.mmdb", 1, "copy it here"),
     ],
 )
 def test_a_source_that_does_not_do_is_told(fresh, source, exit_code, words):

@@ -64,7 +64,7 @@ def test_no_enrolment_is_made_with_a_keyring_the_server_does_not_have(operator, 
 
 def test_no_keyring_is_made_by_looking_at_it(operator, tmp_path):
     for command in ("show", "rotate"):
-        assert '"telemetry-server serve" makes it' in operator.error("keyring", command)
+        assert '"telemetry-server serve" creates it' in operator.error("keyring", command)
     assert not (tmp_path / "keyring.json").exists()
 
 
@@ -170,7 +170,7 @@ async def test_a_command_waits_for_migrations_that_are_running(empty_operator):
 
 
 def test_an_operators_database_is_not_ours_to_upgrade(operator):
-    assert "yours to upgrade" in operator.error("db", "upgrade")
+    assert "upgrade that with its own tools" in operator.error("db", "upgrade")
 
 
 def test_doctor_goes_on_where_the_database_is_away(operator, tmp_path):

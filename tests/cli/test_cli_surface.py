@@ -12,7 +12,7 @@ import pytest
 from patience import patient
 
 from telemetry_server.cli import COMMANDS, main
-from telemetry_server.cli.failures import failure, told
+from telemetry_server.cli.failures import failure, reported
 from telemetry_server.errors import MigrationError, SettingsError
 
 
@@ -135,9 +135,9 @@ def test_debug_shows_where_an_error_came_from(fresh):
         (ExceptionGroup("tasks", [MigrationError("inside")]), 3, "inside"),
         (PermissionError(13, "Permission denied", "/root/x"), 1, "/root/x: Permission denied"),
         (OSError(28, "No space left on device"), 1, "No space left on device"),
-        (ConnectionResetError("gone"), 4, "PostgreSQL went away (gone)"),
+        (ConnectionResetError("gone"), 4, "PostgreSQL disconnected (gone)"),
         (TimeoutError(), 4, "TimeoutError"),
-        (asyncpg.InterfaceError("connection is closed"), 4, "went away"),
+        (asyncpg.InterfaceError("connection is closed"), 4, "disconnected"),
         (asyncpg.InsufficientPrivilegeError("permission denied for table x"), 1, "SQLSTATE 42501"),
         (KeyError("oops"), 70, "--debug"),
     ],
@@ -149,7 +149,7 @@ def test_errors_are_told_in_a_sentence(error, exit_code, words):
 
 
 def test_an_interruption_is_no_error(capsys):
-    with pytest.raises(click.exceptions.Exit) as left, told(debug=True):
+    with pytest.raises(click.exceptions.Exit) as left, reported(debug=True):
         raise KeyboardInterrupt
     assert left.value.exit_code == 130
     assert capsys.readouterr().err == ""

@@ -354,8 +354,7 @@ def test_a_database_of_as_numbers_that_names_countries_replaces_no_country_datab
     assert said.exit_code == 0, said.output
     assert said.output.lstrip().startswith("asn: ip-to-asn, built 2026-11-01\n")
     assert (
-        "It also answers for country; to use it for that as well, install it with --kind country."
-        in said.output
+        "It also contains country; to use it for that as well, install it with --kind country." in said.output
     )
     assert (country / "country.mmdb").read_bytes() == before
     place = Atlas(country).place("8.8.8.8")

@@ -1,7 +1,7 @@
-"""The command "doctor": everything that can be checked, in one table.
+"""The command "doctor": all checks in one table.
 
-findings   what a check gives
-here       the data directory, the keyring, retention, the disk, GeoIP, the software, the running server
+findings   the result of a check
+here       data directory, keyring, retention, disk, GeoIP, software, running server
 database   PostgreSQL, its tables, the jobs
 """
 
@@ -25,18 +25,18 @@ MARKS = {FindingLevel.OK: "✓", FindingLevel.WARNING: "!", FindingLevel.FAILED:
 
 
 @click.command()
-@click.option("--listen", metavar="HOST:PORT", help='What "serve" was given, if it was.')
+@click.option("--listen", metavar="HOST:PORT", help='The --listen of "serve", if it has one.')
 @as_json
 @click.pass_obj
 def doctor(invocation: Invocation, listen: str | None, as_json: bool) -> None:
-    """Check everything within 20 seconds, and say what to do.
+    """Check everything within 20 seconds, with advice.
 
-    Exits with 1 if a check failed (✗); a warning (!) may be as it should be.
+    Exits with 1 if a check failed (✗); a warning (!) may be intended.
     """
     findings: list[Finding] = []
     checks = _checks(invocation.settings(listen=listen))
     started: list[str] = []
-    # In a thread of its own, for a disk or a name server that is away may hold this one for good.
+    # In another thread, as a disk or name server that does not answer may block this one.
     watch = threading.Timer(MOST_SECONDS, _give_up, (started, findings, as_json))
     watch.daemon = True
     watch.start()
@@ -62,16 +62,18 @@ def _checks(settings: Settings) -> dict[str, Callable[[], Iterable[Finding]]]:
 
 
 def _give_up(started: list[str], findings: list[Finding], as_json: bool) -> None:
-    """Report what was found so far, and leave whatever still waits."""
-    found = f'The check "{started[-1]}" did not end within {MOST_SECONDS} s; what follows it was not made.'
-    advice = "Look at the disk of the data directory, at PostgreSQL, and at the name server."
+    """Reports the findings so far, and exits without waiting for the running check."""
+    found = (
+        f'The check "{started[-1]}" did not end within {MOST_SECONDS} s; the checks after it were skipped.'
+    )
+    advice = "Check the disk of the data directory, PostgreSQL, and the name server."
     _report([*findings, failed("doctor", found, advice)], as_json=as_json)
     sys.stdout.flush()
     os._exit(1)
 
 
 def _report(findings: list[Finding], *, as_json: bool) -> bool:
-    """Prints them; whether none failed."""
+    """Prints the findings; returns whether none failed."""
     fine = all(finding.outcome is not FindingLevel.FAILED for finding in findings)
     if as_json:
         print_json({"ok": fine, "checks": findings})

@@ -1,4 +1,4 @@
-"""The checks of PostgreSQL, of its tables, and of the jobs that keep them in order."""
+"""The checks of PostgreSQL, its tables and the jobs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -40,13 +40,13 @@ from telemetry_server.store.upkeep.addresses import retention_problem
 
 MAKE_PARTITIONS = f"Run: telemetry-server run {JobName.MAKE_PARTITIONS}"
 START_SECONDS, STATEMENT_SECONDS, MOST_SECONDS = 8, 5, 12
-"""How long the embedded PostgreSQL may take to start, one question, and all of them."""
+"""Timeouts of the start of the embedded PostgreSQL, of one statement, and of all checks."""
 CLOCKS_DIFFER = timedelta(seconds=5)
 GRACE = timedelta(minutes=10)
 
 
 async def look(settings: Settings, jobs: Sequence[Job]) -> list[Finding]:
-    """All findings; where one makes the next ones pointless, it is the last."""
+    """All findings; the last one may be a failure that makes further checks pointless."""
     if not settings.database_url and not (settings.data / "postgres").exists():
         return [failed("PostgreSQL", "There is no database yet.", "Run: telemetry-server serve")]
     findings: list[Finding] = []
@@ -57,12 +57,12 @@ async def look(settings: Settings, jobs: Sequence[Job]) -> list[Finding]:
             operator_connection(dsn, patience=STATEMENT_SECONDS) as connection,
         ):
             async for finding in _checks(connection, jobs, settings):
-                findings.append(finding)  # noqa: PERF401  those until it stops answering count
+                findings.append(finding)  # noqa: PERF401  keeps the findings before a timeout
     except OperatorError as error:
         findings.append(failed("PostgreSQL", error.detail, ""))
     except AWAY as error:
         found = f"It stopped answering ({str(error) or type(error).__name__})."
-        advice = "Nothing else of it was checked. Look at its log, and at who holds locks: pg_stat_activity."
+        advice = "Its other checks were skipped. Look at its log, and for locks at pg_stat_activity."
         findings.append(failed("PostgreSQL", found, advice))
     return findings
 
@@ -122,7 +122,7 @@ def _clocks(there: datetime) -> Finding:
     difference = abs(datetime.now(UTC) - there)
     found = f"{difference.total_seconds():.1f} s between this machine and the database"
     if difference > CLOCKS_DIFFER:
-        return warning("clocks", found, "Let both follow a time server.")
+        return warning("clocks", found, "Synchronise both with a time server.")
     return ok("clocks", found)
 
 
@@ -132,13 +132,15 @@ async def _clock(connection: Connection, now: datetime, bound: timedelta) -> Fin
         advice = "A running server does so within a minute."
         if read.doubt:
             refused = " and uploads are refused" if read.lag > bound else ""
-            advice = f"Until then, nothing is forgotten{refused}."
+            advice = f"Until then, no old data is deleted{refused}."
         return failed("clock", f"{read.problem[0].upper()}{read.problem[1:]}.", advice)
     if taken_back := await clock.taken_back(connection, now):
         return warning(
-            "clock", f"{taken_back}.", "Look why: a time server that was away, a machine's battery."
+            "clock",
+            f"{taken_back}.",
+            "Find the cause, such as a time server that was down, or an empty clock battery.",
         )
-    return ok("clock", "the database and the pings agree with it")
+    return ok("clock", "agrees with the database and the pings")
 
 
 async def _fitness(connection: Connection) -> Finding:
@@ -148,7 +150,7 @@ async def _fitness(connection: Connection) -> Finding:
         return failed("database", error.detail, "Nothing else was checked.")
     if problem := await encoding_problem(connection):
         return failed("database", problem, "")
-    return ok("database", "UTF8, of this software alone, and writable")
+    return ok("database", "UTF8, used by this software only, and writable")
 
 
 async def _migrations(connection: Connection) -> Finding:
@@ -162,7 +164,7 @@ async def _migrations(connection: Connection) -> Finding:
 
 
 def _master_keys(remembered: Remembered, path: Path) -> Finding:
-    """Whether the keyring is the one of this database, and none from before a rotation."""
+    """Whether the keyring belongs to this database, and is not from before a rotation."""
     try:
         remembered.demand(read_keyring(path))
     except (KeyringMissing, KeyringUnreadable, KeyringDamaged):
@@ -194,33 +196,33 @@ def _quarantine(count: int) -> Finding:
     if count:
         return warning(
             "quarantine",
-            f"{count} pings that PostgreSQL refused are kept, not counted.",
+            f"{count} pings that PostgreSQL refused are stored, not counted.",
             "Look at them: telemetry-server db psql -- -c 'TABLE quarantine'",
         )
     return ok("quarantine", "empty")
 
 
 def _outage(known: Sequence[Outage], now: datetime) -> Finding:
-    """An outage ends when copies had the time to come back."""
+    """An outage ends when copies have had the time to report again."""
     if lasting := [began_at for began_at, ended_at in known if ended_at > now]:
         return warning(
             "reports",
-            f"Since {min(lasting):%Y-%m-%d %H:%M} UTC nobody could be heard, so nobody becomes late for now.",
-            "If no pings come, look at the way to the server: proxy, certificate, DNS.",
+            f"No copy could report since {min(lasting):%Y-%m-%d %H:%M} UTC, so none becomes late for now.",
+            "If no pings arrive, check the path to the server: proxy, certificate, DNS.",
         )
-    return ok("reports", "no outage goes on")
+    return ok("reports", "no outage")
 
 
 def _addresses(problem: str | None) -> Finding:
     if problem:
-        found = f"Addresses may be kept longer than was said: {problem}."
+        found = f"Addresses may be stored longer than configured: {problem}."
         return failed("address retention", found, f"Run: telemetry-server run {JobName.SHORTEN_ADDRESSES}")
     return ok("address retention", "enforced")
 
 
 def _rollups(progress: rollups.Progress, now: datetime) -> Finding:
     if progress.is_late(now):
-        advice = f"A running server goes on; to do it now, run: telemetry-server run {progress.behind}"
+        advice = f"A running server continues; to do it now, run: telemetry-server run {progress.behind}"
         return warning("roll-ups", f"{progress}.", advice)
     return ok("roll-ups", str(progress))
 

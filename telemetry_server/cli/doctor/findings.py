@@ -1,11 +1,11 @@
-"""What a check of "doctor" gives."""
+"""The result of a check of "doctor"."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class FindingLevel(StrEnum):
-    """How a check went. A warning asks for a look; what failed has to be mended."""
+    """The outcome of a check: a warning may be intended, a failure has to be fixed."""
 
     OK = "ok"
     WARNING = "warning"
@@ -14,7 +14,7 @@ class FindingLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, and what to do about it."""
+    """The outcome of a check, with advice."""
 
     check: str
     outcome: FindingLevel

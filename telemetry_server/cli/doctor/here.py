@@ -1,4 +1,4 @@
-"""The checks of this machine, without the database."""
+"""The checks of this machine, without those of the database."""
 
 import resource
 import shutil
@@ -40,14 +40,14 @@ IN_C = ("aiohttp._http_parser", "maxminddb.extension")
 def data_directory(settings: Settings) -> Finding:
     name, path = "data directory", settings.data.resolve()
     if not path.is_dir():
-        return failed(name, f"{path} is not there.", "Run: telemetry-server serve --data DIR")
+        return failed(name, f"{path} does not exist.", "Run: telemetry-server serve --data DIR")
     if path.stat().st_mode & OTHERS_WRITE:
         return failed(name, f"Other users may write to {path}.", f"Run: chmod go-w {path}")
     return ok(name, str(path))
 
 
 def retention(settings: Settings) -> Finding:
-    """How long is kept what: for ever is a decision, and as such to be seen."""
+    """The retention of each class of fields, shown because "forever" should be a decision."""
     kept = load_registry().keeping(settings.retention_days).retention
     return ok("retention", ", ".join(f"{name} {how_long}" for name, how_long in kept.items()))
 
@@ -70,9 +70,9 @@ def disk(settings: Settings) -> Finding:
     usage = shutil.disk_usage(path)
     found = f"{usage.free / 2**30:.1f} GiB free for {path}"
     if usage.free < SCARCE_BYTES:
-        return failed(name, found, "PostgreSQL stops when nothing is left: make room.")
+        return failed(name, found, "PostgreSQL stops when the disk is full: free some space.")
     if usage.free < LOW_BYTES or usage.free < LOW_SHARE * usage.total:
-        return warning(name, found, "Make room soon.")
+        return warning(name, found, "Free some space soon.")
     return ok(name, found)
 
 
@@ -88,7 +88,7 @@ def geoip(settings: Settings) -> Iterator[Finding]:
         yield ok("GeoIP", f"{hosting.FILENAME}: {entries}, written on {listed.built_on}")
     if not atlas.databases:
         yield warning(
-            "GeoIP", "No database: the place of an address is unknown.", "Run: telemetry-server geoip install"
+            "GeoIP", "No database: places of addresses are unknown.", "Run: telemetry-server geoip install"
         )
 
 
@@ -105,15 +105,15 @@ def extensions() -> Finding:
     if missing:
         return warning(
             "C extensions",
-            f"{', '.join(missing)} missing: all works, slowly.",
+            f"{', '.join(missing)} missing: all works, but slowly.",
             "Install a C compiler, then: pip install --force-reinstall aiohttp maxminddb",
         )
-    loop = "uvloop" if find_spec("uvloop") else "asyncio's own loop; the extra [fast] installs uvloop"
-    return ok("C extensions", f"all there; {loop}")
+    loop = "uvloop" if find_spec("uvloop") else "the loop of asyncio; the extra [fast] installs uvloop"
+    return ok("C extensions", f"all installed; {loop}")
 
 
 def server(settings: Settings) -> Iterator[Finding]:
-    """What a process of the running server says of itself: whether it is ready, and how much it takes on."""
+    """Readiness and capacity, as a process of the running server reports them."""
     url = f"{settings.base_url}/readyz"
     try:
         readiness = _ask(url)
@@ -121,13 +121,13 @@ def server(settings: Settings) -> Iterator[Finding]:
         yield warning(
             "server",
             f"Nothing answers at {url} ({getattr(error, 'reason', error)}).",
-            "Start it, or say where it is: --listen HOST:PORT or TELEMETRY_PUBLIC_URL.",
+            "Start it, or name its address: --listen HOST:PORT or TELEMETRY_PUBLIC_URL.",
         )
         yield _capacity_from_here()
         return
     checks = {check["name"]: check for check in readiness["checks"]}
     if missed := [f"{name} {check['detail']}" for name, check in checks.items() if _is_missed(check)]:
-        found = f"It answers at {settings.base_url}, and is not ready: {'; '.join(missed)}."
+        found = f"It answers at {settings.base_url}, but is not ready: {'; '.join(missed)}."
         yield failed("server", found, "Its log says more.")
     else:
         yield ok("server", f"answers at {settings.base_url}")
@@ -147,22 +147,22 @@ def _capacity(check: Mapping[str, Any]) -> Finding:
 def _capacity_from_here() -> Finding:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections = connections_within(OPEN_FILES if hard == resource.RLIM_INFINITY else hard)
-    found = f"{connections} connections at most, for a process that is started from here"
+    found = f"{connections} connections at most, for a process started from here"
     if connections >= FEW_CONNECTIONS:
         return ok("capacity", found)
     return warning("capacity", found, RAISE_CAPACITY)
 
 
 def _ask(url: str) -> Mapping[str, Any]:
-    """The document of /readyz. Raises OSError, or ValueError for an answer that is none of this server's."""
+    """The document of /readyz. Raises OSError, or ValueError for an answer of another server."""
     try:
         answer = build_opener(ProxyHandler({})).open(url, timeout=ANSWER_SECONDS)
-    except HTTPError as error:  # 503 where it is not ready
+    except HTTPError as error:  # 503: not ready
         answer = error
     with answer:
         document = orjson.loads(answer.read(LONGEST_ANSWER))
     if not isinstance(document, dict) or "checks" not in document:
-        raise ValueError(f"HTTP {answer.status}, and no readiness")
+        raise ValueError(f"HTTP {answer.status}, without readiness")
     return document
 
 
