@@ -19,7 +19,7 @@ from telemetry_server.check.licenses.lookalikes import misleads
 from telemetry_server.check.licenses.mappings import MappingName
 from telemetry_server.check.licenses.rows import RowFormat, RowProblem
 from telemetry_server.cli.invocation import Invocation
-from telemetry_server.cli.output import as_json, print_json, progress, say
+from telemetry_server.cli.output import as_json, picked, print_json, progress, say
 from telemetry_server.cli.registry import by_whom, differences
 from telemetry_server.cli.session import connection
 from telemetry_server.enrich.verdict import never_matching
@@ -115,19 +115,8 @@ class Summary:
             "left_out": self.left_out,
             "never_matching": {"rows": self.rows_never_matching, "addresses": self.never_matching},
             "alike": self.alike,
-            "problems": [
-                {"line": each.line, "column": each.column, "detail": each.detail} for each in self.problems
-            ],
-            "changes": [
-                {
-                    "line": each.line,
-                    "license_id": each.license_id,
-                    "outcome": each.outcome,
-                    "before": each.before,
-                    "after": each.after,
-                }
-                for each in self.changes
-            ],
+            "problems": picked(self.problems, "line", "column", "detail"),
+            "changes": picked(self.changes, "line", "license_id", "outcome", "before", "after"),
             "customer_changes": [
                 {"customer_id": each.uuid, "before": each.before(), "after": each.after()}
                 for each in self.customer_changes

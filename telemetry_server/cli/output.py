@@ -41,12 +41,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         column.overflow = "fold"
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console().print(table)
-
-
-def console() -> Console:
     width = None if sys.stdout.isatty() else WIDE
-    return Console(width=width, markup=False, highlight=False, emoji=False)
+    Console(width=width, markup=False, highlight=False, emoji=False).print(table)
+
+
+def picked(rows: Iterable[object], *names: str) -> list[dict[str, Any]]:
+    """These attributes of each row, for JSON."""
+    return [{name: getattr(row, name) for name in names} for row in rows]
 
 
 def progress() -> Progress:

@@ -45,11 +45,7 @@ def reader(invocation: Invocation, name: str, as_json: bool, *, new_password: bo
     url, made = asyncio.run(_with_maker(settings, make))
     if as_json:
         print_json({"name": name, "password": made.password, "url": url, "views": made.views})
-    else:
-        _show(url, made)
-
-
-def _show(url: str, made: Reader) -> None:
+        return
     rows = [("Role", made.name), ("Password", made.password), ("Connect", f"psql {shlex.quote(url)}")]
     for label, value in rows:
         if value is not None:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import click
 
 from telemetry_server.check.days import shown_beginning, shown_end
-from telemetry_server.cli.output import print_json, print_table
+from telemetry_server.cli.output import picked, print_json, print_table
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author
 from telemetry_server.store.registry.history import RegistryChange
@@ -151,8 +151,7 @@ def print_fields(row: Mapping[str, Any]) -> None:
 
 def print_history(changes: Sequence[RegistryChange], as_json: bool, time_zone: str = "UTC") -> None:
     if as_json:
-        names = ("changed_at", "actor", "reason", "before", "after")
-        print_json({"changes": [{name: getattr(change, name) for name in names} for change in changes]})
+        print_json({"changes": picked(changes, "changed_at", "actor", "reason", "before", "after")})
         return
     rows = (
         (

@@ -135,21 +135,16 @@ def stop_on_signals(*, only_terminate: bool = False) -> asyncio.Event:
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Runs `main` on uvloop if the extra `fast` is installed, else on the loop of asyncio."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    try:
+        from uvloop import new_event_loop  # noqa: PLC0415  an extra
+    except ImportError:
+        new_event_loop = None
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         take_over_libraries(runner.get_loop())
         try:
             runner.run(main)
         finally:
             write_held_lines(all_of_them=True)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415  an extra
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 def reserve(host: str, port: int) -> tuple[socket.socket, int]:

@@ -11,7 +11,7 @@ from telemetry_server.check.fields import load_registry
 from telemetry_server.check.schema import ping_json_schema, upload_json_schema
 from telemetry_server.errors import BadRequest, Forbidden, TelemetryError, Unauthenticated, Unavailable
 from telemetry_server.middleware import Problem
-from telemetry_server.routing import Access, Parameter, Route, Shape, get
+from telemetry_server.routing import Access, Route, Shape, get
 from telemetry_server.show.responses import json_response
 from telemetry_server.show.schemas import REFERENCE, schemas
 from telemetry_server.show.sign_in import SignIn, SignOut
@@ -105,7 +105,16 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": _responses(route),
     }
     if route.parameters:
-        operation["parameters"] = [_parameter(parameter) for parameter in route.parameters]
+        operation["parameters"] = [
+            {
+                "name": parameter.name,
+                "in": parameter.where,
+                "required": parameter.required,
+                "description": parameter.text,
+                "schema": dict(parameter.schema),
+            }
+            for parameter in route.parameters
+        ]
     if route.body:
         media_type = "application/x-www-form-urlencoded" if route.body in _FORMS else "application/json"
         operation["requestBody"] = {"required": True, "content": {media_type: _content(route.body)}}
@@ -120,16 +129,6 @@ def _tag(route: Route) -> str:
     if route.page:
         return "pages"
     return "api" if route.path.startswith("/api/") else "server"
-
-
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    return {
-        "name": parameter.name,
-        "in": parameter.where,
-        "required": parameter.required,
-        "description": parameter.text,
-        "schema": dict(parameter.schema),
-    }
 
 
 def _responses(route: Route) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
@@ -66,7 +65,8 @@ def keyring(settings: Settings) -> Finding:
 
 
 def disk(settings: Settings) -> Finding:
-    name, path = "disk space", _existing(settings.data.resolve())
+    data = settings.data.resolve()
+    name, path = "disk space", next(each for each in (data, *data.parents) if each.exists())
     usage = shutil.disk_usage(path)
     found = f"{usage.free / 2**30:.1f} GiB free for {path}"
     if usage.free < SCARCE_BYTES:
@@ -126,16 +126,13 @@ def server(settings: Settings) -> Iterator[Finding]:
         yield _capacity_from_here()
         return
     checks = {check["name"]: check for check in readiness["checks"]}
-    if missed := [f"{name} {check['detail']}" for name, check in checks.items() if _is_missed(check)]:
+    missed = [f"{name} {it['detail']}" for name, it in checks.items() if it["needed"] and not it["ok"]]
+    if missed:
         found = f"It answers at {settings.base_url}, but is not ready: {'; '.join(missed)}."
         yield failed("server", found, "Its log says more.")
     else:
         yield ok("server", f"answers at {settings.base_url}")
     yield _capacity(checks["capacity"]) if "capacity" in checks else _capacity_from_here()
-
-
-def _is_missed(check: Mapping[str, Any]) -> bool:
-    return check["needed"] and not check["ok"]
 
 
 def _capacity(check: Mapping[str, Any]) -> Finding:
@@ -164,7 +161,3 @@ def _ask(url: str) -> Mapping[str, Any]:
     if not isinstance(document, dict) or "checks" not in document:
         raise ValueError(f"HTTP {answer.status}, without readiness")
     return document
-
-
-def _existing(path: Path) -> Path:
-    return next(each for each in (path, *path.parents) if each.exists())

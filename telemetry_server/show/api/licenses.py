@@ -19,21 +19,8 @@ from telemetry_server.check.licenses.columns import OF_THE_LICENSE, license_patc
 from telemetry_server.check.licenses.files import LicenseFile
 from telemetry_server.check.licenses.rows import RowFormat, RowProblem
 from telemetry_server.enrich.verdict import never_matching
-from telemetry_server.errors import (
-    BadRequest,
-    FieldProblem,
-    Malformed,
-    NotFound,
-    TooLarge,
-    Unprocessable,
-)
-from telemetry_server.model import (
-    Author,
-    LicenseRow,
-    Moment,
-    NonNegative,
-    Role,
-)
+from telemetry_server.errors import BadRequest, FieldProblem, Malformed, NotFound, TooLarge, Unprocessable
+from telemetry_server.model import Author, LicenseRow, Moment, NonNegative, Role
 from telemetry_server.receive.body import read_body
 from telemetry_server.routing import Parameter, Route, get
 from telemetry_server.show import filters

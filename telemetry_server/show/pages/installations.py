@@ -17,6 +17,7 @@ from telemetry_server.check.filters.terms import Filter
 from telemetry_server.model import Lifecycle, Verdict
 from telemetry_server.routing import HTML, Parameter, Route
 from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filter_from
+from telemetry_server.show.pages.overview import unless_slow
 from telemetry_server.show.query import IDENTIFIER, read_query
 from telemetry_server.show.render import attributions, page
 from telemetry_server.show.responses import path_with, see_other
@@ -24,7 +25,6 @@ from telemetry_server.show.serializers import installation_item
 from telemetry_server.store.database import Pool
 from telemetry_server.store.dimensions import FACETED
 from telemetry_server.store.fleet import installations
-from telemetry_server.store.reading import TooSlow
 from telemetry_server.uuid7 import HIGHEST
 
 PARAMETERS = (
@@ -98,7 +98,6 @@ async def installation_list(request: web.Request) -> web.Response:
 
 async def _find(pool: Pool, asked: Mapping[str, Any]) -> Found:
     now = datetime.now(UTC)
-    first = "after" not in asked
     below = asked.get("after", HIGHEST)
     try:
         wanted = filter_from(asked, now)
@@ -106,29 +105,13 @@ async def _find(pool: Pool, asked: Mapping[str, Any]) -> Found:
     except BadFilter as error:
         return Found([], problem=error.detail)
     last = str(rows[_ROWS - 1]["installation_id"]) if len(rows) > _ROWS else None
-    total = (await _count(pool, wanted, now) if last else len(rows)) if first else None
-    return Found(
-        [installation_item(row) for row in rows[:_ROWS]],
-        last,
-        total,
-        await _suggest(pool, wanted, now) if first else None,
-    )
-
-
-async def _count(pool: Pool, wanted: Filter, now: datetime) -> int | None:
-    try:
-        return await installations.matching(pool, wanted, now=now)
-    except TooSlow:  # the rows are shown without their number
-        return None
-
-
-async def _suggest(pool: Pool, wanted: Filter, now: datetime) -> Mapping[str, Mapping[str | None, int]]:
-    """The values of the newest of these installations, by parameter."""
-    try:
-        facets = await installations.facets(pool, wanted, now=now, newest=_NEWEST_FOR_SUGGESTIONS)
-    except TooSlow:
-        return {}
-    return {parameter: facets.get(field, {}) for parameter, field in _TYPED.items()}
+    items = [installation_item(row) for row in rows[:_ROWS]]
+    if "after" in asked:
+        return Found(items, last)
+    total = await unless_slow(installations.matching(pool, wanted, now=now)) if last else len(rows)
+    newest = installations.facets(pool, wanted, now=now, newest=_NEWEST_FOR_SUGGESTIONS)
+    facets = await unless_slow(newest) or {}
+    return Found(items, last, total, {name: facets.get(field, {}) for name, field in _TYPED.items()})
 
 
 def _label(parameter: str, field: str) -> str:
@@ -146,7 +129,8 @@ def _chosen(request: web.Request, asked: Mapping[str, Any]) -> Iterator[tuple[st
         if name == "filter":
             yield from _chosen_terms(request, filter_from({"filter": value}, datetime.now(UTC)))
         elif name != "after":
-            yield _NAMES.get(name, name), _value(name, value), path_with(request, **{name: None}, after=None)
+            text = ranges.RANGES[value].text if name in {"seen", "new"} else str(value)
+            yield _NAMES.get(name, name), text, path_with(request, **{name: None}, after=None)
 
 
 def _chosen_terms(request: web.Request, wanted: Filter) -> Iterator[tuple[str, str, str]]:
@@ -154,10 +138,6 @@ def _chosen_terms(request: web.Request, wanted: Filter) -> Iterator[tuple[str, s
         rest = Filter(wanted.terms[:index] + wanted.terms[index + 1 :])
         condition = str(term).removeprefix(term.field.name)
         yield term.field.name, condition, path_with(request, filter=str(rest) or None, after=None)
-
-
-def _value(name: str, value: Any) -> str:
-    return ranges.RANGES[value].text if name in {"seen", "new"} else str(value)
 
 
 ROUTES = (

@@ -119,9 +119,9 @@ async def overview(request: web.Request) -> web.Response:
         products=products,
         ranges=ranges.RANGES.values(),
         totals=totals,
-        pings=await _pings(asked, counted),
+        pings=await unless_slow(_pings(asked, counted)),
         behind=_behind(asked, counted),
-        newcomers=await _newcomers(asked),
+        newcomers=await unless_slow(_newcomers(asked)),
         statuses=_statuses(facets) if facets is not None else None,
         distributions=[_distribution(asked, facets, *one) for one in DISTRIBUTIONS],
         features=await unless_slow(_features(asked)),
@@ -162,17 +162,11 @@ async def _features(asked: _Asked) -> list[charts.Bar]:
 
 
 async def _pings(asked: _Asked, counted: store.CountedUntil | None) -> charts.Columns | None:
-    return await unless_slow(_pings_by_hour(asked) if asked.over.hourly else _pings_by_day(asked, counted))
-
-
-async def _pings_by_hour(asked: _Asked) -> charts.Columns | None:
-    if asked.fleet is None:
-        return None
-    pings = await store.pings_by_hour(asked.pool, asked.fleet, asked.over.first_step(asked.now))
-    return asked.columns(pings, asked.fleet.counted.at)
-
-
-async def _pings_by_day(asked: _Asked, counted: store.CountedUntil | None) -> charts.Columns | None:
+    if asked.over.hourly:
+        if asked.fleet is None:
+            return None
+        hours = await store.pings_by_hour(asked.pool, asked.fleet, asked.over.first_step(asked.now))
+        return asked.columns(hours, asked.fleet.counted.at)
     if counted is not None and counted.pings_until is None:
         return None
     pings = await store.pings_by_day(asked.pool, asked.product, asked.first_day)
@@ -195,9 +189,8 @@ def _behind(asked: _Asked, counted: store.CountedUntil | None) -> str | None:
 async def _newcomers(asked: _Asked) -> charts.Columns | None:
     if asked.fleet is None:
         return None
-    question = store.new_over_time(asked.pool, asked.fleet, asked.over, asked.now)
-    counted = await unless_slow(question)
-    return None if counted is None else asked.columns(counted, asked.fleet.counted.at)
+    counted = await store.new_over_time(asked.pool, asked.fleet, asked.over, asked.now)
+    return asked.columns(counted, asked.fleet.counted.at)
 
 
 async def _looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look]:
