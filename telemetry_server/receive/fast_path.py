@@ -5,8 +5,8 @@ an upload cost the server, that was the largest part. So connections begin here,
 one shape that leaves no doubt of where it ends (HTTP/1.1, plain header lines, each name once, a
 Content-Length, the body whole and nothing behind it) is answered with one write. At the first sign of
 anything else (another address, another way to frame or encode, bytes that are no HTTP, a slow, large or
-pipelined upload, a client or a server that wants to leave) the connection becomes aiohttp's for good,
-with the bytes as they came, as if it had been aiohttp's from the start.
+pipelined upload, a server that wants to leave) the connection becomes aiohttp's for good, with the bytes
+as they came, as if it had been aiohttp's from the start.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ _HEAD = re.compile(
 )
 # Say where a request ends, or what is to follow.
 _FRAMES = {"transfer-encoding", "upgrade", "expect", "te", "trailer"}
+_CONNECTIONS = {"keep-alive", "close"}
 _MOST_DIGITS = 7
 _MOST_LINES = 64
 
@@ -76,6 +77,7 @@ class DirectConnection(BaseProtocol):
         "_came",
         "_counter",
         "_half_closed",
+        "_head",
         "_idle",
         "_late",
         "_peer",
@@ -90,6 +92,7 @@ class DirectConnection(BaseProtocol):
         self._counter = counter
         self._peer: str | None = None
         self._came = b""  # what came of the next request
+        self._head: _Head | None = None  # of the next request, once all of it came
         self._late: asyncio.TimerHandle | None = None
         self._half_closed = False
         self._silent_since: float | None = None  # since its last answer; None before the first
@@ -128,11 +131,12 @@ class DirectConnection(BaseProtocol):
             self._pause_transport_reading()  # pipelined: what is in memory stays bounded
         elif not self._may_be_an_upload():
             self._hand_over()
-        elif came.find(_END_OF_HEAD, 0, LARGEST_HEAD) < 0 and len(came) < LARGEST_HEAD:
+        elif self._head is None and came.find(_END_OF_HEAD, 0, LARGEST_HEAD) < 0 and len(came) < LARGEST_HEAD:
             self._wait_a_little()
-        elif (head := _read_head(came)) is None or head.ends < len(came):
+        elif (head := self._head or _read_head(came)) is None or head.ends < len(came):
             self._hand_over()
         elif head.ends > len(came):
+            self._head = head
             self._wait_a_little()
         else:
             self._take(head, came[head.body :])
@@ -157,21 +161,22 @@ class DirectConnection(BaseProtocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
-        self._came = b""
+        self._came, self._head = b"", None
         self._place.works()
         arrival = self._counter.uploads.arrival(PATH, head.headers, body, self._peer)
-        self.answering = self._loop.create_task(self._answer(arrival))
+        self.answering = self._loop.create_task(self._answer(arrival, closing=head.closes))
 
     # ── answering ───────────────────────────────────────────────────────────────────────────
 
-    async def _answer(self, arrival: Arrival) -> None:
+    async def _answer(self, arrival: Arrival, *, closing: bool) -> None:
+        """Once it is `closing`, what came behind the upload is no request (RFC 9112, 9.6)."""
         answer = await self._counter.take(arrival)
         self.answering = None
         if self.transport is None:
             return
         self._place.answered()
         self._place.waits()
-        closing = self._counter.leaving.is_set() or (self._half_closed and not self._came)
+        closing = closing or self._counter.leaving.is_set() or (self._half_closed and not self._came)
         self.transport.write(_on_the_wire(answer, closing=closing))
         self._silent_since = self._loop.time()
         if closing:
@@ -231,11 +236,15 @@ class DirectConnection(BaseProtocol):
 
 
 class _Head(NamedTuple):
-    """What stands before the body: headers by lower-case name, and where the body is."""
+    """What stands before the body: headers by lower-case name, where the body is, and what comes after.
+
+    `closes`: the client sends no other request over this connection.
+    """
 
     headers: dict[str, str]
     body: int
     ends: int
+    closes: bool
 
 
 def _read_head(came: bytes) -> _Head | None:
@@ -247,16 +256,18 @@ def _read_head(came: bytes) -> _Head | None:
     if len(lines) > _MOST_LINES:
         return None
     headers = {name.lower(): value.rstrip() for name, _, value in [line.partition(": ") for line in lines]}
-    length = headers.get("content-length", "")
+    length, connection = headers.get("content-length", ""), headers.get("connection", "keep-alive").lower()
     plain = (
         len(headers) == len(lines)
         and "host" in headers
-        and headers.get("connection", "keep-alive").lower() == "keep-alive"
+        and connection in _CONNECTIONS
         and _FRAMES.isdisjoint(headers)
         and length.isdigit()
         and len(length) <= _MOST_DIGITS
     )
-    return _Head(headers, head.end(), head.end() + int(length)) if plain else None
+    if not plain:
+        return None
+    return _Head(headers, head.end(), head.end() + int(length), connection == "close")
 
 
 def _on_the_wire(answer: Accepted | web.Response, *, closing: bool) -> bytes:

@@ -30,8 +30,8 @@ async def installation(server):
 class Wire:
     """A client that writes bytes and reads whole responses."""
 
-    def __init__(self, reader, writer):
-        self.reader, self.writer = reader, writer
+    def __init__(self, url, reader, writer):
+        self.url, self.reader, self.writer = url, reader, writer
 
     def send(self, data):
         self.writer.write(data)
@@ -53,7 +53,7 @@ async def connected(url):
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        yield Wire(reader, writer)
+        yield Wire(url, reader, writer)
     finally:
         writer.close()
 
@@ -112,7 +112,7 @@ UNUSUAL = {
     "a query": {"line": "POST /v1/pings? HTTP/1.1"},
     "the whole address": {"line": "POST http://x/v1/pings HTTP/1.1"},
     "HTTP/1.0": {"line": "POST /v1/pings HTTP/1.0"},
-    "to be closed": {"Connection": "close"},
+    "more than to be closed": {"Connection": "close, te"},
     "an upgrade": {"Connection": "upgrade", "Upgrade": "websocket"},
 }
 
@@ -129,8 +129,35 @@ async def test_an_unusual_upload_is_left_to_aiohttp(installation, wire, name):
     answer = await wire.answer()
     assert outcome(answer) == (200, ["accepted"])
     assert "server" not in answer[1]
-    if name in {"HTTP/1.0", "to be closed"}:
+    if name in {"HTTP/1.0", "more than to be closed"}:
         assert await wire.is_closed()
+
+
+@pytest.mark.parametrize("word", ["close", "Close"])
+async def test_an_upload_that_is_the_last_of_its_connection_is_answered_and_closed(installation, wire, word):
+    """As the SDK sends; head and body may come one after the other."""
+    body = installation.upload(installation.ping())
+    head = request(installation, body, sent=b"", Connection=word)
+    wire.send(head)
+    await asyncio.sleep(0.02)
+    wire.send(body)
+    status, headers, answer = await wire.answer()
+    assert outcome((status, headers, answer)) == (200, ["accepted"])
+    assert headers["telemetry-receipt"] == installation.receipt(body, answer)
+    assert headers["connection"] == "close"
+    assert await wire.is_closed()
+
+
+async def test_behind_the_last_upload_of_a_connection_no_request_is_answered(installation, wire):
+    """However it is cut, one answer comes at most: what follows was smuggled in."""
+    for cut in (0, 1, 40):
+        async with connected(wire.url) as other:
+            following = request(installation)
+            other.send(request(installation, Connection="close") + following[:cut])
+            other.send(following[cut:])
+            answers = await asyncio.wait_for(other.reader.read(), patient(15))
+            assert answers.count(b'"results"') <= 1
+            assert answers.count(b"Connection: close") == answers.count(b"HTTP/1.1 ")
 
 
 async def test_gzip_chunks_and_large_uploads_are_taken(installation, wire):
@@ -217,6 +244,7 @@ async def counter_at(take, handler=None):
 
 
 WHOLE = b"POST /v1/pings HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+LAST = WHOLE.replace(b"Host", b"Connection: close\r\nHost")
 
 
 async def accept(_):
@@ -297,14 +325,46 @@ async def test_a_client_that_does_not_read_is_not_read_from(monkeypatch):
         connection.answering.cancel()
 
 
-@given(st.binary(max_size=80), st.lists(st.integers(0, 150), max_size=3))
+async def test_the_last_upload_of_a_connection_is_answered_without_aiohttp():
+    """Its head in one piece and its body in another; what comes while it is answered is dropped."""
+    go_on = asyncio.Event()
+
+    async def wait(_):
+        await go_on.wait()
+        return await accept(_)
+
+    async with counter_at(wait) as (counter, url), connected(url) as wire:
+        for piece in (LAST[:-2], LAST[-2:], WHOLE):
+            wire.send(piece)
+            await asyncio.sleep(0.02)
+        go_on.set()
+        status, headers, _ = await wire.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await wire.is_closed()
+        assert counter.connections == set()
+
+
+TAILS = st.binary(max_size=80) | st.just(WHOLE)
+CUTS = st.lists(st.integers(0, 150) | st.sampled_from([len(WHOLE), len(LAST)]), max_size=3)
+
+
+@given(TAILS, CUTS)
 @settings(max_examples=60)
 def test_whatever_comes_is_answered_or_handed_over_byte_for_byte(tail, cuts):
-    asyncio.run(_answered_or_handed_over(WHOLE + tail, sorted(cuts)))
+    answered, handed, _ = asyncio.run(_what_becomes_of(WHOLE + tail, sorted(cuts)))
+    assert WHOLE * answered + handed == WHOLE + tail
 
 
-async def _answered_or_handed_over(data, cuts):
-    takers, written = [], []
+@given(TAILS, CUTS)
+@settings(max_examples=60)
+def test_whatever_comes_behind_the_last_upload_is_never_answered_by_the_fast_path(tail, cuts):
+    answered, handed, closed = asyncio.run(_what_becomes_of(LAST + tail, sorted(cuts)))
+    assert (answered, handed, closed) in [(1, b"", True), (0, LAST + tail, False)]
+
+
+async def _what_becomes_of(data, cuts):
+    """How many uploads were answered, what was handed over, and whether the connection was closed."""
+    takers, written, closed = [], [], []
 
     def handler(place):
         takers.append(Taker(place))
@@ -313,6 +373,9 @@ async def _answered_or_handed_over(data, cuts):
     class Transport(asyncio.Transport):
         def write(self, data):
             written.append(data)
+
+        def close(self):
+            closed.append(self)
 
         def set_protocol(self, protocol):
             pass
@@ -337,8 +400,7 @@ async def _answered_or_handed_over(data, cuts):
             (takers[0] if takers else connection).data_received(data[start:end])
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    if not takers and connection._came:
+    if not takers and not closed and connection._came:
         connection._hand_over()
-    handed = takers[0].handed if takers else b""
-    assert WHOLE * len(written) + handed == data
     connection._idle.cancel()
+    return len(written), takers[0].handed if takers else b"", bool(closed)
