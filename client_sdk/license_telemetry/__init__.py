@@ -9,7 +9,7 @@
 Importing starts nothing and opens nothing. The path of the data: `_client` accepts it, `_counters` keep it in
 shared memory, `_background` is the one thread. There `_engine` drives `_collector`, which harvests the
 counters (`_harvest`) and makes pings (`_ping`, `_levels`), `_outbox` and `_ledger`, which store them on disk,
-and `_uploader`, which sends them (`_transport`, `_wire`) and follows the answer (`_answers`).
+and `_uploader`, which sends them (`_transport`, `_connection`, `_wire`) and follows the answer (`_answers`).
 """
 
 from ._client import Telemetry

@@ -91,6 +91,8 @@ class Engine:
         self._settle()
         if self._exchange is None and (sending or used) and self._is_time_to_send():
             self._send(wakeup)
+        if self._exchange is None:
+            self._hang_up()
         return self._next_at()
 
     def is_busy(self) -> bool:
@@ -160,7 +162,14 @@ class Engine:
                 Answer(0, {}, b"", "the last attempt still hangs, in a resolver that does not answer")
             )
         else:
+            if self._posting is not None and self._posting.transport is not self._transport:
+                self._hang_up()
             self._posting = Posting(self._transport, found.request, wakeup)
+
+    def _hang_up(self) -> None:
+        """A connection stays open from one request to the next, not longer."""
+        if self._posting is not None:
+            self._posting.transport.hang_up()
 
     def _settle(self) -> None:
         """Follows the answer, once it has arrived or cannot arrive any more."""
@@ -216,6 +225,7 @@ class Engine:
             self._problems.note("outbox", f"the outbox can't be written: {error}")
         finally:
             self._uploader.release()
+            self._transport.hang_up()
         return Delivery.WAITING
 
     def due(self) -> float:

@@ -30,11 +30,12 @@ class Identity(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A POST: its path, its specific headers, and the bytes of its body."""
+    """A POST: its path, its specific headers, and the bytes of its body. `more`: another one follows at once."""
 
     path: str
     headers: Dict[str, str]
     body: bytes
+    more: bool = False
 
 
 def from_answer(answer: Any) -> Identity:

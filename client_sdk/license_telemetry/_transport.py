@@ -1,12 +1,7 @@
-"""One POST over HTTP: TLS always verified, proxies used, redirects not followed, all under one deadline.
-
-Uses the interpreter's original sockets (`_socket`), with TLS in memory: sockets replaced by gevent or
-eventlet would bring a hub to our thread.
-"""
+"""One POST over HTTP: TLS always verified, proxies used, redirects not followed, all under one deadline."""
 
 from __future__ import annotations
 
-import _socket
 import http.client
 import io
 import ssl
@@ -14,12 +9,12 @@ import sys
 import time
 import urllib.request
 from base64 import b64encode
-from encodings import idna  # noqa: F401  getaddrinfo would import it later, when a fork may cut it
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from . import _process_fork
 from ._answers import Answer
+from ._connection import CHUNK, Connection
 from ._identity import Request
 from ._primitives import get_native_id, has_ended, start_new_thread
 from ._settings import Settings
@@ -28,22 +23,21 @@ from ._wakeups import Wakeup
 from ._wire import PINGS_PATH
 
 DEADLINE_SECONDS = 30.0
-CONNECT_SECONDS = 10.0  # for one of a host's addresses
 LARGEST_ANSWER = 256 * 1024  # with its head and framing
 SHOWS_THREADS = sys.version_info >= (3, 12)  # fork() warns of threads
 DROP_BYTES, MOST_DROPS = 16, 2  # an answer that comes in more and smaller pieces is read ever more slowly
 MOST_BROKEN_OFF = 3  # in a row
-_CHUNK = 64 * 1024
 _PORTS = {"http": 80, "https": 443}
 
 
 class Transport:
-    """Posts to one endpoint."""
+    """Posts to one endpoint, one request at a time. Its connection is kept behind a request with `more`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._kept: Optional[Connection] = None
 
-    def post(self, request: Request, connected: Callable[[_Wire], None] = lambda _wire: None) -> Answer:
+    def post(self, request: Request, connected: Callable[[Connection], None] = lambda _wire: None) -> Answer:
         """The answer, with any status; an Answer with status 0 if there was none. Never raises."""
         try:
             answer = self._post(request, time.monotonic() + DEADLINE_SECONDS, connected)
@@ -52,21 +46,34 @@ class Transport:
         except Exception as error:
             return Answer(0, {}, b"", _words(error))
 
-    def _post(self, request: Request, deadline: float, connected: Callable[[_Wire], None]) -> Answer:
+    def _post(self, request: Request, deadline: float, connected: Callable[[Connection], None]) -> Answer:
         target = _address(f"{self._settings.endpoint}{request.path}", "the endpoint")
-        wire = _Wire(deadline)
+        wire, self._kept = self._kept, None
+        if wire is None or not wire.goes_on(deadline):
+            wire = Connection(deadline)
         connected(wire)
+        may_keep = False
         try:
-            path = self._connect(wire, target)
-            wire.send(_head(target, path, request, wire.more_head) + request.body)
-            return _answer(wire)
+            if not wire.is_connected:
+                self._connect(wire, target)
+            wire.send(_head(target, request, wire) + request.body)
+            answer, may_keep = _answer(wire)
         finally:
+            if may_keep and request.more:
+                self._kept = wire
+            else:
+                wire.close()
+        return answer
+
+    def hang_up(self) -> None:
+        """Close the connection that was kept: no request follows now."""
+        wire, self._kept = self._kept, None
+        if wire is not None:
             wire.close()
 
-    def _connect(self, wire: _Wire, target: SplitResult) -> str:
-        """Connects to the host, or to its proxy; returns the connection and the request target."""
+    def _connect(self, wire: Connection, target: SplitResult) -> None:
+        """Connects to the host, or to its proxy."""
         host, port = str(target.hostname), target.port or _PORTS[target.scheme]
-        path = target.path + (f"?{target.query}" if target.query else "")
         proxy = self.proxy()
         if proxy is None:
             wire.connect(host, port)
@@ -80,9 +87,7 @@ class Transport:
                 _tunnel(wire, host, port, authorization)
             wire.start_tls(self._tls(), host)
         elif proxy is not None:
-            wire.more_head = authorization
-            return f"http://{_host(target)}{path}"
-        return path
+            wire.more_head, wire.origin = authorization, f"http://{_host(target)}"
 
     def proxy(self) -> Optional[SplitResult]:
         """The configured proxy, else that of the usual variables, read each time. Raises ValueError."""
@@ -114,13 +119,13 @@ class Posting:
     broken_off = 0  # in a row, because of forks
 
     def __init__(self, transport: Transport, request: Request, wakeup: Wakeup) -> None:
-        self._transport = transport
+        self.transport = transport
         self._request = request
         self._wakeup = wakeup
         self.answer = Answer(0, {}, b"", "no answer in time")
         self.done = self.ended = False
         self._native_id = 0
-        self._wire: Optional[_Wire] = None
+        self._wire: Optional[Connection] = None
         if SHOWS_THREADS:
             _process_fork.add(self)
         self.deadline = time.monotonic() + DEADLINE_SECONDS + 1
@@ -135,13 +140,13 @@ class Posting:
 
     def _run(self) -> None:
         try:
-            self.answer = self._transport.post(self._request, self._connected)
+            self.answer = self.transport.post(self._request, self._connected)
         finally:
             self._wire = None
             self.done = self.ended = True
             self._wakeup.set()
 
-    def _connected(self, wire: _Wire) -> None:
+    def _connected(self, wire: Connection) -> None:
         self._wire = wire
 
     importing = False
@@ -165,161 +170,56 @@ class Posting:
         """Nothing to do: the child has a new background."""
 
 
-class _Wire:
-    """A connection in which every step ends at `deadline`, by the monotonic clock."""
-
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
-        self._socket: Any = None
-        self._layers: list[_Tls] = []
-        self._interrupted = Wakeup()
-        self.more_head = b""
-
-    def connect(self, host: str, port: int) -> None:
-        """Tries all addresses of the host. Raises OSError."""
-        trouble: OSError = OSError(f"{host} has no address")
-        for family, kind, protocol, _, address in _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM):
-            connection = _socket.socket(family, kind, protocol)
-            self._socket = connection
-            _process_fork.descriptors.add(connection.fileno())
-            try:
-                connection.settimeout(min(self._left(), CONNECT_SECONDS))
-                connection.connect(address)
-            except OSError as error:
-                trouble = error
-                self.close()
-            else:
-                return
-        raise trouble
-
-    def start_tls(self, context: ssl.SSLContext, host: str) -> None:
-        self._layers.append(_Tls(context, host, self._plain() if not self._layers else self._layers[-1]))
-
-    def send(self, data: bytes) -> None:
-        (self._layers[-1] if self._layers else self._plain()).send(data)
-
-    def receive(self, most: int) -> bytes:
-        """At most `most` bytes; empty at the end."""
-        return (self._layers[-1] if self._layers else self._plain()).receive(most)
-
-    def rest(self, seconds: float) -> None:
-        """Pauses before the next read."""
-        self._interrupted.wait(min(seconds, self._deadline - time.monotonic()))
-
-    def interrupt(self) -> None:
-        """Ends all waits on it at once, from another thread."""
-        self._deadline = 0.0
-        self._interrupted.set()
-        try:
-            self._socket.shutdown(_socket.SHUT_RDWR)
-        except (AttributeError, OSError):
-            pass  # it is not connected yet, or not any more
-
-    def close(self) -> None:
-        if self._socket is not None:
-            _process_fork.descriptors.discard(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
-
-    def _plain(self) -> _Plain:
-        return _Plain(self._socket, self._left)
-
-    def _left(self) -> float:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("no answer in time")
-        return left
-
-
-class _Plain:
-    def __init__(self, connection: Any, left: Any) -> None:
-        self._socket = connection
-        self._left = left
-
-    def send(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            self._socket.settimeout(self._left())
-            view = view[self._socket.send(view) :]
-
-    def receive(self, most: int) -> bytes:
-        self._socket.settimeout(self._left())
-        return bytes(self._socket.recv(most))
-
-
-class _Tls:
-    """TLS over another layer."""
-
-    def __init__(self, context: ssl.SSLContext, host: str, below: Any) -> None:
-        self._below = below
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._session = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._do(self._session.do_handshake)
-
-    def send(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[self._do(self._session.write, view) :]
-
-    def receive(self, most: int) -> bytes:
-        try:
-            return bytes(self._do(self._session.read, most))
-        except ssl.SSLZeroReturnError:
-            return b""
-
-    def _do(self, step: Any, *arguments: Any) -> Any:
-        """Runs one step of the session, with its input and output."""
-        while True:
-            try:
-                done = step(*arguments)
-            except ssl.SSLWantReadError:
-                self._flush()
-                received = self._below.receive(_CHUNK)
-                if received:
-                    self._incoming.write(received)
-                else:
-                    self._incoming.write_eof()
-            else:
-                self._flush()
-                return done
-
-    def _flush(self) -> None:
-        if self._outgoing.pending:
-            self._below.send(self._outgoing.read())
-
-
 class _Received(io.RawIOBase):
     """The file from which http.client reads an answer."""
 
-    def __init__(self, wire: _Wire) -> None:
+    def __init__(self, wire: Connection) -> None:
         self._wire = wire
         self._left = LARGEST_ANSWER
         self._drops = 0
+        self.has_ended = False
+        self.has_rest = False  # behind the answer
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self.has_ended:
+            return 0
         if self._drops > MOST_DROPS:
             self._wire.rest(4.0 ** (self._drops - MOST_DROPS))  # each piece would be a wake-up
         received = self._wire.receive(len(buffer))
         self._drops += len(received) < DROP_BYTES
         self._left -= len(received)
         if self._left < 0:
-            raise ValueError("the answer is too large")
+            raise OSError("the answer is too large")  # a ValueError is what http.client takes for a bad chunk
         buffer[: len(received)] = received
         return len(received)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self, _CHUNK)
+        return _Reader(self, CHUNK)
 
 
-def _answer(wire: _Wire) -> Answer:
-    """Reads one answer. Raises ValueError if it is too large."""
-    response = http.client.HTTPResponse(_Received(wire), method="POST")  # type: ignore[arg-type]  # it reads only
+class _Reader(io.BufferedReader):
+    """Notes, when the answer ends, whether more came."""
+
+    raw: _Received
+
+    def close(self) -> None:
+        if not self.closed and not self.raw.has_ended:
+            self.raw.has_ended = True
+            self.raw.has_rest = bool(self.peek())
+        super().close()
+
+
+def _answer(wire: Connection) -> Tuple[Answer, bool]:
+    """Reads one answer; returns it, and whether another may follow. Raises OSError if it is too large."""
+    received = _Received(wire)
+    response = http.client.HTTPResponse(received, method="POST")  # type: ignore[arg-type]  # it reads only
     response.begin()
     body = response.read()
-    return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+    answer = Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+    return answer, received.has_ended and not received.has_rest and not response.will_close
 
 
 def _address(url: str, name: str) -> SplitResult:
@@ -333,7 +233,7 @@ def _address(url: str, name: str) -> SplitResult:
     raise ValueError(f"{name} is no http or https address")
 
 
-def _head(target: SplitResult, path: str, request: Request, more: bytes) -> bytes:
+def _head(target: SplitResult, request: Request, wire: Connection) -> bytes:
     headers: Dict[str, str] = {
         "Host": _host(target),
         "Content-Type": "application/json",
@@ -341,21 +241,22 @@ def _head(target: SplitResult, path: str, request: Request, more: bytes) -> byte
         "Accept": "application/json, application/problem+json",
         "Accept-Encoding": "identity",
         "User-Agent": f"license-telemetry-python/{__version__}",
-        "Connection": "close",
+        "Connection": "keep-alive" if request.more else "close",
         **request.headers,
     }
+    path = wire.origin + target.path + (f"?{target.query}" if target.query else "")
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), ""]
-    return "\r\n".join(lines).encode("latin-1") + more + b"\r\n"
+    return "\r\n".join(lines).encode("latin-1") + wire.more_head + b"\r\n"
 
 
-def _tunnel(wire: _Wire, host: str, port: int, authorization: bytes) -> None:
+def _tunnel(wire: Connection, host: str, port: int, authorization: bytes) -> None:
     """Opens a tunnel through an HTTP proxy. Raises OSError if it refuses."""
     place = f"{_bracketed(host)}:{port}".encode("ascii")
     wire.send(b"CONNECT " + place + b" HTTP/1.1\r\nHost: " + place + b"\r\n" + authorization + b"\r\n")
     head = b""
     while b"\r\n\r\n" not in head:  # byte by byte: what follows belongs to the tunnel
         received = wire.receive(1)
-        if not received or len(head) > _CHUNK:
+        if not received or len(head) > CHUNK:
             raise OSError("the proxy broke off")
         head += received
     status = head.split(b"\r\n", 1)[0].split(b" ", 2)

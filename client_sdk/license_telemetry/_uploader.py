@@ -143,12 +143,13 @@ class Uploader:
         known, why = ledger.identity(), ledger.get("reenrol")
         if known is None or why:
             parent = known if why in ("forked", "moved") else None
-            request = identity.enrolment(self.settings.product_key or "", parent)
+            request = identity.enrolment(self.settings.product_key or "", parent)._replace(more=True)
             return Exchange(request, partial(self._enrolled, known, parent, why))
         upload = ledger.upload(partial(self._build, self._collector.level(ledger)))
         if upload is None:
             return Delivery.EMPTY
-        request = identity.upload(known, upload.body, upload.encoding)
+        more = ledger.queued() > len(upload.pings)
+        request = identity.upload(known, upload.body, upload.encoding)._replace(more=more)
         return Exchange(request, partial(self._sent, known, upload))
 
     def _blocked_until(self, ledger: Ledger, push: int, now: float) -> float:

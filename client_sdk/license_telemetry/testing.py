@@ -328,14 +328,16 @@ def _problem(code: int) -> Reply:
 
 def _handler(server: FakeServer) -> Any:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             headers = {name.lower(): value for name, value in self.headers.items()}
             self._reply(server.handle(Received(self.path, headers, body)))
 
         def _reply(self, reply: Reply) -> None:
-            self.close_connection = True
             if reply.status == 0:
+                self.close_connection = True
                 return
             self.send_response(reply.status)
             for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
