@@ -10,16 +10,16 @@ from pathlib import Path
 import asyncpg
 
 from bench.fleet import Fleet, write
+from bench.receiving import Receiving
 from bench.report import Report
 from bench.sdk import measure_sdk
-from bench.servers import bare_aiohttp, free_port, make_places, telemetry_server, wrk
+from bench.servers import free_port, make_places, telemetry_server, wrk
 from bench.spent import spent
 from bench.storage import copy_rate, key_order, size_per_ping
 
 FLEET = 20_000
 ROUNDS = 3
 SECONDS = 4
-SHAPES = [(1, 64, 0.42), (1, 256, 0.65), (2, 64, None), (2, 256, 0.36)]
 BATCH = 500
 
 
@@ -32,7 +32,6 @@ def main():
         make_places(data / "geoip")
         fleet = enrol(data)
         measure_singles(report, data, fleet)
-        measure_latency(report, data, fleet)
         measure_batches(report, data, fleet)
         report.spent = {
             connections: spent(data, lambda: fresh_requests(data, fleet), connections)
@@ -91,42 +90,26 @@ def send(port, connections, seconds, requests, data):
 
 
 def measure_singles(report, data, fleet):
-    """Two windows per server; in the first, most uploads are the first of their installation since its start."""
-    first, ours, bare = {}, {}, {}
-    for round_number in range(ROUNDS):
-        for workers, connections, _ in SHAPES:
-            shape, port = (workers, connections), free_port()
-            with telemetry_server(data, port, workers):
-                first.setdefault(shape, []).append(_window(data, fleet, port, connections))
-                ours.setdefault(shape, []).append(_window(data, fleet, port, connections))
-            port = free_port()
-            with bare_aiohttp(port, workers):
-                wrk(port, connections, 1, data.parent / "requests")
-                bare.setdefault(shape, []).append(wrk(port, connections, SECONDS, data.parent / "requests"))
-            print(f"round {round_number + 1}: {workers} workers, {connections} connections", file=sys.stderr)
-    for workers, connections, target in SHAPES:
-        shape = workers, connections
-        report.ratio(workers, connections, ours[shape], bare[shape], target)
-        report.first(workers, connections, first[shape], bare[shape])
+    """Two windows of each server: in the first, most uploads are their installation's first since its start."""
+    receiving = Receiving(Bench(data, fleet), SECONDS)
+    for number in range(ROUNDS):
+        print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+        receiving.round()
+    report.receiving(receiving)
 
 
-def _window(data, fleet, port, connections):
-    settle(fleet, data)
-    requests = fleet.singles(SECONDS * 16_000)
-    before = query(data, "SELECT count(*) FROM pings")[0][0]
-    load = send(port, connections, SECONDS, requests, data)
-    stored = query(data, "SELECT count(*) FROM pings")[0][0] - before
-    assert load.refused == 0, f"{load.refused} refused"
-    assert stored >= load.rate * SECONDS * 0.98, "acknowledged pings are missing"
-    return load
+class Bench:
+    """The fleet and its database, for `Receiving`."""
 
+    def __init__(self, data, fleet):
+        self.data, self.fleet, self.dsn = data, fleet, database(data)
+        self.requests = data.parent / "requests"
 
-def measure_latency(report, data, fleet):
-    port = free_port()
-    with telemetry_server(data, port, 1):
-        for connections in (1, 8):
-            settle(fleet, data)
-            report.latency(connections, send(port, connections, SECONDS, fleet.singles(SECONDS * 8000), data))
+    def settle(self):
+        settle(self.fleet, self.data)
+
+    def pings(self):
+        return query(self.data, "SELECT count(*) FROM pings")[0][0]
 
 
 def measure_batches(report, data, fleet):

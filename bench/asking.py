@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 TIMES = 40
 WARM_UP = 3
+STARTS = 8
 _GOOD = 200
 
 
@@ -27,6 +28,10 @@ class Asked:
     def p95(self):
         return self._at(0.95)
 
+    @property
+    def p99(self):
+        return self._at(0.99)
+
     def _at(self, share):
         ordered = sorted(self.milliseconds)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.inf
@@ -44,20 +49,48 @@ class Program:
         return self.connection.getresponse()
 
 
-def ask(program, question, values, times=TIMES):
-    """Asks `times` times, each time with other values, after a few warm-up requests."""
+def ask(program, question, values):
+    """Asks TIMES times, each time with other values, after a few that do not count."""
     asked = Asked(question.name)
-    for number in range(WARM_UP + times):
-        path = filled_in(question, values, number)
-        started = time.perf_counter()
-        answer = program.get(path)
-        answer.read()
-        milliseconds = (time.perf_counter() - started) * 1e3
-        if answer.status != _GOOD:
-            asked.refused[answer.status] = asked.refused.get(answer.status, 0) + 1
-        elif number >= WARM_UP:
-            asked.milliseconds.append(milliseconds)
+    for number in range(WARM_UP + TIMES):
+        milliseconds = _ask(program, question, values, number, asked)
+        if number >= WARM_UP:
+            asked.milliseconds += milliseconds
     return asked
+
+
+def ask_first(serving, questions, values, token):
+    """What each question takes the first time it is asked after a start, in STARTS starts.
+
+    `serving()` is a server for a block, and gives its port. Each start begins with another question.
+    """
+    found = {question.name: Asked(question.name) for question in questions}
+    for number in range(STARTS):
+        begin = number * len(questions) // STARTS
+        with serving() as port:
+            program = Program(port, token)
+            for question in (*questions[begin:], *questions[:begin]):
+                asked = found[question.name]
+                asked.milliseconds += _ask(program, question, values, number, asked)
+    return list(found.values())
+
+
+def all_of(asked):
+    """The answers to all questions as if they were one."""
+    return Asked("all", [one for each in asked for one in each.milliseconds])
+
+
+def _ask(program, question, values, number, asked):
+    """The milliseconds of a good answer, as a list; a refusal is noted."""
+    path = filled_in(question, values, number)
+    started = time.perf_counter()
+    answer = program.get(path)
+    answer.read()
+    milliseconds = (time.perf_counter() - started) * 1e3
+    if answer.status == _GOOD:
+        return [milliseconds]
+    asked.refused[answer.status] = asked.refused.get(answer.status, 0) + 1
+    return []
 
 
 def stream(program, question, values):

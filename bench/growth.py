@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from bench import results
+from bench.asking import all_of
 from bench.beside import SECONDS, WINDOWS, ratio
 from bench.questions import AIM_DAY_SECONDS, AIM_EXPORT_ROWS, AIM_INGEST, AIM_MS, OF_A_DAY, WIDE_EXPORTS
 
@@ -22,7 +23,9 @@ def text(command, measured):
     head = (
         f"## At size\n\n`{command}`\n\n{results.machine()}\n\nThe fleet is simulated (`telemetry-server simulate`). "
         "Client, server and PostgreSQL (the embedded one, with its own settings) share the cores. One connection "
-        "asks, one question after the other, each 40 times with different values, after three warm-up requests."
+        "asks, one question after the other, 40 times each with different values, after three times that do not "
+        "count. A first ask is the first of its question since the server and its PostgreSQL were started: the starts "
+        "begin with different questions."
     )
     parts = [
         head,
@@ -60,6 +63,16 @@ def aims(found):
             rate > AIM_EXPORT_ROWS,
         ),
     ]
+    if found.asked_first:
+        first, slowest = all_of(found.asked_first), max(found.asked_first, key=lambda asked: asked.p50)
+        rows.append(
+            (
+                f"first ask of a question after a start, {len(first.milliseconds)} of them",
+                f"p50 {first.p50:.0f}, p95 {first.p95:.0f}, p99 {first.p99:.0f} ms; {slowest.name}: p50 {slowest.p50:.0f}",
+                f"p95 < {AIM_MS} ms",
+                first.p95 < AIM_MS,
+            )
+        )
     if found.ingest:
         pairs = ", ".join(
             f"{window.times:.3g} times {beside:,.0f} of {alone:,.0f} ({' and '.join(window.jobs)}: {took:.1f} s)"
@@ -131,11 +144,14 @@ def dominant(measured):
 
 
 def questions(found):
-    rows = []
+    rows, firsts = [], {asked.name: asked for asked in found.asked_first}
     for asked in found.asked:
         refused = ", ".join(f"{count} × {status}" for status, count in asked.refused.items())
-        rows.append((asked.name, f"{asked.p50:.1f}", f"{asked.p95:.1f}", refused))
-    return table(("question", "p50 ms", "p95 ms", "refused"), rows)
+        first = firsts.get(asked.name)
+        first_asks = (f"{first.p50:.1f}", f"{first.p99:.1f}") if first else ("", "")
+        rows.append((asked.name, f"{asked.p50:.1f}", f"{asked.p95:.1f}", *first_asks, refused))
+    heads = ("question", "p50 ms", "p95 ms", "first ask, p50 ms", "first ask, p99 ms", "refused")
+    return table(heads, rows)
 
 
 def exports(found):

@@ -36,20 +36,22 @@ def send(port, clients, seconds, requests):
         for part in next(turn):
             connection.send(part)
         poll.register(connection, select.EPOLLIN)
-        waiting[connection.fileno()] = connection, started
+        waiting[connection.fileno()] = connection, started, bytearray()
 
     for _ in range(clients):
         connect()
     while waiting:
         for descriptor, _ in poll.poll():
-            connection, started = waiting[descriptor]
-            if not (answer := connection.recv(65_536)):
-                refused += 1
-            elif not _is_whole(answer):
-                raise SystemExit("an answer came in pieces")
-            else:
-                refused += not answer.startswith(b"HTTP/1.1 200 ")
+            connection, started, answer = waiting[descriptor]
+            came = connection.recv(65_536)
+            answer += came
+            if _is_whole(answer):
                 took.append((time.perf_counter() - started) * 1e3)
+                refused += not answer.startswith(b"HTTP/1.1 200 ")
+            elif came:
+                continue
+            else:
+                refused += 1
             del waiting[descriptor]
             connection.close()
             if time.perf_counter() < ends:
@@ -59,7 +61,8 @@ def send(port, clients, seconds, requests):
 
 def _is_whole(answer):
     head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]) == len(body)
+    length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+    return bool(length) and int(length) == len(body)
 
 
 if __name__ == "__main__":

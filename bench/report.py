@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import results
+from bench.receiving import BARE, middle
 
 
 class Report:
@@ -18,34 +19,32 @@ class Report:
     def add(self, what, figure, aim="", reached=None):
         self.rows.append((what, figure, aim, {None: "", True: "yes", False: "no"}[reached]))
 
-    def ratio(self, workers, connections, ours, bare, target):
-        p50, p99 = (statistics.median(getattr(load, name) for load in ours) for name in ("p50_ms", "p99_ms"))
-        what = _singles(workers, connections)
+    def receiving(self, found):
+        for shape, ours in found.ours.items():
+            self._shape(shape, ours, found.new[shape], found.others[BARE, shape])
+        for (name, shape), theirs in found.others.items():
+            if name != BARE:
+                self._beside(name, shape, found.ours[shape], theirs)
+
+    def _shape(self, shape, ours, new, bare):
+        """Beside each ratio the CPU of both sides."""
         ratio, figure = _of(ours, bare)
-        self.add(
-            f"{what}: of bare aiohttp",
-            figure,
-            f"≥ {target}" if target else "",
-            None if target is None else ratio >= target,
-        )
-        rate = statistics.median(load.rate for load in ours)
-        self.add(f"{what}: acknowledged", f"{rate:,.0f} a second")
-        aimed = connections == 64
-        self.add(
-            f"{what}: p50 / p99",
-            f"{p50:.1f} / {p99:.1f} ms",
-            "p99 < 15 ms" if aimed else "",
-            p99 < 15 if aimed else None,
-        )
+        reached = ratio >= shape.aim if shape.aim else None
+        aim = f"≥ {shape.aim}" if shape.aim else ""
+        self.add(f"{shape}: of {BARE}", f"{figure}; {_cpu(ours)}; of {BARE}: {_cpu(bare)}", aim, reached)
+        figure = _of(new, bare)[1]
+        self.add(f"{shape}: of {BARE}, while installations are new to the process", f"{figure}; {_cpu(new)}")
+        p50, p99 = middle(ours, "p50_ms"), middle(ours, "p99_ms")
+        figure = f"{middle(ours, 'rate'):,.0f} a second; {p50:.2f} / {p99:.2f} ms"
+        aimed = shape.kept and shape.connections == 64
+        self.add(f"{shape}: acknowledged; p50 / p99", figure, *(("p99 < 15 ms", p99 < 15) if aimed else ()))
 
-    def first(self, workers, connections, first, bare):
-        what = _singles(workers, connections)
-        self.add(f"{what}: of bare aiohttp, while installations are new to the process", _of(first, bare)[1])
-
-    def latency(self, connections, load):
+    def _beside(self, name, shape, ours, theirs):
+        pairs = zip(ours, theirs, strict=True)
+        cpu = statistics.median(mine.received_with / other.received_with for mine, other in pairs)
         self.add(
-            f"single pings, {connections} connection{'s' * (connections > 1)}: p50 / p99",
-            f"{load.p50_ms:.2f} / {load.p99_ms:.2f} ms at {load.rate:,.0f} a second",
+            f"{shape}: of {name}",
+            f"rate {_of(ours, theirs)[1]}, CPU of server and PostgreSQL {cpu:.2f}; its {_cpu(theirs)}",
         )
 
     def batches(self, rate, copy, size):
@@ -115,17 +114,23 @@ def _head():
     return (
         "## Receiving\n\n`make bench`. Client, server and PostgreSQL share the cores. Ratios are of runs that took "
         "turns; the median of three, with the lowest and highest. New to the process: most uploads are the first of "
-        "their installation since the server started, so that none of what it remembers helps.\n\n"
+        "their installation since the server started, so that none of what it remembers helps. As the SDK sends: a "
+        "new connection that the upload asks to close, head and body in two writes; its load generator is Python. "
+        "The self-builds (`bench/self_builds/`) check no signature and know no verdict. CPU, which other users of "
+        "the machine distort less than rates, is that of all processes of a program, from `/proc`.\n\n"
         f"{results.machine()}\n\n"
     )
 
 
-def _singles(workers, connections):
-    return f"single pings, {workers} worker{'s' * (workers > 1)}, {connections} connections"
-
-
 def _of(ours, bare):
-    """The median ratio of alternating runs, and its text."""
-    pairs = [mine.rate / other.rate for mine, other in zip(ours, bare, strict=True)]
+    """The median ratio of runs that took turns, and how it reads."""
+    pairs = [mine.load.rate / other.load.rate for mine, other in zip(ours, bare, strict=True)]
     ratio = statistics.median(pairs)
     return ratio, f"{ratio:.2f} [{min(pairs):.2f}–{max(pairs):.2f}]"
+
+
+def _cpu(windows):
+    """Microseconds of each part, for an answer."""
+    server, postgresql, generator = (middle(windows, name) for name in ("server", "postgresql", "generator"))
+    of_postgresql = f" + PostgreSQL {postgresql:.0f}" if postgresql else ""
+    return f"server {server:.0f}{of_postgresql} + load generator {generator:.0f} µs"

@@ -1,4 +1,5 @@
 -- Sends the requests of a file, each once, in order. REQUESTS names it; lengths stand before each.
+-- Says how much CPU the reading took.
 local requests, next_request = {}, 0
 
 function init(_)
@@ -9,6 +10,7 @@ function init(_)
     requests[#requests + 1] = file:read(tonumber(length))
   end
   file:close()
+  io.stderr:write(string.format("read after %.3f s\n", os.clock()))
 end
 
 function request()

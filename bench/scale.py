@@ -23,7 +23,7 @@ from pathlib import Path
 import asyncpg
 
 from bench import growth, results
-from bench.asking import Asked, Program, ask, stream
+from bench.asking import Asked, Program, ask, ask_first, stream
 from bench.beside import ingest_beside_roll_ups
 from bench.questions import EXPORTS, MAKE_DUE, QUESTIONS, ROLL_UPS, STREAMS, WIDE_EXPORTS
 from bench.servers import free_port, make_places, telemetry_server
@@ -45,6 +45,7 @@ class Measured:
     day_seconds: dict = field(default_factory=dict)
     pings_of_day: int = 0
     asked: list = field(default_factory=list)
+    asked_first: list = field(default_factory=list)
     rows_a_second: dict = field(default_factory=dict)
     load_before: float = 0
     ingest: list = field(default_factory=list)
@@ -91,7 +92,11 @@ def noted(notes):
     if notes is None or not notes.exists():
         return []
     kept = json.loads(notes.read_text("utf-8"))
-    return [Measured(**one | {"asked": [Asked(**asked) for asked in one["asked"]]}) for one in kept]
+    lists = ("asked", "asked_first")
+    return [
+        Measured(**one | {name: [Asked(**asked) for asked in one.get(name, ())] for name in lists})
+        for one in kept
+    ]
 
 
 def measure(data, installations, pings, *, ingest):
@@ -105,7 +110,9 @@ def measure(data, installations, pings, *, ingest):
         found.simulate_seconds, found.pings = watch.seconds, made["pings"]
         roll_up(data, found, datetime.fromisoformat(made["ends_at"]))
         found.bytes_by_table = sizes(data)
-        look(data, port, found)
+        values, token = look(data, port, found)
+    with timed("the first asks after a start"):
+        found.asked_first = ask_first(lambda: started(data), QUESTIONS, values, token)
     if ingest:
         with timed("ingest alone and beside the roll-ups"):
             found.ingest = ingest_beside_roll_ups(data, dsn(data))
@@ -151,13 +158,22 @@ def run_roll_ups(data):
 
 def look(data, port, found):
     values = asyncio.run(values_of(dsn(data)))
-    program = Program(port, run(data, "token", "create", "--role", "admin").strip())
+    token = run(data, "token", "create", "--role", "admin").strip()
+    program = Program(port, token)
     with timed(f"{len(QUESTIONS)} questions"):
         found.asked = [ask(program, question, values) for question in QUESTIONS]
     for name, wanted in EXPORTS + WIDE_EXPORTS:
         found.rows_a_second[name] = export(data, [part.format_map(first(values)) for part in wanted])
     for question in STREAMS:
         found.rows_a_second[question.name] = stream(program, question, values)
+    return values, token
+
+
+@contextmanager
+def started(data):
+    """The port of a server that was started just now."""
+    with telemetry_server(data, port := free_port(), 1):
+        yield port
 
 
 def export(data, wanted):

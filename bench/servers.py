@@ -1,9 +1,11 @@
-"""The processes of a benchmark: the real server with its PostgreSQL, bare aiohttp, wrk."""
+"""The processes a benchmark needs: the real server with its own PostgreSQL, bare aiohttp, load generators."""
 
 import asyncio
 import contextlib
+import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -20,12 +22,13 @@ ROOT = HERE.parent
 
 @dataclass
 class Load:
-    """The result of wrk."""
+    """What a load generator saw, and the seconds of CPU that it took to send and to read."""
 
     rate: float
     p50_ms: float
     p99_ms: float
     refused: int
+    cpu_seconds: float
 
 
 def free_port():
@@ -35,9 +38,10 @@ def free_port():
 
 
 @contextlib.contextmanager
-def _running(command, port, environment=None):
+def running(command, port, environment=None, directory=ROOT):
+    """A program until the block ends, once it listens; gives its process."""
     process = subprocess.Popen(
-        command, env=os.environ | (environment or {}), cwd=ROOT, stdout=subprocess.DEVNULL
+        command, env=os.environ | (environment or {}), cwd=directory, stdout=subprocess.DEVNULL
     )
     try:
         _wait(port, process)
@@ -72,14 +76,16 @@ def telemetry_server(data, port, workers):
         "--workers",
         str(workers),
     ]
-    return _running(command, port, {"TELEMETRY_TRUSTED_PROXIES": "127.0.0.0/8"})
+    return running(command, port, {"TELEMETRY_TRUSTED_PROXIES": "127.0.0.0/8"})
 
 
 def bare_aiohttp(port, workers):
-    return _running([sys.executable, "-m", "bench.bare", str(port), str(workers)], port)
+    return running([sys.executable, "-m", "bench.bare", str(port), str(workers)], port)
 
 
 def wrk(port, connections, seconds, requests):
+    """Connections that are kept, each with one request at a time."""
+    before = _cpu_of_children()
     done = subprocess.run(
         [
             "wrk",
@@ -105,7 +111,28 @@ def wrk(port, connections, seconds, requests):
         _milliseconds("50%", done.stdout),
         _milliseconds("99%", done.stdout),
         int(refused[1]) if refused else 0,
+        _cpu_of_children() - before - float(re.search(r"read after ([\d.]+) s", done.stderr)[1]),
     )
+
+
+def new_connections(port, clients, seconds, requests):
+    """A new connection for each request, as the SDK sends; `clients` at a time."""
+    command = [
+        sys.executable,
+        "-m",
+        "bench.new_connections",
+        str(port),
+        str(clients),
+        str(seconds),
+        str(requests),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return Load(**json.loads(done.stdout))
+
+
+def _cpu_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _milliseconds(percentile, text):

@@ -30,7 +30,7 @@ class Identity(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A POST: its path, its specific headers, and the bytes of its body. `more`: another one follows at once."""
+    """A POST: path, specific headers, body. `more`: another one follows at once."""
 
     path: str
     headers: Dict[str, str]
