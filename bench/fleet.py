@@ -56,18 +56,23 @@ class Fleet:
     def singles(self, count):
         """Requests of one ping each, installation after installation."""
         chance = random.Random(count)
-        return [self._request(member, [self._ping(member, chance)]) for member in self._in_turn(count)]
+        return [
+            self._request(member, [self._ping(member, chance)]) for member in self._in_turn(count, chance)
+        ]
 
     def batches(self, count, size):
         """Requests of `size` pings of one installation each."""
         chance = random.Random(count)
         return [
             self._request(member, [self._ping(member, chance) for _ in range(size)])
-            for member in self._in_turn(count)
+            for member in self._in_turn(count, chance)
         ]
 
-    def _in_turn(self, count):
-        return (self.members[number % self.size] for number in range(count))
+    def _in_turn(self, count, chance):
+        """Those that enrolled together do not report together: else all rows of a page change at once."""
+        members = self.members[:count]
+        chance.shuffle(members)
+        return (members[number % len(members)] for number in range(count))
 
     def _ping(self, member, chance):
         member.sequence += 1
