@@ -1,6 +1,7 @@
 """Floods from strangers, by real sockets against a real server process: ordinary pings go on, memory and log stay small."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import multiprocessing
@@ -361,18 +362,19 @@ async def test_whoever_asks_and_never_reads_is_closed_and_a_slow_reader_is_not(s
 async def test_those_who_read_nothing_make_room_for_others(make_server):
     """Every connection is taken by a client that asks and does not read: the longest stalled one goes."""
     server = make_server(open_files=(160, 160))  # 80 connections
-    stalled = [socket.create_connection(address(server)) for _ in range(80)]
-    for each in stalled:
-        each.setblocking(False)
-        with suppress(BlockingIOError, ConnectionError):  # the first ones may be closed already
-            while True:
-                each.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
-    await asyncio.sleep(3)
-    installation = await asyncio.wait_for(Installation.enrolled(server), patient(10))
-    for _ in range(5):
-        assert (await asyncio.wait_for(installation.send(), patient(10))).status == 200
-    for each in stalled:
-        each.close()
+    with contextlib.ExitStack() as clients:
+        for _ in range(80):
+            client = clients.enter_context(socket.socket())
+            client.setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVBUF, 4096
+            )  # so that little is written to stall it
+            client.connect(address(server))
+            with suppress(ConnectionError):  # the first ones may be closed already
+                client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        await asyncio.sleep(3)
+        installation = await asyncio.wait_for(Installation.enrolled(server), patient(10))
+        for _ in range(5):
+            assert (await asyncio.wait_for(installation.send(), patient(10))).status == 200
 
 
 # ── what is no HTTP ─────────────────────────────────────────────────────────────────────────
