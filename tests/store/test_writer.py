@@ -309,6 +309,18 @@ async def test_a_lane_that_tries_again_while_another_one_writes_goes_on(database
             assert (await writer.write(upload(uuid4(), ping(1)), 100)).others == {}
 
 
+async def test_a_projection_that_fails_for_any_reason_costs_neither_the_answer_nor_the_lane(
+    database, monkeypatch
+):
+    async def project(*_):
+        raise ValueError
+
+    monkeypatch.setattr(writer_module, "project", project)
+    async with GroupWriter(partial(connect_writer, database)) as writer, asyncio.timeout(patient(10)):
+        for _ in range(2):
+            assert (await writer.write(upload(uuid4(), ping(1)), 100)).others == {}
+
+
 async def until_no_problem(writer):
     await until(lambda: not writer.problem)
 

@@ -21,7 +21,7 @@ import msgspec
 from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log, log_rationed
 from telemetry_server.model import ALL_ACCEPTED, Ping, SignedUpload, Status, Written
-from telemetry_server.store.database import AWAY, Connect, Connection
+from telemetry_server.store.database import Connect, Connection
 from telemetry_server.store.halving import blames_data, halving
 from telemetry_server.store.ingest.group_rows import ping_row, upload_row
 from telemetry_server.store.ingest.last_write import LastWrite
@@ -115,12 +115,14 @@ class GroupWriter:
         writing = _Lane(self._connect, self._states, self._last)
         while await self._enough_waits():
             self._busy += 1
-            await asyncio.sleep(0)  # uploads that are ready join the group now: fewer, larger commits
-            if group := self._gather():
-                await writing.write(group)
-            elif self._last.upload:
-                await writing.try_again(self._last.upload)
-            self._busy -= 1
+            try:
+                await asyncio.sleep(0)  # uploads that are ready join the group now: fewer, larger commits
+                if group := self._gather():
+                    await writing.write(group)
+                elif self._last.upload:
+                    await writing.try_again(self._last.upload)
+            finally:
+                self._busy -= 1
         await writing.close()
 
     async def _enough_waits(self) -> bool:
@@ -210,7 +212,7 @@ class _Lane:
         for waiting in group:
             if not waiting.fate.done():
                 waiting.fate.set_exception(Unavailable("PostgreSQL did not confirm the pings."))
-        self._report(error, _count(group))
+        self._report(error, sum(len(waiting.upload.pings) for waiting in group))
 
     async def try_again(self, upload: SignedUpload) -> None:
         """Tests whether pings can be written again: writes an upload that failed, and rolls it back.
@@ -307,7 +309,7 @@ class _Lane:
         try:
             async with asyncio.timeout(NOTE_TIMEOUT_SECONDS):
                 await project(self._connection, sorted(changed))
-        except (*AWAY, asyncpg.PostgresError) as error:
+        except Exception as error:  # noqa: BLE001  whatever fails, the callers learn of the commit
             log("pings not projected", Severity.ERROR, error=f"{type(error).__name__}: {error}"[:500])
             if not isinstance(error, asyncpg.PostgresError):
                 self._connection.terminate()  # it may be in any state; the next group opens a new one
@@ -413,7 +415,3 @@ def _fork(upload: SignedUpload, ping: Ping, stored_ping_id: UUID) -> tuple[Any, 
         *(upload.installation_id, ping.sequence, ping.ping_id, stored_ping_id, upload.received_at),
         *(ping.occurred_at, upload.client_address, ping.facts, ping.details, upload.place),
     )
-
-
-def _count(group: Sequence[_Waiting]) -> int:
-    return sum(len(waiting.upload.pings) for waiting in group)
