@@ -71,10 +71,12 @@ def inflate(sent: bytes, encoding: str | None, largest: int = LARGEST_INFLATED) 
 
 def _join(arrival: Arrival, second: bytes, others: Iterator[bytes]) -> Slices:
     parts = [arrival.body, second]
-    for part in others:
-        yield
-        parts.append(part)
-    arrival.body = b"".join(parts)
+    try:
+        for part in others:
+            yield
+            parts.append(part)
+    finally:
+        arrival.body = b"".join(parts)  # also of one that is refused: what it took is charged for
 
 
 def _parts(sent: bytes, encoding: str | None, largest: int) -> Iterator[bytes]:

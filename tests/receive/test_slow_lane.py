@@ -12,8 +12,9 @@ import aiohttp
 import pytest
 from installation import Installation, post
 
-from telemetry_server.errors import Malformed, TooManyRequests
+from telemetry_server.errors import Malformed, TooLarge, TooManyRequests
 from telemetry_server.model import Arrival
+from telemetry_server.receive.body import unpack
 from telemetry_server.receive.limiter import Limiter
 from telemetry_server.receive.slow_lane import SlowLane
 
@@ -106,6 +107,21 @@ async def test_work_that_ends_in_a_refusal_is_charged_too():
         await lane.run(Arrival("", "", b"", None, "192.0.2.1", datetime.now(UTC), sender=sender), work())
     with pytest.raises(TooManyRequests):
         await lane.read()
+
+
+async def test_what_was_inflated_of_a_body_that_is_too_large_is_charged():
+    lane = SlowLane(cpu=Limiter(10, 60), inflated=Limiter(2**20, 60))
+    sender = SimpleNamespace(product=SimpleNamespace(slug="one"))
+
+    async def send():
+        bomb = gzip.compress(bytes(9 * 2**20))
+        arrival = Arrival("", "", bomb, "gzip", "192.0.2.1", datetime.now(UTC), sender=sender)
+        await lane.run(arrival, unpack()(arrival))
+
+    with pytest.raises(TooLarge):
+        await send()
+    with pytest.raises(TooManyRequests):
+        await send()
 
 
 # ── a real server ───────────────────────────────────────────────────────────────────────────
