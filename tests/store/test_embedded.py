@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -557,6 +557,21 @@ def kill_child(data: Path, name: str) -> bool:
     for pid in found:
         os.kill(pid, signal.SIGKILL)
     return bool(found)
+
+
+@AS_ROOT
+def test_a_process_of_another_user_that_looks_like_one_of_ours_is_left_alone(data: Path) -> None:
+    pgdata, script = data / "data", data / "postgres"
+    pgdata.mkdir(parents=True)
+    script.write_text("#!/bin/sh\nread -r line\n")
+    script.chmod(0o755)
+    with ExitStack() as running:
+        command = [script, "-D", pgdata]
+        pids = [
+            running.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, user=user)).pid
+            for user in ("root", "nobody")
+        ]
+        assert [process.pid for process in Processes(pgdata).all()] == pids[:1]
 
 
 async def test_one_left_without_a_startup_process_is_started_again(made: Path, impatient: None) -> None:

@@ -35,7 +35,7 @@ class Processes:
 
     def all(self) -> list[psutil.Process]:
         """The server and its children; of a killed server, its remaining children."""
-        found = {process.pid: process for process in _every_postgres()}
+        found = {process.pid: process for process in _every_postgres(self._user())}
         return [process for process in found.values() if self._owns(process, found)]
 
     def server(self) -> int | None:
@@ -83,6 +83,12 @@ class Processes:
             await asyncio.sleep(_POLL_SECONDS)
         return True
 
+    def _user(self) -> int | None:
+        """The number of the user whom the data belong to; None when they are gone."""
+        with suppress(OSError):
+            return self.pgdata.stat().st_uid
+        return None
+
     def _owns(self, process: psutil.Process, found: Mapping[int, psutil.Process]) -> bool:
         """By its arguments or working directory; if a container hides that, by its parent.
 
@@ -118,11 +124,15 @@ class Hang:
         return self._since is not None and now - self._since > HANGS_AFTER_SECONDS
 
 
-def _every_postgres() -> Iterator[psutil.Process]:
-    """All except those that are ending: these have no arguments and no memory."""
+def _every_postgres(user: int | None) -> Iterator[psutil.Process]:
+    """Those of the user: anyone may call a process "postgres". With None those of all users.
+
+    Those that are ending are left out: they have no arguments and no memory.
+    """
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess):
-            if process.name() == "postgres" and process.cmdline():
+            ours = process.name() == "postgres" and user in {None, process.uids().real}
+            if ours and process.cmdline():
                 yield process
 
 
