@@ -24,6 +24,8 @@ from telemetry_server.show.render import error_page
 from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.access.credentials import find_session, find_token
+from telemetry_server.store.database import answered
+from telemetry_server.store.reading import SECONDS
 
 LARGEST_FORM = 8 * 1024
 _RANK = {Role.VIEWER: 0, Role.ADMIN: 1}
@@ -71,14 +73,14 @@ def _with_error_pages(handler: Handler) -> Handler:
 
 
 async def find_viewer(request: web.Request) -> Viewer | None:
-    """The sender of the request, by its token, else by its session; None: neither. Raises Unavailable."""
+    """The sender, by token, else by session; None: neither. Raises Unavailable within SECONDS."""
     pool, now = request.app[app_keys.POOL], datetime.now(UTC)
     token = _token_of(request)
     if token is not None:
-        found = await find_token(pool, token, now)
+        found = await answered(find_token(pool, token, now), SECONDS)
         return Viewer(found[0], None, found[1], found[2]) if found else None
     secret = request.cookies.get(cookie_name(request.app[app_keys.SETTINGS]))
-    role = await find_session(pool, secret, now) if secret else None
+    role = await answered(find_session(pool, secret, now), SECONDS) if secret else None
     return Viewer(role, secret) if role else None
 
 

@@ -25,6 +25,8 @@ from telemetry_server.show.render import page
 from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.access.credentials import create_session, delete_session, use_sign_in_link
+from telemetry_server.store.database import answered
+from telemetry_server.store.reading import SECONDS
 
 
 async def show_sign_in(request: web.Request) -> web.Response:
@@ -39,7 +41,7 @@ async def sign_in(request: web.Request) -> web.Response:
     form = await read_form(request)
     onward, secret = local_path(form.get("next", "/")), _token_in(form.get("token", ""))
     pool, settings, now = request.app[app_keys.POOL], request.app[app_keys.SETTINGS], datetime.now(UTC)
-    role = await use_sign_in_link(pool, secret, now)
+    role = await answered(use_sign_in_link(pool, secret, now), SECONDS)
     if role is None:
         if await find_viewer(request):  # the button was pressed twice
             return see_other(onward)

@@ -1,9 +1,9 @@
 """Connections to PostgreSQL, with the settings that all others rely on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -13,6 +13,8 @@ Connection: TypeAlias = asyncpg.Connection
 Pool: TypeAlias = asyncpg.Pool
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
 Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
+
+Found = TypeVar("Found")
 
 OLDEST_MAJOR = 15
 AWAY = (
@@ -126,6 +128,32 @@ async def cut_when_leaving(*pools: asyncpg.Pool) -> AsyncIterator[None]:
     yield
     for pool in pools:
         asyncio.get_running_loop().call_later(CUT_SECONDS, pool.terminate)
+
+
+@asynccontextmanager
+async def cut_after(connection: asyncpg.Connection, seconds: float) -> AsyncIterator[None]:
+    """Cuts the connection when the block takes longer: what waits in it raises one of AWAY at once."""
+    cut = asyncio.get_running_loop().call_later(seconds, connection.terminate)
+    try:
+        yield
+    finally:
+        cut.cancel()
+
+
+async def answered(question: Coroutine[Any, Any, Found], seconds: float) -> Found:
+    """What the question gives. Raises Unavailable when there is no answer after that many seconds.
+
+    Its end is not waited for then: the driver waits for PostgreSQL even to give a question up.
+    """
+    asking = asyncio.create_task(question)
+    try:
+        await asyncio.wait({asking}, timeout=seconds)
+        if asking.done():
+            return asking.result()
+        raise Unavailable("PostgreSQL does not answer; try again in a moment.")
+    finally:
+        asking.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        asking.cancel()
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 from telemetry_server.errors import Unavailable
-from telemetry_server.store.database import Connection, Pool, translated
+from telemetry_server.store.database import Connection, Pool, cut_after, translated
 
 SECONDS = 5.0
 
@@ -20,10 +20,17 @@ class TooSlow(Unavailable):
 
 @asynccontextmanager
 async def reading(pool: Pool, seconds: float = SECONDS) -> AsyncIterator[Connection]:
-    """A read-only transaction with a limit of `seconds` for each statement. Raises TooSlow or Unavailable."""
+    """A read-only transaction with a limit of `seconds` for each statement, and of three times that in all.
+
+    Raises TooSlow, or Unavailable if PostgreSQL is away or hangs.
+    """
     async with translated():
         try:
-            async with pool.acquire(timeout=seconds) as connection, connection.transaction(readonly=True):
+            async with (
+                pool.acquire(timeout=seconds) as connection,
+                cut_after(connection, 3 * seconds),
+                connection.transaction(readonly=True),
+            ):
                 await connection.execute(
                     # Filters that are not asked for are NULL: only a custom plan leaves their conditions out.
                     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true),"

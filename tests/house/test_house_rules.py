@@ -91,6 +91,7 @@ def test_one_place_makes_the_tasks_of_jobs():
     assert set(makers) <= {
         "telemetry_server/jobs/runner.py",
         "telemetry_server/single_flight.py",
+        "telemetry_server/store/database.py",
         "telemetry_server/receive/fast_path.py",
         "telemetry_server/store/ingest/writer.py",
         "telemetry_server/store/upkeep/health.py",

@@ -162,6 +162,51 @@ class Wire:
         )
 
 
+class Relay:
+    """A way to PostgreSQL that can hang: no byte passes while `passes` is not set, connections are taken."""
+
+    def __init__(self, path, dsn, cluster):
+        self.passes, self._relaying = asyncio.Event(), set()
+        self.passes.set()
+        [self._socket] = (file.name for file in cluster.home.glob(".s.PGSQL.*") if file.suffix != ".lock")
+        self._path, self._home = path, cluster.home
+        self.dsn = dsn.replace(str(cluster.home), str(path))
+
+    async def open(self):
+        self._path.mkdir()
+        self._server = await asyncio.start_unix_server(self._take, self._path / self._socket)
+
+    async def close(self):
+        self._server.close()
+        for task in self._relaying:
+            task.cancel()
+
+    async def _take(self, reader, writer):
+        self._relaying.add(asyncio.current_task())
+        there, back = await asyncio.open_unix_connection(self._home / self._socket)
+        try:
+            await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+            back.close()
+
+    async def _pass(self, reader, writer):
+        while data := await reader.read(65_536):
+            await self.passes.wait()
+            writer.write(data)
+        writer.close()
+
+
+@pytest.fixture
+async def relay(tmp_path, cluster, database):
+    relay = Relay(tmp_path / "pg", database, cluster)
+    await relay.open()
+    yield relay
+    await relay.close()
+
+
 @pytest.fixture
 def wire(tmp_path, cluster, database):
     return Wire(tmp_path / "pg", cluster, database)

@@ -1,5 +1,6 @@
 """The pages: numbers that lead to their rows, hostile words that stay words, and nothing inline."""
 
+import asyncio
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,12 @@ from uuid import UUID
 
 import pytest
 from installation import Installation, make_ping
+from patience import patient, until
 
+from telemetry_server.errors import Unavailable
 from telemetry_server.store.counts import overview
+from telemetry_server.store.database import make_pool
+from telemetry_server.store.reading import reading
 from telemetry_server.store.registry.products import add_product
 
 
@@ -627,6 +632,39 @@ async def test_when_postgresql_is_away_a_page_says_so(open_site, wire):
             assert "PostgreSQL is away" in answer.text
         wire.mend()
         assert (await person.get("/")).status == 200
+
+
+async def test_when_postgresql_hangs_each_page_says_so_within_seconds(open_site, relay):
+    async with open_site(through=relay.dsn) as site:
+        person, program, link = await site.person(), await site.program(), await site.link()
+        asked = [(person, "/"), (person, "/installations"), (program, "/api/v1/installations")]
+        for client, path in asked:
+            assert (await client.get(path)).status == 200
+        relay.passes.clear()
+        async with asyncio.timeout(patient(15)):  # PostgreSQL itself is given thirty seconds
+            answers = await asyncio.gather(
+                *(client.get(path) for client, path in asked * 4), site.client().post("/sign-in", token=link)
+            )
+        assert {answer.status for answer in answers} == {503}
+        assert all("PostgreSQL does not answer" in answer.text for answer in answers)
+        assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
+        relay.passes.set()
+        await until(lambda: _is_shown(person, "/"))
+
+
+async def _is_shown(person, path):
+    return (await person.get(path)).status == 200
+
+
+async def test_a_question_is_given_up_when_postgresql_begins_to_hang_under_it(relay):
+    async with make_pool(relay.dsn) as pool, asyncio.timeout(patient(15)):
+        with pytest.raises(Unavailable):
+            async with reading(pool, seconds=0.5) as connection:
+                relay.passes.clear()
+                await connection.fetchval("SELECT 1")
+        relay.passes.set()
+        async with reading(pool) as connection:
+            assert await connection.fetchval("SELECT 1") == 1
 
 
 async def _enrolled(site):
