@@ -32,7 +32,7 @@ from telemetry_server.jobs.fleet_now import count_the_fleet
 from telemetry_server.jobs.hostnames import look_up_hostnames
 from telemetry_server.jobs.lifecycle import watch_deadlines
 from telemetry_server.jobs.pings import roll_up_pings
-from telemetry_server.jobs.retention import most_behind
+from telemetry_server.jobs.retention import most_behind, shortest
 from telemetry_server.jobs.runner import Chore, Job, running
 from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.keyring import Keyring
@@ -86,13 +86,30 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(JobName.COUNT_THE_FLEET, count_the_fleet(), every=timedelta(minutes=1)),
         Job(JobName.ROLL_UP_COHORTS, waiting(roll_up_cohorts(registry)), every=timedelta(hours=1)),
         Job(JobName.TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),
-        _forgetting(JobName.FORGET_OLD_PINGS, upkeep.forget_old_pings(registry)),
-        _forgetting(JobName.FORGET_OLD_COUNTERS, upkeep.forget_old_counters(registry)),
-        _forgetting(JobName.SHORTEN_ADDRESSES, upkeep.shorten_addresses(settings.address_retention_days)),
+        _forgetting(
+            JobName.FORGET_OLD_PINGS,
+            upkeep.forget_old_pings(registry),
+            keeps=shortest(registry, "ping", "usage", "fact"),
+        ),
+        _forgetting(
+            JobName.FORGET_OLD_COUNTERS,
+            upkeep.forget_old_counters(registry),
+            keeps=shortest(registry, "usage"),
+        ),
+        _forgetting(
+            JobName.SHORTEN_ADDRESSES,
+            upkeep.shorten_addresses(settings.address_retention_days),
+            keeps=timedelta(days=settings.address_retention_days) or timedelta.max,  # with 0 all are erased
+        ),
         _forgetting(JobName.EMPTY_QUARANTINE, upkeep.empty_quarantine),
         _forgetting(JobName.FORGET_DELIVERIES, upkeep.forget_deliveries),
         _forgetting(JobName.FORGET_ENROLMENTS, upkeep.forget_enrolments),
-        _forgetting(JobName.FORGET_SESSIONS, upkeep.forget_sessions, every=timedelta(hours=1)),
+        _forgetting(
+            JobName.FORGET_SESSIONS,
+            upkeep.forget_sessions,
+            every=timedelta(hours=1),
+            keeps=timedelta(days=upkeep.SESSIONS_DAYS),
+        ),
         Job(JobName.CATCH_UP, upkeep.catch_up, every=timedelta(minutes=10)),
         Job(JobName.WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
         *([hostnames] if settings.reverse_dns else []),
@@ -100,8 +117,10 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
     )
 
 
-def _forgetting(name: JobName, run: Run, every: timedelta = timedelta(days=1)) -> Job:
-    return Job(name, forgetting(name, run), every)
+def _forgetting(
+    name: JobName, run: Run, *, every: timedelta = timedelta(days=1), keeps: timedelta = timedelta.max
+) -> Job:
+    return Job(name, forgetting(name, run, keeps), every)
 
 
 def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.Event) -> web.Application:

@@ -1,6 +1,6 @@
 """How jobs handle a clock that is or was wrong."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from telemetry_server.job_names import JobName
 from telemetry_server.logs import Severity, log
@@ -22,19 +22,19 @@ def waiting(run: Run) -> Run:
     return careful
 
 
-def forgetting(name: str, run: Run) -> Run:
-    """A job that deletes by a reliable time, at most a week beyond its last run.
+def forgetting(name: str, run: Run, keeps: timedelta = timedelta.max) -> Run:
+    """A job that deletes data older than `keeps` by a reliable time, not far beyond its last run.
 
     It raises ClockDoubt while the clock may be wrong.
     """
 
     async def careful(connection: Connection, now: datetime) -> str:
-        as_of = await clock.time_to_forget(connection, name, now)
+        as_of = await clock.time_to_forget(connection, name, now, keeps)
         done = await run(connection, as_of)
         await clock.keep_as_of(connection, name, as_of)
-        if as_of != now:
-            done += f", as of {as_of:%Y-%m-%d %H:%M} UTC: a week beyond the last run"
-        return done
+        if as_of == now:
+            return done
+        return f"{done}, as of {as_of:%Y-%m-%d %H:%M} UTC: not far beyond the last run and the newest pings"
 
     return careful
 

@@ -31,8 +31,13 @@ def first_kept(registry: Registry, name: str, today: date) -> date:
 
 def most_behind(registry: Registry) -> timedelta:
     """How far the clock may be behind: what is received by it is kept for half of the retention at least."""
-    days = [registry.retention[name].days for name in ("ping", "usage")]
-    return min((timedelta(days=each) / 2 for each in days if each is not None), default=timedelta.max)
+    return shortest(registry, "ping", "usage") / 2
+
+
+def shortest(registry: Registry, *classes: str) -> timedelta:
+    """The shortest time that one of the classes is kept."""
+    days = [registry.retention[name].days for name in classes]
+    return min((timedelta(days=each) for each in days if each is not None), default=timedelta.max)
 
 
 async def forgotten_until(connection: Connection, job: str) -> date:

@@ -141,13 +141,21 @@ async def _known(connection: asyncpg.Connection, now: datetime) -> datetime | No
 # ── forgetting ──────────────────────────────────────────────────────────────────────────────
 
 
-async def time_to_forget(connection: asyncpg.Connection, job: str, now: datetime) -> datetime:
-    """The time by which the job may delete: now, but at most STEP beyond its last run. Raises ClockDoubt."""
+async def time_to_forget(
+    connection: asyncpg.Connection, job: str, now: datetime, keeps: timedelta
+) -> datetime:
+    """The time by which the job may delete data that is kept for `keeps`. Raises ClockDoubt.
+
+    Now, but at most STEP beyond its last run, and half of `keeps` beyond the newest pings: nothing speaks
+    against a clock that is almost LEAP ahead. Copies with wrong clocks delay it by less than LEAP.
+    """
     doubt = (await read_clock(connection, now)).doubt
     if doubt:
         raise ClockDoubt(f"Nothing is forgotten: {doubt}")
     last = await connection.fetchval(SQL["as_of"], job, now + TOLERANCE)
-    return now if last is None else min(now, last + STEP)
+    agreed = await connection.fetchval(SQL["agreed"], _FIRST, now + TOLERANCE)
+    least = max(agreed or now, now - LEAP)  # what time it is at least, unless the clock is in doubt
+    return min(now, (last or now) + STEP, least + min(LEAP, keeps / 2))
 
 
 async def keep_as_of(connection: asyncpg.Connection, job: str, as_of: datetime) -> None:

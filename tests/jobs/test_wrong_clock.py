@@ -11,12 +11,14 @@ from places import ROOT
 from plain_count import Told
 from story import DAY, HOUR, MINUTE, NOON
 
+from telemetry_server.app import job_table
 from telemetry_server.check.fields import load_registry
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs.clock import forgetting, take_back_future_times
 from telemetry_server.jobs.outages import SERVING
 from telemetry_server.jobs.retention import most_behind
+from telemetry_server.settings import Settings
 from telemetry_server.store.clock import ClockDoubt, keep_as_of
 from telemetry_server.store.clock_watch import ClockWatch
 from telemetry_server.store.watermarks import reach, reached
@@ -37,8 +39,8 @@ def forget(fleet):
         as_of.append(moment)
         return "forgot"
 
-    async def forget(moment):
-        done = await forgetting("forget", run)(fleet.connection, moment)
+    async def forget(moment, keeps=30 * DAY):
+        done = await forgetting("forget", run, keeps)(fleet.connection, moment)
         assert done.startswith("forgot")
         return as_of[-1]
 
@@ -88,6 +90,33 @@ async def test_a_run_goes_a_week_beyond_the_one_before_and_the_next_one_on_from_
     await fleet.copies(3, now)
     await keep_as_of(fleet.connection, "forget", now - 20 * DAY)
     assert [await forget(now) for _ in range(4)] == [now - 13 * DAY, now - 6 * DAY, now, now]
+
+
+async def test_a_clock_that_is_not_in_doubt_yet_forgets_nothing_of_the_last_half_of_the_retention(
+    fleet, forget, now
+):
+    await fleet.copies(3, now - 47 * HOUR)
+    for _ in range(3):  # earlier runs by the same clock are no evidence
+        assert await forget(now, keeps=DAY) == now - 35 * HOUR
+    assert await forget(now, keeps=4 * DAY) == now
+
+
+async def test_copies_with_wrong_clocks_delay_what_is_forgotten_by_a_day_and_a_half_at_most(
+    fleet, forget, now
+):
+    await fleet.copies(3, now)
+    await fleet.execute("UPDATE pings SET occurred_at = received_at - interval '30 days'")
+    await keep_as_of(fleet.connection, "forget sessions", now)
+    assert await forget(now, keeps=DAY) == now - 36 * HOUR
+    assert await forget(now) == now
+
+
+async def test_each_job_that_keeps_for_days_forgets_by_what_is_kept_the_shortest(fleet, now):
+    settings = Settings(retention_days=(("ping", 1), ("fact", 1)), address_retention_days=1)
+    await fleet.copies(3, now - 47 * HOUR)
+    for job in job_table(settings):
+        if job.name in {JobName.FORGET_OLD_PINGS, JobName.SHORTEN_ADDRESSES, JobName.FORGET_SESSIONS}:
+            assert f"as of {now - 35 * HOUR:%Y-%m-%d %H:%M} UTC" in await job.run(fleet.connection, now)
 
 
 async def test_a_run_by_a_time_in_the_future_counts_as_never(fleet, forget, now):
