@@ -694,6 +694,71 @@ async def test_a_postgresql_that_ends_at_start_is_explained_by_its_log(made: Pat
             pass
 
 
+@pytest.mark.parametrize("damage", ["no_such_setting = 1\n", "\0\x1b[31m\n", None])
+async def test_a_configuration_that_is_damaged_or_gone_is_named_with_what_will_do(
+    made: Path, damage: str | None
+) -> None:
+    conf = made / "postgres" / "postgresql.conf"
+    if damage is None:
+        conf.unlink()
+    else:
+        conf.write_text(damage)
+    with pytest.raises(EmbeddedStartFailed, match=r"an empty .*/postgresql\.conf will do") as refusal:
+        async with attached(made):
+            pass
+    assert "\x1b" not in refusal.value.detail
+    conf.write_text("")
+    async with attached(made) as postgres:
+        assert await ask(postgres.dsn, "SELECT 1") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("run", "file"),
+        ("run", "link"),
+        ("locks", "file"),
+        ("postgres.log", "directory"),
+        ("postgres.log", "link"),
+        ("pg_hba.conf", "directory"),
+        ("postgres/postmaster.pid", "directory"),
+    ],
+)
+async def test_what_is_in_the_way_is_named_and_once_moved_away_made_anew(
+    made: Path, name: str, kind: str
+) -> None:
+    path = made / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    match kind:
+        case "file":
+            path.touch()
+        case "directory":
+            path.mkdir(mode=0o700)
+        case "link":
+            path.symlink_to(made / "nowhere" / "there")
+    with pytest.raises(EmbeddedPathUnusable, match=rf"{path}: .*Move it away"):
+        async with attached(made):
+            pass
+    path.rename(made / "away")
+    async with attached(made):
+        pass
+
+
+async def test_a_directory_of_data_that_holds_none_is_refused(made: Path) -> None:
+    (made / "postgres" / "PG_VERSION").write_text("")
+    with pytest.raises(EmbeddedPathUnusable, match=r"PG_VERSION is missing or wrong"):
+        async with attached(made):
+            pass
+    shutil.rmtree(made / "postgres")
+    (made / "postgres").touch()
+    with pytest.raises(EmbeddedPathUnusable, match=r"PG_VERSION is missing or wrong"):
+        async with attached(made):
+            pass
+
+
 async def test_data_that_other_users_may_enter_are_refused_with_what_to_do(made: Path) -> None:
     (made / "postgres").chmod(0o777)
     with pytest.raises(EmbeddedStartFailed, match=r"Run: chmod 700 .*postgres"):

@@ -18,13 +18,14 @@ from telemetry_server.store.embedded.home import PORT, Home, make_directory
 from telemetry_server.store.embedded.postmaster import Hang, Processes
 from telemetry_server.store.embedded.processes import Patience, run, started
 from telemetry_server.store.embedded.wheel import binaries_for
+from telemetry_server.text import written_out
 
 READY, DOWN = "ready", "down"
 DYING = "the processes of a killed PostgreSQL to end"
 STILL_DYING = ("pre-existing shared memory block", 'lock file "')
 """Messages of PostgreSQL while processes of a killed one still hold the data; they end by themselves."""
 
-OTHERS_MAY_ENTER = "has invalid permissions"
+OTHERS_MAY_ENTER, CONFIGURATION = "has invalid permissions", 'configuration file "'
 
 BUILTIN_LOCALE_SINCE = 17
 HIGHEST_PID = 2**31 - 1
@@ -108,7 +109,7 @@ class Cluster:
         """READY, DOWN, or PostgreSQL's message on why it accepts no connection yet."""
         try:
             connection = await asyncpg.connect(self.dsn("postgres", "postgres"), timeout=5)
-        except (FileNotFoundError, ConnectionRefusedError):
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             return DOWN
         except asyncpg.CannotConnectNowError as error:
             return str(error)
@@ -124,7 +125,8 @@ class Cluster:
             await patience.step(DYING, pause=1.0)
             return
         self.home.prepare_start(self.account)
-        await self._disown_pid_file()
+        with self.home.writable():
+            await self._disown_pid_file()
         settings = shlex.join(f"--{name}={value}" for name, value in self._settings().items())
         options = ["-D", self.pgdata, "-l", self.home.log, "-o", settings, "-w", "-t", "2000000", "-s"]
         arguments = ["start", *map(str, options)]
@@ -149,7 +151,13 @@ class Cluster:
             advice = f" The disk of {self.home.data} is full: make room."
         elif OTHERS_MAY_ENTER in logged:
             advice = f" Other users may enter its directory. Run: chmod 700 {self.pgdata}"
-        last = "\n".join(logged.splitlines()[-20:])
+        elif CONFIGURATION in logged:
+            advice = (
+                " Its configuration is damaged or missing. This server gives every setting it needs, so an "
+                f"empty {self.pgdata}/postgresql.conf will do, and no postgresql.auto.conf: empty the one, "
+                "remove the other, or correct what you wrote there."
+            )
+        last = written_out("\n".join(logged.splitlines()[-20:]), lines=True)
         raise EmbeddedStartFailed(
             f"PostgreSQL started and ended again.{advice} The end of {self.home.log}:\n{last}"
         )

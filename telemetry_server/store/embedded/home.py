@@ -41,6 +41,9 @@ ADVICE_BY_ERRNO = {
 }
 """What to do when a disk cannot be written."""
 
+_IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENOENT, errno.ENOTDIR}
+"""Directories, files and links that lead nowhere, each in the place of another kind."""
+
 UNQUOTABLE = re.compile(r'[,"$`\\\x00-\x1f]')
 
 
@@ -81,11 +84,19 @@ class Home:
     # ── the major version ──
 
     def major(self) -> int | None:
-        """The major version that wrote the data; None without data."""
+        """The major version that wrote the data; None without data.
+
+        Raises EmbeddedPathUnusable if it cannot be data of PostgreSQL.
+        """
+        if not self.postgres.exists():
+            return None
         try:
             return int((self.postgres / "PG_VERSION").read_text())
-        except FileNotFoundError:
-            return None
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            raise EmbeddedPathUnusable(
+                f"{self.postgres} is no data of PostgreSQL, or damaged: its PG_VERSION is missing or wrong. "
+                "Move it away and restore the last backup (docs/operating.md)."
+            ) from None
 
     def demand(self, major: int) -> None:
         """Raises EmbeddedTooNew or EmbeddedUpgradeNeeded if the data is of another major version."""
@@ -159,21 +170,26 @@ class Home:
             )
 
     @contextmanager
-    def _writable(self) -> Iterator[None]:
-        """Turns an OSError into EmbeddedPathUnusable with advice for the disk or the owner."""
+    def writable(self) -> Iterator[None]:
+        """Turns an OSError into EmbeddedPathUnusable with advice for the disk, the file in the way, or the owner."""
         try:
             yield
         except OSError as error:
             refused = f"{error.filename or self.data}: {error.strerror}."
             if error.errno in ADVICE_BY_ERRNO:
                 raise EmbeddedPathUnusable(f"{refused} {ADVICE_BY_ERRNO[error.errno]}") from error
+            if error.errno in _IN_THE_WAY and os.path.lexists(error.filename):
+                raise EmbeddedPathUnusable(
+                    f"{refused} Something else is where this server puts its own. Move it away; a new one is "
+                    "made at the start."
+                ) from error
             raise EmbeddedPathUnusable(
                 f"{refused} You are user {os.geteuid()}, {self.data} belongs to "
                 f"user {owner(self.data)}: run as its owner, or choose another directory with --data."
             ) from error
 
     def make(self, account: Account) -> None:
-        with self._writable():
+        with self.writable():
             if self.data.is_dir():
                 return
             durable.make_directory(self.data)
@@ -181,7 +197,7 @@ class Home:
 
     def lock(self, name: str) -> FileLock:
         """The lock `users`, which the users of DATA share, or `start`, for one start at a time."""
-        with self._writable():
+        with self.writable():
             self.locks.mkdir(mode=0o700, exist_ok=True)
             return FileLock(self.locks / name)
 
@@ -190,11 +206,12 @@ class Home:
 
         Hands all files that PostgreSQL writes to the account. Call it while no PostgreSQL uses the data.
         """
-        with self._writable():
+        with self.writable():
             self.run.mkdir(mode=0o700, exist_ok=True)
             if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
                 durable.rename(self.log, self.log.with_name("postgres.log.1"))
             self.log.touch(0o600)
+            self.log.open("ab").close()
             self._write_access()
         if account.is_other:
             for path in (self.run, *self.data.glob("postgres*")):
