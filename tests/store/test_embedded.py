@@ -912,6 +912,16 @@ async def test_an_ordinary_user_needs_no_root_and_root_does_not_meddle(
 
 
 @AS_ROOT
+async def test_root_is_told_of_a_user_without_a_name_too(data: Path) -> None:
+    """As the data of a stopped service with a dynamic user are."""
+    data.mkdir()
+    os.chown(data, 61_234, 61_234)
+    with pytest.raises(EmbeddedPathUnusable, match=r"belongs to '#61234'.*docs/operating\.md"):
+        async with attached(data):
+            pass
+
+
+@AS_ROOT
 def test_an_ordinary_user_is_told_whose_data_it_is(made: Path, ordinary: dict[str, object]) -> None:
     output, _ = python(USE, made, stderr=subprocess.STDOUT, **ordinary).communicate()
     assert "EmbeddedPathUnusable" in output

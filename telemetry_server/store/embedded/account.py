@@ -41,6 +41,14 @@ class Account:
         return {"user": self.uid, "group": self.gid, "extra_groups": groups}
 
 
+def name_of(uid: int) -> str:
+    """The user's name; #61234 of one without, as systemd's dynamic users are while they are not used."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
+
+
 def owner(path: Path) -> int:
     """The id of the owner of `path`; 0, that of root, also if it does not exist."""
     return path.stat().st_uid if path.exists() else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from telemetry_server import durable
-from telemetry_server.store.embedded.account import Account, owner
+from telemetry_server.store.embedded.account import Account, name_of, owner
 from telemetry_server.store.embedded.errors import (
     EmbeddedAccountUnusable,
     EmbeddedPathUnusable,
@@ -144,10 +144,10 @@ class Home:
         if os.geteuid() != 0:
             return Account.of(os.geteuid())
         if owner(self.data) != 0:
-            name = Account.of(owner(self.data)).name
+            name = name_of(owner(self.data))
             raise EmbeddedPathUnusable(
                 f"{self.data} belongs to {name!r}, and what root leaves there could lock them out: "
-                f"run this as that user (sudo -u {name} …)."
+                f"run this as that user (sudo -u {name} …; of a service of systemd, see docs/operating.md)."
             )
         account = await account_for_root(database_user, say)
         if account.uid == 0:
