@@ -288,6 +288,40 @@ async def test_a_license_is_with_the_customer_of_the_latest_message_in_whatever_
     assert [tuple(row) for row in found] == [(2, "ann@example.com", "Ann Lee")] * 24
 
 
+WITHOUT_A_CUSTOMER = [
+    said("license.created", "2026-11-29T10:00:00Z", customer_email="ann@example.com", customer_name="Ann"),
+    said("license.updated", "2026-11-29T10:00:01Z", customer_company="Ann's"),
+    said("license.updated", "2026-11-29T10:00:02Z", customer_email=None),
+    said("license.updated", "2026-11-29T10:00:03Z", customer_name="Bob"),
+]
+
+
+@pytest.mark.parametrize(("count", "customer"), [(3, (None, None, None)), (4, (None, "Bob", None))])
+async def test_that_there_is_no_customer_holds_for_all_that_was_said_before_in_whatever_order(
+    shop, send, count, customer
+):
+    orders = [*itertools.permutations(WITHOUT_A_CUSTOMER[:count])]
+    for number, order in enumerate(orders):
+        keyed = [{**each, "data": each["data"] | {"key": f"SHOP-{number:04}"}} for each in order]
+        assert await send(keyed) == [204] * count
+    found = await shop.execute(
+        "SELECT c.email, c.name, c.company FROM licenses LEFT JOIN customers AS c USING (customer_id)"
+    )
+    assert [tuple(row) for row in found] == [customer] * len(orders)
+
+
+async def test_a_customer_without_an_e_mail_from_before_there_was_none_does_not_come_back(shop, send):
+    await send(
+        [
+            said("license.updated", "2026-11-29T10:00:01Z", customer_email=None),
+            said("license.updated", "2026-11-29T10:00:02Z", customer_company="Bob's"),
+            said("license.updated", "2026-11-29T10:00:00Z", customer_email=None, customer_name="Ann"),
+        ]
+    )
+    found = await state(shop)
+    assert (found["email"], found["name"]) == (None, None)
+
+
 async def test_of_one_moment_a_name_stays_with_the_e_mail_whichever_comes_first(shop, send):
     moment = "2026-11-29T10:00:00Z"
     both = [

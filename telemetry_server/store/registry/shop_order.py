@@ -112,17 +112,32 @@ def _customer(
     """The customer in the message, as far as it holds.
 
     The e-mail identifies the customer of a message. Fields of the license's customer that later messages set
-    are added to an e-mail that comes late.
+    are added to an e-mail that comes late, and
+    survive a message "no customer" that comes late.
     """
+    owner = known.customer
+    now: dict[str, Any] = {} if owner is None else {name: getattr(owner, name) for name in _OF_A_CUSTOMER}
+    speaks_of_one = isinstance(patch.customer, CustomerPatch)  # whose names are those of the same moment, too
+    since = message.happened_at, "" if speaks_of_one else message.id
+    later = {
+        name: value
+        for name, value in now.items()
+        if value is not None
+        and name != "email"
+        and (last := known.said.get(_CUSTOMER + name)) is not None
+        and (last.happened_at, last.webhook_id) > since
+    }
     if patch.customer_id is not UNSET or patch.customer is None:
-        whole = {"customer_id": patch.customer_id, "customer": patch.customer}
+        whole: dict[str, Any] = {"customer_id": patch.customer_id, "customer": patch.customer}
+        if patch.customer is None and later:  # they are of another customer, who has no e-mail
+            nothing: dict[str, Any] = dict.fromkeys(now)
+            whole["customer"] = CustomerPatch(**nothing | later)
         return whole if holds(_EMAIL) else {}
     if patch.customer is UNSET:
         return {}
     said: CustomerPatch = patch.customer
-    now = {} if known.customer is None else {name: getattr(known.customer, name) for name in _OF_A_CUSTOMER}
     names_it = said.email is not UNSET
-    if not holds(_EMAIL) and not (names_it and said.email == now.get("email")):
+    if not holds(_EMAIL) and not (now and names_it and said.email == now["email"]):
         return {}
     held = {
         name: value
@@ -130,15 +145,7 @@ def _customer(
         if (value := getattr(said, name)) is not UNSET and (name == "email" or holds(_CUSTOMER + name))
     }
     if names_it:
-        later = {
-            name: value
-            for name, value in now.items()
-            if value is not None
-            and name not in held
-            and (last := known.said.get(_CUSTOMER + name)) is not None
-            and last.happened_at >= message.happened_at
-        }
-        held |= later
+        held = later | held
     return {"customer": CustomerPatch(**held)} if held else {}
 
 
@@ -147,7 +154,7 @@ def _fields_of(patch: LicensePatch) -> tuple[str, ...]:
     names = [name for name in _OF_A_LICENSE if getattr(patch, name) is not UNSET]
     names += [_CUSTOM + name for name in (() if patch.custom is UNSET else patch.custom)]
     if patch.customer_id is not UNSET or patch.customer is None:
-        names.append(_EMAIL)
+        names += [_CUSTOMER + name for name in _OF_A_CUSTOMER]
     elif patch.customer is not UNSET:
         names += [_CUSTOMER + name for name in _OF_A_CUSTOMER if getattr(patch.customer, name) is not UNSET]
     return tuple(names)
