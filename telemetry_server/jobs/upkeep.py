@@ -17,6 +17,8 @@ from telemetry_server.store.registry import shop
 from telemetry_server.store.upkeep import addresses, retention
 
 COUNTS_DAYS = 400
+SESSIONS_DAYS = 1
+"""Expired sessions stay so long: a clock that is hours ahead signs no one out for good."""
 
 
 async def make_partitions(connection: Connection, now: datetime) -> str:
@@ -39,8 +41,7 @@ def _removing(forget: Callable[[Connection, datetime], Awaitable[int]], days: in
 empty_quarantine = _removing(retention.empty_quarantine, 30, "quarantined pings")
 forget_deliveries = _removing(shop.forget_deliveries, 30, "ids of messages of the shop")
 forget_enrolments = _removing(retention.forget_enrolments, 30, "parents of identities that never sent a ping")
-# Expired sessions stay for a day: a clock that is hours ahead signs no one out for good.
-forget_sessions = _removing(credentials.forget_sessions, 1, "sessions and sign-in links")
+forget_sessions = _removing(credentials.forget_sessions, SESSIONS_DAYS, "sessions and sign-in links")
 
 
 def shorten_addresses(keep_days: int) -> Run:

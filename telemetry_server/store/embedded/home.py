@@ -171,7 +171,7 @@ class Home:
 
     @contextmanager
     def writable(self) -> Iterator[None]:
-        """Turns an OSError into EmbeddedPathUnusable with advice for the disk, the file in the way, or the owner."""
+        """Turns an OSError into EmbeddedPathUnusable that says what to do."""
         try:
             yield
         except OSError as error:
