@@ -24,15 +24,15 @@ from telemetry_server.enrich.steps import (
 )
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
-from telemetry_server.jobs import outages, upkeep
+from telemetry_server.jobs import outages, retention, upkeep
 from telemetry_server.jobs.clock import forgetting, take_back_future_times, waiting
 from telemetry_server.jobs.cohorts import roll_up_cohorts
 from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.deadlines import watch_deadlines
 from telemetry_server.jobs.fleet_now import count_the_fleet
 from telemetry_server.jobs.hostnames import look_up_hostnames
-from telemetry_server.jobs.lifecycle import watch_deadlines
+from telemetry_server.jobs.kept_days import most_behind, shortest
 from telemetry_server.jobs.pings import roll_up_pings
-from telemetry_server.jobs.retention import most_behind, shortest
 from telemetry_server.jobs.runner import Chore, Job, running
 from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.keyring import Keyring
@@ -88,27 +88,27 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(JobName.TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),
         _forgetting(
             JobName.FORGET_OLD_PINGS,
-            upkeep.forget_old_pings(registry),
+            retention.forget_old_pings(registry),
             keeps=shortest(registry, "ping", "usage", "fact"),
         ),
         _forgetting(
             JobName.FORGET_OLD_COUNTERS,
-            upkeep.forget_old_counters(registry),
+            retention.forget_old_counters(registry),
             keeps=shortest(registry, "usage"),
         ),
         _forgetting(
             JobName.SHORTEN_ADDRESSES,
-            upkeep.shorten_addresses(settings.address_retention_days),
+            retention.shorten_addresses(settings.address_retention_days),
             keeps=timedelta(days=settings.address_retention_days) or timedelta.max,  # with 0 all are erased
         ),
-        _forgetting(JobName.EMPTY_QUARANTINE, upkeep.empty_quarantine),
-        _forgetting(JobName.FORGET_DELIVERIES, upkeep.forget_deliveries),
-        _forgetting(JobName.FORGET_ENROLMENTS, upkeep.forget_enrolments),
+        _forgetting(JobName.EMPTY_QUARANTINE, retention.empty_quarantine),
+        _forgetting(JobName.FORGET_DELIVERIES, retention.forget_deliveries),
+        _forgetting(JobName.FORGET_ENROLMENTS, retention.forget_enrolments),
         _forgetting(
             JobName.FORGET_SESSIONS,
-            upkeep.forget_sessions,
+            retention.forget_sessions,
             every=timedelta(hours=1),
-            keeps=timedelta(days=upkeep.SESSIONS_DAYS),
+            keeps=timedelta(days=retention.SESSIONS_DAYS),
         ),
         Job(JobName.CATCH_UP, upkeep.catch_up, every=timedelta(minutes=10)),
         Job(JobName.WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),

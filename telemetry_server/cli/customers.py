@@ -12,7 +12,14 @@ from telemetry_server.check.filters.parser import read_filter
 from telemetry_server.check.licenses.columns import OF_THE_CUSTOMER, customer_patch
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
-from telemetry_server.cli.registry import by_whom, listed, print_fields, print_history, shown, with_fields
+from telemetry_server.cli.registry_options import (
+    by_whom,
+    listed,
+    print_fields,
+    print_history,
+    shown,
+    with_fields,
+)
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Author, Customer, CustomerPatch
 from telemetry_server.store.database import Connection

@@ -11,7 +11,7 @@ import click
 
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import progress, say
-from telemetry_server.cli.registry import Command
+from telemetry_server.cli.registry_options import Command
 from telemetry_server.cli.session import connection
 from telemetry_server.durable import whole
 from telemetry_server.settings import Settings

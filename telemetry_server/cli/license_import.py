@@ -20,7 +20,7 @@ from telemetry_server.check.licenses.mappings import MappingName
 from telemetry_server.check.licenses.rows import RowFormat, RowProblem
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, picked, print_json, progress, say
-from telemetry_server.cli.registry import by_whom, differences
+from telemetry_server.cli.registry_options import by_whom, differences
 from telemetry_server.cli.session import connection
 from telemetry_server.enrich.verdict import never_matching
 from telemetry_server.model import Author, LicenseRow

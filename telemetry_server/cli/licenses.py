@@ -18,7 +18,7 @@ from telemetry_server.cli.export import export_as, to_a_file
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.license_import import import_licenses
 from telemetry_server.cli.output import as_json, print_json, print_table, say
-from telemetry_server.cli.registry import (
+from telemetry_server.cli.registry_options import (
     by_whom,
     differences,
     from_stdin,

@@ -10,7 +10,7 @@ import click
 from telemetry_server.cli.durations import Duration, in_words
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
-from telemetry_server.cli.registry import Command, by_whom
+from telemetry_server.cli.registry_options import Command, by_whom
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Author, Product
 from telemetry_server.store.database import Connection

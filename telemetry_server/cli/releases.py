@@ -9,7 +9,7 @@ import click
 from telemetry_server.check.licenses.cells import text
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
-from telemetry_server.cli.registry import by_whom
+from telemetry_server.cli.registry_options import by_whom
 from telemetry_server.cli.session import ask
 from telemetry_server.model import Author
 from telemetry_server.store.database import Connection

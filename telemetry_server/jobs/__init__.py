@@ -1,1 +1,1 @@
-"""Background jobs: `runner` runs the table of `app.py`, every other module is a job."""
+"""Background jobs: `runner` runs the table of `app.py`; `clock` and `kept_days` guard what is deleted."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from telemetry_server.check.fields import Registry
 from telemetry_server.job_names import JobName
-from telemetry_server.jobs.retention import open_days
+from telemetry_server.jobs.kept_days import open_days
 from telemetry_server.store.clock import believable
 from telemetry_server.store.counts import rollups
 from telemetry_server.store.counts.fleet_now import SMALL

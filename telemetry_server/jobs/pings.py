@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from telemetry_server.check.fields import Registry
 from telemetry_server.job_names import JobName
-from telemetry_server.jobs.retention import open_days
+from telemetry_server.jobs.kept_days import open_days
 from telemetry_server.store import partitions
 from telemetry_server.store.clock import believable, is_future
 from telemetry_server.store.counts import rollups

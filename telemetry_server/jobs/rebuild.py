@@ -12,8 +12,8 @@ from telemetry_server.errors import OperatorError
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs.cohorts import roll_up_due_weeks
 from telemetry_server.jobs.days import roll_up_due
+from telemetry_server.jobs.kept_days import open_days
 from telemetry_server.jobs.pings import SLICE_PINGS
-from telemetry_server.jobs.retention import open_days
 from telemetry_server.store import partitions
 from telemetry_server.store.counts import rollups
 from telemetry_server.store.counts.rollups import AHEAD, BEHIND, Open

@@ -9,7 +9,7 @@ import pytest
 from checked_pings import make_checked_ping, make_signed_upload
 from story import NOON, Story
 
-from telemetry_server.jobs.lifecycle import Portions, watch_deadlines
+from telemetry_server.jobs.deadlines import Portions, watch_deadlines
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.partitions import make_partitions

@@ -9,9 +9,9 @@ from plain_count import STATES, Told
 from story import DAY, HOUR, MINUTE, NOON, REGISTRY
 
 from telemetry_server.errors import SettingsError
-from telemetry_server.jobs import upkeep
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.pings import roll_up_pings
+from telemetry_server.jobs.retention import forget_old_counters, forget_old_pings
 from telemetry_server.settings import Settings, read_settings
 from telemetry_server.store.partitions import INSTALLATION_DAYS, make_partitions, partition_months
 from telemetry_server.store.upkeep import retention
@@ -65,10 +65,7 @@ async def roll_up(story, registry, now):
 
 
 async def forget(story, registry, now):
-    return [
-        await job(registry)(story.connection, now)
-        for job in (upkeep.forget_old_pings, upkeep.forget_old_counters)
-    ]
+    return [await job(registry)(story.connection, now) for job in (forget_old_pings, forget_old_counters)]
 
 
 async def fleet_with_history(story, registry=REGISTRY):

@@ -9,7 +9,7 @@ import pytest
 
 from telemetry_server.enrich.lifecycle import NEVER
 from telemetry_server.jobs import lifecycle as job
-from telemetry_server.jobs.lifecycle import Portions, watch_deadlines
+from telemetry_server.jobs.deadlines import Portions, watch_deadlines
 from telemetry_server.store.registry.products import add_product, change_schedule
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

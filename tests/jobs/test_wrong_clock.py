@@ -16,8 +16,8 @@ from telemetry_server.check.fields import load_registry
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs.clock import forgetting, take_back_future_times
+from telemetry_server.jobs.kept_days import most_behind
 from telemetry_server.jobs.outages import SERVING
-from telemetry_server.jobs.retention import most_behind
 from telemetry_server.settings import Settings
 from telemetry_server.store.clock import ClockDoubt, keep_as_of
 from telemetry_server.store.clock_watch import ClockWatch

@@ -10,7 +10,7 @@ from orders import ORDER
 from telemetry_server.check.fields import load_registry
 from telemetry_server.check.ping import PingReader
 from telemetry_server.enrich.lifecycle import Schedule, lives
-from telemetry_server.jobs.lifecycle import watch_deadlines
+from telemetry_server.jobs.deadlines import watch_deadlines
 from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.model import Lifecycle
 from telemetry_server.simulate.copies import Copy

@@ -12,7 +12,7 @@ import pytest
 from installation import Installation, post
 from places import ROOT
 
-from telemetry_server.jobs.upkeep import shorten_addresses
+from telemetry_server.jobs.retention import shorten_addresses
 from telemetry_server.store.upkeep import addresses
 
 pytestmark = pytest.mark.every_postgres

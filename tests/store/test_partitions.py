@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from telemetry_server.jobs import upkeep
+from telemetry_server.jobs.retention import forget_old_pings
 from telemetry_server.store.partitions import drop_partitions, make_partitions, partition_months, strays
 
 pytestmark = pytest.mark.every_postgres
@@ -78,7 +78,7 @@ async def test_a_state_goes_with_its_last_ping_but_the_present_one_stays(connect
     )
     from telemetry_server.check.fields import load_registry
 
-    await upkeep.forget_old_pings(load_registry())(connection, datetime.now(UTC))
+    await forget_old_pings(load_registry())(connection, datetime.now(UTC))
     assert [row["state"] for row in await connection.fetch("SELECT state FROM states")] == [present]
 
 

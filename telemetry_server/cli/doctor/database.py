@@ -12,7 +12,7 @@ from telemetry_server.cli.session import database
 from telemetry_server.enrich.lifecycle import Outage
 from telemetry_server.errors import MigrationError, OperatorError
 from telemetry_server.job_names import JobName
-from telemetry_server.jobs.retention import most_behind
+from telemetry_server.jobs.kept_days import most_behind
 from telemetry_server.jobs.runner import Job
 from telemetry_server.keyring import (
     KeyringDamaged,
