@@ -93,10 +93,10 @@ COMMENT ON COLUMN products.grace_seconds IS
 COMMENT ON COLUMN products.new_for_seconds IS
     'How long a copy is called new after its first ping, and returned after it had been lost.';
 COMMENT ON COLUMN products.simulated IS
-    'Its fleet was made by "telemetry-server simulate"; whatever shows its numbers says so.';
+    'Its fleet was made by "telemetry-server simulate"; every page and export with its numbers says so.';
 COMMENT ON COLUMN products.reschedule_after IS
-    'Its schedule changed, and the lives of its installations after this one are still to be looked at again. '
-    'Set by "product change", moved on and taken back by the job "watch deadlines".';
+    'Its schedule changed; the phases of its installations after this one are still to be recalculated. '
+    'Set by "product change", advanced and cleared by the job "watch deadlines".';
 COMMENT ON COLUMN products.time_zone IS
     'The IANA name of the time zone in which its licenses'' dates are days. Set by "product add" and "product change".';
 
@@ -213,9 +213,9 @@ CREATE TABLE license_keys (
 );
 CREATE INDEX license_keys_of_license ON license_keys (license_id);
 COMMENT ON TABLE license_keys IS
-    'A row is a hash that a license''s key has in pings of the product product_id: of its own product, and of '
-    'each other one there was when the key came, so that a key used for the wrong product is known. Written '
-    'with its license.';
+    'A row is the hash that a license''s key has in pings of the product product_id: of its own product, and of '
+    'each other product that existed when the key was added, so that a key used for the wrong product is known. '
+    'Written with its license.';
 
 CREATE TABLE registry_changes (
     change_id  uuid        PRIMARY KEY,
@@ -273,7 +273,7 @@ COMMENT ON TABLE installations IS
     'them was in. Made by the first ping, changed by the writer with every new one, hence narrow. Kept '
     'until the copy is erased.';
 COMMENT ON COLUMN installations.received IS
-    'The sequence numbers that came, almost always one range. Whatever is in here counts no more: this '
+    'The sequence numbers received, almost always one range. A number in here is not counted again: this '
     'column is what makes each ping count exactly once.';
 COMMENT ON COLUMN installations.received_before IS
     'What received was before the last upload; tells the writer, within its one statement and under the '
@@ -388,18 +388,18 @@ COMMENT ON TABLE installation_facts IS
     'installations" (verdict as of today), by the job "watch deadlines" (life) and by the job "catch up" (news '
     'that the writer could not note). Kept as its installation.';
 COMMENT ON COLUMN installation_facts.vm IS
-    'Here and in container and cloud: "none" was looked for in vain. Everywhere: "unknown" was not told.';
+    'Here and in container and cloud: "none" was not found. In every column: "unknown" was not reported.';
 COMMENT ON COLUMN installation_facts.arch IS
     'Here and in license_source_detail, NULL: the job "catch up" has not filled it yet.';
 COMMENT ON COLUMN installation_facts.verdict IS
     'What the registry says today of the newest claim; pings.verdict is what it said at the time.';
 COMMENT ON COLUMN installation_facts.judge_again IS
-    'Its key, life, environment or verdict changed: the seats of its license, and of counted_key_hash, the one it '
-    'was counted on before, are to be counted anew, and it is to be judged by what the registry says now. Taken '
-    'back by the job "judge installations".';
+    'Its key, life, environment or verdict changed: the seats of its license, and of counted_key_hash, the previous '
+    'one, are to be counted again, and its verdict is to be decided from the current registry. Cleared by the '
+    'job "judge installations".';
 COMMENT ON COLUMN installation_facts.sequence IS
-    'The newest ping whose news this row and changes tell, and in state the state it was in. An installation '
-    'that is in another state has news that were not noted: the job "catch up" notes them.';
+    'The newest ping whose news are in this row and in changes; state is the state it had. An installation in '
+    'another state has news that are not recorded yet: the job "catch up" records them.';
 COMMENT ON COLUMN installation_facts.due_at IS
     'When its life may change next. A ping leaves it alone: whoever finds it over looks at last_received_at.';
 
@@ -436,9 +436,9 @@ CREATE TABLE pings (
     PRIMARY KEY (received_at, installation_id, sequence)
 ) PARTITION BY RANGE (received_at);
 COMMENT ON TABLE pings IS
-    'A row is a ping that counts; what it said of the machine is in states. Written by the writer before '
-    'the upload is acknowledged, never changed but for its address. A partition is a month by the server''s clock, made ahead by '
-    'the job "make partitions"; dropped when the retention in fields.toml is over.';
+    'A row is a ping that counts; what it reported of the machine is in states. Written by the writer before '
+    'the upload is acknowledged; only its address changes later. A partition is a month by the server''s clock, made '
+    'ahead by the job "make partitions" and dropped after the retention in fields.toml.';
 COMMENT ON COLUMN pings.time_suspect IS
     'The installation''s clock was further off than 400 days back or 10 minutes ahead.';
 COMMENT ON COLUMN pings.verdict IS
@@ -465,7 +465,7 @@ CREATE TABLE forks (
     PRIMARY KEY (installation_id, sequence, ping_id)
 );
 COMMENT ON TABLE forks IS
-    'A row is a ping whose number another ping already had: two copies went on with one identity. The '
+    'A row is a ping with a number that another ping already had: two copies continued with one identity. The '
     'stored one is in pings. No accusation: a restored snapshot forks once. Kept as long as the installation.';
 
 CREATE TABLE lineage (
@@ -543,8 +543,8 @@ CREATE TABLE installation_days (
 CREATE INDEX installation_days_history ON installation_days (installation_id, day);
 COMMENT ON TABLE installation_days IS
     'A row is an installation on a day (UTC, by its own clock unless that is far off): its last state and '
-    'verdict of the day, its pings, what its counters add up to. Written by the job "roll up pings", which '
-    'replaces it. A partition is a month; dropped when the retention of pings, and of counters, is over.';
+    'verdict of the day, its pings, the sums of its counters. Written by the job "roll up pings", which '
+    'replaces it. A partition is a month; dropped after the retention of pings and of counters.';
 
 CREATE TABLE installation_days_default PARTITION OF installation_days DEFAULT;
 COMMENT ON TABLE installation_days_default IS 'As pings_default.';
@@ -561,9 +561,9 @@ CREATE TABLE fleet_days (
 );
 CREATE INDEX fleet_days_of_day ON fleet_days (product_id, day);
 COMMENT ON TABLE fleet_days IS
-    'A row is how many installations of a product were heard of on a day with that value of that dimension, '
-    'and that verdict (empty: whatever the verdict). The dimension "all" has one empty value. Written by the '
-    'job "roll up days", which replaces a product''s day. Kept for ever: it holds nothing of anybody.';
+    'A row is the number of installations of a product that sent a ping on a day with that value of that dimension, '
+    'and that verdict (empty: any verdict). The dimension "all" has one empty value. Written by the '
+    'job "roll up days", which replaces a product''s day. Kept for ever: it holds no data of a person.';
 
 CREATE TABLE feature_days (
     product_id    uuid    NOT NULL,
@@ -587,8 +587,8 @@ CREATE TABLE cohort_weeks (
     PRIMARY KEY (product_id, cohort, week)
 );
 COMMENT ON TABLE cohort_weeks IS
-    'A row is, of the installations first heard of in the week of the Monday cohort, how many were heard of, '
-    'were lost and came back in the week of the Monday week (UTC). Written by the job "roll up cohorts", which '
+    'A row is, of the installations first seen in the week of the Monday cohort, the number that were seen, '
+    'were lost and returned in the week of the Monday week (UTC). Written by the job "roll up cohorts", which '
     'replaces it. Kept for ever.';
 
 CREATE TABLE fleet_now (
@@ -600,9 +600,9 @@ CREATE TABLE fleet_now (
     PRIMARY KEY (product_id, dimension, value, depth)
 );
 COMMENT ON TABLE fleet_now IS
-    'A row is how many installations of a product have that value of that dimension now and were last seen in so many '
-    'of the ranges people choose from (0: longer ago than in any). Written by the job "count the fleet" where the '
-    'fleet is large; empty where it is small: there the same statements count for each question. Replaced all the time.';
+    'A row is the number of installations of a product that have that value of that dimension now and were last seen in '
+    'that many of the ranges on the pages (0: longer ago than in any). Written by the job "count the fleet" where the '
+    'fleet is large; empty where it is small: there the same statements count for each request. Replaced all the time.';
 COMMENT ON COLUMN fleet_now.dimension IS
     'Beside those of fleet_days: life and the flags, as in the filter language; with_missing and with_lost '
     '(installations), missing and lost (pings); new (depth is that of the first ping), new_on and new_in (value is its '
@@ -936,7 +936,7 @@ FROM changes AS c
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id);
 COMMENT ON VIEW v_changes IS 'Every fact of an installation that changed, and when the server learned it.';
-COMMENT ON COLUMN v_changes.sequence IS 'The ping that told it; of a verdict or a life, the last before.';
+COMMENT ON COLUMN v_changes.sequence IS 'The ping that reported it; of a verdict or a life, the last before.';
 COMMENT ON COLUMN v_changes.field IS 'As in fields.md, e.g. service.version; or verdict, or life.';
 
 CREATE VIEW v_installation_days AS
@@ -964,7 +964,7 @@ FROM installation_days AS d
 JOIN products AS p USING (product_id)
 LEFT JOIN states AS s ON s.installation_id = d.installation_id AND s.state = d.state;
 COMMENT ON VIEW v_installation_days IS
-    'Every installation on every day (UTC) that it sent a ping, as the last one of the day told.';
+    'Every installation on every day (UTC) that it sent a ping, as reported by the last one of the day.';
 COMMENT ON COLUMN v_installation_days.features IS 'How often each feature was used on the day.';
 
 CREATE VIEW v_fleet_days AS
@@ -983,8 +983,8 @@ COMMENT ON VIEW v_fleet_days IS
     'Name one dimension and one verdict: each installation is counted in all of them.';
 COMMENT ON COLUMN v_fleet_days.dimension IS
     'all, verdict, status, source, source_detail, version, edition, environment, os, arch, vm, container, cloud, country or asn.';
-COMMENT ON COLUMN v_fleet_days.value IS 'Empty for the dimension all. other: the values too rare to be named.';
-COMMENT ON COLUMN v_fleet_days.verdict IS 'Empty: whatever the verdict.';
+COMMENT ON COLUMN v_fleet_days.value IS 'Empty for the dimension all. other: the values too rare for a row of their own.';
+COMMENT ON COLUMN v_fleet_days.verdict IS 'Empty: any verdict.';
 
 CREATE VIEW v_feature_days AS
 SELECT d.day,
@@ -996,7 +996,7 @@ SELECT d.day,
 FROM feature_days AS d
 JOIN products AS p USING (product_id);
 COMMENT ON VIEW v_feature_days IS 'How often a feature was used on a day (UTC), and on how many installations.';
-COMMENT ON COLUMN v_feature_days.feature IS 'other: the features too rare to be named.';
+COMMENT ON COLUMN v_feature_days.feature IS 'other: the features too rare for a row of their own.';
 
 CREATE VIEW v_cohort_weeks AS
 SELECT c.cohort,
@@ -1009,7 +1009,7 @@ SELECT c.cohort,
 FROM cohort_weeks AS c
 JOIN products AS p USING (product_id);
 COMMENT ON VIEW v_cohort_weeks IS
-    'Of the installations first heard of in one week, how many were heard of, lost and back in another.';
+    'Of the installations first seen in one week: how many were seen, lost and returned in another.';
 COMMENT ON COLUMN v_cohort_weeks.cohort IS 'Monday of the week of the first ping (UTC).';
 COMMENT ON COLUMN v_cohort_weeks.week IS 'Monday of the week that is counted (UTC).';
-COMMENT ON COLUMN v_cohort_weeks.active IS 'Heard of in that week; in the cohort''s own, all that were new.';
+COMMENT ON COLUMN v_cohort_weeks.active IS 'Seen in that week; in the week of the cohort, all new ones.';

@@ -50,8 +50,8 @@ class Answer(NamedTuple):
 
     def says_its_status(self) -> bool:
         """Whether the body names the status it came under: a receipt vouches for the body only."""
-        told = self.json()
-        return isinstance(told, dict) and told.get("status") == self.status
+        content = self.json()
+        return isinstance(content, dict) and content.get("status") == self.status
 
 
 class Outcome(enum.Enum):
@@ -95,9 +95,9 @@ def issued(answer: Answer) -> Optional[Identity]:
         return None
 
 
-def fates(told: Any) -> Dict[str, str]:
+def fates(content: Any) -> Dict[str, str]:
     """The outcome of each ping, by ping_id."""
-    results = told.get("results") if isinstance(told, dict) else None
+    results = content.get("results") if isinstance(content, dict) else None
     return {
         str(result.get("ping_id")): str(result.get("status"))
         for result in (results if isinstance(results, list) else [])
@@ -105,9 +105,9 @@ def fates(told: Any) -> Dict[str, str]:
     }
 
 
-def missing(told: Any) -> List[Tuple[int, int]]:
+def missing(content: Any) -> List[Tuple[int, int]]:
     """The ranges of numbers that the server misses, each [from, to); no more than it keeps."""
-    ranges = told.get("missing") if isinstance(told, dict) else None
+    ranges = content.get("missing") if isinstance(content, dict) else None
     return [
         (pair[0], pair[1])
         for pair in islice(ranges if isinstance(ranges, list) else [], MOST_RANGES)

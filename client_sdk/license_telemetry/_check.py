@@ -220,5 +220,5 @@ def _words(trouble: str) -> str:
 
 
 def _detail(answer: Answer) -> str:
-    told = answer.json()
-    return json.dumps(told.get("detail") or told.get("title") or "") if isinstance(told, dict) else ""
+    content = answer.json()
+    return json.dumps(content.get("detail") or content.get("title") or "") if isinstance(content, dict) else ""

@@ -37,7 +37,7 @@ class Connection:
     def goes_on(self, deadline: float) -> bool:
         """Whether a kept connection is still good, until `deadline`; else it is closed.
 
-        Not where the other end closed it, or said something that nobody asked for.
+        Not if the other end closed it or sent anything more.
         """
         self._deadline = deadline
         try:
@@ -82,7 +82,7 @@ class Connection:
         self._interrupted.wait(min(seconds, self._deadline - time.monotonic()))
 
     def interrupt(self) -> None:
-        """From another thread: whatever waits on it ends at once."""
+        """Ends all waits on it at once, from another thread."""
         self._deadline = 0.0
         self._interrupted.set()
         try:

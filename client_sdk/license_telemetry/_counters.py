@@ -173,13 +173,13 @@ class Counters:
     def say(self, topic: str, text: str) -> None:
         """Replaces the statement on one of TOPICS; at most TEXT_BYTES - 2 bytes of UTF-8 are kept."""
         number = TOPICS.index(topic)
-        told = text.encode("utf-8", "replace")
-        if len(told) > TEXT_BYTES - 2:
-            told = told[: TEXT_BYTES - 2].decode("utf-8", "ignore").encode()  # no half of a character
+        encoded = text.encode("utf-8", "replace")
+        if len(encoded) > TEXT_BYTES - 2:
+            encoded = encoded[: TEXT_BYTES - 2].decode("utf-8", "ignore").encode()  # no half of a character
         with self._lock:
             said = self._words[SAID + number] + 1
             at = text_at(number, said)
-            block = len(told).to_bytes(2, "little") + told
+            block = len(encoded).to_bytes(2, "little") + encoded
             self._bytes[at : at + len(block)] = block
             self._write_through(at, len(block))
             self._words[SAID + number] = said  # the text is whole before it counts

@@ -265,9 +265,9 @@ def printable(given: object, longest: int) -> Optional[str]:
 def _path(given: object) -> Optional[str]:
     """The path; None also for an impossible one, with a NUL or a character that this locale cannot encode."""
     try:
-        if b"\0" in os.fsencode(given):  # type: ignore[arg-type]  # whatever the host gave
+        if b"\0" in os.fsencode(given):  # type: ignore[arg-type]  # any value of the host
             return None
-        return os.fsdecode(given) or None  # type: ignore[arg-type]  # whatever the host gave
+        return os.fsdecode(given) or None  # type: ignore[arg-type]  # any value of the host
     except (TypeError, ValueError):
         return None
 

@@ -242,17 +242,17 @@ class Uploader:
         return act(ledger, upload, answer, now)
 
     def _acknowledge(self, ledger: Ledger, upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
-        told = answer.json() or {}
-        fates = answers.fates(told)
+        content = answer.json() or {}
+        fates = answers.fates(content)
         ledger.unpack(upload.upload_id)
         for sequence, ping_id in upload.pings:
             _settle(ledger, sequence, fates.get(ping_id), now)
-        ledger.resend(answers.missing(told))
+        ledger.resend(answers.missing(content))
         ledger.prune(now)
         _trust(ledger)
         if upload.aside:
             _hold_aside(ledger, 0.0, 0)  # the network is free again: the others may follow
-        self._follow(ledger, told, now)
+        self._follow(ledger, content, now)
         if all(fates.get(ping_id) not in (None, "forked") for _, ping_id in upload.pings):
             _calm(ledger)
             return None
@@ -358,11 +358,11 @@ class Uploader:
             _calm(ledger)
         return self._wait(ledger, answer, now)
 
-    def _follow(self, ledger: Ledger, told: Any, now: float) -> None:
+    def _follow(self, ledger: Ledger, content: Any, now: float) -> None:
         """Takes the interval and the notices of a good answer."""
-        if not isinstance(told, dict):
+        if not isinstance(content, dict):
             return
-        interval: Any = told.get("next_ping_seconds")
+        interval: Any = content.get("next_ping_seconds")
         if type(interval) in (int, float) and interval > 0:
             held = min(max(float(interval), SHORTEST_INTERVAL), LONGEST_INTERVAL)
             ledger.put("interval", held)
@@ -370,8 +370,8 @@ class Uploader:
             ledger.put("due", self._collector.due)
             self._collector.look_at = min(self._collector.look_at, self._ticks() + held)
         for name in ("notice", "notices"):
-            if name in told and len(json.dumps(told[name])) <= LARGEST_NOTICES:
-                ledger.put(name, told[name])
+            if name in content and len(json.dumps(content[name])) <= LARGEST_NOTICES:
+                ledger.put(name, content[name])
 
 
 def _expect_the_worst(ledger: Ledger, now: float) -> None:

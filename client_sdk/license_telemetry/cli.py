@@ -76,7 +76,7 @@ def _preview(options: argparse.Namespace, settings: Settings, engine: Engine) ->
 
 
 def _send(options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
-    """Send one real ping now, with whatever else is queued, and say what happened."""
+    """Send one real ping now, with all that is queued, and show the result."""
     before = engine.status()
     if not before["enabled"]:
         return _fail(f"Not sent: {before['why_off']}.")

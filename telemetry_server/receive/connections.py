@@ -1,4 +1,4 @@
-"""Connections: the sockets we listen on, deadlines for slow clients, and a stop that resets nobody.
+"""Connections: the sockets we listen on, deadlines for slow clients, and a stop that resets no connection.
 
 aiohttp closes connections that stay idle, but gives a client all the time it likes for its headers.
 """

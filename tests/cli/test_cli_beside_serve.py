@@ -519,7 +519,7 @@ def test_settings_are_shown_with_where_they_come_from(served, tmp_path):
     assert found["TELEMETRY_WORKERS"] == (3, "TELEMETRY_WORKERS")
     assert found["TELEMETRY_PUBLIC_URL"] == ("https://telemetry.example", "TELEMETRY_PUBLIC_URL_FILE")
     assert found["TELEMETRY_LISTEN"] == ("127.0.0.1:8080", "default")
-    assert "Server processes on the one port." in served("config", "show").stdout
+    assert "Number of server processes, all on the same port." in served("config", "show").stdout
 
 
 def test_the_innermost_data_wins(served, tmp_path):

@@ -309,7 +309,7 @@ class _Lane:
         try:
             async with asyncio.timeout(NOTE_TIMEOUT_SECONDS):
                 await project(self._connection, sorted(changed))
-        except Exception as error:  # noqa: BLE001  whatever fails, the callers learn of the commit
+        except Exception as error:  # noqa: BLE001  if it fails, too, the callers learn of the commit
             log("pings not projected", Severity.ERROR, error=f"{type(error).__name__}: {error}"[:500])
             if not isinstance(error, asyncpg.PostgresError):
                 self._connection.terminate()  # it may be in any state; the next group opens a new one
