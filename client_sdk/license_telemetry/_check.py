@@ -220,5 +220,7 @@ def _words(trouble: str) -> str:
 
 
 def _detail(answer: Answer) -> str:
-    content = answer.json()
-    return json.dumps(content.get("detail") or content.get("title") or "") if isinstance(content, dict) else ""
+    problem = answer.json()
+    if not isinstance(problem, dict):
+        return ""
+    return json.dumps(problem.get("detail") or problem.get("title") or "")
