@@ -356,7 +356,7 @@ def test_a_list_of_hosting_networks_is_shown_and_its_wrong_lines_are_told(tmp_pa
     os.utime(file, (WRITTEN.timestamp(),) * 2)
     rows = {row["kind"]: row for row in json.loads(run("status", "--json").output)["databases"]}
     assert (rows["hosting list"]["source"], rows["hosting list"]["built_on"]) == ("hosting.txt", "2026-11-01")
-    assert "Good: hosting.txt" in run("reload").output
+    assert "Valid: hosting.txt" in run("reload").output
     assert file.stat().st_mtime == WRITTEN.timestamp()
     file.write_text("192.0.2.0/24\n192.0.2.0/33\n")
     assert "line 2" in run("status").output

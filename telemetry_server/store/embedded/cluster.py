@@ -148,7 +148,7 @@ class Cluster:
             return
         advice = ""
         if shutil.disk_usage(self.pgdata).free < LEAST_ROOM_BYTES:
-            advice = f" The disk of {self.home.data} is full: make room."
+            advice = f" The disk of {self.home.data} is full: free some space."
         elif OTHERS_MAY_ENTER in logged:
             advice = f" Other users may enter its directory. Run: chmod 700 {self.pgdata}"
         elif CONFIGURATION in logged:

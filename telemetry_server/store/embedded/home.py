@@ -34,8 +34,8 @@ local telemetry all scram-sha-256
 """Operator and root connect as our roles; roles of "db reader" by their passwords."""
 
 ADVICE_BY_ERRNO = {
-    errno.ENOSPC: "The disk is full: make room.",
-    errno.EDQUOT: "The user's share of the disk is used up: make room.",
+    errno.ENOSPC: "The disk is full: free some space.",
+    errno.EDQUOT: "The user's share of the disk is used up: free some space.",
     errno.EROFS: "It is read-only, often after a disk error: look at the system's log (dmesg).",
     errno.EIO: "The disk fails: look at the system's log (dmesg).",
 }
