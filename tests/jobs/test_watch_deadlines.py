@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from telemetry_server.enrich.lifecycle import NEVER
-from telemetry_server.jobs import lifecycle as job
+from telemetry_server.jobs import deadlines as job
 from telemetry_server.jobs.deadlines import Portions, watch_deadlines
 from telemetry_server.store.registry.products import add_product, change_schedule
 
