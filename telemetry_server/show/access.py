@@ -60,13 +60,13 @@ def _for_people(route: Route) -> Handler:
 
 
 def _with_error_pages(handler: Handler) -> Handler:
-    async def answered(request: web.Request) -> web.StreamResponse:
+    async def with_pages(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
         except TelemetryError as error:
             return error_page(request, error)
 
-    return answered
+    return with_pages
 
 
 # ── who asks ────────────────────────────────────────────────────────────────────────────────

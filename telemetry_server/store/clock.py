@@ -146,8 +146,8 @@ async def time_to_forget(
 ) -> datetime:
     """The time by which the job may delete data that is kept for `keeps`. Raises ClockDoubt.
 
-    Now, but at most STEP beyond its last run, and half of `keeps` beyond the newest pings: nothing speaks
-    against a clock that is almost LEAP ahead. Copies with wrong clocks delay it by less than LEAP.
+    Now, but at most STEP beyond its last run, and half of `keeps` beyond the newest pings: a clock
+    that is less than LEAP ahead is not in doubt. Copies with wrong clocks delay it by less than LEAP.
     """
     doubt = (await read_clock(connection, now)).doubt
     if doubt:

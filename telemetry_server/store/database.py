@@ -132,7 +132,7 @@ async def cut_when_leaving(*pools: asyncpg.Pool) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def cut_after(connection: asyncpg.Connection, seconds: float) -> AsyncIterator[None]:
-    """Cuts the connection when the block takes longer: what waits in it raises one of AWAY at once."""
+    """Cuts the connection if the block takes longer; a query in it then raises one of AWAY at once."""
     cut = asyncio.get_running_loop().call_later(seconds, connection.terminate)
     try:
         yield
@@ -140,20 +140,20 @@ async def cut_after(connection: asyncpg.Connection, seconds: float) -> AsyncIter
         cut.cancel()
 
 
-async def answered(question: Coroutine[Any, Any, Found], seconds: float) -> Found:
-    """What the question gives. Raises Unavailable when there is no answer after that many seconds.
+async def answered(query: Coroutine[Any, Any, Found], seconds: float) -> Found:
+    """The result of the query. Raises Unavailable if there is none after `seconds`.
 
-    Its end is not waited for then: the driver waits for PostgreSQL even to give a question up.
+    `asyncio.timeout` would wait for the cancellation, for which the driver waits for PostgreSQL.
     """
-    asking = asyncio.create_task(question)
+    task = asyncio.create_task(query)
     try:
-        await asyncio.wait({asking}, timeout=seconds)
-        if asking.done():
-            return asking.result()
+        await asyncio.wait({task}, timeout=seconds)
+        if task.done():
+            return task.result()
         raise Unavailable("PostgreSQL does not answer; try again in a moment.")
     finally:
-        asking.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        asking.cancel()
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        task.cancel()
 
 
 @asynccontextmanager
