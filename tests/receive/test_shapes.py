@@ -1,7 +1,7 @@
 """No upload within the limits, of any shape, holds the event loop: found by searching for one that does.
 
-Measured is the processor time of each synchronous piece of work, which other processes of the machine take
-little part in. The aim is 50 ms; slow machines get four times that. What the search is for took 1,700 ms once.
+Measured is the processor time of each synchronous piece of work, as a multiple of that of a plain loop in the same
+seconds: about 6 ms on a quiet machine. The aim is 10 of those, the limit 40. What the search is for took 280 once.
 """
 
 import gc
@@ -32,7 +32,8 @@ from telemetry_server.store.ingest.last_write import LastWrite
 from telemetry_server.store.ingest.writer import _Lane
 from telemetry_server.store.ingest.written_states import WrittenStates
 
-AIM_SECONDS, FACTOR = 0.050, 4
+MOST_LOOPS = 40
+TRIES = 6  # processes beside this one empty its caches: what is slow, is so again
 REGISTRY = load_registry()
 INSTALLATION = uuid4()
 
@@ -84,6 +85,18 @@ def measured(pieces, work):
         return work()
     finally:
         pieces.append(time.process_time() - begin)
+
+
+def longest_in_loops(pipeline, sent):
+    """The longest piece of work, in times of a loop that ran just before or just after, the slower one."""
+    before, longest, after = loop_seconds(), max(pipeline(sent)), loop_seconds()
+    return longest / max(before, after)
+
+
+def loop_seconds():
+    begin = time.process_time()
+    sum(number * number for number in range(100_000))
+    return time.process_time() - begin
 
 
 def rows(arrival):
@@ -213,7 +226,8 @@ def ping_with(path, text):
 ALL = LARGEST_INFLATED - 4_096
 
 
-@pytest.mark.slow(reason="a hundred uploads at the limit, and a search among them")
+@pytest.mark.slow(reason="fifty uploads at the limit, and a search among them")
+@pytest.mark.timeout(600)
 @example(place="x", filler=(wide, b"{}", ALL), copies=2, last=b"null")  # 1,700 ms before
 @example(place="envelope", filler=(wide, b"{}", ALL), copies=1, last=b"null")
 @example(place="pings", filler=(wide, b"{}", ALL), copies=1, last=b"null")
@@ -223,7 +237,8 @@ ALL = LARGEST_INFLATED - 4_096
 @example(place="usage.features", filler=(many_keys, b"1", 14_000), copies=499, last=b"null")
 @example(place="usage.features", filler=(many_keys, b"1e9", 250_000), copies=31, last=b"null")
 @settings(
-    max_examples=100,
+    max_examples=50,
+    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(
@@ -236,10 +251,10 @@ def test_no_shape_of_an_upload_holds_the_event_loop(pipeline, place, filler, cop
     body = upload(place, filler, copies, last)
     sent = gzip.compress(body, 1)
     assume(len(body) <= LARGEST_INFLATED and len(sent) <= LARGEST_SENT)
-    longest = max(pipeline(sent))
-    target(longest * 1_000, label="milliseconds of the longest piece")
-    if (
-        longest >= AIM_SECONDS * FACTOR
-    ):  # processes beside this one empty its caches: what is slow, is so again
-        longest = min(longest, *(max(pipeline(sent)) for _ in range(3)))
-    assert longest < AIM_SECONDS * FACTOR
+    longest = longest_in_loops(pipeline, sent)
+    target(longest, label="loops in the time of the longest piece")
+    for _ in range(TRIES - 1):
+        if longest < MOST_LOOPS:
+            break
+        longest = min(longest, longest_in_loops(pipeline, sent))
+    assert longest < MOST_LOOPS
