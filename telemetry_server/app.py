@@ -57,6 +57,7 @@ from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.access import guard
+from telemetry_server.show.render import compile_templates
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.single_flight import SingleFlight
 from telemetry_server.store.access.keyring_check import KeyringWatch
@@ -204,6 +205,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             every=timedelta(minutes=1),
         ),
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
+        Chore("compile templates", _in_thread(compile_templates), every=timedelta(minutes=1)),
         Chore("log what was rationed", _at_once(write_held_lines), every=timedelta(seconds=5)),
         Chore("give memory back", _at_once(capacity.give_memory_back), every=timedelta(seconds=5)),
     )

@@ -72,6 +72,12 @@ def _without_steering(value: object) -> object:
     return written_out(value, lines=True) if type(value) is str else value
 
 
+def compile_templates() -> None:
+    """Compiles the templates that are not compiled yet, or were changed, so that no page waits for it."""
+    for name in _environment().list_templates():
+        _environment().get_template(name)
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
