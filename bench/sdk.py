@@ -7,12 +7,15 @@ import subprocess
 import sys
 import tempfile
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from license_telemetry.testing import FakeServer
 
 ROOT = Path(__file__).parent.parent
 BESIDE = ROOT / "bench" / "out" / "beside"
 ROUNDS = 7
-WRITING_SECONDS = 120
+WRITING_SECONDS = 600
 
 # Each prints [milliseconds and MiB of the import, milliseconds of the constructor, microseconds of a call, median
 # and 99.9th percentile]; `make` returns the call, with no server to be reached.
@@ -69,22 +72,24 @@ def make(home):
     return lambda: counter.add(1)
 """,
 }
+# Prints [MB written in an hour, calls a second]; the server is one that answers, or away.
 WRITES = """
 import json, sys, time
 from license_telemetry import Telemetry
 def written():
     with open("/proc/self/io") as file:
-        return dict(line.split(": ") for line in file.read().splitlines())["write_bytes"]
-telemetry = Telemetry("http://127.0.0.1:9", "pk_bench_0123456789abcdef0123", "1", state_dir=sys.argv[1], interval=86400)
+        return int(dict(line.split(": ") for line in file.read().splitlines())["write_bytes"])
+endpoint, key, home, seconds = sys.argv[1:4] + [float(sys.argv[4])]
+telemetry = Telemetry(endpoint, key, "1", state_dir=home, interval=86400)
 telemetry.feature("invoice.created")
-time.sleep(15)
-before, started, count, seconds = int(written()), time.monotonic(), 0, float(sys.argv[2])
+telemetry.flush(15)
+before, started, count = written(), time.monotonic(), 0
 while time.monotonic() - started < seconds:
     for number in range(100):
         telemetry.feature(f"feature.{number % 40}")
     count += 100
     time.sleep(max(0.0, started + count / 10_000 - time.monotonic()))
-print(json.dumps([(int(written()) - before) * 3600 / seconds / 1e6, count / seconds]))
+print(json.dumps([(written() - before) * 3600 / seconds / 1e6, count / seconds]))
 import os
 os._exit(0)
 """
@@ -117,12 +122,26 @@ def measure_sdk(report):
                 figures = run(python, PROGRAM.replace("{imports}", imports), f"{home}/{name}-{number}")
                 if number:  # the first compiles
                     found.setdefault(name, []).append(figures)
-        written, rate = run(python, WRITES, f"{home}/writes", str(WRITING_SECONDS))
+        written = measure_writes(python, home)
     medians = {
         name: [statistics.median(column) for column in zip(*rows, strict=True)]
         for name, rows in found.items()
     }
-    report.sdk(medians.pop("license-telemetry"), medians, written, rate)
+    report.sdk(medians.pop("license-telemetry"), medians, written)
+
+
+def measure_writes(python, home):
+    """MB written in an hour and calls a second, of a host whose server answers and of one whose server is away."""
+    with FakeServer() as server, ThreadPoolExecutor() as executor:
+        hosts = {
+            "the server answers": (server.endpoint, server.product_key),
+            "in an outage": ("http://127.0.0.1:9", server.product_key),
+        }
+        running = {
+            state: executor.submit(run, python, WRITES, *host, f"{home}/{state}", str(WRITING_SECONDS))
+            for state, host in hosts.items()
+        }
+        return {state: future.result() for state, future in running.items()}
 
 
 if __name__ == "__main__":
