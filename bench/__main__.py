@@ -7,13 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import asyncpg
-
-from bench.fleet import Fleet, write
+from bench import capacity
+from bench.fleet import Fleet, database, query, send, settle, write
 from bench.receiving import Receiving
 from bench.report import Report
 from bench.sdk import measure_sdk
-from bench.servers import free_port, make_places, telemetry_server, wrk
+from bench.servers import free_port, make_places, telemetry_server
 from bench.spent import spent
 from bench.storage import copy_rate, key_order, size_per_ping
 
@@ -41,21 +40,6 @@ def main():
     report.finish()
 
 
-def database(data, role="telemetry"):
-    return f"postgresql://{role}@/telemetry?host={data}/run"
-
-
-def query(data, sql):
-    async def ask():
-        connection = await asyncpg.connect(database(data))
-        try:
-            return await connection.fetch(sql)
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
-
-
 def enrol(data):
     """A fleet in which each member has sent one ping, so that normal operation follows."""
     port = free_port()
@@ -67,26 +51,11 @@ def enrol(data):
     return fleet
 
 
-def settle(fleet, data):
-    """Each member continues after its last received ping."""
-    came = {
-        str(row[0]): row[1] for row in query(data, "SELECT installation_id, last_sequence FROM installations")
-    }
-    for member in fleet.members:
-        member.sequence = came.get(member.id, 0)
-
-
 def fresh_requests(data, fleet):
     settle(fleet, data)
     path = data.parent / "requests"
     write(fleet.singles(SECONDS * 10_000), path)
     return path
-
-
-def send(port, connections, seconds, requests, data):
-    path = data.parent / "requests"
-    write(requests, path)
-    return wrk(port, connections, seconds, path)
 
 
 def measure_singles(report, data, fleet):
@@ -96,6 +65,7 @@ def measure_singles(report, data, fleet):
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
         receiving.round()
     report.receiving(receiving)
+    report.capacity(capacity.measure(receiving.bench, receiving.ours[capacity.AS_THE_SDK]))
 
 
 class Bench:
@@ -107,6 +77,10 @@ class Bench:
 
     def settle(self):
         settle(self.fleet, self.data)
+
+    def write(self, count):
+        """`count` requests of one ping, none of them sent before."""
+        write(self.fleet.singles(count), self.requests)
 
     def pings(self):
         return query(self.data, "SELECT count(*) FROM pings")[0][0]

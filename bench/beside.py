@@ -14,8 +14,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from bench.__main__ import query, send, settle
-from bench.fleet import Fleet
+from bench.fleet import Fleet, query, send, settle
 from bench.questions import MAKE_DUE, ROLL_UPS
 from bench.servers import free_port, telemetry_server
 from telemetry_server.app import job_table

@@ -1,5 +1,6 @@
 """A fleet of installations that sign like real ones, and the requests it makes, ready for wrk."""
 
+import asyncio
 import hashlib
 import hmac
 import random
@@ -7,8 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
 import orjson
 
+from bench.servers import wrk
 from telemetry_server.keyring import open_keyring
 from telemetry_server.uuid7 import uuid7
 
@@ -140,3 +143,36 @@ def _facts(chance, number):
         },
         "runtime": {"name": "cpython", "version": "3.11.7"},
     }
+
+
+# ── its database ────────────────────────────────────────────────────────────────────────────
+
+
+def database(data, role="telemetry"):
+    return f"postgresql://{role}@/telemetry?host={data}/run"
+
+
+def query(data, sql):
+    async def ask():
+        connection = await asyncpg.connect(database(data))
+        try:
+            return await connection.fetch(sql)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def settle(fleet, data):
+    """Each member continues after its last received ping."""
+    came = {
+        str(row[0]): row[1] for row in query(data, "SELECT installation_id, last_sequence FROM installations")
+    }
+    for member in fleet.members:
+        member.sequence = came.get(member.id, 0)
+
+
+def send(port, connections, seconds, requests, data):
+    path = data.parent / "requests"
+    write(requests, path)
+    return wrk(port, connections, seconds, path)

@@ -9,7 +9,6 @@ import sys
 from dataclasses import dataclass, field
 
 from bench.cpu import postmaster, used
-from bench.fleet import write
 from bench.self_builds import NAMES, self_build
 from bench.servers import Load, bare_aiohttp, free_port, new_connections, telemetry_server, wrk
 
@@ -116,7 +115,7 @@ class Receiving:
         """As many as a window may take, none of them sent before."""
         self.bench.settle()
         most = 16_000 if shape.connections > 16 else 6_000
-        write(self.bench.fleet.singles(self.seconds * most), self.bench.requests)
+        self.bench.write(self.seconds * most)
 
     def _note(self, windows, key, window):
         windows.setdefault(key, []).append(window)

@@ -47,6 +47,15 @@ class Report:
             f"rate {_of(ours, theirs)[1]}, CPU of server and PostgreSQL {cpu:.2f}; its {_cpu(theirs)}",
         )
 
+    def capacity(self, costs):
+        """What docs/capacity.md rests on."""
+        parts = ("server", "postgresql", "tls", "jobs")
+        figure = ", ".join(f"{name} {getattr(costs, name):.0f}" for name in parts)
+        self.add("as the SDK sends: CPU of a ping", f"{costs.cpu_seconds * 1e6:,.0f} µs ({figure})")
+        self.add("as the SDK sends: WAL of a ping", f"{costs.wal:,.0f} bytes")
+        figure = f"{costs.ping:,.0f} bytes a ping, {costs.installation:,.0f} an installation"
+        self.add("on disk with roll-ups, a ping a day", figure)
+
     def batches(self, rate, copy, size):
         self.add(
             f"batches of {size}, 1 worker: of raw binary COPY",

@@ -22,14 +22,24 @@ def write(part, text, path=RESULTS):
         path.write_text(f"{old.rstrip()}\n\n{section}\n", "utf-8")
 
 
-def machine():
-    """The machine, in one line."""
+def today():
+    """The date, as ISO 8601 writes it."""
+    return datetime.date.today().isoformat()
+
+
+def hardware():
+    """The processor and the memory, in a few words."""
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     cores = sum(line.startswith("processor") for line in lines)
     memory = Path("/proc/meminfo").read_text("utf-8").split()[1]
+    return f"{cores} × {model}, {int(memory) / 2**20:.0f} GiB"
+
+
+def machine():
+    """The date, the machine and the versions, in one line."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return (
-        f"{datetime.date.today()} · {cores} × {model}, {int(memory) / 2**20:.0f} GiB · {platform.system()} "
-        f"{platform.release()} · Python {platform.python_version()} · {versions}"
+        f"{today()} · {hardware()} · {platform.system()} {platform.release()} · Python {platform.python_version()} · "
+        f"{versions}"
     )

@@ -3,6 +3,7 @@
 findings   the result of a check
 here       data directory, keyring, retention, disk, GeoIP, software, running server
 database   PostgreSQL, its tables, the jobs
+load       today's pings beside what the cores are good for
 """
 
 import asyncio

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from telemetry_server.check.fields import load_registry
+from telemetry_server.cli.doctor import load
 from telemetry_server.cli.doctor.findings import Finding, failed, ok, warning
 from telemetry_server.cli.session import database
 from telemetry_server.enrich.lifecycle import Outage
@@ -88,6 +89,7 @@ async def _checks(connection: Connection, jobs: Sequence[Job], settings: Setting
     yield _quarantine(await vitals.quarantined(connection))
     yield _outage(await outages(connection), datetime.now(UTC))
     yield _addresses(await retention_problem(connection, datetime.now(UTC)))
+    yield load.load(await load.samples(connection, datetime.now(UTC)))
     yield _rollups(await rollups.progress(connection), datetime.now(UTC))
     for finding in _jobs(jobs, await vitals.last_runs(connection)):
         yield finding

@@ -42,6 +42,11 @@ async def quarantined(connection: Connection) -> int:
     return int(await connection.fetchval(SQL["quarantined"]))
 
 
+async def pings_between(connection: Connection, since: datetime, until: datetime) -> int:
+    """Number of pings received from `since` until before `until`."""
+    return int(await connection.fetchval(SQL["pings_between"], since, until))
+
+
 async def last_runs(connection: Connection) -> dict[str, Any]:
     """Each job's row by its name: last_started_at, last_finished_at, last_error."""
     return {row["name"]: row for row in await connection.fetch(JOB_LOG["all_jobs"])}
