@@ -9,14 +9,16 @@ GROUP BY r.day
 ORDER BY r.day;
 
 -- name: suspect_pings
--- Number of pings received since $2 with a clock far off, counted up to $3.
+-- Number of pings received since $2 with a clock far off, counted up to $3. The product is asked for ping by ping: a
+-- join looks up each installation of a large product in every partition.
 SELECT count(*)
 FROM (
-    SELECT
+    SELECT g.sequence
     FROM pings AS g
-    JOIN installations AS i USING (installation_id)
-    JOIN products AS p USING (product_id)
-    WHERE g.time_suspect AND g.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
+    WHERE g.time_suspect AND g.received_at >= $2
+      AND ($1::text IS NULL
+           OR (SELECT i.product_id FROM installations AS i WHERE i.installation_id = g.installation_id)
+            = (SELECT product_id FROM products WHERE slug = $1))
     ORDER BY g.received_at DESC
     LIMIT $3
 ) AS newest;
@@ -86,17 +88,20 @@ LIMIT $2;
 
 -- name: suspect_installations
 -- Installations that sent the newest $4 pings since $2 with a clock far off: their number, and the newest ping.
-SELECT g.installation_id, g.product, count(*) AS pings, max(g.received_at) AS received_at,
+SELECT g.installation_id, p.slug AS product, count(*) AS pings, max(g.received_at) AS received_at,
        max(g.sequence) AS sequence, min(g.occurred_at) AS earliest, max(g.occurred_at) AS latest
 FROM (
-    SELECT g.installation_id, p.slug AS product, g.received_at, g.sequence, g.occurred_at
+    SELECT g.installation_id, g.received_at, g.sequence, g.occurred_at
     FROM pings AS g
-    JOIN installations AS i USING (installation_id)
-    JOIN products AS p USING (product_id)
-    WHERE g.time_suspect AND g.received_at >= $2 AND ($1::text IS NULL OR p.slug = $1)
+    WHERE g.time_suspect AND g.received_at >= $2
+      AND ($1::text IS NULL
+           OR (SELECT i.product_id FROM installations AS i WHERE i.installation_id = g.installation_id)
+            = (SELECT product_id FROM products WHERE slug = $1))
     ORDER BY g.received_at DESC
     LIMIT $4
 ) AS g
+JOIN installations AS i USING (installation_id)
+JOIN products AS p USING (product_id)
 GROUP BY 1, 2
 ORDER BY 4 DESC, 1
 LIMIT $3;
