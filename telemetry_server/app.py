@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from telemetry_server import app_keys
-from telemetry_server.check.fields import load_registry
+from telemetry_server.check.fields import Registry, load_registry
 from telemetry_server.check.upload import UploadReader
 from telemetry_server.enrich.places.place import Atlas
 from telemetry_server.enrich.steps import (
@@ -25,6 +25,7 @@ from telemetry_server.enrich.steps import (
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs import outages, retention, upkeep
+from telemetry_server.jobs.audit_checkpoint import write_audit_checkpoint
 from telemetry_server.jobs.clock import forgetting, take_back_future_times, waiting
 from telemetry_server.jobs.cohorts import roll_up_cohorts
 from telemetry_server.jobs.days import roll_up_days
@@ -60,6 +61,7 @@ from telemetry_server.show.access import guard
 from telemetry_server.show.render import compile_templates
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.single_flight import SingleFlight
+from telemetry_server.store.access.audit_log import number_entries
 from telemetry_server.store.access.keyring_check import KeyringWatch
 from telemetry_server.store.clock_watch import ClockWatch
 from telemetry_server.store.connection_budget import job_pool_size
@@ -87,6 +89,21 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(JobName.COUNT_THE_FLEET, count_the_fleet(), every=timedelta(minutes=1)),
         Job(JobName.ROLL_UP_COHORTS, waiting(roll_up_cohorts(registry)), every=timedelta(hours=1)),
         Job(JobName.TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),
+        *_forgetting_jobs(settings, registry),
+        Job(
+            JobName.WRITE_AUDIT_CHECKPOINT,
+            write_audit_checkpoint(settings.keyring, settings.audit_directory, settings.audit_timestamp_url),
+            every=timedelta(minutes=10),
+        ),
+        Job(JobName.CATCH_UP, upkeep.catch_up, every=timedelta(minutes=10)),
+        Job(JobName.WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
+        *([hostnames] if settings.reverse_dns else []),
+        Job(JobName.JUDGE_INSTALLATIONS, judge_installations, every=timedelta(seconds=20)),
+    )
+
+
+def _forgetting_jobs(settings: Settings, registry: Registry) -> tuple[Job, ...]:
+    return (
         _forgetting(
             JobName.FORGET_OLD_PINGS,
             retention.forget_old_pings(registry),
@@ -111,10 +128,11 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
             every=timedelta(hours=1),
             keeps=timedelta(days=retention.SESSIONS_DAYS),
         ),
-        Job(JobName.CATCH_UP, upkeep.catch_up, every=timedelta(minutes=10)),
-        Job(JobName.WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
-        *([hostnames] if settings.reverse_dns else []),
-        Job(JobName.JUDGE_INSTALLATIONS, judge_installations, every=timedelta(seconds=20)),
+        _forgetting(
+            JobName.FORGET_AUDIT_ENTRIES,
+            retention.forget_audit_entries(settings.audit_retention_days),
+            keeps=timedelta(days=settings.audit_retention_days),
+        ),
     )
 
 
@@ -203,6 +221,9 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             "say that it serves",
             _with_connection(pool, outages.say_that_it_serves),
             every=timedelta(minutes=1),
+        ),
+        Chore(
+            "number audit entries", _with_connection(pool, number_entries), every=timedelta(milliseconds=500)
         ),
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
         Chore("compile templates", _in_thread(compile_templates), every=timedelta(minutes=1)),

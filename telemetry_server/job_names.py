@@ -19,6 +19,8 @@ class JobName(StrEnum):
     FORGET_DELIVERIES = "forget deliveries"
     FORGET_ENROLMENTS = "forget enrolments"
     FORGET_SESSIONS = "forget sessions"
+    FORGET_AUDIT_ENTRIES = "forget audit entries"
+    WRITE_AUDIT_CHECKPOINT = "write audit checkpoint"
     CATCH_UP = "catch up"
     WATCH_DEADLINES = "watch deadlines"
     LOOK_UP_HOSTNAMES = "look up hostnames"

@@ -3,6 +3,7 @@
     installation secret  HMAC-SHA256(master, "installation" + product's UUID + installation's UUID)
     license key hash     HMAC-SHA256(pepper, "license key" + key digest)
     state digest         keyed BLAKE2b, 16 bytes
+    audit seed           HMAC-SHA256(pepper, "audit checkpoints"), the Ed25519 key of the audit log
 
 A lost file cannot be recreated: all installations would have to enrol again. Back it up.
 `store/access/keyring_check.py` checks whether a file belongs to a database.
@@ -86,6 +87,11 @@ class Keyring:
             key: hmac.digest(master, b"keyring check" + key.encode(), "sha256")
             for key, master in self.masters.items()
         }
+
+    @property
+    def audit_seed(self) -> bytes:
+        """The private key that signs the audit log's checkpoints, 32 bytes."""
+        return hmac.digest(self.pepper, b"audit checkpoints", "sha256")
 
     def state_digest(self, *parts: bytes) -> bytes:
         """The digest of a state of an installation, 16 bytes."""

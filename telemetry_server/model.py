@@ -296,10 +296,12 @@ class LicenseRow:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """The author of a change of the registry, e.g. cli:maria or api:shop, and the reason."""
+    """The author of a change of the registry, such as api:shop; `recorded_as`: the actor in the audit log."""
 
     actor: str
     reason: str | None = None
+    recorded_as: str | None = None
+    network: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,9 @@ class Route:
     `body` and `answers` are types of msgspec, from which the OpenAPI document is made; or the name of a
     schema in show/schemas.py, or a media type (`text/html`). Pages (`page=True`) redirect people who are not
     signed in to the sign-in page; all others answer with a problem document.
+
+    `audited`: the kind of subject whose personal data it shows, such as "customer". Each GET is recorded in
+    the audit log before its answer leaves; a change is recorded in its own transaction.
     """
 
     method: str
@@ -49,6 +52,7 @@ class Route:
     access: Access = Access.PERSON
     role: Role = Role.VIEWER
     page: bool = False
+    audited: str | None = None
     parameters: tuple[Parameter, ...] = ()
     body: Shape | None = None
     answers: Mapping[int, Shape] = field(default_factory=dict)

@@ -78,6 +78,10 @@ def directory(text: str) -> Path:
     return Path(_path(text, "a directory"))
 
 
+def optional_directory(text: str) -> str:
+    return _path(text, "a directory") if text else ""
+
+
 def optional_file(text: str) -> str:
     return _path(text, "a file") if text else ""
 

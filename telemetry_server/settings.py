@@ -114,6 +114,19 @@ class Settings:
     session_hours: int = _setting(
         12, "Hours after which a browser has to sign in again.", parse=types.whole(1, 8_760)
     )
+    audit_checkpoints: str = _setting(
+        "",
+        "Directory for checkpoints of the audit log: on another machine's disk, or copied to one.",
+        parse=types.optional_directory,
+    )
+    audit_timestamp_url: str = _setting(
+        "",
+        "URL of an RFC 3161 timestamp authority for these checkpoints; needs the extra timestamps.",
+        parse=types.address_of_page,
+    )
+    audit_retention_days: int = _setting(
+        1_095, "Days to store entries of the audit log.", parse=types.whole(30, types.MOST_DAYS)
+    )
     jobs: bool = _setting(True, "Run the background jobs in this server.", parse=types.switch)
 
     @property
@@ -123,6 +136,10 @@ class Settings:
     @property
     def keyring(self) -> Path:
         return Path(self.keyring_file) if self.keyring_file else self.data / "keyring.json"
+
+    @property
+    def audit_directory(self) -> Path | None:
+        return Path(self.audit_checkpoints) if self.audit_checkpoints else None
 
     @property
     def notice(self) -> dict[str, str] | None:
@@ -158,6 +175,10 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, Any]) ->
             problems.append(f"{_variable(field)}={shown}: {error}")
     if not problems and bool(parsed.get("notice_version")) != bool(parsed.get("notice_url")):
         problems.append(f"{PREFIX}NOTICE_VERSION and {PREFIX}NOTICE_URL belong together: set both or none")
+    if not problems and parsed.get("audit_timestamp_url") and not parsed.get("audit_checkpoints"):
+        problems.append(
+            f"{PREFIX}AUDIT_TIMESTAMP_URL needs {PREFIX}AUDIT_CHECKPOINTS, where timestamps are stored"
+        )
     if problems:
         raise SettingsError("These settings are wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
     return Settings(**parsed)

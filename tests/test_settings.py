@@ -59,6 +59,9 @@ INSIDE = {
     "notice_url": ["http://a/", "https://a/" + "p" * 2038],
     "shop_webhook_secret": [secret(24), ",".join([secret(64)] * 10)],
     "session_hours": ["1", "8760"],
+    "audit_checkpoints": ["/a", "a" * 200],
+    "audit_timestamp_url": ["http://a/", "https://a/" + "p" * 2038],
+    "audit_retention_days": ["30", "36500"],
     "jobs": ["yes", "False"],
 }
 OUTSIDE = {
@@ -85,6 +88,9 @@ OUTSIDE = {
     "notice_url": ["example.com/notice", "javascript:alert(1)", "https://a/" + "p" * 2039],
     "shop_webhook_secret": [secret(23), secret(65), "whsec_?", ",", ",".join([secret(24)] * 11)],
     "session_hours": ["0", "8761", "99999999999"],
+    "audit_checkpoints": [" ", "~/checkpoints"],
+    "audit_timestamp_url": ["tsa.example.com", "ftp://a/", "https://u:p@a/"],
+    "audit_retention_days": ["29", "36501", "forever"],
     "jobs": ["", "2"],
 }  # fmt: skip
 
@@ -95,11 +101,10 @@ def test_both_ends_of_every_setting_are_tested():
 
 
 def with_its_partner(name, text):
-    return (
-        {"notice_version": "1", "notice_url": "https://a"} | {name: text}
-        if "notice" in name
-        else {name: text}
-    )
+    partners = {"notice_version": "1", "notice_url": "https://a"} if "notice" in name else {}
+    if name == "audit_timestamp_url":
+        partners = {"audit_checkpoints": "/a"}
+    return partners | {name: text}
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in INSIDE.items() for text in texts])

@@ -1,11 +1,19 @@
 """IP networks of both versions. Pure."""
 
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
+
+_SHORTENED = {4: 24, 6: 48}
+
+
+def network_of(address: str) -> Network:
+    """The network that an address is shortened to: its /24 or /48. Raises ValueError."""
+    parsed = ip_address(address)
+    return ip_network((parsed, _SHORTENED[parsed.version]), strict=False)
 
 
 def unmapped(network: Network) -> Network:

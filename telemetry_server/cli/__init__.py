@@ -22,6 +22,7 @@ COMMANDS = {
     "edition": ("releases:edition", "Editions of products."),
     "release": ("releases:release", "Released versions of products and their builds."),
     "token": ("tokens:token", "API tokens."),
+    "audit": ("audit:audit", "The audit log: who saw or changed what, and whether the log is intact."),
     "sign-in": ("sign_in:sign_in", "Print a one-time link that signs a browser in."),
     "enroll": ("enroll:enroll", "Create enrolment files for copies of PRODUCT without network access."),
     "import": (

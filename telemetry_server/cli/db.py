@@ -12,6 +12,7 @@ import click
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import progress, say
 from telemetry_server.cli.reader import reader
+from telemetry_server.cli.recorded_commands import record_command
 from telemetry_server.cli.session import database
 from telemetry_server.errors import OperatorError
 from telemetry_server.settings import Settings
@@ -51,6 +52,7 @@ def export(invocation: Invocation, file: Path) -> None:
 
 async def _export(settings: Settings, file: Path) -> None:
     async with database(settings) as dsn:
+        await record_command(dsn)
         with progress() as bar:
             bar.add_task(f"writing {file.name}", total=None)
             await dump(dsn, file)
@@ -121,6 +123,7 @@ def psql(invocation: Invocation, arguments: tuple[str, ...]) -> None:
 
 async def _psql(settings: Settings, arguments: tuple[str, ...]) -> int:
     async with database(settings) as dsn:
+        await record_command(dsn)
         address, environment = without_password(dsn)
         signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is psql's
         command = [_program(), *arguments, address]

@@ -11,6 +11,7 @@ import click
 
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import progress, say
+from telemetry_server.cli.recorded_commands import record_with
 from telemetry_server.cli.registry_options import Command
 from telemetry_server.cli.session import connection
 from telemetry_server.durable import whole
@@ -103,6 +104,7 @@ def export_as(invocation: Invocation, wanted: Wanted, output: Path | None) -> No
 
 async def _export(settings: Settings, wanted: Wanted, file: IO[bytes]) -> int:
     async with connection(settings) as opened:
+        await record_with(opened)
         with progress() as bar:
             task = bar.add_task("exporting", total=await expected(opened, wanted))
 

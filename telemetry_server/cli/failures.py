@@ -10,7 +10,8 @@
 70   a bug in this software; --debug prints the traceback
 130  interrupted with Ctrl-C
 
-"doctor" exits with 1 if a check failed, "db psql" with the exit code of psql.
+"doctor" exits with 1 if a check failed, "audit verify" with 3 if the log is not intact, "db psql" with the
+exit code of psql.
 """
 
 import traceback

@@ -6,7 +6,7 @@ import click
 
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, say
-from telemetry_server.cli.session import bring_up, database
+from telemetry_server.cli.session import bring_up, database, superuser_of
 from telemetry_server.settings import Settings
 from telemetry_server.store.database import operator_connection
 from telemetry_server.store.migrate import Migration, pending_migrations
@@ -36,4 +36,6 @@ def migrate(invocation: Invocation, dry_run: bool, as_json: bool) -> None:
 
 async def _migrate(settings: Settings, dry_run: bool) -> list[Migration]:
     async with database(settings) as dsn, operator_connection(dsn) as connection:
-        return await (pending_migrations(connection) if dry_run else bring_up(connection, say))
+        if dry_run:
+            return await pending_migrations(connection)
+        return await bring_up(connection, say, superuser=superuser_of(settings, dsn))

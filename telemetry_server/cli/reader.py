@@ -4,21 +4,18 @@ import asyncio
 import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import click
 
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, say
-from telemetry_server.cli.session import connection, database
+from telemetry_server.cli.recorded_commands import record_with
+from telemetry_server.cli.session import as_user, connection, database, superuser_of
 from telemetry_server.settings import Settings
 from telemetry_server.store.database import Connection, operator_connection
 from telemetry_server.store.reports.readers import Reader, drop_reader, make_reader
 
 Answer = TypeVar("Answer")
-
-_SUPERUSER = "postgres"
-_CREDENTIALS = {"user", "password", "passfile"}
 
 
 @click.command()
@@ -60,15 +57,8 @@ async def _with_maker(settings: Settings, work: Callable[[Connection, str], Awai
 
     In the embedded PostgreSQL, that is a connection of its superuser.
     """
-    async with connection(settings), database(settings) as dsn:
-        maker = dsn if settings.database_url else as_user(dsn, _SUPERUSER)
+    async with connection(settings) as own, database(settings) as dsn:
+        await record_with(own)
+        maker = superuser_of(settings, dsn) or dsn
         async with operator_connection(maker) as opened:
             return await work(opened, dsn)
-
-
-def as_user(dsn: str, name: str) -> str:
-    """The URL of the same database for another role, without a password."""
-    parts = urlsplit(dsn)
-    query = [(key, value) for key, value in parse_qsl(parts.query) if key not in _CREDENTIALS]
-    netloc = f"{quote(name)}@{parts.netloc.rpartition('@')[2]}"
-    return parts._replace(netloc=netloc, query=urlencode(query, safe="/")).geturl()

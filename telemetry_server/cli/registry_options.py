@@ -1,10 +1,7 @@
 """Options and output that the commands about licenses, customers, products and releases share."""
 
-import os
-import pwd
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import wraps
 from typing import Any, TypeAlias
@@ -13,6 +10,7 @@ import click
 
 from telemetry_server.check.days import shown_beginning, shown_end
 from telemetry_server.cli.output import picked, print_json, print_table
+from telemetry_server.cli.recorded_commands import operating_user, user_of_process
 from telemetry_server.errors import FieldProblem
 from telemetry_server.model import Author
 from telemetry_server.store.registry.history import RegistryChange
@@ -38,10 +36,8 @@ def by_whom(command: Command) -> Command:
 
     @wraps(command)
     def with_author(*arguments: Any, actor: str | None, reason: str | None, **options: Any) -> Any:
-        user = str(os.getuid())
-        with suppress(KeyError):
-            user = pwd.getpwuid(os.getuid()).pw_name
-        return command(*arguments, by=Author(actor or f"cli:{user}", reason), **options)
+        by = Author(actor or user_of_process(), reason, recorded_as=operating_user())
+        return command(*arguments, by=by, **options)
 
     who, why = "Name in the history. [default: cli:YOU]", "Reason in the history."
     with_author = click.option("--reason", callback=_length(LONGEST_REASON), help=why)(with_author)

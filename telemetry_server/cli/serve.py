@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from telemetry_server.cli.output import say, tell
-from telemetry_server.cli.session import bring_up, database
+from telemetry_server.cli.session import bring_up, database, superuser_of
 from telemetry_server.cli.workers import Site, reserve, run, serve_here, serve_in_workers, stop_on_signals
 from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import Keyring
@@ -94,7 +94,7 @@ async def _prepare(
     """The keyring, the secret of a sign-in link if stdout is a terminal, and names and keys of products."""
     now = datetime.now(UTC)
     async with operator_connection(dsn) as connection:
-        await bring_up(connection, say)
+        await bring_up(connection, say, superuser=superuser_of(settings, dsn))
         if few := too_few_connections(
             await connections_allowed(connection), settings.workers, settings.writer_lanes
         ):

@@ -20,6 +20,7 @@ from telemetry_server.model import Role
 from telemetry_server.receive.body import read_body
 from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
+from telemetry_server.show.recorded_views import record_view
 from telemetry_server.show.render import error_page
 from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER, Viewer
@@ -51,6 +52,8 @@ def _for_people(route: Route) -> Handler:
         if _RANK[viewer.role] < _RANK[route.role]:
             raise Forbidden(f"This needs the role {route.role}; you have {viewer.role}.")
         request[VIEWER] = viewer
+        if route.audited and request.method in {"GET", "HEAD"}:
+            await record_view(request, route, route.audited)
         if request.method not in {"GET", "HEAD"} and viewer.session is not None:
             await _refuse_forgery(request, viewer, route)
         answer: web.StreamResponse = await route.handler(request)

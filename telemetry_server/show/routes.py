@@ -4,13 +4,14 @@ from telemetry_server.routing import Route
 from telemetry_server.show import health, openapi, sign_in, static_files
 from telemetry_server.show.api import changes, customers, export, fleet, licenses, pings, products
 from telemetry_server.show.api import installations as api_installations
-from telemetry_server.show.pages import installation, installations, intake, overview
+from telemetry_server.show.pages import audit, installation, installations, intake, overview
 
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
     *installations.ROUTES,
     *installation.ROUTES,
     *intake.ROUTES,
+    *audit.ROUTES,
     *sign_in.ROUTES,
     *api_installations.ROUTES,
     *pings.ROUTES,

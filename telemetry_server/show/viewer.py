@@ -31,6 +31,11 @@ class Viewer:
         return f"browser {sha256((self.session or '').encode()).hexdigest()[:12]}"
 
     @property
+    def recorded_as(self) -> str:
+        """The name for the audit log."""
+        return f"{self.actor} ({self.who})"
+
+    @property
     def csrf_token(self) -> str:
         """The CSRF token of this session's forms; a digest, so it does not reveal the session."""
         return sha256(b"csrf" + (self.session or "").encode()).hexdigest()

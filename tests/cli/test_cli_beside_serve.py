@@ -612,3 +612,16 @@ async def test_a_reader_is_made_in_the_embedded_postgres_and_gets_in_with_its_pa
 def test_no_reader_takes_the_place_of_another_role(served):
     for taken in ("telemetry", "postgres"):
         assert "Choose another name" in served.error("db", "reader", taken)
+
+
+async def test_the_role_of_the_server_cannot_switch_off_what_protects_the_audit_log(served, postgres):
+    served("token", "create", "--role", "viewer")
+    for statement in (
+        "ALTER TABLE audit_leaves DISABLE TRIGGER USER",
+        "DELETE FROM audit_leaves",
+        "UPDATE audit_entries SET actor = 'x'",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await postgres.execute(statement)
+    assert served.json("audit", "verify")["intact"]
+    assert "token.create" in [each["action"] for each in served.json("audit", "list")["entries"]]

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from patience import patient, until
 
-from telemetry_server.cli.reader import as_user
+from telemetry_server.cli.session import as_user
 from telemetry_server.store.migrate import migrate, released_migrations
 
 EVERY_MIGRATION = [f"{each.version:04}_{each.name}" for each in released_migrations()]

@@ -53,6 +53,11 @@ SMALL = {
     "tokens",
     "sign_in_links",
     "sessions",
+    "audit_entries",
+    "audit_waiting",
+    "audit_leaves",
+    "audit_nodes",
+    "audit_checkpoints",
     "jobs",
     "schema_migrations",
 }
@@ -106,7 +111,8 @@ async def test_growing_tables_use_nothing_that_citus_forbids(connection):
         SELECT conname AS name, conrelid::regclass::text AS table FROM pg_constraint
         WHERE contype IN ('f', 'x') AND (conrelid::regclass::text = ANY ($1) OR confrelid::regclass::text = ANY ($1))
         UNION ALL
-        SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal
+        SELECT tgname, tgrelid::regclass::text FROM pg_trigger
+        WHERE NOT tgisinternal AND tgrelid::regclass::text = ANY ($1)
         UNION ALL
         SELECT relname, relname FROM pg_class WHERE relkind = 'p' AND relispartition
         UNION ALL

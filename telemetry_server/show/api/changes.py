@@ -63,4 +63,6 @@ def _key(row: installations.Row) -> str:
     return moment_key(row["changed_at"], row["installation_id"], row["sequence"], row["field"])
 
 
-ROUTES = (get("/api/v1/changes", list_changes, "List what changed", Changes, PARAMETERS),)
+ROUTES = (
+    get("/api/v1/changes", list_changes, "List what changed", Changes, PARAMETERS, audited="installation"),
+)

@@ -9,15 +9,15 @@ from msgspec.structs import asdict
 from telemetry_server import app_keys
 from telemetry_server.check.licenses.columns import OF_THE_CUSTOMER, customer_patch
 from telemetry_server.errors import Malformed, NotFound, TooLarge
-from telemetry_server.model import Author, Customer, Role
+from telemetry_server.model import Customer, Role
 from telemetry_server.routing import Parameter, Route, get
 from telemetry_server.show import filters
 from telemetry_server.show.api.licenses import RegistryChanges, entries
 from telemetry_server.show.body import LONGEST_REASON, optional, read_object, refuse, take_text
 from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
+from telemetry_server.show.recorded_views import author
 from telemetry_server.show.responses import json_response
-from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import history
@@ -70,7 +70,7 @@ async def one_customer(request: web.Request) -> web.Response:
 async def add_customer(request: web.Request) -> web.Response:
     read_query(request, ())
     document = await read_object(request)
-    by = Author(request[VIEWER].actor, take_text(document, "reason", LONGEST_REASON))
+    by = author(request, take_text(document, "reason", LONGEST_REASON))
     patch, problems = customer_patch(document)
     refuse(problems)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
@@ -83,7 +83,7 @@ async def edit_customer(request: web.Request) -> web.Response:
     read_query(request, ())
     customer_id = read_path(request, "customer_id")
     document = await read_object(request)
-    by = Author(request[VIEWER].actor, take_text(document, "reason", LONGEST_REASON))
+    by = author(request, take_text(document, "reason", LONGEST_REASON))
     patch, problems = customer_patch(document)
     refuse(problems)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
@@ -102,7 +102,15 @@ async def _found(connection: Connection, customer_id: UUID) -> Customer:
 _ERRORS = (Malformed, CustomerExists, CustomerUnnamed, TooLarge)
 
 ROUTES = (
-    get("/api/v1/customers", list_page, "List customers", Customers, PARAMETERS, role=Role.ADMIN),
+    get(
+        "/api/v1/customers",
+        list_page,
+        "List customers",
+        Customers,
+        PARAMETERS,
+        role=Role.ADMIN,
+        audited="customer",
+    ),
     get(
         "/api/v1/customers/{customer_id}",
         one_customer,
@@ -110,6 +118,7 @@ ROUTES = (
         CustomerDetail,
         (_ID,),
         role=Role.ADMIN,
+        audited="customer",
         errors=(NotFound,),
     ),
     Route(
@@ -118,6 +127,7 @@ ROUTES = (
         add_customer,
         "Add a customer",
         role=Role.ADMIN,
+        audited="customer",
         body=CustomerChange,
         answers={201: Customer},
         errors=_ERRORS,
@@ -128,6 +138,7 @@ ROUTES = (
         edit_customer,
         "Change a customer",
         role=Role.ADMIN,
+        audited="customer",
         parameters=(_ID,),
         body=CustomerChange,
         answers={200: Customer},

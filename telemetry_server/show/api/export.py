@@ -208,6 +208,7 @@ ROUTES = (
         _FILE,
         LICENSE_PARAMETERS,
         role=Role.ADMIN,
+        audited="license",
         errors=(TooManyRequests, ParquetMissing),
     ),
     get(
@@ -216,6 +217,7 @@ ROUTES = (
         "Export as a file",
         _FILE,
         (_WHAT, *PARAMETERS),
+        audited="installation",
         errors=(NotFound, NoSuchProduct, TooManyRequests, ParquetMissing),
     ),
 )

@@ -98,13 +98,21 @@ async def one_installation(request: web.Request) -> web.Response:
 _ID = Parameter("installation_id", "Its id.", IDENTIFIER, where="path", required=True)
 
 ROUTES = (
-    get("/api/v1/installations", list_installations, "List installations", Installations, PARAMETERS),
+    get(
+        "/api/v1/installations",
+        list_installations,
+        "List installations",
+        Installations,
+        PARAMETERS,
+        audited="installation",
+    ),
     get(
         "/api/v1/installations/{installation_id}",
         one_installation,
         "Everything about one installation",
         InstallationDetail,
         (_ID,),
+        audited="installation",
         errors=(NotFound,),
     ),
 )

@@ -20,15 +20,15 @@ from telemetry_server.check.licenses.files import LicenseFile
 from telemetry_server.check.licenses.rows import RowFormat, RowProblem
 from telemetry_server.enrich.verdict import never_matching
 from telemetry_server.errors import BadRequest, FieldProblem, Malformed, NotFound, TooLarge, Unprocessable
-from telemetry_server.model import Author, LicenseRow, Moment, NonNegative, Role
+from telemetry_server.model import LicenseRow, Moment, NonNegative, Role
 from telemetry_server.receive.body import read_body
 from telemetry_server.routing import Parameter, Route, get
 from telemetry_server.show import filters
 from telemetry_server.show.body import LONGEST_REASON, optional, read_object, refuse, take_text
 from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, one_of, read_path, read_query, text
+from telemetry_server.show.recorded_views import author
 from telemetry_server.show.responses import json_response
-from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import history
@@ -141,7 +141,7 @@ async def one_license(request: web.Request) -> web.Response:
 async def add_license(request: web.Request) -> web.Response:
     read_query(request, ())
     document = await read_object(request)
-    by = Author(request[VIEWER].actor, take_text(document, "reason", LONGEST_REASON))
+    by = author(request, take_text(document, "reason", LONGEST_REASON))
     slug, key = take_text(document, "product", 63), take_text(document, "key", LONGEST_KEY)
     patch, problems = license_patch(document)
     try:
@@ -163,7 +163,7 @@ async def edit_license(request: web.Request) -> web.Response:
     read_query(request, ())
     license_id = read_path(request, "license_id")
     document = await read_object(request)
-    by = Author(request[VIEWER].actor, take_text(document, "reason", LONGEST_REASON))
+    by = author(request, take_text(document, "reason", LONGEST_REASON))
     patch, problems = license_patch(document)
     refuse(problems)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
@@ -178,7 +178,7 @@ async def import_licenses(request: web.Request) -> web.Response:
     if "product" not in asked:
         raise BadRequest("product is missing: the slug of the product the licenses are for.")
     rows, problems = _rows(await read_body(request), RowFormat(asked["format"]))
-    by = Author(request[VIEWER].actor, asked.get("reason"))
+    by = author(request, asked.get("reason"))
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         hashes = await key_hashes(connection, request.app[app_keys.KEYRING], asked["product"])
         batch = await keep_licenses(
@@ -233,13 +233,14 @@ def entries(changes: Iterable[RegistryChange]) -> RegistryChanges:
 
 
 ROUTES = (
-    get("/api/v1/licenses", list_page, "List licenses", Licenses, PARAMETERS),
+    get("/api/v1/licenses", list_page, "List licenses", Licenses, PARAMETERS, audited="license"),
     get(
         "/api/v1/licenses/{license_id}",
         one_license,
         "One license with its history",
         LicenseDetail,
         (_ID,),
+        audited="license",
         errors=(NotFound,),
     ),
     Route(
@@ -248,6 +249,7 @@ ROUTES = (
         add_license,
         "Add a license",
         role=Role.ADMIN,
+        audited="license",
         body=NewLicense,
         answers={201: License},
         errors=(Malformed, NoSuchProduct, LicenseExists, TooLarge, Unprocessable),
@@ -258,6 +260,7 @@ ROUTES = (
         edit_license,
         "Change a license",
         role=Role.ADMIN,
+        audited="license",
         parameters=(_ID,),
         body=LicenseChange,
         answers={200: License},
@@ -269,6 +272,7 @@ ROUTES = (
         import_licenses,
         "Import licenses",
         role=Role.ADMIN,
+        audited="license",
         parameters=IMPORT_PARAMETERS,
         body="LicenseFile",
         answers={200: LicenseImport},

@@ -42,4 +42,4 @@ def _key(row: installations.Row) -> str:
     return moment_key(row["received_at"], row["installation_id"], row["sequence"])
 
 
-ROUTES = (get("/api/v1/pings", list_pings, "List pings", Pings, PARAMETERS),)
+ROUTES = (get("/api/v1/pings", list_pings, "List pings", Pings, PARAMETERS, audited="installation"),)

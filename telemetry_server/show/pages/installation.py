@@ -74,6 +74,7 @@ ROUTES = (
         "One installation",
         HTML,
         PARAMETERS,
+        audited="installation",
         errors=(NotFound,),
     ),
 )

@@ -147,6 +147,7 @@ ROUTES = (
         installation_list,
         "The list of installations",
         page=True,
+        audited="installation",
         parameters=PARAMETERS,
         answers={200: HTML, 303: "", 400: HTML},
     ),

@@ -55,4 +55,4 @@ async def _outcomes(
     }
 
 
-ROUTES = (get("/intake", intake, "What was not simply accepted", HTML, PARAMETERS),)
+ROUTES = (get("/intake", intake, "What was not simply accepted", HTML, PARAMETERS, audited="installation"),)

@@ -3,7 +3,8 @@
 A change and its rows of `registry_changes` are one transaction. An unchanged row writes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,6 +14,7 @@ from uuid import UUID
 import orjson
 
 from telemetry_server.model import Author
+from telemetry_server.store.access import audit
 from telemetry_server.store.database import Connection
 from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
@@ -112,6 +114,28 @@ async def record(connection: Connection, drafts: Iterable[Draft], by: Author, no
     ]
     if rows:
         await connection.execute(SQL["record_changes"], as_json(rows), now, by.actor, by.reason)
+        await audit.record(connection, _audited(rows, by), now)
+
+
+def _audited(rows: Sequence[Mapping[str, Any]], by: Author) -> audit.Entry:
+    """The entry of the audit log for these changes, of which the history has the values."""
+    kinds = Counter(f"{row['entity']} {'added' if row['before'] is None else 'changed'}" for row in rows)
+    first, last = rows[0], rows[-1]
+    kind, one = (first["entity"], first["entity_id"]) if first is last else (None, None)
+    return audit.Entry(
+        actor=by.recorded_as or by.actor,
+        action=f"{kind or 'registry'}.{'add' if kind and first['before'] is None else 'change'}",
+        subject_kind=kind,
+        subject_id=one,
+        reason=by.reason,
+        network=by.network,
+        details={
+            "history_as": by.actor,
+            "changes": kinds,
+            "first": first["change_id"],
+            "last": last["change_id"],
+        },
+    )
 
 
 async def note(connection: Connection, entity: Entity, entity_id: UUID, by: Author, now: datetime) -> None:

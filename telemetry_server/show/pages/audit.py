@@ -1,0 +1,85 @@
+"""The audit log; its filters are in the URL."""
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+
+from telemetry_server import app_keys
+from telemetry_server.model import Role
+from telemetry_server.routing import HTML, Parameter, Route
+from telemetry_server.show.paging import AFTER, moment_key, read_moment_key
+from telemetry_server.show.query import DAY, read_query, text
+from telemetry_server.show.render import page
+from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.store.access import audit
+from telemetry_server.store.reading import reading
+from telemetry_server.uuid7 import HIGHEST
+
+_EXACT = {
+    "actor": Parameter("actor", "How the actor begins, such as cli:root.", text()),
+    "action": Parameter("action", "The action, such as customer.view; customer: all that begin so.", text()),
+    "subject_kind": Parameter("subject_kind", "The kind of the subject, such as installation.", text()),
+    "subject_id": Parameter("subject_id", "The id of the subject.", text()),
+    "product": Parameter("product", "The product's slug.", text()),
+}
+PARAMETERS = (
+    *_EXACT.values(),
+    Parameter("since", "The first day.", DAY),
+    Parameter("until", "The last day.", DAY),
+    AFTER,
+)
+_ROWS = 50
+_LABELS = {
+    "actor": ("Who", "cli:root"),
+    "action": ("Did what", "customer.view"),
+    "subject_kind": ("About what", "installation"),
+    "subject_id": ("Its id", "019ab6ef-f2a0…"),
+    "product": ("Product", "billing"),
+}
+
+
+async def audit_log(request: web.Request) -> web.Response:
+    if empty := [name for name, value in request.query.items() if not value.strip()]:  # a form sends all
+        return see_other(path_with(request, **dict.fromkeys(empty)))
+    asked = read_query(request, PARAMETERS)
+    before = read_moment_key(asked["after"], UUID) if "after" in asked else (audit.NEWEST, HIGHEST)
+    async with reading(request.app[app_keys.POOL]) as connection:
+        found = await audit.find(connection, _wanted(asked), before=before, limit=_ROWS + 1)
+    last = found[_ROWS - 1] if len(found) > _ROWS else None
+    return page(
+        request,
+        "audit.html",
+        entries=[(each, orjson.dumps(each.details).decode()) for each in found[:_ROWS]],
+        asked=asked,
+        labels=_LABELS,
+        older=path_with(request, after=moment_key(last.recorded_at, last.entry_id)) if last else None,
+        newest=path_with(request, after=None) if "after" in asked else None,
+        filtered=bool(asked.keys() - {"after"}),
+    )
+
+
+def _wanted(asked: dict[str, Any]) -> audit.AuditFilter:
+    since, until = asked.get("since"), asked.get("until")
+    return audit.AuditFilter(
+        **{name: asked.get(name) for name in _EXACT},
+        since=since and datetime.combine(since, time(), UTC),
+        until=until and datetime.combine(until, time(), UTC) + timedelta(days=1),
+    )
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/audit",
+        audit_log,
+        "The audit log",
+        role=Role.ADMIN,
+        page=True,
+        audited="audit",
+        parameters=PARAMETERS,
+        answers={200: HTML, 303: ""},
+    ),
+)

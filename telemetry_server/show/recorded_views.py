@@ -1,0 +1,58 @@
+"""Entries of the audit log for requests: who asked for which personal data, and from where.
+
+A view is recorded before its handler runs, so that nothing leaves without its entry: an export sends its
+first rows while it still reads. So an entry says what was asked for, also where the answer is an error.
+"""
+
+from aiohttp import web
+
+from telemetry_server import app_keys
+from telemetry_server.check.networks import network_of
+from telemetry_server.model import Author
+from telemetry_server.receive.address import client_address
+from telemetry_server.routing import Route
+from telemetry_server.show.viewer import VIEWER
+from telemetry_server.store.access import audit
+from telemetry_server.store.database import answered, translated
+from telemetry_server.store.reading import SECONDS
+
+_LONGEST_QUERY = 2_000
+_FILE = "application/octet-stream"
+
+
+async def record_view(request: web.Request, route: Route, kind: str) -> None:
+    """Records a request for personal data of this kind. Raises Unavailable, and then nothing may be shown."""
+    await answered(_record(request, _entry(request, route, kind)), SECONDS)
+
+
+def author(request: web.Request, reason: str | None) -> Author:
+    """The sender of a request that changes the registry."""
+    viewer = request[VIEWER]
+    return Author(viewer.actor, reason, viewer.recorded_as, _network(request))
+
+
+async def _record(request: web.Request, entry: audit.Entry) -> None:
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
+        await audit.record(connection, entry)
+
+
+def _entry(request: web.Request, route: Route, kind: str) -> audit.Entry:
+    one = request.match_info.get(f"{kind}_id")
+    verb = "export" if _FILE in route.answers.values() else "view" if one else "list"
+    return audit.Entry(
+        actor=request[VIEWER].recorded_as,
+        action=f"{kind}.{verb}",
+        subject_kind=kind,
+        subject_id=one or request.query.get(f"{kind}_id") or None,
+        product=request.query.get("product") or None,
+        network=_network(request),
+        details={"path": request.path[:_LONGEST_QUERY], "query": request.query_string[:_LONGEST_QUERY]},
+    )
+
+
+def _network(request: web.Request) -> str | None:
+    """The network of the client, without the part of its address that names one machine."""
+    forwarded = request.headers.getall("X-Forwarded-For", [])
+    trusted = request.app[app_keys.SETTINGS].trusted_proxies
+    address = client_address(request.remote, forwarded, trusted)
+    return None if address is None else str(network_of(address))

@@ -1,0 +1,171 @@
+"""The jobs of the audit log, and timestamps from an authority that is OpenSSL."""
+
+import http.server
+import shutil
+import subprocess
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from audit_log import SIGNER, entry
+
+from telemetry_server.app import job_table
+from telemetry_server.job_names import JobName
+from telemetry_server.jobs.audit_checkpoint import write_audit_checkpoint
+from telemetry_server.jobs.retention import forget_audit_entries
+from telemetry_server.jobs.timestamps import NoTimestamp, timestamp
+from telemetry_server.keyring import open_keyring
+from telemetry_server.settings import Settings
+from telemetry_server.store.access import audit
+from telemetry_server.store.access.audit_check import verify
+from telemetry_server.store.access.audit_checkpoints import signer_of
+from telemetry_server.store.access.audit_log import number_entries
+
+NOW = datetime(2026, 11, 30, 10, 10, tzinfo=UTC)
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+
+TSA_CONFIG = """
+[tsa]
+serial = serial
+crypto_device = builtin
+signer_cert = tsa.pem
+signer_key = tsa.key
+signer_digest = sha256
+default_policy = 1.2.3.4
+digests = sha256
+ess_cert_id_alg = sha256
+"""
+
+
+class Authority:
+    """A timestamp authority: `openssl ts -reply` behind HTTP."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.answer = self.reply
+        (directory / "tsa.cnf").write_text(TSA_CONFIG)
+        (directory / "serial").write_text("01\n")
+        (directory / "extensions").write_text("extendedKeyUsage = critical,timeStamping\n")
+        self.run("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=CA -days 3")
+        self.run("req -new -newkey rsa:2048 -nodes -keyout tsa.key -out tsa.csr -subj /CN=TSA")
+        self.run(
+            "x509 -req -in tsa.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile extensions -out tsa.pem"
+        )
+        authority = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                query = self.rfile.read(int(self.headers["Content-Length"]))
+                assert self.headers["Content-Type"] == "application/timestamp-query"
+                body = authority.answer(query)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def run(self, arguments, check=True):
+        command = ["openssl", *arguments.split()]
+        return subprocess.run(command, cwd=self.directory, capture_output=True, check=check)
+
+    def reply(self, query):
+        (self.directory / "query").write_bytes(query)
+        self.run("ts -reply -config tsa.cnf -section tsa -queryfile query -out reply")
+        return (self.directory / "reply").read_bytes()
+
+    def confirms(self, file, token):
+        return self.run(f"ts -verify -data {file} -in {token} -CAfile ca.pem", check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    authority = Authority(tmp_path_factory.mktemp("tsa"))
+    yield authority
+    authority.server.shutdown()
+    authority.server.server_close()
+
+
+async def test_the_job_signs_with_a_key_that_follows_from_the_keyring(connection, tmp_path):
+    keyring = open_keyring(tmp_path / "keyring.json")
+    run = write_audit_checkpoint(keyring.path, tmp_path / "out", "")
+    assert await run(connection, NOW) == "the audit log is empty"
+    await audit.record(connection, entry())
+    assert await run(connection, NOW) == "the checkpoint has 1 entries"
+    note = (tmp_path / "out" / "2026-11-30" / "1.checkpoint").read_text()
+    assert signer_of(open_keyring(keyring.path)).verifier.open(note).size == 1
+    assert note == await connection.fetchval("SELECT note FROM audit_checkpoints")
+
+
+async def test_the_job_erases_what_is_older_than_the_setting(connection):
+    for days in 29, 31, 400:
+        await audit.record(connection, entry(days), NOW - timedelta(days=days))
+    await number_entries(connection)
+    assert await forget_audit_entries(30)(connection, NOW) == "erased 2 entries"
+    await number_entries(connection)
+    erasure, left = await audit.find(connection, audit.AuditFilter(), limit=9)
+    assert (erasure.actor, erasure.reason) == ("job:forget audit entries", "older than 30 days")
+    assert left.details["number"] == 29
+    assert (await verify(connection, SIGNER.verifier)).intact
+
+
+def test_checkpoints_are_written_every_ten_minutes():
+    every = {job.name: job.every for job in job_table(Settings())}
+    assert every[JobName.WRITE_AUDIT_CHECKPOINT] == timedelta(minutes=10)
+    assert every[JobName.FORGET_AUDIT_ENTRIES] == timedelta(days=1)
+
+
+# ── timestamps ───────────────────────────────────────────────────────────────────────────────
+
+
+@needs_openssl
+async def test_a_checkpoint_gets_a_timestamp_that_openssl_confirms(connection, tmp_path, authority):
+    keyring = open_keyring(tmp_path / "keyring.json")
+    run = write_audit_checkpoint(keyring.path, tmp_path / "out", authority.url)
+    await audit.record(connection, entry())
+    assert await run(connection, NOW) == "the checkpoint has 1 entries, got a timestamp"
+    checkpoint = tmp_path / "out" / "2026-11-30" / "1.checkpoint"
+    token = checkpoint.with_suffix(".tsr")
+    assert authority.confirms(checkpoint, token)
+    assert not authority.confirms(tmp_path / "keyring.json", token)
+    assert await run(connection, NOW) == "the checkpoint has 1 entries, has its timestamp"
+
+
+@needs_openssl
+async def test_without_the_authority_the_checkpoint_is_written_and_the_timestamp_later(
+    connection, tmp_path, authority, capfd
+):
+    keyring = open_keyring(tmp_path / "keyring.json")
+    away = write_audit_checkpoint(keyring.path, tmp_path / "out", "http://127.0.0.1:9/")
+    await audit.record(connection, entry())
+    assert "no timestamp: " in await away(connection, NOW)
+    assert "no timestamp" in capfd.readouterr().err
+    again = write_audit_checkpoint(keyring.path, tmp_path / "out", authority.url)
+    assert await again(connection, NOW) == "the checkpoint has 1 entries, got a timestamp"
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda _: b"<html>", "not one of RFC 3161"),
+        (lambda _: bytes.fromhex("30053003020102"), "refuses, with status 2"),
+    ],
+    ids=["no answer of RFC 3161", "a refusal"],
+)
+def test_other_answers_are_refused(authority, monkeypatch, answer, said):
+    monkeypatch.setattr(authority, "answer", answer)
+    with pytest.raises(NoTimestamp, match=said):
+        timestamp(authority.url, b"data")
+
+
+@needs_openssl
+def test_a_timestamp_of_something_else_is_refused(authority, monkeypatch):
+    kept = timestamp(authority.url, b"other")
+    monkeypatch.setattr(authority, "answer", lambda _: kept)
+    with pytest.raises(NoTimestamp, match="another request"):
+        timestamp(authority.url, b"data")
