@@ -6,7 +6,8 @@
 #             ARGS="--sizes 300000 --notes FILE"
 # make hostile-day  a server as an operator starts it, and attack after attack in real time: a quarter of an hour; by name
 #             with ARGS="keyring GeoIP"
-# make fields what is written from telemetry_server/fields.toml, and docs/commands.md from the commands
+# make fields what is written from telemetry_server/fields.toml, docs/commands.md from the commands, and the table of
+#             docs/accounts.md from the permissions
 
 PYTHON ?= python3
 VENV   := .venv
@@ -54,7 +55,8 @@ bench-scale: $(VENV)/test
 	$(BIN)/python -m bench.scale $(ARGS)
 
 fields: $(VENV)/test
-	UPDATE=1 $(BIN)/python -m pytest -q tests/house/test_published_fields.py tests/house/test_published_commands.py
+	UPDATE=1 $(BIN)/python -m pytest -q tests/house/test_published_fields.py tests/house/test_published_commands.py \
+	    tests/house/test_published_permissions.py
 
 clean:
 	rm -rf $(VENV) dist build client_sdk/dist client_sdk/build

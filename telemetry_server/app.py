@@ -38,6 +38,7 @@ from telemetry_server.jobs.runner import Chore, Job, running
 from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.keyring import Keyring
 from telemetry_server.logs import write_held_lines
+from telemetry_server.mailer import Mailer
 from telemetry_server.middleware import (
     answering,
     drop_server_header,
@@ -57,7 +58,9 @@ from telemetry_server.receive.slow_lane import RATION_SECONDS, SlowLane
 from telemetry_server.receive.webhook import ShopWebhook
 from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
-from telemetry_server.show.access import guard
+from telemetry_server.show.access.guard import guard
+from telemetry_server.show.access.notices import MAILER
+from telemetry_server.show.access.passwords import PASSWORDS, Passwords
 from telemetry_server.show.render import compile_templates
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.single_flight import SingleFlight
@@ -240,12 +243,14 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
     look = SingleFlight(lambda: look_at_database(health_pool, schedule, datetime.now(UTC), bound)).run
     app[app_keys.DATABASE_CHECKS] = lambda: in_time(look)
+    passwords = app[PASSWORDS] = Passwords()
+    app[MAILER] = Mailer(settings)
     app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
     app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer
     app[app_keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
     _register(app, app[app_keys.ROUTES], leaving)
     pools = (pool, job_pool, health_pool)
-    app.cleanup_ctx.extend(map(_owned, (*pools, product_cache.opened(), grants, writer)))
+    app.cleanup_ctx.extend(map(_owned, (*pools, product_cache.opened(), grants, writer, passwords)))
     jobs = table if settings.jobs else ()
     app.cleanup_ctx.append(_owned(outcomes.kept_to_the_last(pool.acquire)))
     app.cleanup_ctx.append(_owned(running(jobs, chores, job_pool.acquire)))

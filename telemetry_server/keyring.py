@@ -4,6 +4,8 @@
     license key hash     HMAC-SHA256(pepper, "license key" + key digest)
     state digest         keyed BLAKE2b, 16 bytes
     audit seed           HMAC-SHA256(pepper, "audit checkpoints"), the Ed25519 key of the audit log
+    authenticator app    HMAC-SHA256(pepper, "totp" + person's UUID + salt), its first 20 bytes
+    known browser        HMAC-SHA256(pepper, "known browser" + person's UUID)
 
 A lost file cannot be recreated: all installations would have to enrol again. Back it up.
 `store/access/keyring_check.py` checks whether a file belongs to a database.
@@ -74,6 +76,14 @@ class Keyring:
     def hash_of_key(self, slug: str, key: str) -> bytes:
         """The stored hash of a license key, 32 bytes; equal to that of its digest in pings of the product."""
         return self.license_key_hash(license_key_digest(slug, key))
+
+    def totp_secret(self, person_id: UUID, salt: bytes) -> bytes:
+        """The secret of a person's authenticator app, 20 bytes; the database stores the salt only."""
+        return hmac.digest(self.pepper, b"totp" + person_id.bytes + salt, "sha256")[:20]
+
+    def known_browser(self, person_id: UUID) -> str:
+        """The mark of browsers that signed in as this person, in hex; it signs no one in."""
+        return hmac.digest(self.pepper, b"known browser" + person_id.bytes, "sha256").hex()
 
     @property
     def check_value(self) -> bytes:

@@ -98,10 +98,7 @@ STATUS_AFTER: Mapping[str, LicenseStatus | None] = {
     "license.revoked": LicenseStatus.REVOKED,
     "license.refunded": LicenseStatus.REFUNDED,
 }
-"""The types of the shop's messages that are processed, and the license status that each sets.
-
-None: the status in its data.
-"""
+"""The types of the shop's messages that are processed, and the license status (None: in its data) of each."""
 
 
 class LicenseType(StrEnum):
@@ -135,9 +132,13 @@ class Overage(StrEnum):
 
 
 class Role(StrEnum):
-    """The rights of a token or a signed-in person."""
+    """The role of a token or a signed-in person; `permissions.py` says what each may do."""
 
     VIEWER = "viewer"
+    ANALYST = "analyst"
+    INVESTIGATOR = "investigator"
+    SUPPORT = "support"
+    PRIVACY_OFFICER = "privacy_officer"
     ADMIN = "admin"
 
 

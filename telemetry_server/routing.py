@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from telemetry_server.errors import TelemetryError
-from telemetry_server.model import Role
+from telemetry_server.permissions import Permission
 
 
 class Access(StrEnum):
@@ -16,7 +16,7 @@ class Access(StrEnum):
     PRODUCT_KEY = "product_key"
     SIGNATURE = "signature"
     WEBHOOK = "webhook"  # signed by the shop
-    PERSON = "person"  # a signed-in browser or an API token, of at least the route's role
+    PERSON = "person"  # a signed-in browser or an API token, with the route's permission
 
 
 Shape: TypeAlias = type | str
@@ -39,7 +39,8 @@ class Route:
 
     `body` and `answers` are types of msgspec, from which the OpenAPI document is made; or the name of a
     schema in show/schemas.py, or a media type (`text/html`). Pages (`page=True`) redirect people who are not
-    signed in to the sign-in page; all others answer with a problem document.
+    signed in to the sign-in page; all others answer with a problem document. `step_up`: a browser must have
+    given its credentials within the last ten minutes.
 
     `audited`: the kind of subject whose personal data it shows, such as "customer". Each GET is recorded in
     the audit log before its answer leaves; a change is recorded in its own transaction.
@@ -50,7 +51,8 @@ class Route:
     handler: Callable[[Any], Awaitable[Any]]
     summary: str
     access: Access = Access.PERSON
-    role: Role = Role.VIEWER
+    permission: Permission | None = None
+    step_up: bool = False
     page: bool = False
     audited: str | None = None
     parameters: tuple[Parameter, ...] = ()

@@ -27,6 +27,7 @@ _MOST_NETWORKS = 1_000
 # Wider networks contain strangers, who could then choose the client address of their pings.
 _WIDEST_PREFIX = {4: 8, 6: 16}
 
+_TAKEN_HEADERS = {"authorization", "cookie", "host", "origin", "referer", "from", "x-forwarded-for"}
 _MOST_SECRETS = 10
 _SECRET_BYTES = range(24, 65)  # as in Standard Webhooks
 
@@ -224,6 +225,36 @@ def database(text: str) -> str:
             "is not an address of PostgreSQL; write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
             f"and in USER and PASSWORD a space as %20, {escapes}, other characters than ASCII likewise"
         )
+    return text
+
+
+def header(text: str) -> str:
+    """The name of an HTTP header; not one that clients and proxies commonly set for other ends."""
+    if text and (not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{2,63}", text) or text.lower() in _TAKEN_HEADERS):
+        raise ValueError("is no name for this header; write one such as X-Forwarded-Email")
+    return text
+
+
+def shared_secret(text: str) -> str:
+    if text and not re.fullmatch(r"[!-~]{24,200}", text):
+        raise ValueError("write 24 to 200 characters without spaces, such as of: openssl rand -hex 32")
+    return text
+
+
+# ── e-mail ──────────────────────────────────────────────────────────────────────────────────
+
+
+def smtp(text: str) -> str:
+    """The URL of an SMTP server."""
+    example = "write an address such as smtp+starttls://USER:PASSWORD@mail.example.com:587"
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in {"smtp", "smtps", "smtp+starttls"} and bool(parts.hostname)
+        plain = parts.port != 0 and not (parts.path or parts.query or parts.fragment)
+    except ValueError:
+        known = plain = False
+    if text and not (known and plain):
+        raise ValueError(f"is not the address of an SMTP server; {example}, with reserved characters escaped")
     return text
 
 

@@ -21,6 +21,11 @@ from telemetry_server.text import decoded
 PREFIX = "TELEMETRY_"
 _LONGEST_SHOWN = 80
 _LARGEST_FILE = 65_536
+_TOGETHER = (
+    ("notice_version", "notice_url"),
+    ("smtp_url", "mail_from"),
+    ("proxy_sign_in_header", "proxy_sign_in_secret"),
+)
 
 
 def _setting(default: Any, text: str, *, parse: Callable[[str], Any], secret: bool = False) -> Any:
@@ -127,6 +132,24 @@ class Settings:
     audit_retention_days: int = _setting(
         1_095, "Days to store entries of the audit log.", parse=types.whole(30, types.MOST_DAYS)
     )
+    proxy_sign_in_header: str = _setting(
+        "",
+        "Header with which a trusted proxy names the e-mail address of a person that it has signed in.",
+        parse=types.header,
+    )
+    proxy_sign_in_secret: str = _setting(
+        "",
+        "Secret that the proxy sends beside it, in X-Telemetry-Proxy-Secret.",
+        parse=types.shared_secret,
+        secret=True,
+    )
+    smtp_url: str = _setting(
+        "",
+        "SMTP server for e-mail to people: smtp, smtp+starttls or smtps, ://USER:PASSWORD@HOST:PORT.",
+        parse=types.smtp,
+        secret=True,
+    )
+    mail_from: str = _setting("", "Sender of that e-mail.", parse=types.words(254))
     jobs: bool = _setting(True, "Run the background jobs in this server.", parse=types.switch)
 
     @property
@@ -173,15 +196,23 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, Any]) ->
         except ValueError as error:
             shown = "***" if field.metadata["secret"] else _shown(str(text))
             problems.append(f"{_variable(field)}={shown}: {error}")
-    if not problems and bool(parsed.get("notice_version")) != bool(parsed.get("notice_url")):
-        problems.append(f"{PREFIX}NOTICE_VERSION and {PREFIX}NOTICE_URL belong together: set both or none")
-    if not problems and parsed.get("audit_timestamp_url") and not parsed.get("audit_checkpoints"):
-        problems.append(
-            f"{PREFIX}AUDIT_TIMESTAMP_URL needs {PREFIX}AUDIT_CHECKPOINTS, where timestamps are stored"
-        )
+    if not problems:
+        problems += _halves(parsed)
     if problems:
         raise SettingsError("These settings are wrong:\n" + "\n".join(f"  {problem}" for problem in problems))
     return Settings(**parsed)
+
+
+def _halves(parsed: Mapping[str, Any]) -> Iterable[str]:
+    """The problems of settings that need each other."""
+    for one, other in _TOGETHER:
+        if bool(parsed.get(one)) != bool(parsed.get(other)):
+            names = f"{PREFIX}{one.upper()} and {PREFIX}{other.upper()}"
+            yield f"{names} belong together: set both or none"
+    if parsed.get("proxy_sign_in_header") and not parsed.get("trusted_proxies"):
+        yield f"{PREFIX}PROXY_SIGN_IN_HEADER needs {PREFIX}TRUSTED_PROXIES: the addresses that may send it"
+    if parsed.get("audit_timestamp_url") and not parsed.get("audit_checkpoints"):
+        yield f"{PREFIX}AUDIT_TIMESTAMP_URL needs {PREFIX}AUDIT_CHECKPOINTS, where timestamps are stored"
 
 
 def _variable(field: Any) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from telemetry_server.errors import SettingsError
 from telemetry_server.settings import Settings, read_settings
-from telemetry_server.show.access import cookie_name, is_https
+from telemetry_server.show.access.guard import cookie_name, is_https
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 
@@ -62,6 +62,10 @@ INSIDE = {
     "audit_checkpoints": ["/a", "a" * 200],
     "audit_timestamp_url": ["http://a/", "https://a/" + "p" * 2038],
     "audit_retention_days": ["30", "36500"],
+    "proxy_sign_in_header": ["X-E", "X" * 64],
+    "proxy_sign_in_secret": ["s" * 24, "s" * 200],
+    "smtp_url": ["smtp://mail", "smtp+starttls://u:p%40@mail.example.com:587", "smtps://[::1]:65535"],
+    "mail_from": ["a@b", "m" * 254],
     "jobs": ["yes", "False"],
 }
 OUTSIDE = {
@@ -91,6 +95,10 @@ OUTSIDE = {
     "audit_checkpoints": [" ", "~/checkpoints"],
     "audit_timestamp_url": ["tsa.example.com", "ftp://a/", "https://u:p@a/"],
     "audit_retention_days": ["29", "36501", "forever"],
+    "proxy_sign_in_header": ["X-", "X" * 65, "X Email", "cookie", "X-Forwarded-For"],
+    "proxy_sign_in_secret": ["s" * 23, "s" * 201, "s" * 24 + " "],
+    "smtp_url": ["mail.example.com", "http://a", "smtp://", "smtp://a:0", "smtp://a/b", "smtp://a:65536"],
+    "mail_from": ["m" * 255, "a\nb"],
     "jobs": ["", "2"],
 }  # fmt: skip
 
@@ -101,10 +109,19 @@ def test_both_ends_of_every_setting_are_tested():
 
 
 def with_its_partner(name, text):
-    partners = {"notice_version": "1", "notice_url": "https://a"} if "notice" in name else {}
     if name == "audit_timestamp_url":
-        partners = {"audit_checkpoints": "/a"}
-    return partners | {name: text}
+        return {"audit_checkpoints": "/a", name: text}
+    partners = (
+        {"notice_version": "1", "notice_url": "https://a"},
+        {"smtp_url": "smtp://a", "mail_from": "a@b"},
+        {
+            "proxy_sign_in_header": "X-Email",
+            "proxy_sign_in_secret": "s" * 24,
+            "trusted_proxies": "127.0.0.1",
+        },
+    )
+    whole = {"notice": partners[0], "smtp": partners[1], "mail": partners[1], "proxy": partners[2]}
+    return whole.get(name.partition("_")[0], {}) | {name: text}
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in INSIDE.items() for text in texts])
@@ -315,6 +332,15 @@ def test_a_notice_has_a_version_and_an_address():
         assert "set both or none" in refusal(**half)
     assert read(notice_version="1", notice_url="https://a").notice == {"version": "1", "url": "https://a"}
     assert read(notice_version="", notice_url="").notice is None
+
+
+def test_settings_of_sign_in_by_a_proxy_and_of_e_mail_need_each_other():
+    header = {"proxy_sign_in_header": "X-Email", "proxy_sign_in_secret": "s" * 24}
+    for half in ({"smtp_url": "smtp://a"}, {"mail_from": "a@b"}, {"proxy_sign_in_header": "X-Email"}):
+        assert "set both or none" in refusal(**half)
+    assert "TELEMETRY_TRUSTED_PROXIES" in refusal(**header)
+    assert read(**header, trusted_proxies="127.0.0.1").proxy_sign_in_header == "X-Email"
+    assert "s" * 24 not in refusal(proxy_sign_in_secret="s" * 24 + " ")
 
 
 def test_long_values_are_shown_by_their_beginning():

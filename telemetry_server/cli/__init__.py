@@ -21,6 +21,7 @@ COMMANDS = {
     "customer": ("customers:customer", "Customers, who own licenses."),
     "edition": ("releases:edition", "Editions of products."),
     "release": ("releases:release", "Released versions of products and their builds."),
+    "user": ("user:user", "People with accounts."),
     "token": ("tokens:token", "API tokens."),
     "audit": ("audit:audit", "The audit log: who saw or changed what, and whether the log is intact."),
     "sign-in": ("sign_in:sign_in", "Print a one-time link that signs a browser in."),

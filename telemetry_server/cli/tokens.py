@@ -1,22 +1,36 @@
 """The commands "token …"."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
 import click
 
+from telemetry_server.check.networks import Network, unmapped
+from telemetry_server.cli.durations import Duration
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.session import ask
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Role
-from telemetry_server.store.access.credentials import Token, create_token, list_tokens, revoke_token
+from telemetry_server.permissions import IN_A_BROWSER_ONLY, Permission
+from telemetry_server.store.access.credentials import (
+    Limits,
+    Token,
+    create_token,
+    list_tokens,
+    revoke_token,
+)
+from telemetry_server.store.access.people import product_ids
 from telemetry_server.store.database import Connection
 
 MOST_DAYS, LONGEST_LABEL = 3_650, 180
+HOUR, DAY = 3_600, 86_400
 ROLES = click.Choice([role.value for role in Role])
+SCOPES = click.Choice([each.value for each in Permission if each not in IN_A_BROWSER_ONLY])
 
 
 @click.group(cls=Group)
@@ -31,18 +45,37 @@ def _label(_: click.Context, __: click.Parameter, label: str) -> str:
 
 
 @token.command()
-@click.option("--role", type=ROLES, required=True, help="What it may do.")
+@click.option("--role", type=ROLES, required=True, help="What it may do; see docs/accounts.md.")
 @click.option("--label", default="", callback=_label, help="What it is for.")
+@click.option("--scope", "scopes", multiple=True, type=SCOPES, help="Only this; repeatable. [default: all]")
+@click.option("--product", "products", multiple=True, metavar="SLUG", help="Only of this one; repeatable.")
+@click.option("--network", "networks", multiple=True, metavar="NETWORK", help="Only from there; repeatable.")
+@click.option("--expires", type=Duration(HOUR, MOST_DAYS * DAY), metavar="TIME", help="E.g. 12h, 30d.")
 @click.option("--expires-days", type=click.IntRange(1, MOST_DAYS), help="[default: never]")
 @as_json
 @click.pass_obj
-def create(invocation: Invocation, role: str, label: str, expires_days: int | None, as_json: bool) -> None:
+def create(
+    invocation: Invocation,
+    /,
+    *,
+    role: str,
+    label: str,
+    scopes: Sequence[str],
+    products: Sequence[str],
+    networks: Sequence[str],
+    expires: int | None,
+    expires_days: int | None,
+    as_json: bool,
+) -> None:
     """Create an API token and print it; it cannot be shown again."""
-    now = datetime.now(UTC)
-    expires_at = now + timedelta(days=expires_days) if expires_days else None
+    if expires and expires_days:
+        raise click.UsageError("Give --expires or --expires-days.")
+    now, seconds, allowed = datetime.now(UTC), expires or (expires_days or 0) * DAY, _networks(networks)
+    expires_at = now + timedelta(seconds=seconds) if seconds else None
 
     async def make(connection: Connection) -> tuple[str, Token]:
-        secret = await create_token(connection, Role(role), label, expires_at, now=now)
+        limits = Limits(None, scopes or None, await product_ids(connection, products or None), allowed)
+        secret = await create_token(connection, Role(role), label, expires_at, limits, now=now)
         return secret, next(made for made in await list_tokens(connection) if made.created_at == now)
 
     secret, made = ask(invocation.settings(), make)
@@ -51,6 +84,13 @@ def create(invocation: Invocation, role: str, label: str, expires_days: int | No
     else:
         click.echo(secret)
         say("It cannot be shown again. Send it as: Authorization: Bearer …")
+
+
+def _networks(given: Sequence[str]) -> list[Network] | None:
+    try:
+        return [unmapped(ip_network(text)) for text in given] or None
+    except ValueError as error:
+        raise click.UsageError(f"{error}; write networks such as 192.0.2.0/24.") from None
 
 
 @token.command("list")

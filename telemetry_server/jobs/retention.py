@@ -7,7 +7,7 @@ from telemetry_server.check.fields import Registry
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs.kept_days import first_kept, forget_until, forgotten_until
 from telemetry_server.store import partitions
-from telemetry_server.store.access import audit, credentials
+from telemetry_server.store.access import audit, sessions
 from telemetry_server.store.counts.rollups import counting
 from telemetry_server.store.database import Connection
 from telemetry_server.store.job_log import Run
@@ -30,7 +30,7 @@ def _removing(forget: Callable[[Connection, datetime], Awaitable[int]], days: in
 empty_quarantine = _removing(retention.empty_quarantine, 30, "quarantined pings")
 forget_deliveries = _removing(shop.forget_deliveries, 30, "ids of messages of the shop")
 forget_enrolments = _removing(retention.forget_enrolments, 30, "parents of identities that never sent a ping")
-forget_sessions = _removing(credentials.forget_sessions, SESSIONS_DAYS, "sessions and sign-in links")
+forget_sessions = _removing(sessions.forget_sessions, SESSIONS_DAYS, "sessions and sign-in links")
 
 
 def forget_audit_entries(days: int) -> Run:

@@ -6,16 +6,21 @@ The parameter `filter` takes the filter language; common terms have a parameter 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from telemetry_server.check.filters import filter_fields
 from telemetry_server.check.filters.filter_fields import Fields
-from telemetry_server.check.filters.parser import LONGEST_FILTER, read_filter
-from telemetry_server.check.filters.terms import Field, Filter, ValueType, term
+from telemetry_server.check.filters.parser import LONGEST_FILTER, BadFilter, read_filter
+from telemetry_server.check.filters.terms import Field, Filter, ValueType, printed, term
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.routing import Parameter
 from telemetry_server.show.query import IDENTIFIER, one_of, text
 from telemetry_server.store.dimensions import FACETED
+
+Products: TypeAlias = frozenset[str] | None
+"""The slugs of the products that the viewer may see; None: all."""
+
+_PRODUCT = "product"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,34 @@ class Asking:
             for name, field in self.terms.items()
         )
 
-    def filter(self, asked: Mapping[str, Any]) -> Filter:
-        """The filter in `asked`, as read by `read_query`; other names in it are left alone.
+    def filter(self, asked: Mapping[str, Any], *, within: Products) -> Filter:
+        """The filter in `asked`, as read by `read_query`, limited to the products `within`.
 
-        Raises BadFilter.
+        Other names in `asked` are left alone. Raises BadFilter.
         """
         values = {field: asked.get(name) for name, field in self.terms.items()}
-        return read_filter(asked.get("filter", ""), self.fields, values)
+        wanted = read_filter(asked.get("filter", ""), self.fields, values)
+        return wanted if within is None else _limited(wanted, self.fields[_PRODUCT], within)
+
+
+def _limited(wanted: Filter, product: Field, within: frozenset[str]) -> Filter:
+    """A product outside is answered like an unknown one, without a list of those there are."""
+    named = {str(value) for term in wanted.terms if term.field.name == _PRODUCT for value in term.values}
+    if foreign := sorted(named - within):
+        raise BadFilter(f"There is no product {', '.join(map(printed, foreign))}.")
+    return wanted + term(product, "=", *sorted(within))
+
+
+def chosen_product(asked: str | None, within: Products) -> str | None:
+    """The product of a page that shows one or all: of limited people, the one asked for, or their first.
+
+    Raises BadFilter for another one.
+    """
+    if within is None:
+        return asked
+    if asked is not None and asked not in within:
+        raise BadFilter(f"There is no product {printed(asked)}.")
+    return asked or min(within, default="")
 
 
 def _schema(field: Field) -> dict[str, Any]:
@@ -90,9 +116,9 @@ FILTERS = (
 )
 
 
-def filter_from(asked: Mapping[str, Any], now: datetime) -> Filter:
-    """The filter of installations in `asked`, as read by `read_query`. Raises BadFilter."""
-    wanted = _INSTALLATIONS.filter(asked)
+def filter_from(asked: Mapping[str, Any], now: datetime, *, within: Products) -> Filter:
+    """The filter of installations in `asked`, limited to the products `within`. Raises BadFilter."""
+    wanted = _INSTALLATIONS.filter(asked, within=within)
     if "seen" in asked:
         wanted += term(_FIELDS["last_seen"], ">=", RANGES[asked["seen"]].since(now))
     if "new" in asked:

@@ -14,7 +14,6 @@ from telemetry_server.middleware import Problem
 from telemetry_server.routing import Access, Route, Shape, get
 from telemetry_server.show.responses import json_response
 from telemetry_server.show.schemas import REFERENCE, schemas
-from telemetry_server.show.sign_in import SignIn, SignOut
 from telemetry_server.version import version
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -67,7 +66,6 @@ _RECEIPT_OF_A_REFUSAL = _RECEIPT | {
     "description": f"{_RECEIPT['description']} Missing where the signature was not checked.",
     "required": False,
 }
-_FORMS = {SignIn, SignOut}
 _FOR_PEOPLE = (BadRequest, Unauthenticated, Forbidden, Unavailable)  # possible on each of their routes
 
 
@@ -116,7 +114,7 @@ def _operation(route: Route) -> dict[str, Any]:
             for parameter in route.parameters
         ]
     if route.body:
-        media_type = "application/x-www-form-urlencoded" if route.body in _FORMS else "application/json"
+        media_type = "application/x-www-form-urlencoded" if route.page else "application/json"
         operation["requestBody"] = {"required": True, "content": {media_type: _content(route.body)}}
     return operation
 

@@ -12,7 +12,7 @@ from telemetry_server.model import Author
 from telemetry_server.receive.address import client_address
 from telemetry_server.routing import Route
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.access import audit
+from telemetry_server.store.access import audit, trail
 from telemetry_server.store.database import answered, translated
 from telemetry_server.store.reading import SECONDS
 
@@ -28,7 +28,24 @@ async def record_view(request: web.Request, route: Route, kind: str) -> None:
 def author(request: web.Request, reason: str | None) -> Author:
     """The sender of a request that changes the registry."""
     viewer = request[VIEWER]
-    return Author(viewer.actor, reason, viewer.recorded_as, _network(request))
+    return Author(viewer.actor, reason, viewer.recorded_as, network(request))
+
+
+async def record(request: web.Request, action: str, subject_id: object, **details: object) -> None:
+    """Records what the sender did with an account, a session or a token. Raises Unavailable."""
+    await trail.record(
+        request.app[app_keys.POOL],
+        action,
+        by=request[VIEWER].recorded_as,
+        subject_id=None if subject_id is None else str(subject_id),
+        network=network(request),
+        **details,
+    )
+
+
+async def refused(request: web.Request, how: str, email: str) -> None:
+    """Records that a sign-in was refused. Raises Unavailable."""
+    await trail.refused(request.app[app_keys.POOL], how, email=email, network=network(request))
 
 
 async def _record(request: web.Request, entry: audit.Entry) -> None:
@@ -45,12 +62,12 @@ def _entry(request: web.Request, route: Route, kind: str) -> audit.Entry:
         subject_kind=kind,
         subject_id=one or request.query.get(f"{kind}_id") or None,
         product=request.query.get("product") or None,
-        network=_network(request),
+        network=network(request),
         details={"path": request.path[:_LONGEST_QUERY], "query": request.query_string[:_LONGEST_QUERY]},
     )
 
 
-def _network(request: web.Request) -> str | None:
+def network(request: web.Request) -> str | None:
     """The network of the client, without the part of its address that names one machine."""
     forwarded = request.headers.getall("X-Forwarded-For", [])
     trusted = request.app[app_keys.SETTINGS].trusted_proxies

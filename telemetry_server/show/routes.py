@@ -1,7 +1,8 @@
 """All routes of this folder, in the order of the OpenAPI document."""
 
 from telemetry_server.routing import Route
-from telemetry_server.show import health, openapi, sign_in, static_files
+from telemetry_server.show import health, openapi, static_files
+from telemetry_server.show.access import account, invitation, people, sign_in, tokens
 from telemetry_server.show.api import changes, customers, export, fleet, licenses, pings, products
 from telemetry_server.show.api import installations as api_installations
 from telemetry_server.show.pages import audit, installation, installations, intake, overview
@@ -13,6 +14,10 @@ ROUTES: tuple[Route, ...] = (
     *intake.ROUTES,
     *audit.ROUTES,
     *sign_in.ROUTES,
+    *invitation.ROUTES,
+    *account.ROUTES,
+    *people.ROUTES,
+    *tokens.ROUTES,
     *api_installations.ROUTES,
     *pings.ROUTES,
     *changes.ROUTES,

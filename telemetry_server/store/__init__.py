@@ -4,6 +4,6 @@ upkeep/               retention, addresses, health
 counts/ reports/      counts of the fleet; exports
 fleet/                installations, their verdicts and lifecycle
 ingest/               the group writer and the projection
-registry/ access/     products, customers, licenses; credentials
+registry/ access/     products, customers, licenses; people, tokens, sessions
 embedded/             the embedded PostgreSQL
 """

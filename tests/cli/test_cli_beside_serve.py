@@ -197,6 +197,42 @@ def test_a_token_stands_alone_on_stdout(served):
     assert line.startswith("tlm_")
 
 
+def test_a_token_has_limits(served, product):
+    limits = ("--scope", "numbers", "--product", product, "--network", "127.0.0.0/8", "--expires", "12h")
+    made = served.json("token", "create", "--role", "admin", *limits)
+    assert (made["scopes"], made["products"], made["networks"]) == (["numbers"], [product], ["127.0.0.0/8"])
+    expires_in = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
+    assert timedelta(hours=11) < expires_in < timedelta(hours=13)
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    assert call(f"{served.url}/api/v1/products", **headers) == 200
+    assert call(f"{served.url}/api/v1/installations", **headers) == 403
+    for wrong in (("--network", "127.0.0.1/8"), ("--expires", "12h", "--expires-days", 1), ("--scope", "x")):
+        served.error("token", "create", "--role", "admin", *wrong, exit_code=2)
+    assert "no product no-such" in served.error("token", "create", "--role", "viewer", "--product", "no-such")
+
+
+def test_a_person_is_invited_given_a_role_and_deactivated(served, product):
+    made = served.json("user", "invite", "Ann@Example.com", "--role", "analyst", "--listen", served.listen)
+    address, _, token = made["link"].partition("?")
+    assert (address, made["email"]) == (f"{served.url}/invitation", "ann@example.com")
+    form = f"{token}&name=Ann&password=seven+wet+otters+sing"
+    with pytest.raises(urllib.error.HTTPError) as answered:
+        urllib.request.build_opener(_StayHere()).open(address, form.encode(), timeout=patient(10))
+    assert answered.value.status == 303
+    answered.value.close()
+    sign_in = "email=ann%40example.com&password=seven+wet+otters+sing"
+    assert "session" in _sign_in(f"{served.url}/sign-in", sign_in)
+    changed = served.json("user", "role", "ann@example.com", "viewer", "--product", product)
+    assert (changed["role"], changed["products"]) == ("viewer", [product])
+    assert "ann@example.com" in served("user", "list").stdout
+    assert "has an account" in served.error("user", "invite", "ann@example.com", "--role", "admin")
+    assert served.json("user", "deactivate", "ann@example.com")["deactivated_at"]
+    assert "session" not in _sign_in(f"{served.url}/sign-in", sign_in)
+    assert "user list" in served.error("user", "deactivate", "ann@example.com")
+    [listed] = served.json("user", "list")["users"]
+    assert (listed["email"], listed["has_password"]) == ("ann@example.com", True)
+
+
 def test_a_sign_in_link_works_once(served):
     made = served.json("sign-in", "--listen", served.listen)
     address, _, token = made["url"].partition("?")

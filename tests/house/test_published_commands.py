@@ -115,4 +115,4 @@ def test_every_setting_has_its_row():
 def test_every_command_has_help_and_an_option_of_its_own_is_on_the_page():
     assert [path for path, command in EVERY.items() if not command.help] == []
     assert "- `--seats TEXT`\n" in PAGE.read_text("utf-8")
-    assert "- `--role [viewer|admin]`: What it may do. [required]\n" in PAGE.read_text("utf-8")
+    assert "What the person may do; see docs/accounts.md. [required]\n" in PAGE.read_text("utf-8")

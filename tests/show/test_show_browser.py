@@ -4,6 +4,7 @@ import shutil
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import pyotp
 import pytest
 from demo_fleet import DemoFleet
 from installation import Installation
@@ -60,6 +61,7 @@ async def settled(server, connection):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_no_page_breaks_its_own_rules_or_grows_wider_than_its_window(settled, scheme):
     paths = ["/", "/?range=24h", "/installations", f"/installations/{settled.fleet[0]}", "/intake"]
+    paths += ["/people", "/tokens", "/account", "/sign-in"]
     async with opened(settled, color_scheme=scheme) as (page, wrong):
         for width in (1280, 400):
             await page.set_viewport_size({"width": width, "height": 800})
@@ -142,4 +144,40 @@ async def test_hostile_words_do_nothing_in_a_browser(server):
         for path in ("/", "/installations", f"/installations/{copy.id}"):
             await page.goto(server.url + path)
             assert await page.locator("main img, main script").count() == 0
+        assert wrong == []
+
+
+async def test_a_person_is_invited_signs_in_and_sets_up_a_second_factor(settled):
+    password = "seven wet otters sing"
+    async with opened(settled, viewport={"width": 400, "height": 800}) as (page, wrong):
+        await page.goto(f"{settled.url}/people")
+        await page.get_by_label("E-mail address").fill("ann@example.com")
+        await page.get_by_role("button", name="Invite").click()
+        link = await page.locator("#once code").inner_text()
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 400
+        await page.goto(link.replace(link.partition("/invitation")[0], settled.url))
+        await page.get_by_label("Your name").fill("Ann")
+        await page.get_by_label("Password").fill(password)
+        await page.get_by_role("button", name="Set the password").click()
+        await page.get_by_label("E-mail address").fill("ann@example.com")
+        await page.get_by_label("Password").fill(password)
+        await page.get_by_role("button", name="Sign in").first.click()
+        await page.wait_for_url(f"{settled.url}/")
+        await page.get_by_role("link", name="Ann").click()
+        await page.get_by_role("button", name="Set up an authenticator app").click()
+        image = page.get_by_alt_text("QR code of the key below")
+        assert await image.evaluate("image => image.complete && image.naturalWidth") > 100
+        app = pyotp.TOTP(await page.locator("main code").inner_text())
+        await page.get_by_label("Code", exact=True).fill(app.now())
+        await page.get_by_role("button", name="Confirm").click()
+        codes = await page.locator("#once code").all_inner_texts()
+        assert len(set(codes)) == 10
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 400
+        await page.get_by_role("button", name="Sign out").click()
+        await page.get_by_label("E-mail address").fill("ann@example.com")
+        await page.get_by_label("Password").fill(password)
+        await page.get_by_role("button", name="Sign in").first.click()
+        await page.get_by_label("Code").fill(codes[0])
+        await page.get_by_role("button", name="Sign in").click()
+        await page.wait_for_url(f"{settled.url}/")
         assert wrong == []

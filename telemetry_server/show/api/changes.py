@@ -8,9 +8,11 @@ from msgspec import Meta, Struct
 
 from telemetry_server import app_keys
 from telemetry_server.model import Moment, SequenceNumber, Simulated
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import Parameter, get
 from telemetry_server.show.paging import AFTER, LIMIT, Page, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query, text
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.fleet import installations
 
 PARAMETERS = (
@@ -55,6 +57,7 @@ async def list_changes(request: web.Request) -> web.Response:
         if "after" in asked
         else installations.NEWEST_CHANGE,
         limit=limit + 1,
+        products=request[VIEWER].products,
     )
     return page(request, rows, limit, lambda row: Change(**row), _key)
 
@@ -64,5 +67,13 @@ def _key(row: installations.Row) -> str:
 
 
 ROUTES = (
-    get("/api/v1/changes", list_changes, "List what changed", Changes, PARAMETERS, audited="installation"),
+    get(
+        "/api/v1/changes",
+        list_changes,
+        "List what changed",
+        Changes,
+        PARAMETERS,
+        permission=Permission.INSTALLATIONS,
+        audited="installation",
+    ),
 )

@@ -9,7 +9,8 @@ from msgspec.structs import asdict
 from telemetry_server import app_keys
 from telemetry_server.check.licenses.columns import OF_THE_CUSTOMER, customer_patch
 from telemetry_server.errors import Malformed, NotFound, TooLarge
-from telemetry_server.model import Customer, Role
+from telemetry_server.model import Customer
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import Parameter, Route, get
 from telemetry_server.show import filters
 from telemetry_server.show.api.licenses import RegistryChanges, entries
@@ -52,7 +53,11 @@ CustomerChange = optional("CustomerChange", Customer, [*OF_THE_CUSTOMER, "custom
 
 async def list_page(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
-    wanted, limit, after = filters.CUSTOMERS.filter(asked), asked["limit"], asked.get("after", LOWEST)
+    wanted, limit, after = (
+        filters.CUSTOMERS.filter(asked, within=None),
+        asked["limit"],
+        asked.get("after", LOWEST),
+    )
     async with reading(request.app[app_keys.POOL]) as connection:
         found = await list_customers(connection, wanted, now=datetime.now(UTC), after=after, limit=limit + 1)
     return page(request, found, limit, lambda one: one, lambda one: one.customer_id)
@@ -108,7 +113,7 @@ ROUTES = (
         "List customers",
         Customers,
         PARAMETERS,
-        role=Role.ADMIN,
+        permission=Permission.CUSTOMERS,
         audited="customer",
     ),
     get(
@@ -117,7 +122,7 @@ ROUTES = (
         "One customer with its history",
         CustomerDetail,
         (_ID,),
-        role=Role.ADMIN,
+        permission=Permission.CUSTOMERS,
         audited="customer",
         errors=(NotFound,),
     ),
@@ -126,7 +131,7 @@ ROUTES = (
         "/api/v1/customers",
         add_customer,
         "Add a customer",
-        role=Role.ADMIN,
+        permission=Permission.CUSTOMERS_CHANGE,
         audited="customer",
         body=CustomerChange,
         answers={201: Customer},
@@ -137,7 +142,7 @@ ROUTES = (
         "/api/v1/customers/{customer_id}",
         edit_customer,
         "Change a customer",
-        role=Role.ADMIN,
+        permission=Permission.CUSTOMERS_CHANGE,
         audited="customer",
         parameters=(_ID,),
         body=CustomerChange,

@@ -7,6 +7,7 @@ so no client takes it as complete. HTTP/1.0 has no chunks, and so gets no file.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,14 +17,23 @@ from telemetry_server import app_keys
 from telemetry_server.check.filters.terms import Filter
 from telemetry_server.errors import BadRequest, NotFound, TooManyRequests
 from telemetry_server.logs import log
-from telemetry_server.model import Role
+from telemetry_server.permissions import Permission
 from telemetry_server.receive.connections import PatientHandler
 from telemetry_server.routing import Parameter, get
-from telemetry_server.show.filters import FILTERS, LICENSES, filter_from
+from telemetry_server.show.access.guard import NotRecent, is_recent
+from telemetry_server.show.filters import FILTERS, LICENSES, chosen_product, filter_from
 from telemetry_server.show.query import MOMENT, one_of, read_query, text
-from telemetry_server.show.viewer import VIEWER
+from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.registry.products import NoSuchProduct
-from telemetry_server.store.reports.export import Form, Wanted, What, export
+from telemetry_server.store.reports.export import (
+    PERSONAL_COLUMNS,
+    Form,
+    Wanted,
+    What,
+    export,
+    has_personal_columns,
+    is_filtered,
+)
 from telemetry_server.store.reports.parquet import ParquetMissing
 
 STALLED_SECONDS = 60.0
@@ -111,16 +121,34 @@ async def download(request: web.Request) -> web.StreamResponse:
         raise NotFound(f"There is no export of that name; there are {', '.join(What)}.")
     what = What(name)
     # The product is passed apart from the filters: counts have products, too, and take no other filter.
-    product = asked.get("product")
+    viewer = request[VIEWER]
+    product = _product_of(viewer, asked.get("product"))
     others = {name: value for name, value in asked.items() if name != "product"}
-    return await _download(request, asked, _wanted(what, asked, filter_from(others, now), product), now)
+    within = viewer.products if is_filtered(what) else None
+    wanted = _wanted(what, asked, filter_from(others, now, within=within), product)
+    if not viewer.may(Permission.ADDRESSES):
+        wanted = replace(wanted, without=PERSONAL_COLUMNS)
+    elif not is_recent(viewer) and has_personal_columns(wanted):
+        raise NotRecent
+    return await _download(request, asked, wanted, now)
 
 
 async def download_licenses(request: web.Request) -> web.StreamResponse:
     """Licenses with their customers, in the columns of an import, without the keys."""
     asked, now = read_query(request, LICENSE_PARAMETERS), datetime.now(UTC)
-    wanted = _wanted(What.LICENSES, asked, LICENSES.filter(asked))
+    wanted = _wanted(What.LICENSES, asked, LICENSES.filter(asked, within=request[VIEWER].products))
     return await _download(request, asked, wanted, now)
+
+
+def _product_of(viewer: Viewer, asked: str | None) -> str | None:
+    """The product to export; people who may see some products name one."""
+    if viewer.products is None:
+        return asked
+    if asked is None and len(viewer.products) != 1:
+        raise BadRequest(
+            f"Name one of your products: {', '.join(sorted(viewer.products)) or 'you have none'}."
+        )
+    return chosen_product(asked, viewer.products)
 
 
 async def _download(
@@ -207,7 +235,8 @@ ROUTES = (
         "Export licenses as a file",
         _FILE,
         LICENSE_PARAMETERS,
-        role=Role.ADMIN,
+        permission=Permission.CUSTOMERS,
+        step_up=True,
         audited="license",
         errors=(TooManyRequests, ParquetMissing),
     ),
@@ -217,6 +246,7 @@ ROUTES = (
         "Export as a file",
         _FILE,
         (_WHAT, *PARAMETERS),
+        permission=Permission.EXPORT,
         audited="installation",
         errors=(NotFound, NoSuchProduct, TooManyRequests, ParquetMissing),
     ),

@@ -10,11 +10,13 @@ from msgspec import Meta, Struct
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest
 from telemetry_server.model import Moment, NonNegative
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import Parameter, get
 from telemetry_server.show import filters
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import DAY, integer, one_of, read_query
 from telemetry_server.show.responses import json_response
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.counts import counting
 from telemetry_server.store.counts.counting import Counts, Question, Span, TimeStep
 from telemetry_server.store.dimensions import ALL
@@ -120,7 +122,9 @@ class Cohorts(Struct):
 async def fleet(request: web.Request) -> web.Response:
     """Number of installations of each value, now, or last seen in each step."""
     asked, now = read_query(request, FLEET), datetime.now(UTC)
-    question = Question(asked["by"], filter_from(asked, now), now, asked["limit"])
+    question = Question(
+        asked["by"], filter_from(asked, now, within=request[VIEWER].products), now, asked["limit"]
+    )
     pool = request.app[app_keys.POOL]
     if not asked.keys() & _OVER_TIME:
         counted, step = await counting.present(pool, question), None
@@ -133,7 +137,10 @@ async def fleet(request: web.Request) -> web.Response:
 async def features(request: web.Request) -> web.Response:
     """The most used first; with steps, in their order."""
     asked, now = read_query(request, FEATURES), datetime.now(UTC)
-    wanted, span = filters.FEATURES.filter(asked), _span(asked, now, TimeStep(asked["step"]))
+    wanted, span = (
+        filters.FEATURES.filter(asked, within=request[VIEWER].products),
+        _span(asked, now, TimeStep(asked["step"])),
+    )
     counted = await counting.features(request.app[app_keys.POOL], wanted, span, now=now, limit=asked["limit"])
     return json_response(FeatureCounts(span.step, **_shown(counted, FeatureCount)))
 
@@ -141,7 +148,10 @@ async def features(request: web.Request) -> web.Response:
 async def cohorts(request: web.Request) -> web.Response:
     """The oldest cohort first, and of each its weeks in order."""
     asked, now = read_query(request, COHORTS), datetime.now(UTC)
-    wanted, (first, last) = filters.COHORTS.filter(asked), _days(asked, now, timedelta(days=364))
+    wanted, (first, last) = (
+        filters.COHORTS.filter(asked, within=request[VIEWER].products),
+        _days(asked, now, timedelta(days=364)),
+    )
     counted = await counting.cohorts(request.app[app_keys.POOL], wanted, first, last, now=now)
     return json_response(Cohorts(**_shown(counted, CohortWeek)))
 
@@ -170,7 +180,28 @@ def _shown(counted: Counts, kind: type[Struct]) -> dict[str, Any]:
 
 
 ROUTES = (
-    get("/api/v1/fleet", fleet, "Count installations, now or over time", FleetCounts, FLEET),
-    get("/api/v1/features", features, "Count uses of features", FeatureCounts, FEATURES),
-    get("/api/v1/cohorts", cohorts, "Follow the installations of each week", Cohorts, COHORTS),
+    get(
+        "/api/v1/fleet",
+        fleet,
+        "Count installations, now or over time",
+        FleetCounts,
+        FLEET,
+        permission=Permission.NUMBERS,
+    ),
+    get(
+        "/api/v1/features",
+        features,
+        "Count uses of features",
+        FeatureCounts,
+        FEATURES,
+        permission=Permission.NUMBERS,
+    ),
+    get(
+        "/api/v1/cohorts",
+        cohorts,
+        "Follow the installations of each week",
+        Cohorts,
+        COHORTS,
+        permission=Permission.NUMBERS,
+    ),
 )

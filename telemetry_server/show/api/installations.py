@@ -12,12 +12,15 @@ from telemetry_server import app_keys
 from telemetry_server.enrich.places.place import Place
 from telemetry_server.errors import NotFound
 from telemetry_server.model import Moment, NonNegative, NumberRanges, SequenceNumber
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import Parameter, get
+from telemetry_server.show.addresses import shown_to
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
 from telemetry_server.show.responses import json_response
 from telemetry_server.show.serializers import Counters, Installation, installation_item, place
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.fleet import installations
 from telemetry_server.uuid7 import HIGHEST
 
@@ -62,12 +65,14 @@ async def list_installations(request: web.Request) -> web.Response:
     limit, now = asked["limit"], datetime.now(UTC)
     rows = await installations.installations(
         request.app[app_keys.POOL],
-        filter_from(asked, now),
+        filter_from(asked, now, within=request[VIEWER].products),
         now=now,
         below=asked.get("after", HIGHEST),
         limit=limit + 1,
     )
-    return page(request, rows, limit, installation_item, lambda row: row["installation_id"])
+    return page(
+        request, shown_to(request[VIEWER], rows), limit, installation_item, lambda row: row["installation_id"]
+    )
 
 
 async def one_installation(request: web.Request) -> web.Response:
@@ -75,20 +80,22 @@ async def one_installation(request: web.Request) -> web.Response:
     known = await installations.installation(
         request.app[app_keys.POOL], read_path(request, "installation_id")
     )
-    if known is None:
+    viewer = request[VIEWER]
+    if known is None or not viewer.sees(known.row["product"]):
         raise NotFound("There is no such installation.")
+    [row] = shown_to(viewer, [known.row])
     detail = InstallationDetail(
-        **asdict(installation_item(known.row)),
+        **asdict(installation_item(row)),
         received_ranges=known.received,
         missing_ranges=known.missing,
-        features={row["feature"]: int(row["uses"]) for row in known.features},
+        features={each["feature"]: int(each["uses"]) for each in known.features},
         fork_count=known.fork_count,
         forks=[
-            Fork(place=place(row["place"]), **{name: row[name] for name in _FORK_COLUMNS})
-            for row in known.forks
+            Fork(place=place(fork["place"]), **{name: fork[name] for name in _FORK_COLUMNS})
+            for fork in shown_to(viewer, known.forks)
         ],
-        hostname=known.row["hostname"],
-        hostname_looked_up_at=known.row["hostname_looked_up_at"],
+        hostname=row["hostname"],
+        hostname_looked_up_at=row["hostname_looked_up_at"],
         parent_id=known.parent,
         children=known.children,
     )
@@ -104,6 +111,7 @@ ROUTES = (
         "List installations",
         Installations,
         PARAMETERS,
+        permission=Permission.INSTALLATIONS,
         audited="installation",
     ),
     get(
@@ -114,5 +122,6 @@ ROUTES = (
         (_ID,),
         audited="installation",
         errors=(NotFound,),
+        permission=Permission.INSTALLATIONS,
     ),
 )

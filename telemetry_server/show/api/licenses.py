@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from operator import attrgetter
 from typing import Annotated, Any, TypeAlias, get_type_hints
@@ -20,7 +21,8 @@ from telemetry_server.check.licenses.files import LicenseFile
 from telemetry_server.check.licenses.rows import RowFormat, RowProblem
 from telemetry_server.enrich.verdict import never_matching
 from telemetry_server.errors import BadRequest, FieldProblem, Malformed, NotFound, TooLarge, Unprocessable
-from telemetry_server.model import LicenseRow, Moment, NonNegative, Role
+from telemetry_server.model import LicenseRow, Moment, NonNegative
+from telemetry_server.permissions import Permission
 from telemetry_server.receive.body import read_body
 from telemetry_server.routing import Parameter, Route, get
 from telemetry_server.show import filters
@@ -29,6 +31,7 @@ from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, one_of, read_path, read_query, text
 from telemetry_server.show.recorded_views import author
 from telemetry_server.show.responses import json_response
+from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import history
@@ -123,7 +126,11 @@ NewLicense = defstruct("NewLicense", [("product", str), ("key", str)], bases=(Li
 
 async def list_page(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
-    wanted, limit, after = filters.LICENSES.filter(asked), asked["limit"], asked.get("after", LOWEST)
+    wanted, limit, after = (
+        filters.LICENSES.filter(asked, within=request[VIEWER].products),
+        asked["limit"],
+        asked.get("after", LOWEST),
+    )
     async with reading(request.app[app_keys.POOL]) as connection:
         found = await list_licenses(connection, wanted, now=datetime.now(UTC), after=after, limit=limit + 1)
     return page(request, found, limit, license_item, lambda one: one.license_id)
@@ -133,7 +140,7 @@ async def one_license(request: web.Request) -> web.Response:
     read_query(request, ())
     license_id = read_path(request, "license_id")
     async with reading(request.app[app_keys.POOL]) as connection:
-        found = await _found(connection, license_id)
+        found = await _found(connection, license_id, request[VIEWER])
         changes = await history.history(connection, Entity.LICENSE, str(license_id))
     return json_response(LicenseDetail(**structs.asdict(license_item(found)), changes=entries(changes)))
 
@@ -152,6 +159,7 @@ async def add_license(request: web.Request) -> web.Response:
     refuse([*(FieldProblem(f"/{name}", "is missing") for name in missing), *problems])
     assert slug is not None
     assert key is not None
+    _refuse_foreign(request[VIEWER], slug)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         hashes = await key_hashes(connection, request.app[app_keys.KEYRING], slug)
         made = await create_license(connection, hashes, key, patch, by=by, now=datetime.now(UTC))
@@ -167,7 +175,7 @@ async def edit_license(request: web.Request) -> web.Response:
     patch, problems = license_patch(document)
     refuse(problems)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
-        await _found(connection, license_id)
+        await _found(connection, license_id, request[VIEWER])
         _, now_is = await change_license(connection, license_id, patch, by=by, now=datetime.now(UTC))
     return json_response(license_item(now_is))
 
@@ -179,6 +187,7 @@ async def import_licenses(request: web.Request) -> web.Response:
         raise BadRequest("product is missing: the slug of the product the licenses are for.")
     rows, problems = _rows(await read_body(request), RowFormat(asked["format"]))
     by = author(request, asked.get("reason"))
+    _refuse_foreign(request[VIEWER], asked["product"])
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         hashes = await key_hashes(connection, request.app[app_keys.KEYRING], asked["product"])
         batch = await keep_licenses(
@@ -216,11 +225,18 @@ def _imported(kept: list[Kept], unread: list[RowProblem], never: int, *, dry_run
     )
 
 
-async def _found(connection: Connection, license_id: UUID) -> model.License:
-    try:
-        return await license_by_id(connection, license_id)
-    except NoSuchLicense:
-        raise NotFound("There is no license of this id.") from None
+async def _found(connection: Connection, license_id: UUID, viewer: Viewer) -> model.License:
+    with suppress(NoSuchLicense):
+        found = await license_by_id(connection, license_id)
+        if viewer.sees(found.product):
+            return found
+    raise NotFound("There is no license of this id.")
+
+
+def _refuse_foreign(viewer: Viewer, slug: str) -> None:
+    """A product that the sender may not see does not exist for it."""
+    if not viewer.sees(slug):
+        raise NoSuchProduct
 
 
 def license_item(found: model.License) -> Struct:
@@ -233,13 +249,22 @@ def entries(changes: Iterable[RegistryChange]) -> RegistryChanges:
 
 
 ROUTES = (
-    get("/api/v1/licenses", list_page, "List licenses", Licenses, PARAMETERS, audited="license"),
+    get(
+        "/api/v1/licenses",
+        list_page,
+        "List licenses",
+        Licenses,
+        PARAMETERS,
+        permission=Permission.LICENSES,
+        audited="license",
+    ),
     get(
         "/api/v1/licenses/{license_id}",
         one_license,
         "One license with its history",
         LicenseDetail,
         (_ID,),
+        permission=Permission.LICENSES,
         audited="license",
         errors=(NotFound,),
     ),
@@ -248,7 +273,7 @@ ROUTES = (
         "/api/v1/licenses",
         add_license,
         "Add a license",
-        role=Role.ADMIN,
+        permission=Permission.LICENSES_CHANGE,
         audited="license",
         body=NewLicense,
         answers={201: License},
@@ -259,7 +284,7 @@ ROUTES = (
         "/api/v1/licenses/{license_id}",
         edit_license,
         "Change a license",
-        role=Role.ADMIN,
+        permission=Permission.LICENSES_CHANGE,
         audited="license",
         parameters=(_ID,),
         body=LicenseChange,
@@ -271,7 +296,7 @@ ROUTES = (
         "/api/v1/licenses/import",
         import_licenses,
         "Import licenses",
-        role=Role.ADMIN,
+        permission=Permission.LICENSES_CHANGE,
         audited="license",
         parameters=IMPORT_PARAMETERS,
         body="LicenseFile",

@@ -5,10 +5,13 @@ from uuid import UUID
 from aiohttp import web
 
 from telemetry_server import app_keys
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import Parameter, get
+from telemetry_server.show.addresses import shown_to
 from telemetry_server.show.paging import AFTER, LIMIT, Page, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query
 from telemetry_server.show.serializers import PingShown, ping_item
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.fleet import installations
 
 PARAMETERS = (
@@ -34,12 +37,23 @@ async def list_pings(request: web.Request) -> web.Response:
         until=asked.get("until"),
         below=read_moment_key(asked["after"], UUID, bigint) if "after" in asked else installations.NEWEST,
         limit=limit + 1,
+        products=request[VIEWER].products,
     )
-    return page(request, rows, limit, ping_item, _key)
+    return page(request, shown_to(request[VIEWER], rows), limit, ping_item, _key)
 
 
 def _key(row: installations.Row) -> str:
     return moment_key(row["received_at"], row["installation_id"], row["sequence"])
 
 
-ROUTES = (get("/api/v1/pings", list_pings, "List pings", Pings, PARAMETERS, audited="installation"),)
+ROUTES = (
+    get(
+        "/api/v1/pings",
+        list_pings,
+        "List pings",
+        Pings,
+        PARAMETERS,
+        permission=Permission.INSTALLATIONS,
+        audited="installation",
+    ),
+)

@@ -5,10 +5,12 @@ from msgspec import Struct
 
 from telemetry_server import app_keys
 from telemetry_server.model import Moment, NonNegative, Simulated
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import get
 from telemetry_server.show.paging import Page
 from telemetry_server.show.query import read_query
 from telemetry_server.show.responses import json_response
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.fleet import installations
 
 
@@ -25,14 +27,13 @@ class Product(Struct):
 
 
 class Products(Page[Product]):
-    """All products, by slug."""
+    """All products that the sender may see, by slug."""
 
 
 async def list_products(request: web.Request) -> web.Response:
     read_query(request, ())
-    return json_response(
-        Products([Product(**row) for row in await installations.products(request.app[app_keys.POOL])], None)
-    )
+    rows, viewer = await installations.products(request.app[app_keys.POOL]), request[VIEWER]
+    return json_response(Products([Product(**row) for row in rows if viewer.sees(row["slug"])], None))
 
 
-ROUTES = (get("/api/v1/products", list_products, "List products", Products),)
+ROUTES = (get("/api/v1/products", list_products, "List products", Products, permission=Permission.NUMBERS),)

@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from telemetry_server import app_keys
-from telemetry_server.model import Role
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, Route
 from telemetry_server.show.paging import AFTER, moment_key, read_moment_key
 from telemetry_server.show.query import DAY, read_query, text
@@ -76,7 +76,7 @@ ROUTES = (
         "/audit",
         audit_log,
         "The audit log",
-        role=Role.ADMIN,
+        permission=Permission.AUDIT,
         page=True,
         audited="audit",
         parameters=PARAMETERS,

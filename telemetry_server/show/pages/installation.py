@@ -1,5 +1,6 @@
 """One installation: its present state, its history and its features."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -8,7 +9,9 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.errors import NotFound
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, get
+from telemetry_server.show.addresses import shown_to
 from telemetry_server.show.charts import Bar
 from telemetry_server.show.formatting import inert
 from telemetry_server.show.history import entries
@@ -17,6 +20,7 @@ from telemetry_server.show.render import attributions, page
 from telemetry_server.show.responses import path_with
 from telemetry_server.show.serializers import installation_item
 from telemetry_server.show.verdicts import rests_on
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.fleet import installations
 
 PARAMETERS = (
@@ -44,18 +48,20 @@ async def installation(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     pool, installation_id = request.app[app_keys.POOL], read_path(request, "installation_id")
     known = await installations.installation(pool, installation_id)
-    if known is None:
+    viewer = request[VIEWER]
+    if known is None or not viewer.sees(known.row["product"]):
         raise NotFound("No installation has this id. It may have been erased, or has never sent a ping.")
     below = asked.get("before", installations.LAST_NUMBER)
+    [row], forks = shown_to(viewer, [known.row]), shown_to(viewer, known.forks)
     rows = await installations.history(pool, installation_id, below=below, limit=_PINGS + 1)
     changes = await installations.changes(pool, installation_id=installation_id, limit=_CHANGES)
     more, interval = len(rows) > _PINGS, timedelta(seconds=known.row["ping_interval_seconds"])
     return page(
         request,
         "installation.html",
-        item=installation_item(known.row),
-        known=known,
-        hostname=known.row["hostname"],
+        item=installation_item(row),
+        known=replace(known, row=row, forks=forks),
+        hostname=row["hostname"],
         rests_on=rests_on(known.row, known.license),
         cards=CARDS,
         features=[Bar(inert(row["feature"]), int(row["uses"])) for row in known.features[:_FEATURES]],
@@ -76,5 +82,6 @@ ROUTES = (
         PARAMETERS,
         audited="installation",
         errors=(NotFound,),
+        permission=Permission.INSTALLATIONS,
     ),
 )

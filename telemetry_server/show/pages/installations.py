@@ -15,13 +15,16 @@ from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.parser import BadFilter
 from telemetry_server.check.filters.terms import Filter
 from telemetry_server.model import Lifecycle, Verdict
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, Route
+from telemetry_server.show.addresses import shown_to
 from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filter_from
 from telemetry_server.show.pages.overview import unless_slow
 from telemetry_server.show.query import IDENTIFIER, read_query
 from telemetry_server.show.render import attributions, page
 from telemetry_server.show.responses import path_with, see_other
 from telemetry_server.show.serializers import installation_item
+from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Pool
 from telemetry_server.store.dimensions import FACETED
 from telemetry_server.store.fleet import installations
@@ -72,7 +75,8 @@ async def installation_list(request: web.Request) -> web.Response:
     if _AN_ID.fullmatch(request.query.get("filter", "")):
         return see_other(path_with(request, filter=None, q=request.query["filter"]))
     asked = read_query(request, PARAMETERS)
-    found = await _find(request.app[app_keys.POOL], asked)
+    pool, viewer = request.app[app_keys.POOL], request[VIEWER]
+    found = await _find(pool, viewer, asked)
     return page(
         request,
         "installations.html",
@@ -83,7 +87,7 @@ async def installation_list(request: web.Request) -> web.Response:
         newest=path_with(request, after=None) if "after" in asked else None,
         chosen=[] if found.problem else list(_chosen(request, asked)),
         asked=asked,
-        products=await installations.product_names(request.app[app_keys.POOL]),
+        products=[each for each in await installations.product_names(pool) if viewer.sees(each["slug"])],
         statuses=_options(STATUSES),
         sources=_options(SOURCES),
         verdicts=_options(Verdict),
@@ -96,16 +100,16 @@ async def installation_list(request: web.Request) -> web.Response:
     )
 
 
-async def _find(pool: Pool, asked: Mapping[str, Any]) -> Found:
+async def _find(pool: Pool, viewer: Viewer, asked: Mapping[str, Any]) -> Found:
     now = datetime.now(UTC)
     below = asked.get("after", HIGHEST)
     try:
-        wanted = filter_from(asked, now)
+        wanted = filter_from(asked, now, within=viewer.products)
         rows = await installations.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
     except BadFilter as error:
         return Found([], problem=error.detail)
     last = str(rows[_ROWS - 1]["installation_id"]) if len(rows) > _ROWS else None
-    items = [installation_item(row) for row in rows[:_ROWS]]
+    items = [installation_item(row) for row in shown_to(viewer, rows[:_ROWS])]
     if "after" in asked:
         return Found(items, last)
     total = await unless_slow(installations.matching(pool, wanted, now=now)) if last else len(rows)
@@ -127,7 +131,7 @@ def _chosen(request: web.Request, asked: Mapping[str, Any]) -> Iterator[tuple[st
     """Each filter in use: its name, its value, and the path without it."""
     for name, value in asked.items():
         if name == "filter":
-            yield from _chosen_terms(request, filter_from({"filter": value}, datetime.now(UTC)))
+            yield from _chosen_terms(request, filter_from({"filter": value}, datetime.now(UTC), within=None))
         elif name != "after":
             text = ranges.RANGES[value].text if name in {"seen", "new"} else str(value)
             yield _NAMES.get(name, name), text, path_with(request, **{name: None}, after=None)
@@ -146,6 +150,7 @@ ROUTES = (
         "/installations",
         installation_list,
         "The list of installations",
+        permission=Permission.INSTALLATIONS,
         page=True,
         audited="installation",
         parameters=PARAMETERS,

@@ -9,11 +9,13 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.check import ranges
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show import charts, formatting
-from telemetry_server.show.filters import STATUSES
+from telemetry_server.show.filters import STATUSES, chosen_product
 from telemetry_server.show.query import one_of, read_query, text
 from telemetry_server.show.render import attributions, link, page
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.counts import overview as store
 from telemetry_server.store.counts.fleet_now import Fleet
 from telemetry_server.store.counts.rollups import MOST_BEHIND
@@ -102,8 +104,9 @@ class _Asked:
 async def overview(request: web.Request) -> web.Response:
     query = read_query(request, PARAMETERS)
     over = ranges.RANGES[query["range"]] if "range" in query else ranges.DEFAULT
-    pool, product, now = request.app[app_keys.POOL], query.get("product"), datetime.now(UTC)
-    products = await installations.product_names(pool)
+    pool, viewer, now = request.app[app_keys.POOL], request[VIEWER], datetime.now(UTC)
+    product = chosen_product(query.get("product"), viewer.products)
+    products = [each for each in await installations.product_names(pool) if viewer.sees(each["slug"])]
     if not any(product["in_use"] for product in products):
         endpoint = request.app[app_keys.SETTINGS].base_url
         return page(request, "first_start.html", products=products, endpoint=endpoint)
@@ -237,4 +240,4 @@ async def _outcomes_today(asked: _Asked) -> dict[str, int]:
     return counts
 
 
-ROUTES = (get("/", overview, "The overview", HTML, PARAMETERS),)
+ROUTES = (get("/", overview, "The overview", HTML, PARAMETERS, permission=Permission.NUMBERS),)

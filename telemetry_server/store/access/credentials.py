@@ -1,16 +1,20 @@
-"""API tokens, one-time sign-in links and sessions.
+"""API tokens and one-time sign-in links.
 
-All three are secrets of 32 random bytes in base64url, shown once. The database stores their SHA-256: a stolen
-copy of it gives no access.
+Both, as the cookies of sessions, are secrets of 32 random bytes in base64url, shown once. The database stores
+their SHA-256: a stolen copy of it gives no access.
 """
 
 import secrets
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from hashlib import sha256
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
+import asyncpg
+
+from telemetry_server.check.networks import Network
 from telemetry_server.model import Role
 from telemetry_server.store.clock import TOLERANCE
 from telemetry_server.store.database import Connection, Pool, translated
@@ -19,17 +23,14 @@ from telemetry_server.store.queries import load
 SQL = load(__name__)
 
 TOKEN_PREFIX = "tlm_"  # noqa: S105  not a secret: scanners of source code find leaked tokens by it
-IDLE_AFTER = timedelta(hours=2)
 LINK_MINUTES = 15
-
-_SEEN_EVERY = timedelta(minutes=1)
 
 Database: TypeAlias = Connection | Pool
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What may be shown of an API token."""
+    """What may be shown of an API token; `person` is the e-mail address of its owner, None: a service."""
 
     token_id: UUID
     role: Role
@@ -38,50 +39,124 @@ class Token:
     expires_at: datetime | None
     last_used_on: date | None
     revoked_at: datetime | None
+    scopes: tuple[str, ...] | None = None
+    products: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None
+    person: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """The person of a session or a token, as of now."""
+
+    person_id: UUID
+    email: str
+    name: str
+    shortcuts: bool
+
+
+class TokenHolder(NamedTuple):
+    """Whose token it is (None: a service's), and its limits (None: no limit)."""
+
+    role: Role
+    label: str
+    token_id: UUID
+    person: SignedIn | None = None
+    scopes: tuple[str, ...] | None = None
+    products: frozenset[str] | None = None
+
+
+class Limits(NamedTuple):
+    """The limits of a new token; None: none beyond those of its role, or of its person."""
+
+    person_id: UUID | None = None
+    scopes: Collection[str] | None = None
+    product_ids: Sequence[UUID] | None = None
+    networks: Sequence[Network] | None = None
+
+
+UNLIMITED = Limits()
 
 
 # ── API tokens ──────────────────────────────────────────────────────────────────────────────
 
 
 async def create_token(
-    database: Database, role: Role, label: str, expires_at: datetime | None = None, *, now: datetime
+    database: Database,
+    role: Role,
+    label: str,
+    expires_at: datetime | None = None,
+    limits: Limits = UNLIMITED,
+    *,
+    now: datetime,
 ) -> str:
     """A new API token, `tlm_…`; it cannot be shown again."""
-    token = TOKEN_PREFIX + _secret()
+    token = TOKEN_PREFIX + new_secret()
     async with translated():
         await database.execute(
-            SQL["create_token"], uuid4(), digest(token), role.value, label, now, expires_at
+            SQL["create_token"], uuid4(), digest(token), role.value, label, now, expires_at, *limits
         )
     return token
 
 
-async def list_tokens(database: Database) -> list[Token]:
-    """All tokens, also revoked ones, the newest first."""
+async def list_tokens(database: Database, person_id: UUID | None = None) -> list[Token]:
+    """All tokens or those of a person, also revoked ones, the newest first."""
     async with translated():
-        rows = await database.fetch(SQL["list_tokens"])
-    return [Token(**{**row, "role": Role(row["role"])}) for row in rows]
+        rows = await database.fetch(SQL["list_tokens"], person_id)
+    return [
+        Token(
+            **{
+                **row,
+                "role": Role(row["role"]),
+                "scopes": _tuple(row["scopes"]),
+                "products": _tuple(row["products"]),
+                "networks": _tuple(row["networks"]),
+            }
+        )
+        for row in rows
+    ]
 
 
-async def revoke_token(database: Database, token_id: UUID) -> bool:
-    """Revokes a token at once; False if it is unknown or revoked already."""
+async def revoke_token(database: Database, token_id: UUID, person_id: UUID | None = None) -> bool:
+    """Revokes a token at once; False if it is unknown, another person's, or revoked already."""
     async with translated():
-        return await database.fetchval(SQL["revoke_token"], token_id) is not None
+        return await database.fetchval(SQL["revoke_token"], token_id, person_id) is not None
 
 
-async def find_token(database: Database, token: str, now: datetime) -> tuple[Role, str, UUID] | None:
-    """The role, the label and the id of `token`; None if it is unknown, revoked or expired.
+async def find_token(
+    database: Database, token: str, now: datetime, address: str | None = None
+) -> TokenHolder | None:
+    """The holder of `token`, sent from `address`; None if it is unknown, revoked, expired or from elsewhere.
 
     A token that expires is not valid if it was created in the future, as it would last longer by that time.
     """
     if not token.startswith(TOKEN_PREFIX):
         return None
     async with translated():
-        row = await database.fetchrow(SQL["find_token"], digest(token), now, now + TOLERANCE)
+        row = await database.fetchrow(SQL["find_token"], digest(token), now, now + TOLERANCE, address)
         if row is None:
             return None
         if row["last_used_on"] != now.date():
             await database.execute(SQL["note_token_use"], row["token_id"], now.date())
-    return Role(row["role"]), row["label"], row["token_id"]
+    return TokenHolder(
+        Role(row["role"]),
+        row["label"],
+        row["token_id"],
+        signed_in(row),
+        _tuple(row["scopes"]),
+        None if row["products"] is None else frozenset(row["products"]),
+    )
+
+
+def signed_in(row: asyncpg.Record) -> SignedIn | None:
+    """The person in a row of a session or a token."""
+    if row["person_id"] is None:
+        return None
+    return SignedIn(row["person_id"], row["email"], row["name"], row["shortcuts"])
+
+
+def _tuple(values: Sequence[object] | None) -> tuple[str, ...] | None:
+    return None if values is None else tuple(map(str, values))
 
 
 # ── sign-in links ───────────────────────────────────────────────────────────────────────────
@@ -91,7 +166,7 @@ async def create_sign_in_link(
     database: Database, role: Role, now: datetime, minutes: int = LINK_MINUTES
 ) -> str:
     """The secret for `/sign-in?token=…`; valid once, within `minutes`."""
-    secret, expires_at = _secret(), now + timedelta(minutes=minutes)
+    secret, expires_at = new_secret(), now + timedelta(minutes=minutes)
     async with translated():
         await database.execute(SQL["create_sign_in_link"], digest(secret), role.value, now, expires_at)
     return secret
@@ -107,43 +182,10 @@ async def use_sign_in_link(database: Database, secret: str, now: datetime) -> Ro
     return None if role is None else Role(role)
 
 
-# ── sessions ────────────────────────────────────────────────────────────────────────────────
-
-
-async def create_session(database: Database, role: Role, now: datetime, expires_at: datetime) -> str:
-    """The cookie of a new session, which expires at `expires_at` or after IDLE_AFTER without a request."""
-    secret = _secret()
+async def forget_sign_in_links(database: Database, now: datetime) -> int:
+    """Deletes expired links; returns their number."""
     async with translated():
-        await database.execute(SQL["create_session"], digest(secret), role.value, now, expires_at)
-    return secret
-
-
-async def find_session(database: Database, secret: str, now: datetime) -> Role | None:
-    """The role of the session, and notes that it is in use; None if it is unknown or expired.
-
-    A session created in the future, by a clock that was ahead, is not valid: it would last longer.
-    """
-    times = now, now - IDLE_AFTER, now + TOLERANCE
-    async with translated():
-        row = await database.fetchrow(SQL["find_session"], digest(secret), *times)
-        if row is None:
-            return None
-        if abs(now - row["last_seen_at"]) >= _SEEN_EVERY:
-            await database.execute(SQL["note_session_use"], digest(secret), now, now + TOLERANCE)
-    return Role(row["role"])
-
-
-async def delete_session(database: Database, secret: str) -> None:
-    async with translated():
-        await database.execute(SQL["delete_session"], digest(secret))
-
-
-async def forget_sessions(database: Database, now: datetime) -> int:
-    """Deletes expired sessions and links; returns their number."""
-    async with translated():
-        sessions = await database.fetch(SQL["forget_sessions"], now, now - IDLE_AFTER)
-        links = await database.fetch(SQL["forget_sign_in_links"], now)
-    return len(sessions) + len(links)
+        return len(await database.fetch(SQL["forget_sign_in_links"], now))
 
 
 def digest(secret: str) -> bytes:
@@ -151,5 +193,6 @@ def digest(secret: str) -> bytes:
     return sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _secret() -> str:
+def new_secret() -> str:
+    """32 random bytes in base64url."""
     return secrets.token_urlsafe(32)

@@ -1,25 +1,41 @@
 -- name: create_token
 -- Stores the digest of a new API token.
-INSERT INTO tokens (token_id, digest, role, label, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6);
+INSERT INTO tokens (token_id, digest, role, label, created_at, expires_at, person_id, scopes, product_ids, networks)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
 
 -- name: list_tokens
--- All API tokens, also revoked ones, the newest first.
-SELECT token_id, role, label, created_at, expires_at, last_used_on, revoked_at
-FROM tokens
-ORDER BY created_at DESC, token_id;
+-- All API tokens, also revoked ones, the newest first; of the person $1, or if NULL all.
+SELECT t.token_id, t.role, t.label, t.created_at, t.expires_at, t.last_used_on, t.revoked_at, t.scopes, t.networks,
+       p.email AS person,
+       CASE WHEN t.product_ids IS NOT NULL
+            THEN ARRAY(SELECT r.slug FROM products AS r WHERE r.product_id = ANY (t.product_ids) ORDER BY r.slug)
+       END AS products
+FROM tokens AS t
+LEFT JOIN people AS p USING (person_id)
+WHERE $1::uuid IS NULL OR t.person_id = $1
+ORDER BY t.created_at DESC, t.token_id;
 
 -- name: revoke_token
--- Revokes a token; returns its id unless it is unknown or revoked already.
+-- Revokes a token, of the person $2 only unless that is NULL; returns its id unless it is unknown or revoked already.
 UPDATE tokens SET revoked_at = now()
-WHERE token_id = $1 AND revoked_at IS NULL
+WHERE token_id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR person_id = $2)
 RETURNING token_id;
 
 -- name: find_token
--- The role and the label of a token that is valid at $2. One that expires must not be created after $3.
-SELECT token_id, role, label, last_used_on
-FROM tokens
-WHERE digest = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2 AND created_at <= $3);
+-- A token that is valid at $2 from the address $4. One that expires must not be created after $3. A person's token has
+-- the role that the person has now, and ends with the account.
+SELECT t.token_id, coalesce(p.role, t.role) AS role, t.label, t.last_used_on, t.person_id, p.email, p.name,
+       p.shortcuts, t.scopes,
+       CASE WHEN t.product_ids IS NOT NULL OR p.product_ids IS NOT NULL
+            THEN ARRAY(SELECT r.slug FROM products AS r
+                       WHERE (t.product_ids IS NULL OR r.product_id = ANY (t.product_ids))
+                         AND (p.product_ids IS NULL OR r.product_id = ANY (p.product_ids)))
+       END AS products
+FROM tokens AS t
+LEFT JOIN people AS p USING (person_id)
+WHERE t.digest = $1 AND t.revoked_at IS NULL AND p.deactivated_at IS NULL
+  AND (t.expires_at IS NULL OR t.expires_at > $2 AND t.created_at <= $3)
+  AND (t.networks IS NULL OR $4::inet <<= ANY (t.networks));
 
 -- name: note_token_use
 -- Stores the day of a token's last use.
@@ -36,31 +52,6 @@ VALUES ($1, $2, $3, $4);
 UPDATE sign_in_links SET used_at = $2
 WHERE digest = $1 AND used_at IS NULL AND expires_at > $2 AND created_at <= $3
 RETURNING role;
-
--- name: create_session
--- Stores the digest of a new session.
-INSERT INTO sessions (digest, role, created_at, last_seen_at, expires_at)
-VALUES ($1, $2, $3, $3, $4);
-
--- name: find_session
--- The role of a session that is valid at $2, was in use after $3 and was not created after $4.
-SELECT role, last_seen_at
-FROM sessions
-WHERE digest = $1 AND expires_at > $2 AND last_seen_at > $3 AND created_at <= $4;
-
--- name: note_session_use
--- Stores when a session was last seen; a stored time beyond $3 is from a clock that was ahead.
-UPDATE sessions SET last_seen_at = $2
-WHERE digest = $1 AND (last_seen_at < $2 OR last_seen_at > $3);
-
--- name: delete_session
--- Ends a session.
-DELETE FROM sessions WHERE digest = $1;
-
--- name: forget_sessions
--- Deletes sessions that expired before $1 or were idle since $2; returns them.
-DELETE FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2
-RETURNING digest;
 
 -- name: forget_sign_in_links
 -- Deletes links that expired before $1; returns them.

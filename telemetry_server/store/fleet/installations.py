@@ -4,7 +4,7 @@ Rows have the names of `installations.sql`; `facts`, `place`, `details` and `fea
 text, addresses are text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -29,6 +29,10 @@ ChangeKey: TypeAlias = tuple[datetime, UUID, int, str]
 ANCIENT, DISTANT = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 LAST_NUMBER = 2**63 - 1
 MOST_COUNTED = 10_000
+_CHANGED_IN = (
+    "EXISTS (SELECT FROM installations AS o JOIN products AS q USING (product_id)"
+    " WHERE o.installation_id = c.installation_id AND q.slug = ANY ({slugs}))"
+)
 NEWEST: PingKey = (DISTANT, HIGHEST, LAST_NUMBER)
 NEWEST_CHANGE: ChangeKey = (*NEWEST, "")
 
@@ -141,12 +145,16 @@ async def pings(
     until: datetime | None = None,
     below: PingKey = NEWEST,
     limit: int,
+    products: Collection[str] | None = None,
 ) -> list[Row]:
-    """At most `limit` pings received from `since` until before `until`, the newest first."""
-    asked = (since or ANCIENT, until or DISTANT, *below, limit)
-    if installation_id is None:
-        return await read_rows(pool, SQL["pings"], *asked)
-    return await read_rows(pool, SQL["pings_of_installation"], *asked, installation_id)
+    """At most `limit` pings received from `since` until before `until`, the newest first.
+
+    Only of `products` (slugs), None: of all.
+    """
+    asked: list[Any] = [since or ANCIENT, until or DISTANT, *below, limit]
+    name = "pings" if installation_id is None else "pings_of_installation"
+    asked += [] if installation_id is None else [installation_id]
+    return await read_rows(pool, *_of_products(name, asked, "p.slug = ANY ({slugs})", products))
 
 
 async def changes(
@@ -158,9 +166,21 @@ async def changes(
     until: datetime | None = None,
     below: ChangeKey = NEWEST_CHANGE,
     limit: int,
+    products: Collection[str] | None = None,
 ) -> list[Row]:
-    """At most `limit` changes of facts from `since` until before `until`, the newest first."""
-    asked = (since or ANCIENT, until or DISTANT, *below, limit, field)
-    if installation_id is None:
-        return await read_rows(pool, SQL["changes"], *asked)
-    return await read_rows(pool, SQL["changes_of_installation"], *asked, installation_id)
+    """At most `limit` changes of facts from `since` until before `until`, the newest first.
+
+    Only of `products` (slugs), None: of all.
+    """
+    asked: list[Any] = [since or ANCIENT, until or DISTANT, *below, limit, field]
+    name = "changes" if installation_id is None else "changes_of_installation"
+    asked += [] if installation_id is None else [installation_id]
+    return await read_rows(pool, *_of_products(name, asked, _CHANGED_IN, products))
+
+
+def _of_products(name: str, asked: list[Any], condition: str, products: Collection[str] | None) -> list[Any]:
+    """The statement, limited to products, and its values."""
+    if products is None:
+        return [SQL[name], *asked]
+    limited = condition.format(slugs=f"${len(asked) + 1}::text[]")
+    return [fill(SQL[name], products=limited), *asked, sorted(products)]

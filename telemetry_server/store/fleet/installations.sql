@@ -157,6 +157,7 @@ JOIN products AS p USING (product_id)
 JOIN states AS s ON s.installation_id = g.installation_id AND s.state BETWEEN g.state AND g.state
 WHERE g.received_at >= $1 AND g.received_at < $2
   AND (g.received_at, g.installation_id, g.sequence) < ($3, $4, $5)
+  AND TRUE /*:products*/
 ORDER BY g.received_at DESC, g.installation_id DESC, g.sequence DESC
 LIMIT $6;
 
@@ -172,6 +173,7 @@ JOIN states AS s ON s.installation_id = g.installation_id AND s.state BETWEEN g.
 WHERE g.received_at >= $1 AND g.received_at < $2
   AND (g.received_at, g.installation_id, g.sequence) < ($3, $4, $5)
   AND g.installation_id = $7
+  AND TRUE /*:products*/
 ORDER BY g.received_at DESC, g.installation_id DESC, g.sequence DESC
 LIMIT $6;
 
@@ -184,6 +186,7 @@ WITH page AS MATERIALIZED (
     WHERE c.changed_at >= $1 AND c.changed_at < $2 AND c.changed_at <= $3
       AND (c.changed_at, c.installation_id, c.sequence, c.field) < ($3, $4, $5, $6)
       AND ($8::text IS NULL OR c.field = $8)
+      AND TRUE /*:products*/
     ORDER BY c.changed_at DESC, c.installation_id DESC, c.sequence DESC, c.field DESC
     LIMIT $7
 )
@@ -201,6 +204,7 @@ WITH page AS MATERIALIZED (
     WHERE c.installation_id = $9 AND c.changed_at >= $1 AND c.changed_at < $2
       AND (c.changed_at, c.installation_id, c.sequence, c.field) < ($3, $4, $5, $6)
       AND ($8::text IS NULL OR c.field = $8)
+      AND TRUE /*:products*/
     ORDER BY c.changed_at DESC, c.sequence DESC, c.field DESC
     LIMIT $7
 )

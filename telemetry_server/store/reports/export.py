@@ -67,6 +67,10 @@ DEFAULT_COLUMNS: Mapping[What, tuple[str, ...]] = {
 """The most useful columns, for which states are not read; other exports have all columns by default."""
 
 
+PERSONAL_COLUMNS = frozenset({"client_address", "hostname"})
+"""Of installations and pings."""
+
+
 class _Filtered(NamedTuple):
     """How an export is filtered: fields, their columns, the statement that finds ids, the id's column."""
 
@@ -111,7 +115,7 @@ class Wanted:
     """The rows of an export: by filter, of one product or all, since a moment or from the beginning.
 
     `columns`: empty for the default ones, or "all". `mark`: CSV begins with a byte order mark, without which
-    Excel decodes it as Windows-1252.
+    Excel decodes it as Windows-1252. `without`: columns that do not exist for who asks.
     """
 
     what: What
@@ -121,6 +125,18 @@ class Wanted:
     since: datetime | None = None
     columns: tuple[str, ...] = ()
     mark: bool = True
+    without: frozenset[str] = frozenset()
+
+
+def has_personal_columns(wanted: Wanted) -> bool:
+    """Whether the file may have full addresses."""
+    names = wanted.columns or DEFAULT_COLUMNS.get(wanted.what, (ALL,))
+    return wanted.what in _FILTERED and (names == (ALL,) or not PERSONAL_COLUMNS.isdisjoint(names))
+
+
+def is_filtered(what: What) -> bool:
+    """Whether the export takes a filter; counts take a product only."""
+    return what in _FILTERED
 
 
 def filter_for(what: What, text: str) -> Filter:
@@ -217,10 +233,16 @@ def _within(name: str) -> str:
 async def _columns(connection: Connection, rows: str, wanted: Wanted) -> dict[str, str]:
     """The types of the columns to export by name. Raises NoSuchColumn."""
     statement = await connection.prepare(rows)
-    known = {attribute.name: attribute.type.name for attribute in statement.get_attributes()}
+    known = {
+        attribute.name: attribute.type.name
+        for attribute in statement.get_attributes()
+        if attribute.name not in wanted.without
+    }
     names = wanted.columns or DEFAULT_COLUMNS.get(wanted.what, (ALL,))
     if names == (ALL,):
         return known
+    if not wanted.columns:
+        names = tuple(name for name in names if name not in wanted.without)
     if unknown := [name for name in names if name not in known]:
         raise NoSuchColumn(f"{wanted.what} has no column {unknown[0]!r:.40}; it has {', '.join(known)}.")
     return {name: known[name] for name in names}

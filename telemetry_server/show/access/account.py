@@ -1,0 +1,271 @@
+"""The page "My account": name, password, second factor, sessions and tokens of the signed-in person."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+from msgspec import Struct
+
+from telemetry_server import app_keys
+from telemetry_server.errors import BadRequest, Forbidden, NotFound
+from telemetry_server.permissions import Permission
+from telemetry_server.routing import HTML, Route, get
+from telemetry_server.show.access import codes, tokens
+from telemetry_server.show.access.cookies import begin_session
+from telemetry_server.show.access.forms import read_form_as
+from telemetry_server.show.access.invitation import LONGEST_NAME
+from telemetry_server.show.access.notices import announce
+from telemetry_server.show.access.passwords import PASSWORDS, WeakPassword, refuse_weak
+from telemetry_server.show.access.sign_in import FORM_ERRORS, SignIn, compare_password
+from telemetry_server.show.access.tokens import NewToken, Revoke, grantable
+from telemetry_server.show.recorded_views import record
+from telemetry_server.show.render import page
+from telemetry_server.show.responses import see_other
+from telemetry_server.show.viewer import VIEWER
+from telemetry_server.store.access import factors, people, throttle
+from telemetry_server.store.access.credentials import SignedIn, digest, list_tokens, revoke_token
+from telemetry_server.store.access.people import Account
+from telemetry_server.store.access.sessions import end_session, end_sessions, list_sessions
+from telemetry_server.store.database import translated
+
+
+class Profile(Struct):
+    """The name, and keyboard shortcuts: "on" or missing."""
+
+    csrf_token: str
+    name: str
+    shortcuts: str = ""
+
+
+class NewPassword(Struct):
+    """The old and the new password."""
+
+    csrf_token: str
+    old: str
+    password: str
+
+
+class Plain(Struct):
+    """A button."""
+
+    csrf_token: str
+
+
+class FirstCode(Struct):
+    """The first code of the authenticator app."""
+
+    csrf_token: str
+    code: str
+
+
+class EndSession(Struct):
+    """The session to end; empty: all but this one."""
+
+    csrf_token: str
+    session: str = ""
+
+
+async def show_account(request: web.Request) -> web.Response:
+    return await _page(request)
+
+
+async def set_profile(request: web.Request) -> web.Response:
+    form, person = await read_form_as(request, Profile), _person(request)
+    pool, name = request.app[app_keys.POOL], form.name.strip()[:LONGEST_NAME]
+    await people.set_profile(pool, person.person_id, name, shortcuts=form.shortcuts == "on")
+    return see_other("/account")
+
+
+async def set_password(request: web.Request) -> web.Response:
+    """Ends all other sessions, and replaces this one."""
+    form, person, pool = (
+        await read_form_as(request, NewPassword),
+        _person(request),
+        request.app[app_keys.POOL],
+    )
+    try:
+        await refuse_weak(form.password, person.email, person.email.partition("@")[0], person.name)
+    except WeakPassword as error:
+        return await _page(request, problem=error.detail)
+    _, right, charged = await compare_password(request, SignIn(email=person.email, password=form.old))
+    if not right:
+        return await _page(request, problem="The old password is wrong.")
+    await throttle.give_back(pool, charged)
+    hashed, viewer = await request.app[PASSWORDS].hash(form.password), request[VIEWER]
+    await people.set_password(pool, person.person_id, hashed, by=viewer.who)
+    await end_sessions(pool, person.person_id)
+    await announce(request, person.email, "The password of your account was changed.")
+    return await begin_session(request, "/account", viewer.role, viewer.methods, person_id=person.person_id)
+
+
+# ── the second factor ───────────────────────────────────────────────────────────────────────
+
+
+async def begin_totp(request: web.Request) -> web.Response:
+    """Shows the secret, until a first code confirms it."""
+    person, pool = _person(request), request.app[app_keys.POOL]
+    salt = await factors.begin_totp(pool, person.person_id)
+    if salt is None:
+        raise BadRequest("You have a second factor; remove it first.")
+    return _totp_page(request, person, salt)
+
+
+async def confirm_totp(request: web.Request) -> web.Response:
+    """Shows the recovery codes, once."""
+    form, person, now = await read_form_as(request, FirstCode), _person(request), datetime.now(UTC)
+    account = await _account(request)
+    if account.totp_salt is None or account.totp_since is not None:
+        raise BadRequest("Set up the second factor from the beginning.")
+    step = codes.step_of(codes.secret_of(request, person.person_id, account.totp_salt), form.code, now)
+    if step is None:
+        return _totp_page(request, person, account.totp_salt, problem="This is not the code of now.")
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
+        made = await factors.confirm_totp(connection, person.person_id, step, now=now)
+    await announce(request, person.email, "A second factor was set up for your account.")
+    return await _page(request, recovery_codes=made)
+
+
+async def renew_codes(request: web.Request) -> web.Response:
+    """Shows the new recovery codes, once."""
+    person, account = _person(request), await _account(request)
+    if account.totp_since is None:
+        raise BadRequest("You have no second factor.")
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
+        made = await factors.renew_codes(connection, person.person_id)
+    await announce(request, person.email, "The recovery codes of your account were replaced.")
+    return await _page(request, recovery_codes=made)
+
+
+async def remove_totp(request: web.Request) -> web.Response:
+    person = _person(request)
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
+        await factors.remove_totp(connection, person.person_id, by=request[VIEWER].who)
+    await announce(request, person.email, "The second factor of your account was removed.")
+    return see_other("/account")
+
+
+def _totp_page(
+    request: web.Request, person: SignedIn, salt: bytes, problem: str | None = None
+) -> web.Response:
+    secret = codes.secret_of(request, person.person_id, salt)
+    return page(
+        request,
+        "totp.html",
+        status=400 if problem else 200,
+        image=codes.qr_code(secret, person.email),
+        secret=codes.in_base32(secret),
+        problem=problem,
+    )
+
+
+# ── sessions and tokens ─────────────────────────────────────────────────────────────────────
+
+
+async def end(request: web.Request) -> web.Response:
+    """Ends one session, or all others."""
+    form, person, pool = await read_form_as(request, EndSession), _person(request), request.app[app_keys.POOL]
+    if form.session:
+        if not await end_session(pool, person.person_id, form.session):
+            raise NotFound("This session has ended already.")
+    else:
+        await end_sessions(pool, person.person_id, but=request[VIEWER].session)
+    await record(request, "session.end", None, which=form.session or "all others")
+    return see_other("/account")
+
+
+async def add_token(request: web.Request) -> web.Response:
+    """Shows the token, once."""
+    form, person = await read_form_as(request, NewToken), _person(request)
+    token = await tokens.make(request, form, request[VIEWER], person.person_id)
+    await announce(request, person.email, "An API token was made for your account.")
+    return await _page(request, token=token)
+
+
+async def revoke(request: web.Request) -> web.Response:
+    form, person = await read_form_as(request, Revoke), _person(request)
+    if not await revoke_token(request.app[app_keys.POOL], form.token_id, person.person_id):
+        raise NotFound("This token is unknown, or revoked already.")
+    await record(request, "token.revoke", form.token_id)
+    return see_other("/account")
+
+
+# ── what they share ─────────────────────────────────────────────────────────────────────────
+
+
+def _person(request: web.Request) -> SignedIn:
+    person = request[VIEWER].person
+    if person is None:
+        raise Forbidden("You signed in with a one-time link, which has no account.")
+    return person
+
+
+async def _account(request: web.Request) -> Account:
+    found = await people.account_of(request.app[app_keys.POOL], _person(request).person_id)
+    if found is None:
+        raise Forbidden("This account was deactivated.")
+    return found
+
+
+async def _page(
+    request: web.Request,
+    *,
+    problem: str | None = None,
+    recovery_codes: list[str] | None = None,
+    token: str | None = None,
+) -> web.Response:
+    viewer, pool, now = request[VIEWER], request.app[app_keys.POOL], datetime.now(UTC)
+    if viewer.person is None:
+        return page(request, "account.html", account=None)
+    person_id = viewer.person.person_id
+    return page(
+        request,
+        "account.html",
+        status=400 if problem else 200,
+        account=await people.person(pool, person_id),
+        codes_left=await factors.codes_left(pool, person_id),
+        sessions=await list_sessions(pool, person_id, now),
+        this_session=digest(viewer.session or "").hex(),
+        tokens=[each for each in await list_tokens(pool, person_id) if each.revoked_at is None],
+        scopes=sorted(grantable(viewer)),
+        problem=problem,
+        recovery_codes=recovery_codes,
+        token=token,
+    )
+
+
+def _post(
+    path: str,
+    handler: Callable[[Any], Awaitable[Any]],
+    summary: str,
+    body: type[Struct],
+    *,
+    step_up: bool = True,
+) -> Route:
+    """A form of this page; the page itself answers, or it is shown anew."""
+    return Route(
+        "POST",
+        path,
+        handler,
+        summary,
+        permission=Permission.ACCOUNT,
+        step_up=step_up,
+        page=True,
+        body=body,
+        answers={200: HTML, 303: "", 400: HTML},
+        errors=FORM_ERRORS,
+    )
+
+
+ROUTES = (
+    get("/account", show_account, "The own account", HTML, permission=Permission.ACCOUNT),
+    _post("/account/profile", set_profile, "Change name and shortcuts", Profile, step_up=False),
+    _post("/account/password", set_password, "Change the password", NewPassword),
+    _post("/account/totp", begin_totp, "Set up an authenticator app", Plain),
+    _post("/account/totp/confirm", confirm_totp, "Confirm it by its first code", FirstCode),
+    _post("/account/totp/remove", remove_totp, "Remove it", Plain),
+    _post("/account/codes", renew_codes, "Make new recovery codes", Plain),
+    _post("/account/sessions/end", end, "End sessions", EndSession),
+    _post("/account/tokens", add_token, "Make a personal API token", NewToken),
+    _post("/account/tokens/revoke", revoke, "Revoke a personal API token", Revoke, step_up=False),
+)

@@ -1,0 +1,193 @@
+"""The page "People": who has an account, and who is invited."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
+
+from aiohttp import web
+from msgspec import Struct
+
+from telemetry_server import app_keys
+from telemetry_server.errors import BadRequest, NotFound
+from telemetry_server.model import Role
+from telemetry_server.permissions import Permission
+from telemetry_server.routing import HTML, Parameter, Route, get
+from telemetry_server.show.access.forms import names_in, read_form_as
+from telemetry_server.show.access.notices import MAILER, announce, link_to
+from telemetry_server.show.access.sign_in import FORM_ERRORS
+from telemetry_server.show.query import IDENTIFIER, read_path
+from telemetry_server.show.render import page
+from telemetry_server.show.responses import see_other
+from telemetry_server.show.viewer import VIEWER
+from telemetry_server.store.access import people as store
+from telemetry_server.store.access.factors import remove_totp
+from telemetry_server.store.database import Connection, translated
+
+
+class Action(StrEnum):
+    """What an administrator does with an account."""
+
+    ROLE = "role"
+    DEACTIVATE = "deactivate"
+    REACTIVATE = "reactivate"
+    PASSWORD_LINK = "password_link"  # noqa: S105  a word of the form
+    REMOVE_FACTOR = "remove_factor"
+
+
+class Invite(Struct):
+    """An invitation; `products` are slugs, empty: all."""
+
+    csrf_token: str
+    email: str
+    role: Role
+    products: str = ""
+
+
+class Change(Struct):
+    """A change of one account; role and products only with `action=role`."""
+
+    csrf_token: str
+    action: Action
+    role: Role = Role.VIEWER
+    products: str = ""
+
+
+class Withdraw(Struct):
+    """The invitation to end."""
+
+    csrf_token: str
+    invitation: str
+
+
+async def show_people(request: web.Request) -> web.Response:
+    return await _page(request)
+
+
+async def invite(request: web.Request) -> web.Response:
+    """Shows the link, once; also sends it where SMTP is configured."""
+    form = await read_form_as(request, Invite)
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
+        secret = await store.invite(
+            connection,
+            form.email,
+            form.role,
+            names_in(form.products),
+            by=request[VIEWER].who,
+            now=datetime.now(UTC),
+        )
+    link = link_to(request, "/invitation", secret)
+    text = (
+        f"You are invited to the license telemetry server. Within 7 days, choose a password here:\n\n{link}\n"
+    )
+    sent = await request.app[MAILER].send(store.email_of(form.email), "Your invitation", text)
+    return await _page(request, link=link, link_for=form.email, sent=sent)
+
+
+async def change(request: web.Request) -> web.Response:
+    """One action on one account. Role, deactivation and second factor hold from the next request on."""
+    form, person_id = await read_form_as(request, Change), read_path(request, "person_id")
+    async with translated(), request.app[app_keys.POOL].acquire() as connection:
+        person = await store.person(connection, person_id)
+        link = await _carry_out(request, connection, form, person_id)
+    if form.action is not Action.REACTIVATE and person.deactivated_at is None:
+        await announce(request, person.email, _ANNOUNCED[form.action])
+    if link is None:
+        return see_other("/people")
+    return await _page(request, link=link, link_for=person.email, sent=False)
+
+
+async def _carry_out(
+    request: web.Request, connection: Connection, form: Change, person_id: UUID
+) -> str | None:
+    """The link to hand over, if the action made one."""
+    by, now = request[VIEWER].who, datetime.now(UTC)
+    match form.action:
+        case Action.ROLE:
+            await store.set_role(connection, person_id, form.role, names_in(form.products), by=by)
+        case Action.DEACTIVATE:
+            await store.deactivate(connection, person_id, by=by, now=now)
+        case Action.REACTIVATE:
+            await store.reactivate(connection, person_id, by=by)
+        case Action.PASSWORD_LINK:
+            secret, _ = await store.invite_to_set_password(connection, person_id, by=by, now=now)
+            return link_to(request, "/invitation", secret)
+        case Action.REMOVE_FACTOR:
+            if not await remove_totp(connection, person_id, by=by):
+                raise BadRequest("This person has no second factor.")
+    return None
+
+
+async def withdraw(request: web.Request) -> web.Response:
+    form = await read_form_as(request, Withdraw)
+    if not await store.withdraw_invitation(
+        request.app[app_keys.POOL], form.invitation, by=request[VIEWER].who
+    ):
+        raise NotFound("This invitation was used or withdrawn already.")
+    return see_other("/people")
+
+
+async def _page(
+    request: web.Request, *, link: str | None = None, link_for: str = "", sent: bool = False
+) -> web.Response:
+    pool, now = request.app[app_keys.POOL], datetime.now(UTC)
+    return page(
+        request,
+        "people.html",
+        people=await store.list_people(pool),
+        invitations=await store.list_invitations(pool, now),
+        roles=[role.value for role in Role],
+        link=link,
+        link_for=link_for,
+        sent=sent,
+        mail=request.app[MAILER].is_configured,
+    )
+
+
+_ANNOUNCED = {
+    Action.ROLE: "An administrator changed your role or your products.",
+    Action.DEACTIVATE: "An administrator deactivated your account.",
+    Action.PASSWORD_LINK: "An administrator made a link with which you can set a new password.",
+    Action.REMOVE_FACTOR: "An administrator removed the second factor of your account.",
+}
+_ID = Parameter("person_id", "Its id.", IDENTIFIER, where="path", required=True)
+
+ROUTES = (
+    get("/people", show_people, "People and invitations", HTML, permission=Permission.PEOPLE),
+    Route(
+        "POST",
+        "/people/invite",
+        invite,
+        "Invite a person",
+        permission=Permission.PEOPLE,
+        step_up=True,
+        page=True,
+        body=Invite,
+        answers={200: HTML},
+        errors=(*FORM_ERRORS, store.PersonExists),
+    ),
+    Route(
+        "POST",
+        "/people/withdraw",
+        withdraw,
+        "Withdraw an invitation",
+        permission=Permission.PEOPLE,
+        step_up=True,
+        page=True,
+        body=Withdraw,
+        answers={303: ""},
+        errors=(*FORM_ERRORS, NotFound),
+    ),
+    Route(
+        "POST",
+        "/people/{person_id}",
+        change,
+        "Change an account",
+        permission=Permission.PEOPLE,
+        step_up=True,
+        page=True,
+        parameters=(_ID,),
+        body=Change,
+        answers={200: HTML, 303: ""},
+        errors=(*FORM_ERRORS, store.NoSuchPerson),
+    ),
+)

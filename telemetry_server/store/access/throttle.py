@@ -1,0 +1,83 @@
+"""Rate limits of failed sign-ins, by the generic cell rate algorithm, for all workers and servers.
+
+A refused attempt is not charged, so a limit frees up again however often someone tries. No account is ever
+locked: of one account, each network has a limit; all networks together have a wider one, which does not count
+for a browser that has signed in to the account before.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from telemetry_server.errors import TooManyRequests
+from telemetry_server.store.access.credentials import Database
+from telemetry_server.store.database import translated
+from telemetry_server.store.queries import load
+
+SQL = load(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`count` attempts at once, then one per `every`."""
+
+    count: int
+    every: timedelta
+
+    @property
+    def burst(self) -> timedelta:
+        return self.count * self.every
+
+
+OF_ACCOUNT_AND_NETWORK = Limit(10, timedelta(minutes=1))
+OF_ACCOUNT = Limit(100, timedelta(seconds=20))
+OF_NETWORK = Limit(100, timedelta(seconds=10))
+OF_CODES = Limit(5, timedelta(minutes=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A limit of one party."""
+
+    limit: Limit
+    name: str
+
+    @property
+    def digest(self) -> bytes:
+        return sha256(f"{self.limit}\n{self.name}".encode("utf-8", "surrogatepass")).digest()
+
+
+def buckets(email: str, network: str | None, *, known_browser: bool) -> list[Bucket]:
+    """The limits of a sign-in to the account of `email`, which need not exist, from a network."""
+    of_all = [] if known_browser else [Bucket(OF_ACCOUNT, email)]
+    return [Bucket(OF_ACCOUNT_AND_NETWORK, f"{email}\n{network}"), Bucket(OF_NETWORK, str(network)), *of_all]
+
+
+async def admit(database: Database, asked: list[Bucket], now: datetime) -> None:
+    """Charges each bucket for one attempt. Raises TooManyRequests with Retry-After, having charged none."""
+    charged: list[Bucket] = []
+    async with translated():
+        for bucket in asked:
+            limit = bucket.limit
+            admitted = await database.fetchval(SQL["admit"], bucket.digest, now, limit.every, limit.burst)
+            if admitted is None:
+                await give_back(database, charged)
+                free_at = await database.fetchval(SQL["free_at"], bucket.digest) or now
+                wait = (free_at + limit.every - limit.burst - now).total_seconds()
+                raise TooManyRequests(
+                    "Too many failed sign-ins; wait a moment.", retry_after=max(1, math.ceil(wait))
+                )
+            charged.append(bucket)
+
+
+async def give_back(database: Database, charged: list[Bucket]) -> None:
+    """Takes back one attempt of each: the sign-in was right."""
+    async with translated():
+        for bucket in charged:
+            await database.execute(SQL["give_back"], bucket.digest, bucket.limit.every)
+
+
+async def forget_attempts(database: Database, now: datetime) -> None:
+    async with translated():
+        await database.execute(SQL["forget_attempts"], now)
