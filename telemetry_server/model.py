@@ -11,10 +11,8 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-UNKNOWN: Final = "unknown"
-"""The value of what was not reported."""
-NONE: Final = "none"
-"""The value of what was looked for and not found."""
+UNKNOWN: Final = "unknown"  # what was not reported
+NONE: Final = "none"  # what was looked for and not found
 
 ProductId = NewType("ProductId", UUID)
 Slug = NewType("Slug", str)

@@ -4,6 +4,8 @@ A view is recorded before its handler runs, so that nothing leaves without its e
 first rows while it still reads. So an entry says what was asked for, also where the answer is an error.
 """
 
+from typing import Any
+
 from aiohttp import web
 
 from telemetry_server import app_keys
@@ -31,7 +33,7 @@ def author(request: web.Request, reason: str | None) -> Author:
     return Author(viewer.actor, reason, viewer.recorded_as, network(request))
 
 
-async def record(request: web.Request, action: str, subject_id: object, **details: object) -> None:
+async def record(request: web.Request, action: str, subject_id: object, **details: Any) -> None:
     """Records what the sender did with an account, a session or a token. Raises Unavailable."""
     await trail.record(
         request.app[app_keys.POOL],

@@ -89,6 +89,7 @@ ASKED = {
     "GET /tokens": Ask(foreign="refused"),
     "POST /tokens": Ask(foreign="refused"),
     "POST /tokens/revoke": Ask(foreign="refused"),
+    "GET /audit": Ask(foreign="refused"),
     "GET /api/v1/installations": Ask(),
     "GET /api/v1/installations/{installation_id}": Ask(foreign="refused"),
     "GET /api/v1/pings": Ask("?installation_id={installation}"),

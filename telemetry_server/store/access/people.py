@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -160,7 +161,7 @@ async def set_role(
     async with trail.transaction(database) as connection:
         if await connection.fetchval(SQL["set_role"], person_id, role.value, limited) is None:
             raise NoSuchPerson
-        details = {"role": role, "products": products and sorted(products)}
+        details: dict[str, Any] = {"role": role, "products": products and sorted(products)}
         await trail.record(connection, "person.role", by=by, subject_id=person_id, **details)
 
 
@@ -225,7 +226,7 @@ async def invite(
     limited = await product_ids(connection, products)
     async with trail.transaction(connection):
         secret = await _open(connection, Invitation(email, role, limited, None), by=by, now=now, days=days)
-        details = {"role": role, "products": products and sorted(products)}
+        details: dict[str, Any] = {"role": role, "products": products and sorted(products)}
         await trail.record(connection, "person.invite", by=by, subject_id=email, **details)
     return secret
 

@@ -1,4 +1,4 @@
-"""The record of accounts, in the log and in the audit log: each sign-in and each change of people and factors."""
+"""The record of accounts, in the log and in the audit log: sign-ins, and changes of people and factors."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ from telemetry_server.store.database import Connection, Pool, translated
 async def transaction(database: Connection | Pool) -> AsyncIterator[Connection]:
     """A transaction on the connection, or on one of the pool. Raises Unavailable."""
     async with translated():
-        if isinstance(database, Pool):
+        if hasattr(database, "acquire"):  # a pool
             async with database.acquire() as connection, connection.transaction():
                 yield connection
         else:
