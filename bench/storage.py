@@ -5,7 +5,10 @@ import time
 
 import asyncpg
 
-COLUMNS = "received_at, installation_id, sequence, ping_id, occurred_at, time_suspect, client_address, state, details, features"
+COLUMNS = (
+    "received_at, installation_id, sequence, ping_id, occurred_at, time_suspect, client_address, state, claim_mismatch,"
+    " source_mismatch, reason_code, verdict_code, used_since, counters"
+)
 NAMES = [name.strip() for name in COLUMNS.split(",")]
 ROWS = 50_000
 KEYS = ("received_at, installation_id, sequence", "installation_id, received_at, sequence")
@@ -41,7 +44,8 @@ async def key_order(dsn, superuser, batch):
         await connection.execute(
             f"CREATE TABLE copied (LIKE pings, PRIMARY KEY ({key})); "
             f"INSERT INTO copied ({COLUMNS}) SELECT now() - interval '17 days' * (1 - n / {OLD_ROWS}.0), f.id, n, "
-            "p.ping_id, p.occurred_at, p.time_suspect, p.client_address, p.state, p.details, NULL "
+            "p.ping_id, p.occurred_at, p.time_suspect, p.client_address, p.state, p.claim_mismatch, p.source_mismatch, "
+            "p.reason_code, p.verdict_code, p.used_since, NULL "
             f"FROM generate_series(1, {OLD_ROWS}) AS n JOIN old_fleet AS f ON f.number = 1 + (n * 7919::bigint) % {OLD_FLEET} "
             "CROSS JOIN (SELECT * FROM pings LIMIT 1) AS p"
         )

@@ -314,11 +314,8 @@ class ShopMessage:
 
 
 class Ping(msgspec.Struct, gc=False):
-    """A ping that passed `check/`, on its way through the pipeline; later steps fill in the last fields.
-
-    `facts` is a JSON object of the fields that rarely change, `details` one of the others, `features` one of
-    the counters, or None if there are none. `license_status`, `license_source` and `environment` are also in
-    `facts`.
+    """A ping that passed `check/`; later steps fill in the last fields. `facts` is a JSON object of the fields
+    that rarely change (some are attributes, too), `details` of those that are neither, or None.
     """
 
     ping_id: UUID
@@ -326,8 +323,10 @@ class Ping(msgspec.Struct, gc=False):
     occurred_at: datetime
     key_digest: str | None
     facts: str
-    details: str
-    features: str | None
+    reason: str | None
+    used_since: datetime | None
+    details: str | None
+    features: dict[str, int] | None
     unknown: int
     stripped: int
     license_status: str = "unlicensed"

@@ -11,19 +11,22 @@ import msgspec
 from telemetry_server.model import Ping, SignedUpload
 
 
-def make_checked_ping(sequence=1, *, facts=None, features=None, details="{}", **changes):
-    """A licensed copy's heartbeat; documents may be given as dicts. The ping id is that of the sequence."""
+def make_checked_ping(sequence=1, *, facts=None, **changes):
+    """A licensed copy's heartbeat; facts may be given as a dict. The ping id is that of the sequence."""
     fields = {
         "ping_id": UUID(int=sequence),
         "occurred_at": datetime.now(UTC),
         "key_digest": None,
+        "reason": "heartbeat",
+        "used_since": None,
+        "details": None,
+        "features": None,
         "unknown": 0,
         "stripped": 0,
         "state": b"s" * 16,
     }
     facts = _encoded({"license": {"status": "licensed", "source": "direct"}} if facts is None else facts)
-    documents = {"facts": facts, "features": _encoded(features), "details": _encoded(details)}
-    return Ping(**fields | documents | {"sequence": sequence} | changes)
+    return Ping(**fields | {"facts": facts, "sequence": sequence} | changes)
 
 
 def make_signed_upload(installation, product, *pings, at=None, address="192.0.2.7", place="{}"):
@@ -32,6 +35,4 @@ def make_signed_upload(installation, product, *pings, at=None, address="192.0.2.
 
 
 def _encoded(document):
-    if document is None or isinstance(document, str):
-        return document
-    return msgspec.json.encode(document).decode()
+    return document if isinstance(document, str) else msgspec.json.encode(document).decode()

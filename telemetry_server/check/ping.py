@@ -30,6 +30,8 @@ _DIGEST = re.compile(DIGEST_PATTERN)
 _REMEMBERED_NAMES = 50_000
 _REMEMBERED_FACTS = 200_000
 IDENTITY = {"ping_id", "sequence", "occurred_at"}
+_ATTRIBUTES = {"reason", "usage.since", "usage.features"}
+"""Fields that a Ping has as attributes of their own."""
 
 
 class Refused(Exception):
@@ -148,9 +150,9 @@ class PingReader:
     def _keep(self, ping: Any, sdk: object, unknown: int = 0, stripped: int = 0) -> Ping | None:
         """The Ping; None if a name or a digest is not valid."""
         key_digest, ping.license.key_digest = ping.license.key_digest, None
-        counters, usage = None, ping.usage
-        if usage is not None and usage.features is not None:
-            counters, usage.features = usage.features, None
+        usage = ping.usage
+        counters, used_since = (None, None) if usage is None else (usage.features, usage.since)
+        details = self._details.of(ping)
         facts = self._facts.of(ping, sdk)
         if hash(facts) not in self._valid_facts:
             self._canonicalise(ping)
@@ -171,8 +173,10 @@ class PingReader:
             utc(ping.occurred_at),
             key_digest,
             facts.decode(),
-            self._details.of(ping).decode(),
-            None if counters is None else orjson.dumps(counters).decode(),
+            ping.reason,
+            used_since and utc(used_since),
+            None if details == b"{}" else details.decode(),
+            counters,
             unknown,
             stripped,
             ping.license.status,
@@ -214,15 +218,23 @@ def _reported(section: Any, name: str) -> str:
 
 
 def _by_retention(registry: Registry) -> tuple[list[str], list[str]]:
-    """The members of a ping that are facts, and the others. All fields of a section have the same class."""
+    """The members of a ping that are facts, and those that are neither facts nor attributes of Ping.
+
+    All fields of a section are of one of these classes.
+    """
+    attributes: list[str] = []
     facts: list[str] = []
     details: list[str] = []
     for field in registry.of(Carrier.PING):
         member = field.section or field.name
-        if member not in IDENTITY:
+        if field.path in _ATTRIBUTES:
+            attributes.append(member)
+        elif member not in IDENTITY:
             (facts if field.retention == "fact" else details).append(member)
-    if mixed := set(facts) & set(details):
-        raise ValueError(f"fields.toml: facts and details are mixed in {', '.join(sorted(mixed))}")
+    if mixed := set(facts) & set(details) | set(attributes) & {*facts, *details}:
+        raise ValueError(
+            f"fields.toml: facts, details and attributes are mixed in {', '.join(sorted(mixed))}"
+        )
     return sorted(set(facts)), sorted(set(details))
 
 

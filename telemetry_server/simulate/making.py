@@ -18,8 +18,9 @@ from telemetry_server.simulate.fleet import Batch, Fleet, interval_for
 from telemetry_server.simulate.registry import HashOfKey
 from telemetry_server.simulate.rows import Installation
 from telemetry_server.simulate.terms import Terms, milliseconds, moment
-from telemetry_server.simulate.world import DAY, releases
+from telemetry_server.simulate.world import DAY, FEATURES, releases
 from telemetry_server.store.database import Connection
+from telemetry_server.store.ingest.feature_names import number_names
 from telemetry_server.store.registry.products import slug_of
 
 _SIMULATED = UUID("6f1d4c0e-8a55-4d0b-9d2f-51a0f1ee7a11")
@@ -77,6 +78,7 @@ async def make_fleet(connection: Connection, keyring: Keyring, order: Order, pro
     Raises AlreadyThere, NotSimulated, FleetBeingMade, TooFewPings or BadSlug.
     """
     terms, product = _terms(keyring, order)
+    await number_names(connection, product.id, FEATURES)  # in the transaction, writers would wait for its end
     async with connection.transaction():
         await _clear(connection, product, order)
         others = await store.other_products(connection, product.id)

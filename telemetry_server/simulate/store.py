@@ -110,6 +110,7 @@ async def make_pings(
     """Makes the pings of all stretches in that time, and reports their number to `made` after each day."""
     await connection.execute(_MEMORY)
     await connection.execute(SQL["analyze_stretches"])
+    await connection.execute(SQL["number_features"])
     days = list(_days(begin_ms, end_ms))
     fresh = sorted({_month(begin) for begin, _ in days} - set(await partition_months(connection)))
     tables = {month: await _fill_first(connection, month) for month in fresh}
@@ -145,8 +146,6 @@ async def _attach(connection: asyncpg.Connection, month: date) -> None:
     Raises Unavailable.
     """
     name = PINGS.name(month)
-    for [definition] in await connection.fetch(SQL["keys_of_pings"]):
-        await connection.execute(f'ALTER TABLE "{name}" ADD {definition}', timeout=_HOURS_SECONDS)
     for [definition] in await connection.fetch(SQL["indexes_of_pings"]):
         _, using, columns = definition.partition(" USING ")
         await connection.execute(f'CREATE INDEX ON "{name}"{using}{columns}', timeout=_HOURS_SECONDS)

@@ -43,7 +43,8 @@ CREATE TEMPORARY TABLE presents (
 -- A row is a usage section for pings of that profile on that day of the week.
 CREATE TEMPORARY TABLE usage (
     usage_number integer PRIMARY KEY,
-    features     jsonb   NOT NULL
+    features     jsonb   NOT NULL,
+    counters     bytea   NOT NULL DEFAULT '\x11' -- none
 ) ON COMMIT DROP;
 
 -- name: temporary_rivals
@@ -60,6 +61,22 @@ CREATE TEMPORARY TABLE rivals (
     place           jsonb       NOT NULL
 ) ON COMMIT DROP;
 
+-- name: number_features
+-- The counters of usage sections; a feature without a number stays in features.
+UPDATE usage AS u SET
+    counters = coalesce(n.counters, '\x11'),
+    features = n.features
+FROM (
+    SELECT o.usage_number,
+           counters_of(array_agg(e.number) FILTER (WHERE e.number >= 0),
+                       array_agg(e.uses::bigint) FILTER (WHERE e.number >= 0)) AS counters,
+           coalesce(jsonb_object_agg(e.name, e.uses) FILTER (WHERE e.number < 0), '{}') AS features
+    FROM usage AS o
+    CROSS JOIN LATERAL feature_uses(NULL, o.features) AS e
+    GROUP BY o.usage_number
+) AS n
+WHERE n.usage_number = u.usage_number;
+
 -- name: analyze_stretches
 ANALYZE stretches;
 
@@ -74,17 +91,16 @@ WITH asked AS MATERIALIZED (
 )
 INSERT INTO pings (
     received_at, installation_id, sequence, ping_id, occurred_at, time_suspect, client_address, state,
-    details, features, verdict, claim_mismatch, source_mismatch
+    reason_code, used_since, counters, features, verdict_code, claim_mismatch, source_mismatch
 )
 SELECT to_timestamp(t.received / 1000.0), s.installation_id, n,
        (lpad(to_hex((t.made - s.lag_ms) << 16 | 28672 | (h.hash & 4095)), 16, '0')
         || to_hex((h.hash >> 2 & 4611686018427387903) | (-9223372036854775808)))::uuid,
        to_timestamp(t.occurred / 1000.0), s.clock_off_ms <> 0, s.client_address, s.state,
-       CASE WHEN s.profile IS NULL THEN jsonb_build_object('reason', r.reason)
-            ELSE jsonb_build_object('reason', r.reason, 'usage', jsonb_build_object('since', to_timestamp(
-                (t.occurred - CASE n WHEN 1 THEN 60000 ELSE a.interval_ms END) / 1000.0)))
-       END,
-       u.features, s.verdict, s.claim_mismatch, s.source_mismatch
+       reason_code(r.reason),
+       CASE WHEN s.profile IS NOT NULL
+            THEN to_timestamp((t.occurred - CASE n WHEN 1 THEN 60000 ELSE a.interval_ms END) / 1000.0) END,
+       u.counters, nullif(u.features, '{}'), verdict_code(s.verdict), s.claim_mismatch, s.source_mismatch
 FROM asked AS a
 CROSS JOIN stretches AS s
 CROSS JOIN LATERAL generate_series(
@@ -240,9 +256,6 @@ DELETE FROM editions WHERE product_id = $1;
 -- name: remove_releases
 DELETE FROM releases WHERE product_id = $1;
 
--- name: keys_of_pings
-SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'pings'::regclass AND contype IN ('p', 'u');
-
 -- name: indexes_of_pings
--- The indexes that are not keys; each ends with USING, its method, columns and condition.
-SELECT pg_get_indexdef(i.indexrelid) FROM pg_index AS i WHERE i.indrelid = 'pings'::regclass AND NOT i.indisunique;
+-- Each ends with USING, its method, columns and condition.
+SELECT pg_get_indexdef(i.indexrelid) FROM pg_index AS i WHERE i.indrelid = 'pings'::regclass;

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from checked_pings import make_checked_ping, make_signed_upload
@@ -79,7 +79,7 @@ class Told:
             ping_id=self.ping_id,
             occurred_at=self.occurred_at,
             facts=self.state.facts,
-            details='{"reason":"heartbeat","usage":{"since":"2026-01-01T00:00:00Z"}}',
+            used_since=datetime(2026, 1, 1, tzinfo=UTC),
             features=self.features,
             license_key_hash=self.state.key,
             time_suspect=self.suspect(received_at),

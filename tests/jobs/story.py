@@ -34,7 +34,10 @@ class Story:
         await roll_up_days(REGISTRY)(self.connection, now)
 
     async def installation_days(self):
-        rows = await self.connection.fetch("TABLE installation_days")
+        rows = await self.connection.fetch(
+            "SELECT d.product_id, d.state, v.* FROM installation_days AS d"
+            " JOIN v_installation_days AS v USING (day, installation_id)"
+        )
         return {
             (r["day"], r["installation_id"]): (
                 *(r["product_id"], r["state"], r["verdict"], r["claim_mismatch"], r["pings"]),

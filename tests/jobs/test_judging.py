@@ -87,7 +87,7 @@ async def test_the_verdict_at_the_time_stays_with_the_ping(fleet):
     await fleet.license(status=LicenseStatus.SUSPENDED)
     await fleet.judge()
     assert await fleet.verdict(one) == "suspended"
-    assert await fleet.connection.fetchval("SELECT verdict FROM pings") == "valid"
+    assert await fleet.connection.fetchval("SELECT verdict_of(verdict_code) FROM pings") == "valid"
 
 
 async def test_a_change_of_verdict_is_told_with_the_last_ping_before_it(fleet):

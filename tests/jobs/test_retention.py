@@ -115,7 +115,7 @@ async def test_counters_that_are_over_leave_pings_and_days_that_stay(story):
         f"removed the counters of 24 rows from before {(now - 60 * DAY).date()}",
     ]
     rows = await story.connection.fetch(
-        "SELECT received_at, features IS NULL AND NOT details ? 'usage' AS gone, details ->> 'reason' AS reason FROM pings"
+        "SELECT received_at, features IS NULL AND NOT details ? 'usage' AS gone, reason FROM v_pings"
     )
     assert {(row["received_at"] < now - 60 * DAY, row["gone"]) for row in rows} == {
         (True, True),
@@ -141,7 +141,7 @@ async def test_a_late_ping_brings_no_counters_back_and_takes_none_from_the_sums(
     await roll_up(story, registry, now + MINUTE)
     assert await story.feature_days() == features
     assert (await story.fleet_days()) == story.plain.fleet_days()
-    row = await story.connection.fetchrow("SELECT * FROM installation_days WHERE day = $1", NOON.date())
+    row = await story.connection.fetchrow("SELECT * FROM v_installation_days WHERE day = $1", NOON.date())
     assert (row["pings"], row["features"]) == (2, None)
     await roll_up(story, REGISTRY, now + HOUR)  # a longer retention, later, does not bring them back
     await story.send(UUID(int=1), now + HOUR, Told(91, NOON, features={"a": 1000}))
@@ -178,7 +178,7 @@ async def test_a_run_that_fails_goes_on_where_it_was(story, monkeypatch):
     await forget(story, keeping("usage=60"), now)
     assert seen[49] == seen[50]
     assert seen[:49] + seen[50:] == [NOON.date() + timedelta(days=n) for n in range(115)]
-    rows = await story.connection.fetch("SELECT features FROM installation_days ORDER BY day")
+    rows = await story.connection.fetch("SELECT features FROM v_installation_days ORDER BY day")
     assert [row["features"] and json.loads(row["features"])["a"] for row in rows] == [None] * 12 + list(
         range(13, 19)
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from earlier_pings import AS_BEFORE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from patience import until
@@ -68,6 +69,8 @@ async def test_sums_of_roll_ups_are_counts_of_rows(story, data, sent, slice_ping
         copy, received_at, place, told = step
         now = max(now, received_at)
         await story.send(copies[copy], now, *told, product=copy % 2, place=place)
+        if data.draw(st.booleans()):
+            await story.connection.execute(AS_BEFORE)
     await story.roll_up(now + 6 * MINUTE, slice_pings)
     await story.roll_up(now + 21 * MINUTE, slice_pings)
     await story.agrees()
@@ -366,7 +369,7 @@ async def test_pings_from_before_there_was_a_registry_have_the_verdict_that_can_
     await story.send(UUID(int=1), NOON, Told(1, NOON, STATES[0]))
     await story.send(UUID(int=2), NOON, Told(1, NOON, STATES[1]))
     await story.connection.execute(
-        "UPDATE pings SET verdict = NULL, claim_mismatch = NULL, source_mismatch = NULL"
+        "UPDATE pings SET verdict_code = NULL, claim_mismatch = NULL, source_mismatch = NULL"
     )
     await story.roll_up(NOON + MINUTE)
     rows = await story.connection.fetch(
@@ -418,7 +421,7 @@ async def test_a_copy_that_makes_up_features_all_day_is_one_row_and_its_uses_are
     await story.send(UUID(int=2), NOON, *honest)
     await story.send(UUID(int=3), NOON, honest[0])
     await story.roll_up(NOON + HOUR)
-    rows = await story.connection.fetch("SELECT features FROM installation_days ORDER BY installation_id")
+    rows = await story.connection.fetch("SELECT features FROM v_installation_days ORDER BY installation_id")
     told = [json.loads(row["features"]) for row in rows]
     assert told == [{"other": 250 * pings}, {"honest": pings}, {"honest": 1}]
 
@@ -469,7 +472,7 @@ async def test_a_range_of_days_is_rebuilt_from_the_pings_alone(story):
     now += HOUR
     await story.roll_up(now)
     await story.connection.execute(
-        "UPDATE installation_days SET pings = 99, features = NULL, verdict = 'expired'"
+        "UPDATE installation_days SET pings = 99, counters = NULL, verdict = 'expired'"
     )
     await story.connection.execute("UPDATE fleet_days SET pings = 99")
     await story.connection.execute(

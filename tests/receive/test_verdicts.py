@@ -70,7 +70,7 @@ async def test_every_verdict_is_given_and_none_shows_in_the_answer(registered):
         ping = installation.ping(license=license_of(registered, key), ping_id=upload_id)
         answers[verdict] = await send(installation, ping, upload_id)
         [row] = await registered.fetch(
-            "SELECT g.verdict, f.verdict AS today, g.claim_mismatch FROM pings AS g JOIN installation_facts AS f USING (installation_id) WHERE installation_id = $1",
+            "SELECT g.verdict, f.verdict AS today, g.claim_mismatch FROM v_pings AS g JOIN installation_facts AS f USING (installation_id) WHERE installation_id = $1",
             installation.id,
         )
         assert (row["verdict"], row["today"]) == (verdict, verdict)
@@ -93,7 +93,7 @@ async def test_each_ping_of_an_upload_has_the_verdict_of_its_own_key(registered)
     installation = await Installation.enrolled(registered)
     keys = ["valid", "expired", "nobody's", None]
     await installation.send(*(installation.ping(license=license_of(registered, key)) for key in keys))
-    rows = await registered.fetch("SELECT verdict FROM pings ORDER BY sequence")
+    rows = await registered.fetch("SELECT verdict FROM v_pings ORDER BY sequence")
     assert [row["verdict"] for row in rows] == ["valid", "expired", "unknown_key", "no_key"]
 
 
@@ -103,7 +103,7 @@ async def test_claim_and_source_are_compared_at_ingest(registered, connection):
     await installation.send(
         installation.ping(license=license_of(registered, "valid") | {"status": "invalid", "source": "gift"})
     )
-    [row] = await registered.fetch("SELECT verdict, claim_mismatch, source_mismatch FROM pings")
+    [row] = await registered.fetch("SELECT verdict, claim_mismatch, source_mismatch FROM v_pings")
     assert tuple(row) == ("valid", True, True)
 
 
@@ -112,7 +112,7 @@ async def test_an_address_that_is_never_kept_is_no_evidence(make_server, connect
     installation = await Installation.enrolled(server)
     ping = installation.ping(license=license_of(server, "wrong_place"))
     await send(installation, ping, "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11")
-    [row] = await server.fetch("SELECT verdict, client_address FROM pings")
+    [row] = await server.fetch("SELECT verdict, client_address FROM v_pings")
     assert tuple(row) == ("valid", None)
 
 
@@ -126,4 +126,4 @@ async def test_a_license_is_known_to_the_running_server_soon_after_it_was_import
     await keep_licenses(connection, hashes, [row], by=Author("a test"), now=NOW)
     server.command("run", "judge", "installations")
     assert await server.fetchval("SELECT verdict FROM installation_facts") == "valid"
-    assert await server.fetchval("SELECT verdict FROM pings") == "unknown_key"
+    assert await server.fetchval("SELECT verdict FROM v_pings") == "unknown_key"

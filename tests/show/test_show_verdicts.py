@@ -124,7 +124,7 @@ async def test_the_api_tells_todays_verdict_apart_from_that_of_the_ping(site, ju
 
 
 async def test_a_ping_from_before_the_registry_has_no_verdict(site, judged):
-    await site.execute("UPDATE pings SET verdict = NULL, claim_mismatch = NULL, source_mismatch = NULL")
+    await site.execute("UPDATE pings SET verdict_code = NULL, claim_mismatch = NULL, source_mismatch = NULL")
     [ping] = (await (await site.program()).get(f"/api/v1/pings?installation_id={judged}")).json["items"]
     assert (ping["verdict"], ping["claim_mismatch"], ping["source_mismatch"]) == (None, None, None)
 

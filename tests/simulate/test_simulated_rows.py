@@ -177,7 +177,10 @@ async def test_the_timeline_tells_every_difference_between_states_and_no_other(l
 
 
 async def test_the_timeline_tells_of_addresses_and_verdicts(look):
-    for field, column in (("client_address", "abbrev(client_address)"), ("verdict", "verdict")):
+    for field, column in (
+        ("client_address", "abbrev(client_address)"),
+        ("verdict", "verdict_of(verdict_code)"),
+    ):
         wrong = await look(
             f"""
             WITH told AS (
@@ -274,14 +277,14 @@ async def test_seats_are_counted_as_the_registry_counts_them(look):
 async def test_features_are_used_on_working_days_and_told_by_those_who_may(look):
     assert (
         await look("""
-        SELECT FROM pings AS g JOIN states AS s USING (installation_id, state)
-        WHERE (g.features IS NULL) = (s.facts #>> '{privacy,level}' = 'usage') OR (g.details ? 'usage') <> (g.features IS NOT NULL)
+        SELECT FROM v_pings AS g
+        WHERE (g.features IS NULL) = (g.privacy_level = 'usage') OR (g.details ? 'usage') <> (g.features IS NOT NULL)
     """)
         == []
     )
     rows = await look("""
         SELECT extract(isodow FROM received_at)::int AS day, sum(value::numeric) / count(DISTINCT ping_id) AS uses
-        FROM pings CROSS JOIN LATERAL jsonb_each_text(features) GROUP BY 1
+        FROM v_pings CROSS JOIN LATERAL jsonb_each_text(features) GROUP BY 1
     """)
     uses = {row["day"]: row["uses"] for row in rows}
     assert uses[7] < uses[6] < min(uses[day] for day in range(1, 6))

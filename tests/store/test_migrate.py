@@ -166,3 +166,27 @@ async def test_names_of_operating_systems_that_came_in_capitals_are_lowered(conn
     await connection.execute(migration.sql)
     rows = await connection.fetch("SELECT os_name, os_version FROM states ORDER BY os_name")
     assert [tuple(row) for row in rows] == [("alpine", None), ("debian", "12"), (None, None)]
+
+
+async def test_pings_of_before_they_were_narrow_read_as_they_did(empty):
+    connection = await asyncpg.connect(empty)
+    await migrate(connection, [m for m in released_migrations() if m.version < 17])
+    await connection.execute("""
+        INSERT INTO products (product_id, slug, name, created_at) VALUES (gen_random_uuid(), 'billing', 'Billing', now());
+        INSERT INTO installations (installation_id, product_id, received, received_before, first_received_at,
+                                   last_received_at, last_sequence, last_occurred_at, state)
+        SELECT gen_random_uuid(), product_id, '{[1,4)}', '{}', now(), now(), 3, now(), substr(sha256('x'), 1, 16) FROM products;
+        INSERT INTO pings SELECT now(), installation_id, n, gen_random_uuid(), now(), false, '192.0.2.7', state,
+            details::jsonb, features::jsonb, verdict, verdict = 'expired', false
+        FROM installations, (VALUES
+            (1, '{"reason": "start", "usage": {"since": "2026-01-01T01:00:00+01:00"}}', '{"a": 1, "b": 9007199254740991}', 'expired'),
+            (2, '{}', '{}', NULL), (3, '{"reason": "license"}', NULL, 'valid')) AS g (n, details, features, verdict);
+        INSERT INTO installation_days SELECT current_date, installation_id, product_id, state, 'valid', false, false, 3, '{"a": 1}'
+        FROM installations;
+    """)
+    reads = "SELECT * FROM v_pings ORDER BY sequence", "SELECT * FROM v_installation_days"
+    before = [await connection.fetch(read) for read in reads]
+    await migrate(connection)
+    assert [await connection.fetch(read) for read in reads] == before
+    assert [row["reason"] for row in before[0]] == ["start", None, "license"]
+    await connection.close()

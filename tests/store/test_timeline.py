@@ -186,7 +186,9 @@ async def test_another_verdict_is_told_and_kept_with_the_ping(send, present, cha
     await send(one, ping(2, verdict=Verdict.EXPIRED, mismatch=True))
     assert await changes(one) == [(2, "verdict", "valid", "expired")]
     assert ((await present(one))["verdict"], (await present(one))["claim_mismatch"]) == ("expired", True)
-    kept = await connection.fetch("SELECT verdict, claim_mismatch FROM pings ORDER BY sequence")
+    kept = await connection.fetch(
+        "SELECT verdict_of(verdict_code), claim_mismatch FROM pings ORDER BY sequence"
+    )
     assert [tuple(row) for row in kept] == [("valid", False), ("expired", True)]
 
 

@@ -25,7 +25,7 @@ NOW = datetime.now(UTC)
 PRODUCT = uuid4()
 
 
-ping = partial(make_checked_ping, occurred_at=NOW, details='{"reason":"heartbeat"}')
+ping = partial(make_checked_ping, occurred_at=NOW)
 
 
 def upload(installation, *pings):
@@ -160,11 +160,11 @@ async def test_every_ping_has_its_state(writer, connection):
 
 @pytest.fixture
 async def poisonous(connection):
-    """From now on PostgreSQL refuses a ping whose features name poison, as it might for a reason of its own."""
+    """From now on PostgreSQL refuses a ping with the counters of poison, as it might for a reason of its own."""
     await connection.execute("ALTER TABLE pings ADD CHECK (NOT features ? 'poison')")
 
 
-POISON = '{"poison":1}'
+POISON = {"poison": 2**53 - 1}
 
 
 async def test_a_bad_ping_in_the_middle_of_500_goes_to_quarantine_alone(writer, connection, poisonous):

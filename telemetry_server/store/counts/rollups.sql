@@ -47,7 +47,7 @@ SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'installations':
 -- features in a day invents names: they become one, "other".
 --
 -- Counters are summed per copy, in memory: a third of the time of summing those of all copies by name, which is
--- done for the few copies with more than 256 KiB of them.
+-- done for the few copies with more than about 8,000 of them. A sum that counters cannot hold is in features.
 WITH touched AS MATERIALIZED (
     SELECT DISTINCT g.installation_id, day_of_ping(g.received_at, g.occurred_at, g.time_suspect) AS day
     FROM pings AS g
@@ -61,14 +61,18 @@ WITH touched AS MATERIALIZED (
     WHERE day < $4 AND day BETWEEN $5 AND $6
     GROUP BY installation_id
 ), reported AS MATERIALIZED (
-    SELECT n.installation_id, n.day, g.sequence, g.state, g.verdict, g.claim_mismatch, g.source_mismatch,
+    SELECT n.installation_id, n.day, g.sequence, g.state, coalesce(verdict_of(g.verdict_code), g.verdict) AS verdict,
+           g.claim_mismatch, g.source_mismatch,
+           CASE WHEN n.day >= $7 THEN nullif(g.counters, '\x11') END AS counters,
            CASE WHEN n.day >= $7 THEN nullif(g.features, '{}') END AS features
     FROM pings AS g
     JOIN near AS n ON n.installation_id = g.installation_id
                   AND n.day = day_of_ping(g.received_at, g.occurred_at, g.time_suspect)
     WHERE g.received_at >= $4::timestamp AT TIME ZONE 'UTC' - interval '10 minutes' AND g.received_at < $3
     UNION ALL
-    SELECT f.installation_id, g.day, g.sequence, g.state, g.verdict, g.claim_mismatch, g.source_mismatch,
+    SELECT f.installation_id, g.day, g.sequence, g.state, coalesce(verdict_of(g.verdict_code), g.verdict),
+           g.claim_mismatch, g.source_mismatch,
+           CASE WHEN g.day >= $7 THEN nullif(g.counters, '\x11') END,
            CASE WHEN g.day >= $7 THEN nullif(g.features, '{}') END
     FROM far AS f
     CROSS JOIN LATERAL (
@@ -80,50 +84,61 @@ WITH touched AS MATERIALIZED (
     WHERE g.day = ANY (f.days)
 ), last AS MATERIALIZED (
     SELECT DISTINCT ON (installation_id, day)
-           *, count(*) OVER w AS pings, sum(pg_column_size(features)) OVER w > 262144 AS many_counters
+           *, count(*) OVER w AS pings,
+           sum(coalesce(length(counters), 0) / 3 + coalesce(pg_column_size(features), 0) / 32) OVER w > 8192
+               AS many_counters
     FROM reported
     WINDOW w AS (PARTITION BY installation_id, day)
     ORDER BY installation_id, day, sequence DESC
 ), few AS (
     -- Ordered, so that it is sorted, with bounded memory, and not hashed.
-    SELECT t.installation_id, t.day, array_agg(t.features ORDER BY t.sequence) AS counters
+    SELECT t.installation_id, t.day, array_agg(t.counters ORDER BY t.sequence) AS counters,
+           array_agg(t.features ORDER BY t.sequence) AS features
     FROM reported AS t
     JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day
                   AND l.pings > 1 AND NOT l.many_counters
-    WHERE t.features IS NOT NULL
+    WHERE num_nonnulls(t.counters, t.features) > 0
     GROUP BY t.installation_id, t.day
 ), used AS MATERIALIZED (
-    SELECT t.installation_id, t.day, f.key AS feature, sum(f.value::numeric) AS uses
+    SELECT t.installation_id, t.day, u.number, u.name, sum(u.uses) AS uses,
+           u.number >= 0 AND sum(u.uses) < 2147483648 AS fits
     FROM reported AS t
     JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day
                   AND l.pings > 1 AND l.many_counters
-    CROSS JOIN LATERAL jsonb_each(t.features) AS f
-    GROUP BY t.installation_id, t.day, f.key
+    CROSS JOIN LATERAL feature_uses(t.counters, t.features) AS u
+    GROUP BY t.installation_id, t.day, u.number, u.name
 ), crowded AS (
     SELECT installation_id, day, true AS crowded FROM used GROUP BY installation_id, day HAVING count(*) > 1000
 ), summed AS (
-    SELECT f.installation_id, f.day, s.features
+    SELECT f.installation_id, f.day, s.counters, s.features
     FROM few AS f
     CROSS JOIN LATERAL (
-        SELECT CASE WHEN count(*) > 1000 THEN jsonb_build_object('other', sum(u.uses))
-                    ELSE jsonb_object_agg(u.feature, u.uses) END AS features
+        SELECT CASE WHEN count(*) <= 1000 THEN counters_of(array_agg(u.number) FILTER (WHERE u.fits),
+                                                           array_agg(u.uses::bigint) FILTER (WHERE u.fits)) END AS counters,
+               CASE WHEN count(*) > 1000 THEN jsonb_build_object('other', sum(u.uses))
+                    ELSE jsonb_object_agg(coalesce(n.name, u.name), u.uses) FILTER (WHERE NOT u.fits) END AS features
         FROM (
-            SELECT e.key AS feature, sum(e.value::numeric) AS uses
-            FROM unnest(f.counters) AS c
-            CROSS JOIN LATERAL jsonb_each(c) AS e
-            GROUP BY e.key
+            SELECT e.number, e.name, sum(e.uses) AS uses, e.number >= 0 AND sum(e.uses) < 2147483648 AS fits
+            FROM unnest(f.counters, f.features) AS c (counters, features)
+            CROSS JOIN LATERAL feature_uses(c.counters, c.features) AS e
+            GROUP BY e.number, e.name
         ) AS u
+        LEFT JOIN feature_names AS n ON n.number = u.number AND NOT u.fits
     ) AS s
     UNION ALL
     SELECT u.installation_id, u.day,
+           counters_of(array_agg(u.number) FILTER (WHERE u.fits AND c.crowded IS NULL),
+                       array_agg(u.uses::bigint) FILTER (WHERE u.fits AND c.crowded IS NULL)),
            CASE WHEN bool_or(c.crowded) THEN jsonb_build_object('other', sum(u.uses))
-                ELSE jsonb_object_agg(u.feature, u.uses) FILTER (WHERE c.crowded IS NULL) END
+                ELSE jsonb_object_agg(coalesce(n.name, u.name), u.uses)
+                     FILTER (WHERE NOT u.fits AND c.crowded IS NULL) END
     FROM used AS u
     LEFT JOIN crowded AS c USING (installation_id, day)
+    LEFT JOIN feature_names AS n ON n.number = u.number AND NOT u.fits
     GROUP BY u.installation_id, u.day
 ), written AS (
     INSERT INTO installation_days AS d (
-        day, installation_id, product_id, state, verdict, claim_mismatch, source_mismatch, pings, features
+        day, installation_id, product_id, state, verdict, claim_mismatch, source_mismatch, pings, counters, features
     )
     SELECT l.day, l.installation_id, p.product_id, l.state,
            coalesce(l.verdict, (
@@ -132,6 +147,7 @@ WITH touched AS MATERIALIZED (
                WHERE s.installation_id = l.installation_id AND s.state = l.state
            ), 'no_key'),
            coalesce(l.claim_mismatch, false), coalesce(l.source_mismatch, false), l.pings,
+           CASE WHEN l.pings = 1 THEN l.counters ELSE s.counters END,
            CASE WHEN l.pings = 1 THEN l.features ELSE s.features END
     FROM last AS l
     CROSS JOIN LATERAL (
@@ -140,13 +156,13 @@ WITH touched AS MATERIALIZED (
     LEFT JOIN summed AS s ON s.installation_id = l.installation_id AND s.day = l.day
     ORDER BY l.installation_id, l.day
     ON CONFLICT (day, installation_id) DO UPDATE SET
-        (product_id, state, verdict, claim_mismatch, source_mismatch, pings, features)
+        (product_id, state, verdict, claim_mismatch, source_mismatch, pings, counters, features)
         = (excluded.product_id, excluded.state, excluded.verdict, excluded.claim_mismatch,
-           excluded.source_mismatch, excluded.pings, excluded.features)
-    WHERE (d.product_id, d.state, d.verdict, d.claim_mismatch, d.source_mismatch, d.pings, d.features)
+           excluded.source_mismatch, excluded.pings, excluded.counters, excluded.features)
+    WHERE (d.product_id, d.state, d.verdict, d.claim_mismatch, d.source_mismatch, d.pings, d.counters, d.features)
           IS DISTINCT FROM
           (excluded.product_id, excluded.state, excluded.verdict, excluded.claim_mismatch,
-           excluded.source_mismatch, excluded.pings, excluded.features)
+           excluded.source_mismatch, excluded.pings, excluded.counters, excluded.features)
     RETURNING product_id, day
 ), due AS (
     INSERT INTO days_due (product_id, day, due_since)
@@ -225,26 +241,30 @@ WHERE (f.installations, f.pings) <> (excluded.installations, excluded.pings);
 -- Counts the uses of each feature of the products $2 on the day $1 again, and the installations that used it. The
 -- features after the $3 most widespread are "other".
 WITH counted AS (
-    SELECT d.product_id, f.key AS feature, sum(f.value::numeric) AS uses, count(*) AS installations
+    SELECT d.product_id, u.number, u.name, sum(u.uses) AS uses, count(*) AS installations
     FROM installation_days AS d
-    CROSS JOIN LATERAL jsonb_each(d.features) AS f
-    WHERE d.day = $1 AND d.product_id = ANY ($2::uuid[]) AND f.value <> '0'
-    GROUP BY d.product_id, f.key
+    CROSS JOIN LATERAL feature_uses(d.counters, d.features) AS u
+    WHERE d.day = $1 AND d.product_id = ANY ($2::uuid[]) AND u.uses <> 0
+    GROUP BY d.product_id, u.number, u.name
+), named AS (
+    SELECT c.*, coalesce(n.name, c.name) AS feature
+    FROM counted AS c
+    LEFT JOIN feature_names AS n ON n.number = c.number
 ), ranked AS MATERIALIZED (
     SELECT *, row_number() OVER (PARTITION BY product_id ORDER BY installations DESC, uses DESC, feature)
               > $3::bigint OR feature = 'other' AS rare
-    FROM counted
+    FROM named
 ), crowded AS (
     SELECT product_id FROM ranked GROUP BY product_id HAVING count(*) > $3
 ), rest AS (
     -- An installation that used two rare ones counts once: the day is read again.
-    SELECT d.product_id, 'other' AS feature, sum(f.value::numeric) AS uses,
+    SELECT d.product_id, 'other' AS feature, sum(u.uses) AS uses,
            count(DISTINCT d.installation_id) AS installations
     FROM installation_days AS d
     JOIN crowded AS c ON c.product_id = d.product_id
-    CROSS JOIN LATERAL jsonb_each(d.features) AS f
-    JOIN ranked AS r ON r.product_id = d.product_id AND r.feature = f.key AND r.rare
-    WHERE d.day = $1 AND f.value <> '0'
+    CROSS JOIN LATERAL feature_uses(d.counters, d.features) AS u
+    JOIN ranked AS r ON r.product_id = d.product_id AND r.number = u.number AND r.name = u.name AND r.rare
+    WHERE d.day = $1 AND u.uses <> 0
     GROUP BY d.product_id
 ), fresh AS MATERIALIZED (
     SELECT product_id, feature, uses, installations

@@ -126,18 +126,26 @@ LIMIT 100;
 
 -- name: features_of
 -- How often an installation used its features, in the stored pings.
-SELECT f.key AS feature, sum(f.value::numeric) AS uses, count(*) AS pings
-FROM pings AS g
-CROSS JOIN LATERAL jsonb_each_text(g.features) AS f
-WHERE g.installation_id = $1
-GROUP BY f.key
-ORDER BY uses DESC, f.key
+SELECT coalesce(n.name, u.name) AS feature, u.uses, u.pings
+FROM (
+    SELECT u.number, u.name, sum(u.uses) AS uses, count(*) AS pings
+    FROM pings AS g
+    CROSS JOIN LATERAL feature_uses(g.counters, g.features) AS u
+    WHERE g.installation_id = $1
+    GROUP BY u.number, u.name
+) AS u
+LEFT JOIN feature_names AS n ON n.number = u.number
+ORDER BY uses DESC, feature
 LIMIT 1000;
 
 -- name: history
 -- The pings of an installation below the number $2, the highest number first, each with its facts.
 SELECT g.ping_id, g.sequence, g.received_at, g.occurred_at, g.time_suspect,
-       abbrev(g.client_address) AS client_address, g.details, g.features, g.state, s.facts, s.place
+       abbrev(g.client_address) AS client_address,
+       ping_details(g.reason_code, g.used_since, g.details) AS details,
+       (SELECT jsonb_object_agg(coalesce(n.name, u.name), u.uses)
+        FROM feature_uses(g.counters, g.features) AS u LEFT JOIN feature_names AS n ON n.number = u.number) AS features,
+       g.state, s.facts, s.place
 FROM pings AS g
 JOIN states AS s ON s.installation_id = g.installation_id AND s.state BETWEEN g.state AND g.state
 WHERE g.installation_id = $1 AND g.sequence < $2
@@ -149,8 +157,12 @@ LIMIT $3;
 -- BETWEEN finds one state as = does, but with = the planner expects a single row from the whole join, and sorts
 -- the pings instead of reading them in the order of the key.
 SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, p.simulated, g.received_at, g.occurred_at,
-       g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place,
-       g.verdict, g.claim_mismatch, g.source_mismatch
+       g.time_suspect, abbrev(g.client_address) AS client_address,
+       ping_details(g.reason_code, g.used_since, g.details) AS details,
+       (SELECT jsonb_object_agg(coalesce(n.name, u.name), u.uses)
+        FROM feature_uses(g.counters, g.features) AS u LEFT JOIN feature_names AS n ON n.number = u.number) AS features,
+       s.facts, s.place, coalesce(verdict_of(g.verdict_code), g.verdict) AS verdict, g.claim_mismatch,
+       g.source_mismatch
 FROM pings AS g
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id)
@@ -164,8 +176,12 @@ LIMIT $6;
 -- name: pings_of_installation
 -- The same of one installation, $7.
 SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, p.simulated, g.received_at, g.occurred_at,
-       g.time_suspect, abbrev(g.client_address) AS client_address, g.details, g.features, s.facts, s.place,
-       g.verdict, g.claim_mismatch, g.source_mismatch
+       g.time_suspect, abbrev(g.client_address) AS client_address,
+       ping_details(g.reason_code, g.used_since, g.details) AS details,
+       (SELECT jsonb_object_agg(coalesce(n.name, u.name), u.uses)
+        FROM feature_uses(g.counters, g.features) AS u LEFT JOIN feature_names AS n ON n.number = u.number) AS features,
+       s.facts, s.place, coalesce(verdict_of(g.verdict_code), g.verdict) AS verdict, g.claim_mismatch,
+       g.source_mismatch
 FROM pings AS g
 JOIN installations AS i USING (installation_id)
 JOIN products AS p USING (product_id)

@@ -11,8 +11,8 @@ WITH known AS MATERIALIZED (
     LEFT JOIN installation_facts AS f USING (installation_id)
     WHERE i.installation_id = ANY ($1::uuid[])
 ), walked AS MATERIALIZED (
-    SELECT g.installation_id, g.sequence, g.received_at, g.state, g.client_address, g.verdict,
-           g.claim_mismatch, g.source_mismatch,
+    SELECT g.installation_id, g.sequence, g.received_at, g.state, g.client_address,
+           coalesce(verdict_of(g.verdict_code), g.verdict) AS verdict, g.claim_mismatch, g.source_mismatch,
            lag(g.state, 1, k.state) OVER along AS state_before,
            lag(g.client_address) OVER along AS address_before
     FROM known AS k

@@ -23,7 +23,8 @@ from telemetry_server.logs import Severity, log, log_rationed
 from telemetry_server.model import ALL_ACCEPTED, Ping, SignedUpload, Status, Written
 from telemetry_server.store.database import Connect, Connection
 from telemetry_server.store.halving import blames_data, halving
-from telemetry_server.store.ingest.group_rows import ping_row, upload_row
+from telemetry_server.store.ingest.feature_names import FeatureNames
+from telemetry_server.store.ingest.group_rows import fork_row, ping_row, upload_row
 from telemetry_server.store.ingest.last_write import LastWrite
 from telemetry_server.store.ingest.projection import project
 from telemetry_server.store.ingest.written_states import WrittenStates
@@ -182,6 +183,7 @@ class _Lane:
         self._last = last
         self._report_at, self._failed_pings = 0.0, 0
         self._connection: Connection | None = None
+        self._names = FeatureNames()
         self._answering: asyncio.Task[None] | None = None
 
     async def write(self, group: list[_Waiting]) -> None:
@@ -242,6 +244,7 @@ class _Lane:
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
+            await self._names.load(self._connection)
         return self._connection
 
     def _report(self, error: Exception, pings: int) -> None:
@@ -292,6 +295,7 @@ class _Lane:
         return _Group([Written(others, missing)], changed)
 
     async def _write_rows(self, connection: Connection, uploads: Sequence[SignedUpload]) -> _Group:
+        await self._names.add(connection, uploads)
         rows = await connection.fetch(SQL["write_group"], *self._parameters(uploads))
         by_kind: dict[str, list[asyncpg.Record]] = defaultdict(list)
         for row in rows:
@@ -318,7 +322,7 @@ class _Lane:
         """The parameters of write_group: the uploads, and their pings, as JSON."""
         written = self._states.written
         pings = [
-            ping_row(upload, ping, written.get(upload.installation_id))
+            ping_row(upload, ping, written.get(upload.installation_id), self._names.numbers)
             for upload in uploads
             for ping in upload.pings
         ]
@@ -362,7 +366,7 @@ async def _duplicates_and_forks(
         upload, ping = sent[row["installation_id"], row["sequence"]]
         forked = row["stored_ping_id"] not in {None, ping.ping_id}
         if forked:
-            forks.append(_fork(upload, ping, row["stored_ping_id"]))
+            forks.append(fork_row(upload, ping, row["stored_ping_id"]))
         others[upload.installation_id][ping.sequence] = Status.FORKED if forked else Status.DUPLICATE
     if forks:
         await connection.execute(SQL["record_forks"], *map(list, zip(*forks, strict=True)))
@@ -407,11 +411,3 @@ async def _answer(group: list[_Waiting], written: list[Written]) -> None:
             waiting.fate.set_result(fate)
         if number % ANSWERS_AT_ONCE == 0:
             await asyncio.sleep(0)
-
-
-def _fork(upload: SignedUpload, ping: Ping, stored_ping_id: UUID) -> tuple[Any, ...]:
-    """The parameters of record_forks for one ping."""
-    return (
-        *(upload.installation_id, ping.sequence, ping.ping_id, stored_ping_id, upload.received_at),
-        *(ping.occurred_at, upload.client_address, ping.facts, ping.details, upload.place),
-    )

@@ -16,12 +16,12 @@ WITH upload AS MATERIALIZED (
     )
 ), ping AS MATERIALIZED (
     SELECT installation_id, sequence, ping_id, occurred_at, time_suspect, decode(state, 'hex') AS state,
-           decode(license_key_hash, 'hex') AS license_key_hash, facts, details, features, verdict,
-           claim_mismatch, source_mismatch
+           decode(license_key_hash, 'hex') AS license_key_hash, facts, reason, used_since, details,
+           decode(counters, 'hex') AS counters, features, verdict, claim_mismatch, source_mismatch
     FROM jsonb_to_recordset($2::jsonb) AS p (
         installation_id uuid, sequence bigint, ping_id uuid, occurred_at timestamptz, time_suspect boolean,
-        state text, license_key_hash text, facts jsonb, details jsonb, features jsonb, verdict text,
-        claim_mismatch boolean, source_mismatch boolean
+        state text, license_key_hash text, facts jsonb, reason text, used_since timestamptz, details jsonb,
+        counters text, features jsonb, verdict text, claim_mismatch boolean, source_mismatch boolean
     )
 ), now_known AS (
     INSERT INTO installations AS i (
@@ -51,10 +51,11 @@ WITH upload AS MATERIALIZED (
 ), fresh AS (
     INSERT INTO pings (
         received_at, installation_id, sequence, ping_id, occurred_at, time_suspect, client_address, state,
-        details, features, verdict, claim_mismatch, source_mismatch
+        reason_code, used_since, details, counters, features, verdict_code, claim_mismatch, source_mismatch
     )
     SELECT u.received_at, p.installation_id, p.sequence, p.ping_id, p.occurred_at, p.time_suspect,
-           u.client_address, p.state, p.details, p.features, p.verdict, p.claim_mismatch, p.source_mismatch
+           u.client_address, p.state, reason_code(p.reason), p.used_since, p.details, p.counters, p.features,
+           verdict_code(p.verdict), p.claim_mismatch, p.source_mismatch
     FROM ping AS p
     JOIN now_known AS k USING (installation_id)
     JOIN upload AS u USING (installation_id)

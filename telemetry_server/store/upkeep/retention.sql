@@ -30,17 +30,19 @@ SELECT least((SELECT (received_at AT TIME ZONE 'UTC')::date FROM pings ORDER BY 
 -- name: forget_counters_of_pings
 -- Of the pings received on the day $1; by a clock that is a little ahead they may be of the next day.
 WITH done AS (
-    UPDATE pings SET features = NULL, details = details - 'usage'
+    UPDATE pings SET counters = NULL, features = NULL, used_since = NULL, details = details - 'usage'
     WHERE received_at >= $1::date::timestamp AT TIME ZONE 'UTC' - interval '10 minutes'
       AND received_at < ($1::date + 1)::timestamp AT TIME ZONE 'UTC' - interval '10 minutes'
-      AND (features IS NOT NULL OR details ? 'usage')
+      AND (num_nonnulls(counters, features, used_since) > 0 OR details ? 'usage')
     RETURNING 1
 )
 SELECT count(*) FROM done;
 
 -- name: forget_counters_of_days
 WITH done AS (
-    UPDATE installation_days SET features = NULL WHERE day = $1 AND features IS NOT NULL RETURNING 1
+    UPDATE installation_days SET counters = NULL, features = NULL
+    WHERE day = $1 AND num_nonnulls(counters, features) > 0
+    RETURNING 1
 )
 SELECT count(*) FROM done;
 
