@@ -314,8 +314,10 @@ class ShopMessage:
 
 
 class Ping(msgspec.Struct, gc=False):
-    """A ping that passed `check/`; later steps fill in the last fields. `facts` is a JSON object of the fields
-    that rarely change (some are attributes, too), `details` of those that are neither, or None.
+    """A ping that passed `check/`; later steps fill in the last fields.
+
+    `facts` is a JSON object of the fields that rarely change (some are attributes, too), `details` of those
+    that are neither, or None.
     """
 
     ping_id: UUID
