@@ -1,7 +1,7 @@
 """Entries of the audit log for commands: which one, by whom, about what and why.
 
-Commands that change the registry (customers, licenses, editions, releases) are not in this list: the registry
-records each change in its own transaction.
+Commands that change the registry (customers, licenses, editions, releases) or accounts are not in this list:
+the store records each change in its own transaction.
 """
 
 import os
@@ -37,7 +37,9 @@ ACTIONS = {
     "product rotate-key": "product.rotate_key",
     "sign-in": "session.link",
     "token create": "token.create",
+    "token list": "token.list",
     "token revoke": "token.revoke",
+    "user list": "person.list",
 }
 """The action of each command that shows personal data, gives access, or changes more than the registry."""
 

@@ -229,6 +229,9 @@ def test_a_person_is_invited_given_a_role_and_deactivated(served, product):
     assert served.json("user", "deactivate", "ann@example.com")["deactivated_at"]
     assert "session" not in _sign_in(f"{served.url}/sign-in", sign_in)
     assert "user list" in served.error("user", "deactivate", "ann@example.com")
+    recorded = served.json("audit", "list", "--subject-kind", "person")["entries"]
+    by_us = {each["action"] for each in recorded if each["actor"].startswith("cli:")}
+    assert by_us >= {"person.invite", "person.role", "person.deactivate", "person.list"}
     [listed] = served.json("user", "list")["users"]
     assert (listed["email"], listed["has_password"]) == ("ann@example.com", True)
 

@@ -466,3 +466,47 @@ async def test_shortcuts_are_switched_off(site):
     assert "keys.js" in (await browser.get("/account")).text
     await submit(browser, "/account/profile", name="Ann")
     assert "keys.js" not in (await browser.get("/account")).text
+
+
+# ── the audit log ───────────────────────────────────────────────────────────────────────────
+
+
+async def test_sign_ins_and_changes_of_accounts_are_in_the_audit_log(site, admin):
+    browser, ann = await colleague(site), str(await person_id(site))
+    await with_app(site, browser)
+    await made_token(browser)
+    await submit(browser, "/account/sessions/end")
+    await sign_in(site.client(), password="wrong wrong wrong")
+    for change in (
+        {"action": "role", "role": "analyst"},
+        {"action": "remove_factor"},
+        {"action": "deactivate"},
+    ):
+        assert (await submit(admin, f"/people/{ann}", of="/people", **change)).status == 303
+    await site.person(Role.ADMIN)
+    rows = await site.execute("SELECT actor, action, subject_id FROM audit_entries ORDER BY recorded_at")
+    found = [(row["actor"].partition(" ")[0], row["action"]) for row in rows]
+    of_ann = [row["action"] for row in rows if row["subject_id"] == ann]
+    assert of_ann == [
+        "person.join",
+        "person.sign_in",
+        "person.totp",
+        "person.role",
+        "person.remove_totp",
+        "person.deactivate",
+    ]
+    assert {("person:ann@example.com", action) for action in ("token.create", "session.end")} <= set(found)
+    assert {("person:admin@example.com", "person.role"), ("link", "session.link_used")} <= set(found)
+    assert ("stranger", "person.refused") in found
+
+
+async def test_without_an_entry_in_the_audit_log_nothing_changes(site, admin):
+    await colleague(site)
+    refused = "CHECK (action NOT IN ('person.role', 'person.sign_in')) NOT VALID"
+    await site.execute(f"ALTER TABLE audit_entries ADD CONSTRAINT no_room {refused}")
+    ann = f"/people/{await person_id(site)}"
+    assert (await submit(admin, ann, of="/people", action="role", role="admin")).status == 500
+    [row] = await site.execute("SELECT role FROM people WHERE email = 'ann@example.com'")
+    assert row["role"] == "viewer"
+    answer = await sign_in(site.client())
+    assert (answer.status, "Set-Cookie" in answer.headers) == (500, False)

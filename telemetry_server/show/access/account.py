@@ -23,8 +23,8 @@ from telemetry_server.show.recorded_views import record
 from telemetry_server.show.render import page
 from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.access import factors, people, throttle
-from telemetry_server.store.access.credentials import SignedIn, digest, list_tokens, revoke_token
+from telemetry_server.store.access import factors, people, throttle, trail
+from telemetry_server.store.access.credentials import SignedIn, digest, list_tokens
 from telemetry_server.store.access.people import Account
 from telemetry_server.store.access.sessions import end_session, end_sessions, list_sessions
 from telemetry_server.store.database import translated
@@ -93,8 +93,9 @@ async def set_password(request: web.Request) -> web.Response:
         return await _page(request, problem="The old password is wrong.")
     await throttle.give_back(pool, charged)
     hashed, viewer = await request.app[PASSWORDS].hash(form.password), request[VIEWER]
-    await people.set_password(pool, person.person_id, hashed, by=viewer.who)
-    await end_sessions(pool, person.person_id)
+    async with trail.transaction(pool) as connection:
+        await people.set_password(connection, person.person_id, hashed, by=viewer.recorded_as)
+        await end_sessions(connection, person.person_id)
     await announce(request, person.email, "The password of your account was changed.")
     return await begin_session(request, "/account", viewer.role, viewer.methods, person_id=person.person_id)
 
@@ -140,7 +141,7 @@ async def renew_codes(request: web.Request) -> web.Response:
 async def remove_totp(request: web.Request) -> web.Response:
     person = _person(request)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
-        await factors.remove_totp(connection, person.person_id, by=request[VIEWER].who)
+        await factors.remove_totp(connection, person.person_id, by=request[VIEWER].recorded_as)
     await announce(request, person.email, "The second factor of your account was removed.")
     return see_other("/account")
 
@@ -165,12 +166,12 @@ def _totp_page(
 async def end(request: web.Request) -> web.Response:
     """Ends one session, or all others."""
     form, person, pool = await read_form_as(request, EndSession), _person(request), request.app[app_keys.POOL]
-    if form.session:
-        if not await end_session(pool, person.person_id, form.session):
+    async with trail.transaction(pool) as connection:
+        if not form.session:
+            await end_sessions(connection, person.person_id, but=request[VIEWER].session)
+        elif not await end_session(connection, person.person_id, form.session):
             raise NotFound("This session has ended already.")
-    else:
-        await end_sessions(pool, person.person_id, but=request[VIEWER].session)
-    await record(request, "session.end", None, which=form.session or "all others")
+        await record(connection, request, "session.end", None, which=form.session or "all others")
     return see_other("/account")
 
 
@@ -184,9 +185,7 @@ async def add_token(request: web.Request) -> web.Response:
 
 async def revoke(request: web.Request) -> web.Response:
     form, person = await read_form_as(request, Revoke), _person(request)
-    if not await revoke_token(request.app[app_keys.POOL], form.token_id, person.person_id):
-        raise NotFound("This token is unknown, or revoked already.")
-    await record(request, "token.revoke", form.token_id)
+    await tokens.end(request, form.token_id, person.person_id)
     return see_other("/account")
 
 

@@ -72,7 +72,7 @@ async def invite(request: web.Request) -> web.Response:
             form.email,
             form.role,
             names_in(form.products),
-            by=request[VIEWER].who,
+            by=request[VIEWER].recorded_as,
             now=datetime.now(UTC),
         )
     link = link_to(request, "/invitation", secret)
@@ -100,7 +100,7 @@ async def _carry_out(
     request: web.Request, connection: Connection, form: Change, person_id: UUID
 ) -> str | None:
     """The link to hand over, if the action made one."""
-    by, now = request[VIEWER].who, datetime.now(UTC)
+    by, now = request[VIEWER].recorded_as, datetime.now(UTC)
     match form.action:
         case Action.ROLE:
             await store.set_role(connection, person_id, form.role, names_in(form.products), by=by)
@@ -120,7 +120,7 @@ async def _carry_out(
 async def withdraw(request: web.Request) -> web.Response:
     form = await read_form_as(request, Withdraw)
     if not await store.withdraw_invitation(
-        request.app[app_keys.POOL], form.invitation, by=request[VIEWER].who
+        request.app[app_keys.POOL], form.invitation, by=request[VIEWER].recorded_as
     ):
         raise NotFound("This invitation was used or withdrawn already.")
     return see_other("/people")
@@ -152,7 +152,14 @@ _ANNOUNCED = {
 _ID = Parameter("person_id", "Its id.", IDENTIFIER, where="path", required=True)
 
 ROUTES = (
-    get("/people", show_people, "People and invitations", HTML, permission=Permission.PEOPLE),
+    get(
+        "/people",
+        show_people,
+        "People and invitations",
+        HTML,
+        permission=Permission.PEOPLE,
+        audited="person",
+    ),
     Route(
         "POST",
         "/people/invite",
@@ -161,6 +168,7 @@ ROUTES = (
         permission=Permission.PEOPLE,
         step_up=True,
         page=True,
+        audited="person",
         body=Invite,
         answers={200: HTML},
         errors=(*FORM_ERRORS, store.PersonExists),
@@ -173,6 +181,7 @@ ROUTES = (
         permission=Permission.PEOPLE,
         step_up=True,
         page=True,
+        audited="person",
         body=Withdraw,
         answers={303: ""},
         errors=(*FORM_ERRORS, NotFound),
@@ -185,6 +194,7 @@ ROUTES = (
         permission=Permission.PEOPLE,
         step_up=True,
         page=True,
+        audited="person",
         parameters=(_ID,),
         body=Change,
         answers={200: HTML, 303: ""},

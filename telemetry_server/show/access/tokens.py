@@ -20,6 +20,7 @@ from telemetry_server.show.recorded_views import record
 from telemetry_server.show.render import page
 from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER, Viewer
+from telemetry_server.store.access import trail
 from telemetry_server.store.access.credentials import Limits, create_token, list_tokens, revoke_token
 from telemetry_server.store.access.people import product_ids
 
@@ -57,10 +58,16 @@ async def add_token(request: web.Request) -> web.Response:
 
 async def revoke(request: web.Request) -> web.Response:
     form = await read_form_as(request, Revoke)
-    if not await revoke_token(request.app[app_keys.POOL], form.token_id):
-        raise NotFound("This token is unknown, or revoked already.")
-    await record(request, "token.revoke", form.token_id)
+    await end(request, form.token_id)
     return see_other("/tokens")
+
+
+async def end(request: web.Request, token_id: UUID, person_id: UUID | None = None) -> None:
+    """Revokes a token; of the person only, if one is given. Raises NotFound."""
+    async with trail.transaction(request.app[app_keys.POOL]) as connection:
+        if not await revoke_token(connection, token_id, person_id):
+            raise NotFound("This token is unknown, or revoked already.")
+        await record(connection, request, "token.revoke", token_id)
 
 
 async def make(request: web.Request, form: NewToken, viewer: Viewer, person_id: UUID | None) -> str:
@@ -76,8 +83,10 @@ async def make(request: web.Request, form: NewToken, viewer: Viewer, person_id: 
     scopes = _scopes(form.scopes, viewer, limited=products is not None)
     limits = Limits(person_id, sorted(scopes), await product_ids(pool, products), _networks(form.networks))
     role = viewer.role if person_id is not None else Role.ADMIN
-    token = await create_token(pool, role, label, now + timedelta(days=int(form.days)), limits, now=now)
-    await record(request, "token.create", None, label=label, scopes=sorted(scopes), person=person_id)
+    expires_at, details = now + timedelta(days=int(form.days)), {"label": label, "scopes": sorted(scopes)}
+    async with trail.transaction(pool) as connection:
+        token = await create_token(connection, role, label, expires_at, limits, now=now)
+        await record(connection, request, "token.create", None, person=person_id, **details)
     return token
 
 
@@ -119,7 +128,7 @@ async def _page(request: web.Request, *, token: str | None = None) -> web.Respon
 
 
 ROUTES = (
-    get("/tokens", show_tokens, "API tokens", HTML, permission=Permission.PEOPLE),
+    get("/tokens", show_tokens, "API tokens", HTML, permission=Permission.PEOPLE, audited="token"),
     Route(
         "POST",
         "/tokens",
@@ -128,6 +137,7 @@ ROUTES = (
         permission=Permission.PEOPLE,
         step_up=True,
         page=True,
+        audited="token",
         body=NewToken,
         answers={200: HTML},
         errors=FORM_ERRORS,
@@ -139,6 +149,7 @@ ROUTES = (
         "Revoke a token",
         permission=Permission.PEOPLE,
         page=True,
+        audited="token",
         body=Revoke,
         answers={303: ""},
         errors=(*FORM_ERRORS, NotFound),
