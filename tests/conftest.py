@@ -1,6 +1,7 @@
 """What tests share: a real PostgreSQL, a fresh database for each test, a real server process.
 
 --postgres DIR   the PostgreSQL programs to test on (default: the embedded 18)
+--citus DSN      a Citus cluster to test on, by a database on its coordinator (default: TEST_CITUS_DSN)
 --hosts all      the SDK in every host on every Python, see tests/sdk/hosts/conftest.py
 KEEPDB=1         leaves the databases and prints how to open them
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 import asyncpg
 import hypothesis
 import pytest
+from citus_cluster import CitusCluster
 from patience import patient, wait_until
 from places import ROOT, TODAY, as_database_user, quick_directory
 
@@ -35,6 +37,12 @@ hypothesis.settings.load_profile("any machine")
 
 def pytest_addoption(parser):
     parser.addoption("--postgres", metavar="DIR", help="the PostgreSQL programs to test on")
+    parser.addoption(
+        "--citus",
+        metavar="DSN",
+        default=os.environ.get("TEST_CITUS_DSN"),
+        help="a Citus cluster to test on, see tests/citus_cluster.py",
+    )
     parser.addoption(
         "--hosts", choices=("small", "all"), default="small", help="see tests/sdk/hosts/conftest.py"
     )
@@ -112,6 +120,15 @@ class Cluster:
         finally:
             await admin.close()
 
+    async def make(self, name):
+        await self.execute(f"CREATE DATABASE {name}")
+
+    async def spread(self, connection):
+        """One machine: nothing to distribute."""
+
+    async def drop(self, name):
+        await self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
     async def copy(self, template, name):
         """The files are copied: half of the time that writing them to the log takes."""
         await self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
@@ -122,6 +139,11 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def cluster(request):
+    if given := request.config.getoption("--citus"):
+        cluster = CitusCluster(given)
+        asyncio.run(cluster.start())
+        yield cluster
+        return
     chosen = request.config.getoption("--postgres")
     cluster = Cluster(Path(chosen) if chosen else binaries(18))
     cluster.start()
@@ -137,17 +159,19 @@ def cluster(request):
 def template(cluster):
     """A migrated database that the others are copied from."""
 
+    name = "template_telemetry"
+
     async def make():
-        admin = await asyncpg.connect(cluster.dsn("postgres"))
-        await admin.execute("CREATE DATABASE template_telemetry")
-        await admin.close()
-        connection = await asyncpg.connect(cluster.dsn("template_telemetry"))
+        await cluster.drop(name)
+        await cluster.make(name)
+        connection = await asyncpg.connect(cluster.dsn(name))
         await migrate(connection)
         await make_partitions(connection, TODAY)
+        await cluster.spread(connection)
         await connection.close()
 
     asyncio.run(make())
-    return "template_telemetry"
+    return name
 
 
 @pytest.fixture
@@ -163,7 +187,7 @@ async def database(cluster, starting_point):
     await cluster.copy(starting_point, name)
     yield cluster.dsn(name)
     if not os.environ.get("KEEPDB"):
-        await cluster.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await cluster.drop(name)
 
 
 @pytest.fixture
@@ -328,7 +352,7 @@ def common_server(cluster, template, tmp_path_factory):
     server = RunningServer(cluster.dsn(name), tmp_path_factory.mktemp("server"), **unlimited).start()
     yield server
     server.close()
-    asyncio.run(cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(cluster.drop(name))
 
 
 @pytest.fixture

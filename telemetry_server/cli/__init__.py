@@ -41,6 +41,7 @@ COMMANDS = {
     "doctor": ("doctor:doctor", "Check everything within 20 seconds, with advice."),
     "config": ("config:config", "The settings in force."),
     "keyring": ("keyring:keyring", "The master keys, which are stored outside the database."),
+    "cluster": ("cluster:cluster", "A database over several machines, with Citus."),
     "db": ("db:db", "The whole database: dump, restore, upgrade, psql, read-only roles."),
 }
 """The object of each command, and its line in --help, which imports none of them."""

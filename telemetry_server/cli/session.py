@@ -16,6 +16,7 @@ from telemetry_server.settings import Settings
 from telemetry_server.store.access import audit, audit_owner
 from telemetry_server.store.connection_budget import connections_wanted
 from telemetry_server.store.database import Connection, operator_connection
+from telemetry_server.store.distribution import distribute, has_citus, is_distributed
 from telemetry_server.store.embedded.attachment import START_TIMEOUT_SECONDS, attached
 from telemetry_server.store.job_log import run_locked
 from telemetry_server.store.migrate import (
@@ -110,11 +111,14 @@ async def bring_up(
 ) -> list[Migration]:
     """Migrates the database and creates its partitions; returns the migrations that ran. Safe in parallel.
 
+    In a cluster, the tables that the migrations created are distributed as well.
     `superuser`: the URL for the superuser of the embedded PostgreSQL, see `superuser_of`.
     """
     if superuser and await pending_migrations(connection):
         await audit_owner.give_back(superuser)
     ran = await migrate(connection, say=say)
+    if ran and await has_citus(connection) and await is_distributed(connection):
+        await distribute(connection, say=say)
     if superuser:
         await audit_owner.protect(superuser)
     await run_locked(

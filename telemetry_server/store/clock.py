@@ -14,6 +14,7 @@ import asyncpg
 
 from telemetry_server.errors import OperatorError
 from telemetry_server.job_names import JobName
+from telemetry_server.store.database import lock_in_order
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -200,6 +201,7 @@ async def _by_installation(connection: asyncpg.Connection, find: str, correct: s
     latest, count = now + TOLERANCE, 0
     while rows := await connection.fetch(SQL[find], latest, _BATCH, timeout=_SECONDS):
         async with connection.transaction():
+            await lock_in_order(connection)
             ids = [row["installation_id"] for row in rows]
             count += await connection.fetchval(SQL[correct], ids, now, latest, timeout=_SECONDS)
             await connection.execute(SQL["look_at_all"])

@@ -91,28 +91,27 @@ LIMIT $2;
 
 -- name: take_back_hearing
 -- Sets the times of those of $1 that were last seen beyond $3: to that of their own clock if it is within 400 days,
--- else to now, $2. Rows are locked in the writer's order.
+-- else to now, $2.
 WITH known AS MATERIALIZED (
-    SELECT installation_id,
-           CASE WHEN last_occurred_at >= $2::timestamptz - interval '400 days' THEN least(last_occurred_at, $2)
-                ELSE $2 END AS heard_at
-    FROM installations
-    WHERE installation_id = ANY ($1::uuid[]) AND last_received_at > $3::timestamptz
-    ORDER BY installation_id
-    FOR UPDATE
+    SELECT u.installation_id, $2::timestamptz - interval '400 days' AS oldest
+    FROM unnest($1::uuid[]) AS u (installation_id)
+    ORDER BY u.installation_id
 ), heard AS (
     UPDATE installations AS i SET
-        last_received_at  = k.heard_at,
-        first_received_at = least(i.first_received_at, k.heard_at)
+        last_received_at  = CASE WHEN i.last_occurred_at >= k.oldest THEN least(i.last_occurred_at, $2) ELSE $2 END,
+        first_received_at = least(
+            i.first_received_at,
+            CASE WHEN i.last_occurred_at >= k.oldest THEN least(i.last_occurred_at, $2) ELSE $2 END
+        )
     FROM known AS k
-    WHERE i.installation_id = k.installation_id
-    RETURNING i.installation_id
+    WHERE i.installation_id = k.installation_id AND i.last_received_at > $3::timestamptz
+    RETURNING i.installation_id, i.last_received_at AS heard_at
 ), facts AS (
     UPDATE installation_facts AS f SET
-        first_received_at = least(f.first_received_at, k.heard_at),
-        life_since        = CASE WHEN f.life = 'new' THEN least(f.life_since, k.heard_at) ELSE f.life_since END
-    FROM known AS k
-    WHERE f.installation_id = k.installation_id
+        first_received_at = least(f.first_received_at, h.heard_at),
+        life_since        = CASE WHEN f.life = 'new' THEN least(f.life_since, h.heard_at) ELSE f.life_since END
+    FROM heard AS h
+    WHERE f.installation_id = h.installation_id
 )
 SELECT count(*) FROM heard;
 
@@ -126,27 +125,25 @@ ORDER BY c.installation_id
 LIMIT $2;
 
 -- name: take_back_lives
--- Restores the phases of $1 from before changes beyond $3, and deletes these changes; $2 is now. Rows are locked in
--- the writer's order.
-WITH locked AS MATERIALIZED (
-    SELECT installation_id FROM installation_facts WHERE installation_id = ANY ($1::uuid[])
-    ORDER BY installation_id
-    FOR UPDATE
-), gone AS (
+-- Restores the phases of $1 from before changes beyond $3, and deletes these changes; $2 is now.
+WITH gone AS (
     DELETE FROM changes AS c
-    USING locked AS l
-    WHERE c.installation_id = l.installation_id AND c.field = 'life' AND c.changed_at > $3::timestamptz
+    WHERE c.installation_id = ANY ($1::uuid[]) AND c.field = 'life' AND c.changed_at > $3::timestamptz
     RETURNING c.installation_id, c.changed_at, c.sequence, c.before
-), lived AS (
-    SELECT DISTINCT ON (installation_id) installation_id, before FROM gone
-    ORDER BY installation_id, changed_at, sequence
+), kept AS MATERIALIZED (
+    SELECT installation_id, max(changed_at) AS changed_at
+    FROM changes
+    WHERE installation_id = ANY ($1::uuid[]) AND field = 'life' AND changed_at <= $3
+    GROUP BY installation_id
+), lived AS MATERIALIZED (
+    SELECT DISTINCT ON (g.installation_id) g.installation_id, g.before, k.changed_at
+    FROM gone AS g
+    LEFT JOIN kept AS k USING (installation_id)
+    ORDER BY g.installation_id, g.changed_at, g.sequence
 ), done AS (
     UPDATE installation_facts AS f SET
         life        = l.before,
-        life_since  = coalesce((SELECT max(c.changed_at) FROM changes AS c
-                                WHERE c.installation_id = f.installation_id AND c.field = 'life'
-                                  AND c.changed_at <= $3),
-                               least(f.first_received_at, $2::timestamptz)),
+        life_since  = coalesce(l.changed_at, least(f.first_received_at, $2::timestamptz)),
         judge_again = true
     FROM lived AS l
     WHERE f.installation_id = l.installation_id

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
 from telemetry_server.errors import OperatorError, OutOfFiles, Unavailable
+from telemetry_server.store.queries import load
+
+SQL = load(__name__)
 
 Connection: TypeAlias = asyncpg.Connection
 Pool: TypeAlias = asyncpg.Pool
@@ -53,13 +56,22 @@ async def connect(dsn: str, *, patience: float = 30, **settings: str) -> asyncpg
 
     Raises the errors of asyncpg; those in AWAY mean that PostgreSQL is away.
     """
-    return await asyncpg.connect(
+    connection = await asyncpg.connect(
         dsn, timeout=5, command_timeout=patience, server_settings=_SESSION | settings
     )
+    with ExitStack() as on_failure:
+        on_failure.callback(connection.terminate)
+        await _settle(connection)
+        on_failure.pop_all()
+    return connection
+
+
+async def _settle(connection: asyncpg.Connection) -> None:
+    await connection.execute(SQL["on_citus"])
 
 
 async def connect_writer(dsn: str) -> asyncpg.Connection:
-    """A connection for the group writer: its one statement has one plan for groups of any size.
+    """A connection for the group writer: on one machine it has one plan for groups of any size.
 
     It finds every row by its key; a plan made while the tables were small must not scan them later.
     PostgreSQL times out before the writer does, so that no abandoned attempt continues.
@@ -115,8 +127,17 @@ def make_pool(dsn: str, *, size: int = POOL_SIZE, patience: float = 30) -> async
         max_size=size,
         timeout=5,
         command_timeout=patience,
+        init=_settle,
         server_settings=_SESSION | {"idle_in_transaction_session_timeout": "30s"},
     )
+
+
+async def lock_in_order(connection: Connection) -> None:
+    """Until the transaction ends, rows are locked in the order of the list that a statement joins.
+
+    That is the order of the writer: no deadlocks. Citus writes to shards at once, and ends deadlocks.
+    """
+    await connection.execute(SQL["find_one_by_one"])
 
 
 @asynccontextmanager

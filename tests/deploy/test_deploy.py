@@ -1,7 +1,6 @@
 """What deploy/ ships does what it says: proxies before a real server, the unit before systemd's own check."""
 
 import contextlib
-import re
 import shutil
 import socket
 import ssl
@@ -194,15 +193,3 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
         ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stderr) == (0, "")
-
-
-def test_every_table_that_grows_with_the_fleet_is_spread_over_a_citus_cluster():
-    script = (DEPLOY / "citus" / "distribute.sql").read_text()
-    spread = set(re.findall(r"create_distributed_table\('(\w+)', 'installation_id'", script))
-    keyed = set()
-    for table in re.finditer(
-        r"^CREATE TABLE (\w+) \((.*?)^\)", (ROOT / "schema.sql").read_text(), re.DOTALL | re.MULTILINE
-    ):
-        if re.search(r"^ +installation_id +uuid", table[2], re.MULTILINE):
-            keyed.add(table[1])
-    assert spread == keyed

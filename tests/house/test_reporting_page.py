@@ -115,7 +115,7 @@ def fleet(cluster, template, tmp_path_factory):
 
     asyncio.run(prepare())
     yield cluster.dsn(name).replace("postgres@", f"{role}@")
-    asyncio.run(cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(cluster.drop(name))
     asyncio.run(cluster.execute(f"DROP ROLE {role}"))
 
 

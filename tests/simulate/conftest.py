@@ -49,7 +49,7 @@ def fleet(cluster, template, keyring, make):
         return made
 
     yield MadeFleet(cluster.dsn(name), keyring, asyncio.run(prepare()))
-    asyncio.run(cluster.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(cluster.drop(name))
 
 
 @pytest.fixture

@@ -185,8 +185,8 @@ async def test_a_time_zone_that_is_none_is_refused(connection, product, name):
 
 
 async def test_dates_of_the_version_before_become_whole_days(cluster):
-    await cluster.execute("DROP DATABASE IF EXISTS dated WITH (FORCE)")
-    await cluster.execute("CREATE DATABASE dated")
+    await cluster.drop("dated")
+    await cluster.make("dated")
     connection = await asyncpg.connect(cluster.dsn("dated"))
     try:
         released = released_migrations()
@@ -215,4 +215,4 @@ async def test_dates_of_the_version_before_become_whole_days(cluster):
         }
     finally:
         await connection.close()
-        await cluster.execute("DROP DATABASE dated WITH (FORCE)")
+        await cluster.drop("dated")

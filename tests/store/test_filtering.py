@@ -249,7 +249,7 @@ def settled(cluster, template):
         runner.run(settle(connection, fleet.rows))
         yield fleet
         runner.run(connection.close())
-        runner.run(cluster.execute("DROP DATABASE filtering WITH (FORCE)"))
+        runner.run(cluster.drop("filtering"))
 
 
 NOW_WANTED = (

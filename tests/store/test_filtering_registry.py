@@ -203,7 +203,7 @@ def registry(cluster, template):
         runner.run(settle(connection, found.licenses, found.customers))
         yield found
         runner.run(connection.close())
-        runner.run(cluster.execute("DROP DATABASE filtering_registry WITH (FORCE)"))
+        runner.run(cluster.drop("filtering_registry"))
 
 
 @SHARED

@@ -20,10 +20,10 @@ pytestmark = pytest.mark.every_postgres
 
 @pytest.fixture
 async def empty(cluster):
-    await cluster.execute("DROP DATABASE IF EXISTS migrating WITH (FORCE)")
-    await cluster.execute("CREATE DATABASE migrating")
+    await cluster.drop("migrating")
+    await cluster.make("migrating")
     yield cluster.dsn("migrating")
-    await cluster.execute("DROP DATABASE migrating WITH (FORCE)")
+    await cluster.drop("migrating")
 
 
 def dump(cluster, dsn):
@@ -44,8 +44,8 @@ async def test_schema_sql_is_what_all_migrations_make(cluster, empty):
     await connection.execute((ROOT / "schema.sql").read_text())
     shown = dump(cluster, empty)
     await connection.close()
-    await cluster.execute("DROP DATABASE migrating WITH (FORCE)")
-    await cluster.execute("CREATE DATABASE migrating")
+    await cluster.drop("migrating")
+    await cluster.make("migrating")
     connection = await asyncpg.connect(empty)
     await migrate(connection)
     await connection.close()

@@ -328,7 +328,7 @@ async def until_no_problem(writer):
 async def test_a_lock_on_one_installation_is_no_problem_of_all(writer, connection):
     one = uuid4()
     await writer.write(upload(one, ping(1)), 100)
-    await connection.execute("BEGIN; SELECT FROM installations FOR UPDATE")
+    await connection.execute(f"BEGIN; SELECT FROM installations WHERE installation_id = '{one}' FOR UPDATE")
     with pytest.raises(Unavailable):
         await writer.write(upload(one, ping(2)), 100)
     assert writer.problem is None

@@ -23,7 +23,7 @@ from telemetry_server.keyring import (
     read_keyring,
 )
 from telemetry_server.settings import Settings
-from telemetry_server.store import clock
+from telemetry_server.store import clock, distribution
 from telemetry_server.store.access.keyring_check import Remembered
 from telemetry_server.store.connection_budget import (
     connections_allowed,
@@ -84,6 +84,9 @@ async def _checks(connection: Connection, jobs: Sequence[Job], settings: Setting
     yield _master_keys(await Remembered.of(connection), settings.keyring)
     bound = most_behind(load_registry().keeping(settings.retention_days))
     yield await _clock(connection, datetime.now(UTC), bound)
+    if await distribution.has_citus(connection):
+        for finding in await _cluster(connection):
+            yield finding
     yield _partitions(await months_everywhere(connection))
     yield _strays(await strays(connection))
     yield _quarantine(await vitals.quarantined(connection))
@@ -174,6 +177,24 @@ def _master_keys(remembered: Remembered, path: Path) -> Finding:
     except KeyringError as error:
         return failed("master keys", error.detail, "")
     return ok("master keys", f"the database knows {', '.join(sorted(remembered.masters)) or 'none yet'}")
+
+
+async def _cluster(connection: Connection) -> list[Finding]:
+    """Of a database with Citus: where its tables are, whether its nodes reach each other, and are durable."""
+    tables = await distribution.placements(connection)
+    if not any(table.done for table in tables):
+        return [ok("cluster", "Citus is there, and every table is on one machine")]
+    if missing := [table.table for table in tables if not table.done]:
+        found = f"Half done: {', '.join(missing)} are not distributed, so statements fail."
+        return [failed("cluster", found, "Run: telemetry-server cluster distribute")]
+    findings = [
+        failed("cluster", f"{one} does not reach {other}.", "Look at that node, pg_hba.conf and the network.")
+        for one, other in await distribution.unreachable(connection)
+    ]
+    for node, found in (await distribution.unsafe_workers(connection)).items():
+        findings.append(failed("durability", f"{node}: {found}. A power cut loses acknowledged pings.", ""))
+    workers = sum(not node.is_coordinator for node in await distribution.nodes(connection))
+    return findings or [ok("cluster", f"{len(tables)} tables over {workers} workers")]
 
 
 def _partitions(months: Sequence[Any]) -> Finding:

@@ -44,9 +44,10 @@ async def counted(connection: Connection, products: Condition, now: datetime) ->
     `products` is a condition on r.product_id with the parameters from the third on.
     """
     statement = fill(SQL["when_counted"], filter=products.sql)
-    row = await connection.fetchrow(statement, JobName.COUNT_THE_FLEET, MOST_AT_ONCE, *products.values)
-    by_job = row["reached_at"] is not None
-    return Counted(row["reached_at"] if by_job else now, by_job) if row["counted"] else None
+    row = await connection.fetchrow(statement, JobName.COUNT_THE_FLEET, ALL, *products.values)
+    if row["reached_at"] is None:
+        return None if await is_large(connection, MOST_AT_ONCE) else Counted(now, by_job=False)
+    return Counted(row["reached_at"], by_job=True) if row["counted"] else None
 
 
 async def is_large(connection: Connection, small: int) -> bool:

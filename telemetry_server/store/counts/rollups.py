@@ -19,6 +19,7 @@ from telemetry_server.job_names import JobName
 from telemetry_server.store.clock import is_future
 from telemetry_server.store.database import Connection
 from telemetry_server.store.dimensions import DIMENSIONS, grouping
+from telemetry_server.store.distribution import fence
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.queries import fill, load
 
@@ -139,7 +140,8 @@ async def roll_up_pings(
     """
     near_from = await _near_from(connection, part, before, days)
     asked = part.since, part.until, before, near_from, days.pings_from, days.until, days.counters_from, now
-    return int(await connection.fetchval(SQL["roll_up_pings"], *asked, timeout=_SECONDS))
+    statement = fill(SQL["roll_up_pings"], fence=await fence(connection))
+    return int(await connection.fetchval(statement, *asked, timeout=_SECONDS))
 
 
 async def _near_from(connection: Connection, part: Slice, before: datetime, days: Open) -> date:

@@ -34,8 +34,10 @@ FROM (
 ) AS s;
 
 -- name: fleet_size
--- An estimate of the number of installations.
-SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'installations'::regclass;
+-- An estimate of the number of installations: by the statistics, which on a cluster other nodes have, or as the job
+-- "count the fleet" counted a large fleet.
+SELECT greatest((SELECT reltuples FROM pg_class WHERE oid = 'installations'::regclass),
+                (SELECT sum(count) FROM fleet_now WHERE dimension = 'all'), 0)::bigint;
 
 -- name: roll_up_pings
 -- Counts again the days of the pings received from $1 until before $2, each from all pings of its installation
@@ -79,7 +81,7 @@ WITH touched AS MATERIALIZED (
         SELECT h.*, day_of_ping(h.received_at, h.occurred_at, h.time_suspect) AS day
         FROM pings AS h
         WHERE h.installation_id = f.installation_id AND h.received_at >= f.since AND h.received_at < $3
-        OFFSET 0 -- a history is always read by its index
+          AND TRUE /*:fence*/
     ) AS g
     WHERE g.day = ANY (f.days)
 ), last AS MATERIALIZED (
@@ -140,18 +142,19 @@ WITH touched AS MATERIALIZED (
     INSERT INTO installation_days AS d (
         day, installation_id, product_id, state, verdict, claim_mismatch, source_mismatch, pings, counters, features
     )
-    SELECT l.day, l.installation_id, p.product_id, l.state,
+    SELECT l.day, p.installation_id, p.product_id, l.state,
            coalesce(l.verdict, (
                SELECT CASE WHEN s.license_key_hash IS NULL THEN 'no_key' ELSE 'unknown_key' END
                FROM states AS s
-               WHERE s.installation_id = l.installation_id AND s.state = l.state
+               WHERE s.installation_id = p.installation_id AND s.state = l.state
            ), 'no_key'),
            coalesce(l.claim_mismatch, false), coalesce(l.source_mismatch, false), l.pings,
            CASE WHEN l.pings = 1 THEN l.counters ELSE s.counters END,
            CASE WHEN l.pings = 1 THEN l.features ELSE s.features END
     FROM last AS l
     CROSS JOIN LATERAL (
-        SELECT i.product_id FROM installations AS i WHERE i.installation_id = l.installation_id OFFSET 0
+        SELECT i.installation_id, i.product_id FROM installations AS i
+        WHERE i.installation_id = l.installation_id AND TRUE /*:fence*/
     ) AS p
     LEFT JOIN summed AS s ON s.installation_id = l.installation_id AND s.day = l.day
     ORDER BY l.installation_id, l.day

@@ -20,9 +20,13 @@ ON CONFLICT (address) DO UPDATE SET hostname = excluded.hostname, looked_up_at =
 
 -- name: forget_hostnames
 -- Deletes those of addresses that no installation has in full.
-WITH done AS (
+WITH used AS MATERIALIZED (
+    SELECT DISTINCT h.address
+    FROM hostnames AS h
+    JOIN installations AS i ON i.client_address = h.address
+), done AS (
     DELETE FROM hostnames AS h
-    WHERE NOT EXISTS (SELECT FROM installations AS i WHERE i.client_address = h.address)
+    WHERE NOT EXISTS (SELECT FROM used AS u WHERE u.address = h.address)
     RETURNING 1
 )
 SELECT count(*) FROM done;

@@ -4,19 +4,20 @@ SELECT p.slug, p.name, p.ping_interval_seconds, p.created_at, p.simulated,
        ARRAY(SELECT k.product_key FROM product_keys AS k
              WHERE k.product_id = p.product_id AND k.revoked_at IS NULL
              ORDER BY k.created_at DESC) AS product_keys,
-       (SELECT count(*) FROM installation_facts AS f WHERE f.product_id = p.product_id) AS installations
+       coalesce(f.installations, 0) AS installations
 FROM products AS p
+LEFT JOIN (
+    SELECT product_id, count(*) AS installations FROM installation_facts GROUP BY product_id
+) AS f USING (product_id)
 ORDER BY p.slug;
 
 -- name: product_names
--- Likewise, but only whether it has any: for the head of a page. ORDER BY lets an index answer at once, also where
--- there is none.
+-- Likewise, but only whether there is any installation at all: for the head of a page.
 SELECT p.slug, p.name, p.simulated,
        ARRAY(SELECT k.product_key FROM product_keys AS k
              WHERE k.product_id = p.product_id AND k.revoked_at IS NULL
              ORDER BY k.created_at DESC) AS product_keys,
-       (SELECT i.installation_id FROM installations AS i WHERE i.product_id = p.product_id
-        ORDER BY i.product_id, i.installation_id LIMIT 1) IS NOT NULL AS in_use
+       (SELECT i.installation_id FROM installations AS i LIMIT 1) IS NOT NULL AS in_use
 FROM products AS p
 ORDER BY p.slug;
 
@@ -47,7 +48,7 @@ ORDER BY f.installation_id DESC;
 -- How many installations match the filter, counted up to $1.
 SELECT count(*)
 FROM (
-    SELECT
+    SELECT f.installation_id
     FROM installation_facts AS f
     LEFT JOIN installations AS i ON i.installation_id = f.installation_id
     WHERE TRUE /*:filter*/

@@ -14,7 +14,7 @@ import asyncpg
 
 from telemetry_server.enrich.lifecycle import NextPhase, Phase
 from telemetry_server.model import Lifecycle
-from telemetry_server.store.database import Connection
+from telemetry_server.store.database import Connection, lock_in_order
 from telemetry_server.store.fleet.installations import ANCIENT
 from telemetry_server.store.halving import halving
 from telemetry_server.store.json_rows import as_json
@@ -59,6 +59,7 @@ async def settle(connection: Connection, settled: Sequence[Settled]) -> list[Set
     async def write(part: Sequence[Settled]) -> None:
         rows = [row for each in part for row in _rows(each)]
         async with connection.transaction():
+            await lock_in_order(connection)
             await connection.execute(SQL["settle"], as_json([_now(each) for each in part]), as_json(rows))
 
     parts = await halving(settled, write) if settled else []
@@ -79,7 +80,8 @@ async def put_off(connection: Connection, copies: Sequence[Copy], until: datetim
 async def rescheduled(connection: Connection, limit: int) -> list[Copy]:
     """The next `limit` copies of a product whose schedule changed; empty: there are no more.
 
-    Call it in the transaction that settles them: it marks them as checked.
+    Call it in the transaction that settles them: it marks them as checked. One that the writer changes before
+    it is settled has the new schedule already.
     """
     while product := await connection.fetchrow(SQL["rescheduled_product"]):
         product_id = product["product_id"]

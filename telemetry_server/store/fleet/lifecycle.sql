@@ -10,15 +10,14 @@ ORDER BY f.due_at, f.installation_id
 LIMIT $4;
 
 -- name: of_product
--- A batch of the installations of a product after $2, due or not; locked, in the writer's order.
+-- A batch of the installations of a product after $2, due or not.
 SELECT f.installation_id, f.product_id, f.life, f.life_since, f.due_at, f.first_received_at,
        i.last_received_at, i.last_sequence
 FROM installation_facts AS f
 LEFT JOIN installations AS i USING (installation_id)
 WHERE f.product_id = $1 AND f.installation_id > $2
 ORDER BY f.installation_id
-LIMIT $3
-FOR UPDATE OF f;
+LIMIT $3;
 
 -- name: settle
 -- Compare and set: rows that the writer or another server changed since they were read stay as they are.
@@ -30,13 +29,7 @@ WITH settled AS MATERIALIZED (
         installation_id uuid, seen_life text, seen_due_at timestamptz, life text, life_since timestamptz,
         due_at timestamptz
     )
-), locked AS MATERIALIZED (
-    SELECT f.installation_id
-    FROM installation_facts AS f
-    JOIN settled AS n USING (installation_id)
-    WHERE f.due_at = n.seen_due_at AND f.life = n.seen_life
-    ORDER BY f.installation_id
-    FOR UPDATE OF f
+    ORDER BY installation_id
 ), done AS (
     UPDATE installation_facts AS f SET
         life        = n.life,
@@ -44,8 +37,7 @@ WITH settled AS MATERIALIZED (
         due_at      = n.due_at,
         judge_again = f.judge_again OR (n.life IN ('late', 'lost')) <> (n.seen_life IN ('late', 'lost'))
     FROM settled AS n
-    JOIN locked USING (installation_id)
-    WHERE f.installation_id = n.installation_id
+    WHERE f.installation_id = n.installation_id AND f.due_at = n.seen_due_at AND f.life = n.seen_life
     RETURNING f.installation_id
 ), timeline AS (
     INSERT INTO changes (installation_id, changed_at, sequence, field, before, after)

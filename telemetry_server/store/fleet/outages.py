@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from telemetry_server.enrich.lifecycle import Outage
-from telemetry_server.store.database import Connection
+from telemetry_server.store.database import Connection, lock_in_order
 from telemetry_server.store.fleet.installations import ANCIENT
 from telemetry_server.store.queries import load
 
@@ -39,4 +39,6 @@ async def awaited(connection: Connection, since: datetime, until: datetime, most
 
 async def look_again(connection: Connection, since: datetime, now: datetime) -> None:
     """Makes the installations due now whose lifecycle became late or lost since then."""
-    await connection.execute(SQL["look_again"], since, now)
+    async with connection.transaction():
+        await lock_in_order(connection)
+        await connection.execute(SQL["look_again"], since, now)

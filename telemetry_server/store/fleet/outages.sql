@@ -38,8 +38,7 @@ WITH blamed AS MATERIALIZED (
     FROM installation_facts
     WHERE life IN ('late', 'lost') AND life_since > $1
     ORDER BY installation_id
-    FOR UPDATE
 )
 UPDATE installation_facts AS f SET due_at = $2
 FROM blamed
-WHERE f.installation_id = blamed.installation_id;
+WHERE f.installation_id = blamed.installation_id AND f.life IN ('late', 'lost');

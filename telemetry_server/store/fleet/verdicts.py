@@ -13,7 +13,7 @@ from uuid import UUID
 
 from telemetry_server.enrich.verdict import Judgement
 from telemetry_server.model import Grant, Lifecycle, ProductId, Verdict
-from telemetry_server.store.database import Connection
+from telemetry_server.store.database import Connection, lock_in_order
 from telemetry_server.store.ingest.grant_cache import grant_of
 from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
@@ -194,7 +194,7 @@ async def write_judgements(connection: Connection, verdicts: Sequence[NewVerdict
         for was, new in ((each.current, each.judgement),)
     )
     async with connection.transaction():
-        await connection.execute(SQL["plan_by_key"])
+        await lock_in_order(connection)
         rows = await connection.fetch(SQL["write_judgements"], text, at)
     written = {row["installation_id"] for row in rows}
     if changed := {each.current.installation_id for each in verdicts} - written:

@@ -70,11 +70,6 @@ WHERE f.license_key_hash IS NOT NULL AND f.license_key_hash = ANY ($1::bytea[])
 ORDER BY f.license_key_hash, f.installation_id
 LIMIT $4;
 
--- name: plan_by_key
--- Until the transaction ends, the rows of a list are found and locked one by one, in its order.
-SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-       set_config('enable_seqscan', 'off', true);
-
 -- name: write_judgements
 -- Writes the verdicts of the moment $2 on installations that have not changed since they were read: each write of
 -- the writer changes judged_at, the job "watch deadlines" changes the phase.

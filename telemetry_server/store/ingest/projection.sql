@@ -18,6 +18,7 @@ WITH known AS MATERIALIZED (
     FROM known AS k
     JOIN pings AS g ON g.installation_id = k.installation_id
                    AND g.sequence BETWEEN greatest(k.noted, k.last_sequence - 10000) AND k.last_sequence
+    WHERE g.installation_id = ANY ($1::uuid[])
     WINDOW along AS (PARTITION BY g.installation_id ORDER BY g.sequence)
 ), newest AS MATERIALIZED (
     SELECT w.installation_id, w.sequence, w.received_at, w.state, w.verdict, w.claim_mismatch,
@@ -27,6 +28,7 @@ WITH known AS MATERIALIZED (
     FROM known AS k
     JOIN walked AS w ON w.installation_id = k.installation_id AND w.sequence = k.last_sequence
     JOIN states AS s ON s.installation_id = w.installation_id AND s.state = w.state
+    WHERE s.installation_id = ANY ($1::uuid[])
 ), present AS (
     INSERT INTO installation_facts AS f (
         installation_id, product_id, first_received_at, license_status /*:columns*/, version_key, license_key_hash,
@@ -63,12 +65,14 @@ FROM walked AS w
 JOIN states AS b ON b.installation_id = w.installation_id AND b.state = w.state_before
 JOIN states AS a ON a.installation_id = w.installation_id AND a.state = w.state
 CROSS JOIN LATERAL (
-    SELECT field, f.value AS before, t.value AS after
-    FROM facts_by_field(b.facts, b.place, b.license_key_hash) AS f
-    FULL JOIN facts_by_field(a.facts, a.place, a.license_key_hash) AS t USING (field)
-    WHERE f.value IS DISTINCT FROM t.value
+    SELECT f.field, max(f.value) FILTER (WHERE s.old) AS before, max(f.value) FILTER (WHERE NOT s.old) AS after
+    FROM (VALUES (true, b.facts, b.place, b.license_key_hash), (false, a.facts, a.place, a.license_key_hash))
+        AS s (old, facts, place, license_key_hash)
+    CROSS JOIN LATERAL facts_by_field(s.facts, s.place, s.license_key_hash) AS f
+    GROUP BY f.field
 ) AS d
-WHERE w.state <> w.state_before
+WHERE w.state <> w.state_before AND b.installation_id = ANY ($1::uuid[]) AND a.installation_id = ANY ($1::uuid[])
+  AND d.before IS DISTINCT FROM d.after
 UNION ALL
 SELECT w.installation_id, w.received_at, w.sequence, 'client_address', abbrev(w.address_before),
        abbrev(w.client_address)

@@ -22,13 +22,13 @@ from telemetry_server.errors import Unavailable
 from telemetry_server.logs import Severity, log, log_rationed
 from telemetry_server.model import ALL_ACCEPTED, Ping, SignedUpload, Status, Written
 from telemetry_server.store.database import Connect, Connection
+from telemetry_server.store.distribution import has_citus
 from telemetry_server.store.halving import blames_data, halving
 from telemetry_server.store.ingest.feature_names import FeatureNames
-from telemetry_server.store.ingest.group_rows import fork_row, ping_row, upload_row
+from telemetry_server.store.ingest.group_rows import fork_row, group_parameters
 from telemetry_server.store.ingest.last_write import LastWrite
 from telemetry_server.store.ingest.projection import project
 from telemetry_server.store.ingest.written_states import WrittenStates
-from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
 
@@ -184,6 +184,7 @@ class _Lane:
         self._report_at, self._failed_pings = 0.0, 0
         self._connection: Connection | None = None
         self._names = FeatureNames()
+        self._on_cluster = False
         self._answering: asyncio.Task[None] | None = None
 
     async def write(self, group: list[_Waiting]) -> None:
@@ -244,6 +245,7 @@ class _Lane:
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
+            self._on_cluster = await has_citus(self._connection)
             await self._names.load(self._connection)
         return self._connection
 
@@ -318,15 +320,8 @@ class _Lane:
             if not isinstance(error, asyncpg.PostgresError):
                 self._connection.terminate()  # it may be in any state; the next group opens a new one
 
-    def _parameters(self, uploads: Sequence[SignedUpload]) -> tuple[str, str]:
-        """The parameters of write_group: the uploads, and their pings, as JSON."""
-        written = self._states.written
-        pings = [
-            ping_row(upload, ping, written.get(upload.installation_id), self._names.numbers)
-            for upload in uploads
-            for ping in upload.pings
-        ]
-        return as_json([upload_row(upload) for upload in uploads]), as_json(pings)
+    def _parameters(self, uploads: Sequence[SignedUpload]) -> tuple[str, str, list[UUID] | None]:
+        return group_parameters(uploads, self._states.written, self._names.numbers, named=self._on_cluster)
 
 
 # ── what was not new ────────────────────────────────────────────────────────────────────────
@@ -362,11 +357,13 @@ async def _duplicates_and_forks(
     sent = {(u.installation_id, ping.sequence): (u, ping) for u in uploads for ping in u.pings}
     others: dict[UUID, dict[int, Status]] = defaultdict(dict)
     forks: list[tuple[Any, ...]] = []
-    for row in await connection.fetch(SQL["look_up_stored"], ids, numbers):
-        upload, ping = sent[row["installation_id"], row["sequence"]]
-        forked = row["stored_ping_id"] not in {None, ping.ping_id}
+    rows = await connection.fetch(SQL["look_up_stored"], ids, numbers)
+    stored = {(row["installation_id"], row["sequence"]): row["stored_ping_id"] for row in rows}
+    for key in zip(ids, numbers, strict=True):
+        upload, ping = sent[key]
+        forked = stored.get(key) not in {None, ping.ping_id}
         if forked:
-            forks.append(fork_row(upload, ping, row["stored_ping_id"]))
+            forks.append(fork_row(upload, ping, stored[key]))
         others[upload.installation_id][ping.sequence] = Status.FORKED if forked else Status.DUPLICATE
     if forks:
         await connection.execute(SQL["record_forks"], *map(list, zip(*forks, strict=True)))

@@ -6,7 +6,8 @@
 -- Returns rows of three kinds: "repeated", a ping that was not new, with its sequence; "holes", an installation
 -- that has them, with its numbers; and "changed", an installation that is to be projected.
 -- Rows are locked in the order of installation_id, so that two groups do not deadlock.
--- Both parameters are arrays of JSON objects: for the driver a fraction of the cost of one array per column.
+-- $1 and $2 are arrays of JSON objects: for the driver a fraction of the cost of one array per column. $3 are the
+-- installations, by which Citus reads only their shards; NULL on one machine.
 -- The facts of a ping are null where its state is known to be written.
 WITH upload AS MATERIALIZED (
     SELECT *
@@ -74,6 +75,10 @@ WITH upload AS MATERIALIZED (
     JOIN upload AS u USING (installation_id)
     WHERE p.state IS DISTINCT FROM k.state_before AND p.facts IS NOT NULL
     ON CONFLICT DO NOTHING
+), facts AS (
+    SELECT installation_id, state, verdict, claim_mismatch, source_mismatch, life
+    FROM installation_facts
+    WHERE $3::uuid[] IS NULL OR installation_id = ANY ($3)
 )
 SELECT 'repeated' AS kind, p.installation_id, p.sequence, NULL::int8multirange AS received
 FROM ping AS p
@@ -87,7 +92,7 @@ UNION ALL
 SELECT 'changed', k.installation_id, NULL, NULL
 FROM now_known AS k
 JOIN ping AS p USING (installation_id)
-LEFT JOIN installation_facts AS f USING (installation_id)
+LEFT JOIN facts AS f USING (installation_id)
 WHERE p.sequence >= coalesce(upper(k.received_before), 1)
   AND (k.address_moved
        OR p.state IS DISTINCT FROM f.state
@@ -95,12 +100,11 @@ WHERE p.sequence >= coalesce(upper(k.received_before), 1)
        OR f.life IN ('late', 'lost'));
 
 -- name: look_up_stored
--- For pings whose numbers were received before: the ping that has the number; NULL if it is no longer stored.
-SELECT k.installation_id,
-       k.sequence,
-       (SELECT g.ping_id FROM pings AS g
-        WHERE g.installation_id = k.installation_id AND g.sequence = k.sequence LIMIT 1) AS stored_ping_id
-FROM unnest($1::uuid[], $2::bigint[]) AS k (installation_id, sequence);
+-- For pings whose numbers were received before: the ping that has the number; no row if it is no longer stored.
+SELECT g.installation_id, g.sequence, g.ping_id AS stored_ping_id
+FROM unnest($1::uuid[], $2::bigint[]) AS k (installation_id, sequence)
+JOIN pings AS g ON g.installation_id = k.installation_id AND g.sequence = k.sequence
+WHERE g.installation_id = ANY ($1::uuid[]);
 
 -- name: look_up_received
 -- The numbers received of each installation that has holes.
@@ -112,6 +116,11 @@ WHERE installation_id = ANY ($1::uuid[])
 -- name: record_forks
 -- Stores further pings of a number beside the first. A repeated upload adds nothing; a thousand per installation
 -- are evidence enough.
+WITH crowded AS (
+    SELECT installation_id FROM forks WHERE installation_id = ANY ($1::uuid[])
+    GROUP BY installation_id
+    HAVING count(*) >= 1000
+)
 INSERT INTO forks (
     installation_id, sequence, ping_id, stored_ping_id, received_at, occurred_at, client_address,
     facts, details, place
@@ -122,7 +131,7 @@ FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::timestamptz[],
             $7::text[], $8::text[], $9::text[], $10::text[])
     AS f (installation_id, sequence, ping_id, stored_ping_id, received_at, occurred_at, client_address,
           facts, details, place)
-WHERE (SELECT count(*) FROM forks AS k WHERE k.installation_id = f.installation_id) < 1000
+WHERE NOT EXISTS (SELECT FROM crowded AS c WHERE c.installation_id = f.installation_id)
 ON CONFLICT DO NOTHING;
 
 -- name: quarantine

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from telemetry_server.job_names import JobName
 from telemetry_server.store.clock import is_future
-from telemetry_server.store.database import Connection
+from telemetry_server.store.database import Connection, lock_in_order
 from telemetry_server.store.fleet.hostnames import forget_hostnames
 from telemetry_server.store.queries import load
 from telemetry_server.store.watermarks import reach, reached
@@ -42,7 +42,11 @@ async def erase_addresses(connection: Connection, now: datetime) -> int:
     changed = await _day_by_day(connection, ERASE_ADDRESSES, "erase", now)
     last: UUID | None = LOWEST
     while last is not None:  # in batches: the writer waits for these rows
-        row = await connection.fetchrow(SQL["erase_installation_addresses"], last, _BATCH, timeout=_SECONDS)
+        async with connection.transaction():
+            await lock_in_order(connection)
+            row = await connection.fetchrow(
+                SQL["erase_installation_addresses"], last, _BATCH, timeout=_SECONDS
+            )
         last, changed = row["last"], changed + row["count"]
     for table in ("fork", "lineage"):
         changed += await connection.fetchval(SQL[f"erase_{table}_addresses"], timeout=_SECONDS)

@@ -73,14 +73,13 @@ WITH done AS (
 SELECT count(*) FROM done;
 
 -- name: erase_installation_addresses
--- Erases a batch of installations after $1, locked in the writer's order; returns the last of them, and their number.
+-- Erases a batch of installations after $1, in the writer's order; returns the last of them, and their number.
 WITH known AS MATERIALIZED (
     SELECT installation_id
     FROM installations
     WHERE installation_id > $1 AND client_address IS NOT NULL
     ORDER BY installation_id
     LIMIT $2
-    FOR UPDATE
 ), done AS (
     UPDATE installations AS i SET client_address = NULL
     FROM known

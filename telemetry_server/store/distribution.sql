@@ -1,0 +1,102 @@
+-- name: has_citus
+-- Whether this database has the extension.
+SELECT EXISTS (SELECT extname FROM pg_extension WHERE extname = 'citus');
+
+-- name: tables
+-- The tables that have to be placed, in the order in which that is done, of which $1 are copied to every node: how each
+-- is placed (NULL: an ordinary table), its size on this node, and whether it has rows here.
+-- A table with installation_id in its key grows with the fleet.
+SELECT c.relname::text AS table, k.grows, p.kind, s.bytes, s.filled
+FROM pg_class AS c
+CROSS JOIN LATERAL (
+    SELECT EXISTS (
+        SELECT FROM pg_index AS x
+        JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
+        WHERE x.indrelid = c.oid AND x.indisprimary AND a.attname = 'installation_id'
+    ) AS grows
+) AS k
+LEFT JOIN (
+    SELECT logicalrelid AS oid,
+           CASE WHEN partmethod = 'h' THEN 'distributed' WHEN repmodel = 't' THEN 'reference' END AS kind
+    FROM pg_dist_partition
+) AS p ON p.oid = c.oid
+CROSS JOIN LATERAL (
+    SELECT sum(pg_total_relation_size(t.oid))::bigint AS bytes, sum(pg_relation_size(t.oid)) > 0 AS filled
+    FROM (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) AS t
+) AS s
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND (k.grows OR c.relname = ANY ($1::text[]))
+ORDER BY k.grows, c.relname <> 'installations', s.bytes, c.relname;
+
+-- name: nodes
+-- The nodes, the coordinator first: their shards of installations, and whether they answer.
+SELECT n.nodename AS host, n.nodeport AS port, n.groupid = 0 AS is_coordinator, n.isactive AS is_active,
+       count(s.shardid) AS shards
+FROM pg_dist_node AS n
+LEFT JOIN pg_dist_placement AS q USING (groupid)
+LEFT JOIN pg_dist_shard AS s
+  ON s.shardid = q.shardid AND s.logicalrelid = to_regclass('installations') AND s.shardminvalue IS NOT NULL
+WHERE n.noderole = 'primary'
+GROUP BY n.nodename, n.nodeport, n.groupid, n.isactive
+ORDER BY n.groupid;
+
+-- name: unhealthy
+-- The pairs of nodes of which the first does not reach the second.
+SELECT from_nodename || ':' || from_nodeport AS "from", to_nodename || ':' || to_nodeport AS "to"
+FROM citus_check_cluster_node_health()
+WHERE result IS NOT TRUE;
+
+-- name: settings_of_workers
+-- What each worker has for the settings that durability depends on.
+SELECT n.nodename || ':' || n.nodeport AS node, r.success, r.result
+FROM run_command_on_workers($$
+    SELECT string_agg(name || ' ' || setting, ', ' ORDER BY name) FROM pg_settings
+    WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit') AND setting = 'off'
+$$) AS r
+JOIN pg_dist_node AS n ON n.nodename = r.nodename AND n.nodeport = r.nodeport
+ORDER BY 1;
+
+-- name: writes_go_on
+-- Whether tables can be distributed while they are written.
+SELECT current_setting('wal_level') = 'logical';
+
+-- name: shards
+-- The number of shards of the first table that is distributed by this connection; the others follow it.
+SELECT set_config('citus.shard_count', $1, false);
+
+-- name: reference
+-- A table with a copy on every node.
+SELECT create_reference_table($1::text::regclass);
+
+-- name: distribute
+-- A table in shards by installation_id, each beside that of the table $2. Writes to the table wait.
+SELECT create_distributed_table($1::text::regclass, 'installation_id', colocate_with => $2);
+
+-- name: distribute_concurrently
+-- Likewise, while the table is written; outside of a transaction.
+SELECT create_distributed_table_concurrently($1::text::regclass, 'installation_id', colocate_with => $2);
+
+-- name: free_space
+-- Deletes the rows that a distributed table still has on this node, where no query sees them.
+SELECT truncate_local_data_after_distributing_table($1::text::regclass);
+
+-- name: set_coordinator
+-- The address at which workers reach this node; without $1, that at which we do.
+SELECT citus_set_coordinator_host(coalesce($1, host(inet_server_addr())), coalesce($2, inet_server_port()));
+
+-- name: add_node
+SELECT citus_add_node($1, $2);
+
+-- name: start_rebalance
+-- Moves shards until all nodes have their share, while they are read and written. NULL: they have it.
+SELECT citus_rebalance_start();
+
+-- name: wait_for_rebalance
+SELECT citus_rebalance_wait();
+
+-- name: empty_node
+-- Moves all shards from a node, while they are read and written.
+SELECT citus_drain_node($1, $2);
+
+-- name: remove_node
+SELECT citus_remove_node($1, $2);
