@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import asyncpg
+from patience import until
 
 from telemetry_server.store.distribution import distribute
 
@@ -40,7 +41,8 @@ class CitusCluster:
             database = f"{database}_{self.suffix}"
         return self.given._replace(netloc=f"{who}@{node[0]}:{node[1]}", path=f"/{database}").geturl()
 
-    async def make(self, name):
+    async def make(self, name, workers=None):
+        """An empty database on every node; its coordinator knows all workers, or the first ones."""
         name_there = f"{name}_{self.suffix}"
         await self._on_each(f"CREATE DATABASE {name_there}", _QUICK_TYPES.format(name_there))
         for node in self.nodes:
@@ -48,7 +50,7 @@ class CitusCluster:
                 await connection.execute("CREATE EXTENSION citus")
         async with _connected(self.dsn(name)) as connection:
             await connection.execute("SELECT citus_set_coordinator_host($1, $2)", *self.nodes[0])
-            for worker in self.nodes[1:]:
+            for worker in self.nodes[1:][:workers]:
                 await connection.execute("SELECT citus_add_node($1, $2)", *worker)
 
     async def spread(self, connection):
@@ -65,8 +67,22 @@ class CitusCluster:
             _QUICK_TYPES.format(name),
         )
 
+    async def execute(self, sql):
+        """On the coordinator."""
+        async with _connected(self.dsn("postgres")) as connection:
+            await connection.execute(sql)
+
     async def drop(self, name):
-        await self._on_each(f"DROP DATABASE IF EXISTS {name}_{self.suffix} WITH (FORCE)")
+        """Again while nodes still ask each other, as they do after a connection was cut."""
+
+        async def dropped():
+            try:
+                await self._on_each(f"DROP DATABASE IF EXISTS {name}_{self.suffix} WITH (FORCE)")
+            except asyncpg.ObjectInUseError:
+                return False
+            return True
+
+        await until(dropped, every=0.5)
 
     async def _on_each(self, *statements):
         async def done(node):

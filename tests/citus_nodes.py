@@ -7,6 +7,7 @@ DIR has the programs of a PostgreSQL that has Citus installed. The nodes listen 
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,6 +24,11 @@ SETTINGS = {
     "max_connections": "300",
     "max_prepared_transactions": "300",
     "wal_level": "logical",
+    # A table is copied by logical replication, and each database of Citus has a worker of its own.
+    "max_worker_processes": "100",
+    "max_logical_replication_workers": "40",
+    "max_replication_slots": "40",
+    "max_wal_senders": "40",
     "jit": "off",
     "citus.enable_statistics_collection": "off",
     "citus.node_conninfo": "sslmode=disable",
@@ -60,6 +66,18 @@ class Node:
         self.run("initdb", "-D", self.home / "data", *options)
         with (self.home / "data" / "postgresql.conf").open("a") as written:
             written.writelines(f"{name} = '{value}'\n" for name, value in self.settings.items())
+            if self._knows("output_plugin_libraries"):  # newer minor versions ask which ones are allowed
+                written.write("output_plugin_libraries = 'pgoutput, citus'\n")
+
+    def _knows(self, setting):
+        described = subprocess.run(
+            [self.programs / "postgres", "--describe-config"],
+            capture_output=True,
+            text=True,
+            check=True,
+            **as_database_user(),
+        )
+        return re.search(rf"^{setting}\t", described.stdout, re.MULTILINE)
 
     def start(self):
         self.run("pg_ctl", "-D", self.home / "data", "-l", self.home / "log", "-w", "-t", "60", "start")

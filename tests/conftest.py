@@ -51,13 +51,16 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Scales the limit of each test as its waits, and spreads those that wait among the others.
+    """Scales the limit of each test as its waits, and spreads those that wait among the others; on a cluster, skips
+    those that are about one machine.
 
     While one waits, the processor works for another; a test that waits for a minute is never the last.
     """
     for item in items:
         given = item.get_closest_marker("timeout")
         seconds = given.args[0] if given else float(config.getini("timeout"))
+        if config.getoption("--citus") and (alone := item.get_closest_marker("one_machine")):
+            item.add_marker(pytest.mark.skip(reason=f"on one machine only: {alone.kwargs['reason']}"))
         item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
 
     def limit(item):

@@ -71,14 +71,15 @@ def _table_row(placement: Placement) -> tuple[object, ...]:
 def distribute(invocation: Invocation, dry_run: bool, shards: int, as_json: bool) -> None:
     """Spread the tables that grow with the fleet over the workers; safe to repeat.
 
-    A table with rows is copied while it is written, if wal_level is logical; else writes to it wait. While
-    some tables are distributed and others are not, uploads may get 503, which clients retry, and pages fail.
+    A table with rows is copied while it is written, if wal_level is logical; writes to one with partitions
+    wait. While some tables are distributed and others are not, uploads get 503, which clients retry, and
+    pages fail.
     """
 
     async def work(connection: Connection) -> list[Placement]:
         await distribution.demand_citus(connection)
         missing = [each for each in await distribution.placements(connection) if not each.done]
-        _announce(missing, writes_go_on=await distribution.writes_go_on(connection))
+        _announce(missing)
         if not dry_run:
             await distribution.distribute(connection, shards, say)
         return missing
@@ -92,11 +93,10 @@ def distribute(invocation: Invocation, dry_run: bool, shards: int, as_json: bool
         click.echo(f"{len(missing)} tables are where they belong now.")
 
 
-def _announce(missing: Sequence[Placement], *, writes_go_on: bool) -> None:
+def _announce(missing: Sequence[Placement]) -> None:
     for each in missing:
         how = "by installation_id, to the workers" if each.kind is Kind.DISTRIBUTED else "a copy on each node"
-        waits = each.filled and (each.kind is Kind.REFERENCE or not writes_go_on)
-        wait = "; writes to it wait meanwhile" if waits else ""
+        wait = "; writes to it wait meanwhile" if each.waits else ""
         say(f"{each.table}, {each.bytes / MEBIBYTE:,.0f} MiB: {how}{wait}")
 
 

@@ -40,13 +40,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A table, how it has to be placed, and whether it is; its size on this node, and whether it has rows."""
+    """A table, how it has to be placed, and whether it is; its size on this node, and whether it has rows.
+
+    `waits`: writes to it wait while its rows are copied. Citus copies tables with partitions only so.
+    """
 
     table: str
     kind: Kind
     done: bool
     bytes: int
     filled: bool
+    waits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +97,13 @@ async def nodes(connection: Connection) -> list[Node]:
 
 async def placements(connection: Connection) -> list[Placement]:
     """The tables that have to be placed, in the order in which that is done."""
-    return [
-        Placement(row["table"], kind, row["kind"] == kind, row["bytes"], row["filled"])
-        for row in await connection.fetch(SQL["tables"], REFERENCE)
-        for kind in [Kind.DISTRIBUTED if row["grows"] else Kind.REFERENCE]
-    ]
+    writes_go_on = await connection.fetchval(SQL["writes_go_on"])
+    found = []
+    for row in await connection.fetch(SQL["tables"], REFERENCE):
+        kind = Kind.DISTRIBUTED if row["grows"] else Kind.REFERENCE
+        waits = row["filled"] and (kind is Kind.REFERENCE or row["parted"] or not writes_go_on)
+        found.append(Placement(row["table"], kind, row["kind"] == kind, row["bytes"], row["filled"], waits))
+    return found
 
 
 async def is_distributed(connection: Connection) -> bool:
@@ -105,31 +111,25 @@ async def is_distributed(connection: Connection) -> bool:
     return any(placement.done for placement in await placements(connection))
 
 
-async def writes_go_on(connection: Connection) -> bool:
-    """Whether a table can be distributed while it is written; else writes wait."""
-    return bool(await connection.fetchval(SQL["writes_go_on"]))
-
-
 async def distribute(connection: Connection, shards: int = SHARDS, say: Say = lambda _: None) -> None:
     """Places the tables that are not placed yet, one after the other; what is done stays done.
 
     The shards of an existing cluster keep their number. Raises ClusterError.
     """
-    concurrently = await writes_go_on(connection)
     await connection.execute(SQL["shards"], str(shards))
     for placement in await placements(connection):
         if not placement.done:
             say(f"{placement.table}: {placement.kind}")
-            await _place(connection, placement, concurrently=concurrently)
+            await _place(connection, placement)
 
 
-async def _place(connection: Connection, placement: Placement, *, concurrently: bool) -> None:
+async def _place(connection: Connection, placement: Placement) -> None:
     table = placement.table
     if placement.kind is Kind.REFERENCE:
         await _ask(connection, "reference", table)
         return
     beside = "default" if table == _FIRST else _FIRST
-    if placement.filled and concurrently:
+    if placement.filled and not placement.waits:
         await _ask(connection, "distribute_concurrently", table, beside)
         return
     await _ask(connection, "distribute", table, beside)

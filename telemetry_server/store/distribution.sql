@@ -6,7 +6,7 @@ SELECT EXISTS (SELECT extname FROM pg_extension WHERE extname = 'citus');
 -- The tables that have to be placed, in the order in which that is done, of which $1 are copied to every node: how each
 -- is placed (NULL: an ordinary table), its size on this node, and whether it has rows here.
 -- A table with installation_id in its key grows with the fleet.
-SELECT c.relname::text AS table, k.grows, p.kind, s.bytes, s.filled
+SELECT c.relname::text AS table, k.grows, p.kind, s.bytes, s.filled, c.relkind = 'p' AS parted
 FROM pg_class AS c
 CROSS JOIN LATERAL (
     SELECT EXISTS (
@@ -25,6 +25,7 @@ CROSS JOIN LATERAL (
     FROM (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) AS t
 ) AS s
 WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+  AND c.relname !~ '_\d{6,}$' -- a shard, or what is left of one for a while
   AND (k.grows OR c.relname = ANY ($1::text[]))
 ORDER BY k.grows, c.relname <> 'installations', s.bytes, c.relname;
 
@@ -57,7 +58,7 @@ JOIN pg_dist_node AS n ON n.nodename = r.nodename AND n.nodeport = r.nodeport
 ORDER BY 1;
 
 -- name: writes_go_on
--- Whether tables can be distributed while they are written.
+-- Whether a table without partitions can be distributed while it is written.
 SELECT current_setting('wal_level') = 'logical';
 
 -- name: shards

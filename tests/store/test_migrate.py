@@ -15,7 +15,10 @@ from telemetry_server.store import migrate as module
 from telemetry_server.store.migrate import Migration, migrate, pending_migrations, released_migrations
 from telemetry_server.store.partitions import make_partitions
 
-pytestmark = pytest.mark.every_postgres
+pytestmark = [
+    pytest.mark.every_postgres,
+    pytest.mark.one_machine(reason="a database is of the newest version before it is distributed"),
+]
 
 
 @pytest.fixture

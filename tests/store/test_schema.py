@@ -15,7 +15,10 @@ from telemetry_server.store.queries import load, modules
 from telemetry_server.store.registry import license_import
 from telemetry_server.store.reports.export import What
 
-pytestmark = pytest.mark.every_postgres
+pytestmark = [
+    pytest.mark.every_postgres,
+    pytest.mark.one_machine(reason="the schema is that before it is distributed"),
+]
 
 GROWING = {
     "installations",

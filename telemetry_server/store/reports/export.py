@@ -20,6 +20,7 @@ from telemetry_server.errors import BadRequest, TooManyRequests
 from telemetry_server.model import NONE
 from telemetry_server.store.connection_budget import MOST_EXPORTS
 from telemetry_server.store.database import Connection, connect, translated
+from telemetry_server.store.distribution import has_citus
 from telemetry_server.store.filtering import LICENSES, NOW, Columns, condition
 from telemetry_server.store.queries import fill, load
 from telemetry_server.store.registry.products import product_by_slug
@@ -157,7 +158,8 @@ async def export(connection: Connection, wanted: Wanted, sink: Sink, *, now: dat
         await product_by_slug(connection, wanted.product)
     rows, values = await _rows(connection, wanted, now)
     columns = await _columns(connection, rows, wanted)
-    copying = _Copying(connection, _lines(rows, columns, wanted.form), values)
+    apart = " OFFSET 0" if await has_citus(connection) else ""
+    copying = _Copying(connection, _lines(rows, columns, wanted.form, apart), values)
     match wanted.form:
         case Form.CSV:
             return await copying.csv(_marked(sink) if wanted.mark else sink)
@@ -251,11 +253,14 @@ async def _columns(connection: Connection, rows: str, wanted: Wanted) -> dict[st
 # ── lines ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _lines(rows: str, columns: dict[str, str], form: Form) -> str:
-    """The query whose output is the file: flat, so that parallel workers of PostgreSQL build whole lines."""
+def _lines(rows: str, columns: dict[str, str], form: Form, apart: str = "") -> str:
+    """The query whose output is the file: flat, so that parallel workers of PostgreSQL build whole lines.
+
+    `apart` ends the query of the rows: of one that is not kept apart, Citus loses the names of the columns.
+    """
     if form is Form.NDJSON:
         chosen = ", ".join(f'r."{name}"' for name in columns)
-        return f"SELECT row_to_json(r)::text FROM (SELECT {chosen} FROM ({rows}) AS r) AS r"  # noqa: S608
+        return f"SELECT row_to_json(r)::text FROM (SELECT {chosen} FROM ({rows}) AS r{apart}) AS r"  # noqa: S608
     cells = ", ".join(_cell(name, type_, form) for name, type_ in columns.items())
     return f"SELECT {cells} FROM ({rows}) AS r"  # noqa: S608  columns of our views
 

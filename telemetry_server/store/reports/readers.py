@@ -13,6 +13,7 @@ import asyncpg
 
 from telemetry_server.errors import OperatorError
 from telemetry_server.store.database import Connection
+from telemetry_server.store.distribution import has_citus, is_distributed
 from telemetry_server.store.queries import load
 
 SQL = load(__name__)
@@ -40,6 +41,10 @@ class ReadsMore(OperatorError):
     """All roles may read tables in this database, and so would a reader."""
 
 
+class NoReadersOnACluster(OperatorError):
+    """On a cluster, a reader would have to read the tables behind the views: use "export" or the API instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """A role, its password if it got a new one, and the views it reads."""
@@ -53,8 +58,10 @@ async def make_reader(connection: Connection, name: str, *, new_password: bool =
     """Creates the role `name`, or lets an existing reader read our VIEWS, in one transaction.
 
     A new role gets a password; an existing one keeps its own unless `new_password`. Raises NotAReader,
-    MayNotMakeReaders with the SQL to run as another role, and ReadsMore.
+    MayNotMakeReaders with the SQL to run as another role, ReadsMore and NoReadersOnACluster.
     """
+    if await has_citus(connection) and await is_distributed(connection):
+        raise NoReadersOnACluster
     there = await _is_there(connection, name)
     change = ("reader_password" if new_password else None) if there else "reader_made"
     password = secrets.token_urlsafe(24) if change else None
