@@ -161,10 +161,13 @@ def _runs(process):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     nodes = Nodes(sys.argv[1])
     try:
         nodes.start()
         print(nodes.dsn, flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
     finally:
         nodes.close()

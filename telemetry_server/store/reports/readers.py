@@ -42,7 +42,7 @@ class ReadsMore(OperatorError):
 
 
 class NoReadersOnACluster(OperatorError):
-    """On a cluster, a reader would have to read the tables behind the views: use "export" or the API instead."""
+    """On a cluster, a reader would have to read the tables behind the views; use "export" or the API."""
 
 
 @dataclass(frozen=True, slots=True)
