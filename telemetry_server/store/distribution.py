@@ -1,6 +1,6 @@
 """A database over the nodes of a Citus cluster: which tables are where, and the nodes.
 
-Tables that grow with the fleet, known by installation_id in their primary key, are distributed by it: the
+Tables that grow with the fleet, known by their column installation_id, are distributed by it: the
 rows of one installation are on one node. What their statements join is a reference table, with a copy on
 every node. All other tables stay on the coordinator.
 """
@@ -17,7 +17,7 @@ from telemetry_server.store.queries import load
 
 SQL = load(__name__)
 
-REFERENCE = ("products", "hostnames")
+REFERENCE = ("products", "hostnames", "feature_names")
 """The tables without installation_id that statements join with distributed ones."""
 SHARDS = 32
 _FIRST = "installations"

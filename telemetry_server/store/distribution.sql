@@ -5,14 +5,13 @@ SELECT EXISTS (SELECT extname FROM pg_extension WHERE extname = 'citus');
 -- name: tables
 -- The tables that have to be placed, in the order in which that is done, of which $1 are copied to every node: how each
 -- is placed (NULL: an ordinary table), its size on this node, and whether it has rows here.
--- A table with installation_id in its key grows with the fleet.
+-- A table with the column installation_id grows with the fleet.
 SELECT c.relname::text AS table, k.grows, p.kind, s.bytes, s.filled, c.relkind = 'p' AS parted
 FROM pg_class AS c
 CROSS JOIN LATERAL (
     SELECT EXISTS (
-        SELECT FROM pg_index AS x
-        JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)
-        WHERE x.indrelid = c.oid AND x.indisprimary AND a.attname = 'installation_id'
+        SELECT FROM pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attname = 'installation_id' AND NOT a.attisdropped
     ) AS grows
 ) AS k
 LEFT JOIN (

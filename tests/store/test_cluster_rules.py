@@ -19,7 +19,7 @@ GROWING = {name for name, columns in TABLES.items() if re.search(r"(^|\n) +insta
 LOCAL = TABLES.keys() - GROWING - set(REFERENCE)
 STATEMENTS = {f"{module}.{name}": sql for module in modules() for name, sql in load(module).items()}
 
-WORD = re.compile(r"'(?:[^']|'')*'|\w+|[(),.;]|[^\s\w(),.;]+")
+WORD = re.compile(r"'(?:[^']|'')*'|\w+|[(),.;]|[^\s\w(),.;']+")
 BARE = re.compile(r"SELECT (FROM|WHERE|LIMIT|OFFSET)\b")
 OF_ONE = re.compile(r"WHERE installation_id = \$ ?\d+ FOR ")
 CUT = re.compile(r"\b(OFFSET|LIMIT)\b")
