@@ -1,4 +1,4 @@
-"""The record of accounts, in the log and in the audit log: sign-ins, and changes of people and factors."""
+"""The record of accounts in the audit log: sign-ins, and changes of people and factors."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +32,10 @@ async def record(
     severity: Severity = Severity.INFO,
     **details: Any,
 ) -> None:
-    """Writes down an action, such as "person.role", of `by`; the subject is the person, token or session."""
+    """Writes down an action, such as "person.role", of `by`; the subject is the person, token or session.
+
+    What is more severe than usual is logged, too.
+    """
     kind = action.partition(".")[0]
     entry = audit.Entry(
         actor=by,
@@ -42,8 +45,10 @@ async def record(
         network=network,
         details=details,
     )
-    await audit.record(database, entry)
-    log("account", severity, action=action, by=by, subject=subject_id, **details)
+    async with translated():
+        await audit.record(database, entry)
+    if severity is not Severity.INFO:
+        log("account", severity, action=action, by=by, subject=subject_id, **details)
 
 
 async def refused(database: Connection | Pool, how: str, *, email: str, network: str | None) -> None:
