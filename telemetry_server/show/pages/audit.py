@@ -1,5 +1,6 @@
 """The audit log; its filters are in the URL."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
@@ -52,13 +53,25 @@ async def audit_log(request: web.Request) -> web.Response:
     return page(
         request,
         "audit.html",
-        entries=[(each, orjson.dumps(each.details).decode()) for each in found[:_ROWS]],
+        entries=[(each, _in_words(each.details)) for each in found[:_ROWS]],
         asked=asked,
         labels=_LABELS,
         older=path_with(request, after=moment_key(last.recorded_at, last.entry_id)) if last else None,
         newest=path_with(request, after=None) if "after" in asked else None,
         filtered=bool(asked.keys() - {"after"}),
     )
+
+
+def _in_words(details: Mapping[str, Any]) -> str:
+    """The details that say something, such as "role admin, methods password, code"."""
+    known = {name: value for name, value in details.items() if value not in (None, "", [], {})}
+    return "; ".join(f"{name.replace('_', ' ')} {_plain(value)}" for name, value in known.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _wanted(asked: dict[str, Any]) -> audit.AuditFilter:
