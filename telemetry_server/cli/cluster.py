@@ -25,7 +25,10 @@ def _address(_context: click.Context, _option: click.Parameter, value: str | Non
 
 @click.group(cls=Group)
 def cluster() -> None:
-    """A database over several machines, with Citus: docs/cluster.md."""
+    """A database over several machines, with Citus.
+
+    See docs/cluster.md.
+    """
 
 
 @cluster.command()

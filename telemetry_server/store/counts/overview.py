@@ -39,7 +39,8 @@ class CountedUntil:
 
 async def fleet(pool: Pool, product: str | None, now: datetime) -> Fleet | None:
     """The fleet for the next four questions; None: it is not counted yet."""
-    products = Condition("($3::text IS NULL OR r.slug = $3)", (product,))
+    of_product = "r.product_id = (SELECT p.product_id FROM products AS p WHERE p.slug = $3)"
+    products = Condition(f"($3::text IS NULL OR {of_product})", (product,))
     async with reading(pool) as connection:
         counted = await fleet_now.counted(connection, products, now)
         return Fleet(product, counted) if counted else None
