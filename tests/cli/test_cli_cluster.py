@@ -78,7 +78,12 @@ def test_where_there_is_no_citus_it_says_what_is_needed(request, database, comma
     if request.config.getoption("--citus"):
         pytest.skip("is about a database on one machine")
     alone = command_line(tmp_path, database_url=database)
-    for arguments in (("status",), ("distribute",), ("add-node", "127.0.0.1:5433"), ("rebalance",)):
+    for arguments in (
+        ("status",),
+        ("distribute", "--experimental"),
+        ("add-node", "127.0.0.1:5433"),
+        ("rebalance",),
+    ):
         assert "it has no Citus" in alone.error("cluster", *arguments)
 
 
@@ -88,7 +93,7 @@ async def test_a_database_in_use_is_distributed_with_its_rows_and_stays_in_use(u
     planned = operator.json("cluster", "distribute", "--dry-run")["would_place"]
     assert {row["table"]: row["kind"] for row in planned} == TABLES
     assert await fetchval(undistributed, "SELECT count(*) FROM pg_dist_partition WHERE partmethod = 'h'") == 0
-    done = operator.json("cluster", "distribute", "--shards", SHARDS, timeout=300)["placed"]
+    done = operator.json("cluster", "distribute", "--experimental", "--shards", SHARDS, timeout=300)["placed"]
     assert [row["table"] for row in done] == [row["table"] for row in planned]
     await write(undistributed, copies, [3, 4])
     assert await fetchval(undistributed, "SELECT count(*) FROM pings") == 80
@@ -120,7 +125,7 @@ async def test_the_doctor_knows_a_half_done_one_and_the_command_ends_it(undistri
 async def test_shards_move_to_a_new_worker_and_back(undistributed, operator, cluster):
     copies = [uuid.uuid4() for _ in range(20)]
     await write(undistributed, copies, [1])
-    operator("cluster", "distribute", "--shards", SHARDS, timeout=300)
+    operator("cluster", "distribute", "--experimental", "--shards", SHARDS, timeout=300)
     worker = "{}:{}".format(*cluster.nodes[2])
     operator("cluster", "add-node", worker)
     operator("cluster", "rebalance", timeout=300)
