@@ -98,7 +98,7 @@ async def test_a_database_in_use_is_distributed_with_its_rows_and_stays_in_use(u
     await write(undistributed, copies, [3, 4])
     assert await fetchval(undistributed, "SELECT count(*) FROM pings") == 80
     assert await fetchval(undistributed, "SELECT count(*) FROM states") == 20
-    assert operator.json("cluster", "distribute")["placed"] == []
+    assert operator.json("cluster", "distribute", "--experimental")["placed"] == []
     status = operator.json("cluster", "status")
     assert {row["table"]: row["kind"] for row in status["tables"] if row["done"]} == TABLES
     assert [node["shards"] for node in status["nodes"]] == [0, SHARDS]
@@ -115,7 +115,7 @@ async def test_the_doctor_knows_a_half_done_one_and_the_command_ends_it(undistri
     assert half["outcome"] == "failed"
     assert "pings" in half["detail"]
     assert half["advice"] == "Run: telemetry-server cluster distribute"
-    operator("cluster", "distribute", timeout=300)
+    operator("cluster", "distribute", "--experimental", timeout=300)
     assert all(placement.done for placement in await placements(connection))
     await connection.execute("CREATE TABLE later (installation_id uuid PRIMARY KEY)")
     assert [placement.table for placement in await placements(connection) if not placement.done] == ["later"]
