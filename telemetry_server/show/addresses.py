@@ -12,10 +12,10 @@ _KEPT_BITS = {4: 24, 6: 48}
 
 
 def shown_to(viewer: Viewer, rows: Iterable[Row]) -> list[Row]:
-    """The rows, with client_address and hostname as the viewer may see them."""
+    """The rows, with client_address and hostname as the viewer may see them, also as what changed."""
     if Permission.ADDRESSES in viewer.permissions:
         return list(rows)
-    return [row | {name: hide(row[name]) for name, hide in _HIDDEN.items() if name in row} for row in rows]
+    return [_without_addresses(row) for row in rows]
 
 
 def shortened(address: str | None) -> str | None:
@@ -25,6 +25,12 @@ def shortened(address: str | None) -> str | None:
     found = ip_interface(address)
     bits = min(found.network.prefixlen, _KEPT_BITS[found.version])
     return str(ip_network(f"{found.ip}/{bits}", strict=False))
+
+
+def _without_addresses(row: Row) -> Row:
+    if hide := _HIDDEN.get(row.get("field", "")):
+        return row | {name: hide(row[name]) for name in ("before", "after")}
+    return row | {name: hide(row[name]) for name, hide in _HIDDEN.items() if name in row}
 
 
 def _hidden(_: Any) -> None:

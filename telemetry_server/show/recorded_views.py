@@ -15,7 +15,7 @@ from telemetry_server.receive.address import client_address
 from telemetry_server.routing import Route
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.access import audit, trail
-from telemetry_server.store.database import Connection, answered, translated
+from telemetry_server.store.database import Connection, Pool, answered, translated
 from telemetry_server.store.reading import SECONDS
 
 _LONGEST_QUERY = 2_000
@@ -34,11 +34,11 @@ def author(request: web.Request, reason: str | None) -> Author:
 
 
 async def record(
-    connection: Connection, request: web.Request, action: str, subject_id: object, **details: Any
+    database: Connection | Pool, request: web.Request, action: str, subject_id: object, **details: Any
 ) -> None:
     """Records what the sender does with an account, a session or a token, in its transaction."""
     await trail.record(
-        connection,
+        database,
         action,
         by=request[VIEWER].recorded_as,
         subject_id=None if subject_id is None else str(subject_id),

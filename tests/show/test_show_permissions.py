@@ -135,10 +135,11 @@ async def known(site, tmp_path):
         [installation, *_] = await site.execute(
             "SELECT installation_id FROM installations WHERE product_id = $1", product.id
         )
-        await site.execute(
-            "INSERT INTO changes (installation_id, changed_at, sequence, field, before, after) VALUES ($1, $2, 1, 'x', 'a', 'b')",
-            *(installation[0], NOW),
-        )
+        for field, before, after in (("x", "a", "b"), ("client_address", "203.0.113.7", "203.0.113.9")):
+            await site.execute(
+                "INSERT INTO changes (installation_id, changed_at, sequence, field, before, after) VALUES ($1, $2, 1, $3, $4, $5)",
+                *(installation[0], NOW, field, before, after),
+            )
         customer = await site.with_database(customer_of, product.slug)
         made = await site.with_database(license_of, keyring, product.slug)
         found[product.slug] = Known(product.slug, str(installation[0]), str(made), str(customer))
@@ -297,6 +298,31 @@ async def test_who_may_not_see_addresses_sees_none_in_full(site, known, role):
                 if full.search((await person.ask(route, known["mine"], more)).text):
                     seen.add(name(route))
     assert bool(seen) == (Permission.ADDRESSES in BY_ROLE[role]), seen
+    if Permission.EXPORT in BY_ROLE[role]:
+        exported = await person.program.get("/api/v1/export/changes?format=csv")
+        assert bool(full.search(exported.text)) == (Permission.ADDRESSES in BY_ROLE[role])
+
+
+async def test_customers_are_not_changed_by_way_of_their_licenses(site, known):
+    token = await site.with_database(
+        create_token, Role.ADMIN, "x", None, Limits(scopes=["licenses", "licenses.change"]), now=NOW
+    )
+    program = site.client(Authorization=f"Bearer {token}")
+    path = f"/api/v1/licenses/{known['mine'].license}"
+    refused = await program.request("PATCH", path, json={"customer_id": known["theirs"].customer})
+    assert (refused.status, "customers.change" in refused.json["detail"]) == (403, True)
+    row = {"key": "K", "customer_email": "theirs@example.com", "customer_name": "evil"}
+    refused = await program.request("POST", "/api/v1/licenses/import?product=mine&format=ndjson", json=row)
+    assert refused.status == 403
+    assert (await program.request("PATCH", path, json={"seats": 3})).status == 200
+
+
+async def test_counts_by_id_need_the_permission_of_installations(site, known):
+    token = await site.with_database(create_token, Role.ADMIN, "x", None, Limits(scopes=["numbers"]), now=NOW)
+    program = site.client(Authorization=f"Bearer {token}")
+    assert (await program.get("/api/v1/fleet?by=product")).status == 200
+    for wanted in (f"id%3D{known['mine'].installation}", f"license%3D{known['mine'].license}"):
+        assert (await program.get(f"/api/v1/fleet?by=country&filter={wanted}")).status == 403
 
 
 async def test_a_token_of_some_products_sees_no_customers(site, known):

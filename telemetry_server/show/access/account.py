@@ -19,7 +19,7 @@ from telemetry_server.show.access.notices import announce
 from telemetry_server.show.access.passwords import PASSWORDS, WeakPassword, refuse_weak
 from telemetry_server.show.access.sign_in import FORM_ERRORS, SignIn, compare_password
 from telemetry_server.show.access.tokens import NewToken, Revoke, grantable
-from telemetry_server.show.recorded_views import record
+from telemetry_server.show.recorded_views import record, refused
 from telemetry_server.show.render import page
 from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER
@@ -90,6 +90,7 @@ async def set_password(request: web.Request) -> web.Response:
         return await _page(request, problem=error.detail)
     _, right, charged = await compare_password(request, SignIn(email=person.email, password=form.old))
     if not right:
+        await refused(request, "password", person.email)
         return await _page(request, problem="The old password is wrong.")
     await throttle.give_back(pool, charged)
     hashed, viewer = await request.app[PASSWORDS].hash(form.password), request[VIEWER]

@@ -239,6 +239,8 @@ async def sign_in_again(request: web.Request) -> web.Response:
         if account.totp_since is None:
             return await _signed_in(request, account, onward, ["password"])
         method = await _code_is_right(request, account, form.code)
+    else:
+        await refused(request, "password", viewer.person.email)
     if account is None or method is None:
         return await _again_page(request, onward, problem="Password or code is wrong.")
     return await _signed_in(request, account, onward, ["password", method])

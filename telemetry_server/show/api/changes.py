@@ -10,6 +10,7 @@ from telemetry_server import app_keys
 from telemetry_server.model import Moment, SequenceNumber, Simulated
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import Parameter, get
+from telemetry_server.show.addresses import shown_to
 from telemetry_server.show.paging import AFTER, LIMIT, Page, bigint, moment_key, page, read_moment_key
 from telemetry_server.show.query import IDENTIFIER, MOMENT, read_query, text
 from telemetry_server.show.viewer import VIEWER
@@ -59,7 +60,7 @@ async def list_changes(request: web.Request) -> web.Response:
         limit=limit + 1,
         products=request[VIEWER].products,
     )
-    return page(request, rows, limit, lambda row: Change(**row), _key)
+    return page(request, shown_to(request[VIEWER], rows), limit, lambda row: Change(**row), _key)
 
 
 def _key(row: installations.Row) -> str:

@@ -8,13 +8,15 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from telemetry_server import app_keys
-from telemetry_server.errors import BadRequest
+from telemetry_server.check.filters.terms import Filter
+from telemetry_server.errors import BadRequest, Forbidden
 from telemetry_server.model import Moment, NonNegative
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import Parameter, get
 from telemetry_server.show import filters
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import DAY, integer, one_of, read_query
+from telemetry_server.show.recorded_views import record
 from telemetry_server.show.responses import json_response
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.counts import counting
@@ -25,6 +27,7 @@ LONGEST_SPAN = timedelta(days=1_100)
 MOST_ITEMS = 20_000
 _USUAL_SPAN = timedelta(days=29)
 _OVER_TIME = {"from", "to", "step"}
+_OF_ONE = ("id", "license")
 
 _STEPS = (TimeStep.DAY, TimeStep.WEEK, TimeStep.MONTH)
 _DAYS_OF = {TimeStep.DAY: 1, TimeStep.WEEK: 7, TimeStep.MONTH: 28, TimeStep.TOTAL: LONGEST_SPAN.days}
@@ -122,9 +125,9 @@ class Cohorts(Struct):
 async def fleet(request: web.Request) -> web.Response:
     """Number of installations of each value, now, or last seen in each step."""
     asked, now = read_query(request, FLEET), datetime.now(UTC)
-    question = Question(
-        asked["by"], filter_from(asked, now, within=request[VIEWER].products), now, asked["limit"]
-    )
+    wanted = filter_from(asked, now, within=request[VIEWER].products)
+    await _guard_single_ones(request, wanted)
+    question = Question(asked["by"], wanted, now, asked["limit"])
     pool = request.app[app_keys.POOL]
     if not asked.keys() & _OVER_TIME:
         counted, step = await counting.present(pool, question), None
@@ -162,6 +165,14 @@ def _span(asked: Mapping[str, Any], now: datetime, step: TimeStep) -> Span:
     if items > MOST_ITEMS:
         raise BadRequest(f"This may be {items:,} items; ask for fewer days, larger steps or a lower limit.")
     return Span(first, last, step)
+
+
+async def _guard_single_ones(request: web.Request, wanted: Filter) -> None:
+    """Counts by id or license say something about single installations. Raises Forbidden or Unavailable."""
+    if any(term.field.name in _OF_ONE for term in wanted.terms):
+        if not request[VIEWER].may(Permission.INSTALLATIONS):
+            raise Forbidden(f"A filter by id or license needs the permission {Permission.INSTALLATIONS}.")
+        await record(request.app[app_keys.POOL], request, "installation.count", None, filter=str(wanted))
 
 
 def _days(asked: Mapping[str, Any], now: datetime, usual: timedelta) -> tuple[date, date]:

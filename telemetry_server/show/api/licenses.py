@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 from uuid import UUID
 
 from aiohttp import web
-from msgspec import Meta, Struct, defstruct, structs
+from msgspec import UNSET, Meta, Struct, defstruct, structs
 
 from telemetry_server import app_keys, model
 from telemetry_server.check.days import first_day, last_day
@@ -20,8 +20,16 @@ from telemetry_server.check.licenses.columns import OF_THE_LICENSE, license_patc
 from telemetry_server.check.licenses.files import LicenseFile
 from telemetry_server.check.licenses.rows import RowFormat, RowProblem
 from telemetry_server.enrich.verdict import never_matching
-from telemetry_server.errors import BadRequest, FieldProblem, Malformed, NotFound, TooLarge, Unprocessable
-from telemetry_server.model import LicenseRow, Moment, NonNegative
+from telemetry_server.errors import (
+    BadRequest,
+    FieldProblem,
+    Forbidden,
+    Malformed,
+    NotFound,
+    TooLarge,
+    Unprocessable,
+)
+from telemetry_server.model import LicensePatch, LicenseRow, Moment, NonNegative
 from telemetry_server.permissions import Permission
 from telemetry_server.receive.body import read_body
 from telemetry_server.routing import Parameter, Route, get
@@ -160,6 +168,7 @@ async def add_license(request: web.Request) -> web.Response:
     assert slug is not None
     assert key is not None
     _refuse_foreign(request[VIEWER], slug)
+    _refuse_customers(request[VIEWER], [patch])
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         hashes = await key_hashes(connection, request.app[app_keys.KEYRING], slug)
         made = await create_license(connection, hashes, key, patch, by=by, now=datetime.now(UTC))
@@ -174,6 +183,7 @@ async def edit_license(request: web.Request) -> web.Response:
     by = author(request, take_text(document, "reason", LONGEST_REASON))
     patch, problems = license_patch(document)
     refuse(problems)
+    _refuse_customers(request[VIEWER], [patch])
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         await _found(connection, license_id, request[VIEWER])
         _, now_is = await change_license(connection, license_id, patch, by=by, now=datetime.now(UTC))
@@ -188,6 +198,7 @@ async def import_licenses(request: web.Request) -> web.Response:
     rows, problems = _rows(await read_body(request), RowFormat(asked["format"]))
     by = author(request, asked.get("reason"))
     _refuse_foreign(request[VIEWER], asked["product"])
+    _refuse_customers(request[VIEWER], [row.patch for row in rows])
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         hashes = await key_hashes(connection, request.app[app_keys.KEYRING], asked["product"])
         batch = await keep_licenses(
@@ -195,6 +206,15 @@ async def import_licenses(request: web.Request) -> web.Response:
         )
     never = sum(bool(never_matching(row.patch.addresses or ())) for row in rows)
     return json_response(_imported(batch.rows, problems, never, dry_run=asked["dry_run"] == "true"))
+
+
+def _refuse_customers(viewer: Viewer, patches: Iterable[LicensePatch]) -> None:
+    """Who may not change customers, may not do it by way of their licenses either. Raises Forbidden."""
+    names = any(patch.customer is not UNSET or patch.customer_id is not UNSET for patch in patches)
+    if names and not viewer.may(Permission.CUSTOMERS_CHANGE):
+        raise Forbidden(
+            f"The customer of a license can only be named with the permission {Permission.CUSTOMERS_CHANGE}."
+        )
 
 
 def _rows(body: bytes, form: RowFormat) -> tuple[list[LicenseRow], list[RowProblem]]:

@@ -54,7 +54,9 @@ async def installation(request: web.Request) -> web.Response:
     below = asked.get("before", installations.LAST_NUMBER)
     [row], forks = shown_to(viewer, [known.row]), shown_to(viewer, known.forks)
     rows = await installations.history(pool, installation_id, below=below, limit=_PINGS + 1)
-    changes = await installations.changes(pool, installation_id=installation_id, limit=_CHANGES)
+    changes = shown_to(
+        viewer, await installations.changes(pool, installation_id=installation_id, limit=_CHANGES)
+    )
     more, interval = len(rows) > _PINGS, timedelta(seconds=known.row["ping_interval_seconds"])
     return page(
         request,

@@ -166,12 +166,14 @@ async def set_role(
 
 
 async def deactivate(connection: Connection, person_id: UUID, *, by: str, now: datetime) -> None:
-    """Ends the access of a person: its account, sessions and tokens. Raises NoSuchPerson."""
+    """Ends the access of a person: account, sessions, tokens, and open invitations. Raises NoSuchPerson."""
     async with translated(), connection.transaction():
         if await connection.fetchval(SQL["deactivate"], person_id, now) is None:
             raise NoSuchPerson
         await connection.execute(SQL["end_sessions"], person_id)
         await connection.execute(SQL["revoke_tokens"], person_id, now)
+        await connection.execute(SQL["drop_password_links"], person_id)
+        await connection.execute(SQL["drop_invitations_by"], person_id)
         await trail.record(connection, "person.deactivate", by=by, subject_id=person_id)
 
 
@@ -188,6 +190,7 @@ async def set_password(database: Database, person_id: UUID, password_hash: str, 
     async with trail.transaction(database) as connection:
         if await connection.fetchval(SQL["set_password"], person_id, password_hash) is None:
             raise NoSuchPerson
+        await connection.execute(SQL["drop_password_links"], person_id)
         await trail.record(connection, "person.password", by=by, subject_id=person_id)
 
 

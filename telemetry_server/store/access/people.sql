@@ -84,6 +84,16 @@ SELECT EXISTS (SELECT FROM people WHERE lower(email) = lower($1));
 -- Withdraws the earlier invitations of an address.
 DELETE FROM invitations WHERE lower(email) = lower($1);
 
+-- name: drop_password_links
+-- Withdraws the links with which a person sets a password.
+DELETE FROM invitations WHERE person_id = $1;
+
+-- name: drop_invitations_by
+-- Withdraws the invitations that a person made.
+DELETE FROM invitations AS i
+USING people AS p
+WHERE p.person_id = $1 AND starts_with(i.invited_by, 'person:' || p.email || ' (');
+
 -- name: list_invitations
 -- The open invitations, the newest first.
 SELECT encode(i.digest, 'hex') AS id, i.email, i.role, i.person_id IS NOT NULL AS for_password, i.invited_by,

@@ -1,8 +1,8 @@
 """Rate limits of failed sign-ins, by the generic cell rate algorithm, for all workers and servers.
 
 A refused attempt is not charged, so a limit frees up again however often someone tries. No account is ever
-locked: of one account, each network has a limit; all networks together have a wider one, which does not count
-for a browser that has signed in to the account before.
+locked: of one account, each network has a limit, and all networks together have a wider one. A browser that
+has signed in to the account before has a limit of its own, which strangers cannot use up.
 """
 
 import math
@@ -33,7 +33,7 @@ class Limit:
 OF_ACCOUNT_AND_NETWORK = Limit(10, timedelta(minutes=1))
 OF_ACCOUNT = Limit(100, timedelta(seconds=20))
 OF_NETWORK = Limit(100, timedelta(seconds=10))
-OF_CODES = Limit(5, timedelta(minutes=1))
+OF_CODES = Limit(10, timedelta(minutes=15))  # a hundred guesses of a million a day
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,13 @@ class Bucket:
 
 def buckets(email: str, network: str | None, *, known_browser: bool) -> list[Bucket]:
     """The limits of a sign-in to the account of `email`, which need not exist, from a network."""
-    of_all = [] if known_browser else [Bucket(OF_ACCOUNT, email)]
-    return [Bucket(OF_ACCOUNT_AND_NETWORK, f"{email}\n{network}"), Bucket(OF_NETWORK, str(network)), *of_all]
+    if known_browser:
+        return [Bucket(OF_ACCOUNT_AND_NETWORK, f"{email}\nknown browser")]
+    return [
+        Bucket(OF_ACCOUNT_AND_NETWORK, f"{email}\n{network}"),
+        Bucket(OF_NETWORK, str(network)),
+        Bucket(OF_ACCOUNT, email),
+    ]
 
 
 async def admit(database: Database, asked: list[Bucket], now: datetime) -> None:

@@ -29,14 +29,19 @@ _ONE_BYTE, _TWO_BYTES = 0xFF, 0xFFFF
 _LETTERS = {1: "B", 2: "H", 4: "I"}
 
 
-async def number_names(connection: Connection, product_id: UUID, names: Collection[str]) -> dict[str, int]:
-    """The numbers of these names; new names get one. A name is missing if its product has too many."""
+async def number_names(
+    connection: Connection, product_id: UUID, names: Collection[str]
+) -> dict[str, int | None]:
+    """The numbers of these names; new names get one. None: the product has too many.
+
+    A name is missing that another process is adding at the moment.
+    """
     found: dict[str, int | None] = {}
     for _ in range(_ATTEMPTS):
         found = dict(await connection.fetch(SQL["number_names"], product_id, list(names), MOST_NAMES))
         if len(found) == len(names):
             break
-    return {name: number for name, number in found.items() if number is not None}
+    return found
 
 
 class FeatureNames:
@@ -62,8 +67,8 @@ class FeatureNames:
             ]
             if new := set().union(*used) - known:
                 numbers = await number_names(connection, upload.product_id, sorted(new))
-                self.numbers |= numbers
-                if len(numbers) < len(new):
+                self.numbers |= {name: number for name, number in numbers.items() if number is not None}
+                if None in numbers.values():
                     self._full.add(upload.product_id)
 
 

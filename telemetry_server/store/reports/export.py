@@ -130,7 +130,9 @@ class Wanted:
 
 
 def has_personal_columns(wanted: Wanted) -> bool:
-    """Whether the file may have full addresses."""
+    """Whether the file may have full addresses: in columns of their own, or as what changed."""
+    if wanted.what is What.CHANGES:
+        return True
     names = wanted.columns or DEFAULT_COLUMNS.get(wanted.what, (ALL,))
     return wanted.what in _FILTERED and (names == (ALL,) or not PERSONAL_COLUMNS.isdisjoint(names))
 
@@ -213,6 +215,8 @@ class Exports:
 async def _rows(connection: Connection, wanted: Wanted, now: datetime) -> tuple[str, tuple[Any, ...]]:
     """The rows as a query, and its values."""
     name = wanted.what.replace("-", "_")
+    if wanted.what is What.CHANGES and "client_address" in wanted.without:
+        name = "changes_but_addresses"
     values: tuple[Any, ...] = (wanted.product, wanted.since)
     if not wanted.filter.terms:
         return fill(_within(name), wanted="TRUE"), values

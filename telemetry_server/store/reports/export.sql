@@ -50,6 +50,12 @@ SELECT * FROM v_changes AS v
 WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR changed_at >= $2)
   AND TRUE /*:wanted*/;
 
+-- name: changes_but_addresses
+-- The same without those of addresses.
+SELECT * FROM v_changes AS v
+WHERE ($1::text IS NULL OR product = $1) AND ($2::timestamptz IS NULL OR changed_at >= $2)
+  AND field <> 'client_address' AND TRUE /*:wanted*/;
+
 -- name: installation_days
 -- Every day of an installation, of one product or all, since the day of a moment or at any time.
 SELECT * FROM v_installation_days AS v
