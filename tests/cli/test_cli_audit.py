@@ -27,6 +27,11 @@ CHANGES_RECORDED_BY_THE_STORE = RECORDED_BY_THE_REGISTRY | {"user deactivate", "
 SHOWS_NO_PERSONAL_DATA = {
     "audit checkpoint",
     "audit verify",
+    "cluster add-node",
+    "cluster distribute",
+    "cluster rebalance",
+    "cluster remove-node",
+    "cluster status",
     "config show",
     "db import",
     "db upgrade",

@@ -209,7 +209,8 @@ async def serving_fleet(server):
         await copy.send(copy.ping(), copy.ping())
     now = datetime.now(UTC)
     await server.fetch(
-        "INSERT INTO sessions VALUES ($1, 'viewer', $2, $2, $3)",
+        "INSERT INTO sessions (digest, role, created_at, last_seen_at, expires_at, authenticated_at)"
+        " VALUES ($1, 'viewer', $2, $2, $3, $2)",
         *(sha256(SESSION.encode()).digest(), now, now + 12 * HOUR),
     )
     await count(server)
