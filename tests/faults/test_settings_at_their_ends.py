@@ -76,6 +76,7 @@ async def test_a_server_at_the_ends_of_its_settings_works(make_server, connectio
 
     assert await asyncio.to_thread(server.terminate) == 0
     environment = {f"TELEMETRY_{name.upper()}": str(value) for name, value in settings.items()}
+    environment["TELEMETRY_DATA"] = str(server.data)
     jobs = job_table(read_settings(environment, {}))
     assert len(jobs) > 10
     for job in jobs:

@@ -127,7 +127,8 @@ async def test_head_works_where_get_does(server):
             answers = {}
             for method in ("GET", "HEAD"):
                 async with session.request(method, server.url + path, allow_redirects=False) as answer:
-                    length = None if "export" in path else answer.headers.get("Content-Length")
+                    grows = "export" in path or path == "/audit"  # which lists the request before
+                    length = None if grows else answer.headers.get("Content-Length")
                     found = (
                         answer.status,
                         answer.headers.get("Content-Type"),
