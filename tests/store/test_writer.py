@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID, uuid4
@@ -246,6 +247,20 @@ async def test_a_killed_connection_is_told_and_the_next_upload_gets_through(writ
     )
     await writer.write(upload(one, ping(2)), 100)
     assert [row["sequence"] for row in await rows(connection, one)] == [1, 2]
+
+
+async def test_a_database_restored_under_a_running_server_gets_its_states_again(database, connection):
+    async with GroupWriter(partial(connect_writer, database)) as writer:
+        one = uuid4()
+        await writer.write(upload(one, ping(1)), 100)
+        await connection.execute("TRUNCATE installations, pings, states, installation_facts")
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'telemetry-server'"
+        )
+        with suppress(Unavailable):  # if the connection has not closed yet
+            await writer.write(upload(one, ping(2)), 100)
+        await writer.write(upload(one, ping(2)), 100)
+        assert await connection.fetchval("SELECT count(*) FROM states WHERE installation_id = $1", one) == 1
 
 
 async def test_nothing_is_acknowledged_while_the_database_is_read_only(writer, connection, database):

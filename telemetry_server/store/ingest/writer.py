@@ -244,7 +244,7 @@ class _Lane:
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
-            self._states.written.clear()  # it may be another database by now: restored, or a standby
+            self._states.written.clear()  # the database may be another one by now: restored, or a standby
             self._connection = await self._connect()
             self._on_cluster = await has_citus(self._connection)
             await self._names.load(self._connection)
