@@ -1,7 +1,7 @@
 """No upload within the limits, of any shape, holds the event loop: found by searching for one that does.
 
 Measured is the processor time of each synchronous piece of work, as a multiple of that of a plain loop in the same
-seconds: about 6 ms on a quiet machine. The aim is 10 of those, the limit 40. What the search is for took 280 once.
+seconds: about 6 ms on a quiet machine. The aim is 8 of those, the limit 33. What the search is for took 280 once.
 """
 
 import gc
@@ -32,7 +32,7 @@ from telemetry_server.store.ingest.last_write import LastWrite
 from telemetry_server.store.ingest.writer import _Lane
 from telemetry_server.store.ingest.written_states import WrittenStates
 
-MOST_LOOPS = 40
+MOST_LOOPS = 33
 TRIES = 6  # processes beside this one empty its caches: what is slow, is so again
 REGISTRY = load_registry()
 INSTALLATION = uuid4()
@@ -226,7 +226,7 @@ def ping_with(path, text):
 ALL = LARGEST_INFLATED - 4_096
 
 
-@pytest.mark.slow(reason="fifty uploads at the limit, and a search among them")
+@pytest.mark.slow(reason="a hundred uploads at the limit, and a search among them")
 @pytest.mark.timeout(600)
 @example(place="x", filler=(wide, b"{}", ALL), copies=2, last=b"null")  # 1,700 ms before
 @example(place="envelope", filler=(wide, b"{}", ALL), copies=1, last=b"null")
@@ -237,8 +237,7 @@ ALL = LARGEST_INFLATED - 4_096
 @example(place="usage.features", filler=(many_keys, b"1", 14_000), copies=499, last=b"null")
 @example(place="usage.features", filler=(many_keys, b"1e9", 250_000), copies=31, last=b"null")
 @settings(
-    max_examples=50,
-    deadline=None,
+    max_examples=100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(

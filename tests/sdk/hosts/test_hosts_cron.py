@@ -22,6 +22,7 @@ def runs(stand, count, at_once=1):
 def test_short_runs_lose_no_count(make_stand, count):
     stand = make_stand(None, f"cron, {count} runs", "by itself")
     took = runs(stand, count, at_once=2)
+    assert stand.server.pings, "no run reported"
     stand.judge(at_least=count)
     assert max(took) < RUN_SECONDS
 
