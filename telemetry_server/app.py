@@ -229,7 +229,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             "number audit entries", _with_connection(pool, number_entries), every=timedelta(milliseconds=500)
         ),
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
-        Chore("compile templates", _in_thread(compile_templates), every=timedelta(minutes=1)),
+        Chore("compile templates", _in_thread(compile_templates), every=timedelta(days=1)),
         Chore("log what was rationed", _at_once(write_held_lines), every=timedelta(seconds=5)),
         Chore("give memory back", _at_once(capacity.give_memory_back), every=timedelta(seconds=5)),
     )

@@ -73,7 +73,7 @@ def _without_steering(value: object) -> object:
 
 
 def compile_templates() -> None:
-    """Compiles the templates that are not compiled yet, or were changed, so that no page waits for it."""
+    """Compiles all templates, so that no page waits for it."""
     for name in _environment().list_templates():
         _environment().get_template(name)
 
