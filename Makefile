@@ -47,7 +47,7 @@ hostile-day: $(VENV)/test
 	PYTHONPATH=tests $(BIN)/python -m hostile_day $(ARGS)
 
 bench: $(VENV)/test
-	deploy/install-tools wrk
+	deploy/install-tools wrk nginx-light openssl
 	$(BIN)/python -m bench
 
 bench-scale: $(VENV)/test

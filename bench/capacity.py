@@ -21,7 +21,15 @@ from bench import results, scale
 from bench.cpu import postmaster, used
 from bench.fleet import query
 from bench.receiving import Shape, middle
-from bench.servers import ROOT, free_port, make_places, new_connections, running, telemetry_server
+from bench.servers import (
+    ROOT,
+    cpu_of_children,
+    free_port,
+    make_places,
+    new_connections,
+    running,
+    telemetry_server,
+)
 from telemetry_server.cli.doctor import load
 from telemetry_server.cli.doctor.load import BUSY, Costs
 
@@ -83,15 +91,15 @@ def _at_rest():
             size = "--installations", str(SIMULATED), "--pings", str(SIMULATED * DAYS), "--days", str(DAYS)
             scale.run(data, "simulate", "--product", scale.PRODUCT, *size)
             pings = scale.sql(data, "SELECT count(*) FROM pings")[0][0]
-            before = used(process.pid, postmaster(data))
-            started = time.process_time()
+            before = sum(used(process.pid, postmaster(data))) + cpu_of_children()
             scale.run_roll_ups(data)
-            spent = sum(used(process.pid, postmaster(data))) - sum(before) + time.process_time() - started
+            spent = sum(used(process.pid, postmaster(data))) + cpu_of_children() - before
             scale.sql(data, "VACUUM (ANALYZE)")
             table = scale.sizes(data)
             installations = scale.sql(data, "SELECT count(*) FROM installations")[0][0]
-    of_pings = sum(table.get(name, 0) for name in ("pings", "installation_days"))
-    return spent * 1e6 / pings, of_pings / pings, (sum(table.values()) - of_pings) / installations
+    of_pings = sum(table[name] for name in ("pings", "installation_days"))
+    of_fleet = sum(table[name] for name in ("installations", "installation_facts", "states", "changes"))
+    return spent * 1e6 / pings, of_pings / pings, of_fleet / installations
 
 
 # ── TLS ─────────────────────────────────────────────────────────────────────────────────────
@@ -163,7 +171,7 @@ def fleet_text(costs):
 Computed by `make bench` from what it measured on {costs.measured_on} ({costs.machine}), in the shape in which the SDK sends: one
 ping on a new connection. A ping costs **{cpu:,.0f} µs of CPU**: server {costs.server:,.0f}, PostgreSQL {costs.postgresql:,.0f}, TLS at the proxy
 (nginx, one handshake a ping) {costs.tls:,.0f}, roll-ups {costs.jobs:,.0f}; **{costs.ping:,.0f} bytes** on disk with its indexes and roll-ups;
-{costs.wal:,.0f} bytes of WAL. An installation takes {costs.installation:,.0f} bytes, a server process {costs.worker_mebibytes:,.0f} MiB of memory.
+{costs.wal:,.0f} bytes of WAL, full pages included. An installation takes {costs.installation:,.0f} bytes, a server process {costs.worker_mebibytes:,.0f} MiB of memory.
 
 The tables are for one machine with server, PostgreSQL and proxy, at most {BUSY:.0%} busy, and pings that come evenly, as the SDK
 spreads them. Disk is for {RETENTION} days of pings; leave as much again free for WAL, backups and VACUUM. Memory: what is

@@ -85,7 +85,7 @@ def bare_aiohttp(port, workers):
 
 def wrk(port, connections, seconds, requests):
     """Connections that are kept, each with one request at a time."""
-    before = _cpu_of_children()
+    before = cpu_of_children()
     done = subprocess.run(
         [
             "wrk",
@@ -111,7 +111,7 @@ def wrk(port, connections, seconds, requests):
         _milliseconds("50%", done.stdout),
         _milliseconds("99%", done.stdout),
         int(refused[1]) if refused else 0,
-        _cpu_of_children() - before - float(re.search(r"read after ([\d.]+) s", done.stderr)[1]),
+        cpu_of_children() - before - float(re.search(r"read after ([\d.]+) s", done.stderr)[1]),
     )
 
 
@@ -130,7 +130,8 @@ def new_connections(port, clients, seconds, requests):
     return Load(**json.loads(done.stdout))
 
 
-def _cpu_of_children():
+def cpu_of_children():
+    """Seconds of CPU of the programs that were started and have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
