@@ -221,9 +221,11 @@ async def serving_fleet(server):
 async def count(server, off=timedelta(0)):
     """As the jobs do every minute, by the server's clock."""
     connection = await asyncpg.connect(server.dsn)
-    for roll_up in roll_up_pings(REGISTRY), roll_up_days(REGISTRY):
-        await roll_up(connection, datetime.now(UTC) + off)
-    await connection.close()
+    try:
+        for roll_up in roll_up_pings(REGISTRY), roll_up_days(REGISTRY):
+            await roll_up(connection, datetime.now(UTC) + off)
+    finally:
+        await connection.close()
 
 
 async def reported(server, copies):
@@ -301,10 +303,14 @@ async def assert_nothing_is_forgotten(server, off, before, logged):
             return any(line["message"] == "clock in doubt" for line in server.logged[logged:])
         return await sessions_were_forgotten(server, datetime.now(UTC) + off - timedelta(minutes=1))
 
+    async def clock_is_looked_at():
+        """While all jobs start at once on a busy machine, /readyz may give PostgreSQL up after three seconds."""
+        return "clock" in (await server.readyz())[1]
+
     await until(jobs_ran_or_were_held, 90)
+    await until(clock_is_looked_at, 90)
     _, checks = await server.readyz()
     done = await asyncio.to_thread(server.run, "run", "forget old pings")
-    assert "clock" in checks, (off, checks)
     assert checks["clock"]["ok"] == (not doubtful(off))
     if doubtful(off):
         sentence = "the clock jumped" if off > timedelta(0) else "it is behind: set it right"
@@ -324,7 +330,7 @@ async def doctor_on_the_clock(server):
 
 async def says_what_it_took_back(server):
     _, checks = await server.readyz()
-    return "took back " in checks["clock"]["detail"]
+    return "clock" in checks and "took back " in checks["clock"]["detail"]
 
 
 async def assert_survives(server, offsets, go):

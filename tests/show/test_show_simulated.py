@@ -11,7 +11,13 @@ from telemetry_server.show.routes import ROUTES
 from telemetry_server.simulate.making import Order, make_fleet
 from telemetry_server.store.registry.products import add_product
 
-PAGES = [route for route in ROUTES if route.page and route.access is Access.PERSON and route.method == "GET"]
+OF_PEOPLE = {"/audit", "/account", "/people", "/tokens", "/sign-in/again"}
+PAGES = [
+    route
+    for route in ROUTES
+    if (route.page, route.access, route.method) == (True, Access.PERSON, "GET")
+    and route.path not in OF_PEOPLE
+]
 BADGE = 'class="badge simulated"'
 
 

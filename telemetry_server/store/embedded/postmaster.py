@@ -127,12 +127,13 @@ class Hang:
 def _every_postgres(user: int | None) -> Iterator[psutil.Process]:
     """Those of the user: anyone may call a process "postgres". With None those of all users.
 
-    Those that are ending are left out: they have no arguments and no memory.
+    Those that are ending are left out: they have no arguments and no memory, or are zombies, which stay for
+    good where the first process of a container takes none away.
     """
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess):
             ours = process.name() == "postgres" and user in {None, process.uids().real}
-            if ours and process.cmdline():
+            if ours and process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
                 yield process
 
 
