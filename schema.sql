@@ -547,18 +547,24 @@ COMMENT ON TABLE feature_names IS
     'A row is the name of a feature and its number in the counters of pings and installation_days; product_id named it '
     'first. Written by the writer before the first ping with the name. Kept for ever: a number is never used again.';
 
-CREATE FUNCTION feature_uses(counters bytea, features jsonb) RETURNS TABLE (number integer, name text, uses numeric)
-LANGUAGE sql STABLE PARALLEL SAFE
+CREATE FUNCTION feature_uses(counters bytea, features jsonb, numbers jsonb DEFAULT '{}')
+RETURNS TABLE (number integer, name text, uses numeric)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
     SELECT c.number, '', c.uses FROM counted(counters) AS c
     UNION ALL
-    SELECT coalesce(f.number, -1), CASE WHEN f.number IS NULL THEN f.key ELSE '' END, f.value::numeric
-    FROM (SELECT e.key, e.value, (SELECT n.number FROM feature_names AS n WHERE n.name = e.key) AS number
-          FROM jsonb_each(features) AS e OFFSET 0) AS f;
+    SELECT coalesce((numbers -> e.key)::integer, -1), CASE WHEN numbers ? e.key THEN '' ELSE e.key END, e.value::numeric
+    FROM jsonb_each(features) AS e;
 END;
 COMMENT ON FUNCTION feature_uses IS
-    'The uses of each feature in these columns of pings or installation_days: by its number, and where it has none, by '
-    'name with the number -1.';
+    'The uses of each feature in these columns of pings or installation_days: by its number, and those in features, which '
+    'may have a number in feature_names, by name with the number -1. numbers: the numbers of names that count by number.';
+
+CREATE FUNCTION names_generation() RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()), current_database(), pg_relation_filenode('feature_names'));
+COMMENT ON FUNCTION names_generation IS
+    'Changes where names could have other numbers than a process remembers: the database was restored, or is another one.';
 
 CREATE TABLE forks (
     installation_id uuid        NOT NULL,
@@ -1116,9 +1122,11 @@ SELECT g.received_at,
        s.asn::bigint                            AS asn,
        s.organisation,
        CASE WHEN g.counters IS NULL THEN g.features
-            ELSE ('{' || array_to_string(ARRAY(SELECT n.json_key || c.uses
-                                               FROM counted(g.counters) AS c JOIN feature_names AS n USING (number)), ',')
-                  || '}')::jsonb || coalesce(g.features, '{}') END AS features,
+            ELSE ('{' || array_to_string(ARRAY(
+                     SELECT n.json_key || c.uses
+                     FROM (SELECT c.number, c.uses FROM counted(g.counters) AS c OFFSET 0) AS c -- apart, for Citus
+                     JOIN feature_names AS n USING (number)), ',') || '}')::jsonb || coalesce(g.features, '{}')
+            END AS features,
        ping_details(g.reason_code, g.used_since, g.details) AS details,
        s.facts,
        s.place,
@@ -1244,9 +1252,11 @@ SELECT d.day,
        d.source_mismatch,
        d.pings,
        CASE WHEN d.counters IS NULL THEN d.features
-            ELSE ('{' || array_to_string(ARRAY(SELECT n.json_key || c.uses
-                                               FROM counted(d.counters) AS c JOIN feature_names AS n USING (number)), ',')
-                  || '}')::jsonb || coalesce(d.features, '{}') END AS features,
+            ELSE ('{' || array_to_string(ARRAY(
+                     SELECT n.json_key || c.uses
+                     FROM (SELECT c.number, c.uses FROM counted(d.counters) AS c OFFSET 0) AS c -- apart, for Citus
+                     JOIN feature_names AS n USING (number)), ',') || '}')::jsonb || coalesce(d.features, '{}')
+            END AS features,
        s.license_status,
        s.license_source,
        s.license_edition,

@@ -78,7 +78,8 @@ async def make_fleet(connection: Connection, keyring: Keyring, order: Order, pro
     Raises AlreadyThere, NotSimulated, FleetBeingMade, TooFewPings or BadSlug.
     """
     terms, product = _terms(keyring, order)
-    await number_names(connection, product.id, FEATURES)  # in the transaction, writers would wait for its end
+    # In the transaction, writers would wait for its end.
+    numbers = await number_names(connection, product.id, FEATURES)
     async with connection.transaction():
         await _clear(connection, product, order)
         others = await store.other_products(connection, product.id)
@@ -94,6 +95,7 @@ async def make_fleet(connection: Connection, keyring: Keyring, order: Order, pro
             interval_ms=terms.interval,
             jitter_ms=terms.jitter,
             seed=terms.seed,
+            numbers=numbers,
             made=lambda count: progress("pings", count, fleet.pings),
         )
         for outcome, days in (("duplicate", fleet.truth.duplicates), ("forked", fleet.truth.forked)):

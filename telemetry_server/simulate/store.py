@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from telemetry_server.errors import OperatorError, Unavailable
 from telemetry_server.job_names import JobName
@@ -105,12 +106,17 @@ async def make_pings(
     interval_ms: int,
     jitter_ms: int,
     seed: int,
+    numbers: Mapping[str, int | None],
     made: Callable[[int], object],
 ) -> None:
-    """Makes the pings of all stretches in that time, and reports their number to `made` after each day."""
+    """Makes the pings of all stretches in that time, and reports their number to `made` after each day.
+
+    `numbers`: those of features.
+    """
     await connection.execute(_MEMORY)
     await connection.execute(SQL["analyze_stretches"])
-    await connection.execute(SQL["number_features"])
+    numbered = {name: number for name, number in numbers.items() if number is not None}
+    await connection.execute(SQL["number_features"], orjson.dumps(numbered).decode())
     days = list(_days(begin_ms, end_ms))
     fresh = sorted({_month(begin) for begin, _ in days} - set(await partition_months(connection)))
     tables = {month: await _fill_first(connection, month) for month in fresh}

@@ -62,7 +62,7 @@ CREATE TEMPORARY TABLE rivals (
 ) ON COMMIT DROP;
 
 -- name: number_features
--- The counters of usage sections; a feature without a number stays in features.
+-- The counters of usage sections; a feature that has no number in $1 stays in features.
 UPDATE usage AS u SET
     counters = coalesce(n.counters, '\x11'),
     features = n.features
@@ -72,7 +72,7 @@ FROM (
                        array_agg(e.uses::bigint) FILTER (WHERE e.number >= 0)) AS counters,
            coalesce(jsonb_object_agg(e.name, e.uses) FILTER (WHERE e.number < 0), '{}') AS features
     FROM usage AS o
-    CROSS JOIN LATERAL feature_uses(NULL, o.features) AS e
+    CROSS JOIN LATERAL feature_uses(NULL, o.features, $1::jsonb) AS e
     GROUP BY o.usage_number
 ) AS n
 WHERE n.usage_number = u.usage_number;

@@ -16,6 +16,7 @@ from telemetry_server.store.queries import load, modules
 SCHEMA = (ROOT / "schema.sql").read_text()
 TABLES = dict(re.findall(r"^CREATE TABLE (\w+) \((.*?)^\)", SCHEMA, re.DOTALL | re.MULTILINE))
 GROWING = {name for name, columns in TABLES.items() if re.search(r"(^|\n) +installation_id +uuid", columns)}
+FUNCTIONS = dict(re.findall(r"^CREATE FUNCTION (\w+)(\(.*?)^COMMENT ON", SCHEMA, re.DOTALL | re.MULTILINE))
 LOCAL = TABLES.keys() - GROWING - set(REFERENCE)
 STATEMENTS = {f"{module}.{name}": sql for module in modules() for name, sql in load(module).items()}
 
@@ -177,6 +178,19 @@ def test_a_table_of_the_workers_is_not_read_whole_for_a_few_rows():
                 yield block
 
     assert broken(rule) == {}
+
+
+def test_functions_read_no_table():
+    """A worker would read the table of that name there, which has no rows: those of a cluster are in shards."""
+    reads_a_table = re.compile(rf"\b(?:FROM|JOIN|UPDATE|INTO) (?:{'|'.join(TABLES)})\b")
+    called = {name: text for name, text in FUNCTIONS.items() if "RETURNS trigger" not in text}
+    assert [name for name, text in called.items() if reads_a_table.search(text)] == []
+
+
+def test_functions_that_give_rows_are_immutable():
+    """Citus takes no others in the FROM clause of a query over shards."""
+    giving = {name: text for name, text in FUNCTIONS.items() if "RETURNS TABLE" in text}
+    assert {name for name, text in giving.items() if "IMMUTABLE" not in text} == set()
 
 
 @pytest.mark.parametrize(

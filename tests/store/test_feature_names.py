@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -146,3 +147,47 @@ async def test_after_the_database_was_restored_names_have_the_numbers_of_the_res
             with suppress(Unavailable):
                 sent = await send(writer, product, {"a": 3, "b": 4, "c": 5})
         assert await stored(connection) == sent
+
+
+async def test_names_that_are_numbered_anew_under_the_writer_keep_their_pings(writer, connection, product):
+    """A table that is emptied and filled again has other numbers, and the connections go on."""
+    await send(writer, product, {"a": 1, "b": 2})
+    await connection.execute("TRUNCATE pings, feature_names")
+    await connection.execute(
+        "INSERT INTO feature_names VALUES (0, 'b', '\"b\":', $1), (1, 'c', '\"c\":', $1)", product
+    )
+    sent = await send(writer, product, {"a": 3, "b": 4, "c": 5})
+    assert await stored(connection) == sent
+
+
+@pytest.mark.one_machine(reason="a cluster is restored node by node, by its files")
+async def test_a_database_that_is_restored_under_the_running_server_keeps_its_own_numbers_and_all_facts(
+    cluster, database, connection, product, tmp_path
+):
+    """The connections go on: neither numbers nor states are taken for written that the restored one does not have."""
+    processes = (
+        "SELECT array_agg(pid ORDER BY pid) FROM pg_stat_activity WHERE application_name = 'telemetry-server'"
+    )
+    dump = tmp_path / "dump"
+    one = uuid4()
+
+    def of_one(number, **features):
+        return make_signed_upload(one, product, make_checked_ping(number, features=features))
+
+    async with GroupWriter(partial(connect_writer, database)) as writer:
+        await send(writer, product, {"a": 1})
+        tool(cluster, "pg_dump", "--format=custom", f"--file={dump}", database)
+        await writer.write(of_one(1, late=1), 100)
+        connected = await connection.fetchval(processes)
+        # pg_restore --clean stumbles over constraints of partitions.
+        await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        tool(cluster, "pg_restore", f"--dbname={database}", dump)
+        assert await number_names(connection, product, ["other"]) == {"other": 1}
+        await writer.write(of_one(2, a=2, late=3, other=4), 100)
+        assert await connection.fetchval(processes) == connected
+    assert (await stored(connection))[one] == {"a": 2, "late": 3, "other": 4}
+    assert await connection.fetchval("SELECT facts IS NOT NULL FROM v_pings WHERE installation_id = $1", one)
+
+
+def tool(cluster, program, *arguments):
+    subprocess.run([cluster.programs / program, *arguments], check=True, timeout=60)

@@ -101,19 +101,27 @@ WITH touched AS MATERIALIZED (
                   AND l.pings > 1 AND NOT l.many_counters
     WHERE num_nonnulls(t.counters, t.features) > 0
     GROUP BY t.installation_id, t.day
+), numbers AS MATERIALIZED (
+    -- Of the names in features; one query for all pings of earlier versions.
+    SELECT coalesce(jsonb_object_agg(n.name, n.number), '{}') AS named
+    FROM feature_names AS n
+    WHERE n.name IN (SELECT e.name FROM reported AS t CROSS JOIN LATERAL jsonb_object_keys(t.features) AS e (name)
+                     WHERE t.features IS NOT NULL)
 ), used AS MATERIALIZED (
     SELECT t.installation_id, t.day, u.number, u.name, sum(u.uses) AS uses,
            u.number >= 0 AND sum(u.uses) < 2147483648 AS fits
     FROM reported AS t
     JOIN last AS l ON l.installation_id = t.installation_id AND l.day = t.day
                   AND l.pings > 1 AND l.many_counters
-    CROSS JOIN LATERAL feature_uses(t.counters, t.features) AS u
+    CROSS JOIN numbers AS m
+    CROSS JOIN LATERAL feature_uses(t.counters, t.features, m.named) AS u
     GROUP BY t.installation_id, t.day, u.number, u.name
 ), crowded AS (
     SELECT installation_id, day, true AS crowded FROM used GROUP BY installation_id, day HAVING count(*) > 1000
 ), summed AS (
     SELECT f.installation_id, f.day, s.counters, s.features
     FROM few AS f
+    CROSS JOIN numbers AS m
     CROSS JOIN LATERAL (
         SELECT CASE WHEN count(*) <= 1000 THEN counters_of(array_agg(u.number) FILTER (WHERE u.fits),
                                                            array_agg(u.uses::bigint) FILTER (WHERE u.fits)) END AS counters,
@@ -122,7 +130,7 @@ WITH touched AS MATERIALIZED (
         FROM (
             SELECT e.number, e.name, sum(e.uses) AS uses, e.number >= 0 AND sum(e.uses) < 2147483648 AS fits
             FROM unnest(f.counters, f.features) AS c (counters, features)
-            CROSS JOIN LATERAL feature_uses(c.counters, c.features) AS e
+            CROSS JOIN LATERAL feature_uses(c.counters, c.features, m.named) AS e
             GROUP BY e.number, e.name
         ) AS u
         LEFT JOIN feature_names AS n ON n.number = u.number AND NOT u.fits
@@ -249,16 +257,23 @@ WITH counted AS (
     CROSS JOIN LATERAL feature_uses(d.counters, d.features) AS u
     WHERE d.day = $1 AND d.product_id = ANY ($2::uuid[]) AND u.uses <> 0
     GROUP BY d.product_id, u.number, u.name
-), named AS (
-    SELECT c.*, coalesce(n.name, c.name) AS feature
+), named AS MATERIALIZED (
+    SELECT c.product_id, c.number, c.name, coalesce(n.name, c.name) AS feature, c.uses, c.installations
     FROM counted AS c
     LEFT JOIN feature_names AS n ON n.number = c.number
 ), ranked AS MATERIALIZED (
-    SELECT *, row_number() OVER (PARTITION BY product_id ORDER BY installations DESC, uses DESC, feature)
-              > $3::bigint OR feature = 'other' AS rare
+    -- An installation has a feature by number or by name, and counts once.
+    SELECT product_id, feature, sum(uses) AS uses, sum(installations)::bigint AS installations,
+           row_number() OVER (PARTITION BY product_id ORDER BY sum(installations) DESC, sum(uses) DESC, feature)
+           > $3::bigint OR feature = 'other' AS rare
     FROM named
+    GROUP BY product_id, feature
 ), crowded AS (
     SELECT product_id FROM ranked GROUP BY product_id HAVING count(*) > $3
+), rare AS MATERIALIZED (
+    SELECT n.product_id, n.number, n.name
+    FROM named AS n
+    JOIN ranked AS r ON r.product_id = n.product_id AND r.feature = n.feature AND r.rare
 ), rest AS (
     -- An installation that used two rare ones counts once: the day is read again.
     SELECT d.product_id, 'other' AS feature, sum(u.uses) AS uses,
@@ -266,7 +281,7 @@ WITH counted AS (
     FROM installation_days AS d
     JOIN crowded AS c ON c.product_id = d.product_id
     CROSS JOIN LATERAL feature_uses(d.counters, d.features) AS u
-    JOIN ranked AS r ON r.product_id = d.product_id AND r.number = u.number AND r.name = u.name AND r.rare
+    JOIN rare AS r ON r.product_id = d.product_id AND r.number = u.number AND r.name = u.name
     WHERE d.day = $1 AND u.uses <> 0
     GROUP BY d.product_id
 ), fresh AS MATERIALIZED (

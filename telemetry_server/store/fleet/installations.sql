@@ -127,7 +127,7 @@ LIMIT 100;
 
 -- name: features_of
 -- How often an installation used its features, in the stored pings.
-SELECT coalesce(n.name, u.name) AS feature, u.uses, u.pings
+SELECT coalesce(n.name, u.name) AS feature, sum(u.uses) AS uses, sum(u.pings)::bigint AS pings
 FROM (
     SELECT u.number, u.name, sum(u.uses) AS uses, count(*) AS pings
     FROM pings AS g
@@ -136,6 +136,7 @@ FROM (
     GROUP BY u.number, u.name
 ) AS u
 LEFT JOIN feature_names AS n ON n.number = u.number
+GROUP BY coalesce(n.name, u.name)
 ORDER BY uses DESC, feature
 LIMIT 1000;
 
@@ -145,7 +146,8 @@ SELECT g.ping_id, g.sequence, g.received_at, g.occurred_at, g.time_suspect,
        abbrev(g.client_address) AS client_address,
        ping_details(g.reason_code, g.used_since, g.details) AS details,
        (SELECT jsonb_object_agg(coalesce(n.name, u.name), u.uses)
-        FROM feature_uses(g.counters, g.features) AS u LEFT JOIN feature_names AS n ON n.number = u.number) AS features,
+        FROM (SELECT u.* FROM feature_uses(g.counters, g.features) AS u OFFSET 0) AS u
+        LEFT JOIN feature_names AS n ON n.number = u.number) AS features,
        g.state, s.facts, s.place
 FROM pings AS g
 JOIN states AS s ON s.installation_id = g.installation_id AND s.state BETWEEN g.state AND g.state
@@ -161,7 +163,8 @@ SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, p.simulated,
        g.time_suspect, abbrev(g.client_address) AS client_address,
        ping_details(g.reason_code, g.used_since, g.details) AS details,
        (SELECT jsonb_object_agg(coalesce(n.name, u.name), u.uses)
-        FROM feature_uses(g.counters, g.features) AS u LEFT JOIN feature_names AS n ON n.number = u.number) AS features,
+        FROM (SELECT u.* FROM feature_uses(g.counters, g.features) AS u OFFSET 0) AS u
+        LEFT JOIN feature_names AS n ON n.number = u.number) AS features,
        s.facts, s.place, coalesce(verdict_of(g.verdict_code), g.verdict) AS verdict, g.claim_mismatch,
        g.source_mismatch
 FROM pings AS g
@@ -180,7 +183,8 @@ SELECT g.ping_id, g.sequence, g.installation_id, p.slug AS product, p.simulated,
        g.time_suspect, abbrev(g.client_address) AS client_address,
        ping_details(g.reason_code, g.used_since, g.details) AS details,
        (SELECT jsonb_object_agg(coalesce(n.name, u.name), u.uses)
-        FROM feature_uses(g.counters, g.features) AS u LEFT JOIN feature_names AS n ON n.number = u.number) AS features,
+        FROM (SELECT u.* FROM feature_uses(g.counters, g.features) AS u OFFSET 0) AS u
+        LEFT JOIN feature_names AS n ON n.number = u.number) AS features,
        s.facts, s.place, coalesce(verdict_of(g.verdict_code), g.verdict) AS verdict, g.claim_mismatch,
        g.source_mismatch
 FROM pings AS g

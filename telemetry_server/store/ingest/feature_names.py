@@ -24,7 +24,7 @@ MOST_USES: Final = 2**31 - 1
 """More stay beside the name, as they do in the roll-up by installation and day."""
 NONE: Final = b"\x11"
 """The counters of a ping that counts and used nothing."""
-_ATTEMPTS = 5
+_ATTEMPTS = 10
 _ONE_BYTE, _TWO_BYTES = 0xFF, 0xFFFF
 _LETTERS = {1: "B", 2: "H", 4: "I"}
 
@@ -45,14 +45,20 @@ async def number_names(
 
 
 class FeatureNames:
-    """The numbers as one connection knows them: a database that is restored has other connections."""
+    """The numbers as one connection knows them.
+
+    They are those of `generation`: of a database that was restored meanwhile it is another one, and names may
+    have other numbers. The statement that writes pings checks it.
+    """
 
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
+        self.generation = ""
         self._full: set[UUID] = set()
 
     async def load(self, connection: Connection) -> None:
         """Reads all numbers."""
+        self.generation = await connection.fetchval(SQL["generation"])
         self.numbers = dict(await connection.fetch(SQL["all_names"]))
         self._full.clear()
 

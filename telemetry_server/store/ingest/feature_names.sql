@@ -1,3 +1,7 @@
+-- name: generation
+-- The names that are read later have the numbers of this generation, or of a later one.
+SELECT names_generation();
+
 -- name: all_names
 SELECT name, number FROM feature_names;
 

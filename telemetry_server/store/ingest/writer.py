@@ -9,10 +9,10 @@ memory allows, the caller gets Unavailable: the outbox of the sender is the buff
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 import asyncpg
@@ -25,17 +25,17 @@ from telemetry_server.store.database import Connect, Connection
 from telemetry_server.store.distribution import has_citus
 from telemetry_server.store.halving import blames_data, halving
 from telemetry_server.store.ingest.feature_names import FeatureNames
-from telemetry_server.store.ingest.group_rows import fork_row, group_parameters
+from telemetry_server.store.ingest.group_rows import group_parameters
 from telemetry_server.store.ingest.last_write import LastWrite
 from telemetry_server.store.ingest.projection import project
+from telemetry_server.store.ingest.repeats import with_outcomes
 from telemetry_server.store.ingest.written_states import WrittenStates
 from telemetry_server.store.queries import load
-from telemetry_server.store.ranges import Ranges, holes, multirange, ranges
+from telemetry_server.store.ranges import Ranges
 
 SQL = load(__name__)
 
 MOST_PINGS_IN_A_GROUP = 500
-MOST_HOLES = 64
 ANSWERS_AT_ONCE = 16
 WORTH_ANOTHER_LANE = 64
 WRITE_TIMEOUT_SECONDS = 10
@@ -244,11 +244,15 @@ class _Lane:
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
-            self._states.written.clear()  # the database may be another one by now: restored, or a standby
             self._connection = await self._connect()
             self._on_cluster = await has_citus(self._connection)
-            await self._names.load(self._connection)
+            await self._begin_anew(self._connection)
         return self._connection
+
+    async def _begin_anew(self, connection: Connection) -> None:
+        """Forgets what the database had: it may be another one by now, restored, or a standby."""
+        self._states.written.clear()
+        await self._names.load(connection)
 
     def _report(self, error: Exception, pings: int) -> None:
         """Logs once in a few seconds: while PostgreSQL is away, every group fails."""
@@ -298,17 +302,26 @@ class _Lane:
         return _Group([Written(others, missing)], changed)
 
     async def _write_rows(self, connection: Connection, uploads: Sequence[SignedUpload]) -> _Group:
-        await self._names.add(connection, uploads)
-        rows = await connection.fetch(SQL["write_group"], *self._parameters(uploads))
-        by_kind: dict[str, list[asyncpg.Record]] = defaultdict(list)
-        for row in rows:
-            by_kind[row["kind"]].append(row)
+        by_kind = await self._write_known(connection, uploads)
+        while by_kind["outdated"]:
+            await self._begin_anew(connection)
+            by_kind = await self._write_known(connection, uploads)
         changed = {row["installation_id"] for row in by_kind["changed"]}
         if by_kind["repeated"] or by_kind["holes"]:
-            written = await _with_outcomes(connection, uploads, by_kind["repeated"], by_kind["holes"])
+            written = await with_outcomes(connection, uploads, by_kind["repeated"], by_kind["holes"])
             return _Group(written, changed)
         self._states.remember(uploads)
         return _Group([ALL_ACCEPTED] * len(uploads), changed)
+
+    async def _write_known(
+        self, connection: Connection, uploads: Sequence[SignedUpload]
+    ) -> dict[str, list[asyncpg.Record]]:
+        """The rows of write_group by kind."""
+        await self._names.add(connection, uploads)
+        by_kind: dict[str, list[asyncpg.Record]] = defaultdict(list)
+        for row in await connection.fetch(SQL["write_group"], *self._parameters(uploads)):
+            by_kind[row["kind"]].append(row)
+        return by_kind
 
     async def _project(self, changed: set[UUID]) -> None:
         """Projects committed pings: an error here loses no ping, and the job "catch up" repeats it."""
@@ -321,69 +334,9 @@ class _Lane:
             if not isinstance(error, asyncpg.PostgresError):
                 self._connection.terminate()  # it may be in any state; the next group opens a new one
 
-    def _parameters(self, uploads: Sequence[SignedUpload]) -> tuple[str, str, list[UUID] | None]:
-        return group_parameters(uploads, self._states.written, self._names.numbers, named=self._on_cluster)
-
-
-# ── what was not new ────────────────────────────────────────────────────────────────────────
-
-
-async def _with_outcomes(
-    connection: Connection,
-    uploads: Sequence[SignedUpload],
-    repeated: Sequence[asyncpg.Record],
-    with_holes: Sequence[asyncpg.Record],
-) -> list[Written]:
-    others = await _duplicates_and_forks(connection, uploads, repeated)
-    received = {row["installation_id"]: row["received"] for row in with_holes}
-    if unknown := others.keys() - received.keys():
-        rows = await connection.fetch(SQL["look_up_received"], list(unknown))
-        received |= {row["installation_id"]: row["received"] for row in rows}
-    return [
-        Written(
-            others.get(upload.installation_id, {}),
-            await _missing(connection, upload.installation_id, received.get(upload.installation_id, ())),
-        )
-        for upload in uploads
-    ]
-
-
-async def _duplicates_and_forks(
-    connection: Connection, uploads: Sequence[SignedUpload], repeated: Sequence[asyncpg.Record]
-) -> dict[UUID, dict[int, Status]]:
-    """The outcomes of repeated pings, by installation and number; stores the forks."""
-    if not repeated:
-        return {}
-    ids, numbers = [row["installation_id"] for row in repeated], [row["sequence"] for row in repeated]
-    sent = {(u.installation_id, ping.sequence): (u, ping) for u in uploads for ping in u.pings}
-    others: dict[UUID, dict[int, Status]] = defaultdict(dict)
-    forks: list[tuple[Any, ...]] = []
-    rows = await connection.fetch(SQL["look_up_stored"], ids, numbers)
-    stored = {(row["installation_id"], row["sequence"]): row["stored_ping_id"] for row in rows}
-    for key in zip(ids, numbers, strict=True):
-        upload, ping = sent[key]
-        forked = stored.get(key) not in {None, ping.ping_id}
-        if forked:
-            forks.append(fork_row(upload, ping, stored[key]))
-        others[upload.installation_id][ping.sequence] = Status.FORKED if forked else Status.DUPLICATE
-    if forks:
-        await connection.execute(SQL["record_forks"], *map(list, zip(*forks, strict=True)))
-        log_rationed("forks seen")  # the table `forks` and the pages have the details
-    return others
-
-
-async def _missing(connection: Connection, installation: UUID, received: Iterable[Any]) -> Ranges:
-    """The missing numbers; of more than MOST_HOLES ranges, the oldest are closed for good."""
-    missing = holes(ranges(received))
-    if len(missing) <= MOST_HOLES:
-        return missing
-    async with connection.transaction():
-        received = await connection.fetchval(SQL["lock_received"], installation)
-        missing = holes(ranges(received))
-        closed, kept = missing[:-MOST_HOLES], missing[-MOST_HOLES:]
-        lost = sum(end - start for start, end in closed)
-        await connection.execute(SQL["close_holes"], installation, multirange(closed), lost)
-    return kept
+    def _parameters(self, uploads: Sequence[SignedUpload]) -> tuple[str, str, list[UUID] | None, str]:
+        rows = group_parameters(uploads, self._states.written, self._names.numbers, named=self._on_cluster)
+        return *rows, self._names.generation
 
 
 async def _quarantine(

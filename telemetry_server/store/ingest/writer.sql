@@ -3,8 +3,9 @@
 --
 -- The upsert locks the row of each installation and returns the numbers received before; pings that are new under
 -- that lock become rows of pings, and of states where the state changed.
--- Returns rows of three kinds: "repeated", a ping that was not new, with its sequence; "holes", an installation
--- that has them, with its numbers; and "changed", an installation that is to be projected.
+-- Returns rows of four kinds: "repeated", a ping that was not new, with its sequence; "holes", an installation
+-- that has them, with its numbers; "changed", an installation that is to be projected; and "outdated", nothing was
+-- written because features may have other numbers than those of the generation $4.
 -- Rows are locked in the order of installation_id, so that two groups do not deadlock.
 -- $1 and $2 are arrays of JSON objects: for the driver a fraction of the cost of one array per column. $3 are the
 -- installations, by which Citus reads only their shards; NULL on one machine.
@@ -15,6 +16,7 @@ WITH upload AS MATERIALIZED (
         installation_id uuid, product_id uuid, received_at timestamptz, client_address inet, place jsonb,
         numbers int8multirange, last_sequence bigint
     )
+    WHERE $4::text = names_generation()
 ), ping AS MATERIALIZED (
     SELECT installation_id, sequence, ping_id, occurred_at, time_suspect, decode(state, 'hex') AS state,
            decode(license_key_hash, 'hex') AS license_key_hash, facts, reason, used_since, details,
@@ -89,6 +91,9 @@ SELECT 'holes', s.installation_id, NULL, s.received
 FROM now_known AS s
 WHERE s.received <> int8multirange(int8range(1, upper(s.received)))
 UNION ALL
+SELECT 'outdated', NULL, NULL, NULL
+WHERE $4 <> names_generation()
+UNION ALL
 SELECT 'changed', k.installation_id, NULL, NULL
 FROM now_known AS k
 JOIN ping AS p USING (installation_id)
@@ -99,41 +104,6 @@ WHERE p.sequence >= coalesce(upper(k.received_before), 1)
        OR (p.verdict, p.claim_mismatch, p.source_mismatch) <> (f.verdict, f.claim_mismatch, f.source_mismatch)
        OR f.life IN ('late', 'lost'));
 
--- name: look_up_stored
--- For pings whose numbers were received before: the ping that has the number; no row if it is no longer stored.
-SELECT g.installation_id, g.sequence, g.ping_id AS stored_ping_id
-FROM unnest($1::uuid[], $2::bigint[]) AS k (installation_id, sequence)
-JOIN pings AS g ON g.installation_id = k.installation_id AND g.sequence = k.sequence
-WHERE g.installation_id = ANY ($1::uuid[]);
-
--- name: look_up_received
--- The numbers received of each installation that has holes.
-SELECT installation_id, received
-FROM installations
-WHERE installation_id = ANY ($1::uuid[])
-  AND received <> int8multirange(int8range(1, upper(received)));
-
--- name: record_forks
--- Stores further pings of a number beside the first. A repeated upload adds nothing; a thousand per installation
--- are evidence enough.
-WITH crowded AS (
-    SELECT installation_id FROM forks WHERE installation_id = ANY ($1::uuid[])
-    GROUP BY installation_id
-    HAVING count(*) >= 1000
-)
-INSERT INTO forks (
-    installation_id, sequence, ping_id, stored_ping_id, received_at, occurred_at, client_address,
-    facts, details, place
-)
-SELECT f.installation_id, f.sequence, f.ping_id, f.stored_ping_id, f.received_at, f.occurred_at,
-       f.client_address::inet, f.facts::jsonb, f.details::jsonb, f.place::jsonb
-FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[],
-            $7::text[], $8::text[], $9::text[], $10::text[])
-    AS f (installation_id, sequence, ping_id, stored_ping_id, received_at, occurred_at, client_address,
-          facts, details, place)
-WHERE NOT EXISTS (SELECT FROM crowded AS c WHERE c.installation_id = f.installation_id)
-ON CONFLICT DO NOTHING;
-
 -- name: quarantine
 -- Stores the bytes of a ping that PostgreSQL refused. A repeated upload adds nothing.
 INSERT INTO quarantine (
@@ -141,12 +111,3 @@ INSERT INTO quarantine (
 )
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT DO NOTHING;
-
--- name: lock_received
--- The numbers received of one installation, locked until the transaction ends.
-SELECT received FROM installations WHERE installation_id = $1 FOR UPDATE;
-
--- name: close_holes
--- Closes gaps: their numbers count as received from now on, and as lost.
-UPDATE installations SET received = received + $2::text::int8multirange, lost = lost + $3
-WHERE installation_id = $1;
