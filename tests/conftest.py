@@ -54,14 +54,16 @@ def pytest_collection_modifyitems(config, items):
     """Scales the limit of each test as its waits, and spreads those that wait among the others; on a cluster, skips
     those that are about one machine.
 
-    While one waits, the processor works for another; a test that waits for a minute is never the last.
+    While one waits, the processor works for another; a test that waits for a minute is never the last. A cluster
+    answers for three machines.
     """
+    machines = 3 if config.getoption("--citus") else 1
     for item in items:
         given = item.get_closest_marker("timeout")
         seconds = given.args[0] if given else float(config.getini("timeout"))
         if config.getoption("--citus") and (alone := item.get_closest_marker("one_machine")):
             item.add_marker(pytest.mark.skip(reason=f"on one machine only: {alone.kwargs['reason']}"))
-        item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
+        item.add_marker(pytest.mark.timeout(patient(seconds * machines)), append=False)
 
     def limit(item):
         return item.get_closest_marker("timeout").args[0]

@@ -7,7 +7,6 @@ import click
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.session import ask
-from telemetry_server.errors import OperatorError
 from telemetry_server.store import distribution
 from telemetry_server.store.database import Connection
 from telemetry_server.store.distribution import Kind, Node, Placement
@@ -63,7 +62,6 @@ def _table_row(placement: Placement) -> tuple[object, ...]:
 
 @cluster.command()
 @click.option("--dry-run", is_flag=True, help="Only show what would be done.")
-@click.option("--experimental", is_flag=True, help="For a trial: counts of features and exports fail there.")
 @click.option(
     "--shards",
     type=click.IntRange(1, 4096),
@@ -73,20 +71,13 @@ def _table_row(placement: Placement) -> tuple[object, ...]:
 )
 @as_json
 @click.pass_obj
-def distribute(invocation: Invocation, dry_run: bool, experimental: bool, shards: int, as_json: bool) -> None:
+def distribute(invocation: Invocation, dry_run: bool, shards: int, as_json: bool) -> None:
     """Spread the tables that grow with the fleet over the workers; safe to repeat.
 
     A table with rows is copied while it is written, if wal_level is logical; writes to one with partitions
     wait. While some tables are distributed and others are not, uploads get 503, which clients retry, and
     pages fail.
-
-    Not for production yet: docs/cluster.md says what fails on a cluster.
     """
-    if not dry_run and not experimental:
-        raise OperatorError(
-            "Roll-ups of features and some exports do not run on a cluster yet (docs/cluster.md). "
-            "To try it with a copy of the data: --experimental"
-        )
 
     async def work(connection: Connection) -> list[Placement]:
         await distribution.demand_citus(connection)

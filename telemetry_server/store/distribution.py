@@ -121,6 +121,8 @@ async def distribute(connection: Connection, shards: int = SHARDS, say: Say = la
         if not placement.done:
             say(f"{placement.table}: {placement.kind}")
             await _place(connection, placement)
+    for row in await connection.fetch(SQL["missing_functions"]):
+        await _ask(connection, "share_function", row["function"])
 
 
 async def _place(connection: Connection, placement: Placement) -> None:

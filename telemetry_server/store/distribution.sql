@@ -80,6 +80,21 @@ SELECT create_distributed_table_concurrently($1::text::regclass, 'installation_i
 -- Deletes the rows that a distributed table still has on this node, where no query sees them.
 SELECT truncate_local_data_after_distributing_table($1::text::regclass);
 
+-- name: missing_functions
+-- The functions that the workers do not have: made before the database had Citus, or when a table that they read was
+-- not distributed.
+SELECT p.oid::regprocedure::text AS function
+FROM pg_proc AS p
+LEFT JOIN pg_catalog.pg_dist_object AS o ON o.classid = 'pg_proc'::regclass AND o.objid = p.oid
+WHERE p.pronamespace = current_schema()::regnamespace AND o.objid IS NULL
+  AND NOT EXISTS (SELECT FROM pg_depend AS d
+                  WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+ORDER BY p.oid;
+
+-- name: share_function
+-- A function on every node.
+SELECT create_distributed_function($1::text::regprocedure);
+
 -- name: set_coordinator
 -- The address at which workers reach this node; without $1, that at which we do.
 SELECT citus_set_coordinator_host(coalesce($1, host(inet_server_addr())), coalesce($2, inet_server_port()));
@@ -89,14 +104,15 @@ SELECT citus_add_node($1, $2);
 
 -- name: start_rebalance
 -- Moves shards until all nodes have their share, while they are read and written. NULL: they have it.
-SELECT citus_rebalance_start();
+-- By force: pings have no key, so an UPDATE or DELETE of them fails while their shard moves; their jobs repeat it.
+SELECT citus_rebalance_start(shard_transfer_mode => 'force_logical');
 
 -- name: wait_for_rebalance
 SELECT citus_rebalance_wait();
 
 -- name: empty_node
 -- Moves all shards from a node, while they are read and written.
-SELECT citus_drain_node($1, $2);
+SELECT citus_drain_node($1, $2, 'force_logical');
 
 -- name: remove_node
 SELECT citus_remove_node($1, $2);

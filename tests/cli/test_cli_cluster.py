@@ -1,6 +1,7 @@
 """The commands "cluster …": on a cluster that is given with --citus, and what they say where there is none."""
 
 import asyncio
+import fcntl
 import uuid
 
 import asyncpg
@@ -18,6 +19,7 @@ from telemetry_server.store.partitions import make_partitions
 TABLES = {
     "products": "reference",
     "hostnames": "reference",
+    "feature_names": "reference",
     "installations": "distributed",
     "installation_facts": "distributed",
     "states": "distributed",
@@ -31,7 +33,15 @@ TABLES = {
 
 
 @pytest.fixture
-async def undistributed(cluster, request):
+def alone(tmp_path_factory):
+    """One test at a time: Citus gives the replication slots of two databases the same names."""
+    with (tmp_path_factory.getbasetemp().parent / "distributing").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+async def undistributed(cluster, request, alone):
     """A database of the cluster with all its tables on the coordinator, as that of one machine."""
     if not request.config.getoption("--citus"):
         pytest.skip("needs a Citus cluster: --citus DSN")
@@ -77,14 +87,14 @@ def checked(operator, name):
 def test_where_there_is_no_citus_it_says_what_is_needed(request, database, command_line, tmp_path):
     if request.config.getoption("--citus"):
         pytest.skip("is about a database on one machine")
-    alone = command_line(tmp_path, database_url=database)
+    operator = command_line(tmp_path, database_url=database)
     for arguments in (
         ("status",),
-        ("distribute", "--experimental"),
+        ("distribute",),
         ("add-node", "127.0.0.1:5433"),
         ("rebalance",),
     ):
-        assert "it has no Citus" in alone.error("cluster", *arguments)
+        assert "it has no Citus" in operator.error("cluster", *arguments)
 
 
 async def test_a_database_in_use_is_distributed_with_its_rows_and_stays_in_use(undistributed, operator):
@@ -93,12 +103,12 @@ async def test_a_database_in_use_is_distributed_with_its_rows_and_stays_in_use(u
     planned = operator.json("cluster", "distribute", "--dry-run")["would_place"]
     assert {row["table"]: row["kind"] for row in planned} == TABLES
     assert await fetchval(undistributed, "SELECT count(*) FROM pg_dist_partition WHERE partmethod = 'h'") == 0
-    done = operator.json("cluster", "distribute", "--experimental", "--shards", SHARDS, timeout=300)["placed"]
+    done = operator.json("cluster", "distribute", "--shards", SHARDS, timeout=300)["placed"]
     assert [row["table"] for row in done] == [row["table"] for row in planned]
     await write(undistributed, copies, [3, 4])
     assert await fetchval(undistributed, "SELECT count(*) FROM pings") == 80
     assert await fetchval(undistributed, "SELECT count(*) FROM states") == 20
-    assert operator.json("cluster", "distribute", "--experimental")["placed"] == []
+    assert operator.json("cluster", "distribute")["placed"] == []
     status = operator.json("cluster", "status")
     assert {row["table"]: row["kind"] for row in status["tables"] if row["done"]} == TABLES
     assert [node["shards"] for node in status["nodes"]] == [0, SHARDS]
@@ -115,7 +125,7 @@ async def test_the_doctor_knows_a_half_done_one_and_the_command_ends_it(undistri
     assert half["outcome"] == "failed"
     assert "pings" in half["detail"]
     assert half["advice"] == "Run: telemetry-server cluster distribute"
-    operator("cluster", "distribute", "--experimental", timeout=300)
+    operator("cluster", "distribute", timeout=300)
     assert all(placement.done for placement in await placements(connection))
     await connection.execute("CREATE TABLE later (installation_id uuid PRIMARY KEY)")
     assert [placement.table for placement in await placements(connection) if not placement.done] == ["later"]
@@ -125,7 +135,7 @@ async def test_the_doctor_knows_a_half_done_one_and_the_command_ends_it(undistri
 async def test_shards_move_to_a_new_worker_and_back(undistributed, operator, cluster):
     copies = [uuid.uuid4() for _ in range(20)]
     await write(undistributed, copies, [1])
-    operator("cluster", "distribute", "--experimental", "--shards", SHARDS, timeout=300)
+    operator("cluster", "distribute", "--shards", SHARDS, timeout=300)
     worker = "{}:{}".format(*cluster.nodes[2])
     operator("cluster", "add-node", worker)
     operator("cluster", "rebalance", timeout=300)
