@@ -92,6 +92,11 @@ class Node:
         while _runs(postmaster):
             pass
 
+    @property
+    def runs(self):
+        process = self.home / "data" / "postmaster.pid"
+        return process.exists() and _runs(int(process.read_text().split()[0]))
+
     def dsn(self, database="postgres"):
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
@@ -132,7 +137,7 @@ class Nodes:
 
     def close(self):
         for node in self.nodes:
-            if (node.home / "data" / "postmaster.pid").exists():
+            if node.runs:
                 node.stop("immediate")
         shutil.rmtree(self.home, ignore_errors=True)
 
