@@ -68,17 +68,21 @@ WITHOUT_LICENSE = frozenset({Story.UNLICENSED, Story.UNKNOWN_KEY})
 _COME_AND_GO = frozenset({Story.HONEST, Story.TRIAL, Story.UNLICENSED, Story.UNUSED})
 _TRIALS = frozenset({Story.TRIAL, Story.LAPSED_TRIAL})
 _BECAME = {Story.REVOKED: LicenseStatus.REVOKED, Story.SUSPENDED: LicenseStatus.SUSPENDED}
-_EARLY, _LATEST = 0.28, 0.98
+_EARLY = 0.28
 _NEW_CUSTOMERS = 0.75
 _MOST_COPIES_TOO_MANY, _MOST_COPIES_OF_A_STRAY_KEY = 60, 40
 
 
 @dataclass(frozen=True, slots=True)
 class Timespan:
-    """The simulated time, in milliseconds since 1970, without `end`."""
+    """The simulated time, in milliseconds since 1970, without `end`.
+
+    In its last `quiet` milliseconds nothing is planted, so that each copy reports what was.
+    """
 
     begin: int
     end: int
+    quiet: int = 0
 
     @property
     def length(self) -> int:
@@ -86,6 +90,10 @@ class Timespan:
 
     def at(self, share: float) -> int:
         return self.begin + int(self.length * share)
+
+    def event(self, share: float) -> int:
+        """The same, before the quiet end."""
+        return self.begin + int((self.length - self.quiet) * share)
 
 
 class Planned(NamedTuple):
@@ -239,14 +247,14 @@ def _first(story: Story, over: Timespan, dice: Dice) -> int:
         return over.at(_EARLY * dice.unit() ** 2)
     if dice.chance(0.55):
         return over.begin + min(dice.exponential(0.05 * over.length), over.length // 2)
-    return over.at(_LATEST * dice.unit())
+    return over.at(dice.unit())
 
 
 def _span(deal: Deal, index: int, over: Timespan, dice: Dice) -> tuple[int, int, int | None]:
     """The first report of a copy, its last moment, and its parent. A fifth of the copies leave."""
     if deal.story is Story.CLONED and index:
-        return over.at(0.35 + 0.3 * dice.unit()), over.end, 0
-    latest = over.at(_EARLY if deal.stays else _LATEST)
+        return over.event(0.35 + 0.65 * dice.unit()), over.end, 0
+    latest = over.event(_EARLY if deal.stays and deal.story is not Story.OVER_SEATS else 1)
     first = deal.first + int((latest - deal.first) * dice.unit() ** 2) if index else deal.first
     if deal.stays or not dice.chance(0.22):
         return first, over.end, None
@@ -255,7 +263,7 @@ def _span(deal: Deal, index: int, over: Timespan, dice: Dice) -> tuple[int, int,
 
 def _expiry(story: Story, over: Timespan, dice: Dice) -> int | None:
     if story in {Story.LAPSED_TRIAL, Story.RAN_OUT, Story.EXPIRED}:
-        return over.at(0.4 + 0.4 * dice.unit())
+        return over.event(0.4 + 0.6 * dice.unit())
     if story is Story.TRIAL:
         return over.end + dice.number(1, 30) * DAY
     if story is Story.HONEST and dice.chance(0.55):
@@ -265,7 +273,7 @@ def _expiry(story: Story, over: Timespan, dice: Dice) -> int | None:
 
 def _change(story: Story, over: Timespan, dice: Dice) -> int | None:
     changes = {Story.CONVERTED, Story.REVOKED, Story.SUSPENDED}
-    return over.at(0.45 + 0.35 * dice.unit()) if story in changes else None
+    return over.event(0.45 + 0.55 * dice.unit()) if story in changes else None
 
 
 def _another(source: str, dice: Dice) -> str:

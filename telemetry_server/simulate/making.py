@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
@@ -25,6 +25,8 @@ from telemetry_server.store.registry.products import slug_of
 
 _SIMULATED = UUID("6f1d4c0e-8a55-4d0b-9d2f-51a0f1ee7a11")
 _LONGEST_NEW, _LONGEST_LOST = 7 * DAY, 30 * DAY
+_QUIET_PERCENT = 110
+"""Of the interval: each copy sends a ping in it, as the jitter is 8 percent."""
 
 
 class AlreadyThere(OperatorError):
@@ -127,6 +129,7 @@ def _terms(keyring: Keyring, order: Order) -> tuple[Terms, Product]:
     over, slug = order.over, slug_of(order.name)
     seed = _seed_of(slug, order.seed)
     interval = interval_for(seed, over, order.installations, order.pings)
+    over = replace(over, quiet=interval * _QUIET_PERCENT // 100)
     lost_after = max(min(_LONGEST_LOST, over.length // 3), 4 * interval)
     new_for = min(_LONGEST_NEW, over.length // 10)
     product = Product(

@@ -66,8 +66,17 @@ class Clock:
         return self.made(run, number)
 
     def made(self, run: Run, number: int) -> int:
-        due = run.begins + (number - run.first) * self.interval
-        return due + (self.phase + number * STRIDE) % self.jitter
+        return run.begins + (number - run.first) * self.interval + self.delay(number)
+
+    def delay(self, number: int) -> int:
+        """The time from the moment that ping is due until it is made."""
+        return (self.phase + number * STRIDE) % self.jitter
+
+    def run(self, first: int, begins: int, gone: int) -> Run:
+        """The pings from number `first` on, due from `begins` on, that are made before `gone`; at least one."""
+        run = Run(first, max(1, (gone - begins - 1) // self.interval + 1), begins)
+        too_late = self.made(run, first + run.pings - 1) >= gone
+        return run._replace(pings=max(1, run.pings - too_late))
 
     def before(self, run: Run, moment: int) -> int:
         """The number of pings of the run received before `moment`."""
@@ -86,7 +95,7 @@ def quirk_of(story: Story, dice: Dice) -> Quirk:
 
 def runs(quirk: Quirk, planned: Planned, terms: Terms, clock: Clock, dice: Dice) -> list[Run]:
     """The runs of a copy: the first begins with its first ping, the last ends before it is gone."""
-    whole = Run(1, _fitting(planned.first, planned.gone, terms), planned.first)
+    whole = clock.run(1, planned.first - clock.delay(1), planned.gone)
     if whole.pings < _FEWEST_PINGS:
         return [whole]
     match quirk:
@@ -96,10 +105,10 @@ def runs(quirk: Quirk, planned: Planned, terms: Terms, clock: Clock, dice: Dice)
             return _with_late_delivery(whole, dice, clock)
         case Quirk.FLAKY:
             silence = terms.late_after + dice.number(1, 4) * terms.interval
-            return _with_silence(whole, silence, planned.gone, dice, terms)
+            return _with_silence(whole, silence, planned.gone, dice, clock)
         case Quirk.RETURNED:
             silence = terms.lost_after + terms.jitter + dice.number(1, 3) * terms.interval
-            return _with_silence(whole, silence, planned.gone, dice, terms)
+            return _with_silence(whole, silence, planned.gone, dice, clock)
         case Quirk.NONE | Quirk.RETRYING | Quirk.WRONG_CLOCK:
             return [whole]
 
@@ -113,11 +122,6 @@ def received_numbers(parts: list[Run]) -> Numbers:
             begin, _ = ranges.pop()
         ranges.append((begin, end))
     return tuple(ranges)
-
-
-def _fitting(first: int, gone: int, terms: Terms) -> int:
-    """The number of pings that fit before `gone`, at least one."""
-    return max(1, (gone - first - terms.jitter - 1) // terms.interval + 1)
 
 
 def _with_hole(whole: Run, dice: Dice, terms: Terms) -> list[Run]:
@@ -140,11 +144,11 @@ def _with_late_delivery(whole: Run, dice: Dice, clock: Clock) -> list[Run]:
     return [whole._replace(pings=before), waited, rest]
 
 
-def _with_silence(whole: Run, silence: int, gone: int, dice: Dice, terms: Terms) -> list[Run]:
+def _with_silence(whole: Run, silence: int, gone: int, dice: Dice, clock: Clock) -> list[Run]:
     """The copy is off for a while: without pings, and so without a gap in the numbers."""
-    latest = (gone - whole.begins - silence - 2 * terms.interval) // terms.interval
+    latest = (gone - clock.jitter - 1 - whole.begins - silence) // clock.interval + 1
     if latest < 2:  # noqa: PLR2004  one ping before the silence, one after
         return [whole]
     before = dice.number(1, min(latest, whole.pings))
-    begins = whole.begins + (before - 1) * terms.interval + silence
-    return [whole._replace(pings=before), Run(whole.first + before, _fitting(begins, gone, terms), begins)]
+    begins = whole.begins + (before - 1) * clock.interval + silence
+    return [whole._replace(pings=before), clock.run(whole.first + before, begins, gone)]
