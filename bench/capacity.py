@@ -89,7 +89,7 @@ def _at_rest():
         make_places(data / "geoip")
         with telemetry_server(data, free_port(), 1) as process:
             size = "--installations", str(SIMULATED), "--pings", str(SIMULATED * DAYS), "--days", str(DAYS)
-            scale.run(data, "simulate", "--product", scale.PRODUCT, *size)
+            scale.run(data, "simulate", "--product", scale.PRODUCT, *size, "--no-counts")
             pings = scale.sql(data, "SELECT count(*) FROM pings")[0][0]
             before = sum(used(process.pid, postmaster(data))) + cpu_of_children()
             scale.run_roll_ups(data)

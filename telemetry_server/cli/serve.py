@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from telemetry_server.cli import address
 from telemetry_server.cli.output import say, tell
 from telemetry_server.cli.session import bring_up, database, superuser_of
 from telemetry_server.cli.workers import Site, reserve, run, serve_here, serve_in_workers, stop_on_signals
@@ -75,6 +76,7 @@ async def _serve_until(
         async with database(settings, say=say, keep_alive=True) as dsn:
             keyring, link, products = await _prepare(settings, dsn, first_product)
             site = Site(settings, keyring, dsn, settings.host_and_port[0], port)
+            address.keep(settings.data, site.reachable_host, port)
             started.set()
             serving = serve_here if settings.workers == 1 else serve_in_workers
             await serving(site, stop, lambda: tell(_words(site, link, products)))
@@ -122,10 +124,7 @@ def _words(site: Site, link: str | None, products: list[tuple[str, str]]) -> str
     if link:
         lines.append(f"Sign in       {url}/sign-in?token={link}   (once, within the hour)")
     else:
-        listen = "" if site.settings.public_url else f" --listen {site.reachable_host}:{site.port}"
-        lines.append(
-            f"Sign in       with the link of: {_program('telemetry-server')} sign-in --data {data}{listen}"
-        )
+        lines.append(f"Sign in       with the link of: {_program('telemetry-server')} sign-in --data {data}")
     if not products:
         lines.append('No product yet: telemetry-server product add "My product"')
     else:

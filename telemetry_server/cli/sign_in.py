@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from telemetry_server.cli.address import settings_of_server
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, say
 from telemetry_server.cli.session import ask
@@ -18,12 +19,16 @@ DAY_MINUTES = 1_440
     "--role", type=click.Choice([role.value for role in Role]), default=Role.ADMIN.value, show_default=True
 )
 @click.option("--minutes", type=click.IntRange(1, DAY_MINUTES), default=60, show_default=True)
-@click.option("--listen", metavar="HOST:PORT", help='The --listen of "serve", if it has one.')
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    help="Where the server listens. [default: as it says itself]",
+)
 @as_json
 @click.pass_obj
 def sign_in(invocation: Invocation, role: str, minutes: int, listen: str | None, as_json: bool) -> None:
     """Print a one-time link that signs a browser in."""
-    settings, now = invocation.settings(listen=listen), datetime.now(UTC)
+    settings, now = settings_of_server(invocation, listen), datetime.now(UTC)
     secret = ask(settings, lambda connection: create_sign_in_link(connection, Role(role), now, minutes))
     url = f"{settings.base_url}/sign-in?token={secret}"
     if as_json:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,26 @@ import click
 import orjson
 from rich.progress import TaskID
 
+from telemetry_server.check.fields import load_registry
 from telemetry_server.cli.export import Moment
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, progress, say
 from telemetry_server.cli.product import name_of
 from telemetry_server.cli.session import connection
 from telemetry_server.durable import whole
+from telemetry_server.job_names import JobName
+from telemetry_server.jobs.cohorts import roll_up_cohorts
+from telemetry_server.jobs.days import roll_up_days
+from telemetry_server.jobs.fleet_now import count_the_fleet
+from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.settings import Settings
 from telemetry_server.simulate.making import Made, Order, Progress, make_fleet
 from telemetry_server.store.access.keyring_check import open_keyring_of
+from telemetry_server.store.database import Connection
+from telemetry_server.store.job_log import run_locked
 
 PINGS_EACH = 30
+_BUSY_SECONDS = 0.5
 MOST_INSTALLATIONS, MOST_DAYS, LARGEST_SEED = 10_000_000, 400, 2**31 - 1
 
 
@@ -41,6 +50,11 @@ MOST_INSTALLATIONS, MOST_DAYS, LARGEST_SEED = 10_000_000, 400, 2**31 - 1
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the simulated events to this file.",
 )
+@click.option(
+    "--counts/--no-counts",
+    default=True,
+    help="Count the fleet at once, or leave that to the jobs of the server.  [default: counts]",
+)
 @click.option("--replace", is_flag=True, help="First remove the simulated product of that name.")
 @as_json
 @click.pass_obj
@@ -53,6 +67,7 @@ def simulate(
     pings: int | None,
     until: datetime | None,
     truth: Path | None,
+    counts: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -65,20 +80,43 @@ def simulate(
     total = PINGS_EACH * installations if pings is None else pings
     order = Order(name=product, installations=installations, pings=total, end=end, **options)
     say(f"SIMULATED DATA: “{product}” has no real customers, keys or addresses.")
-    made = asyncio.run(_make(invocation.settings(), order))
+    made = asyncio.run(_make(invocation.settings(), order, counts))
     if truth is not None:
         _write(truth, order, made)
     if as_json:
         print_json(_about(order, made))
     else:
-        print_table(("", ""), _about(order, made).items())
+        print_table(("", ""), _lines(_about(order, made)))
 
 
-async def _make(settings: Settings, order: Order) -> Made:
+async def _make(settings: Settings, order: Order, counts: bool) -> Made:
     async with connection(settings) as opened:
         keyring = await open_keyring_of(opened, settings.keyring)
         with _reported() as report:
-            return await make_fleet(opened, keyring, order, report)
+            made = await make_fleet(opened, keyring, order, report)
+            if counts:
+                await _count(opened, settings, report)
+    return made
+
+
+async def _count(opened: Connection, settings: Settings, report: Progress) -> None:
+    """Counts the fleet as the jobs would within minutes: the pages are right when the command ends."""
+    registry, at_once = load_registry().keeping(settings.retention_days), timedelta(0)
+    jobs = {
+        JobName.ROLL_UP_PINGS: roll_up_pings(registry),
+        JobName.ROLL_UP_DAYS: roll_up_days(registry, at_once),
+        JobName.ROLL_UP_COHORTS: roll_up_cohorts(registry),
+        JobName.COUNT_THE_FLEET: count_the_fleet(large_waits=at_once),
+    }
+    for name, run in jobs.items():
+        report("counts", 0, len(jobs))
+        done = None
+        while done is None:
+            now = datetime.now(UTC)
+            done = await run_locked(lambda: nullcontext(opened), name, run, now=now, due_after=at_once)
+            if done is None:  # a running server is at it
+                await asyncio.sleep(_BUSY_SECONDS)
+        report("counts", 1, len(jobs))
 
 
 @contextmanager
@@ -110,6 +148,16 @@ def _about(order: Order, made: Made) -> dict[str, Any]:
         "duplicates": made.duplicates,
         "forked_pings": made.forked,
     }
+
+
+def _lines(about: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """What is in a document within the document gets a line of its own."""
+    for name, value in about.items():
+        if isinstance(value, dict):
+            yield name, None
+            yield from ((f"  {inner}", found) for inner, found in value.items())
+        else:
+            yield name, value
 
 
 def _write(file: Path, order: Order, made: Made) -> None:

@@ -17,6 +17,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import click
 import orjson
 
+from telemetry_server.cli.address import settings_of_server
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, progress, say
 from telemetry_server.errors import OperatorError, Unavailable
@@ -65,7 +66,7 @@ def import_uploads(
 
     A file may be imported again: each ping counts once. Exits with 1 if the server refused an upload.
     """
-    url = (endpoint or invocation.settings().base_url).rstrip("/")
+    url = (endpoint or settings_of_server(invocation).base_url).rstrip("/")
     if not url.startswith(("http://", "https://")):
         raise click.UsageError("--endpoint must be an http:// or https:// address.")
     summary = Summary()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
+from telemetry_server.cli.address import settings_of_server
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.recorded_commands import operating_user
@@ -50,7 +51,7 @@ def invite(
 
     It replaces earlier ones of the address, and works once.
     """
-    settings, now = invocation.settings(listen=listen), datetime.now(UTC)
+    settings, now = settings_of_server(invocation, listen), datetime.now(UTC)
 
     async def make(connection: Connection) -> str:
         limited = products or None

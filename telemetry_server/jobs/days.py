@@ -19,11 +19,11 @@ from telemetry_server.store.job_log import Run
 LARGE_WAITS = timedelta(minutes=5)
 
 
-def roll_up_days(registry: Registry) -> Run:
+def roll_up_days(registry: Registry, large_waits: timedelta = LARGE_WAITS) -> Run:
     async def run(connection: Connection, now: datetime) -> str:
         today = (await believable(connection, now)).date()  # by a clock far ahead, no day would be open
         days = await open_days(connection, registry, today)
-        count = await roll_up_due(connection, days, now - LARGE_WAITS)
+        count = await roll_up_due(connection, days, now - large_waits)
         return f"counted {count} days of products again"
 
     return run

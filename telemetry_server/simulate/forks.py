@@ -24,7 +24,7 @@ def rivals(of: History) -> Iterator[rows.Rival]:
             yield _rival(copy, original.id, number, at, of.pieces[0].state)
     elif copy.deal.story is Story.RESTORED:
         [run, *_] = of.runs
-        number = run.first + int(run.pings * (0.5 + 0.5 * copy.dice.unit()))
+        number = run.first + int(run.pings * (0.5 + 0.45 * copy.dice.unit()))
         at = of.clock.made(run, number) + 7 * _MINUTE
         yield _rival(copy, copy.id, number, at, of.pieces[0].state)
 

@@ -73,7 +73,7 @@ class Clock:
         return (self.phase + number * STRIDE) % self.jitter
 
     def run(self, first: int, begins: int, gone: int) -> Run:
-        """The pings from number `first` on, due from `begins` on, that are made before `gone`; at least one."""
+        """The pings from number `first` on, due from `begins` on, made before `gone`; at least one."""
         run = Run(first, max(1, (gone - begins - 1) // self.interval + 1), begins)
         too_late = self.made(run, first + run.pings - 1) >= gone
         return run._replace(pings=max(1, run.pings - too_late))

@@ -45,3 +45,17 @@ def test_what_cannot_be_made_is_told_in_a_sentence(operator):
     )
     too_few = ("--installations", "100", "--pings", "200")
     assert "at least 10" in operator.error("simulate", "--product", "x", *too_few)
+
+
+def test_a_fleet_is_counted_when_the_command_ends(operator):
+    operator("simulate", "--product", "Demo Suite", *SMALL)
+    counted = operator("export", "fleet-days", "--product", "demo-suite").stdout.splitlines()
+    assert counted
+    operator("simulate", "--product", "Another", *SMALL, "--no-counts")
+    assert not operator("export", "fleet-days", "--product", "another").stdout.splitlines()
+
+
+def test_what_was_made_fits_a_terminal(operator):
+    lines = operator("simulate", "--product", "Demo Suite", *SMALL).stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert any("over_seats" in line for line in lines)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 import click
 
 from telemetry_server.app import job_table
+from telemetry_server.cli.address import settings_of_server
 from telemetry_server.cli.doctor import database, here
 from telemetry_server.cli.doctor.findings import Finding, FindingLevel, failed
 from telemetry_server.cli.invocation import Invocation
@@ -35,7 +36,7 @@ def doctor(invocation: Invocation, listen: str | None, as_json: bool) -> None:
     Exits with 1 if a check failed (✗); a warning (!) may be intended.
     """
     findings: list[Finding] = []
-    checks = _checks(invocation.settings(listen=listen))
+    checks = _checks(settings_of_server(invocation, listen))
     started: list[str] = []
     # In another thread, as a disk or name server that does not answer may block this one.
     watch = threading.Timer(MOST_SECONDS, _give_up, (started, findings, as_json))
