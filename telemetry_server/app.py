@@ -26,6 +26,7 @@ from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs import outages, retention, upkeep
 from telemetry_server.jobs.audit_checkpoint import write_audit_checkpoint
+from telemetry_server.jobs.audit_mail import mail_audit_checkpoint
 from telemetry_server.jobs.clock import forgetting, take_back_future_times, waiting
 from telemetry_server.jobs.cohorts import roll_up_cohorts
 from telemetry_server.jobs.days import roll_up_days
@@ -60,6 +61,7 @@ from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.access.guard import guard
 from telemetry_server.show.access.notices import MAILER
+from telemetry_server.show.access.oidc import OIDC, oidc_clients
 from telemetry_server.show.access.passwords import PASSWORDS, Passwords
 from telemetry_server.show.render import compile_templates
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
@@ -98,6 +100,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
             write_audit_checkpoint(settings.keyring, settings.audit_directory, settings.audit_timestamp_url),
             every=timedelta(minutes=10),
         ),
+        Job(JobName.MAIL_AUDIT_CHECKPOINT, mail_audit_checkpoint(Mailer(settings)), every=timedelta(days=1)),
         Job(JobName.CATCH_UP, upkeep.catch_up, every=timedelta(minutes=10)),
         Job(JobName.WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
         *([hostnames] if settings.reverse_dns else []),
@@ -245,6 +248,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[app_keys.DATABASE_CHECKS] = lambda: in_time(look)
     passwords = app[PASSWORDS] = Passwords()
     app[MAILER] = Mailer(settings)
+    app[OIDC] = oidc_clients(settings)
     app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
     app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer
     app[app_keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)

@@ -21,6 +21,7 @@ class JobName(StrEnum):
     FORGET_SESSIONS = "forget sessions"
     FORGET_AUDIT_ENTRIES = "forget audit entries"
     WRITE_AUDIT_CHECKPOINT = "write audit checkpoint"
+    MAIL_AUDIT_CHECKPOINT = "mail audit checkpoint"
     CATCH_UP = "catch up"
     WATCH_DEADLINES = "watch deadlines"
     LOOK_UP_HOSTNAMES = "look up hostnames"

@@ -143,6 +143,11 @@ class Settings:
         parse=types.shared_secret,
         secret=True,
     )
+    sign_in_providers: str = _setting(
+        "",
+        "File with the OpenID providers that people sign in with; needs the extra oidc.",
+        parse=types.optional_file,
+    )
     smtp_url: str = _setting(
         "",
         "SMTP server for e-mail to people: smtp, smtp+starttls or smtps, ://USER:PASSWORD@HOST:PORT.",

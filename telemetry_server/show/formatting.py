@@ -1,12 +1,15 @@
-"""Numbers, times and codes formatted for people."""
+"""Numbers, times and codes formatted for people, in the way that the viewer prefers."""
 
 import json
 import unicodedata
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from telemetry_server.check.days import shown_end
 from telemetry_server.enrich.places.place import Place
@@ -20,8 +23,45 @@ _STEPS = (
 _LONGEST = 120
 
 
+NUMBER_STYLES = {"en": (",", "."), "de": (".", ","), "fr": ("\u202f", ","), "de-CH": ("\u2019", ".")}
+"""The signs between thousands and before decimals, by the name of the style."""
+
+
+class Preferences(NamedTuple):
+    """How times and numbers are written."""
+
+    zone: tzinfo = UTC
+    signs: tuple[str, str] = NUMBER_STYLES["en"]
+
+
+_USUAL = Preferences()
+_PREFERENCES = ContextVar("preferences", default=_USUAL)
+
+
+@contextmanager
+def preferring(time_zone: str, number_style: str) -> Iterator[None]:
+    """Times and numbers are formatted in this way within the block; an unknown zone is UTC."""
+    chosen = Preferences(zone_of(time_zone) or UTC, NUMBER_STYLES[number_style])
+    before = _PREFERENCES.set(chosen)
+    try:
+        yield
+    finally:
+        _PREFERENCES.reset(before)
+
+
+@cache
+def zone_of(name: str) -> tzinfo | None:
+    """The time zone of an IANA name; None if there is none."""
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
 def number(value: float) -> str:
-    return f"{value:,}"
+    """1,234,567 in English; other styles have other signs."""
+    thousands, point = _PREFERENCES.get().signs
+    return f"{value:,}".translate({ord(","): thousands, ord("."): point})
 
 
 def share(part: int, whole: int) -> str:
@@ -37,8 +77,16 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def stamp(moment: datetime) -> str:
-    """In full: 2026-11-22 09:59:58 UTC."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    """In full: 2026-11-22 09:59:58 UTC, or the time in the viewer's zone, with its offset."""
+    zone = _PREFERENCES.get().zone
+    if zone is UTC:
+        return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S} {_offset(moment, zone)}"
+
+
+def _offset(moment: datetime, zone: tzinfo) -> str:
+    offset = f"{moment.astimezone(zone):%z}"
+    return f"UTC{offset[:3]}:{offset[3:5]}"
 
 
 def until(expires_at: datetime, time_zone: str) -> str:

@@ -2,7 +2,16 @@
 
 from telemetry_server.routing import Route
 from telemetry_server.show import health, openapi, static_files
-from telemetry_server.show.access import account, invitation, people, sign_in, tokens
+from telemetry_server.show.access import (
+    account,
+    invitation,
+    oidc,
+    passkeys,
+    people,
+    sign_in,
+    sign_in_ways,
+    tokens,
+)
 from telemetry_server.show.api import changes, customers, export, fleet, licenses, pings, products
 from telemetry_server.show.api import installations as api_installations
 from telemetry_server.show.pages import audit, installation, installations, intake, overview
@@ -14,8 +23,11 @@ ROUTES: tuple[Route, ...] = (
     *intake.ROUTES,
     *audit.ROUTES,
     *sign_in.ROUTES,
+    *oidc.ROUTES,
+    *passkeys.ROUTES,
     *invitation.ROUTES,
     *account.ROUTES,
+    *sign_in_ways.ROUTES,
     *people.ROUTES,
     *tokens.ROUTES,
     *api_installations.ROUTES,

@@ -510,3 +510,17 @@ async def test_without_an_entry_in_the_audit_log_nothing_changes(site, admin):
     assert row["role"] == "viewer"
     answer = await sign_in(site.client())
     assert (answer.status, "Set-Cookie" in answer.headers) == (500, False)
+
+
+async def test_time_zone_and_numbers_change_what_pages_show(site, product):
+    browser = await colleague(site)
+    await site.execute("UPDATE sessions SET created_at = '2026-07-01T12:00:00Z'")
+    assert "2026-07-01 12:00:00 UTC" in (await browser.get("/account")).text
+    chosen = {"name": "Ann", "time_zone": "Asia/Kolkata", "number_style": "de"}
+    assert (await submit(browser, "/account/profile", **chosen)).status == 303
+    page = (await browser.get("/account")).text
+    assert "2026-07-01 17:30:00 UTC+05:30" in page
+    assert "Times are those of Asia/Kolkata" in page
+    assert "All times are UTC." in (await site.client().get("/sign-in")).text
+    for wrong in ({"time_zone": "Nowhere/Land"}, {"time_zone": "../UTC"}, {"number_style": "xx"}):
+        assert (await submit(browser, "/account/profile", **(chosen | wrong))).status == 400

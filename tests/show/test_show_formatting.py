@@ -237,3 +237,21 @@ def test_a_hole_of_millions_does_not_make_millions_of_marks():
 def test_the_ping_before_a_page_is_what_its_last_row_is_compared_with():
     [only] = history.entries([ping(5, 5, "b", {"os": {"name": "x"}})], ping(4, 4), DAY)
     assert [change.fact for change in only.changes] == ["os.name"]
+
+
+@pytest.mark.parametrize(
+    ("style", "written"),
+    [
+        ("en", "1,234,567.5"),
+        ("de", "1.234.567,5"),
+        ("fr", "1\u202f234\u202f567,5"),
+        ("de-CH", "1\u2019234\u2019567.5"),
+    ],
+)
+def test_numbers_and_times_are_written_as_the_viewer_prefers(style, written):
+    with formatting.preferring("America/St_Johns", style):
+        assert formatting.number(1_234_567.5) == written
+        assert formatting.stamp(NOW) == "2026-11-22 06:47:03 UTC-03:30"
+    with formatting.preferring("No/Where", style):
+        assert formatting.stamp(NOW) == "2026-11-22 10:17:03 UTC"
+    assert formatting.number(1_234) == "1,234"

@@ -69,6 +69,7 @@ ASKED = {
     "GET /intake": Ask("?product={slug}", foreign="refused"),
     "GET /sign-in/again": NO_PRODUCT,
     "POST /sign-in/again": NO_PRODUCT,
+    "GET /sign-in/again/with/{provider}": NO_PRODUCT,
     "POST /sign-out": NO_PRODUCT,
     "GET /account": NO_PRODUCT,
     "POST /account/profile": NO_PRODUCT,
@@ -78,6 +79,12 @@ ASKED = {
     "POST /account/totp/remove": NO_PRODUCT,
     "POST /account/codes": NO_PRODUCT,
     "POST /account/sessions/end": NO_PRODUCT,
+    "GET /account/passkeys/new": NO_PRODUCT,
+    "POST /account/passkeys": NO_PRODUCT,
+    "POST /account/passkeys/rename": NO_PRODUCT,
+    "POST /account/passkeys/remove": NO_PRODUCT,
+    "POST /account/identities/unlink": NO_PRODUCT,
+    "POST /account/link/{provider}": NO_PRODUCT,
     "POST /account/tokens": Ask(
         body={"label": "x", "scopes": "numbers", "products": "{slug}"}, foreign="refused"
     ),
@@ -86,6 +93,10 @@ ASKED = {
     "POST /people/invite": Ask(foreign="refused"),
     "POST /people/withdraw": Ask(foreign="refused"),
     "POST /people/{person_id}": Ask(foreign="refused"),
+    "GET /people/sign-in": Ask(foreign="refused"),
+    "POST /people/sign-in/link": Ask(foreign="refused"),
+    "POST /people/sign-in/unlink": Ask(foreign="refused"),
+    "GET /people/sign-in/try/{provider}": Ask(foreign="refused"),
     "GET /tokens": Ask(foreign="refused"),
     "POST /tokens": Ask(foreign="refused"),
     "POST /tokens/revoke": Ask(foreign="refused"),
@@ -199,6 +210,7 @@ class Person:
             "customer_id": known.customer,
             "person_id": str(uuid4()),
             "what": "installations",
+            "provider": "none",
             "fresh": f"fresh-{uuid4()}",
         }
         path = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], route.path + asked.query + more)

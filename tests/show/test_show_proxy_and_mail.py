@@ -9,10 +9,15 @@ from aiosmtpd.smtp import AuthResult
 from test_show_accounts import PASSWORD, colleague, person_id, sign_in, submit
 
 from telemetry_server import mailer
-from telemetry_server.errors import SettingsError
+from telemetry_server.errors import SettingsError, Unavailable
+from telemetry_server.jobs.audit_checkpoint import write_audit_checkpoint
+from telemetry_server.jobs.audit_mail import mail_audit_checkpoint
+from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Role
+from telemetry_server.settings import Settings
 from telemetry_server.show.access.proxy import SECRET_HEADER
 from telemetry_server.store.access import people
+from telemetry_server.store.access.audit_checkpoints import checkpoints_in, signer_of
 
 SECRET = "a secret of the proxy and us"
 HERE, ELSEWHERE = (ip_network("127.0.0.0/8"),), (ip_network("192.0.2.0/24"),)
@@ -163,9 +168,36 @@ async def test_a_failing_mail_server_does_not_undo_a_change(open_site, unused_tc
         assert (page.status, "hand it over" in page.text) == (200, True)
 
 
-def test_without_aiosmtplib_a_server_with_smtp_says_what_to_install(monkeypatch, tmp_path):
-    from telemetry_server.settings import Settings
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+async def test_privacy_officers_get_the_newest_checkpoint_by_mail(site, connection, smtp, tmp_path):
+    keyring = open_keyring(tmp_path / "keyring.json")
+    settings = Settings(data=tmp_path, smtp_url=smtp.url, mail_from="telemetry@example.com")
+    run, now = mail_audit_checkpoint(mailer.Mailer(settings)), datetime.now(UTC)
+    assert await run(connection, now) == "no checkpoint"
+    await colleague(site)
+    await write_audit_checkpoint(keyring.path, None, "")(connection, now)
+    assert await run(connection, now) == "no privacy officer"
+    await colleague(site, "dpo@example.com", Role.PRIVACY_OFFICER)
+    assert (await run(connection, now)).endswith("to 1 of 1")
+    [(to, message)] = smtp.messages
+    assert to == ["dpo@example.com"]
+    (tmp_path / "mail").write_text(message)
+    [checkpoint] = checkpoints_in(tmp_path / "mail", signer_of(keyring).verifier)
+    assert checkpoint.size > 1
+    assert await mail_audit_checkpoint(mailer.Mailer(Settings()))(connection, now) == "no SMTP server is set"
 
+
+async def test_a_checkpoint_that_no_one_got_fails_the_job(site, connection, unused_tcp_port, tmp_path):
+    await colleague(site, "dpo@example.com", Role.PRIVACY_OFFICER)
+    keyring, now = open_keyring(tmp_path / "keyring.json"), datetime.now(UTC)
+    await write_audit_checkpoint(keyring.path, None, "")(connection, now)
+    url = f"smtp://127.0.0.1:{unused_tcp_port}"
+    silent = mailer.Mailer(Settings(smtp_url=url, mail_from="telemetry@example.com"))
+    with pytest.raises(Unavailable, match="No checkpoint was sent"):
+        await mail_audit_checkpoint(silent)(connection, now)
+
+
+def test_without_aiosmtplib_a_server_with_smtp_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(mailer, "find_spec", lambda _: None)
     mailer.Mailer(Settings(data=tmp_path))
     with pytest.raises(SettingsError, match=r"license-telemetry-server\[mail\]"):

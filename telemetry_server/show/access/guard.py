@@ -15,6 +15,7 @@ from telemetry_server.routing import Access, Route
 from telemetry_server.settings import Settings
 from telemetry_server.show.access.forms import read_form
 from telemetry_server.show.access.proxy import METHOD, email_from_proxy
+from telemetry_server.show.formatting import preferring
 from telemetry_server.show.recorded_views import record_view
 from telemetry_server.show.render import error_page
 from telemetry_server.show.responses import see_other
@@ -64,10 +65,17 @@ def _for_people(route: Route, permission: Permission) -> Handler:
             if route.page:
                 return see_other(f"/sign-in/again?next={quote(_page_of(request), safe='/')}")
             raise NotRecent
-        answer: web.StreamResponse = await route.handler(request)
-        return answer
+        if viewer.person is None:
+            return await _answer(route, request)
+        with preferring(viewer.person.time_zone, viewer.person.number_style):
+            return await _answer(route, request)
 
     return guarded
+
+
+async def _answer(route: Route, request: web.Request) -> web.StreamResponse:
+    answer: web.StreamResponse = await route.handler(request)
+    return answer
 
 
 def _with_error_pages(handler: Handler) -> Handler:

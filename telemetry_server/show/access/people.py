@@ -21,6 +21,7 @@ from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.access import people as store
 from telemetry_server.store.access.factors import remove_totp
+from telemetry_server.store.access.passkeys import remove_passkeys
 from telemetry_server.store.database import Connection, translated
 
 
@@ -112,7 +113,8 @@ async def _carry_out(
             secret, _ = await store.invite_to_set_password(connection, person_id, by=by, now=now)
             return link_to(request, "/invitation", secret)
         case Action.REMOVE_FACTOR:
-            if not await remove_totp(connection, person_id, by=by):
+            app = await remove_totp(connection, person_id, by=by)
+            if not await remove_passkeys(connection, person_id, by=by) and not app:
                 raise BadRequest("This person has no second factor.")
     return None
 

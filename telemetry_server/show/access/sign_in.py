@@ -16,16 +16,17 @@ from telemetry_server.logs import Severity
 from telemetry_server.permissions import Permission
 from telemetry_server.receive.limiter import network_of
 from telemetry_server.routing import HTML, Access, Parameter, Route, get
-from telemetry_server.show.access import codes
+from telemetry_server.show.access import codes, signing_in
 from telemetry_server.show.access.cookies import begin_session, end_session_cookie, is_known_browser
 from telemetry_server.show.access.forms import read_form_as
 from telemetry_server.show.access.guard import (
     address_of,
-    cookie_name,
     find_viewer,
     local_path,
     refuse_foreign,
 )
+from telemetry_server.show.access.oidc import providers_of
+from telemetry_server.show.access.passkey_checks import passkeys_are_possible
 from telemetry_server.show.access.passwords import PASSWORDS
 from telemetry_server.show.access.proxy import METHOD, email_from_proxy
 from telemetry_server.show.query import text
@@ -35,8 +36,9 @@ from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.access import people, throttle, trail
 from telemetry_server.store.access.credentials import use_sign_in_link
+from telemetry_server.store.access.identities import list_identities
 from telemetry_server.store.access.people import Account
-from telemetry_server.store.access.sessions import delete_session, find_session
+from telemetry_server.store.access.sessions import delete_session
 from telemetry_server.store.access.throttle import Bucket
 from telemetry_server.store.database import answered
 from telemetry_server.store.reading import SECONDS
@@ -89,7 +91,7 @@ async def _by_proxy(request: web.Request, email: str, onward: str) -> web.Respon
     if account is None:
         await refused(request, METHOD, email)
         return _sign_in_page(request, "", onward, status=403, problem=f"There is no account of {email} here.")
-    return await _signed_in(request, account, onward, [METHOD])
+    return await signing_in.signed_in(request, account, onward, [METHOD])
 
 
 async def sign_in(request: web.Request) -> web.Response:
@@ -127,16 +129,7 @@ async def _with_password(request: web.Request, form: SignIn) -> web.Response:
     if request.app[PASSWORDS].is_outdated(account.password_hash):
         fresh = await request.app[PASSWORDS].hash(form.password)
         await people.renew_hash(pool, account.person_id, fresh)
-    if account.totp_since is not None:
-        return await begin_session(
-            request,
-            f"/sign-in/code?next={quote(onward, safe='/')}",
-            account.role,
-            ["password"],
-            person_id=account.person_id,
-            awaits_code=True,
-        )
-    return await _signed_in(request, account, onward, ["password"])
+    return await signing_in.first_factor(request, account, onward, ["password"])
 
 
 async def compare_password(request: web.Request, form: SignIn) -> tuple[Account | None, bool, list[Bucket]]:
@@ -154,50 +147,42 @@ async def compare_password(request: web.Request, form: SignIn) -> tuple[Account 
     return account, right, charged
 
 
-async def _signed_in(request: web.Request, account: Account, onward: str, methods: list[str]) -> web.Response:
-    await trail.record(
-        request.app[app_keys.POOL],
-        "person.sign_in",
-        by=f"person:{account.email}",
-        subject_id=account.person_id,
-        network=network(request),
-        methods=methods,
-    )
-    return await begin_session(request, onward, account.role, methods, person_id=account.person_id)
-
-
 # ── the second factor ───────────────────────────────────────────────────────────────────────
 
 
 async def show_code(request: web.Request) -> web.Response:
-    """The field for the code, after the password."""
-    onward = local_path(request.query.get("next", "/"))
-    if await _awaiting(request) is None:
+    """The field for the code, after the first factor."""
+    onward, found = local_path(request.query.get("next", "/")), await signing_in.awaiting(request)
+    if found is None:
         return _sign_in_page(request, "", onward)
-    return page(request, "sign_in_code.html", onward=onward, problem=None)
+    return _code_page(request, found.account, onward)
 
 
 async def give_code(request: web.Request) -> web.Response:
     """Replaces the session that awaits the code by one that is signed in."""
     refuse_foreign(request)
     form = await read_form_as(request, Code)
-    onward, account = local_path(form.next), await _awaiting(request)
-    if account is None:
+    onward, found = local_path(form.next), await signing_in.awaiting(request)
+    if found is None:
         return see_other(f"/sign-in?next={quote(onward, safe='/')}")
-    method = await _code_is_right(request, account, form.code)
+    method = await _code_is_right(request, found.account, form.code)
     if method is None:
-        return page(request, "sign_in_code.html", status=403, onward=onward, problem=WRONG_CODE)
-    return await _signed_in(request, account, onward, ["password", method])
+        return _code_page(request, found.account, onward, WRONG_CODE)
+    return await signing_in.signed_in(request, found.account, onward, [*found.methods, method])
 
 
-async def _awaiting(request: web.Request) -> Account | None:
-    """The account whose password this browser gave, and whose code is awaited."""
-    pool = request.app[app_keys.POOL]
-    secret = request.cookies.get(cookie_name(request.app[app_keys.SETTINGS]))
-    found = await answered(find_session(pool, secret, datetime.now(UTC)), SECONDS) if secret else None
-    if found is None or not found.awaits_code or found.person is None:
-        return None
-    return await people.account_of(pool, found.person.person_id)
+def _code_page(
+    request: web.Request, account: Account, onward: str, problem: str | None = None
+) -> web.Response:
+    return page(
+        request,
+        "sign_in_code.html",
+        status=403 if problem else 200,
+        onward=onward,
+        problem=problem,
+        with_app=account.totp_since is not None,
+        with_passkey=account.has_passkey,
+    )
 
 
 async def _code_is_right(request: web.Request, account: Account, code: str) -> str | None:
@@ -236,27 +221,29 @@ async def sign_in_again(request: web.Request) -> web.Response:
     method = None
     if account is not None and right:
         await throttle.give_back(request.app[app_keys.POOL], charged)
-        if account.totp_since is None:
-            return await _signed_in(request, account, onward, ["password"])
+        if not account.has_second_factor:
+            return await signing_in.signed_in(request, account, onward, ["password"])
         method = await _code_is_right(request, account, form.code)
     else:
         await refused(request, "password", viewer.person.email)
     if account is None or method is None:
         return await _again_page(request, onward, problem="Password or code is wrong.")
-    return await _signed_in(request, account, onward, ["password", method])
+    return await signing_in.signed_in(request, account, onward, ["password", method])
 
 
 async def _again_page(request: web.Request, onward: str, problem: str | None = None) -> web.Response:
     person = request[VIEWER].person
     pool = request.app[app_keys.POOL]
     account = await people.account_of(pool, person.person_id) if person else None
+    linked = {each.issuer for each in await list_identities(pool, person.person_id)} if person else set()
     return page(
         request,
         "sign_in_again.html",
         status=403 if problem else 200,
         onward=onward,
         problem=problem,
-        with_code=account is not None and account.totp_since is not None,
+        account=account,
+        providers=[each for each in providers_of(request) if each.issuer in linked],
     )
 
 
@@ -288,6 +275,8 @@ def _sign_in_page(
         refused=refused,
         problem=problem,
         email=email,
+        providers=providers_of(request),
+        passkeys=passkeys_are_possible(request),
     )
 
 

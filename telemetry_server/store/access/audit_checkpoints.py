@@ -70,6 +70,12 @@ async def write_checkpoint(
     return note
 
 
+async def newest_note(connection: Connection) -> str | None:
+    """The newest checkpoint in the database, None before the first one."""
+    stored = await connection.fetchrow(SQL["newest"])
+    return None if stored is None else str(stored["note"])
+
+
 async def _demand(connection: Connection, verifier: NoteVerifier, note: str, size: int, where: str) -> None:
     """Raises LogRewritten unless the log contains the checkpoint."""
     before = opened(verifier, note, where)

@@ -53,6 +53,8 @@ class SignedIn:
     email: str
     name: str
     shortcuts: bool
+    time_zone: str = "UTC"
+    number_style: str = "en"
 
 
 class TokenHolder(NamedTuple):
@@ -152,7 +154,16 @@ def signed_in(row: asyncpg.Record) -> SignedIn | None:
     """The person in a row of a session or a token."""
     if row["person_id"] is None:
         return None
-    return SignedIn(row["person_id"], row["email"], row["name"], row["shortcuts"])
+    return SignedIn(
+        *(
+            row["person_id"],
+            row["email"],
+            row["name"],
+            row["shortcuts"],
+            row["time_zone"],
+            row["number_style"],
+        )
+    )
 
 
 def _tuple(values: Sequence[object] | None) -> tuple[str, ...] | None:

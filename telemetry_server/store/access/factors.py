@@ -1,4 +1,4 @@
-"""The second factor of people: an authenticator app (TOTP), and recovery codes, each of which works once."""
+"""Authenticator apps (TOTP) of people, and the recovery codes of any second factor; each works once."""
 
 import base64
 import secrets
@@ -47,13 +47,18 @@ async def renew_codes(connection: Connection, person_id: UUID) -> list[str]:
 
 
 async def remove_totp(connection: Connection, person_id: UUID, *, by: str) -> bool:
-    """Ends the second factor; False where there is none."""
+    """Ends the authenticator app; False where there is none."""
     async with translated(), connection.transaction():
         if await connection.fetchval(SQL["remove_totp"], person_id) is None:
             return False
-        await connection.execute(SQL["forget_codes"], person_id)
+        await drop_codes(connection, person_id)
         await trail.record(connection, "person.remove_totp", by=by, subject_id=person_id)
     return True
+
+
+async def drop_codes(connection: Connection, person_id: UUID) -> None:
+    """Ends the recovery codes, unless the person still has a second factor that they replace."""
+    await connection.execute(SQL["drop_codes"], person_id)
 
 
 async def use_step(database: Database, person_id: UUID, step: int) -> bool:

@@ -26,6 +26,13 @@ RETURNING person_id;
 -- Deletes the recovery codes.
 DELETE FROM recovery_codes WHERE person_id = $1;
 
+-- name: drop_codes
+-- Deletes the recovery codes of a person who has no second factor any more.
+DELETE FROM recovery_codes AS r
+USING people AS p
+WHERE r.person_id = $1 AND p.person_id = r.person_id AND p.totp_since IS NULL
+  AND NOT EXISTS (SELECT FROM passkeys AS k WHERE k.person_id = $1);
+
 -- name: add_codes
 -- Stores the digests of recovery codes.
 INSERT INTO recovery_codes (person_id, digest) SELECT $1, unnest($2::bytea[]);

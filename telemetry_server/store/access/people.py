@@ -60,7 +60,10 @@ class Person:
     deactivated_at: datetime | None
     has_password: bool
     has_totp: bool
+    has_passkey: bool
     shortcuts: bool
+    time_zone: str
+    number_style: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,22 @@ class Account:
     totp_salt: bytes | None
     totp_since: datetime | None
     totp_step: int | None
+    has_passkey: bool = False
+
+    @property
+    def has_second_factor(self) -> bool:
+        return self.totp_since is not None or self.has_passkey
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """A new person; without a password hash, one who signs in by a provider."""
+
+    email: str
+    name: str
+    role: Role
+    product_ids: Sequence[UUID] | None
+    password_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +156,12 @@ async def person(database: Database, person_id: UUID) -> Person:
     return _person(row)
 
 
+async def addresses_with_role(database: Database, role: Role) -> list[str]:
+    """The e-mail addresses of the active people with a role."""
+    async with translated():
+        return [row["email"] for row in await database.fetch(SQL["addresses_with_role"], role.value)]
+
+
 async def account_of(database: Database, who: str | UUID) -> Account | None:
     """The account of an active person, by e-mail address or id; None if there is none."""
     name = "person_by_id" if isinstance(who, UUID) else "person_by_email"
@@ -151,6 +176,27 @@ async def person_id_of(database: Database, email: str) -> UUID:
     if found is None:
         raise NoSuchPerson(f'No one with an active account has the address {email}; "user list" shows all.')
     return found.person_id
+
+
+async def is_known(database: Database, email: str) -> bool:
+    """Whether the address has an account, also a deactivated one."""
+    async with translated():
+        return bool(await database.fetchval(SQL["is_known"], email))
+
+
+async def add_person(connection: Connection, joining: Joining, *, by: str, now: datetime) -> UUID:
+    """The id of the new person. Raises PersonExists."""
+    asked, person_id = joining, uuid4()
+    async with trail.transaction(connection):
+        made = await connection.fetchval(
+            SQL["add_person"],
+            *(person_id, asked.email, asked.name, asked.role.value, asked.product_ids, asked.password_hash),
+            now,
+        )
+        if made is None:
+            raise PersonExists
+        await trail.record(connection, "person.join", by=by, subject_id=person_id, role=asked.role)
+    return person_id
 
 
 async def set_role(
@@ -200,9 +246,11 @@ async def renew_hash(database: Database, person_id: UUID, password_hash: str) ->
         await database.fetchval(SQL["set_password"], person_id, password_hash)
 
 
-async def set_profile(database: Database, person_id: UUID, name: str, *, shortcuts: bool) -> None:
+async def set_profile(
+    database: Database, person_id: UUID, name: str, *, shortcuts: bool, time_zone: str, number_style: str
+) -> None:
     async with translated():
-        await database.execute(SQL["set_profile"], person_id, name, shortcuts)
+        await database.execute(SQL["set_profile"], person_id, name, shortcuts, time_zone, number_style)
 
 
 # ── invitations ─────────────────────────────────────────────────────────────────────────────
@@ -223,9 +271,8 @@ async def invite(
     Raises WrongEmail, NoSuchProducts, or PersonExists where the address has an account.
     """
     email = email_of(email)
-    async with translated():
-        if await connection.fetchval(SQL["is_known"], email):
-            raise PersonExists(f"{email} has an account already; a deactivated one can be reactivated.")
+    if await is_known(connection, email):
+        raise PersonExists(f"{email} has an account already; a deactivated one can be reactivated.")
     limited = await product_ids(connection, products)
     async with trail.transaction(connection):
         secret = await _open(connection, Invitation(email, role, limited, None), by=by, now=now, days=days)
@@ -299,15 +346,8 @@ async def accept_invitation(
             return None
         asked = _invitation(row)
         if asked.person_id is None:
-            made = await connection.fetchval(
-                SQL["add_person"],
-                *(uuid4(), asked.email, name, asked.role.value, asked.product_ids, password_hash, now),
-            )
-            if made is None:
-                raise PersonExists
-            by = f"person:{asked.email}"
-            await trail.record(connection, "person.join", by=by, subject_id=made, role=asked.role)
-            return UUID(str(made))
+            joining = Joining(asked.email, name, asked.role, asked.product_ids, password_hash)
+            return await add_person(connection, joining, by=f"person:{asked.email}", now=now)
         await set_password(connection, asked.person_id, password_hash, by=f"person:{asked.person_id}")
         await connection.execute(SQL["end_sessions"], asked.person_id)
         return asked.person_id

@@ -5,7 +5,9 @@ SELECT slug, product_id FROM products WHERE slug = ANY ($1);
 -- name: list_people
 -- All people, also deactivated ones, by e-mail address; or the one of $1.
 SELECT p.person_id, p.email, p.name, p.role, p.created_at, p.deactivated_at, p.shortcuts,
+       p.time_zone, p.number_style,
        p.password_hash IS NOT NULL AS has_password, p.totp_since IS NOT NULL AS has_totp,
+       EXISTS (SELECT FROM passkeys AS k WHERE k.person_id = p.person_id) AS has_passkey,
        (SELECT max(s.last_seen_at) FROM sessions AS s WHERE s.person_id = p.person_id) AS last_seen_at,
        CASE WHEN p.product_ids IS NOT NULL
             THEN ARRAY(SELECT r.slug FROM products AS r WHERE r.product_id = ANY (p.product_ids) ORDER BY r.slug)
@@ -16,15 +18,21 @@ ORDER BY lower(p.email);
 
 -- name: person_by_email
 -- What a sign-in needs of an active person.
-SELECT person_id, email, role, password_hash, totp_salt, totp_since, totp_step
-FROM people
-WHERE lower(email) = lower($1) AND deactivated_at IS NULL;
+SELECT p.person_id, p.email, p.role, p.password_hash, p.totp_salt, p.totp_since, p.totp_step,
+       EXISTS (SELECT FROM passkeys AS k WHERE k.person_id = p.person_id) AS has_passkey
+FROM people AS p
+WHERE lower(p.email) = lower($1) AND p.deactivated_at IS NULL;
 
 -- name: person_by_id
 -- Likewise, by id.
-SELECT person_id, email, role, password_hash, totp_salt, totp_since, totp_step
-FROM people
-WHERE person_id = $1 AND deactivated_at IS NULL;
+SELECT p.person_id, p.email, p.role, p.password_hash, p.totp_salt, p.totp_since, p.totp_step,
+       EXISTS (SELECT FROM passkeys AS k WHERE k.person_id = p.person_id) AS has_passkey
+FROM people AS p
+WHERE p.person_id = $1 AND p.deactivated_at IS NULL;
+
+-- name: addresses_with_role
+-- The addresses of the active people with a role.
+SELECT email FROM people WHERE role = $1 AND deactivated_at IS NULL ORDER BY lower(email);
 
 -- name: add_person
 -- A new person, unless the address has an account.
@@ -67,8 +75,8 @@ WHERE person_id = $1 AND deactivated_at IS NULL
 RETURNING person_id;
 
 -- name: set_profile
--- Another name, and keyboard shortcuts on or off.
-UPDATE people SET name = $2, shortcuts = $3
+-- Another name, keyboard shortcuts on or off, time zone and numbers.
+UPDATE people SET name = $2, shortcuts = $3, time_zone = $4, number_style = $5
 WHERE person_id = $1;
 
 -- name: invite

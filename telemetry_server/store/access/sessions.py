@@ -19,6 +19,7 @@ from telemetry_server.store.access.credentials import (
     new_secret,
     signed_in,
 )
+from telemetry_server.store.access.flows import forget_flows
 from telemetry_server.store.access.people import forget_invitations
 from telemetry_server.store.access.throttle import forget_attempts
 from telemetry_server.store.clock import TOLERANCE
@@ -51,11 +52,15 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a sign-in came with: how, from which browser, from which address."""
+    """What a sign-in came with: how, from which browser, from which address.
+
+    `authenticated_at`: when a provider asked for the credentials, if that was before the sign-in.
+    """
 
     methods: Sequence[str] = ("link",)
     device: str = ""
     address: str | None = None
+    authenticated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ async def create_session(
         await database.execute(
             SQL["create_session"],
             *(digest(secret), role.value, now, end, person_id, list(origin.methods), device, network),
-            awaits_code,
+            *(awaits_code, origin.authenticated_at or now),
         )
     return secret
 
@@ -158,11 +163,12 @@ async def end_sessions(database: Database, person_id: UUID, *, but: str | None =
 
 
 async def forget_sessions(database: Database, now: datetime) -> int:
-    """Deletes expired sessions, links, invitations and attempts; returns the number of sessions and links."""
+    """Deletes what expired; returns the number of sessions and links."""
     async with translated():
         sessions = await database.fetch(SQL["forget_sessions"], now, now - IDLE_AFTER)
     await forget_invitations(database, now)
     await forget_attempts(database, now)
+    await forget_flows(database, now)
     return len(sessions) + await forget_sign_in_links(database, now)
 
 

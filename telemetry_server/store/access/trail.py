@@ -51,7 +51,9 @@ async def record(
         log("account", severity, action=action, by=by, subject=subject_id, **details)
 
 
-async def refused(database: Connection | Pool, how: str, *, email: str, network: str | None) -> None:
+async def refused(
+    database: Connection | Pool, how: str, *, email: str, network: str | None, **details: str | None
+) -> None:
     """Writes down that a sign-in was refused, whether the account exists or not; logged once a minute."""
     async with translated():
         await audit.record(
@@ -61,7 +63,7 @@ async def refused(database: Connection | Pool, how: str, *, email: str, network:
                 action="person.refused",
                 subject_kind="person",
                 network=network,
-                details={"how": how, "email": email},
+                details={"how": how, "email": email, **details},
             ),
         )
     log_rationed("sign-in refused", by=how)
