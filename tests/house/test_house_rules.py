@@ -121,6 +121,20 @@ def test_only_the_first_start_makes_a_keyring():
     assert makers == ["telemetry_server/keyring.py", "telemetry_server/store/access/keyring_check.py"]
 
 
+def test_tokens_are_checked_by_joserfc_and_authlib_makes_the_exchange_only():
+    """The checks of Authlib have taken keys out of the token itself; joserfc is given the key."""
+    imports = {
+        named(path): re.findall(r"^ *(?:from|import) (authlib\S*)", path.read_text(), re.MULTILINE)
+        for path in SERVER
+    }
+    assert {name: found for name, found in imports.items() if found} == {
+        "telemetry_server/show/access/oidc_client.py": [
+            "authlib.common.errors",
+            "authlib.integrations.httpx_client",
+        ]
+    }
+
+
 def renames(path):
     """The calls that give a file another name; `replace` of a path takes one argument, that of a text two."""
     for node in ast.walk(ast.parse(path.read_text())):

@@ -7,6 +7,7 @@ in the database does not get a new one, and fails against any file that was copi
 """
 
 import asyncio
+import email
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -101,10 +102,17 @@ def checkpoints_in(path: Path, verifier: NoteVerifier) -> Iterator[Checkpoint]:
     """
     for file in sorted(path.glob("*/*.checkpoint")) if path.is_dir() else [path]:
         with file.open("rb") as opened_file:
-            text = opened_file.read(_LARGEST_FILE).decode("utf-8", "replace")
-        if not (notes := notes_in(text)):
+            content = opened_file.read(_LARGEST_FILE)
+        if not (notes := notes_in(content.decode("utf-8", "replace")) or _notes_in_mail(content)):
             raise WrongCheckpoint(f"{file} has no checkpoint in it.")
         yield from (opened(verifier, note, str(file)) for note in notes)
+
+
+def _notes_in_mail(content: bytes) -> list[str]:
+    """The notes in an e-mail whose text is encoded, as the sign before a signature is no ASCII."""
+    parts = [part.get_payload(decode=True) for part in email.message_from_bytes(content).walk()]
+    texts = [part.decode("utf-8", "replace") for part in parts if isinstance(part, bytes)]
+    return notes_in("\n".join(texts))
 
 
 def newest_file(directory: Path) -> Path | None:
