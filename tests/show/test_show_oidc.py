@@ -86,6 +86,7 @@ async def test_the_first_sign_in_makes_an_account_with_the_role_of_the_groups(co
     [asked] = provider.asked
     assert (asked["response_type"], asked["code_challenge_method"]) == ("code", "S256")
     assert asked["scope"] == "openid email profile"
+    assert asked["max_age"] == str(30 * 86_400)  # so that auth_time is in the token
     assert provider.authenticated_by == "Basic"
     assert "oidc:company" in (await browser.get("/account")).text
     actions = [row["action"] for row in await company.execute("SELECT action FROM audit_entries")]
@@ -504,7 +505,10 @@ async def test_an_administrator_tries_a_provider_and_nothing_changes(company, pr
     admin = await colleague(company, "admin@example.com", Role.ADMIN)
     page = await go_through(admin, provider, "/people/sign-in/try/company")
     assert page.status == 200, page.text
-    assert all(word in page.text for word in ("analyst", "by the group staff", "ann-there", "auth_time"))
+    assert all(
+        word in page.text
+        for word in ("analyst", "by the group staff", "ann-there", "auth_time", "[&#34;staff&#34;]")
+    )
     assert "makes a new person" in page.text
     claim(groups="leads")(provider)
     page = await go_through(admin, provider, "/people/sign-in/try/company")

@@ -160,6 +160,7 @@ async def test_trying_and_linking_in_a_browser(company):
         await sign_in_there(page, "ann")
         await page.get_by_role("heading", name="Company account, tried").wait_for()
         assert "analyst" in await page.locator("#result").inner_text()
+        assert "auth_time" in await page.locator("#claims").inner_text()
         await page.goto(f"{url}/account")
         await page.get_by_role("button", name="Link an account of Company account").click()
         await page.wait_for_url(f"{url}/account#providers")  # signed in there already

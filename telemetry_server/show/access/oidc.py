@@ -5,6 +5,7 @@ subject. An address that has an account here is never enough: its person links t
 administrator does.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -301,11 +302,15 @@ async def _shown(
         request,
         "sign_in_try.html",
         provider=client.provider,
-        claims=sorted(claims.items()),
+        claims=[(name, _in_words(value)) for name, value in sorted(claims.items())],
         refused=refused,
         result=result,
         holder=holder,
     )
+
+
+def _in_words(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 _PROVIDER = Parameter("provider", "The name of the provider.", text(), where="path", required=True)

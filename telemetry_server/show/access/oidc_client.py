@@ -24,6 +24,7 @@ from telemetry_server.sign_in_providers import Provider, is_safe
 
 _SECONDS = 10.0
 _FRESH_SECONDS, _KEYS_AGAIN_SECONDS = 3_600.0, 30.0
+_OLDEST_SECONDS = 30 * 24 * 3_600
 _LONGEST_ERROR = 80
 _OF_THE_TOKEN = frozenset(
     {"iss", "sub", "aud", "azp", "exp", "iat", "nbf", "nonce", "auth_time", "amr", "acr"}
@@ -63,7 +64,7 @@ class OidcClient:
     async def address(self, state: str, browser: str, *, ask_again: bool = False) -> str:
         """Where to send the browser; with `ask_again`, the provider asks for the credentials in any case."""
         metadata = await self._read_metadata()
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"max_age": _OLDEST_SECONDS}  # with it, auth_time is in the token
         if ask_again:
             more = {"prompt": self.provider.entry.prompt_again, "max_age": 0}
         async with self._client(metadata) as client:
