@@ -18,6 +18,7 @@ NUMBERS_ONLY = {
     "/api/v1/features": "counts",
     "/api/v1/cohorts": "counts",
     "/api/v1/products": "products",
+    "/people/sign-in/try/{provider}": "the way to a provider; the answer, with the own claims, is recorded",
 } | {route.path: "the own account" for route in ROUTES if route.permission is Permission.ACCOUNT}
 """The routes for people that show no personal data, and what they show instead."""
 
