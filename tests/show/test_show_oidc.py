@@ -301,6 +301,7 @@ async def test_credentials_have_to_be_recent_at_the_provider_too(company, provid
     assert (await go_through(browser, provider, again)).headers["Location"] == "/people"
     assert (await submit(browser, "/people/invite", of="/people", **invite)).status == 200
     assert await refusals(company) == ["auth_time", "another_person"]
+    assert len(await company.execute("SELECT * FROM people")) == 1
 
 
 @pytest.mark.parametrize(("more", "status"), [("", 303), ("without_auth_time = true", 200)])

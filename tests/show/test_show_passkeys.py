@@ -83,6 +83,15 @@ async def test_a_passkey_is_not_added_twice_and_not_by_another_persons_page(site
         assert (await submit(bob, f"/account/passkeys/{path}", passkey=passkey, **more)).status == 404
 
 
+async def test_the_only_way_in_is_not_removed(site):
+    browser = await colleague(site)
+    await with_passkey(browser)
+    await site.execute("UPDATE people SET password_hash = NULL")
+    [(key,)] = await site.execute("SELECT encode(credential_id, 'hex') FROM passkeys")
+    answer = await submit(browser, "/account/passkeys/remove", passkey=key)
+    assert (answer.status, "only way to sign in" in answer.text) == (400, True)
+
+
 async def test_adding_a_passkey_needs_recent_credentials(site):
     browser = await colleague(site)
     await make_old(site)

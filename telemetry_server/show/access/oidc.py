@@ -181,17 +181,26 @@ async def _carried_out(
     since = oidc_claims.authenticated_at(client.provider, claims, now)
     if flow.purpose is Purpose.LINK:
         return await _link_identity(request, client.provider, viewer, identity)
-    if flow.purpose is Purpose.AGAIN and since < flow.created_at - _CLOCKS:
-        raise SignInRefused(Why.AUTH_TIME)
+    if flow.purpose is Purpose.AGAIN:
+        await _demand_again(request, flow, viewer, identity, since)
     account = await _account(request, client.provider, identity, claims)
-    person = viewer.person if viewer else None
-    if flow.purpose is Purpose.AGAIN and (person is None or person.person_id != account.person_id):
-        raise SignInRefused(Why.ANOTHER_PERSON)
     await identities.note_use(request.app[app_keys.POOL], identity, now)
     enough = oidc_claims.has_second_factor(client.provider, claims)
     go_on = signing_in.signed_in if enough else signing_in.first_factor
     methods = [f"{METHOD}:{client.provider.name}", *(["mfa"] if enough else [])]
     return await go_on(request, account, flow.onward, methods, authenticated_at=since)
+
+
+async def _demand_again(
+    request: web.Request, flow: Flow, viewer: Viewer | None, identity: Identity, since: datetime
+) -> None:
+    """Raises SignInRefused unless the person of the session gave the credentials after being asked."""
+    if since < flow.created_at - _CLOCKS:
+        raise SignInRefused(Why.AUTH_TIME)
+    holder = await identities.holder_of(request.app[app_keys.POOL], identity)
+    person = viewer.person if viewer else None
+    if holder is None or person is None or holder.person_id != person.person_id:
+        raise SignInRefused(Why.ANOTHER_PERSON)
 
 
 async def _account(request: web.Request, provider: Provider, identity: Identity, claims: Claims) -> Account:

@@ -24,6 +24,7 @@ from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.access import passkeys, people
 from telemetry_server.store.access.flows import Purpose
+from telemetry_server.store.access.identities import list_identities
 from telemetry_server.store.access.passkeys import Passkey
 from telemetry_server.store.access.people import Account
 
@@ -187,9 +188,20 @@ async def rename(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
-    form, person = await read_form_as(request, Remove), own_person(request)
+    form, person, pool = (
+        await read_form_as(request, Remove),
+        own_person(request),
+        request.app[app_keys.POOL],
+    )
+    account, known = (
+        await people.account_of(pool, person.person_id),
+        await passkeys.list_passkeys(pool, person.person_id),
+    )
+    others = await list_identities(pool, person.person_id)
+    if account is None or (account.password_hash is None and len(known) == 1 and not others):
+        raise BadRequest("This is your only way to sign in. Add another one first.")
     if not await passkeys.remove_passkey(
-        request.app[app_keys.POOL], person.person_id, form.passkey, by=request[VIEWER].recorded_as
+        pool, person.person_id, form.passkey, by=request[VIEWER].recorded_as
     ):
         raise NotFound("You have no such passkey.")
     await announce(request, person.email, "A passkey of your account was removed.")
