@@ -26,6 +26,7 @@ from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs import outages, retention, upkeep
 from telemetry_server.jobs.audit_checkpoint import write_audit_checkpoint
+from telemetry_server.jobs.clear_up import list_what_to_clear_up
 from telemetry_server.jobs.clock import forgetting, take_back_future_times, waiting
 from telemetry_server.jobs.cohorts import roll_up_cohorts
 from telemetry_server.jobs.days import roll_up_days
@@ -61,6 +62,7 @@ from telemetry_server.settings import Settings
 from telemetry_server.show.access.guard import guard
 from telemetry_server.show.access.notices import MAILER
 from telemetry_server.show.access.passwords import PASSWORDS, Passwords
+from telemetry_server.show.pages.server_settings import JOBS
 from telemetry_server.show.render import compile_templates
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.single_flight import SingleFlight
@@ -102,6 +104,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(JobName.WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
         *([hostnames] if settings.reverse_dns else []),
         Job(JobName.JUDGE_INSTALLATIONS, judge_installations, every=timedelta(seconds=20)),
+        Job(JobName.LIST_WHAT_TO_CLEAR_UP, list_what_to_clear_up, every=timedelta(minutes=5)),
     )
 
 
@@ -239,7 +242,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[CAPACITY] = capacity
     app.on_response_prepare.append(drop_server_header)
     app[app_keys.EXPORTS] = Exports(dsn)
-    table = job_table(settings)
+    table = app[JOBS] = job_table(settings)
     schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
     look = SingleFlight(lambda: look_at_database(health_pool, schedule, datetime.now(UTC), bound)).run
     app[app_keys.DATABASE_CHECKS] = lambda: in_time(look)

@@ -25,3 +25,4 @@ class JobName(StrEnum):
     WATCH_DEADLINES = "watch deadlines"
     LOOK_UP_HOSTNAMES = "look up hostnames"
     JUDGE_INSTALLATIONS = "judge installations"
+    LIST_WHAT_TO_CLEAR_UP = "list what to clear up"

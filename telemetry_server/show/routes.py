@@ -5,13 +5,39 @@ from telemetry_server.show import health, openapi, static_files
 from telemetry_server.show.access import account, invitation, people, sign_in, tokens
 from telemetry_server.show.api import changes, customers, export, fleet, licenses, pings, products
 from telemetry_server.show.api import installations as api_installations
-from telemetry_server.show.pages import audit, installation, installations, intake, overview
+from telemetry_server.show.pages import (
+    audit,
+    customer,
+    customer_forms,
+    installation,
+    installations,
+    intake,
+    license_forms,
+    license_upload,
+    overview,
+    release_list,
+    server_settings,
+    to_clear_up,
+)
+from telemetry_server.show.pages import customers as customer_pages
+from telemetry_server.show.pages import license as license_page
+from telemetry_server.show.pages import licenses as license_pages
 
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
     *installations.ROUTES,
     *installation.ROUTES,
+    *to_clear_up.ROUTES,
+    *license_pages.ROUTES,
+    *license_upload.ROUTES,
+    *license_forms.ROUTES,
+    *license_page.ROUTES,
+    *customer_pages.ROUTES,
+    *customer_forms.ROUTES,
+    *customer.ROUTES,
     *intake.ROUTES,
+    *release_list.ROUTES,
+    *server_settings.ROUTES,
     *audit.ROUTES,
     *sign_in.ROUTES,
     *invitation.ROUTES,

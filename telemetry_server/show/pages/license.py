@@ -1,0 +1,77 @@
+"""One license: what it grants, the copies on it, and its history."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from telemetry_server import app_keys
+from telemetry_server.errors import NotFound
+from telemetry_server.model import LicenseStatus
+from telemetry_server.permissions import Permission
+from telemetry_server.routing import HTML, Parameter, get
+from telemetry_server.show.api.licenses import find_license
+from telemetry_server.show.differences import LABELS, differences, in_words
+from telemetry_server.show.query import IDENTIFIER, read_path, read_query
+from telemetry_server.show.render import page
+from telemetry_server.show.viewer import VIEWER
+from telemetry_server.store.fleet import licensed_copies
+from telemetry_server.store.reading import reading
+from telemetry_server.store.registry import history, license_lists
+from telemetry_server.store.registry.history import Entity
+
+ID = Parameter("license_id", "Its id.", IDENTIFIER, where="path", required=True)
+_COPIES = 50
+_SHOWN = (
+    *("status", "type", "starts_at", "expires_at", "edition", "seats", "overage", "free_environments"),
+    *("source", "source_detail", "order_reference", "domains", "addresses", "addresses_enforced"),
+    *("directories", "custom"),
+)
+_ACTIONS = {
+    LicenseStatus.ACTIVE: (("suspended", "Suspend"), ("revoked", "Revoke")),
+    LicenseStatus.SUSPENDED: (("active", "Reinstate"), ("revoked", "Revoke")),
+    LicenseStatus.REVOKED: (("active", "Reinstate"),),
+    LicenseStatus.REFUNDED: (("active", "Reinstate"),),
+}
+
+
+async def one_license(request: web.Request) -> web.Response:
+    read_query(request, ())
+    license_id, viewer = read_path(request, "license_id"), request[VIEWER]
+    async with reading(request.app[app_keys.POOL]) as connection:
+        found = await find_license(connection, license_id, viewer)
+        changes = await history.history(connection, Entity.LICENSE, str(license_id))
+        counted = await licensed_copies.copies_by_license(connection, [license_id])
+        since = await licensed_copies.verdict_since(connection, [license_id])
+        copies = await licensed_copies.copies_of_license(connection, license_id, _COPIES)
+        owner: dict[Any, str] = {}
+        if found.customer_id is not None and viewer.may(Permission.CUSTOMERS):
+            owner = await license_lists.customer_names(connection, [found.customer_id])
+    zone = found.time_zone
+    return page(
+        request,
+        "license.html",
+        license=found,
+        values=[(LABELS[name], in_words(name, getattr(found, name), zone)) for name in _SHOWN],
+        owner=owner.get(found.customer_id),
+        counted=counted.get(license_id, licensed_copies.Copies()),
+        over_since=since.get(license_id),
+        copies=copies,
+        actions=_ACTIONS[found.status],
+        changes=[(each, differences(each.before, each.after, zone)) for each in changes],
+        expired=found.expires_at is not None and found.expires_at <= datetime.now(UTC),
+    )
+
+
+ROUTES = (
+    get(
+        "/licenses/{license_id}",
+        one_license,
+        "One license",
+        HTML,
+        (ID,),
+        permission=Permission.LICENSES,
+        audited="license",
+        errors=(NotFound,),
+    ),
+)

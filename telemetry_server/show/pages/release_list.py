@@ -1,0 +1,82 @@
+"""Releases: their adoption, versions that are no longer supported, and builds that are none of ours."""
+
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from telemetry_server import app_keys
+from telemetry_server.errors import NotFound
+from telemetry_server.permissions import Permission
+from telemetry_server.routing import HTML, Parameter, get
+from telemetry_server.show.filters import chosen_product
+from telemetry_server.show.pages.overview import unless_slow
+from telemetry_server.show.query import read_query, text
+from telemetry_server.show.render import link, page
+from telemetry_server.show.viewer import VIEWER
+from telemetry_server.store.database import Pool
+from telemetry_server.store.fleet import installations
+from telemetry_server.store.fleet.release_use import Row, VersionUse, foreign_builds, versions_in_use
+from telemetry_server.store.reading import reading
+from telemetry_server.store.registry.products import product_by_slug
+from telemetry_server.store.registry.releases import releases_of
+
+PARAMETERS = (Parameter("product", "The product's slug.", text()),)
+
+
+async def release_list(request: web.Request) -> web.Response:
+    """The releases of one product: of the one asked for, or of the first."""
+    asked, viewer, pool = read_query(request, PARAMETERS), request[VIEWER], request.app[app_keys.POOL]
+    products = [each for each in await installations.product_names(pool) if viewer.sees(each["slug"])]
+    slug = chosen_product(asked.get("product"), viewer.products) or min(
+        (p["slug"] for p in products), default=None
+    )
+    if slug is not None and slug not in {each["slug"] for each in products}:
+        raise NotFound("There is no product of this name.")
+    today = datetime.now(UTC).date()
+    versions = await unless_slow(_versions(pool, slug)) if slug else []
+    reporting = sum(each.copies for each in versions or ())
+    return page(
+        request,
+        "releases.html",
+        products=products,
+        product=slug,
+        versions=versions,
+        reporting=reporting,
+        unsupported=sum(each.copies for each in versions or () if each.is_unsupported(today)),
+        unreleased=sum(
+            each.copies for each in versions or () if each.release is None and each.version != "unknown"
+        ),
+        builds=await unless_slow(_builds(pool, slug)) if slug else [],
+        today=today,
+        rows=lambda version: link("/installations", product=slug, filter=_quoted(version)),
+    )
+
+
+def _quoted(version: str) -> str:
+    escaped = version.replace("\\", "\\\\").replace('"', '\\"')
+    return f'version="{escaped}" life!=lost'
+
+
+async def _versions(pool: Pool, slug: str) -> list[VersionUse]:
+    async with reading(pool) as connection:
+        product = await product_by_slug(connection, slug)
+        return await versions_in_use(connection, product.id, await releases_of(connection, product))
+
+
+async def _builds(pool: Pool, slug: str) -> list[Row]:
+    async with reading(pool) as connection:
+        product = await product_by_slug(connection, slug)
+        return await foreign_builds(connection, product.id, await releases_of(connection, product))
+
+
+ROUTES = (
+    get(
+        "/releases",
+        release_list,
+        "Releases and their adoption",
+        HTML,
+        PARAMETERS,
+        permission=Permission.NUMBERS,
+        errors=(NotFound,),
+    ),
+)
