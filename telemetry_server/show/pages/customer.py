@@ -14,7 +14,7 @@ from telemetry_server.routing import HTML, Parameter, Route, get
 from telemetry_server.show.access.forms import read_form_as
 from telemetry_server.show.access.sign_in import FORM_ERRORS
 from telemetry_server.show.api.customers import find_customer
-from telemetry_server.show.differences import LABELS, differences, in_words
+from telemetry_server.show.differences import differences
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
 from telemetry_server.show.recorded_views import author
 from telemetry_server.show.render import page
@@ -31,7 +31,8 @@ ID = Parameter("customer_id", "Its id.", IDENTIFIER, where="path", required=True
 _LICENSES = 200
 _ROLES = (
     ("Owner", ("name", "email")),
-    ("Company", ("company", "tax_id")),
+    ("Company", ("company",)),
+    ("Tax number", ("tax_id",)),
     ("Technical contact", ("technical_contact",)),
     ("Account elsewhere", ("account",)),
 )
@@ -68,8 +69,7 @@ async def one_customer(request: web.Request) -> web.Response:
         customer=found,
         title=found.company or found.name or found.email,
         contacts=[
-            (role, [(LABELS[name], in_words(name, getattr(found, name))) for name in names])
-            for role, names in _ROLES
+            (role, [getattr(found, name) for name in names if getattr(found, name)]) for role, names in _ROLES
         ],
         custom=found.custom,
         licenses=licenses,

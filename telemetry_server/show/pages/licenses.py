@@ -33,6 +33,7 @@ TABS = {
     "expiring": "Expiring in 30 days",
     "unused": "Unused",
     "ended": "Revoked, suspended, refunded",
+    "unknown": "Keys without a license",
 }
 PARAMETERS = (
     *filters.LICENSES.parameters,
@@ -41,7 +42,6 @@ PARAMETERS = (
     PAGE,
 )
 _MOST_IN_A_FILE = 100_000
-_UNKNOWN_SHOWN = 5
 _FILE = "application/octet-stream"
 _COLUMNS = (
     *("license_id", "product", "key_hint", "status", "type", "source", "source_detail", "order_reference"),
@@ -88,36 +88,36 @@ _NOTHING: Mapping[str, Any] = {
     "customers": {},
     "months": [],
     "unknown": [],
-    "unknown_total": 0,
 }
 
 
 async def _found(
     connection: Connection, viewer: Viewer, asked: Mapping[str, Any], base: Filter, now: datetime
 ) -> Mapping[str, Any]:
-    rows = await store.licenses_shown(
-        connection, base + _of_tab(asked["show"], now), wanted_part(asked), now=now
-    )
+    product, part = {asked["product"]} if "product" in asked else viewer.products, wanted_part(asked)
+    totals = {
+        **await store.license_totals(connection, base, now=now),
+        "unknown": await licensed_copies.unknown_key_total(connection, product),
+    }
+    if asked["show"] == "unknown":
+        page_of = {"limit": part.limit, "offset": part.offset}
+        unknown = await licensed_copies.unknown_keys(connection, product, **page_of)
+        return {**_NOTHING, "totals": totals, "unknown": unknown}
+    rows = await store.licenses_shown(connection, base + _of_tab(asked["show"], now), part, now=now)
     ids = [row["license_id"] for row in rows]
-    over = [
-        row["license_id"] for row in rows if row["seats"] is not None and row["seats_used"] > row["seats"]
-    ]
+    over = [row["license_id"] for row in rows if row["seats_used"] > (row["seats"] or row["seats_used"])]
     customers = {row["customer_id"] for row in rows if row["customer_id"] is not None}
-    counted = await store.expiries(connection, base, now=now)
-    product = {asked["product"]} if "product" in asked else viewer.products
+    counted, today = await store.expiries(connection, base, now=now), now.date()
     return {
+        **_NOTHING,
         "rows": rows,
-        "totals": await store.license_totals(connection, base, now=now),
+        "totals": totals,
         "copies": await licensed_copies.copies_by_license(connection, ids),
         "since": await licensed_copies.verdict_since(connection, over),
         "customers": await store.customer_names(connection, customers)
         if viewer.may(Permission.CUSTOMERS)
         else {},
-        "months": month_strip(
-            now.date(), counted, lambda first, last: _expiring(asked, now.date(), first, last)
-        ),
-        "unknown": await licensed_copies.unknown_keys(connection, product, limit=_UNKNOWN_SHOWN),
-        "unknown_total": await licensed_copies.unknown_key_total(connection, product),
+        "months": month_strip(today, counted, lambda first, last: _expiring(asked, today, first, last)),
     }
 
 
