@@ -5,12 +5,13 @@ from telemetry_server.show import health, openapi, static_files
 from telemetry_server.show.access import account, invitation, people, sign_in, tokens
 from telemetry_server.show.api import changes, customers, export, fleet, licenses, pings, products
 from telemetry_server.show.api import installations as api_installations
-from telemetry_server.show.pages import audit, installation, installations, intake, overview
+from telemetry_server.show.pages import audit, installation, installations, intake, overview, places
 
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
     *installations.ROUTES,
     *installation.ROUTES,
+    *places.ROUTES,
     *intake.ROUTES,
     *audit.ROUTES,
     *sign_in.ROUTES,
