@@ -65,6 +65,7 @@ from telemetry_server.show.access.passwords import PASSWORDS, Passwords
 from telemetry_server.show.pages.server_settings import JOBS
 from telemetry_server.show.render import compile_templates
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
+from telemetry_server.show.unknown_addresses import with_page_for_people
 from telemetry_server.single_flight import SingleFlight
 from telemetry_server.store.access.audit_log import number_entries
 from telemetry_server.store.access.keyring_check import KeyringWatch
@@ -275,7 +276,8 @@ def _register(app: web.Application, routes: tuple[Route, ...], leaving: asyncio.
         for method, handler in by_method.items():
             app.router.add_route(method, path, handler)
         app.router.add_route("*", path, answering(no_such_method(by_method), leaving))
-    app.router.add_route("*", "/{path:.*}", answering(no_such_address(handlers), leaving))
+    unknown = for_browsers(with_page_for_people(no_such_address(handlers)))
+    app.router.add_route("*", "/{path:.*}", answering(unknown, leaving))
 
 
 def _owned(resource: AbstractAsyncContextManager[Any]) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -32,6 +32,14 @@ def share(part: int, whole: int) -> str:
     return f"{min(percent, 99) if part < whole else percent:.0f} %"
 
 
+def percent(part: int, whole: int) -> str:
+    """`part` as a percentage of `whole` with a decimal; never 0 or 100 where it is not."""
+    share = 100 * part / whole if whole else 0.0
+    if part and share < 0.1:  # noqa: PLR2004
+        return "< 0.1 %"
+    return f"{min(share, 99.9) if part < whole else share:.1f} %"
+
+
 def plural(count: int, one: str, many: str = "") -> str:
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
 

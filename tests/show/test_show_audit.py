@@ -18,6 +18,7 @@ NUMBERS_ONLY = {
     "/api/v1/features": "counts",
     "/api/v1/cohorts": "counts",
     "/api/v1/products": "products",
+    "/map": "counts",
     "/releases": "counts",
     "/settings": "settings of the server",
     "/settings/jobs": "jobs",

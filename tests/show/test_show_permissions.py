@@ -66,6 +66,7 @@ ASKED = {
     "GET /": Ask("?product={slug}", foreign="refused"),
     "GET /installations": Ask("?product={slug}", foreign="refused"),
     "GET /installations/{installation_id}": Ask(foreign="refused"),
+    "GET /map": Ask("?product={slug}", foreign="refused"),
     "GET /to-clear-up": Ask("?product={slug}", foreign="refused"),
     "GET /to-clear-up/export": Ask("?product={slug}", foreign="refused"),
     "GET /to-clear-up/{clear_up_id}": Ask(foreign="refused"),

@@ -15,8 +15,9 @@ from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, Route, get
 from telemetry_server.show import filters
 from telemetry_server.show.csv_file import csv_file
+from telemetry_server.show.links import link
 from telemetry_server.show.query import read_query, text
-from telemetry_server.show.render import link, page
+from telemetry_server.show.render import page
 from telemetry_server.show.responses import path_with, see_other
 from telemetry_server.show.sorting import PAGE, heads, pager, sort_parameter, wanted_part
 from telemetry_server.store.database import Connection

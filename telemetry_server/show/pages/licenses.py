@@ -16,14 +16,16 @@ from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, Route, get
 from telemetry_server.show import filters
 from telemetry_server.show.csv_file import csv_file
+from telemetry_server.show.links import link
 from telemetry_server.show.month_strip import month_strip
 from telemetry_server.show.query import one_of, read_query
-from telemetry_server.show.render import link, page
+from telemetry_server.show.render import page
 from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.scope import read_scope
 from telemetry_server.show.sorting import PAGE, heads, pager, sort_parameter, wanted_part
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Connection
-from telemetry_server.store.fleet import installations, licensed_copies
+from telemetry_server.store.fleet import licensed_copies
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import license_lists as store
 
@@ -53,17 +55,19 @@ async def license_list(request: web.Request) -> web.Response:
     if empty := [name for name, value in request.query.items() if not value.strip()]:  # a form sends all
         return see_other(path_with(request, **dict.fromkeys(empty)))
     asked, viewer, now = read_query(request, PARAMETERS), request[VIEWER], datetime.now(UTC)
-    problem, context = None, _NOTHING
+    scope, problem, context = await read_scope(request, asked), None, _NOTHING
+    if scope.product is not None:
+        asked["product"] = scope.product
     try:
         base = filters.LICENSES.filter(asked, within=viewer.products)
         async with reading(request.app[app_keys.POOL]) as connection:
             context = await _found(connection, viewer, asked, base, now)
     except BadFilter as error:
         problem = error.detail
-    products = await installations.product_names(request.app[app_keys.POOL])
     return page(
         request,
         "licenses.html",
+        scope=scope,
         status=400 if problem else 200,
         problem=problem,
         asked=asked,
@@ -72,7 +76,7 @@ async def license_list(request: web.Request) -> web.Response:
         pages=pager(request, asked, context["totals"].get(asked["show"], 0)),
         file=link("/licenses/export", **{name: value for name, value in asked.items() if name != "page"}),
         chosen=[] if problem else list(_chosen(request, asked)),
-        products=[each for each in products if viewer.sees(each["slug"])],
+        products=scope.shown_products,
         statuses=list(LicenseStatus),
         sources=list(LicenseSource),
         fields=FIELDS.values(),

@@ -7,30 +7,28 @@ from aiohttp import web
 from telemetry_server import app_keys
 from telemetry_server.errors import NotFound
 from telemetry_server.permissions import Permission
-from telemetry_server.routing import HTML, Parameter, get
-from telemetry_server.show.filters import chosen_product
-from telemetry_server.show.pages.overview import unless_slow
-from telemetry_server.show.query import read_query, text
-from telemetry_server.show.render import link, page
-from telemetry_server.show.viewer import VIEWER
+from telemetry_server.routing import HTML, get
+from telemetry_server.show.links import link
+from telemetry_server.show.query import read_query
+from telemetry_server.show.render import page
+from telemetry_server.show.scope import SCOPE, read_scope
+from telemetry_server.show.slow import unless_slow
 from telemetry_server.store.database import Pool
-from telemetry_server.store.fleet import installations
 from telemetry_server.store.fleet.release_use import Row, VersionUse, foreign_builds, versions_in_use
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry.products import product_by_slug
 from telemetry_server.store.registry.releases import releases_of
 
-PARAMETERS = (Parameter("product", "The product's slug.", text()),)
+PARAMETERS = SCOPE
 
 
 async def release_list(request: web.Request) -> web.Response:
     """The releases of one product: of the one asked for, or of the first."""
-    asked, viewer, pool = read_query(request, PARAMETERS), request[VIEWER], request.app[app_keys.POOL]
-    products = [each for each in await installations.product_names(pool) if viewer.sees(each["slug"])]
-    slug = chosen_product(asked.get("product"), viewer.products) or min(
-        (p["slug"] for p in products), default=None
-    )
-    if slug is not None and slug not in {each["slug"] for each in products}:
+    asked, pool = read_query(request, PARAMETERS), request.app[app_keys.POOL]
+    scope = await read_scope(request, asked)
+    names = {each["slug"]: each["name"] for each in scope.products}
+    slug = scope.product or min(names, default=None)
+    if slug is not None and slug not in names:
         raise NotFound("There is no product of this name.")
     today = datetime.now(UTC).date()
     versions = await unless_slow(_versions(pool, slug)) if slug else []
@@ -38,8 +36,9 @@ async def release_list(request: web.Request) -> web.Response:
     return page(
         request,
         "releases.html",
-        products=products,
+        scope=scope,
         product=slug,
+        product_name=names.get(slug),
         versions=versions,
         reporting=reporting,
         unsupported=sum(each.copies for each in versions or () if each.is_unsupported(today)),

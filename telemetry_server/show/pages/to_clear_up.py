@@ -18,16 +18,17 @@ from telemetry_server.show.access.guard import local_path
 from telemetry_server.show.access.sign_in import FORM_ERRORS
 from telemetry_server.show.clear_up_words import KIND_WORDS, MARKS, in_evidence
 from telemetry_server.show.csv_file import csv_file
+from telemetry_server.show.links import link
 from telemetry_server.show.query import IDENTIFIER, integer, one_of, read_path, read_query, text
 from telemetry_server.show.recorded_views import author
 from telemetry_server.show.registry_forms import reason_of
-from telemetry_server.show.render import link, page
+from telemetry_server.show.render import page
 from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.scope import read_scope
 from telemetry_server.show.sorting import PAGE, ROWS, pager
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.fleet import clear_up as store
-from telemetry_server.store.fleet import installations
 from telemetry_server.store.fleet.clear_up import ClearUpState
 from telemetry_server.store.fleet.clear_up_facts import OF_VERDICT, ClearUpKind, copies_with_key
 from telemetry_server.store.reading import reading
@@ -87,6 +88,9 @@ async def queue(request: web.Request) -> web.Response:
     if empty := [name for name, value in request.query.items() if not value.strip()]:  # a form sends all
         return see_other(path_with(request, **dict.fromkeys(empty)))
     asked, viewer, now = read_query(request, PARAMETERS), request[VIEWER], datetime.now(UTC)
+    scope = await read_scope(request, asked)
+    if scope.product is not None:
+        asked["product"] = scope.product
     wanted = _wanted(asked, viewer)
     async with reading(request.app[app_keys.POOL]) as connection:
         rows = await store.items(
@@ -102,10 +106,10 @@ async def queue(request: web.Request) -> web.Response:
     shown = set(map(str, wanted.states))
     kinds = {kind: sum(counts[kind.value, state] for state in shown) for kind in ClearUpKind}
     total = kinds[ClearUpKind(asked["kind"])] if "kind" in asked else sum(kinds.values())
-    products = await installations.product_names(request.app[app_keys.POOL])
     return page(
         request,
         "to_clear_up.html",
+        scope=scope,
         asked=asked,
         rows=[_shown(row, names) for row in rows],
         kinds=[(kind, KIND_WORDS[kind], count, _kind_path(request, kind)) for kind, count in kinds.items()],
@@ -114,7 +118,6 @@ async def queue(request: web.Request) -> web.Response:
         sorts=_SORTS,
         pages=pager(request, asked, total),
         file=link("/to-clear-up/export", **{each.name: asked.get(each.name) for each in _FILTERS}),
-        products=[each for each in products if viewer.sees(each["slug"])],
         undo=_undoable(asked, now),
         here=path_with(request, undo=None, changed=None),
     )
