@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jinja2
 from aiohttp import web
@@ -56,13 +56,14 @@ def page(
     *,
     status: int = 200,
     scope: "Scope | None" = None,
-    scope_time: bool = False,
+    scope_time: bool | Literal["range"] = False,
     search: SearchBox | None = None,
     **context: Any,
 ) -> web.Response:
     """The rendered template in the frame of all pages.
 
-    With a `scope`, its links carry it, and the scope bar has its product; with `scope_time` also its time.
+    With a `scope`, its links carry it, and the scope bar has its product; with `scope_time` also its time, of which
+    "range" leaves out comparison and step.
     `context` is extended by those of the frame: now, path, viewer (None: not signed in), zone, rail, version.
     """
     viewer = request.get(VIEWER)
