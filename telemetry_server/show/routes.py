@@ -3,7 +3,18 @@
 from telemetry_server.routing import Route
 from telemetry_server.show import health, openapi, static_files
 from telemetry_server.show.access import account, invitation, people, sign_in, tokens
-from telemetry_server.show.api import changes, customers, export, fleet, licenses, pings, products
+from telemetry_server.show.api import (
+    active,
+    changes,
+    customers,
+    export,
+    feature_use,
+    fleet,
+    licenses,
+    pings,
+    products,
+    seats,
+)
 from telemetry_server.show.api import installations as api_installations
 from telemetry_server.show.pages import audit, installation, installations, intake, overview
 
@@ -22,6 +33,9 @@ ROUTES: tuple[Route, ...] = (
     *pings.ROUTES,
     *changes.ROUTES,
     *fleet.ROUTES,
+    *active.ROUTES,
+    *feature_use.ROUTES,
+    *seats.ROUTES,
     *export.ROUTES,
     *licenses.ROUTES,
     *customers.ROUTES,

@@ -82,7 +82,6 @@ async def installation_list(request: web.Request) -> web.Response:
         "installations.html",
         status=400 if found.problem else 200,
         found=found,
-        most_counted=installations.MOST_COUNTED,
         older=path_with(request, after=found.last) if found.last else None,
         newest=path_with(request, after=None) if "after" in asked else None,
         chosen=[] if found.problem else list(_chosen(request, asked)),
@@ -104,7 +103,7 @@ async def _find(pool: Pool, viewer: Viewer, asked: Mapping[str, Any]) -> Found:
     now = datetime.now(UTC)
     below = asked.get("after", HIGHEST)
     try:
-        wanted = filter_from(asked, now, within=viewer.products)
+        wanted = filter_from(asked, now, within=viewer.products, addresses=viewer.may(Permission.ADDRESSES))
         rows = await installations.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
     except BadFilter as error:
         return Found([], problem=error.detail)
@@ -131,7 +130,8 @@ def _chosen(request: web.Request, asked: Mapping[str, Any]) -> Iterator[tuple[st
     """Each filter in use: its name, its value, and the path without it."""
     for name, value in asked.items():
         if name == "filter":
-            yield from _chosen_terms(request, filter_from({"filter": value}, datetime.now(UTC), within=None))
+            wanted = filter_from({"filter": value}, datetime.now(UTC), within=None, addresses=True)
+            yield from _chosen_terms(request, wanted)
         elif name != "after":
             text = ranges.RANGES[value].text if name in {"seen", "new"} else str(value)
             yield _NAMES.get(name, name), text, path_with(request, **{name: None}, after=None)
