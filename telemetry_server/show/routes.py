@@ -13,6 +13,7 @@ from telemetry_server.show.api import (
     licenses,
     pings,
     products,
+    search,
     seats,
 )
 from telemetry_server.show.api import installations as api_installations
@@ -36,6 +37,7 @@ ROUTES: tuple[Route, ...] = (
     *active.ROUTES,
     *feature_use.ROUTES,
     *seats.ROUTES,
+    *search.ROUTES,
     *export.ROUTES,
     *licenses.ROUTES,
     *customers.ROUTES,

@@ -99,6 +99,7 @@ ASKED = {
     "GET /api/v1/cohorts": Ask("?product={slug}", foreign="refused"),
     "GET /api/v1/active": Ask("?product={slug}", foreign="refused"),
     "GET /api/v1/feature-use": Ask("?product={slug}", foreign="refused"),
+    "GET /api/v1/search": Ask("?q={installation}"),
     "GET /api/v1/unknown-keys": Ask("?product={slug}", foreign="refused"),
     "GET /api/v1/licenses-over-seats": Ask("?product={slug}", foreign="refused"),
     "GET /api/v1/licenses-expiring": Ask("?product={slug}", foreign="refused"),
