@@ -17,6 +17,8 @@ NUMBERS_ONLY = {
     "/api/v1/fleet": "counts",
     "/api/v1/features": "counts",
     "/api/v1/cohorts": "counts",
+    "/api/v1/active": "counts",
+    "/api/v1/feature-use": "counts",
     "/api/v1/products": "products",
 } | {route.path: "the own account" for route in ROUTES if route.permission is Permission.ACCOUNT}
 """The routes for people that show no personal data, and what they show instead."""
