@@ -25,6 +25,7 @@ from telemetry_server.enrich.steps import (
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs import outages, retention, upkeep
+from telemetry_server.jobs.active import count_active_copies
 from telemetry_server.jobs.audit_checkpoint import write_audit_checkpoint
 from telemetry_server.jobs.clear_up import list_what_to_clear_up
 from telemetry_server.jobs.clock import forgetting, take_back_future_times, waiting
@@ -92,6 +93,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(JobName.MAKE_PARTITIONS, upkeep.make_partitions, every=timedelta(hours=1)),
         Job(JobName.ROLL_UP_PINGS, roll_up_pings(registry), every=timedelta(minutes=1)),
         Job(JobName.ROLL_UP_DAYS, roll_up_days(registry), every=timedelta(minutes=1)),
+        Job(JobName.COUNT_ACTIVE_COPIES, count_active_copies(registry), every=timedelta(minutes=1)),
         Job(JobName.COUNT_THE_FLEET, count_the_fleet(), every=timedelta(minutes=1)),
         Job(JobName.ROLL_UP_COHORTS, waiting(roll_up_cohorts(registry)), every=timedelta(hours=1)),
         Job(JobName.TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),

@@ -58,7 +58,9 @@ def chips(request: web.Request, asked: Mapping[str, Any]) -> list[Chip]:
 
 def _chips_of(request: web.Request, name: str, value: Any) -> Iterator[Chip]:
     if name == "filter":
-        yield from _terms(request, filter_from({"filter": value}, datetime.now(UTC), within=None))
+        yield from _terms(
+            request, filter_from({"filter": value}, datetime.now(UTC), within=None, addresses=True)
+        )
         return
     text = ranges.RANGES[value].text if name in {"seen", "new"} else str(value)
     yield Chip(_NAMES.get(name, name), text, path_with(request, **{name: None}, after=None, page=None))

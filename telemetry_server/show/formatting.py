@@ -105,6 +105,12 @@ def country(code: str | None) -> str:
     return _countries().get(code or "", inert(code or "unknown"))
 
 
+def country_code(name: str) -> str | None:
+    """The code of a country by its English name, in any case."""
+    wanted = name.strip().casefold()
+    return next((code for code, known in _countries().items() if known.casefold() == wanted), None)
+
+
 def approximate(place: Place) -> str:
     """The precision of a place: "approximate, DB-IP Lite country 2026-11, /24"."""
     built = f"{place.built_on:%Y-%m}" if place.built_on else None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jinja2
 from aiohttp import web
@@ -13,6 +13,7 @@ from msgspec.structs import astuple
 from telemetry_server import app_keys
 from telemetry_server.errors import TelemetryError
 from telemetry_server.middleware import when_to_come_back
+from telemetry_server.permissions import Permission
 from telemetry_server.show import formatting
 from telemetry_server.show.chart_axes import short
 from telemetry_server.show.compression import compressed
@@ -56,13 +57,14 @@ def page(
     *,
     status: int = 200,
     scope: "Scope | None" = None,
-    scope_time: bool = False,
+    scope_time: bool | Literal["range"] = False,
     search: SearchBox | None = None,
     **context: Any,
 ) -> web.Response:
     """The rendered template in the frame of all pages.
 
-    With a `scope`, its links carry it, and the scope bar has its product; with `scope_time` also its time.
+    With a `scope`, its links carry it, and the bar has its product; with `scope_time` also its time, of which
+    "range" leaves out comparison and step.
     `context` is extended by those of the frame: now, path, viewer (None: not signed in), zone, rail, version.
     """
     viewer = request.get(VIEWER)
@@ -77,7 +79,7 @@ def page(
             zone=zone_of(request),
             scope=scope,
             scope_time=scope_time,
-            search=search or _search_box(request),
+            search=search or _search_box(viewer, scope),
             **_frame(request, viewer, scope),
             **context,
         )
@@ -99,11 +101,11 @@ def _frame(request: web.Request, viewer: Viewer | None, scope: "Scope | None") -
     }
 
 
-def _search_box(request: web.Request) -> SearchBox:
-    """Searches everything where there is a page for it, else installations."""
-    if any(route.path == "/search" for route in request.app[app_keys.ROUTES]):
-        return SearchBox("/search", "q")
-    return SearchBox("/installations", "filter")
+def _search_box(viewer: Viewer | None, scope: "Scope | None") -> SearchBox | None:
+    """Searches everything, within the scope; None for who may not search."""
+    if viewer is None or not viewer.may(Permission.INSTALLATIONS):
+        return None
+    return SearchBox("/search", "q", hidden=scope.hidden("filter") if scope else ())
 
 
 def error_page(request: web.Request, error: TelemetryError) -> web.Response:

@@ -3,12 +3,25 @@
 from telemetry_server.routing import Route
 from telemetry_server.show import health, openapi, static_files
 from telemetry_server.show.access import account, invitation, people, sign_in, tokens
-from telemetry_server.show.api import changes, customers, export, fleet, licenses, pings, products
+from telemetry_server.show.api import (
+    active,
+    changes,
+    customers,
+    export,
+    feature_use,
+    fleet,
+    licenses,
+    pings,
+    products,
+    search,
+    seats,
+)
 from telemetry_server.show.api import installations as api_installations
 from telemetry_server.show.pages import (
     audit,
     customer,
     customer_forms,
+    feature_list,
     installation,
     installations,
     intake,
@@ -23,6 +36,7 @@ from telemetry_server.show.pages import (
 from telemetry_server.show.pages import customers as customer_pages
 from telemetry_server.show.pages import license as license_page
 from telemetry_server.show.pages import licenses as license_pages
+from telemetry_server.show.pages import search as search_page
 
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
@@ -37,7 +51,9 @@ ROUTES: tuple[Route, ...] = (
     *customer_forms.ROUTES,
     *customer.ROUTES,
     *places.ROUTES,
+    *search_page.ROUTES,
     *intake.ROUTES,
+    *feature_list.ROUTES,
     *release_list.ROUTES,
     *server_settings.ROUTES,
     *audit.ROUTES,
@@ -50,6 +66,10 @@ ROUTES: tuple[Route, ...] = (
     *pings.ROUTES,
     *changes.ROUTES,
     *fleet.ROUTES,
+    *active.ROUTES,
+    *feature_use.ROUTES,
+    *seats.ROUTES,
+    *search.ROUTES,
     *export.ROUTES,
     *licenses.ROUTES,
     *customers.ROUTES,

@@ -137,6 +137,17 @@ class Scope:
         return [one for one in self.products if one["slug"] == self.product]
 
     @property
+    def is_known(self) -> bool:
+        """Whether there is the chosen product."""
+        return self.product is None or bool(self.shown_products)
+
+    @property
+    def zoom(self) -> str:
+        """This page for days that are put in for {from} and {to}."""
+        address = self.here(**{"from": "FROM", "to": "TO"})
+        return address.replace("=FROM", "={from}").replace("=TO", "={to}")
+
+    @property
     def product_name(self) -> str:
         named = [str(one["name"]) for one in self.products if one["slug"] == self.product]
         return named[0] if named else self.product or "All products"

@@ -113,7 +113,7 @@ async def test_the_scope_travels_and_the_page_swaps_in_place(counted):
         assert await page.evaluate("document.body.dataset.stayed") == "yes"
         await page.go_back()
         await page.wait_for_url("**/?range=7d")
-        assert await page.get_by_role("link", name="Version").get_attribute("aria-current") == "true"
+        await page.locator("[aria-current=true]", has_text="Version").wait_for()
         await page.keyboard.press("g")
         await page.keyboard.press("i")
         await page.wait_for_url("**/installations?range=7d")

@@ -20,7 +20,7 @@ from telemetry_server.show.recorded_views import author
 from telemetry_server.show.render import page
 from telemetry_server.show.responses import see_other
 from telemetry_server.store.database import translated
-from telemetry_server.store.fleet.licensed_copies import Copies, copies_by_license, verdict_since
+from telemetry_server.store.fleet.licensed_copies import Copies, copies_by_license
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import customer_notes, history, license_lists
 from telemetry_server.store.registry.customers import NoSuchCustomer
@@ -59,7 +59,6 @@ async def one_customer(request: web.Request) -> web.Response:
         totals = await license_lists.license_totals(connection, of_it, now=now)
         ids = [row["license_id"] for row in licenses]
         copies = await copies_by_license(connection, ids)
-        since = await verdict_since(connection, ids)
     counted = Copies()
     for each in copies.values():
         counted.join(each)
@@ -75,7 +74,6 @@ async def one_customer(request: web.Request) -> web.Response:
         licenses=licenses,
         totals=totals,
         copies=copies,
-        since=since,
         counted=counted,
         notes=notes,
         longest_note=customer_notes.LONGEST_NOTE,

@@ -103,7 +103,6 @@ async def installation_list(request: web.Request) -> web.Response:
         scope=scope,
         search=_search(request, asked, found.problem),
         found=found,
-        most_counted=installations.MOST_COUNTED,
         older=_older(request, asked, found),
         newest=path_with(request, after=None, page=None)
         if asked.keys() & {"after"} or asked["page"] > 1
@@ -134,7 +133,7 @@ async def _scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
 async def _find(pool: Pool, viewer: Viewer, asked: Mapping[str, Any]) -> Found:
     now = datetime.now(UTC)
     try:
-        wanted = filter_from(asked, now, within=viewer.products)
+        wanted = filter_from(asked, now, within=viewer.products, addresses=viewer.may(Permission.ADDRESSES))
         rows = await _rows(pool, wanted, asked, now)
     except BadFilter as error:
         return Found([], problem=error.detail)

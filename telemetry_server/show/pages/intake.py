@@ -30,7 +30,7 @@ async def intake(request: web.Request) -> web.Response:
         request,
         "intake.html",
         scope=scope,
-        scope_time=True,
+        scope_time="range",
         rows=_ROWS,
         outcomes=await unless_slow(_outcomes(pool, scope)),
         forks=None if forks is None else shown_to(viewer, forks),

@@ -88,7 +88,6 @@ _NOTHING: Mapping[str, Any] = {
     "rows": [],
     "totals": {},
     "copies": {},
-    "since": {},
     "customers": {},
     "months": [],
     "unknown": [],
@@ -109,7 +108,6 @@ async def _found(
         return {**_NOTHING, "totals": totals, "unknown": unknown}
     rows = await store.licenses_shown(connection, base + _of_tab(asked["show"], now), part, now=now)
     ids = [row["license_id"] for row in rows]
-    over = [row["license_id"] for row in rows if row["seats_used"] > (row["seats"] or row["seats_used"])]
     customers = {row["customer_id"] for row in rows if row["customer_id"] is not None}
     counted, today = await store.expiries(connection, base, now=now), now.date()
     return {
@@ -117,7 +115,6 @@ async def _found(
         "rows": rows,
         "totals": totals,
         "copies": await licensed_copies.copies_by_license(connection, ids),
-        "since": await licensed_copies.verdict_since(connection, over),
         "customers": await store.customer_names(connection, customers)
         if viewer.may(Permission.CUSTOMERS)
         else {},

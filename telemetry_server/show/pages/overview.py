@@ -1,74 +1,60 @@
 """The overview: what no license covers, where, and what to clear up first; each number a link to its rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 
 from aiohttp import web
 
 from telemetry_server import app_keys
+from telemetry_server.check.filters.filter_fields import LICENSES
+from telemetry_server.check.filters.terms import EVERYTHING, term
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show.chart_csv import chart_csv
-from telemetry_server.show.charts_small import Ranked, RankedList
 from telemetry_server.show.charts_time import Around, Series, TimeChart, stacked
-from telemetry_server.show.formatting import country, inert, stamp
+from telemetry_server.show.formatting import stamp
 from telemetry_server.show.links import link
+from telemetry_server.show.pages import overview_figures, overview_lists, overview_trends
 from telemetry_server.show.pages.overview_numbers import (
-    ACTIVE,
     Copies,
+    Todo,
     by_value,
     copies,
+    over_seats,
     todos,
     uncovered_filter,
 )
+from telemetry_server.show.pages.overview_quality import looks
 from telemetry_server.show.query import one_of, read_query
 from telemetry_server.show.render import attributions, page
 from telemetry_server.show.scope import SCOPE, Scope, read_scope
 from telemetry_server.show.slow import unless_slow
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.counts import overview as store
 from telemetry_server.store.counts.fleet_now import Fleet
 from telemetry_server.store.counts.rollups import MOST_BEHIND
 from telemetry_server.store.database import Pool
-from telemetry_server.store.dimensions import BY_NAME
+from telemetry_server.store.registry import seats
 
-LISTS: Mapping[str, Mapping[str, str]] = {
-    "software": {"version": "Version", "edition": "Edition", "environment": "Environment"},
-    "network": {"country": "Country", "asn": "Network"},
-    "system": {"os": "System", "vm": "Virtualization", "container": "Container", "cloud": "Cloud"},
-    "license": {"source": "Claimed source", "source_detail": "Via", "status": "Claimed status"},
-}
-"""The ranked lists, and the tabs of each: dimension and heading."""
-
-CHARTS = ("pings",)
+LISTS = overview_lists.LISTS
+CHARTS = ("uncovered", "turned", "pings")
 PARAMETERS = (
     *SCOPE,
     *(Parameter(name, f"What the list {name} is by.", one_of(*tabs)) for name, tabs in LISTS.items()),
     Parameter("csv", "The figures of this chart, as CSV.", one_of(*CHARTS)),
 )
 
-_ROWS = 7
-_COUNTRIES = 5
+_LICENSES = 3  # of those over their seats that are listed one by one
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A count that needs attention, its text and the path to its rows; `more`: `count` is a lower bound."""
+class _Charts:
+    """The charts of the page; None: not counted yet, or it takes too long."""
 
-    count: int
-    what: str
-    path: str
-    more: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TabbedList:
-    """A ranked list and the choice of what it is by; `ranked` is None if it takes too long."""
-
-    title: str
-    tabs: list[tuple[str, str, bool]]
-    ranked: RankedList | None
+    uncovered: TimeChart | None
+    turned: TimeChart | None
+    pings: TimeChart | None
 
 
 async def overview(request: web.Request) -> web.Response:
@@ -79,11 +65,13 @@ async def overview(request: web.Request) -> web.Response:
         return page(request, "first_start.html", products=scope.products, endpoint=endpoint)
     fleet = await store.fleet(pool, scope.product, scope.now)
     counted = await unless_slow(store.counted(pool, scope.product, scope.days.first))
-    pings = await unless_slow(_pings(pool, scope, fleet, counted))
-    if "csv" in asked and pings is not None:
-        return chart_csv(pings, "pings")
+    charts = await _charts(pool, scope, fleet, counted)
+    if chart := getattr(charts, asked.get("csv", ""), None):
+        return chart_csv(chart, asked["csv"])
     totals = await unless_slow(store.totals(pool, fleet, scope.counted_over)) if fleet else None
     found = await unless_slow(copies(pool, scope))
+    trend = await unless_slow(overview_trends.compared(pool, scope)) if scope.is_known else None
+    may = request[VIEWER].may(Permission.LICENSES)
     return page(
         request,
         "overview.html",
@@ -92,77 +80,44 @@ async def overview(request: web.Request) -> web.Response:
         fleet=fleet,
         totals=totals,
         found=found,
-        active=ACTIVE,
-        uncovered=uncovered_filter(),
-        todos=await unless_slow(_todos(pool, scope, found)) if found else None,
-        countries=await unless_slow(_countries(pool, scope)) if found else None,
-        lists=[await _tabbed(pool, scope, name, asked, found) for name in LISTS],
-        pings=pings,
+        figures=await overview_figures.figures(pool, scope, found, trend),
+        charts=charts,
+        uncovered=scope.rows(filter=uncovered_filter()),
+        todos=await unless_slow(_todos(pool, scope, found, licenses=may)) if found else None,
+        where=await unless_slow(overview_lists.where(pool, scope)) if found else None,
+        lists=[await overview_lists.tabbed(pool, scope, name, asked, counted=bool(found)) for name in LISTS],
         behind=_behind(scope, counted),
-        features=await unless_slow(_features(pool, scope)),
-        looks=await unless_slow(_looks(pool, scope, totals or {})),
+        features=await unless_slow(overview_lists.features(pool, scope)),
+        looks=await unless_slow(looks(pool, scope, totals or {})),
         attributions=attributions(request),
     )
 
 
-async def _todos(pool: Pool, scope: Scope, found: Copies) -> list[Any]:
+async def _charts(
+    pool: Pool, scope: Scope, fleet: Fleet | None, counted: store.CountedUntil | None
+) -> _Charts:
+    if not scope.is_known:
+        return _Charts(None, None, None)
+    return _Charts(
+        await unless_slow(overview_trends.uncovered(pool, scope)),
+        await unless_slow(overview_trends.turned(pool, scope)),
+        await unless_slow(_pings(pool, scope, fleet, counted)),
+    )
+
+
+async def _todos(pool: Pool, scope: Scope, found: Copies, *, licenses: bool) -> list[Todo]:
+    """The licenses with the most copies too many, then all copies by what the registry says of them."""
     contradicting = await by_value(pool, "all", "claim_mismatch=true", scope)
     forked = await by_value(pool, "all", "attention=forked", scope)
-    return todos(scope, found, _first(contradicting), _first(forked))
+    rows = todos(scope, found, _first(contradicting), _first(forked))
+    if not licenses or not scope.is_known:
+        return rows
+    wanted = EVERYTHING if scope.product is None else term(LICENSES["product"], "=", scope.product)
+    return [*over_seats(scope, await seats.over_seats(pool, wanted, now=scope.now, limit=_LICENSES)), *rows]
 
 
 def _first(rows: Sequence[tuple[str | None, int]]) -> int:
     return rows[0][1] if rows else 0
-
-
-async def _countries(pool: Pool, scope: Scope) -> RankedList:
-    """The copies that no license covers, by country."""
-    counted = await by_value(pool, "country", uncovered_filter().removeprefix(ACTIVE), scope)
-    rows = [
-        Ranked(country(value), count, scope.rows(filter=uncovered_filter(), country=value))
-        for value, count in counted[:_COUNTRIES]
-        if value is not None
-    ]
-    whole = sum(count for _, count in counted)
-    return RankedList("Countries", rows, whole, whole - sum(row.count for row in rows))
-
-
-async def _tabbed(
-    pool: Pool, scope: Scope, name: str, asked: Mapping[str, Any], found: Copies | None
-) -> TabbedList:
-    chosen = asked.get(name, next(iter(LISTS[name])))
-    tabs = [
-        (text, link("/", **{**scope.chosen, **_chosen(asked), name: by}), by == chosen)
-        for by, text in LISTS[name].items()
-    ]
-    ranked = await unless_slow(_ranked(pool, scope, chosen, LISTS[name][chosen])) if found else None
-    return TabbedList(LISTS[name][chosen], tabs, ranked)
-
-
-def _chosen(asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: asked[name] for name in LISTS if name in asked}
-
-
-async def _ranked(pool: Pool, scope: Scope, by: str, title: str) -> RankedList:
-    counted, parameter = await by_value(pool, by, "", scope), BY_NAME[by].column
-    whole = sum(count for _, count in counted)
-    rows = [
-        Ranked(
-            country(value) if by == "country" else inert(value),
-            count,
-            scope.rows(filter=ACTIVE, **{parameter: value}),
-        )
-        for value, count in counted
-        if value is not None
-    ][:_ROWS]
-    return RankedList(title, rows, whole, whole - sum(row.count for row in rows), scope.rows(filter=ACTIVE))
-
-
-async def _features(pool: Pool, scope: Scope) -> RankedList:
-    rows = await store.top_features(pool, scope.product, scope.days.first)
-    return RankedList(
-        "Features", [Ranked(inert(row["feature"]), int(row["uses"])) for row in rows], 0, unit="Uses"
-    )
 
 
 async def _pings(
@@ -188,19 +143,14 @@ async def _pings(
     around = Around(
         step=step,
         zone=scope.zone,
-        height=140,
+        height=150,
         unit="pings",
         sums=True,
         still_open=still,
-        zoom=None if scope.over.hourly else _zoom(scope),
+        zoom=None if scope.over.hourly else scope.zoom,
         csv=link("/", **scope.chosen, csv="pings"),
     )
     return stacked("Pings", starts, [Series("1", "Pings", values)], around)
-
-
-def _zoom(scope: Scope) -> str:
-    address = scope.here(**{"from": "FROM", "to": "TO"})
-    return address.replace("FROM", "{from}").replace("TO", "{to}")
 
 
 def _start(day: date) -> datetime:
@@ -220,55 +170,6 @@ def _behind(scope: Scope, counted: store.CountedUntil | None) -> str | None:
     if scope.now - counted.pings_until > MOST_BEHIND:
         return f"Counts include pings up to {stamp(counted.pings_until)}."
     return None
-
-
-async def _looks(pool: Pool, scope: Scope, totals: Mapping[str, Any]) -> list[Look]:
-    """What arrived in another way than it should, the most serious first."""
-    forks = await store.forks_counted(pool, scope.product, scope.since)
-    quarantined = await store.quarantine_counted(pool, scope.product)
-    suspect = await store.suspect_pings(pool, scope.product, scope.since)
-    today = await _outcomes_today(pool, scope)
-    intake, seen = scope.link("/intake"), scope.counted_over.name
-    looks = (
-        _look(
-            forks["installations"],
-            "installation",
-            "with an identity that two copies continued",
-            f"{intake}#forks",
-        ),
-        _look(quarantined, "ping", "in quarantine", f"{intake}#quarantine"),
-        _look(
-            totals.get("with_missing", 0),
-            "installation",
-            "with missing pings",
-            scope.rows(seen=seen, attention="missing"),
-        ),
-        _look(
-            totals.get("with_lost", 0),
-            "installation",
-            "with lost pings",
-            scope.rows(seen=seen, attention="lost"),
-        ),
-        _look(suspect, "ping", "with a wrong clock", f"{intake}#clocks", most=store.MOST_SUSPECT),
-        _look(today["rejected"], "ping", "rejected today", f"{intake}#outcomes"),
-        _look(today["unknown_field"], "field", "unknown and ignored today", f"{intake}#outcomes"),
-    )
-    return [look for look in looks if look.count]
-
-
-def _look(count: int, noun: str, what: str, path: str, most: int | None = None) -> Look:
-    """`most`: the limit of the count."""
-    more = most is not None and count > most
-    return Look(min(count, most or count), f"{noun if count == 1 else noun + 's'} {what}", path, more)
-
-
-async def _outcomes_today(pool: Pool, scope: Scope) -> dict[str, int]:
-    counts = {"rejected": 0, "unknown_field": 0}
-    for row in await store.outcomes(pool, scope.product, scope.now.date()):
-        kind = row["outcome"].partition(":")[0]
-        if kind in counts:
-            counts[kind] += row["count"]
-    return counts
 
 
 ROUTES = (get("/", overview, "The overview", HTML, PARAMETERS, permission=Permission.NUMBERS),)

@@ -5,12 +5,15 @@ Active are copies that are not lost. Each number comes with the filter of its ro
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.parser import parse_filter
 from telemetry_server.check.filters.terms import EVERYTHING, Filter, term
+from telemetry_server.show.formatting import number, plural
 from telemetry_server.show.scope import Scope
-from telemetry_server.show.verdict_groups import GROUPS, NOT_COVERED, NOT_COVERED_TERM, VerdictGroup
+from telemetry_server.show.verdict_groups import NOT_COVERED, NOT_COVERED_TERM, VerdictGroup, group_of
 from telemetry_server.store.counts import counting
 from telemetry_server.store.counts.counting import Question
 from telemetry_server.store.database import Pool
@@ -38,8 +41,8 @@ class Copies:
         return sum(self.by_verdict.get(verdict, 0) for verdict in group.verdicts)
 
     @property
-    def by_group(self) -> list[tuple[VerdictGroup, int]]:
-        return [(group, self.of(group)) for group in GROUPS]
+    def covered(self) -> int:
+        return self.active - self.uncovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,15 @@ class Todo:
     group: VerdictGroup
     what: str
     count: int
-    noun: str
     href: str
+    evidence: str = ""
+    key_hint: str | None = None
+    since: datetime | None = None
 
 
 async def copies(pool: Pool, scope: Scope) -> Copies | None:
     """None: they are not counted yet."""
-    if not _is_known(scope):
+    if not scope.is_known:
         return Copies(0)
     known = await counting.present(pool, _question("life", EVERYTHING, scope))
     if known.rows is None:
@@ -69,11 +74,39 @@ async def copies(pool: Pool, scope: Scope) -> Copies | None:
 
 async def by_value(pool: Pool, by: str, wanted: str, scope: Scope) -> list[tuple[str | None, int]]:
     """Active copies by value, the most frequent first; None: the rare values together."""
-    if not _is_known(scope):
+    if not scope.is_known:
         return []
     asked = parse_filter(" ".join(filter(None, (ACTIVE, wanted))))
     found = await counting.present(pool, _question(by, asked, scope))
     return [(row["value"], row["installations"]) for row in found.rows or []]
+
+
+async def gone_quiet(pool: Pool, scope: Scope, wanted: str) -> Copies:
+    """The copies of that filter by verdict, lost ones among them."""
+    if not scope.is_known:
+        return Copies(0)
+    found = await counting.present(pool, _question("verdict", parse_filter(wanted), scope))
+    rows = found.rows or []
+    return Copies(
+        sum(row["installations"] for row in rows), {row["value"]: row["installations"] for row in rows}
+    )
+
+
+def over_seats(scope: Scope, rows: Sequence[Mapping[str, Any]]) -> list[Todo]:
+    """A row for each of these licenses."""
+    group = group_of("over_seats")
+    return [
+        Todo(
+            group,
+            "license over its seats",
+            row["seats_used"],
+            scope.rows(filter=f"license={row['license_id']}"),
+            f"{number(row['seats_used'])} of {plural(row['seats'], 'seat')}",
+            row["key_hint"],
+            row["over_since"],
+        )
+        for row in rows
+    ]
 
 
 def todos(scope: Scope, found: Copies, contradicting: int, forked: int) -> list[Todo]:
@@ -84,7 +117,6 @@ def todos(scope: Scope, found: Copies, contradicting: int, forked: int) -> list[
             group,
             verdict.replace("_", " "),
             count,
-            "copies",
             scope.rows(filter=f"{ACTIVE} verdict={verdict}"),
         )
         for name in _WORST_FIRST
@@ -95,19 +127,14 @@ def todos(scope: Scope, found: Copies, contradicting: int, forked: int) -> list[
     ]
     if forked:
         href = scope.rows(filter=f"{ACTIVE} attention=forked")
-        rows.append(Todo(unknown, "shared identity", forked, "copies", href))
+        rows.append(Todo(unknown, "shared identity", forked, href))
     if contradicting:
         href = scope.rows(filter=f"{ACTIVE} claim_mismatch=true")
-        rows.append(Todo(unknown, "claims that contradict the registry", contradicting, "copies", href))
+        rows.append(Todo(unknown, "claims that contradict the registry", contradicting, href))
     return rows
 
 
 _WORST_FIRST: Sequence[str] = ("wrong", "excess", "lapsed", "unknown", "none")
-
-
-def _is_known(scope: Scope) -> bool:
-    """Whether there is the chosen product."""
-    return scope.product is None or any(one["slug"] == scope.product for one in scope.products)
 
 
 def _question(by: str, wanted: Filter, scope: Scope) -> Question:

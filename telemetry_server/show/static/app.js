@@ -182,8 +182,7 @@ function chart(figure) {
 // ── what each page needs ─────────────────────────────────────────────────────────────────────
 
 function begin() {
-  for (const button of all("[data-help], [data-theme-toggle]")) button.hidden = false;
-  if (navigator.clipboard) for (const button of all("[data-copy]")) button.hidden = false;
+  if (!navigator.clipboard) for (const button of all("[data-copy]")) button.hidden = true;
   all(".chart").forEach(chart);
   for (const select of all("[data-submit]")) select.addEventListener("change", () => select.form.submit());
   const waits = one("[data-poll]");

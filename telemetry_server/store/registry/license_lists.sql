@@ -2,7 +2,7 @@
 -- A page of the licenses that match the filter, in the caller's order.
 SELECT l.license_id, p.slug AS product, p.simulated, p.time_zone, l.customer_id, l.key_hint, l.status, l.type, l.source,
        l.source_detail, l.order_reference, l.edition, l.seats, l.seats_used, l.overage, l.starts_at, l.expires_at,
-       l.created_at, l.updated_at
+       l.created_at, l.updated_at, l.over_since
 FROM licenses AS l
 JOIN products AS p USING (product_id)
 WHERE TRUE /*:filter*/
