@@ -10,8 +10,8 @@ from telemetry_server.check.filters.parser import version_key
 from telemetry_server.show.charts_time import Around, Flag, Series, TimeChart, stacked
 from telemetry_server.store.registry.releases import Release
 
-_CLASSES = ("1", "2", "3", "4")
-"""The colours of the most frequent versions; the others have that of none."""
+_CLASSES, _OTHERS = ("1", "3", "2"), "4"
+"""The colours of the versions that are the most frequent in the end, and of the others together."""
 
 
 def days_to_half(releases: Iterable[Release], rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
@@ -40,14 +40,11 @@ def days_to_half(releases: Iterable[Release], rows: Iterable[Mapping[str, Any]])
 def adoption(
     rows: Sequence[Mapping[str, Any]], starts: Sequence[datetime], releases: Iterable[Release], around: Around
 ) -> TimeChart:
-    """The copies of the most frequent versions at the end of each step, and of the others together."""
+    """The copies of the versions that are the most frequent in the end, and of the others together."""
     counted = {(row["day"], row["value"]): row["installations"] for row in rows}
     days = {row["day"] for row in rows}
-    totals: dict[str, int] = defaultdict(int)
-    for (_, value), count in counted.items():
-        if value is not None:
-            totals[value] += count
-    named = sorted(totals, key=lambda version: -totals[version])[: len(_CLASSES)]
+    last = {value: count for (day, value), count in counted.items() if day == max(days) and value is not None}
+    named = sorted(last, key=lambda version: -last[version])[: len(_CLASSES)]
     named.sort(key=lambda version: version_key(version) or ())
 
     def values(of: Iterable[str | None]) -> list[int | None]:
@@ -60,7 +57,7 @@ def adoption(
     series = [Series(_CLASSES[place], version, values([version])) for place, version in enumerate(named)]
     others = [each for each in {value for _, value in counted} if each not in named]
     if others:
-        series.insert(0, Series("none", "Other versions", values(others)))
+        series.insert(0, Series(_OTHERS, "Other versions", values(others)))
     shown = [one for one in releases if one.released_on and starts and one.released_on >= starts[0].date()]
     flags = [Flag(one.released_on, one.version) for one in shown if one.released_on is not None]
     return stacked("Copies by version", starts, series, replace(around, flags=flags))

@@ -71,11 +71,12 @@ async def _seats_chart(request: web.Request, found: License, now: datetime) -> T
     pool = request.app[app_keys.POOL]
     rows = await seats.seats_over_time(pool, found.license_id, first, now.date(), now=now)
     starts = [datetime.combine(row["day"], time(), UTC) for row in rows]
-    series = [Series("1", "Seats used", [row["used"] for row in rows])]
-    if any(row["seats"] is not None for row in rows):
-        series.append(Series("2", "Seats", [row["seats"] for row in rows]))
-    around = Around(height=140, zone=zone_of(request), still_open=starts[-1:])
-    return lines(f"Seats used, {_DAYS} days", starts, series, around)
+    used, bought = [row["used"] for row in rows], [row["seats"] for row in rows]
+    limited = bought if any(seats is not None for seats in bought) else ()
+    around = Around(
+        height=140, zone=zone_of(request), before=limited, before_text="Seats", still_open=starts[-1:]
+    )
+    return lines(f"Seats used, {_DAYS} days", starts, [Series("1", "Seats used", used)], around)
 
 
 ROUTES = (
