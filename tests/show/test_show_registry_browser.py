@@ -30,6 +30,10 @@ async def settled(server, connection, tmp_path):
         f"KEY-ONE-0001,2,{evil},ada@example.com,{evil},2027-01-31\nKEY-TWO-0002,,Bob,bob@example.com,A-1,\n"
     )
     server.command("license", "import", str(file), "--product", row["slug"])
+    await server.fetch(
+        "UPDATE licenses SET seats_used = 1, expires_at = now() + interval '9 days'"
+        " WHERE key_hint = '0002' RETURNING license_id"
+    )
     server.command("run", "list what to clear up")
     return server
 
