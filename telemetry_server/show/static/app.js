@@ -38,7 +38,9 @@ async function swap(url, { push = true, top } = {}) {
       history.pushState({}, "", url);
     }
     document.title = page.title;
+    const was = document.activeElement && document.activeElement.getAttribute("href");
     one(".app").replaceWith(document.adoptNode(fresh));
+    ((was && one(`a[href="${CSS.escape(was)}"]`)) || one("main")).focus({ preventScroll: true });
     if (top !== undefined) scrollTo(0, top);
     begin();
   } catch {
