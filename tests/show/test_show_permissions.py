@@ -66,6 +66,8 @@ ASKED = {
     "GET /": Ask("?product={slug}", foreign="refused"),
     "GET /installations": Ask("?product={slug}", foreign="refused"),
     "GET /installations/{installation_id}": Ask(foreign="refused"),
+    "GET /map": Ask("?product={slug}&show=active", foreign="refused"),
+    "GET /search": Ask("?q=7.2.1&product={slug}", foreign="refused"),
     "GET /intake": Ask("?product={slug}", foreign="refused"),
     "GET /sign-in/again": NO_PRODUCT,
     "POST /sign-in/again": NO_PRODUCT,
