@@ -19,7 +19,7 @@ _GAP = 0.22  # of a step's share of the width
 _UTC = ZoneInfo("UTC")
 _CHARACTER = 6.4  # pixels of a digit at an axis
 _HEADROOM = 1.04
-_EDGE = 4  # percent of the width, within which a label would leave the chart
+_EDGE = 6  # percent of the width, within which a label would leave the chart
 
 Values: TypeAlias = Sequence[int | None]
 

@@ -17,7 +17,7 @@ from telemetry_server.check import ranges
 from telemetry_server.check.ranges import Range
 from telemetry_server.errors import BadRequest
 from telemetry_server.routing import Parameter
-from telemetry_server.show.filters import FILTERS, chosen_product
+from telemetry_server.show.filters import chosen_product
 from telemetry_server.show.links import link
 from telemetry_server.show.query import DAY, one_of, text
 from telemetry_server.show.time_zone import zone_of
@@ -51,6 +51,7 @@ TIME = (
 )
 PRODUCT = Parameter("product", "The product's slug.", text())
 SCOPE = (PRODUCT, *TIME)
+_FILTER = "filter"
 NAMES = frozenset(parameter.name for parameter in SCOPE)
 
 
@@ -107,10 +108,10 @@ class Scope:
     def link(self, path: str, **changes: Any) -> str:
         """`path` with the chosen scope as far as that page takes it, and with `changes`; None removes one.
 
-        A fragment stays at the end.
+        A fragment stays at the end. The filter stays on its page: others have other fields.
         """
         base, _, fragment = path.partition("#")
-        takes = self.takes.get(base, frozenset())
+        takes = self.takes.get(base, frozenset()) - (set() if base == self.path else {_FILTER})
         kept = {name: value for name, value in self.chosen.items() if name in takes}
         made = link(base, **{**kept, **changes})
         return f"{made}#{fragment}" if fragment else made
@@ -227,13 +228,11 @@ async def read_scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
     viewer, now = request[VIEWER], datetime.now(UTC)
     named = await installations.product_names(request.app[app_keys.POOL])
     over, days, custom = _time(asked, now)
-    takes = _takes(request)
-    kept = NAMES | (takes.get(request.path, frozenset({"filter"})) & {"filter"})
     step = TimeStep(asked.get("step", TimeStep.WEEK if days.count > _LONG_SPAN else TimeStep.DAY))
     return Scope(
         path=request.path,
-        chosen={name: value for name, value in request.query.items() if name in kept},
-        takes=takes,
+        chosen={name: value for name, value in request.query.items() if name in {*NAMES, _FILTER}},
+        takes=_takes(request),
         product=chosen_product(asked.get("product"), viewer.products),
         products=[each for each in named if viewer.sees(each["slug"])],
         over=over,
@@ -247,9 +246,10 @@ async def read_scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
 
 
 def _takes(request: web.Request) -> dict[str, frozenset[str]]:
-    """The names of scope that each page takes, by its path; a filter where it is that of installations."""
+    """The names of scope that each page takes, by its path."""
     return {
-        route.path: frozenset(one.name for one in route.parameters if one.name in NAMES or one is FILTERS[0])
+        route.path: frozenset(one.name for one in route.parameters if one.where == "query")
+        & {*NAMES, _FILTER}
         for route in request.app[app_keys.ROUTES]
         if route.page and route.method == "GET"
     }

@@ -88,7 +88,7 @@ ASKED = {
     "GET /customers/{customer_id}/edit": Ask(foreign="refused"),
     "POST /customers/{customer_id}": Ask(body={"fields": "name", "name": "Ada"}, foreign="refused"),
     "POST /customers/{customer_id}/notes": Ask(body={"note": "called"}, foreign="refused"),
-    "GET /map": Ask("?product={slug}", foreign="refused"),
+    "GET /map": Ask("?product={slug}&show=active", foreign="refused"),
     "GET /search": Ask("?q=7.2.1&product={slug}", foreign="refused"),
     "GET /intake": Ask("?product={slug}", foreign="refused"),
     "GET /sign-in/again": NO_PRODUCT,

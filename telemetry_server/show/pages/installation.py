@@ -195,7 +195,7 @@ def _lanes(
         lane("Life", "life", known.row["life"], changes, axis),
         lane("Version", "service.version", facts.service.version, changes, axis),
         lane("Country", "place.country", facts.place.country, changes, axis),
-        lane("System", "os.version", facts.os.version, changes, axis),
+        lane("OS version", "os.version", facts.os.version, changes, axis),
     )
     verdicts = lane("Verdict", "verdict", known.row["verdict"], changes, axis, classes=True)
     named = [

@@ -111,6 +111,7 @@ async def installation_list(request: web.Request) -> web.Response:
         facets=facet_menu(request, found.facets),
         beside=await _beside(request, found.items),
         sort=sort.removesuffix("-"),
+        sorted_by=COLUMNS.get(sort.removesuffix("-"), "first ping").lower(),
         descending=sort.endswith("-"),
         columns={
             name: (text, path_with(request, sort=_turned(name, sort), after=None, page=None))

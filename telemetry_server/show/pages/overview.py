@@ -21,6 +21,8 @@ from telemetry_server.show.pages.overview_numbers import (
     Todo,
     by_value,
     copies,
+    forked,
+    is_large,
     over_seats,
     todos,
     uncovered_filter,
@@ -69,7 +71,8 @@ async def overview(request: web.Request) -> web.Response:
     if chart := getattr(charts, asked.get("csv", ""), None):
         return chart_csv(chart, asked["csv"])
     totals = await unless_slow(store.totals(pool, fleet, scope.counted_over)) if fleet else None
-    found = await unless_slow(copies(pool, scope))
+    large = is_large(fleet)
+    found = await unless_slow(copies(pool, scope, large=large))
     trend = await unless_slow(overview_trends.compared(pool, scope)) if scope.is_known else None
     may = request[VIEWER].may(Permission.LICENSES)
     return page(
@@ -83,9 +86,12 @@ async def overview(request: web.Request) -> web.Response:
         figures=await overview_figures.figures(pool, scope, found, trend),
         charts=charts,
         uncovered=scope.rows(filter=uncovered_filter()),
-        todos=await unless_slow(_todos(pool, scope, found, licenses=may)) if found else None,
-        where=await unless_slow(overview_lists.where(pool, scope)) if found else None,
-        lists=[await overview_lists.tabbed(pool, scope, name, asked, counted=bool(found)) for name in LISTS],
+        todos=await unless_slow(_todos(pool, scope, found, large=large, licenses=may)) if found else None,
+        where=await unless_slow(overview_lists.where(pool, scope, large=large)) if found else None,
+        lists=[
+            await overview_lists.tabbed(pool, scope, name, asked, large=large, counted=bool(found))
+            for name in LISTS
+        ],
         behind=_behind(scope, counted),
         features=await unless_slow(overview_lists.features(pool, scope)),
         looks=await unless_slow(looks(pool, scope, totals or {})),
@@ -105,11 +111,10 @@ async def _charts(
     )
 
 
-async def _todos(pool: Pool, scope: Scope, found: Copies, *, licenses: bool) -> list[Todo]:
+async def _todos(pool: Pool, scope: Scope, found: Copies, *, large: bool, licenses: bool) -> list[Todo]:
     """The licenses with the most copies too many, then all copies by what the registry says of them."""
-    contradicting = await by_value(pool, "all", "claim_mismatch=true", scope)
-    forked = await by_value(pool, "all", "attention=forked", scope)
-    rows = todos(scope, found, _first(contradicting), _first(forked))
+    contradicting = await by_value(pool, "all", "claim_mismatch=true", scope, large=large)
+    rows = todos(scope, found, _first(contradicting), await forked(pool, scope))
     if not licenses or not scope.is_known:
         return rows
     wanted = EVERYTHING if scope.product is None else term(LICENSES["product"], "=", scope.product)

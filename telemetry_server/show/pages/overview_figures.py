@@ -55,7 +55,9 @@ def _active(scope: Scope, found: Copies | None, trend: Compared | None) -> Figur
         scope.rows(filter=ACTIVE),
         number(found.active),
         difference,
-        f"{100 * abs(difference) / before:.1f} %" if difference and before else number(abs(difference or 0)),
+        f"{100 * abs(difference) / before:.1f} %"
+        if difference and abs(difference) <= before
+        else number(abs(difference or 0)),
     )
 
 

@@ -8,8 +8,7 @@ from telemetry_server.show.charts_small import Ranked, RankedList
 from telemetry_server.show.charts_world import WorldMap, world_map
 from telemetry_server.show.formatting import country, inert
 from telemetry_server.show.links import link
-from telemetry_server.show.pages.overview_numbers import ACTIVE, by_value, uncovered_filter
-from telemetry_server.show.pages.overview_trends import products_of
+from telemetry_server.show.pages.overview_numbers import ACTIVE, by_value, products_of, uncovered_filter
 from telemetry_server.show.scope import Scope
 from telemetry_server.show.slow import unless_slow
 from telemetry_server.store.counts import overview as store
@@ -46,10 +45,10 @@ class Where:
     ranked: RankedList
 
 
-async def where(pool: Pool, scope: Scope) -> Where:
+async def where(pool: Pool, scope: Scope, *, large: bool) -> Where:
     """In all countries on the map, and in the first ones as a list."""
     wanted = uncovered_filter()
-    counted = await by_value(pool, "country", wanted.removeprefix(ACTIVE), scope)
+    counted = await by_value(pool, "country", wanted.removeprefix(ACTIVE), scope, large=large)
     whole = sum(count for _, count in counted)
     rows = [
         Ranked(country(value), count, scope.rows(filter=wanted, country=value))
@@ -64,7 +63,7 @@ async def where(pool: Pool, scope: Scope) -> Where:
 
 
 async def tabbed(
-    pool: Pool, scope: Scope, name: str, asked: Mapping[str, Any], *, counted: bool
+    pool: Pool, scope: Scope, name: str, asked: Mapping[str, Any], *, large: bool, counted: bool
 ) -> TabbedList:
     """The list `name`, by the chosen dimension; empty unless copies are `counted`."""
     chosen = asked.get(name, next(iter(LISTS[name])))
@@ -73,12 +72,14 @@ async def tabbed(
         (text, link("/", **{**scope.chosen, **others, name: by}), by == chosen)
         for by, text in LISTS[name].items()
     ]
-    ranked = await unless_slow(_ranked(pool, scope, chosen, LISTS[name][chosen])) if counted else None
+    ranked = (
+        await unless_slow(_ranked(pool, scope, chosen, LISTS[name][chosen], large=large)) if counted else None
+    )
     return TabbedList(LISTS[name][chosen], tabs, ranked)
 
 
-async def _ranked(pool: Pool, scope: Scope, by: str, title: str) -> RankedList:
-    counted, parameter = await by_value(pool, by, "", scope), BY_NAME[by].column
+async def _ranked(pool: Pool, scope: Scope, by: str, title: str, *, large: bool) -> RankedList:
+    counted, parameter = await by_value(pool, by, "", scope, large=large), BY_NAME[by].column
     before = await _before(pool, scope, by)
     whole = sum(count for _, count in counted)
     rows = [

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from telemetry_server.check.filters.filter_fields import INSTALLATIONS
-from telemetry_server.check.filters.terms import EVERYTHING, Filter, term
 from telemetry_server.show.charts_time import (
     Around,
     Flag,
@@ -17,7 +15,7 @@ from telemetry_server.show.charts_time import (
     steps_between,
 )
 from telemetry_server.show.links import link
-from telemetry_server.show.pages.overview_numbers import ACTIVE
+from telemetry_server.show.pages.overview_numbers import ACTIVE, products_of
 from telemetry_server.show.scope import Days, Scope
 from telemetry_server.show.verdict_groups import NOT_COVERED
 from telemetry_server.store.counts import active
@@ -50,11 +48,6 @@ class Compared:
             return None
         share = self.last.uncovered / self.last.active - self.before.uncovered / self.before.active
         return round(100 * share, 1)
-
-
-def products_of(scope: Scope) -> Filter:
-    """The filter of what is counted, whose product is there."""
-    return EVERYTHING if scope.product is None else term(INSTALLATIONS["product"], "=", scope.product)
 
 
 async def compared(pool: Pool, scope: Scope) -> Compared:

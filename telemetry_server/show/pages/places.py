@@ -10,11 +10,12 @@ from telemetry_server.show.charts_small import Ranked, RankedList
 from telemetry_server.show.charts_world import WorldMap, world_map
 from telemetry_server.show.formatting import country
 from telemetry_server.show.links import link
-from telemetry_server.show.pages.overview_numbers import ACTIVE, by_value, uncovered_filter
+from telemetry_server.show.pages.overview_numbers import ACTIVE, by_value, is_large, uncovered_filter
 from telemetry_server.show.query import one_of, read_query, text
 from telemetry_server.show.render import attributions, page
 from telemetry_server.show.scope import SCOPE, Scope, read_scope
 from telemetry_server.show.slow import unless_slow
+from telemetry_server.store.counts.overview import fleet
 
 SHOWN = {"uncovered": "Not covered", "active": "All active"}
 PARAMETERS = (
@@ -35,7 +36,8 @@ async def world(request: web.Request) -> web.Response:
         raise BadFilter("The map is by country: leave country out of its filter.")
     base = uncovered_filter() if asked["show"] == "uncovered" else ACTIVE
     full = f"{base} {wanted}".strip()
-    counted = await unless_slow(by_value(pool, "country", full.removeprefix(ACTIVE), scope))
+    large = is_large(await fleet(pool, scope.product, scope.now)) and not wanted
+    counted = await unless_slow(by_value(pool, "country", full.removeprefix(ACTIVE), scope, large=large))
     return page(
         request,
         "map.html",

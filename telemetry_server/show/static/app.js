@@ -26,7 +26,7 @@ function switchTheme() {
 
 // ── swapping in place ────────────────────────────────────────────────────────────────────────
 
-async function swap(url, { push = true, top } = {}) {
+async function swap(url, { push = true, top, poll = false } = {}) {
   root.classList.add("loading");
   try {
     const answer = await fetch(url, { headers: { Accept: "text/html" } });
@@ -37,8 +37,11 @@ async function swap(url, { push = true, top } = {}) {
       history.replaceState({ top: scrollY }, "");
       history.pushState({}, "", url);
     }
+    if (poll && one("main", fresh).innerHTML === one("main").innerHTML) return wait();
     document.title = page.title;
+    const was = document.activeElement && document.activeElement.getAttribute("href");
     one(".app").replaceWith(document.adoptNode(fresh));
+    ((was && one(`a[href="${CSS.escape(was)}"]`)) || one("main")).focus({ preventScroll: true });
     if (top !== undefined) scrollTo(0, top);
     begin();
   } catch {
@@ -185,8 +188,12 @@ function begin() {
   if (!navigator.clipboard) for (const button of all("[data-copy]")) button.hidden = true;
   all(".chart").forEach(chart);
   for (const select of all("[data-submit]")) select.addEventListener("change", () => select.form.submit());
+  wait();
+}
+
+function wait() {
   const waits = one("[data-poll]");
-  if (waits) setTimeout(() => swap(location.href, { push: false }), Number(waits.dataset.poll) * 1000);
+  if (waits) setTimeout(() => swap(location.href, { push: false, poll: true }), Number(waits.dataset.poll) * 1000);
 }
 
 begin();
