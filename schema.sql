@@ -198,11 +198,13 @@ CREATE TABLE releases (
     version     text   NOT NULL CHECK (length(version) BETWEEN 1 AND 64),
     released_on date,
     builds      text[] NOT NULL DEFAULT '{}',
+    supported_until date,
     PRIMARY KEY (product_id, version)
 );
 COMMENT ON TABLE releases IS
     'A row is a released version of a product and the digests of its builds, as service.build names them. '
     'Written by "telemetry-server release". Kept for ever.';
+COMMENT ON COLUMN releases.supported_until IS 'The last day on which the version is supported; NULL: no end is known.';
 
 CREATE TABLE customers (
     customer_id       uuid        PRIMARY KEY,
@@ -219,11 +221,25 @@ CREATE TABLE customers (
 );
 CREATE UNIQUE INDEX customers_email_is_unique ON customers (lower(email));
 CREATE UNIQUE INDEX customers_account_is_unique ON customers (account);
+CREATE INDEX customers_by_words ON customers
+    USING gin (to_tsvector('simple', coalesce(company, '') || ' ' || coalesce(name, '')));
+CREATE INDEX customers_by_domain ON customers (split_part(lower(email), '@', 2));
 COMMENT ON TABLE customers IS
     'A row is a party that owns licenses: the personal data of this database. Written by imports, the API, '
     'the shop''s webhook and "telemetry-server customer". Nothing removes it yet.';
 COMMENT ON COLUMN customers.account IS
     'Which account of a marketplace or another system it is, e.g. envato:ann_lee; tells customers apart who have no e-mail.';
+
+CREATE TABLE customer_notes (
+    note_id     uuid        PRIMARY KEY,
+    customer_id uuid        NOT NULL REFERENCES customers ON DELETE CASCADE,
+    written_at  timestamptz NOT NULL,
+    author      text        NOT NULL CHECK (length(author) BETWEEN 1 AND 300),
+    note        text        NOT NULL CHECK (length(note) BETWEEN 1 AND 4000)
+);
+CREATE INDEX customer_notes_of ON customer_notes (customer_id, written_at);
+COMMENT ON TABLE customer_notes IS
+    'A row is a note on a customer, written on its page. Personal data of the customer. Kept as long as the customer.';
 
 CREATE TABLE licenses (
     license_id        uuid        PRIMARY KEY,
@@ -253,6 +269,7 @@ CREATE TABLE licenses (
     seats_used        integer     NOT NULL DEFAULT 0 CHECK (seats_used >= 0),
     stale             boolean     NOT NULL DEFAULT true,
     addresses_enforced boolean NOT NULL DEFAULT true,
+    over_since        timestamptz,
     CONSTRAINT licenses_key_is_unique UNIQUE (key_hash),
     CONSTRAINT licenses_start_before_they_expire CHECK (starts_at < expires_at)
 );
@@ -261,6 +278,8 @@ CREATE INDEX licenses_of_product ON licenses (product_id, license_id);
 CREATE INDEX licenses_by_status ON licenses (status, license_id);
 CREATE INDEX licenses_by_order ON licenses (order_reference);
 CREATE INDEX licenses_by_expiry ON licenses (expires_at, license_id);
+CREATE INDEX licenses_by_hint ON licenses (key_hint);
+CREATE INDEX licenses_over ON licenses (license_id) WHERE seats_used > seats;
 CREATE INDEX licenses_stale ON licenses (updated_at, license_id) WHERE stale;
 COMMENT ON TABLE licenses IS
     'A row is a license of the registry; the key itself is not here. Written by imports, the API, the shop''s '
@@ -276,6 +295,9 @@ COMMENT ON COLUMN licenses.seats_used IS
     'Installations on it that are neither late nor lost, and not in a free environment. Counted by the job "judge installations".';
 COMMENT ON COLUMN licenses.stale IS
     'It changed since its installations were judged. Set with every change, taken back by the job "judge installations".';
+COMMENT ON COLUMN licenses.over_since IS
+    'Since when seats_used has been above seats, allowed overage or not. NULL: it is not, or the job "judge installations" '
+    'has not found out yet.';
 
 CREATE TABLE license_keys (
     key_hash   bytea NOT NULL PRIMARY KEY CHECK (length(key_hash) = 32),
@@ -353,6 +375,7 @@ COMMENT ON COLUMN installations.lost IS
     'Numbers in received that never came: the oldest of more than 64 holes is closed and counted here.';
 COMMENT ON COLUMN installations.address_moved IS
     'The last upload came from another address than the one before; tells the writer so, as received_before does.';
+CREATE INDEX installations_by_address ON installations (client_address);
 CREATE INDEX installations_of_product ON installations (product_id, installation_id);
 
 CREATE TABLE states (
@@ -446,6 +469,8 @@ CREATE INDEX installation_facts_by_verdict ON installation_facts (verdict, insta
 CREATE INDEX installation_facts_by_country ON installation_facts (country, installation_id);
 CREATE INDEX installation_facts_by_asn ON installation_facts (asn, installation_id);
 CREATE INDEX installation_facts_by_version ON installation_facts (version, installation_id);
+CREATE INDEX installation_facts_by_version_numbers ON installation_facts (version_key);
+CREATE INDEX installation_facts_by_life_since ON installation_facts (life_since);
 CREATE INDEX installation_facts_by_life ON installation_facts (life, installation_id);
 CREATE INDEX installation_facts_by_key ON installation_facts (license_key_hash, installation_id)
     WHERE license_key_hash IS NOT NULL;
@@ -485,6 +510,7 @@ CREATE TABLE changes (
 );
 CREATE INDEX changes_by_field ON changes (field, changed_at);
 CREATE INDEX changes_by_time ON changes (changed_at);
+CREATE INDEX changes_of_key ON changes (before) WHERE field = 'license.key';
 COMMENT ON TABLE changes IS
     'A row is a fact of an installation that changed, and when the server learned it: by the ping of that '
     'number, or, for verdict and life, after it. Written by the writer and the jobs "judge installations", '
@@ -615,6 +641,7 @@ CREATE TABLE hostnames (
     hostname     text        CHECK (length(hostname) BETWEEN 1 AND 255),
     looked_up_at timestamptz NOT NULL
 );
+CREATE INDEX hostnames_by_name ON hostnames (reverse(lower(hostname)) text_pattern_ops);
 COMMENT ON TABLE hostnames IS
     'A row is what the DNS said of an address; NULL: nothing. Written by the job "look up hostnames", which is '
     'off by default. Kept as long as addresses are.';
@@ -640,6 +667,52 @@ COMMENT ON TABLE outages IS
     'A row is a time in which no copy could report, or in which none did though several were due: it is no '
     'silence of theirs. ended_at includes what copies take to come back. Written by the job "watch '
     'deadlines". Kept for ever.';
+
+-- ── to clear up ──────────────────────────────────────────────────────────────────────────
+
+CREATE TABLE clear_up_items (
+    clear_up_id     uuid        PRIMARY KEY,
+    kind            text        NOT NULL CHECK (kind ~ '^[a-z_]{1,64}$'),
+    subject         text        NOT NULL CHECK (length(subject) BETWEEN 1 AND 300),
+    product_id      uuid        NOT NULL REFERENCES products ON DELETE CASCADE,
+    license_id      uuid        REFERENCES licenses ON DELETE CASCADE,
+    size            bigint      NOT NULL CHECK (size > 0),
+    evidence        jsonb       NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(evidence) = 'object'),
+    first_at        timestamptz NOT NULL,
+    last_at         timestamptz NOT NULL,
+    opened_at       timestamptz NOT NULL,
+    closed_at       timestamptz,
+    state           text        NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'asked', 'explained')),
+    explained_until date,
+    owner           text        CHECK (length(owner) BETWEEN 1 AND 300),
+    CONSTRAINT clear_up_items_subject_is_unique UNIQUE (kind, subject),
+    CONSTRAINT clear_up_items_are_explained_until_a_day CHECK ((state = 'explained') = (explained_until IS NOT NULL))
+);
+CREATE INDEX clear_up_items_open ON clear_up_items (kind, size) WHERE closed_at IS NULL;
+COMMENT ON TABLE clear_up_items IS
+    'A row is a doubt about a license, a key or an installation (subject), and how far people are with it. Written by '
+    'the job "list what to clear up", which closes it when its facts are gone and opens it again when they are back; '
+    'state, owner and explained_until by the page "To clear up". Kept for ever.';
+COMMENT ON COLUMN clear_up_items.subject IS
+    'The id of the license or the installation; of an unknown key the id of its product, a slash, and its hash in hex.';
+COMMENT ON COLUMN clear_up_items.size IS 'How many copies; of an identity that copies share, how many forked pings.';
+COMMENT ON COLUMN clear_up_items.first_at IS 'Since when the facts hold, as far as known when the row was opened.';
+
+CREATE TABLE clear_up_changes (
+    change_id   uuid        NOT NULL,
+    clear_up_id uuid        NOT NULL REFERENCES clear_up_items ON DELETE CASCADE,
+    changed_at  timestamptz NOT NULL,
+    actor       text        NOT NULL CHECK (length(actor) BETWEEN 1 AND 300),
+    note        text        CHECK (length(note) BETWEEN 1 AND 1000),
+    before      jsonb       NOT NULL,
+    after       jsonb       NOT NULL,
+    undone_at   timestamptz,
+    PRIMARY KEY (change_id, clear_up_id)
+);
+CREATE INDEX clear_up_changes_of ON clear_up_changes (clear_up_id, changed_at);
+COMMENT ON TABLE clear_up_changes IS
+    'A row is what a person did with an item: its state, owner and explained_until before and after. The rows of one action '
+    'have the same change_id, and are undone together. Written by the page "To clear up". Kept as long as the item.';
 
 -- ── counts ─────────────────────────────────────────────────────────────────────────────────
 
@@ -694,6 +767,39 @@ COMMENT ON TABLE feature_days IS
     'A row is how often a feature of a product was used on a day, and on how many installations. Written by '
     'the job "roll up days", which replaces a product''s day. Kept for ever.';
 
+CREATE TABLE active_days (
+    product_id      uuid   NOT NULL,
+    day             date   NOT NULL,
+    dimension       text   NOT NULL,
+    value           text   NOT NULL,
+    verdict         text   NOT NULL,
+    installations   bigint NOT NULL CHECK (installations > 0),
+    PRIMARY KEY (product_id, dimension, verdict, day, value)
+);
+CREATE INDEX active_days_of_day ON active_days (product_id, day);
+COMMENT ON TABLE active_days IS
+    'A row is the number of installations of a product at the end of a day (UTC) with that value of that dimension, and '
+    'that verdict (empty: any verdict); without lost ones, except of the dimension life. Written by the job "count active '
+    'copies", which replaces a product''s day. Kept for ever: it holds no data of a person.';
+COMMENT ON COLUMN active_days.dimension IS
+    'Beside those of fleet_days: life, hosting, claim_mismatch, source_mismatch; turned: new, returned and lost count the '
+    'installations that became so on the day.';
+
+CREATE TABLE feature_value_days (
+    product_id    uuid    NOT NULL,
+    day           date    NOT NULL,
+    dimension     text    NOT NULL,
+    value         text    NOT NULL,
+    feature       text    NOT NULL,
+    uses          numeric NOT NULL,
+    installations bigint  NOT NULL CHECK (installations > 0),
+    PRIMARY KEY (product_id, dimension, day, value, feature)
+);
+COMMENT ON TABLE feature_value_days IS
+    'A row is how often a feature of a product was used on a day by the installations with that version, edition, verdict '
+    'or life (the dimension), and by how many; feature is empty for all that sent a ping, so that shares can be '
+    'calculated. Written by the job "count active copies", which replaces a product''s day. Kept for ever.';
+
 CREATE TABLE cohort_weeks (
     product_id uuid   NOT NULL,
     cohort     date   NOT NULL,
@@ -725,6 +831,15 @@ COMMENT ON COLUMN fleet_now.dimension IS
     '(installations), missing and lost (pings); new (depth is that of the first ping), new_on and new_in (value is its '
     'day, its hour) and pings_in (pings received in the hour of value).';
 
+CREATE TABLE operators (
+    asn           text   PRIMARY KEY,
+    organisation  text   NOT NULL CHECK (length(organisation) BETWEEN 1 AND 256),
+    installations bigint NOT NULL CHECK (installations > 0)
+);
+COMMENT ON TABLE operators IS
+    'A row is a network operator, its name in the places of addresses, and the number of its installations. Written by the '
+    'job "count active copies" once a day, which replaces all rows. Used to search for names.';
+
 CREATE TABLE rollup_marks (
     name       text        PRIMARY KEY,
     reached_at timestamptz NOT NULL
@@ -744,6 +859,17 @@ CREATE TABLE days_due (
 COMMENT ON TABLE days_due IS
     'A row is a day of a product whose installation_days changed since fleet_days and feature_days were made '
     'from them. Written by the job "roll up pings", removed by "roll up days".';
+
+CREATE TABLE active_due (
+    product_id uuid        NOT NULL,
+    day        date        NOT NULL,
+    due_since  timestamptz NOT NULL,
+    PRIMARY KEY (product_id, day)
+);
+COMMENT ON TABLE active_due IS
+    'A row is a day of a product to be counted again in active_days: the present one, one that a late ping changed, one '
+    'in which an installation became late or lost, as was found later. Written by the jobs "roll up pings", "watch '
+    'deadlines" and "count active copies", removed by the last.';
 
 CREATE TABLE weeks_due (
     week date PRIMARY KEY CHECK (extract(isodow FROM week) = 1)
@@ -1263,7 +1389,8 @@ SELECT l.license_id,
        l.updated_at,
        l.addresses_enforced,
        (l.starts_at AT TIME ZONE p.time_zone)::date AS first_day,
-       ((l.expires_at - interval '1 microsecond') AT TIME ZONE p.time_zone)::date AS last_day
+       ((l.expires_at - interval '1 microsecond') AT TIME ZONE p.time_zone)::date AS last_day,
+       l.over_since
 FROM licenses AS l
 JOIN products AS p USING (product_id);
 COMMENT ON VIEW v_licenses IS 'Every license of the registry; of its customer the id, and no custom fields.';
@@ -1278,6 +1405,8 @@ COMMENT ON COLUMN v_licenses.expires_at IS 'When it ends: the first moment at wh
 COMMENT ON COLUMN v_licenses.addresses_enforced IS 'Whether another address than those is a wrong_place.';
 COMMENT ON COLUMN v_licenses.first_day IS 'The day it starts, in its product''s time zone.';
 COMMENT ON COLUMN v_licenses.last_day IS 'The last day on which it is good, in its product''s time zone.';
+COMMENT ON COLUMN v_licenses.over_since IS
+    'Since when seats_used has been above seats, allowed overage or not; empty: it is not, or not known yet.';
 
 CREATE VIEW v_changes AS
 SELECT c.installation_id,
@@ -1346,6 +1475,27 @@ COMMENT ON COLUMN v_fleet_days.dimension IS
     'all, verdict, status, source, source_detail, version, edition, environment, os, arch, vm, container, cloud, country or asn.';
 COMMENT ON COLUMN v_fleet_days.value IS 'Empty for the dimension all. other: the values too rare for a row of their own.';
 COMMENT ON COLUMN v_fleet_days.verdict IS 'Empty: any verdict.';
+
+CREATE VIEW v_active_days AS
+SELECT d.day,
+       p.slug                                   AS product,
+       p.simulated,
+       d.dimension,
+       d.value,
+       d.verdict,
+       d.installations
+FROM active_days AS d
+JOIN products AS p USING (product_id);
+COMMENT ON VIEW v_active_days IS
+    'How many installations of a product there were at the end of a day (UTC), by value of a dimension and by verdict; '
+    'lost ones only in the dimension life. Name one dimension and one verdict: each installation is counted in all of '
+    'them. The last day goes on.';
+COMMENT ON COLUMN v_active_days.dimension IS
+    'Those of v_fleet_days; and life, turned, hosting, claim_mismatch, source_mismatch';
+COMMENT ON COLUMN v_active_days.value IS
+    'Empty for the dimension all. other: the values too rare for a row of their own. Of turned: new, returned or lost on '
+    'that day.';
+COMMENT ON COLUMN v_active_days.verdict IS 'Empty: any verdict.';
 
 CREATE VIEW v_feature_days AS
 SELECT d.day,

@@ -25,8 +25,10 @@ from telemetry_server.enrich.steps import (
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs import outages, retention, upkeep
+from telemetry_server.jobs.active import count_active_copies
 from telemetry_server.jobs.audit_checkpoint import write_audit_checkpoint
 from telemetry_server.jobs.audit_mail import mail_audit_checkpoint
+from telemetry_server.jobs.clear_up import list_what_to_clear_up
 from telemetry_server.jobs.clock import forgetting, take_back_future_times, waiting
 from telemetry_server.jobs.cohorts import roll_up_cohorts
 from telemetry_server.jobs.days import roll_up_days
@@ -63,8 +65,10 @@ from telemetry_server.show.access.guard import guard
 from telemetry_server.show.access.notices import MAILER
 from telemetry_server.show.access.oidc import OIDC, oidc_clients
 from telemetry_server.show.access.passwords import PASSWORDS, Passwords
+from telemetry_server.show.pages.server_settings import JOBS
 from telemetry_server.show.render import compile_templates
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
+from telemetry_server.show.unknown_addresses import with_page_for_people
 from telemetry_server.single_flight import SingleFlight
 from telemetry_server.store.access.audit_log import number_entries
 from telemetry_server.store.access.keyring_check import KeyringWatch
@@ -91,6 +95,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(JobName.MAKE_PARTITIONS, upkeep.make_partitions, every=timedelta(hours=1)),
         Job(JobName.ROLL_UP_PINGS, roll_up_pings(registry), every=timedelta(minutes=1)),
         Job(JobName.ROLL_UP_DAYS, roll_up_days(registry), every=timedelta(minutes=1)),
+        Job(JobName.COUNT_ACTIVE_COPIES, count_active_copies(registry), every=timedelta(minutes=1)),
         Job(JobName.COUNT_THE_FLEET, count_the_fleet(), every=timedelta(minutes=1)),
         Job(JobName.ROLL_UP_COHORTS, waiting(roll_up_cohorts(registry)), every=timedelta(hours=1)),
         Job(JobName.TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),
@@ -105,6 +110,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(JobName.WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),
         *([hostnames] if settings.reverse_dns else []),
         Job(JobName.JUDGE_INSTALLATIONS, judge_installations, every=timedelta(seconds=20)),
+        Job(JobName.LIST_WHAT_TO_CLEAR_UP, list_what_to_clear_up, every=timedelta(minutes=5)),
     )
 
 
@@ -242,7 +248,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[CAPACITY] = capacity
     app.on_response_prepare.append(drop_server_header)
     app[app_keys.EXPORTS] = Exports(dsn)
-    table = job_table(settings)
+    table = app[JOBS] = job_table(settings)
     schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
     look = SingleFlight(lambda: look_at_database(health_pool, schedule, datetime.now(UTC), bound)).run
     app[app_keys.DATABASE_CHECKS] = lambda: in_time(look)
@@ -276,7 +282,8 @@ def _register(app: web.Application, routes: tuple[Route, ...], leaving: asyncio.
         for method, handler in by_method.items():
             app.router.add_route(method, path, handler)
         app.router.add_route("*", path, answering(no_such_method(by_method), leaving))
-    app.router.add_route("*", "/{path:.*}", answering(no_such_address(handlers), leaving))
+    unknown = for_browsers(with_page_for_people(no_such_address(handlers)))
+    app.router.add_route("*", "/{path:.*}", answering(unknown, leaving))
 
 
 def _owned(resource: AbstractAsyncContextManager[Any]) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -9,6 +9,7 @@ class JobName(StrEnum):
     MAKE_PARTITIONS = "make partitions"
     ROLL_UP_PINGS = "roll up pings"
     ROLL_UP_DAYS = "roll up days"
+    COUNT_ACTIVE_COPIES = "count active copies"
     ROLL_UP_COHORTS = "roll up cohorts"
     COUNT_THE_FLEET = "count the fleet"
     TAKE_BACK_FUTURE_TIMES = "take back future times"
@@ -26,3 +27,4 @@ class JobName(StrEnum):
     WATCH_DEADLINES = "watch deadlines"
     LOOK_UP_HOSTNAMES = "look up hostnames"
     JUDGE_INSTALLATIONS = "judge installations"
+    LIST_WHAT_TO_CLEAR_UP = "list what to clear up"

@@ -13,7 +13,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 UNKNOWN: Final = "unknown"  # what was not reported
 NONE: Final = "none"  # what was looked for and not found
-
 ProductId = NewType("ProductId", UUID)
 Slug = NewType("Slug", str)
 
@@ -205,6 +204,7 @@ class License:
     created_at: Moment
     updated_at: Moment
     seats_used: NonNegative
+    over_since: Annotated[Moment | None, Meta(description="seats_used is above seats since then.")] = None
     stale: bool
 
 

@@ -27,6 +27,8 @@ class Permission(StrEnum):
     LICENSES_CHANGE = "licenses.change", "adding, changing and importing licenses"
     CUSTOMERS = "customers", "customers, and the export of licenses with their customers"
     CUSTOMERS_CHANGE = "customers.change", "adding and changing customers"
+    CLEAR_UP = "clear_up", "state, owner and explanation of what is to be cleared up"
+    SETTINGS = "settings", "the settings of the server: schedules, releases, editions, running a job"
     PEOPLE = "people", "people, invitations, roles and service tokens"
     AUDIT = "audit", "the audit log"
 
@@ -34,7 +36,7 @@ class Permission(StrEnum):
 Permissions: TypeAlias = frozenset[Permission]
 
 _VIEWER = frozenset({Permission.ACCOUNT, Permission.NUMBERS, Permission.INSTALLATIONS})
-_ANALYST = _VIEWER | {Permission.LICENSES, Permission.EXPORT}
+_ANALYST = _VIEWER | {Permission.LICENSES, Permission.EXPORT, Permission.CLEAR_UP}
 
 BY_ROLE: Mapping[Role, Permissions] = {
     Role.VIEWER: _VIEWER,
@@ -44,13 +46,20 @@ BY_ROLE: Mapping[Role, Permissions] = {
     Role.PRIVACY_OFFICER: _VIEWER
     | {Permission.ADDRESSES, Permission.LICENSES, Permission.CUSTOMERS, Permission.AUDIT},
     Role.ADMIN: _VIEWER
-    | {Permission.LICENSES, Permission.LICENSES_CHANGE, Permission.PEOPLE, Permission.AUDIT},
+    | {
+        Permission.LICENSES,
+        Permission.LICENSES_CHANGE,
+        Permission.CLEAR_UP,
+        Permission.SETTINGS,
+        Permission.PEOPLE,
+        Permission.AUDIT,
+    },
 }
 """The permissions of people, and of tokens with the other roles."""
 
 FROM_THE_SHELL: Mapping[Role, Permissions] = {
     **BY_ROLE,
-    Role.VIEWER: _ANALYST | {Permission.ADDRESSES},
+    Role.VIEWER: (_ANALYST - {Permission.CLEAR_UP}) | {Permission.ADDRESSES},
     Role.ADMIN: frozenset(Permission),
 }
 """Tokens and links of the command line: "viewer" and "admin" keep the rights they had before accounts.

@@ -1,6 +1,7 @@
 """Filters as Hypothesis draws them: every field with every operator, and values of its kind."""
 
 from datetime import UTC, date, datetime, timedelta
+from ipaddress import ip_network
 
 from hypothesis import strategies as st
 
@@ -30,6 +31,8 @@ VALUES = {
     ValueType.NETWORK: st.integers(0, 9_999_999_999).map(str) | st.just("unknown"),
     ValueType.PREFIX: UUIDS.flatmap(lambda text: st.integers(1, 36).map(lambda length: text[:length])),
     ValueType.IDENTITY: UUIDS | st.just("none"),
+    ValueType.ADDRESS: st.ip_addresses().map(str) | st.just("unknown"),
+    ValueType.ADDRESS_RANGE: st.ip_addresses().map(lambda one: str(ip_network(f"{one}/20", strict=False))),
 }
 
 

@@ -92,6 +92,9 @@ def release() -> None:
 @click.argument("version", type=Checked(text(64)))
 @click.option("--date", "released_on", type=click.DateTime(["%Y-%m-%d"]), help="The day of the release.")
 @click.option(
+    "--supported-until", type=click.DateTime(["%Y-%m-%d"]), help="The last day on which it is supported."
+)
+@click.option(
     "--build", "builds", type=Checked(text(128)), multiple=True, metavar="BUILD", help="One of its builds."
 )
 @by_whom
@@ -104,15 +107,17 @@ def add_release(
     product: str,
     version: str,
     released_on: datetime | None,
+    supported_until: datetime | None,
     builds: tuple[str, ...],
     by: Author,
     as_json: bool,
 ) -> None:
-    """Add a VERSION of PRODUCT, or add a date or builds to an existing one.
+    """Add a VERSION of PRODUCT, or add dates or builds to an existing one.
 
     A BUILD is the value that its copies report in service.build, best its SHA-256.
     """
-    given = Release(version, released_on and released_on.date(), builds)
+    days = (each and each.date() for each in (released_on, supported_until))
+    given = Release(version, next(days), builds, next(days))
 
     async def keep(connection: Connection) -> tuple[ChangeOutcome, Release]:
         found = await product_by_slug(connection, product)
@@ -136,8 +141,10 @@ def list_releases(invocation: Invocation, product: str, as_json: bool) -> None:
     if as_json:
         print_json({"releases": [asdict(each) for each in found]})
     else:
-        rows = ((each.version, each.released_on, "\n".join(each.builds)) for each in found)
-        print_table(("version", "released", "builds"), rows)
+        rows = (
+            (each.version, each.released_on, each.supported_until, "\n".join(each.builds)) for each in found
+        )
+        print_table(("version", "released", "supported until", "builds"), rows)
 
 
 def _print(outcome: ChangeOutcome, about: dict[str, Any], as_json: bool) -> None:

@@ -77,7 +77,7 @@ async def _look(connection: Connection, copies: Sequence[Copy], schedules: _Sche
     """Writes the present phases of copies; returns the number of copies whose phase changed."""
     found = [_found(copy, schedules.get(copy.product_id), now) for copy in copies]
     settled = [each for each in found if each]
-    refused = await store.settle(connection, settled)
+    refused = await store.settle(connection, settled, now)
     odd = [copy for copy, each in zip(copies, found, strict=True) if each is None]
     if stuck := odd + [each.copy for each in refused]:
         some = [str(copy.installation_id) for copy in stuck[:20]]

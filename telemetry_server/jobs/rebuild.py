@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from telemetry_server.check.fields import Registry
 from telemetry_server.errors import OperatorError
 from telemetry_server.job_names import JobName
+from telemetry_server.jobs.active import count_again
 from telemetry_server.jobs.cohorts import roll_up_due_weeks
 from telemetry_server.jobs.days import roll_up_due
 from telemetry_server.jobs.kept_days import open_days
@@ -43,6 +44,7 @@ async def rebuild(
             async for done in parts:
                 yield (number + done) / len(months)
         await roll_up_due(connection, days, now)
+        await count_again(connection, since, until, days, now)
     await roll_up_due_weeks(connection, days.pings_from, now.date())
 
 

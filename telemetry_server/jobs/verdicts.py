@@ -30,6 +30,7 @@ from telemetry_server.store.clock import is_future
 from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import verdicts
 from telemetry_server.store.fleet.verdicts import CurrentVerdict, NewVerdict, RegisteredLicense
+from telemetry_server.store.registry.seats import note_over_since
 from telemetry_server.uuid7 import LOWEST
 
 SHARE = timedelta(seconds=20)
@@ -48,6 +49,7 @@ async def judge_installations(connection: Connection, now: datetime) -> str:
     await run.judge_what_changed()
     await run.mark_what_expired()
     await run.judge_by_stale_licenses()
+    await run.note_over_since()
     return f"checked {run.looked_at} installations and wrote the verdicts of {run.written}"
 
 
@@ -89,6 +91,13 @@ class _Run:
         while stale := await verdicts.stale_licenses(self._connection, before, _LICENSES):
             before = stale[-1]
             await self._judge_by([license_id for _, license_id in stale])
+            if self._moment() >= until:
+                return
+
+    async def note_over_since(self) -> None:
+        """Finds out since when licenses have been over their seats: some of them in a run."""
+        until = self._moment() + SHARE
+        while await note_over_since(self._connection, _LICENSES, self._moment()) == _LICENSES:
             if self._moment() >= until:
                 return
 

@@ -8,7 +8,8 @@ from telemetry_server.permissions import Permission
 from telemetry_server.show.viewer import Viewer
 from telemetry_server.store.fleet.installations import Row
 
-_KEPT_BITS = {4: 24, 6: 48}
+KEPT_BITS = {4: 24, 6: 48}
+"""How much of an address, by IP version, everyone sees."""
 
 
 def shown_to(viewer: Viewer, rows: Iterable[Row]) -> list[Row]:
@@ -23,7 +24,7 @@ def shortened(address: str | None) -> str | None:
     if address is None:
         return None
     found = ip_interface(address)
-    bits = min(found.network.prefixlen, _KEPT_BITS[found.version])
+    bits = min(found.network.prefixlen, KEPT_BITS[found.version])
     return str(ip_network(f"{found.ip}/{bits}", strict=False))
 
 

@@ -6,14 +6,17 @@ The parameter `filter` takes the filter language; common terms have a parameter 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_network
 from typing import Any, TypeAlias
 
 from telemetry_server.check.filters import filter_fields
 from telemetry_server.check.filters.filter_fields import Fields
 from telemetry_server.check.filters.parser import LONGEST_FILTER, BadFilter, read_filter
-from telemetry_server.check.filters.terms import Field, Filter, ValueType, printed, term
+from telemetry_server.check.filters.terms import Field, Filter, Term, ValueType, printed, term
 from telemetry_server.check.ranges import RANGES
+from telemetry_server.model import UNKNOWN
 from telemetry_server.routing import Parameter
+from telemetry_server.show.addresses import KEPT_BITS
 from telemetry_server.show.query import IDENTIFIER, one_of, text
 from telemetry_server.store.dimensions import FACETED
 
@@ -52,6 +55,16 @@ class Asking:
         values = {field: asked.get(name) for name, field in self.terms.items()}
         wanted = read_filter(asked.get("filter", ""), self.fields, values)
         return wanted if within is None else _limited(wanted, self.fields[_PRODUCT], within)
+
+
+def _names_addresses(one: Term) -> bool:
+    match one.field.kind:
+        case ValueType.ADDRESS:
+            return any(value != UNKNOWN for value in one.values)
+        case ValueType.ADDRESS_RANGE:
+            networks = [ip_network(str(value)) for value in one.values]
+            return any(network.prefixlen > KEPT_BITS[network.version] for network in networks)
+    return False
 
 
 def _limited(wanted: Filter, product: Field, within: frozenset[str]) -> Filter:
@@ -116,9 +129,17 @@ FILTERS = (
 )
 
 
-def filter_from(asked: Mapping[str, Any], now: datetime, *, within: Products) -> Filter:
-    """The filter of installations in `asked`, limited to the products `within`. Raises BadFilter."""
+def filter_from(
+    asked: Mapping[str, Any], now: datetime, *, within: Products, addresses: bool = False
+) -> Filter:
+    """The filter of installations in `asked`, limited to the products `within`. Raises BadFilter.
+
+    Without `addresses`, the permission to see full ones, it names no address, and no smaller network than is
+    shown.
+    """
     wanted = _INSTALLATIONS.filter(asked, within=within)
+    if not addresses and any(_names_addresses(one) for one in wanted.terms):
+        raise BadFilter("Full addresses, and networks within a /24 or /48, need the permission addresses.")
     if "seen" in asked:
         wanted += term(_FIELDS["last_seen"], ">=", RANGES[asked["seen"]].since(now))
     if "new" in asked:

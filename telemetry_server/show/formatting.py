@@ -72,6 +72,14 @@ def share(part: int, whole: int) -> str:
     return f"{min(percent, 99) if part < whole else percent:.0f} %"
 
 
+def percent(part: int, whole: int) -> str:
+    """`part` as a percentage of `whole` with a decimal; never 0 or 100 where it is not."""
+    share = 100 * part / whole if whole else 0.0
+    if part and share < 0.1:  # noqa: PLR2004
+        return "< 0.1 %"
+    return f"{min(share, 99.9) if part < whole else share:.1f} %"
+
+
 def plural(count: int, one: str, many: str = "") -> str:
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
@@ -143,6 +151,12 @@ def short_id(value: Any) -> str:
 def country(code: str | None) -> str:
     """The English name of an ISO 3166-1 alpha-2 code; any other text unchanged."""
     return _countries().get(code or "", inert(code or "unknown"))
+
+
+def country_code(name: str) -> str | None:
+    """The code of a country by its English name, in any case."""
+    wanted = name.strip().casefold()
+    return next((code for code, known in _countries().items() if known.casefold() == wanted), None)
 
 
 def approximate(place: Place) -> str:

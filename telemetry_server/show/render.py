@@ -1,10 +1,10 @@
 """Pages: Jinja templates, always escaped, without inline script or style."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any, Literal
 
 import jinja2
 from aiohttp import web
@@ -13,13 +13,22 @@ from msgspec.structs import astuple
 from telemetry_server import app_keys
 from telemetry_server.errors import TelemetryError
 from telemetry_server.middleware import when_to_come_back
+from telemetry_server.permissions import Permission
 from telemetry_server.show import formatting
-from telemetry_server.show.charts import stack
+from telemetry_server.show.chart_axes import short
+from telemetry_server.show.compression import compressed
+from telemetry_server.show.frame import rail
+from telemetry_server.show.links import link
 from telemetry_server.show.static_files import static_path
+from telemetry_server.show.time_zone import short_time, zone_of
+from telemetry_server.show.verdict_groups import GROUPS, group_of
 from telemetry_server.show.verdicts import verdict
-from telemetry_server.show.viewer import VIEWER
+from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.text import written_out
 from telemetry_server.version import version
+
+if TYPE_CHECKING:
+    from telemetry_server.show.scope import Scope
 
 _HEADINGS = {
     400: "That address is not quite right",
@@ -30,22 +39,73 @@ _HEADINGS = {
 }
 
 
-def page(request: web.Request, template: str, *, status: int = 200, **context: Any) -> web.Response:
-    """The rendered template; `context` is extended by now, path, version and viewer (None: not signed in)."""
+@dataclass(frozen=True, slots=True)
+class SearchBox:
+    """The search box of a page: where it leads, what is in it, and what it sends along."""
+
+    path: str
+    name: str
+    placeholder: str = "Find a copy, key, customer, address…"
+    value: str = ""
+    problem: str | None = None
+    hidden: Sequence[tuple[str, str]] = ()
+
+
+def page(
+    request: web.Request,
+    template: str,
+    *,
+    status: int = 200,
+    scope: "Scope | None" = None,
+    scope_time: bool | Literal["range"] = False,
+    search: SearchBox | None = None,
+    **context: Any,
+) -> web.Response:
+    """The rendered template in the frame of all pages.
+
+    With a `scope`, its links carry it, and the bar has its product; with `scope_time` also its time, of which
+    "range" leaves out comparison and step.
+    `context` is extended by those of the frame: now, path, viewer (None: not signed in), zone, rail, version.
+    """
+    viewer = request.get(VIEWER)
     body = (
         _environment()
         .get_template(template)
         .render(
             now=datetime.now(UTC),
             path=request.path,
-            viewer=request.get(VIEWER),
+            viewer=viewer,
             version=version(),
+            zone=zone_of(request),
+            scope=scope,
+            scope_time=scope_time,
+            search=search or _search_box(viewer, scope),
+            **_frame(request, viewer, scope),
             **context,
         )
     )
-    return web.Response(
+    answer = web.Response(
         text=body, status=status, content_type="text/html", headers={"Cache-Control": "no-store"}
     )
+    return compressed(request, answer)
+
+
+def _frame(request: web.Request, viewer: Viewer | None, scope: "Scope | None") -> dict[str, Any]:
+    if viewer is None:
+        return {"rail": (), "shortcuts": False, "all_products": False}
+    linked, routes = scope.link if scope else link, request.app[app_keys.ROUTES]
+    return {
+        "rail": rail(routes, viewer, request.path, linked),
+        "shortcuts": viewer.person is None or viewer.person.shortcuts,
+        "all_products": viewer.products is None,
+    }
+
+
+def _search_box(viewer: Viewer | None, scope: "Scope | None") -> SearchBox | None:
+    """Searches everything, within the scope; None for who may not search."""
+    if viewer is None or not viewer.may(Permission.INSTALLATIONS):
+        return None
+    return SearchBox("/search", "q", hidden=scope.hidden("filter") if scope else ())
 
 
 def error_page(request: web.Request, error: TelemetryError) -> web.Response:
@@ -59,12 +119,6 @@ def error_page(request: web.Request, error: TelemetryError) -> web.Response:
 def attributions(request: web.Request) -> Sequence[tuple[str, str]]:
     """The attributions to be shown beside places: text and URL each."""
     return request.app[app_keys.ATLAS].attributions
-
-
-def link(path: str, **parameters: Any) -> str:
-    """`path` with a query of the parameters that are not empty."""
-    query = urlencode({name: value for name, value in parameters.items() if value not in {None, ""}})
-    return f"{path}?{query}" if query else path
 
 
 def _without_steering(value: object) -> object:
@@ -88,7 +142,15 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(static_path=static_path, link=link, share=formatting.share, stack=stack)
+    environment.globals.update(
+        static_path=static_path,
+        link=link,
+        share=formatting.share,
+        percent=formatting.percent,
+        short_time=short_time,
+        group_of=group_of,
+        GROUPS=GROUPS,
+    )
     for name in (
         "number",
         "plural",
@@ -104,6 +166,7 @@ def _environment() -> jinja2.Environment:
         "numbers",
     ):
         environment.filters[name] = getattr(formatting, name)
+    environment.filters["short"] = short
     environment.filters["verdict"] = verdict
     environment.filters["values"] = astuple
     return environment

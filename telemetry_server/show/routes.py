@@ -12,15 +12,59 @@ from telemetry_server.show.access import (
     sign_in_ways,
     tokens,
 )
-from telemetry_server.show.api import changes, customers, export, fleet, licenses, pings, products
+from telemetry_server.show.api import (
+    active,
+    changes,
+    customers,
+    export,
+    feature_use,
+    fleet,
+    licenses,
+    pings,
+    products,
+    search,
+    seats,
+)
 from telemetry_server.show.api import installations as api_installations
-from telemetry_server.show.pages import audit, installation, installations, intake, overview
+from telemetry_server.show.pages import (
+    audit,
+    customer,
+    customer_forms,
+    feature_list,
+    installation,
+    installations,
+    intake,
+    license_forms,
+    license_upload,
+    overview,
+    places,
+    release_list,
+    server_settings,
+    to_clear_up,
+)
+from telemetry_server.show.pages import customers as customer_pages
+from telemetry_server.show.pages import license as license_page
+from telemetry_server.show.pages import licenses as license_pages
+from telemetry_server.show.pages import search as search_page
 
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
     *installations.ROUTES,
     *installation.ROUTES,
+    *to_clear_up.ROUTES,
+    *license_pages.ROUTES,
+    *license_upload.ROUTES,
+    *license_forms.ROUTES,
+    *license_page.ROUTES,
+    *customer_pages.ROUTES,
+    *customer_forms.ROUTES,
+    *customer.ROUTES,
+    *places.ROUTES,
+    *search_page.ROUTES,
     *intake.ROUTES,
+    *feature_list.ROUTES,
+    *release_list.ROUTES,
+    *server_settings.ROUTES,
     *audit.ROUTES,
     *sign_in.ROUTES,
     *oidc.ROUTES,
@@ -34,6 +78,10 @@ ROUTES: tuple[Route, ...] = (
     *pings.ROUTES,
     *changes.ROUTES,
     *fleet.ROUTES,
+    *active.ROUTES,
+    *feature_use.ROUTES,
+    *seats.ROUTES,
+    *search.ROUTES,
     *export.ROUTES,
     *licenses.ROUTES,
     *customers.ROUTES,

@@ -1,5 +1,6 @@
 """Static files of pages: read once, versioned by a hash of their content, cached by browsers for a year."""
 
+import gzip
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -9,6 +10,7 @@ from aiohttp import web
 
 from telemetry_server.errors import NotFound
 from telemetry_server.routing import Access, Parameter, get
+from telemetry_server.show.compression import accepts_gzip
 from telemetry_server.show.query import text
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -21,11 +23,13 @@ class StaticFile:
 
     media_type: str
     body: bytes
+    zipped: bytes
     version: str
 
     @property
     def etag(self) -> str:
-        return f'"{self.version}"'
+        """Weak: the same for the file and its compressed form."""
+        return f'W/"{self.version}"'
 
 
 @cache
@@ -34,7 +38,9 @@ def static_files() -> dict[str, StaticFile]:
     folder = resources.files("telemetry_server.show").joinpath("static")
     found = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
     return {
-        name: StaticFile(_TYPES[name.rpartition(".")[2]], body, sha256(body).hexdigest()[:16])
+        name: StaticFile(
+            _TYPES[name.rpartition(".")[2]], body, gzip.compress(body, mtime=0), sha256(body).hexdigest()[:16]
+        )
         for name, body in found.items()
     }
 
@@ -49,10 +55,17 @@ async def static_file(request: web.Request) -> web.Response:
     if found is None:
         raise NotFound
     current = request.query.get("v") == found.version
-    headers = {"ETag": found.etag, "Cache-Control": _FOREVER if current else _ASK_EACH_TIME}
+    headers = {
+        "ETag": found.etag,
+        "Cache-Control": _FOREVER if current else _ASK_EACH_TIME,
+        "Vary": "Accept-Encoding",
+    }
     if found.etag in request.headers.get("If-None-Match", ""):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=found.body, content_type=found.media_type, charset="utf-8", headers=headers)
+    if accepts_gzip(request):
+        headers["Content-Encoding"] = "gzip"
+    body = found.zipped if accepts_gzip(request) else found.body
+    return web.Response(body=body, content_type=found.media_type, charset="utf-8", headers=headers)
 
 
 _PARAMETERS = (

@@ -76,5 +76,5 @@ _BY_LICENSE: Mapping[Verdict, Callable[[_License], str]] = {
     Verdict.WRONG_PLACE: lambda _: "The license is for certain networks, and the last address was in none.",
     Verdict.OVER_SEATS: _over_seats,
     Verdict.TRIAL: lambda _: "The license is a trial.",
-    Verdict.VALID: lambda _: "The license is good.",
+    Verdict.VALID: lambda _: "Its license covers it.",
 }

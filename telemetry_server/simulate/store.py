@@ -39,6 +39,7 @@ _MEMORY = "SET LOCAL maintenance_work_mem = '256MB'"
 _REMOVED = (
     *("pings", "states", "changes", "forks", "installation_days", "lineage", "quarantine", "facts"),
     *("installations", "fleet_days", "fleet_now", "feature_days", "cohort_weeks", "days_due"),
+    *("active_days", "active_due", "feature_value_days"),
     *("ingest_counts", "registry_changes", "license_keys", "licenses", "customers", "editions", "releases"),
 )
 

@@ -231,6 +231,15 @@ DELETE FROM cohort_weeks WHERE product_id = $1;
 -- name: remove_days_due
 DELETE FROM days_due WHERE product_id = $1;
 
+-- name: remove_active_days
+DELETE FROM active_days WHERE product_id = $1;
+
+-- name: remove_active_due
+DELETE FROM active_due WHERE product_id = $1;
+
+-- name: remove_feature_value_days
+DELETE FROM feature_value_days WHERE product_id = $1;
+
 -- name: remove_ingest_counts
 DELETE FROM ingest_counts WHERE product_id = $1;
 

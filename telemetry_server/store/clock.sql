@@ -75,6 +75,9 @@ SELECT ended_at FROM none UNION ALL SELECT ended_at FROM shorter;
 
 -- name: take_back_due
 -- Days that are due since a time beyond $2 are due since $1.
+WITH active AS (
+    UPDATE active_due SET due_since = $1 WHERE due_since > $2
+)
 UPDATE days_due SET due_since = $1 WHERE due_since > $2;
 
 -- name: take_back_hostnames

@@ -92,6 +92,20 @@ PROJECTED: Mapping[str, str] = {one.column: one.state for one in DIMENSIONS if o
 ADDED = tuple(one for one in DIMENSIONS if one.added)
 
 
+def at_end_of_day(turned: str, turned_as: str, life: str, *, lost: str) -> dict[str, str]:
+    """The values by name at the end of a day, NULL of lost copies: of installation_facts AS f, of a day AS d.
+
+    Where no day and state were found, the present values; `life` holds the life, and is a value of its own.
+    """
+    values = {
+        one.name: f"CASE WHEN d.state IS NULL THEN {one.text(one.present)} ELSE {one.text(one.then)} END"
+        for one in DIMENSIONS
+        if one.then and one.name != "verdict"
+    }
+    alive = {name: f"CASE WHEN {life} <> '{lost}' THEN {value} END" for name, value in values.items()}
+    return alive | {"life": life, turned: turned_as}
+
+
 def grouping(values: Mapping[str, str], *, otherwise: str, value: str, total: bool = True) -> dict[str, str]:
     """The slots of a statement that counts by each of the dimensions `values` in one pass.
 

@@ -1,5 +1,6 @@
 """Filters as SQL: conditions made of the columns declared here, values only as parameters."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -7,7 +8,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from telemetry_server.check.days import beginning, end
-from telemetry_server.check.filters.parser import BadFilter, version_key
+from telemetry_server.check.filters.parser import ANY_VERSION, BadFilter, version_key
 from telemetry_server.check.filters.terms import (
     EXACT,
     Filter,
@@ -36,6 +37,9 @@ NOW: Columns = {
     "license": "f.license_id",
     **{one.name: one.present for one in DIMENSIONS},
     VERSION_NUMBERS: "f.version_key",
+    "life_since": "f.life_since",
+    "address": "i.client_address",
+    "network": "i.client_address",
     "first_seen": "f.first_received_at",
     "last_seen": "i.last_received_at",
     "attention": "i.received",
@@ -115,6 +119,7 @@ _STARTS, _EXPIRES = "starts", "expires"
 _OF_PRODUCTS = {*_COLUMNS_OF_PRODUCTS, _STARTS, _EXPIRES}
 _WITHOUT_ZONE = "UTC"
 _LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
+_BEGINNING = re.compile(r"[vV]?([0-9]{1,15}(?:\.[0-9]{1,15}){0,6})\.\*")
 _ID_DIGITS = 32
 _MOST_NAMED = 20
 
@@ -204,12 +209,39 @@ class _Compiling:
             case _, ValueType.PREFIX:
                 spans = [map(self._bind, identities(str(value))) for value in term.values]
                 return " OR ".join(f"{column} BETWEEN {lowest} AND {highest}" for lowest, highest in spans)
-            case _, ValueType.VERSION if term.operator not in EXACT:
-                numbers = self._bind(version_key(str(term.values[0])))
-                return f"{self.columns[VERSION_NUMBERS]} {term.operator} {numbers}::bigint[]"
-            case _, ValueType.NUMBER if term.operator not in EXACT:
-                return f"{column} {term.operator} {self._bind(term.values[0])}::bigint"
+            case _, ValueType.ADDRESS | ValueType.ADDRESS_RANGE:
+                return self._address(column, term)
+            case _, ValueType.VERSION:
+                return self._version(column, term)
+        return self._plain(column, term)
+
+    def _plain(self, column: str, term: Term) -> str:
+        if term.field.kind is ValueType.NUMBER and term.operator not in EXACT:
+            return f"{column} {term.operator} {self._bind(term.values[0])}::bigint"
         return self._one_of(column, term.values, _TYPES.get(term.field.kind, "text"))
+
+    def _address(self, column: str, term: Term) -> str:
+        if term.field.kind is ValueType.ADDRESS_RANGE:
+            return " OR ".join(f"{column} <<= {self._bind(str(value))}::inet" for value in term.values)
+        addresses = [str(value) for value in term.values if value != UNKNOWN]
+        return self._one_of_or_null(column, addresses, "inet", null=UNKNOWN in term.values)
+
+    def _version(self, column: str, term: Term) -> str:
+        """7.4.* by numbers, so that 7.4 and v7.4.2-rc1 are among them; of another beginning by its text."""
+        if term.operator not in EXACT:
+            compared = self._bind(version_key(str(term.values[0])))
+            return f"{self.columns[VERSION_NUMBERS]} {term.operator} {compared}::bigint[]"
+        whole = [value for value in map(str, term.values) if not value.endswith(ANY_VERSION)]
+        holds = [self._one_of(column, whole, "text")] if whole else []
+        for value in map(str, term.values):
+            if found := _BEGINNING.fullmatch(value):
+                numbers = list(map(int, found[1].split(".")))
+                first, after = (self._bind(each) for each in (numbers, [*numbers[:-1], numbers[-1] + 1]))
+                key = self.columns[VERSION_NUMBERS]
+                holds.append(f"({key} >= {first}::bigint[] AND {key} < {after}::bigint[])")
+            elif value not in whole:
+                holds.append(f"starts_with({column}, {self._bind(value.removesuffix(ANY_VERSION))}::text)")
+        return " OR ".join(holds)
 
     def _one_of(self, column: str, values: Any, type_: str) -> str:
         """With = for a single value, so that the rows can be read in the order of an index."""

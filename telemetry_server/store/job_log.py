@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from telemetry_server.store.clock import TOLERANCE
 from telemetry_server.store.database import Acquire, Connection
@@ -41,6 +41,11 @@ async def run_locked(
             return done
         finally:
             await connection.execute(SQL["unlock"], lock)
+
+
+async def all_jobs(connection: Connection) -> list[dict[str, Any]]:
+    """The last run of each job that ever ran: name, last_started_at, last_finished_at, last_error."""
+    return [dict(row) for row in await connection.fetch(SQL["all_jobs"])]
 
 
 def lock_number(name: str) -> int:

@@ -12,6 +12,7 @@ from places import ROOT
 from telemetry_server.check.fields import load_registry
 from telemetry_server.check.filters import filter_fields
 from telemetry_server.check.filters.parser import parse_filter
+from telemetry_server.jobs.active import count_active_copies
 from telemetry_server.jobs.cohorts import roll_up_cohorts
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.pings import roll_up_pings
@@ -108,7 +109,7 @@ def fleet(cluster, template, tmp_path_factory):
         connection = await asyncpg.connect(cluster.dsn(name))
         await make_fleet(connection, keyring, order, lambda *_: None)
         await connection.execute("UPDATE products SET simulated = false")
-        for job in (roll_up_pings, roll_up_days, roll_up_cohorts):
+        for job in (roll_up_pings, roll_up_days, roll_up_cohorts, count_active_copies):
             await job(load_registry())(connection, datetime.now(UTC))
         await make_reader(connection, role)
         await connection.close()
@@ -130,7 +131,7 @@ def as_grafana_and_metabase_send_it(sql):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 12
+    assert len(EXAMPLES) == 13
     assert {view for view, _, _ in tables()} == set(re.findall(r"\bv_\w+", "".join(EXAMPLES)))
 
 

@@ -129,7 +129,7 @@ async def test_what_changed_since_it_was_read_stays_as_it_is(fleet, start):
 
     schedules = await job._schedules(fleet.connection, ())
     stale = job._found(copy, schedules[fleet.product.id], start + 3 * DAY)
-    assert await job.store.settle(fleet.connection, [stale]) == []
+    assert await job.store.settle(fleet.connection, [stale], start + 3 * DAY) == []
     assert (await fleet.life(one))[0] == "active"
     assert len(await fleet.timeline(one)) == 2
 

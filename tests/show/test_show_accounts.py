@@ -463,9 +463,9 @@ async def test_a_link_session_has_no_account_page_of_its_own(site):
 
 async def test_shortcuts_are_switched_off(site):
     browser = await colleague(site)
-    assert "keys.js" in (await browser.get("/account")).text
+    assert " data-keys>" in (await browser.get("/account")).text
     await submit(browser, "/account/profile", name="Ann")
-    assert "keys.js" not in (await browser.get("/account")).text
+    assert " data-keys>" not in (await browser.get("/account")).text
 
 
 # ── the audit log ───────────────────────────────────────────────────────────────────────────

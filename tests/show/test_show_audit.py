@@ -17,8 +17,18 @@ NUMBERS_ONLY = {
     "/api/v1/fleet": "counts",
     "/api/v1/features": "counts",
     "/api/v1/cohorts": "counts",
+    "/api/v1/active": "counts",
+    "/api/v1/feature-use": "counts",
     "/api/v1/products": "products",
     "/people/sign-in/try/{provider}": "the way to a provider; the answer, with the own claims, is recorded",
+    "/map": "counts",
+    "/features": "counts",
+    "/releases": "counts",
+    "/settings": "settings of the server",
+    "/settings/jobs": "jobs",
+    "/settings/products/{slug}/schedule": "products",
+    "/settings/products/{slug}/releases": "products",
+    "/settings/products/{slug}/editions": "products",
 } | {route.path: "the own account" for route in ROUTES if route.permission is Permission.ACCOUNT}
 """The routes for people that show no personal data, and what they show instead."""
 
@@ -36,6 +46,7 @@ PERSONAL = {
 
 NOBODY = "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11"
 VALUES = {"what": "pings", "installation_id": NOBODY, "license_id": NOBODY, "customer_id": NOBODY}
+VALUES |= {"clear_up_id": NOBODY}
 
 
 async def entries(site, **wanted):

@@ -60,10 +60,11 @@ async def settled(server, connection):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_no_page_breaks_its_own_rules_or_grows_wider_than_its_window(settled, scheme):
-    paths = ["/", "/?range=24h", "/installations", f"/installations/{settled.fleet[0]}", "/intake"]
-    paths += ["/people", "/tokens", "/account", "/sign-in"]
+    paths = ["/", "/?range=24h", "/installations", f"/installations/{settled.fleet[0]}", "/intake", "/map"]
+    paths += ["/people", "/tokens", "/account", "/sign-in", "/audit"]
+    paths += [f"/installations/{settled.fleet[0]}?tab={tab}" for tab in ("timeline", "pings", "features")]
     async with opened(settled, color_scheme=scheme) as (page, wrong):
-        for width in (1280, 400):
+        for width in (1280, 768, 400, 320):
             await page.set_viewport_size({"width": width, "height": 800})
             for path in paths:
                 await page.goto(settled.url + path)
@@ -114,12 +115,16 @@ async def test_the_chosen_colours_stay(settled):
 async def test_everything_works_without_scripts(settled):
     async with opened(settled, java_script_enabled=False) as (page, wrong):
         assert await page.get_by_role("heading", name="Overview").is_visible()
+        await page.get_by_title("Time range").click()
         await page.get_by_role("link", name="7 days").click()
+        await page.wait_for_url("**/?range=7d")
+        await page.get_by_role("link", name="Claimed status").click()
+        await page.wait_for_url("**/?range=7d&license=status")
         await page.get_by_role("link", name="licensed", exact=True).click()
-        await page.wait_for_url("**/installations?seen=7d&license_status=licensed")
-        await page.select_option("select[name=license_source]", "direct")
-        await page.get_by_role("button", name="Filter").click()
-        await page.wait_for_url("**/installations?license_status=licensed&license_source=direct&seen=7d")
+        await page.wait_for_url("**/installations?range=7d&filter=life%21%3Dlost&license_status=licensed")
+        await page.get_by_text("+ Filter").click()
+        await page.get_by_role("link", name="direct").click()
+        await page.wait_for_url("**&license_status=licensed&license_source=direct")
         assert await page.locator("tbody tr").count() > 3
         await page.locator("tbody tr a").first.click()
         await page.get_by_role("button", name="Sign out").click()
@@ -141,7 +146,12 @@ async def test_hostile_words_do_nothing_in_a_browser(server):
     )
     assert answer.statuses == ["accepted", "accepted"]
     async with opened(server) as (page, wrong):
-        for path in ("/", "/installations", f"/installations/{copy.id}"):
+        for path in (
+            "/",
+            "/installations",
+            f"/installations/{copy.id}",
+            f"/installations/{copy.id}?tab=pings",
+        ):
             await page.goto(server.url + path)
             assert await page.locator("main img, main script").count() == 0
         assert wrong == []
@@ -163,6 +173,7 @@ async def test_a_person_is_invited_signs_in_and_sets_up_a_second_factor(settled)
         await page.get_by_label("Password").fill(password)
         await page.get_by_role("button", name="Sign in").first.click()
         await page.wait_for_url(f"{settled.url}/")
+        await page.get_by_role("link", name="Menu").click()
         await page.get_by_role("link", name="Ann").click()
         await page.get_by_role("button", name="Set up an authenticator app").click()
         image = page.get_by_alt_text("QR code of the key below")
@@ -173,6 +184,7 @@ async def test_a_person_is_invited_signs_in_and_sets_up_a_second_factor(settled)
         codes = await page.locator("#once code").all_inner_texts()
         assert len(set(codes)) == 10
         assert await page.evaluate("document.documentElement.scrollWidth") <= 400
+        await page.get_by_role("link", name="Menu").click()
         await page.get_by_role("button", name="Sign out").click()
         await page.get_by_label("E-mail address").fill("ann@example.com")
         await page.get_by_label("Password").fill(password)

@@ -1,5 +1,6 @@
 """Ranges, charts, histories and words: what the pages are computed from. No server needed."""
 
+import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -12,7 +13,11 @@ from multidict import MultiDict
 from telemetry_server.check.ranges import RANGES
 from telemetry_server.errors import BadRequest
 from telemetry_server.routing import Parameter
-from telemetry_server.show import charts, formatting, history
+from telemetry_server.show import formatting, history
+from telemetry_server.show.chart_axes import short, short_tick, ticks
+from telemetry_server.show.chart_csv import chart_csv
+from telemetry_server.show.charts_small import Seats
+from telemetry_server.show.charts_time import WIDTH, Around, Flag, Series, diverging, lines, stacked
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.query import IDENTIFIER, MOMENT, integer, one_of, read_query, text
 from telemetry_server.store.filtering import identities
@@ -45,45 +50,95 @@ def test_now_lies_in_the_last_step(now, over):
 
 # ── charts ──────────────────────────────────────────────────────────────────────────────────
 
+COUNTS = st.lists(st.none() | st.integers(0, 10**9), min_size=1, max_size=120)
 
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=90))
+
+def stacked_of(*columns, **around):
+    starts = [NOW + timedelta(days=number) for number in range(len(columns[0]))]
+    series = [Series(str(number), f"no. {number}", values) for number, values in enumerate(columns)]
+    return stacked("Copies", starts, series, Around(**around))
+
+
+@given(COUNTS)
 def test_columns_stay_within_the_chart_and_keep_their_values(values):
-    starts = [NOW + timedelta(days=n) for n in range(len(values))]
-    chart = charts.columns(zip(starts, values, strict=True), RANGES["30d"], height=160)
-    assert [column.value for column in chart.columns] == values
-    assert chart.total == sum(values)
-    for column in chart.columns:
-        assert 0 <= column.x <= column.x + column.width <= 100.01
-        assert column.y + column.height == pytest.approx(160, abs=0.2)
-        assert column.y >= 0
-    assert max(values) <= chart.lines[-1].value
-    assert 1 <= len(chart.lines) <= 3
-    assert chart.columns[-1].label
+    chart = stacked_of(values, height=160)
+    for x, low, wide, high in re.findall(
+        r"M([\d.]+) ([\d.]+)h([\d.]+)V([\d.]+)h", chart.shapes[0].path if chart.shapes else ""
+    ):
+        assert 0 <= float(x) <= float(x) + float(wide) <= WIDTH + 0.1
+        assert 0 <= float(high) <= float(low) <= 160.1
+    assert [row[1] for row in chart.rows] == [[value] for value in values]
+    assert chart.total == sum(value or 0 for value in values)
+    assert all(0 <= mark.x <= 100 for mark in chart.labels)
+
+
+@given(COUNTS)
+def test_what_is_not_counted_is_a_gap_in_a_line_and_an_empty_cell(values):
+    starts = [NOW + timedelta(days=number) for number in range(len(values))]
+    chart = lines("Copies", starts, [Series("1", "One", values), Series("2", "Two", values)], Around())
+    path = next((shape.path for shape in chart.shapes), "")
+    assert path.count("M") + path.count("L") == sum(value is not None for value in values)
+    rows = chart_csv(chart, "copies").text.splitlines()[1:]
+    assert [row.split(",")[1] for row in rows] == ["" if value is None else str(value) for value in values]
+
+
+def test_a_stack_has_its_sums_and_the_comparison_beside_them():
+    chart = stacked_of([1, None, 3], [10, 20, 30], before=[5, 6, None], before_text="The week before")
+    assert chart.names == ["no. 0", "no. 1", "Total", "The week before"]
+    assert [values for _, values in chart.rows] == [[1, 10, 11, 5], [None, 20, 20, 6], [3, 30, 33, None]]
+    assert chart.shapes[-1].name == "before"
+
+
+def test_what_is_lost_hangs_below_the_axis():
+    starts = [NOW, NOW + timedelta(days=1)]
+    up, down = [Series("new", "New", [4, 2])], [Series("lost", "Lost", [1, 3])]
+    chart = diverging("Turned", starts, up, down, Around(height=100))
+    new, lost = (re.findall(r"M[\d.]+ ([\d.]+)h[\d.]+V([\d.]+)", shape.path) for shape in chart.shapes)
+    assert all(float(low) == chart.zero for low, _ in new)
+    assert all(float(high) == chart.zero for _, high in lost)
+    assert [values for _, values in chart.rows] == [[4, 1], [2, 3]]
+
+
+def test_flags_stand_at_the_step_that_holds_their_day():
+    flags = [Flag(NOW.date() + timedelta(days=2), "7.4.0"), Flag(NOW.date() - timedelta(days=9), "7.3.9")]
+    chart = stacked_of([1, 2, 3, 4], flags=flags)
+    assert [(mark.x, mark.text) for mark in chart.flags] == [(62.5, "7.4.0")]
 
 
 @pytest.mark.parametrize(
-    ("highest", "lines"),
+    ("highest", "lowest", "values"),
     [
-        (0, [1]),
-        (1, [1]),
-        (3, [1, 2, 3]),
-        (4, [2, 4]),
-        (7, [5, 10]),
-        (144, [50, 100, 150]),
-        (1000, [500, 1000]),
+        (0, 0, (0, 1)),
+        (1, 0, (0, 1)),
+        (3, 0, (0, 1, 2, 3)),
+        (7, 0, (0, 2, 4, 6, 8)),
+        (144, 0, (0, 50, 100, 150)),
+        (1000, 0, (0, 500, 1000)),
+        (30, -12, (-20, 0, 20, 40)),
     ],
 )
-def test_lines_stand_at_round_values(highest, lines):
-    chart = charts.columns([(NOW, highest)], RANGES["7d"])
-    assert [line.value for line in chart.lines] == lines
+def test_lines_stand_at_round_values(highest, lowest, values):
+    assert ticks(highest, lowest) == values
 
 
-@given(st.lists(st.tuples(st.text(), st.integers(0, 10**9))))
-def test_the_parts_of_a_bar_fill_it(counts):
-    parts = charts.stack(counts)
-    assert [part.count for part in parts] == [count for _, count in counts if count]
-    if parts:
-        assert parts[-1].x + parts[-1].width == pytest.approx(100, abs=0.01)
+@pytest.mark.parametrize(
+    ("value", "shown", "at_the_axis"),
+    [
+        (0, "0", "0"),
+        (99_999, "99,999", "99.999 k"),
+        (123_456, "123 k", "123.456 k"),
+        (1_500_000, "1.50 M", "1.5 M"),
+    ],
+)
+def test_large_numbers_are_short_and_no_other_numbers(value, shown, at_the_axis):
+    assert (short(value), short_tick(value)) == (shown, at_the_axis)
+
+
+@given(st.integers(0, 10**6), st.none() | st.integers(1, 10**6))
+def test_a_bar_of_seats_holds_all_that_are_used(used, seats):
+    bar = Seats(used, seats)
+    assert bar.within + bar.excess <= 100.1
+    assert bar.over == max(0, used - (used if seats is None else seats))
 
 
 # ── words ───────────────────────────────────────────────────────────────────────────────────

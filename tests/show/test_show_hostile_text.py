@@ -173,8 +173,7 @@ async def test_pages_show_the_characters_as_numbers(site, reported):
     for path in ("/", "/installations", f"/installations/{reported.id}"):
         page = (await viewer.get(path)).text
         assert "\\u2069" in page, path
-    options = re.findall(r'<option value="([^"]*)"', (await viewer.get("/installations")).text)
-    assert written_out(sent(CHUNKS[-1], 64)) in options
+    assert written_out(sent(CHUNKS[-1], 64)) in (await viewer.get("/installations")).text
 
 
 async def test_no_export_has_one(site, reported):

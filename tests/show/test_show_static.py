@@ -50,7 +50,7 @@ async def test_nothing_but_the_files_is_served(site):
 async def test_files_have_the_type_that_browsers_insist_on(site):
     for name, kind in (
         ("style.css", "text/css"),
-        ("keys.js", "text/javascript"),
+        ("app.js", "text/javascript"),
         ("icon.svg", "image/svg+xml"),
     ):
         answer = await site.client().get(f"/static/{name}")

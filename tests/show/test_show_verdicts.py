@@ -132,12 +132,16 @@ async def test_a_ping_from_before_the_registry_has_no_verdict(site, judged):
 async def test_the_pages_show_the_verdict_beside_the_claim(site, judged):
     person = await site.person()
     page = str(Text((await person.get(f"/installations/{judged}")).text))
-    assert "claims licensed · registry over seats · new since" in page
-    assert "On the license: 2 copies. It has 1 seat, up to 1.5x of which are allowed." in page
-    assert "The copy says its license is from “gift”; the registry says “direct”." in page
-    assert "2 of 1 seat taken" in page
+    said = "On the license: 2 copies. It has 1 seat, up to 1.5x of which are allowed."
+    assert f"over seats {said} names another source: gift" in page
+    assert "2 of 1 seats" in page
+    assert "claimed status licensed claimed source gift" in page
+    evidence = str(Text((await person.get(f"/installations/{judged}?tab=evidence")).text))
+    assert said in evidence
+    assert "The copy says its license is from “gift”; the registry says “direct”." in evidence
+    assert "2 of 1 seat taken" in evidence
     listed = str(Text((await person.get("/installations")).text))
-    assert "licensed over seats the source differs gift" in listed
+    assert "over seats ≠ source" in listed
 
 
 async def test_a_copy_that_waits_to_be_judged_is_not_shown_beside_the_license_it_had(site, judged):

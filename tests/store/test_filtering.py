@@ -5,6 +5,7 @@ import json
 import random
 import re
 from datetime import UTC, date, datetime, timedelta
+from ipaddress import ip_network
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -46,6 +47,8 @@ PLAIN = {
 """Dimensions with no rule of their own."""
 WORDS |= PLAIN
 FIELDS = {path.replace(".", "_"): path for path in load_registry().fields}
+ADDRESSES = ["192.0.2.7", "192.0.2.9", "198.51.100.0/24", "2001:db8::7", None]
+NETWORKS = ["192.0.2.0/24", "192.0.2.8/29", "198.51.0.0/16", "2001:db8::/32", "203.0.113.0/24"]
 LICENSES = [UUID(int=number) for number in (1, 2)]
 MOMENTS_SEEN = [
     AT,
@@ -72,6 +75,8 @@ def one(dice, number):
     row["id"] = UUID(int=dice.choice([0x019AB6EF, 0x019AB6FF, 0xA]) << 96 | number)
     row["license"] = dice.choice([None, *LICENSES])
     row["first_seen"], row["last_seen"] = dice.choice(MOMENTS_SEEN), dice.choice(MOMENTS_SEEN)
+    row["life_since"] = dice.choice(MOMENTS_SEEN)
+    row["address"] = row["network"] = dice.choice(ADDRESSES)
     row["attention"] = {name for name in INSTALLATIONS["attention"].values if dice.random() < 0.3}
     row["simulated"] = "true" if row["product"] == "demo" else "false"
     if "unknown" in {row["vm"], row["container"], row["cloud"]}:  # a copy tells all three or none
@@ -93,8 +98,8 @@ async def settle(connection, rows):
 async def _settle_one(connection, row, product):
     received = "{[1,3),[5,9)}" if "missing" in row["attention"] else "{[1,9)}"
     await connection.execute(
-        "INSERT INTO installations (installation_id, product_id, received, received_before, lost, first_received_at, last_received_at, last_sequence, last_occurred_at, state) "
-        "VALUES ($1, $2, $3::text::int8multirange, '{}', $4, $5, $6, 8, $6, $7)",
+        "INSERT INTO installations (installation_id, product_id, received, received_before, lost, first_received_at, last_received_at, last_sequence, last_occurred_at, state, client_address) "
+        "VALUES ($1, $2, $3::text::int8multirange, '{}', $4, $5, $6, 8, $6, $7, $8::text::inet)",
         *(
             row["id"],
             product,
@@ -103,13 +108,13 @@ async def _settle_one(connection, row, product):
             row["first_seen"],
             row["last_seen"],
         ),
-        b"s" * 16,
+        *(b"s" * 16, row["address"]),
     )
     await connection.execute(
         "INSERT INTO installation_facts (installation_id, product_id, first_received_at, license_id, version_key, judged_at, life_since, due_at, "
         f"{', '.join(one.column for one in DIMENSIONS)}) "
-        f"VALUES ($1, $2, $3, $4, version_key($5), now(), now(), now(), {', '.join(f'${number}' for number in range(6, 6 + len(DIMENSIONS)))})",
-        *(row["id"], product, row["first_seen"], row["license"], row["version"]),
+        f"VALUES ($1, $2, $3, $4, version_key($5), now(), $6, now(), {', '.join(f'${number}' for number in range(7, 7 + len(DIMENSIONS)))})",
+        *(row["id"], product, row["first_seen"], row["license"], row["version"], row["life_since"]),
         *(_flag(row[one.name]) if one.flag else row[one.name] for one in DIMENSIONS),
     )
     await connection.execute(
@@ -189,6 +194,20 @@ def equals(field, row, value):
             return (str(mine) if mine else "none") == value
         case ValueType.TIME:
             return mine == value if isinstance(value, datetime) else mine.date() == value
+        case ValueType.VERSION if value.endswith(".*"):
+            own, wanted = numbers(mine), numbers(value)
+            return own is not None and own[: len(wanted)] == wanted
+        case ValueType.VERSION if value.endswith("*"):
+            return mine.startswith(value[:-1])
+        case ValueType.ADDRESS:
+            return (mine or "unknown") == value
+        case ValueType.ADDRESS_RANGE:
+            inside = mine and ip_network(mine)
+            return (
+                bool(inside)
+                and inside.version == ip_network(value).version
+                and inside.subnet_of(ip_network(value))
+            )
     return value in mine if field.name == "attention" else mine == value
 
 
@@ -209,7 +228,12 @@ VALUES = {name: st.sampled_from(values) for name, values in WORDS.items()} | {
     "first_seen": st.sampled_from(MOMENTS_SEEN) | AGES | DAYS | MOMENTS,
     "last_seen": st.sampled_from(MOMENTS_SEEN).map(lambda moment: moment.date()) | AGES | MOMENTS,
 }
-VALUES["version"] = VALUES["version"] | st.just("7.2.1")
+VALUES["version"] = VALUES["version"] | st.sampled_from(["7.2.1", "7.*", "7.2.*", "v7.9.*", "8.*", "s*"])
+VALUES["life_since"] = VALUES["last_seen"]
+VALUES["address"] = st.sampled_from(
+    [one for one in ADDRESSES if one and "/" not in one] + ["unknown", "192.0.2.1"]
+)
+VALUES["network"] = st.sampled_from(NETWORKS)
 NUMBERED = [value for value in WORDS["version"] if numbers(value)]
 
 
@@ -294,6 +318,8 @@ def _values(name, operator):
             return ["none", LICENSES[0]]
         case ValueType.VERSION if operator not in EXACT:
             return NUMBERED
+        case ValueType.ADDRESS | ValueType.ADDRESS_RANGE:
+            return {"address": ["192.0.2.7", "unknown"], "network": NETWORKS}[name]
     return INSTALLATIONS[name].values or [value for value in WORDS[name] if value.isalnum()]
 
 
@@ -328,8 +354,10 @@ def test_a_statement_holds_declared_columns_and_parameters_only(wanted):
         "uuid",
         "boolean",
         "bigint",
+        "inet",
+        "starts_with",
     }
-    assert re.fullmatch(r"[\w\s$:()\[\]<>=]*", bare)
+    assert re.fullmatch(r"[\w\s$:()\[\]<>=,]*", bare)
 
 
 ATTENTION_SQL = [

@@ -44,7 +44,7 @@ INSTALLATIONS = _by_name(
     Field("source_mismatch", ValueType.FLAG, "Its source is not what the registry says.", _SWITCH),
     Field("license", ValueType.IDENTITY, "The whole id of its license in the registry; none: it is on none."),
     Field("source_detail", ValueType.TEXT, "Which marketplace, reseller or bundle it is from, or unknown."),
-    Field("version", ValueType.VERSION, "Version of the software, or unknown; < and > go by its numbers."),
+    Field("version", ValueType.VERSION, "Version, or unknown; 7.4.* is any 7.4; < and > go by numbers."),
     Field("edition", ValueType.TEXT, "The edition, or unknown."),
     Field("environment", ValueType.TEXT, "production, staging …, or unknown."),
     Field("os", ValueType.LOWER_CASE, "The distribution's ID, or unknown."),
@@ -58,6 +58,9 @@ INSTALLATIONS = _by_name(
     Field(
         "life", ValueType.CHOICE, "Whether it keeps reporting, by its product's schedule.", tuple(Lifecycle)
     ),
+    Field("life_since", ValueType.TIME, "When that phase began; life=lost life_since<7d: lost this week."),
+    Field("address", ValueType.ADDRESS, "The address of its last ping, or unknown."),
+    Field("network", ValueType.ADDRESS_RANGE, "That address is in this network, as 192.0.2.0/24."),
     Field("first_seen", ValueType.TIME, "When its first ping came: how long ago (30d, 12h), a date, a time."),
     Field("last_seen", ValueType.TIME, "When its last ping came; last_seen<30d: less than 30 days ago."),
     Field("attention", ValueType.CHOICE, "Pings are missing, given up as lost, or forked.", ATTENTION),

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
+from ipaddress import ip_address, ip_network
 from typing import ClassVar
 from uuid import UUID
 
@@ -158,6 +159,8 @@ _UNITS = {
     "min": timedelta(minutes=1),
 }
 YEARS = range(1970, 9999)
+ANY_VERSION = "*"
+"""Ends a version of which only the beginning is named."""
 
 
 def version_key(version: str) -> tuple[int, ...] | None:
@@ -182,6 +185,22 @@ def _version(_: Field, operator: Operator, text: str) -> str:
     if operator not in EXACT and version_key(text) is None:
         raise ValueError(f"{operator} takes a version that begins with a number, like 7.2")
     return text
+
+
+def _address(_: Field, __: Operator, text: str) -> str:
+    if text.lower() == UNKNOWN:
+        return UNKNOWN
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError(f"an address is like 192.0.2.7 or 2001:db8::7, or {UNKNOWN}") from None
+
+
+def _address_range(_: Field, __: Operator, text: str) -> str:
+    try:
+        return str(ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError("a network is like 192.0.2.0/24 or 2001:db8::/48") from None
 
 
 def _country(_: Field, __: Operator, text: str) -> str:
@@ -275,4 +294,6 @@ _READERS: dict[ValueType, Callable[[Field, Operator, str], Value]] = {
     ValueType.EMAIL: _email,
     ValueType.LOWER_CASE: lambda _field, _operator, text: text.lower(),
     ValueType.IDENTITY: _identity,
+    ValueType.ADDRESS: _address,
+    ValueType.ADDRESS_RANGE: _address_range,
 }

@@ -46,6 +46,8 @@ class ValueType(StrEnum):
     LOWER_CASE = "text in lower case"
     PREFIX = "beginning of an id"
     IDENTITY = "id"
+    ADDRESS = "address"
+    ADDRESS_RANGE = "network of addresses"
 
 
 _ORDERED = {ValueType.VERSION, ValueType.TIME, ValueType.TIME_AHEAD, ValueType.NUMBER}

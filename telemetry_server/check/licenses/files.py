@@ -32,7 +32,7 @@ from telemetry_server.model import LicenseRow
 ONLY_IN_EXPORTS = frozenset(
     {
         *("product", "simulated", "key_hint", "customer_id", "seats_used", "created_at", "updated_at"),
-        *("first_day", "last_day"),
+        *("first_day", "last_day", "over_since"),
     }
 )
 """Columns of an export that an import cannot take: they are ignored in a file with license_id."""

@@ -1,5 +1,7 @@
-"""Forms of pages, as typed structs."""
+"""Forms of pages, as typed structs; also with a file."""
 
+from dataclasses import dataclass
+from email.message import Message
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -11,17 +13,33 @@ from telemetry_server.errors import BadRequest, Malformed, TooLarge
 from telemetry_server.receive.body import read_body
 
 LARGEST_FORM = 8 * 1024
-_MOST_FIELDS = 20
+_MOST_FIELDS = 80
 
 Form = TypeVar("Form", bound=Struct)
 
+
+@dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file of a form, with the name that the browser gave it."""
+
+    name: str
+    content: bytes
+
+
 _READ: web.RequestKey[dict[str, str]] = web.RequestKey("form", dict)
+UPLOADED: web.RequestKey[UploadedFile] = web.RequestKey("uploaded", UploadedFile)
 
 
 async def read_form(request: web.Request) -> dict[str, str]:
-    """The fields of a form; of a repeated field, the last value. Raises BadRequest or a subclass."""
+    """The fields of a form; of a repeated field, the last value. Raises BadRequest or a subclass.
+
+    A file in a form of multipart/form-data is in request[UPLOADED] afterwards, unless none was chosen.
+    """
     if _READ in request:  # the guard has read it
         return request[_READ]
+    if request.content_type == "multipart/form-data":
+        request[_READ] = form = _read_parts(request, await read_body(request))
+        return form
     if request.content_type != "application/x-www-form-urlencoded":
         raise BadRequest("Send a form: application/x-www-form-urlencoded.")
     body = await read_body(request)
@@ -33,6 +51,38 @@ async def read_form(request: web.Request) -> dict[str, str]:
         raise Malformed("The form is not URL-encoded UTF-8.") from None
     request[_READ] = form
     return form
+
+
+def _read_parts(request: web.Request, body: bytes) -> dict[str, str]:
+    """The text fields of a form of several parts; puts its file into the request."""
+    head = Message()
+    head["Content-Type"] = request.headers.get("Content-Type", "")
+    boundary = head.get_param("boundary")
+    if not isinstance(boundary, str) or not boundary.isascii():
+        raise Malformed("The form names no boundary of its parts.")
+    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode())
+    if not parts or not parts[-1].startswith(b"--") or len(parts) > _MOST_FIELDS:
+        raise Malformed("The form is not whole, or has too many parts.")
+    form: dict[str, str] = {}
+    for part in parts[:-1]:
+        lines, _, content = part.partition(b"\r\n\r\n")
+        described = Message()
+        for line in lines.decode("utf-8", "replace").split("\r\n"):
+            name, _, value = line.partition(":")
+            if name.strip().lower() == "content-disposition":
+                described["Content-Disposition"] = value.strip()
+        field, file = (
+            described.get_param(each, header="content-disposition") for each in ("name", "filename")
+        )
+        if isinstance(file, str):
+            if file or content:
+                request[UPLOADED] = UploadedFile(file[-200:], content)
+        elif isinstance(field, str):
+            try:
+                form[field] = content.decode()
+            except UnicodeDecodeError:
+                raise Malformed("A field of the form is not UTF-8.") from None
+    return {name: text for name, text in form.items() if text}
 
 
 async def read_form_as(request: web.Request, kind: type[Form]) -> Form:

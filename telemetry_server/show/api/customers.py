@@ -67,7 +67,7 @@ async def one_customer(request: web.Request) -> web.Response:
     read_query(request, ())
     customer_id = read_path(request, "customer_id")
     async with reading(request.app[app_keys.POOL]) as connection:
-        found = await _found(connection, customer_id)
+        found = await find_customer(connection, customer_id)
         changes = await history.history(connection, Entity.CUSTOMER, str(customer_id))
     return json_response(CustomerDetail(**asdict(found), changes=entries(changes)))
 
@@ -92,12 +92,13 @@ async def edit_customer(request: web.Request) -> web.Response:
     patch, problems = customer_patch(document)
     refuse(problems)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
-        await _found(connection, customer_id)
+        await find_customer(connection, customer_id)
         _, now_is = await change_customer(connection, customer_id, patch, by=by, now=datetime.now(UTC))
     return json_response(now_is)
 
 
-async def _found(connection: Connection, customer_id: UUID) -> Customer:
+async def find_customer(connection: Connection, customer_id: UUID) -> Customer:
+    """The customer. Raises NotFound."""
     try:
         return await customer_by_id(connection, customer_id)
     except NoSuchCustomer:

@@ -125,7 +125,8 @@ async def download(request: web.Request) -> web.StreamResponse:
     product = _product_of(viewer, asked.get("product"))
     others = {name: value for name, value in asked.items() if name != "product"}
     within = viewer.products if is_filtered(what) else None
-    wanted = _wanted(what, asked, filter_from(others, now, within=within), product)
+    asked_for = filter_from(others, now, within=within, addresses=viewer.may(Permission.ADDRESSES))
+    wanted = _wanted(what, asked, asked_for, product)
     if not viewer.may(Permission.ADDRESSES):
         wanted = replace(wanted, without=PERSONAL_COLUMNS)
     elif not is_recent(viewer) and has_personal_columns(wanted):

@@ -26,13 +26,18 @@ from telemetry_server.store.dimensions import ALL
 LONGEST_SPAN = timedelta(days=1_100)
 MOST_ITEMS = 20_000
 _USUAL_SPAN = timedelta(days=29)
-_OVER_TIME = {"from", "to", "step"}
-_OF_ONE = ("id", "license")
+_ASKS_OVER_TIME = {"from", "to", "step"}
+_OF_ONE = ("id", "license", "address", "network")
 
 _STEPS = (TimeStep.DAY, TimeStep.WEEK, TimeStep.MONTH)
 _DAYS_OF = {TimeStep.DAY: 1, TimeStep.WEEK: 7, TimeStep.MONTH: 28, TimeStep.TOTAL: LONGEST_SPAN.days}
 _FROM = Parameter("from", "The first day, UTC; 30 days unless given.", DAY)
 _TO = Parameter("to", "The last day, UTC; today unless given.", DAY)
+OVER_TIME = (
+    _FROM,
+    _TO,
+    Parameter("step", "Size of the steps.", one_of(*_STEPS)),
+)
 
 FLEET = (
     Parameter("by", "Count by this.", {**one_of(*counting.DIMENSIONS), "default": ALL}),
@@ -125,16 +130,17 @@ class Cohorts(Struct):
 async def fleet(request: web.Request) -> web.Response:
     """Number of installations of each value, now, or last seen in each step."""
     asked, now = read_query(request, FLEET), datetime.now(UTC)
-    wanted = filter_from(asked, now, within=request[VIEWER].products)
+    viewer = request[VIEWER]
+    wanted = filter_from(asked, now, within=viewer.products, addresses=viewer.may(Permission.ADDRESSES))
     await _guard_single_ones(request, wanted)
     question = Question(asked["by"], wanted, now, asked["limit"])
     pool = request.app[app_keys.POOL]
-    if not asked.keys() & _OVER_TIME:
+    if not asked.keys() & _ASKS_OVER_TIME:
         counted, step = await counting.present(pool, question), None
     else:
-        span = _span(asked, now, TimeStep(asked.get("step", TimeStep.DAY)))
+        span = span_of(asked, now, TimeStep(asked.get("step", TimeStep.DAY)))
         counted, step = await counting.over_time(pool, question, span), span.step
-    return json_response(FleetCounts(question.by, step, **_shown(counted, FleetCount)))
+    return json_response(FleetCounts(question.by, step, **shown(counted, FleetCount)))
 
 
 async def features(request: web.Request) -> web.Response:
@@ -142,10 +148,10 @@ async def features(request: web.Request) -> web.Response:
     asked, now = read_query(request, FEATURES), datetime.now(UTC)
     wanted, span = (
         filters.FEATURES.filter(asked, within=request[VIEWER].products),
-        _span(asked, now, TimeStep(asked["step"])),
+        span_of(asked, now, TimeStep(asked["step"])),
     )
     counted = await counting.features(request.app[app_keys.POOL], wanted, span, now=now, limit=asked["limit"])
-    return json_response(FeatureCounts(span.step, **_shown(counted, FeatureCount)))
+    return json_response(FeatureCounts(span.step, **shown(counted, FeatureCount)))
 
 
 async def cohorts(request: web.Request) -> web.Response:
@@ -156,10 +162,11 @@ async def cohorts(request: web.Request) -> web.Response:
         _days(asked, now, timedelta(days=364)),
     )
     counted = await counting.cohorts(request.app[app_keys.POOL], wanted, first, last, now=now)
-    return json_response(Cohorts(**_shown(counted, CohortWeek)))
+    return json_response(Cohorts(**shown(counted, CohortWeek)))
 
 
-def _span(asked: Mapping[str, Any], now: datetime, step: TimeStep) -> Span:
+def span_of(asked: Mapping[str, Any], now: datetime, step: TimeStep) -> Span:
+    """The days and steps that are asked for. Raises BadRequest, also for too many items."""
     first, last = _days(asked, now, _USUAL_SPAN)
     items = ((last - first).days // _DAYS_OF[step] + 1) * asked["limit"]
     if items > MOST_ITEMS:
@@ -171,7 +178,9 @@ async def _guard_single_ones(request: web.Request, wanted: Filter) -> None:
     """Counts by id or license say something about single installations. Raises Forbidden or Unavailable."""
     if any(term.field.name in _OF_ONE for term in wanted.terms):
         if not request[VIEWER].may(Permission.INSTALLATIONS):
-            raise Forbidden(f"A filter by id or license needs the permission {Permission.INSTALLATIONS}.")
+            raise Forbidden(
+                f"A filter by id, license or address needs the permission {Permission.INSTALLATIONS}."
+            )
         await record(request.app[app_keys.POOL], request, "installation.count", None, filter=str(wanted))
 
 
@@ -185,7 +194,8 @@ def _days(asked: Mapping[str, Any], now: datetime, usual: timedelta) -> tuple[da
     return first, last
 
 
-def _shown(counted: Counts, kind: type[Struct]) -> dict[str, Any]:
+def shown(counted: Counts, kind: type[Struct]) -> dict[str, Any]:
+    """The fields of an answer with counts, each row as `kind`."""
     items = None if counted.rows is None else [kind(**row) for row in counted.rows]
     return {"items": items, "counted_until": counted.until, "simulated": counted.simulated}
 

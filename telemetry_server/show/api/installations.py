@@ -62,17 +62,15 @@ class Installations(Page[Installation]):  # type: ignore[valid-type]  # made fro
 
 async def list_installations(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
-    limit, now = asked["limit"], datetime.now(UTC)
+    limit, now, viewer = asked["limit"], datetime.now(UTC), request[VIEWER]
     rows = await installations.installations(
         request.app[app_keys.POOL],
-        filter_from(asked, now, within=request[VIEWER].products),
+        filter_from(asked, now, within=viewer.products, addresses=viewer.may(Permission.ADDRESSES)),
         now=now,
         below=asked.get("after", HIGHEST),
         limit=limit + 1,
     )
-    return page(
-        request, shown_to(request[VIEWER], rows), limit, installation_item, lambda row: row["installation_id"]
-    )
+    return page(request, shown_to(viewer, rows), limit, installation_item, lambda row: row["installation_id"])
 
 
 async def one_installation(request: web.Request) -> web.Response:

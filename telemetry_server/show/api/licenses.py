@@ -148,7 +148,7 @@ async def one_license(request: web.Request) -> web.Response:
     read_query(request, ())
     license_id = read_path(request, "license_id")
     async with reading(request.app[app_keys.POOL]) as connection:
-        found = await _found(connection, license_id, request[VIEWER])
+        found = await find_license(connection, license_id, request[VIEWER])
         changes = await history.history(connection, Entity.LICENSE, str(license_id))
     return json_response(LicenseDetail(**structs.asdict(license_item(found)), changes=entries(changes)))
 
@@ -167,8 +167,8 @@ async def add_license(request: web.Request) -> web.Response:
     refuse([*(FieldProblem(f"/{name}", "is missing") for name in missing), *problems])
     assert slug is not None
     assert key is not None
-    _refuse_foreign(request[VIEWER], slug)
-    _refuse_customers(request[VIEWER], [patch])
+    refuse_foreign(request[VIEWER], slug)
+    refuse_customers(request[VIEWER], [patch])
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         hashes = await key_hashes(connection, request.app[app_keys.KEYRING], slug)
         made = await create_license(connection, hashes, key, patch, by=by, now=datetime.now(UTC))
@@ -183,9 +183,9 @@ async def edit_license(request: web.Request) -> web.Response:
     by = author(request, take_text(document, "reason", LONGEST_REASON))
     patch, problems = license_patch(document)
     refuse(problems)
-    _refuse_customers(request[VIEWER], [patch])
+    refuse_customers(request[VIEWER], [patch])
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
-        await _found(connection, license_id, request[VIEWER])
+        await find_license(connection, license_id, request[VIEWER])
         _, now_is = await change_license(connection, license_id, patch, by=by, now=datetime.now(UTC))
     return json_response(license_item(now_is))
 
@@ -197,8 +197,8 @@ async def import_licenses(request: web.Request) -> web.Response:
         raise BadRequest("product is missing: the slug of the product the licenses are for.")
     rows, problems = _rows(await read_body(request), RowFormat(asked["format"]))
     by = author(request, asked.get("reason"))
-    _refuse_foreign(request[VIEWER], asked["product"])
-    _refuse_customers(request[VIEWER], [row.patch for row in rows])
+    refuse_foreign(request[VIEWER], asked["product"])
+    refuse_customers(request[VIEWER], [row.patch for row in rows])
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         hashes = await key_hashes(connection, request.app[app_keys.KEYRING], asked["product"])
         batch = await keep_licenses(
@@ -208,7 +208,7 @@ async def import_licenses(request: web.Request) -> web.Response:
     return json_response(_imported(batch.rows, problems, never, dry_run=asked["dry_run"] == "true"))
 
 
-def _refuse_customers(viewer: Viewer, patches: Iterable[LicensePatch]) -> None:
+def refuse_customers(viewer: Viewer, patches: Iterable[LicensePatch]) -> None:
     """Who may not change customers, may not do it by way of their licenses either. Raises Forbidden."""
     names = any(patch.customer is not UNSET or patch.customer_id is not UNSET for patch in patches)
     if names and not viewer.may(Permission.CUSTOMERS_CHANGE):
@@ -245,7 +245,8 @@ def _imported(kept: list[Kept], unread: list[RowProblem], never: int, *, dry_run
     )
 
 
-async def _found(connection: Connection, license_id: UUID, viewer: Viewer) -> model.License:
+async def find_license(connection: Connection, license_id: UUID, viewer: Viewer) -> model.License:
+    """The license, if the viewer may see its product. Raises NotFound."""
     with suppress(NoSuchLicense):
         found = await license_by_id(connection, license_id)
         if viewer.sees(found.product):
@@ -253,7 +254,7 @@ async def _found(connection: Connection, license_id: UUID, viewer: Viewer) -> mo
     raise NotFound("There is no license of this id.")
 
 
-def _refuse_foreign(viewer: Viewer, slug: str) -> None:
+def refuse_foreign(viewer: Viewer, slug: str) -> None:
     """A product that the sender may not see does not exist for it."""
     if not viewer.sees(slug):
         raise NoSuchProduct

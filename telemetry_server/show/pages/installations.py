@@ -1,61 +1,70 @@
 """The list of installations; its filters are in the URL, so that it can be shared."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from aiohttp import web
 from msgspec import Struct
 
 from telemetry_server import app_keys
-from telemetry_server.check import ranges
-from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.parser import BadFilter
-from telemetry_server.check.filters.terms import Filter
-from telemetry_server.model import Lifecycle, Verdict
+from telemetry_server.check.filters.terms import EVERYTHING, Filter
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, Route
 from telemetry_server.show.addresses import shown_to
-from telemetry_server.show.filters import FILTERS, SOURCES, STATUSES, filter_from
-from telemetry_server.show.pages.overview import unless_slow
-from telemetry_server.show.query import IDENTIFIER, read_query
-from telemetry_server.show.render import attributions, page
+from telemetry_server.show.charts_small import Spark, spark
+from telemetry_server.show.chips import chips, facet_menu
+from telemetry_server.show.filters import FILTERS, filter_from
+from telemetry_server.show.links import link
+from telemetry_server.show.query import IDENTIFIER, integer, one_of, read_query
+from telemetry_server.show.recorded_views import record
+from telemetry_server.show.render import SearchBox, attributions, page
 from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.scope import TIME, Scope, read_scope
 from telemetry_server.show.serializers import installation_item
+from telemetry_server.show.slow import unless_slow
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Pool
-from telemetry_server.store.dimensions import FACETED
-from telemetry_server.store.fleet import installations
+from telemetry_server.store.fleet import installations, listing
 from telemetry_server.uuid7 import HIGHEST
 
+_ORDERS = [name + direction for name in listing.ORDERS for direction in ("", "-")]
 PARAMETERS = (
     *FILTERS,
+    *TIME,
     Parameter("after", "Where the page before ended: the id of its last row.", IDENTIFIER),
+    Parameter(
+        "sort",
+        "What to sort by, with - at its end: descending; the newest first unless given.",
+        one_of(*_ORDERS),
+    ),
+    Parameter("page", "The page of a sorted list.", integer(1, 2_000, default=1)),
 )
 
 _ROWS = 50
+_SPARK_DAYS = 30
 _NEWEST_FOR_SUGGESTIONS = 10_000
-_NAMES = {
-    "license_status": "status",
-    "license_source": "source",
-    "os_name": "operating system",
-    "vm": "virtualization",
-    "asn": "network (ASN)",
-    "seen": "seen within",
-    "new": "first seen within",
-    "attention": "pings",
-    "q": "id",
-}
-_TYPED = {one.column: one.name for one in FACETED if not INSTALLATIONS[one.name].values}
-"""Parameters with a text input, and the facets that suggest values."""
 _AN_ID = re.compile(r"[0-9a-fA-F-]{4,36}")
+_PLACEHOLDER = "Filter: verdict=unknown_key country=DE version>=7.2, or an id"
+COLUMNS = {
+    "verdict": "Verdict",
+    "license": "License",
+    "version": "Version",
+    "system": "System",
+    "place": "Place",
+    "life": "Life",
+    "last": "Last ping",
+}
+"""The columns that sort, by their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of rows, the total (None: it takes too long) and suggestions for filters.
+    """A page of rows, the total (None: it takes too long) and the values of filters.
 
     `problem`: the error in the filter.
     """
@@ -63,8 +72,17 @@ class Found:
     items: list[Struct]
     last: str | None = None
     total: int | None = None
-    suggestions: Mapping[str, Mapping[str | None, int]] | None = None
+    facets: Mapping[str, Mapping[str | None, int]] = field(default_factory=dict)
     problem: str | None = None
+    wanted: Filter = EVERYTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What rows show beside themselves, by installation and by license."""
+
+    licenses: Mapping[UUID, installations.Row]
+    sparks: Mapping[UUID, Spark]
 
 
 async def installation_list(request: web.Request) -> web.Response:
@@ -76,72 +94,120 @@ async def installation_list(request: web.Request) -> web.Response:
         return see_other(path_with(request, filter=None, q=request.query["filter"]))
     asked = read_query(request, PARAMETERS)
     pool, viewer = request.app[app_keys.POOL], request[VIEWER]
-    found = await _find(pool, viewer, asked)
+    scope, found = await _scope(request, asked), await _find(pool, viewer, asked)
+    sort = asked.get("sort", "")
     return page(
         request,
         "installations.html",
         status=400 if found.problem else 200,
+        scope=scope,
+        search=_search(request, asked, found.problem),
         found=found,
-        most_counted=installations.MOST_COUNTED,
-        older=path_with(request, after=found.last) if found.last else None,
-        newest=path_with(request, after=None) if "after" in asked else None,
-        chosen=[] if found.problem else list(_chosen(request, asked)),
+        older=_older(request, asked, found),
+        newest=path_with(request, after=None, page=None)
+        if asked.keys() & {"after"} or asked["page"] > 1
+        else None,
+        chosen=[] if found.problem else chips(request, asked),
+        facets=facet_menu(request, found.facets),
+        beside=await _beside(request, found.items),
+        sort=sort.removesuffix("-"),
+        sorted_by=COLUMNS.get(sort.removesuffix("-"), "first ping").lower(),
+        descending=sort.endswith("-"),
+        columns={
+            name: (text, path_with(request, sort=_turned(name, sort), after=None, page=None))
+            for name, text in COLUMNS.items()
+        },
         asked=asked,
-        products=[each for each in await installations.product_names(pool) if viewer.sees(each["slug"])],
-        statuses=_options(STATUSES),
-        sources=_options(SOURCES),
-        verdicts=_options(Verdict),
-        lives=_options(Lifecycle),
-        fields=INSTALLATIONS.values(),
-        typed={column: _label(column, name) for column, name in _TYPED.items()},
-        folded=(*_TYPED, "life", "new", "attention", "q"),
-        ranges={name: one.text for name, one in ranges.RANGES.items()},
+        csv=_csv(viewer, found),
         attributions=attributions(request),
     )
 
 
+async def _scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
+    """The scope; a product that is not there is told as a problem of the filter."""
+    try:
+        return await read_scope(request, asked)
+    except BadFilter:
+        return await read_scope(request, {name: value for name, value in asked.items() if name != "product"})
+
+
 async def _find(pool: Pool, viewer: Viewer, asked: Mapping[str, Any]) -> Found:
     now = datetime.now(UTC)
-    below = asked.get("after", HIGHEST)
     try:
-        wanted = filter_from(asked, now, within=viewer.products)
-        rows = await installations.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
+        wanted = filter_from(asked, now, within=viewer.products, addresses=viewer.may(Permission.ADDRESSES))
+        rows = await _rows(pool, wanted, asked, now)
     except BadFilter as error:
         return Found([], problem=error.detail)
     last = str(rows[_ROWS - 1]["installation_id"]) if len(rows) > _ROWS else None
     items = [installation_item(row) for row in shown_to(viewer, rows[:_ROWS])]
-    if "after" in asked:
-        return Found(items, last)
-    total = await unless_slow(installations.matching(pool, wanted, now=now)) if last else len(rows)
+    total: int | None = len(rows)
+    if last or "after" in asked or asked["page"] > 1:
+        total = await unless_slow(installations.matching(pool, wanted, now=now))
     newest = installations.facets(pool, wanted, now=now, newest=_NEWEST_FOR_SUGGESTIONS)
-    facets = await unless_slow(newest) or {}
-    return Found(items, last, total, {name: facets.get(field, {}) for name, field in _TYPED.items()})
+    return Found(items, last, total, await unless_slow(newest) or {}, wanted=wanted)
 
 
-def _label(parameter: str, field: str) -> str:
-    text = _NAMES.get(parameter, field.replace("_", " "))
-    return text[0].upper() + text[1:]
+async def _rows(
+    pool: Pool, wanted: Filter, asked: Mapping[str, Any], now: datetime
+) -> list[installations.Row]:
+    if "sort" not in asked:
+        below = asked.get("after", HIGHEST)
+        return await installations.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
+    by, offset = asked["sort"].removesuffix("-"), (asked["page"] - 1) * _ROWS
+    descending = asked["sort"].endswith("-")
+    return await listing.sorted_installations(
+        pool, wanted, by, descending=descending, now=now, offset=offset, limit=_ROWS + 1
+    )
 
 
-def _options(values: Any) -> dict[str, str]:
-    return {str(value): str(value).replace("_", " ") for value in values}
+async def _beside(request: web.Request, items: Sequence[Any]) -> Beside:
+    """Licenses for those who may see them, and the pings of the last days."""
+    pool, viewer, today = request.app[app_keys.POOL], request[VIEWER], datetime.now(UTC).date()
+    licenses: dict[UUID, installations.Row] = {}
+    if viewer.may(Permission.LICENSES):
+        licenses = await listing.licenses_named(pool, {item.license_id for item in items if item.license_id})
+    if not viewer.may(Permission.CUSTOMERS):
+        licenses = {key: row | {"customer": None} for key, row in licenses.items()}
+    elif any(row["customer"] for row in licenses.values()):
+        await record(
+            pool, request, "customer.list", None, path=request.path, query=request.query_string[:2000]
+        )
+    days = [today - timedelta(days=number) for number in range(_SPARK_DAYS)][::-1]
+    ids = [item.installation_id for item in items]
+    pings = await unless_slow(listing.pings_of_days(pool, ids, days[0])) or {}
+    return Beside(
+        licenses,
+        {
+            key: spark([by_day.get(day, 0) for day in days], f"{sum(by_day.values())} pings in 30 days")
+            for key, by_day in pings.items()
+        },
+    )
 
 
-def _chosen(request: web.Request, asked: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Each filter in use: its name, its value, and the path without it."""
-    for name, value in asked.items():
-        if name == "filter":
-            yield from _chosen_terms(request, filter_from({"filter": value}, datetime.now(UTC), within=None))
-        elif name != "after":
-            text = ranges.RANGES[value].text if name in {"seen", "new"} else str(value)
-            yield _NAMES.get(name, name), text, path_with(request, **{name: None}, after=None)
+def _search(request: web.Request, asked: Mapping[str, Any], problem: str | None) -> SearchBox:
+    """The filter as text: what is typed replaces it, the other parameters stay."""
+    kept = [(name, value) for name, value in request.query.items() if name not in {"filter", "after", "page"}]
+    return SearchBox("/installations", "filter", _PLACEHOLDER, asked.get("filter", ""), problem, kept)
 
 
-def _chosen_terms(request: web.Request, wanted: Filter) -> Iterator[tuple[str, str, str]]:
-    for index, term in enumerate(wanted.terms):
-        rest = Filter(wanted.terms[:index] + wanted.terms[index + 1 :])
-        condition = str(term).removeprefix(term.field.name)
-        yield term.field.name, condition, path_with(request, filter=str(rest) or None, after=None)
+def _older(request: web.Request, asked: Mapping[str, Any], found: Found) -> str | None:
+    if not found.last:
+        return None
+    if "sort" in asked:
+        return path_with(request, page=str(asked["page"] + 1))
+    return path_with(request, after=found.last)
+
+
+def _turned(name: str, sort: str) -> str:
+    """The order that the head of a column leads to: a second time, the other way round."""
+    return f"{name}-" if sort == name else name
+
+
+def _csv(viewer: Viewer, found: Found) -> str | None:
+    """What is on the screen, and the rest of what matches."""
+    if found.problem or not viewer.may(Permission.EXPORT):
+        return None
+    return link("/api/v1/export/installations", format="csv", filter=str(found.wanted))
 
 
 ROUTES = (

@@ -1,6 +1,6 @@
 """Intake: pings and fields that were not simply accepted."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime, time
 
 from aiohttp import web
 
@@ -10,34 +10,29 @@ from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, get
 from telemetry_server.show import charts
 from telemetry_server.show.addresses import shown_to
-from telemetry_server.show.filters import chosen_product
-from telemetry_server.show.pages.overview import PARAMETERS, unless_slow
 from telemetry_server.show.query import read_query
 from telemetry_server.show.render import page
+from telemetry_server.show.scope import SCOPE, Scope, read_scope
+from telemetry_server.show.slow import unless_slow
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.counts import overview as store
 from telemetry_server.store.database import Pool
-from telemetry_server.store.fleet import installations
 
 _ROWS = 50
 
 
 async def intake(request: web.Request) -> web.Response:
-    asked = read_query(request, PARAMETERS)
-    over = ranges.RANGES[asked["range"]] if "range" in asked else ranges.DEFAULT
-    pool, viewer, now = request.app[app_keys.POOL], request[VIEWER], datetime.now(UTC)
-    product = chosen_product(asked.get("product"), viewer.products)
-    forks = await unless_slow(store.newest_forks(pool, product, over.since(now), _ROWS))
-    since = over.since(now)
+    asked = read_query(request, SCOPE)
+    pool, viewer, scope = request.app[app_keys.POOL], request[VIEWER], await read_scope(request, asked)
+    product, since = scope.product, scope.since
+    forks = await unless_slow(store.newest_forks(pool, product, since, _ROWS))
     return page(
         request,
         "intake.html",
-        product=product,
-        over=over,
+        scope=scope,
+        scope_time="range",
         rows=_ROWS,
-        products=[each for each in await installations.product_names(pool) if viewer.sees(each["slug"])],
-        ranges=ranges.RANGES.values(),
-        outcomes=await unless_slow(_outcomes(pool, product, over, now)),
+        outcomes=await unless_slow(_outcomes(pool, scope)),
         forks=None if forks is None else shown_to(viewer, forks),
         quarantined=await unless_slow(store.newest_quarantined(pool, product, _ROWS)),
         most_suspect=store.MOST_SUSPECT,
@@ -45,19 +40,16 @@ async def intake(request: web.Request) -> web.Response:
     )
 
 
-async def _outcomes(
-    pool: Pool, product: str | None, over: ranges.Range, now: datetime
-) -> dict[str, charts.Columns]:
+async def _outcomes(pool: Pool, scope: Scope) -> dict[str, charts.Columns]:
     """A small chart of each outcome, by day."""
-    days = list(ranges.daily(over).starts(now))
-    counted: dict[str, dict[date, int]] = {}
-    for row in await store.outcomes(pool, product, days[0].date()):
-        counted.setdefault(row["outcome"], {})[row["day"]] = row["count"]
+    days = list(ranges.daily(scope.over).starts(scope.now))
+    if scope.custom:
+        days = [datetime.combine(day, time(), UTC) for day in scope.days.each]
+    counted: dict[str, dict[datetime, int]] = {}
+    for row in await store.outcomes(pool, scope.product, days[0].date()):
+        counted.setdefault(row["outcome"], {})[datetime.combine(row["day"], time(), UTC)] = row["count"]
     return {
-        outcome: charts.columns(
-            [(day, by_day.get(day.date(), 0)) for day in days], ranges.daily(over), height=28
-        )
-        for outcome, by_day in counted.items()
+        outcome: charts.columns([by_day.get(day, 0) for day in days]) for outcome, by_day in counted.items()
     }
 
 
@@ -67,7 +59,7 @@ ROUTES = (
         intake,
         "What was not simply accepted",
         HTML,
-        PARAMETERS,
+        SCOPE,
         permission=Permission.INSTALLATIONS,
         audited="installation",
     ),

@@ -1,243 +1,180 @@
-"""The overview: counts of the fleet, each a link to its rows."""
+"""The overview: what no license covers, where, and what to clear up first; each number a link to its rows."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Any, TypeAlias, TypeVar
+from datetime import UTC, date, datetime, time, timedelta
 
 from aiohttp import web
 
 from telemetry_server import app_keys
-from telemetry_server.check import ranges
+from telemetry_server.check.filters.filter_fields import LICENSES
+from telemetry_server.check.filters.terms import EVERYTHING, term
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, get
-from telemetry_server.show import charts, formatting
-from telemetry_server.show.filters import STATUSES, chosen_product
-from telemetry_server.show.query import one_of, read_query, text
-from telemetry_server.show.render import attributions, link, page
+from telemetry_server.show.chart_csv import chart_csv
+from telemetry_server.show.charts_time import Around, Series, TimeChart, stacked
+from telemetry_server.show.formatting import stamp
+from telemetry_server.show.links import link
+from telemetry_server.show.pages import overview_figures, overview_lists, overview_trends
+from telemetry_server.show.pages.overview_numbers import (
+    Copies,
+    Todo,
+    by_value,
+    copies,
+    forked,
+    is_large,
+    over_seats,
+    todos,
+    uncovered_filter,
+)
+from telemetry_server.show.pages.overview_quality import looks
+from telemetry_server.show.query import one_of, read_query
+from telemetry_server.show.render import attributions, page
+from telemetry_server.show.scope import SCOPE, Scope, read_scope
+from telemetry_server.show.slow import unless_slow
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.counts import overview as store
 from telemetry_server.store.counts.fleet_now import Fleet
 from telemetry_server.store.counts.rollups import MOST_BEHIND
 from telemetry_server.store.database import Pool
-from telemetry_server.store.dimensions import BY_NAME
-from telemetry_server.store.fleet import installations
-from telemetry_server.store.reading import TooSlow
+from telemetry_server.store.registry import seats
 
-Answer = TypeVar("Answer")
-_Facets: TypeAlias = Mapping[str, Mapping[str | None, int]]
-
+LISTS = overview_lists.LISTS
+CHARTS = ("uncovered", "turned", "pings")
 PARAMETERS = (
-    Parameter("product", "The product's slug.", text()),
-    Parameter("range", "The time to look at.", one_of(*ranges.RANGES)),
+    *SCOPE,
+    *(Parameter(name, f"What the list {name} is by.", one_of(*tabs)) for name, tabs in LISTS.items()),
+    Parameter("csv", "The figures of this chart, as CSV.", one_of(*CHARTS)),
 )
 
-DISTRIBUTIONS = (
-    ("version", "Versions"),
-    ("source", "Sources of licenses"),
-    ("country", "Countries, approximate"),
-    ("os", "Operating systems"),
-    ("vm", "Virtualization"),
-    ("container", "Containers"),
-    ("cloud", "Clouds"),
-)
-"""Dimension and heading."""
-
-_STATUS = "status"
-_BARS = 7
+_LICENSES = 3  # of those over their seats that are listed one by one
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A count that needs attention, its text and the path to its rows; `more`: `count` is a lower bound."""
+class _Charts:
+    """The charts of the page; None: not counted yet, or it takes too long."""
 
-    count: int
-    what: str
-    path: str
-    more: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """Installations by the values of a field; `rest`: the number of those with rarer values than the bars.
-
-    `bars` is None if they are not counted.
-    """
-
-    title: str
-    bars: list[charts.Bar] | None
-    whole: int = 0
-    rest: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The query of one overview; `fleet` is None if it is not counted yet."""
-
-    pool: Pool
-    product: str | None
-    over: ranges.Range
-    now: datetime
-    fleet: Fleet | None
-
-    @property
-    def since(self) -> datetime:
-        return self.over.since(self.now)
-
-    @property
-    def first_day(self) -> date:
-        """The first day of the charts and of daily counts."""
-        return self.over.first_step(self.now).date()
-
-    def columns(self, counts: Mapping[datetime, int], until: datetime) -> charts.Columns:
-        """The chart of what is counted up to `until`."""
-        starts = list(self.over.starts(self.now))
-        still_open = {start for start in starts if start + self.over.step > until}
-        return charts.columns(
-            [(start, counts.get(start, 0)) for start in starts], self.over, still_open=still_open
-        )
-
-    def rows(self, path: str = "/installations", **filters: Any) -> str:
-        return link(path, product=self.product, **{"seen": self.over.name, **filters})
+    uncovered: TimeChart | None
+    turned: TimeChart | None
+    pings: TimeChart | None
 
 
 async def overview(request: web.Request) -> web.Response:
-    query = read_query(request, PARAMETERS)
-    over = ranges.RANGES[query["range"]] if "range" in query else ranges.DEFAULT
-    pool, viewer, now = request.app[app_keys.POOL], request[VIEWER], datetime.now(UTC)
-    product = chosen_product(query.get("product"), viewer.products)
-    products = [each for each in await installations.product_names(pool) if viewer.sees(each["slug"])]
-    if not any(product["in_use"] for product in products):
+    asked = read_query(request, PARAMETERS)
+    pool, scope = request.app[app_keys.POOL], await read_scope(request, asked)
+    if not any(product["in_use"] for product in scope.products):
         endpoint = request.app[app_keys.SETTINGS].base_url
-        return page(request, "first_start.html", products=products, endpoint=endpoint)
-    asked = _Asked(pool, product, over, now, await store.fleet(pool, product, now))
-    totals = await unless_slow(store.totals(pool, asked.fleet, over)) if asked.fleet else None
-    shown = [_STATUS, *(name for name, _ in DISTRIBUTIONS)]
-    facets = await unless_slow(store.facets(pool, asked.fleet, over, shown)) if asked.fleet else None
-    counted = await unless_slow(store.counted(pool, product, asked.first_day))
+        return page(request, "first_start.html", products=scope.products, endpoint=endpoint)
+    fleet = await store.fleet(pool, scope.product, scope.now)
+    counted = await unless_slow(store.counted(pool, scope.product, scope.days.first))
+    charts = await _charts(pool, scope, fleet, counted)
+    if chart := getattr(charts, asked.get("csv", ""), None):
+        return chart_csv(chart, asked["csv"])
+    totals = await unless_slow(store.totals(pool, fleet, scope.counted_over)) if fleet else None
+    large = is_large(fleet)
+    found = await unless_slow(copies(pool, scope, large=large))
+    trend = await unless_slow(overview_trends.compared(pool, scope)) if scope.is_known else None
+    may = request[VIEWER].may(Permission.LICENSES)
     return page(
         request,
         "overview.html",
-        asked=asked,
-        products=products,
-        ranges=ranges.RANGES.values(),
+        scope=scope,
+        scope_time=True,
+        fleet=fleet,
         totals=totals,
-        pings=await unless_slow(_pings(asked, counted)),
-        behind=_behind(asked, counted),
-        newcomers=await unless_slow(_newcomers(asked)),
-        statuses=_statuses(facets) if facets is not None else None,
-        distributions=[_distribution(asked, facets, *one) for one in DISTRIBUTIONS],
-        features=await unless_slow(_features(asked)),
-        looks=await unless_slow(_looks(asked, totals or {})),
+        found=found,
+        figures=await overview_figures.figures(pool, scope, found, trend),
+        charts=charts,
+        uncovered=scope.rows(filter=uncovered_filter()),
+        todos=await unless_slow(_todos(pool, scope, found, large=large, licenses=may)) if found else None,
+        where=await unless_slow(overview_lists.where(pool, scope, large=large)) if found else None,
+        lists=[
+            await overview_lists.tabbed(pool, scope, name, asked, large=large, counted=bool(found))
+            for name in LISTS
+        ],
+        behind=_behind(scope, counted),
+        features=await unless_slow(overview_lists.features(pool, scope)),
+        looks=await unless_slow(looks(pool, scope, totals or {})),
         attributions=attributions(request),
     )
 
 
-async def unless_slow(question: Awaitable[Answer]) -> Answer | None:
-    """The answer; None if it takes too long, so that the rest of the page is shown."""
-    try:
-        return await question
-    except TooSlow:
-        return None
+async def _charts(
+    pool: Pool, scope: Scope, fleet: Fleet | None, counted: store.CountedUntil | None
+) -> _Charts:
+    if not scope.is_known:
+        return _Charts(None, None, None)
+    return _Charts(
+        await unless_slow(overview_trends.uncovered(pool, scope)),
+        await unless_slow(overview_trends.turned(pool, scope)),
+        await unless_slow(_pings(pool, scope, fleet, counted)),
+    )
 
 
-def _statuses(facets: _Facets) -> list[tuple[str, int]]:
-    """Every license status with its number of installations."""
-    counted = facets.get(_STATUS, {})
-    return [(status, counted.get(status, 0)) for status in STATUSES]
+async def _todos(pool: Pool, scope: Scope, found: Copies, *, large: bool, licenses: bool) -> list[Todo]:
+    """The licenses with the most copies too many, then all copies by what the registry says of them."""
+    contradicting = await by_value(pool, "all", "claim_mismatch=true", scope, large=large)
+    rows = todos(scope, found, _first(contradicting), await forked(pool, scope))
+    if not licenses or not scope.is_known:
+        return rows
+    wanted = EVERYTHING if scope.product is None else term(LICENSES["product"], "=", scope.product)
+    return [*over_seats(scope, await seats.over_seats(pool, wanted, now=scope.now, limit=_LICENSES)), *rows]
 
 
-def _distribution(asked: _Asked, facets: _Facets | None, field: str, title: str) -> Distribution:
-    if facets is None:
-        return Distribution(title, None)
-    counted = facets.get(field, {})
-    whole = sum(counted.values())
-    parameter = BY_NAME[field].column
-    name = formatting.country if field == "country" else formatting.inert
-    named = [(value, count) for value, count in counted.items() if value is not None][:_BARS]
-    bars = [charts.Bar(name(value), count, asked.rows(**{parameter: value})) for value, count in named]
-    return Distribution(title, bars, whole, whole - sum(bar.count for bar in bars))
+def _first(rows: Sequence[tuple[str | None, int]]) -> int:
+    return rows[0][1] if rows else 0
 
 
-async def _features(asked: _Asked) -> list[charts.Bar]:
-    rows = await store.top_features(asked.pool, asked.product, asked.first_day)
-    return [charts.Bar(formatting.inert(row["feature"]), int(row["uses"])) for row in rows]
-
-
-async def _pings(asked: _Asked, counted: store.CountedUntil | None) -> charts.Columns | None:
-    if asked.over.hourly:
-        if asked.fleet is None:
+async def _pings(
+    pool: Pool, scope: Scope, fleet: Fleet | None, counted: store.CountedUntil | None
+) -> TimeChart | None:
+    """Pings by day, or by hour of the last 24; None: not counted yet."""
+    values: list[int | None]
+    if scope.over.hourly:
+        if fleet is None:
             return None
-        hours = await store.pings_by_hour(asked.pool, asked.fleet, asked.over.first_step(asked.now))
-        return asked.columns(hours, asked.fleet.counted.at)
-    if counted is not None and counted.pings_until is None:
-        return None
-    pings = await store.pings_by_day(asked.pool, asked.product, asked.first_day)
-    values = [(start, pings.get(start.date(), 0)) for start in asked.over.starts(asked.now)]
-    still = {start for start, _ in values if counted is not None and counted.is_open(start.date())}
-    return charts.columns(values, asked.over, still_open=still)
+        hours = await store.pings_by_hour(pool, fleet, scope.over.first_step(scope.now))
+        starts, step = list(scope.over.starts(scope.now)), timedelta(hours=1)
+        values, still = [hours.get(start, 0) for start in starts], {starts[-1]}
+    else:
+        if counted is not None and counted.pings_until is None:
+            return None
+        days = await store.pings_by_day(pool, scope.product, scope.days.first)
+        starts, step = [_start(day) for day in scope.days.each], timedelta(days=1)
+        still = {start for start in starts if _is_open(start.date(), scope, counted)}
+        values = [days.get(start.date(), None if start in still else 0) for start in starts]
+        if not any(values) and still > {starts[-1]}:
+            return None
+    around = Around(
+        step=step,
+        zone=scope.zone,
+        height=150,
+        unit="pings",
+        sums=True,
+        still_open=still,
+        zoom=None if scope.over.hourly else scope.zoom,
+        csv=link("/", **scope.chosen, csv="pings"),
+    )
+    return stacked("Pings", starts, [Series("1", "Pings", values)], around)
 
 
-def _behind(asked: _Asked, counted: store.CountedUntil | None) -> str | None:
+def _start(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _is_open(day: date, scope: Scope, counted: store.CountedUntil | None) -> bool:
+    return day == scope.now.date() or (counted is not None and counted.is_open(day))
+
+
+def _behind(scope: Scope, counted: store.CountedUntil | None) -> str | None:
     """A note if counts by day lack more than the last minutes."""
     if counted is None:
         return None
     if counted.pings_until is None:
         return "The first pings are being counted: a minute or two."
-    if asked.now - counted.pings_until > MOST_BEHIND:
-        return f"Counts include pings up to {formatting.stamp(counted.pings_until)}."
+    if scope.now - counted.pings_until > MOST_BEHIND:
+        return f"Counts include pings up to {stamp(counted.pings_until)}."
     return None
-
-
-async def _newcomers(asked: _Asked) -> charts.Columns | None:
-    if asked.fleet is None:
-        return None
-    counted = await store.new_over_time(asked.pool, asked.fleet, asked.over, asked.now)
-    return asked.columns(counted, asked.fleet.counted.at)
-
-
-async def _looks(asked: _Asked, totals: Mapping[str, Any]) -> list[Look]:
-    """What needs attention, the most serious first."""
-    forks = await store.forks_counted(asked.pool, asked.product, asked.since)
-    quarantined = await store.quarantine_counted(asked.pool, asked.product)
-    suspect = await store.suspect_pings(asked.pool, asked.product, asked.since)
-    today = await _outcomes_today(asked)
-    intake = link("/intake", product=asked.product, range=asked.over.name)
-    looks = (
-        _look(
-            forks["installations"],
-            "installation",
-            "with an identity that two copies continued",
-            f"{intake}#forks",
-        ),
-        _look(quarantined, "ping", "in quarantine", f"{intake}#quarantine"),
-        _look(
-            totals.get("with_missing", 0),
-            "installation",
-            "with missing pings",
-            asked.rows(attention="missing"),
-        ),
-        _look(totals.get("with_lost", 0), "installation", "with lost pings", asked.rows(attention="lost")),
-        _look(suspect, "ping", "with a clock far off", f"{intake}#clocks", most=store.MOST_SUSPECT),
-        _look(today["rejected"], "ping", "rejected today", f"{intake}#outcomes"),
-        _look(today["unknown_field"], "field", "unknown and ignored today", f"{intake}#outcomes"),
-    )
-    return [look for look in looks if look.count]
-
-
-def _look(count: int, noun: str, what: str, path: str, most: int | None = None) -> Look:
-    """`most`: the limit of the count."""
-    more = most is not None and count > most
-    return Look(min(count, most or count), f"{noun if count == 1 else noun + 's'} {what}", path, more)
-
-
-async def _outcomes_today(asked: _Asked) -> dict[str, int]:
-    counts = {"rejected": 0, "unknown_field": 0}
-    for row in await store.outcomes(asked.pool, asked.product, asked.now.date()):
-        kind = row["outcome"].partition(":")[0]
-        if kind in counts:
-            counts[kind] += row["count"]
-    return counts
 
 
 ROUTES = (get("/", overview, "The overview", HTML, PARAMETERS, permission=Permission.NUMBERS),)

@@ -42,7 +42,7 @@ SELECT greatest((SELECT reltuples FROM pg_class WHERE oid = 'installations'::reg
 -- name: roll_up_pings
 -- Counts again the days of the pings received from $1 until before $2, each from all pings of its installation
 -- received before $3; only days from $5 to $6, and counters only from $7 on. The product's day of a changed row is
--- due since $8. Returns the number of changed rows.
+-- due since $8, and for active_days those that end before the copy's next day. Returns the number of changed rows.
 --
 -- The pings of near days, from $4 on, are found by reading all that were received since; those of far days in the
 -- history of each installation. The last ping of a day is that with the highest number. A copy with more than 1000
@@ -174,11 +174,41 @@ WITH touched AS MATERIALIZED (
           IS DISTINCT FROM
           (excluded.product_id, excluded.state, excluded.verdict, excluded.claim_mismatch,
            excluded.source_mismatch, excluded.pings, excluded.counters, excluded.features)
-    RETURNING product_id, day
+    RETURNING product_id, day, installation_id
 ), due AS (
     INSERT INTO days_due (product_id, day, due_since)
     SELECT DISTINCT product_id, day, $8::timestamptz FROM written ORDER BY product_id, day
     ON CONFLICT (product_id, day) DO UPDATE SET due_since = days_due.due_since -- takes the row's lock
+), late AS (
+    SELECT w.product_id, w.installation_id, w.day, ($8 AT TIME ZONE 'UTC')::date AS today
+    FROM written AS w
+    WHERE w.day <= ($8 AT TIME ZONE 'UTC')::date
+), followed AS (
+    SELECT l.installation_id, l.day, min(n.day) AS next_day
+    FROM late AS l
+    CROSS JOIN LATERAL (
+        SELECT n.day FROM installation_days AS n
+        WHERE n.installation_id = l.installation_id AND n.day > l.day AND TRUE /*:fence*/
+    ) AS n
+    WHERE l.day < l.today - 1
+    GROUP BY l.installation_id, l.day
+), ended AS (
+    -- What was last known at the end of a day: until the next day with a ping, or the copy is lost.
+    INSERT INTO active_due (product_id, day, due_since)
+    SELECT DISTINCT l.product_id, l.day + g.days, $8
+    FROM (
+        SELECT l.product_id, l.day, l.today,
+               least(f.next_day, lead(l.day) OVER (PARTITION BY l.installation_id ORDER BY l.day)) AS next_day
+        FROM late AS l
+        LEFT JOIN followed AS f USING (installation_id, day)
+    ) AS l
+    JOIN products AS p USING (product_id)
+    CROSS JOIN LATERAL generate_series(0, least(
+        l.next_day - 1, l.today,
+        l.day + 1 + greatest(p.ping_interval_seconds + p.grace_seconds, p.lost_after_seconds) / 86400
+    ) - l.day) AS g (days)
+    ORDER BY 1, 2
+    ON CONFLICT (product_id, day) DO UPDATE SET due_since = active_due.due_since -- takes the row's lock
 )
 SELECT count(*) FROM written;
 
@@ -186,6 +216,10 @@ SELECT count(*) FROM written;
 -- Deletes the counts of the days from $1 to $2; they are due since $3.
 WITH gone AS (
     DELETE FROM installation_days WHERE day BETWEEN $1 AND $2 RETURNING product_id, day
+), ended AS (
+    INSERT INTO active_due (product_id, day, due_since)
+    SELECT DISTINCT product_id, day, $3::timestamptz FROM gone ORDER BY product_id, day
+    ON CONFLICT (product_id, day) DO UPDATE SET due_since = active_due.due_since
 )
 INSERT INTO days_due (product_id, day, due_since)
 SELECT DISTINCT product_id, day, $3::timestamptz FROM gone ORDER BY product_id, day

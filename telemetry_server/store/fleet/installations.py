@@ -28,7 +28,6 @@ ChangeKey: TypeAlias = tuple[datetime, UUID, int, str]
 
 ANCIENT, DISTANT = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 LAST_NUMBER = 2**63 - 1
-MOST_COUNTED = 10_000
 _CHANGED_IN = (
     "EXISTS (SELECT FROM installations AS o JOIN products AS q USING (product_id)"
     " WHERE o.installation_id = c.installation_id AND q.slug = ANY ({slugs}))"
@@ -79,8 +78,8 @@ async def installations(
 
 
 async def matching(pool: Pool, wanted: Filter, *, now: datetime) -> int:
-    """Number of installations; MOST_COUNTED + 1 means that there may be more."""
-    [row] = await _read_wanted(pool, "matching", wanted, now, MOST_COUNTED + 1)
+    """Number of installations, exactly. Raises TooSlow."""
+    [row] = await _read_wanted(pool, "matching", wanted, now)
     return int(row["count"])
 
 

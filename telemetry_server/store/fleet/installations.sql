@@ -45,15 +45,11 @@ CROSS JOIN LATERAL (SELECT sum(upper(r) - lower(r))::bigint AS came FROM unnest(
 ORDER BY f.installation_id DESC;
 
 -- name: matching
--- How many installations match the filter, counted up to $1.
+-- How many installations match the filter.
 SELECT count(*)
-FROM (
-    SELECT f.installation_id
-    FROM installation_facts AS f
-    LEFT JOIN installations AS i ON i.installation_id = f.installation_id
-    WHERE TRUE /*:filter*/
-    LIMIT $1
-) AS m;
+FROM installation_facts AS f
+LEFT JOIN installations AS i ON i.installation_id = f.installation_id
+WHERE TRUE /*:filter*/;
 
 -- name: facets
 -- How many of the newest $1 installations that match the filter have each value, by field, the most frequent

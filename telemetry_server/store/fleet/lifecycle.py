@@ -6,7 +6,7 @@ later than the one before it, and that of a ping has the number of the ping.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -53,14 +53,20 @@ async def due(connection: Connection, now: datetime, after: Copy, limit: int) ->
     return _copies(await connection.fetch(SQL["due"], now, after.due_at, after.installation_id, limit))
 
 
-async def settle(connection: Connection, settled: Sequence[Settled]) -> list[Settled]:
-    """Writes the phases of copies that have not changed since; returns those that PostgreSQL refuses."""
+async def settle(connection: Connection, settled: Sequence[Settled], now: datetime) -> list[Settled]:
+    """Writes the phases of copies that have not changed since; returns those that PostgreSQL refuses.
+
+    Days that are over, and in which a copy became late or lost, as is found now, are counted again.
+    """
 
     async def write(part: Sequence[Settled]) -> None:
         rows = [row for each in part for row in _rows(each)]
         async with connection.transaction():
             await lock_in_order(connection)
             await connection.execute(SQL["settle"], as_json([_now(each) for each in part]), as_json(rows))
+            if since := _days_before(part, now.date()):
+                products, days = list(since), list(since.values())
+                await connection.execute(SQL["mark_ended"], products, days, now.date(), now)
 
     parts = await halving(settled, write) if settled else []
     return [each for part, error in parts if error for each in part]
@@ -97,6 +103,15 @@ async def rescheduled(connection: Connection, limit: int) -> list[Copy]:
 
 def _copies(rows: Sequence[asyncpg.Record]) -> list[Copy]:
     return [Copy(**row)._replace(life=Lifecycle(row["life"])) for row in rows]
+
+
+def _days_before(settled: Sequence[Settled], today: date) -> dict[UUID, date]:
+    """By product, the earliest day before `today` on which a phase began."""
+    earliest: dict[UUID, date] = {}
+    for copy, _, steps in settled:
+        if steps and (day := steps[0].since.astimezone(UTC).date()) < today:
+            earliest[copy.product_id] = min(day, earliest.get(copy.product_id, day))
+    return dict(sorted(earliest.items()))
 
 
 def _now(settled: Settled) -> dict[str, object]:

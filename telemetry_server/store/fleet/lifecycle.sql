@@ -50,6 +50,15 @@ WITH settled AS MATERIALIZED (
 )
 SELECT count(*) FROM done;
 
+-- name: mark_ended
+-- The days of these products ended otherwise than they were counted, each from its day until before the day $3.
+INSERT INTO active_due (product_id, day, due_since)
+SELECT p.product_id, g.day::date, $4::timestamptz
+FROM unnest($1::uuid[], $2::date[]) AS p (product_id, day)
+CROSS JOIN LATERAL generate_series(p.day::timestamp, $3::date::timestamp - interval '1 day', '1 day') AS g (day)
+ORDER BY 1, 2
+ON CONFLICT (product_id, day) DO UPDATE SET due_since = active_due.due_since; -- takes the row's lock
+
 -- name: put_off
 -- An installation that cannot be settled is due later, so that it does not block others.
 UPDATE installation_facts SET due_at = $2 WHERE installation_id = $1;

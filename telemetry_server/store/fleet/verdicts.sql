@@ -120,7 +120,10 @@ WITH free AS (
     JOIN unnest($1::uuid[], $2::integer[], $3::boolean[]) AS s (license_id, seats_used, stale) USING (license_id)
     FOR NO KEY UPDATE OF l SKIP LOCKED
 )
-UPDATE licenses AS l SET seats_used = free.seats_used, stale = l.stale OR free.stale
+UPDATE licenses AS l SET
+    seats_used = free.seats_used,
+    stale      = l.stale OR free.stale,
+    over_since = CASE WHEN free.seats_used > l.seats THEN l.over_since END
 FROM free
 WHERE l.license_id = free.license_id
 RETURNING l.license_id;
@@ -135,6 +138,9 @@ WITH free AS (
     WHERE l.xmin::text = s.version AND (l.stale OR l.seats_used <> s.seats_used)
     FOR NO KEY UPDATE OF l SKIP LOCKED
 )
-UPDATE licenses AS l SET stale = false, seats_used = free.seats_used
+UPDATE licenses AS l SET
+    stale      = false,
+    seats_used = free.seats_used,
+    over_since = CASE WHEN free.seats_used > l.seats THEN l.over_since END
 FROM free
 WHERE l.license_id = free.license_id;

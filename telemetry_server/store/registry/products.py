@@ -33,6 +33,8 @@ class NoSuchProduct(OperatorError):
 class BadSchedule(OperatorError):
     """A copy that is lost has to be late first: --lost-after must exceed --interval and --grace together."""
 
+    status, code = 422, "bad_schedule"
+
 
 class BadSlug(OperatorError):
     """A slug has 1 to 63 of a-z, 0-9 and -, and does not begin with -."""

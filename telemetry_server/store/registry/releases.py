@@ -22,11 +22,15 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A released version of a product, and its builds as in service.build, best digests."""
+    """A released version of a product, and its builds as in service.build, best digests.
+
+    `supported_until` is the last day of its support; None: no end is known.
+    """
 
     version: str
     released_on: date | None
     builds: tuple[str, ...]
+    supported_until: date | None = None
 
 
 async def editions_of(connection: Connection, product: Product) -> list[Edition]:
@@ -52,23 +56,28 @@ async def keep_edition(
 async def releases_of(connection: Connection, product: Product) -> list[Release]:
     """The newest version first, in the usual order of versions: 7.10 before 7.9."""
     rows = await connection.fetch(SQL["releases_of"], product.id)
-    return [Release(row["version"], row["released_on"], tuple(row["builds"])) for row in rows]
+    return [
+        Release(row["version"], row["released_on"], tuple(row["builds"]), row["supported_until"])
+        for row in rows
+    ]
 
 
 async def keep_release(
     connection: Connection, product: Product, release: Release, *, by: Author, now: datetime
 ) -> tuple[ChangeOutcome, Release]:
-    """Creates the release, or adds a date and missing builds to the existing one."""
+    """Creates the release, or adds dates and missing builds to the existing one."""
     async with connection.transaction():
         await history.lock(connection)
         row = await connection.fetchrow(SQL["find_release"], product.id, release.version)
-        was = None if row is None else {"released_on": row["released_on"], "builds": tuple(row["builds"])}
-        before = was or {"released_on": None, "builds": ()}
+        names = ("released_on", "builds", "supported_until")
+        was = None if row is None else {name: row[name] for name in names} | {"builds": tuple(row["builds"])}
+        before = was or {"released_on": None, "builds": (), "supported_until": None}
         day = release.released_on or before["released_on"]
         builds = tuple(dict.fromkeys((*before["builds"], *release.builds)))
-        fields = {"released_on": day, "builds": builds}
+        until = release.supported_until or before["supported_until"]
+        fields = {"released_on": day, "builds": builds, "supported_until": until}
         draft = Draft(Entity.RELEASE, f"{product.slug}/{release.version}", was, fields)
         if draft.outcome is not ChangeOutcome.UNCHANGED:
-            await connection.execute(SQL["keep_release"], product.id, release.version, day, builds)
+            await connection.execute(SQL["keep_release"], product.id, release.version, day, builds, until)
             await history.record(connection, [draft], by, now)
-        return draft.outcome, Release(release.version, day, builds)
+        return draft.outcome, Release(release.version, day, builds, until)

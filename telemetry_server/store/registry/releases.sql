@@ -11,15 +11,16 @@ ON CONFLICT (product_id, edition) DO UPDATE SET name = excluded.name;
 
 -- name: releases_of
 -- The newest version first.
-SELECT product_id, version, released_on, builds
+SELECT product_id, version, released_on, builds, supported_until
 FROM releases
 WHERE product_id = $1
 ORDER BY version_key(version) DESC NULLS LAST, version DESC;
 
 -- name: find_release
-SELECT product_id, version, released_on, builds FROM releases WHERE product_id = $1 AND version = $2;
+SELECT product_id, version, released_on, builds, supported_until FROM releases WHERE product_id = $1 AND version = $2;
 
 -- name: keep_release
-INSERT INTO releases (product_id, version, released_on, builds)
-VALUES ($1, $2, $3, $4)
-ON CONFLICT (product_id, version) DO UPDATE SET released_on = excluded.released_on, builds = excluded.builds;
+INSERT INTO releases (product_id, version, released_on, builds, supported_until)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (product_id, version) DO UPDATE SET released_on = excluded.released_on, builds = excluded.builds,
+                                               supported_until = excluded.supported_until;

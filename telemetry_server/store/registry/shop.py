@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from telemetry_server.check.licenses.cells import LONGEST_KEY
 from telemetry_server.check.licenses.cells import key as license_key
@@ -115,3 +116,10 @@ def _refuse(problems: Sequence[FieldProblem]) -> None:
     if problems:
         shown = [FieldProblem(f"/data{problem.pointer}", problem.detail) for problem in problems]
         raise Unprocessable("The message is not valid; nothing was changed.", problems=shown)
+
+
+async def deliveries(connection: Connection) -> dict[str, Any]:
+    """The messages of the last 30 days: messages, their number, and last_received_at."""
+    row = await connection.fetchrow(SQL["deliveries"])
+    assert row is not None, "an aggregate has a row"
+    return dict(row)

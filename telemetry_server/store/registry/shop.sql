@@ -22,3 +22,7 @@ WHERE excluded.happened_at >= shop_fields.happened_at;
 -- When an actor other than $2 last changed the status of the license.
 SELECT max(changed_at) FROM registry_changes
 WHERE entity = 'license' AND entity_id = $1 AND actor <> $2 AND before IS NOT NULL AND after ? 'status';
+
+-- name: deliveries
+-- The number of messages of the last 30 days, and the time of the newest.
+SELECT count(*) AS messages, max(received_at) AS last_received_at FROM webhook_deliveries;

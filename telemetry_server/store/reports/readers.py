@@ -20,7 +20,7 @@ SQL = load(__name__)
 
 VIEWS = (
     *("v_installations", "v_pings", "v_unknown_keys", "v_licenses", "v_changes"),
-    *("v_installation_days", "v_fleet_days", "v_feature_days", "v_cohort_weeks"),
+    *("v_installation_days", "v_fleet_days", "v_active_days", "v_feature_days", "v_cohort_weeks"),
 )
 """The views of a reader: only ours, as custom views may show anything."""
 
