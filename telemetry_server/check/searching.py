@@ -73,7 +73,7 @@ def _readings(text: str) -> Iterator[Reading]:
         return
     if terms := _VALUES.get(lower.replace(" ", "_")):
         yield Reading(Meaning.VALUE, lower, terms)
-    if "@" in text.strip("@"):
+    if "@" in text:
         yield Reading(Meaning.EMAIL, lower)
         return
     if (address := _address(text)) is not None:

@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plain_count import NOT_TOLD, PLACES, STATES, Told
+from plain_count import NOT_TOLD, PLACES, STATES, State, Told
 from story import DAY, HOUR, MINUTE, NOON, REGISTRY
 
+from telemetry_server.check.filters.filter_fields import FEATURES
 from telemetry_server.check.filters.parser import parse_filter
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs import active as job
@@ -21,7 +22,7 @@ from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.jobs.rebuild import rebuild
 from telemetry_server.model import Verdict
 from telemetry_server.store.clock import keep_as_of
-from telemetry_server.store.counts import active, active_days
+from telemetry_server.store.counts import active, active_days, feature_use
 from telemetry_server.store.counts.counting import Span, TimeStep
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.filtering import NotThen
@@ -355,3 +356,58 @@ async def test_the_dimensions_that_are_counted_are_those_that_can_be_asked(some_
     rows = await story.connection.fetch("SELECT DISTINCT dimension FROM active_days")
     assert {row["dimension"] for row in rows} | {"product"} == set(active.DIMENSIONS)
     assert active_days.TURNED in active.DIMENSIONS
+
+
+# ── features ────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_features_by_version_edition_verdict_and_life(story, database):
+    """Three copies: one with the old version, and one that uses nothing."""
+    await begin(story)
+    await story.send(UUID(int=1), NOON, Told(1, NOON, features={"a": 4, "b": 1}))
+    await story.send(UUID(int=2), NOON, Told(1, NOON, STATES[1], {"a": 2}, Verdict.REVOKED), product=1)
+    await story.send(UUID(int=3), NOON, Told(1, NOON, STATES[1], None, Verdict.REVOKED))
+    await story.send(UUID(int=1), NOON + DAY, Told(2, NOON + DAY, STATES[1], {"a": 1}))
+    await run_jobs(story, NOON + DAY + MINUTE)
+    total = Span(FIRST, FIRST + timedelta(days=6), TimeStep.TOTAL)
+
+    async def used(pool, by, text="", span=total, **named):
+        wanted = parse_filter(text, FEATURES)
+        counts = await feature_use.feature_use(pool, by, wanted, span, now=NOW, **{"limit": 9, **named})
+        return [tuple(row.values())[1:] for row in counts.rows]
+
+    async with make_pool(database) as pool:
+        assert await used(pool, "all") == [("a", "", 7, 2, 3, 4), ("b", "", 1, 1, 1, 4)]
+        assert await used(pool, "all", limit=1) == [("a", "", 7, 2, 3, 4)]
+        assert await used(pool, "version") == [
+            *(("a", "7.2.1", 4, 1, 1, 1), ("a", "7.3.0", 3, 1, 2, 3), ("b", "7.2.1", 1, 1, 1, 1)),
+        ]
+        assert await used(pool, "version", "product=panel") == [("a", "7.3.0", 2, 1, 1, 1)]
+        assert await used(pool, "verdict", "feature=a") == [
+            *(("a", "revoked", 2, 1, 1, 2), ("a", "valid", 5, 1, 2, 2)),
+        ]
+        assert await used(pool, "edition", "feature=b") == [("b", "business", 1, 1, 1, 1)]
+        assert await used(pool, "life", values=1) == [
+            *(("a", "new", 6, 2, 2, 3), ("a", None, 1, 1, 1, 1), ("b", "new", 1, 1, 1, 3)),
+        ]
+        by_day = Span(FIRST, FIRST + timedelta(days=6), TimeStep.DAY)
+        assert await used(pool, "all", span=by_day) == [
+            *(("a", "", 6, 2, 2, 3), ("b", "", 1, 1, 1, 3), ("a", "", 1, 1, 1, 1)),
+        ]
+
+
+async def test_of_very_many_values_and_features_the_rest_is_other_and_left_out(story, monkeypatch):
+    monkeypatch.setattr(active_days, "MOST_FEATURES", 1)
+    monkeypatch.setattr(active_days, "MOST_FEATURE_VALUES", 1)
+    await begin(story)
+    for copy in range(1, 4):
+        facts = {"license": {"status": "licensed"}, "service": {"version": f"1.{copy}"}}
+        state = State(100 + copy, facts, None, {})
+        await story.send(UUID(int=copy), NOON, Told(1, NOON, state, {"common": 1, f"f{copy}": 5}))
+    await run_jobs(story, NOON + MINUTE)
+    rows = await story.connection.fetch(
+        "SELECT value, feature, uses, installations FROM feature_value_days WHERE dimension = 'version' ORDER BY 1, 2"
+    )
+    assert [tuple(row) for row in rows] == [
+        *(("1.1", "", 0, 1), ("1.1", "common", 1, 1), ("other", "", 0, 2), ("other", "common", 2, 2)),
+    ]

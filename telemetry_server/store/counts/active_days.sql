@@ -42,7 +42,8 @@ ON CONFLICT (product_id, day) DO UPDATE SET due_since = active_due.due_since; --
 --
 -- From the present backwards: verdict and life are those before their first change since; where a ping came since, what
 -- the copy said of itself is that of the last day with a ping, the months around the day $5 being looked at first.
-WITH found AS (
+WITH found AS MATERIALIZED (
+    -- MATERIALIZED: its subqueries would be repeated for each dimension.
     SELECT f.*, coalesce(v.before, f.verdict) AS verdict_then, coalesce(l.before, f.life) AS life_then,
            CASE WHEN f.first_received_at >= $3::timestamptz - interval '1 day' AND f.first_received_at < $3 THEN 'new'
                 ELSE t.after END AS turned,
