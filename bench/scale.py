@@ -105,7 +105,15 @@ def measure(data, installations, pings, *, ingest):
     with telemetry_server(data, port, 1):
         with timed(f"simulate {installations:,} installations") as watch:
             made = json.loads(
-                run(data, "simulate", "--product", PRODUCT, *size(installations, pings), "--no-counts", "--json")
+                run(
+                    data,
+                    "simulate",
+                    "--product",
+                    PRODUCT,
+                    *size(installations, pings),
+                    "--no-counts",
+                    "--json",
+                )
             )
         found.simulate_seconds, found.pings = watch.seconds, made["pings"]
         roll_up(data, found, datetime.fromisoformat(made["ends_at"]))

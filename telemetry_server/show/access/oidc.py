@@ -25,9 +25,10 @@ from telemetry_server.show.access.guard import find_viewer, local_path
 from telemetry_server.show.access.notices import announce
 from telemetry_server.show.access.oidc_claims import Claims
 from telemetry_server.show.access.refusals import SignInRefused, Why
+from telemetry_server.show.links import link
 from telemetry_server.show.query import text
 from telemetry_server.show.recorded_views import record
-from telemetry_server.show.render import link, page
+from telemetry_server.show.render import page
 from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.sign_in_providers import Provider, RoleOfGroup, read_providers
