@@ -120,7 +120,9 @@ async def test_nothing_but_the_public_is_told_to_strangers(server):
 
 async def test_head_works_where_get_does(server):
     token = server.command("token", "create", "--role", "admin")["token"]
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+    # A compressed answer has a padding of random length.
+    headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"}
+    async with aiohttp.ClientSession(headers=headers) as session:
         for route in ROUTES:
             path = route.path.replace("{what}", "installations").replace("{name}", "style.css")
             path = re.sub(r"\{\w+\}", "0197f7a0-0000-7000-8000-000000000000", path)
