@@ -88,7 +88,9 @@ async def test_a_license_is_imported_changed_and_explained_without_scripts(settl
         assert before > 0
         await page.locator("tbody input[type=checkbox]").first.check()
         await page.get_by_label("Chosen rows").select_option("explained")
-        await page.get_by_label("Until").fill((datetime.now(UTC) + timedelta(days=30)).date().isoformat())
+        await page.locator("input[name=until]").fill(
+            (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
+        )
         await page.get_by_role("button", name="Apply").click()
         assert "1 row changed." in await page.inner_text(".undo")
         await page.get_by_role("button", name="Undo").click()
