@@ -14,6 +14,7 @@ from telemetry_server.store.access import audit
 
 NUMBERS_ONLY = {
     "/": "counts",
+    "/map": "counts",
     "/api/v1/fleet": "counts",
     "/api/v1/features": "counts",
     "/api/v1/cohorts": "counts",

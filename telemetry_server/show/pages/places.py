@@ -3,7 +3,6 @@
 from aiohttp import web
 
 from telemetry_server import app_keys
-from telemetry_server.check.filters.parser import BadFilter, parse_filter
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show.charts_small import Ranked, RankedList
@@ -11,7 +10,7 @@ from telemetry_server.show.charts_world import WorldMap, world_map
 from telemetry_server.show.formatting import country
 from telemetry_server.show.links import link
 from telemetry_server.show.pages.overview_numbers import ACTIVE, by_value, is_large, uncovered_filter
-from telemetry_server.show.query import one_of, read_query, text
+from telemetry_server.show.query import one_of, read_query
 from telemetry_server.show.render import attributions, page
 from telemetry_server.show.scope import SCOPE, Scope, read_scope
 from telemetry_server.show.slow import unless_slow
@@ -21,7 +20,6 @@ SHOWN = {"uncovered": "Not covered", "active": "All active"}
 PARAMETERS = (
     *SCOPE,
     Parameter("show", "Which copies.", {**one_of(*SHOWN), "default": "uncovered"}),
-    Parameter("filter", "Of these copies only.", text()),
 )
 
 _MOST = 25
@@ -30,13 +28,8 @@ _MOST = 25
 async def world(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     pool, scope = request.app[app_keys.POOL], await read_scope(request, asked)
-    wanted = asked.get("filter", "")
-    parse_filter(wanted)
-    if "country" in parse_filter(wanted).fields:
-        raise BadFilter("The map is by country: leave country out of its filter.")
-    base = uncovered_filter() if asked["show"] == "uncovered" else ACTIVE
-    full = f"{base} {wanted}".strip()
-    large = is_large(await fleet(pool, scope.product, scope.now)) and not wanted
+    full = uncovered_filter() if asked["show"] == "uncovered" else ACTIVE
+    large = is_large(await fleet(pool, scope.product, scope.now))
     counted = await unless_slow(by_value(pool, "country", full.removeprefix(ACTIVE), scope, large=large))
     return page(
         request,
