@@ -19,6 +19,8 @@ from telemetry_server.cli.product import name_of
 from telemetry_server.cli.session import connection
 from telemetry_server.durable import whole
 from telemetry_server.job_names import JobName
+from telemetry_server.jobs.active import count_active_copies
+from telemetry_server.jobs.clear_up import list_what_to_clear_up
 from telemetry_server.jobs.cohorts import roll_up_cohorts
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.fleet_now import count_the_fleet
@@ -105,8 +107,10 @@ async def _count(opened: Connection, settings: Settings, report: Progress) -> No
     jobs = {
         JobName.ROLL_UP_PINGS: roll_up_pings(registry),
         JobName.ROLL_UP_DAYS: roll_up_days(registry, at_once),
+        JobName.COUNT_ACTIVE_COPIES: count_active_copies(registry, at_once, at_once),
         JobName.ROLL_UP_COHORTS: roll_up_cohorts(registry),
         JobName.COUNT_THE_FLEET: count_the_fleet(large_waits=at_once),
+        JobName.LIST_WHAT_TO_CLEAR_UP: list_what_to_clear_up,
     }
     for name, run in jobs.items():
         report("counts", 0, len(jobs))

@@ -30,12 +30,14 @@ SHARE = timedelta(minutes=2)
 _DAY = timedelta(days=1)
 
 
-def count_active_copies(registry: Registry) -> Run:
+def count_active_copies(
+    registry: Registry, large_waits: timedelta = LARGE_WAITS, past_waits: timedelta = PAST_WAITS
+) -> Run:
     async def run(connection: Connection, now: datetime) -> str:
         today = (await believable(connection, now) - SWEEP).date()
         days = await open_days(connection, registry, today)
         await _mark_new_days(connection, days, today, now)
-        waits = Waits(today, SMALL, now - LARGE_WAITS, now - PAST_WAITS)
+        waits = Waits(today, SMALL, now - large_waits, now - past_waits)
         count = await count_due(connection, days._replace(until=today), waits, now)
         return f"counted {count} days of products again"
 

@@ -22,7 +22,6 @@ NUMBERS_ONLY = {
     "/api/v1/feature-use": "counts",
     "/api/v1/products": "products",
     "/people/sign-in/try/{provider}": "the way to a provider; the answer, with the own claims, is recorded",
-    "/map": "counts",
     "/features": "counts",
     "/releases": "counts",
     "/settings": "settings of the server",
