@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from telemetry_server.errors import BadRequest, Malformed, TooLarge
 from telemetry_server.receive.body import read_body
+from telemetry_server.show.viewer import VIEWER
 
 LARGEST_FORM = 8 * 1024
-_MOST_FIELDS = 80
+_MOST_FIELDS, _MOST_OF_STRANGERS = 80, 20
 
 Form = TypeVar("Form", bound=Struct)
 
@@ -33,11 +34,13 @@ UPLOADED: web.RequestKey[UploadedFile] = web.RequestKey("uploaded", UploadedFile
 async def read_form(request: web.Request) -> dict[str, str]:
     """The fields of a form; of a repeated field, the last value. Raises BadRequest or a subclass.
 
-    A file in a form of multipart/form-data is in request[UPLOADED] afterwards, unless none was chosen.
+    A file in a form of multipart/form-data is in request[UPLOADED] afterwards, unless none was chosen: only
+    people who are signed in send such.
     """
     if _READ in request:  # the guard has read it
         return request[_READ]
-    if request.content_type == "multipart/form-data":
+    known = VIEWER in request
+    if known and request.content_type == "multipart/form-data":
         request[_READ] = form = _read_parts(request, await read_body(request))
         return form
     if request.content_type != "application/x-www-form-urlencoded":
@@ -46,7 +49,8 @@ async def read_form(request: web.Request) -> dict[str, str]:
     if len(body) > LARGEST_FORM:
         raise TooLarge(f"A form may take {LARGEST_FORM} bytes.")
     try:
-        form = dict(parse_qsl(body.decode("ascii"), max_num_fields=_MOST_FIELDS, errors="strict"))
+        most = _MOST_FIELDS if known else _MOST_OF_STRANGERS
+        form = dict(parse_qsl(body.decode("ascii"), max_num_fields=most, errors="strict"))
     except ValueError:
         raise Malformed("The form is not URL-encoded UTF-8.") from None
     request[_READ] = form

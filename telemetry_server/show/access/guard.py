@@ -19,6 +19,7 @@ from telemetry_server.show.formatting import preferring
 from telemetry_server.show.recorded_views import record_view
 from telemetry_server.show.render import error_page
 from telemetry_server.show.responses import see_other
+from telemetry_server.show.time_zone import zone_of
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.access.credentials import TokenHolder, find_token
 from telemetry_server.store.access.sessions import Session, find_session
@@ -67,7 +68,7 @@ def _for_people(route: Route, permission: Permission) -> Handler:
             raise NotRecent
         if viewer.person is None:
             return await _answer(route, request)
-        with preferring(viewer.person.time_zone, viewer.person.number_style):
+        with preferring(zone_of(request).key, viewer.person.number_style):
             return await _answer(route, request)
 
     return guarded
