@@ -180,6 +180,21 @@ async def test_a_license_is_added_by_the_form_and_a_key_only_once(admin, product
     assert "exists already" in again.text
 
 
+async def test_the_head_of_a_part_is_short(admin, product):
+    form = hidden((await admin.get("/licenses/import")).text, "/licenses/import")
+    boundary = "x" * 20
+    parts = [f'name="{name}"\r\n\r\n{value}' for name, value in form.items()]
+    parts.append(f'name="file"; filename="a.csv"{";" * 300_000}\r\n\r\nkey\r\nK')
+    body = "".join(f"--{boundary}\r\nContent-Disposition: form-data; {part}\r\n" for part in parts)
+    answer = await admin.request(
+        "POST",
+        "/licenses/import",
+        data=f"{body}--{boundary}--\r\n".encode(),
+        headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    )
+    assert (answer.status, "too long" in answer.text) == (400, True)
+
+
 async def test_a_file_is_checked_first_and_imported_as_it_was_shown(admin, product, site, add):
     await add("KEY-FILE-0001", seats=1)
     content = "key,seats,customer_company\nKEY-FILE-0001,4,\nKEY-FILE-0002,2,Ada GmbH\nKEY-FILE-0003,none,\n"
