@@ -57,7 +57,7 @@ async def feature_list(request: web.Request) -> web.Response:
     )
     rows = None if used is None or used.rows is None else _rows(used.rows, before, weekly)
     if "csv" in asked:
-        return csv_file("features", _COLUMNS, [_as_cells(row) for row in rows or ()], scope.now)
+        return await csv_file("features", _COLUMNS, [_as_cells(row) for row in rows or ()], scope.now)
     silent = _silent(weekly, rows or ())
     return page(
         request,

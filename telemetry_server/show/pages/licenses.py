@@ -170,7 +170,7 @@ async def license_file(request: web.Request) -> web.Response:
         rows = await store.licenses_shown(connection, wanted, part, now=now)
     if len(rows) > _MOST_IN_A_FILE:
         raise BadRequest(f"These are more than {_MOST_IN_A_FILE:,} licenses: narrow them down.")
-    return csv_file("licenses", _COLUMNS, rows, now)
+    return await csv_file("licenses", _COLUMNS, rows, now)
 
 
 ROUTES = (

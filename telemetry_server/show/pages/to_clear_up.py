@@ -156,7 +156,8 @@ async def item_file(request: web.Request) -> web.Response:
             limit=_MOST_IN_A_FILE,
             today=now.date(),
         )
-    return csv_file("to-clear-up", _COLUMNS, [{**row, "evidence": in_evidence(row)} for row in rows], now)
+    shown = ({**row, "evidence": in_evidence(row)} for row in rows)
+    return await csv_file("to-clear-up", _COLUMNS, shown, now)
 
 
 async def act(request: web.Request) -> web.Response:
