@@ -6,6 +6,7 @@ import re
 
 import pytest
 from registry_pages import copies, fill_in, go_on, hidden, multipart, upload, words
+from test_show_accounts import colleague
 
 from telemetry_server.model import Role
 
@@ -193,6 +194,16 @@ async def test_the_head_of_a_part_is_short(admin, product):
         headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
     )
     assert (answer.status, "too long" in answer.text) == (400, True)
+
+
+async def test_who_may_not_see_licenses_sees_no_figures_of_them(site, product, admin, add):
+    await add("OVER-SEATS-0001", seats=1)
+    await copies(site, product, "OVER-SEATS-0001", 2)
+    assert "Licenses over seats" in words((await admin.get("/")).text)
+    text = words((await (await colleague(site)).get("/")).text)
+    assert "Active copies" in text
+    assert "Licenses over seats" not in text
+    assert "Expire within" not in text
 
 
 async def test_a_file_is_checked_first_and_imported_as_it_was_shown(admin, product, site, add):
