@@ -43,7 +43,8 @@ class Route:
     given its credentials within the last ten minutes. `files`: its form may have a file.
 
     `audited`: the kind of subject whose personal data it shows, such as "customer". Each GET is recorded in
-    the audit log before its answer leaves; a change is recorded in its own transaction.
+    the audit log before its answer leaves, and so is each form that shows a page; a change is recorded in its
+    own transaction.
     """
 
     method: str

@@ -47,6 +47,12 @@ async def record(
     )
 
 
+async def record_customers(request: web.Request) -> None:
+    """Records that a list of something else names customers."""
+    where = {"path": request.path, "query": request.query_string[:_LONGEST_QUERY]}
+    await record(request.app[app_keys.POOL], request, "customer.list", None, **where)
+
+
 async def refused(request: web.Request, how: str, email: str) -> None:
     """Records that a sign-in was refused. Raises Unavailable."""
     await trail.refused(request.app[app_keys.POOL], how, email=email, network=network(request))

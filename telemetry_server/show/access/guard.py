@@ -2,6 +2,7 @@
 
 import hmac
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
@@ -74,7 +75,10 @@ def _for_people(route: Route, permission: Permission) -> Handler:
 
 
 async def _answer(route: Route, request: web.Request) -> web.StreamResponse:
+    """The answer of the handler. A form that shows a page, as the difference it would make, is a view."""
     answer: web.StreamResponse = await route.handler(request)
+    if route.audited and route.page and request.method == "POST" and answer.status != HTTPStatus.SEE_OTHER:
+        await record_view(request, route, route.audited)
     return answer
 
 
