@@ -1,5 +1,6 @@
 """Rows of a list as a CSV file that no spreadsheet runs."""
 
+import asyncio
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,20 +12,28 @@ from aiohttp import web
 from telemetry_server.check.licenses.rows import guarded
 
 
-def csv_file(
+async def csv_file(
     name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], now: datetime
 ) -> web.Response:
-    """The download of the rows; times are in ISO 8601, an empty cell is NULL."""
-    file = io.StringIO()
-    writer = csv.writer(file)
-    writer.writerow(columns)
-    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    """The download of the rows; times are in ISO 8601, an empty cell is NULL.
+
+    Written in a thread: a hundred thousand rows take seconds, in which no ping would be answered.
+    """
+    text = await asyncio.to_thread(_written, columns, rows)
     headers = {
         "Content-Disposition": f'attachment; filename="{name}-{now:%Y-%m-%d}.csv"',
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
     }
-    return web.Response(text=file.getvalue(), content_type="text/csv", charset="utf-8", headers=headers)
+    return web.Response(text=text, content_type="text/csv", charset="utf-8", headers=headers)
+
+
+def _written(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    return file.getvalue()
 
 
 def _cell(value: Any) -> str:

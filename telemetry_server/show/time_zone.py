@@ -1,4 +1,4 @@
-"""The time zone of pages: that of the profile, else of the browser, which a script keeps in a cookie, else UTC."""
+"""The time zone of pages: that of the profile, else of the browser, from the cookie of a script, else UTC."""
 
 from datetime import datetime
 from functools import lru_cache

@@ -89,7 +89,7 @@ async def customer_file(request: web.Request) -> web.Response:
         )
     if len(rows) > _MOST_IN_A_FILE:
         raise BadRequest(f"These are more than {_MOST_IN_A_FILE:,} customers: narrow them down.")
-    return csv_file("customers", _COLUMNS, rows, now)
+    return await csv_file("customers", _COLUMNS, rows, now)
 
 
 ROUTES = (

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.check.filters.filter_fields import FEATURES as FIELDS
+from telemetry_server.check.filters.parser import version_key
 from telemetry_server.check.filters.terms import Filter, term
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, get
@@ -57,7 +58,7 @@ async def feature_list(request: web.Request) -> web.Response:
     )
     rows = None if used is None or used.rows is None else _rows(used.rows, before, weekly)
     if "csv" in asked:
-        return csv_file("features", _COLUMNS, [_as_cells(row) for row in rows or ()], scope.now)
+        return await csv_file("features", _COLUMNS, [_as_cells(row) for row in rows or ()], scope.now)
     silent = _silent(weekly, rows or ())
     return page(
         request,
@@ -65,7 +66,7 @@ async def feature_list(request: web.Request) -> web.Response:
         scope=scope,
         scope_time=True,
         rows=rows,
-        heat=_heat(by_version),
+        heat=heat_of(by_version),
         silent=silent,
         file=scope.here(csv="features"),
     )
@@ -125,13 +126,13 @@ def _by_week(weekly: Counts | None) -> dict[str, list[int | None]]:
     return found
 
 
-def _heat(counts: Counts | None) -> Heat | None:
+def heat_of(counts: Counts | None) -> Heat | None:
     """The share of copies by feature and version."""
     rows = (counts.rows or []) if counts else []
     if not rows:
         return None
     versions = list(dict.fromkeys(row["value"] for row in rows if row["value"] is not None))
-    versions.sort(key=_numbers, reverse=True)
+    versions.sort(key=lambda version: version_key(version) or (), reverse=True)
     cells = {(row["feature"], row["value"]): round(_share(row)) for row in rows}
     names = list(dict.fromkeys(row["feature"] for row in rows))[:30]
     return Heat(
@@ -140,10 +141,6 @@ def _heat(counts: Counts | None) -> Heat | None:
         [(name, [cells.get((name, version), 0) for version in versions]) for name in names],
         "%",
     )
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def _silent(weekly: Counts | None, rows: Sequence[FeatureRow]) -> list[str]:

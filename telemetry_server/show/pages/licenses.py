@@ -19,6 +19,7 @@ from telemetry_server.show.csv_file import csv_file
 from telemetry_server.show.links import link
 from telemetry_server.show.month_strip import month_strip
 from telemetry_server.show.query import one_of, read_query
+from telemetry_server.show.recorded_views import record_customers
 from telemetry_server.show.render import page
 from telemetry_server.show.responses import path_with, see_other
 from telemetry_server.show.scope import read_scope
@@ -64,6 +65,8 @@ async def license_list(request: web.Request) -> web.Response:
             context = await _found(connection, viewer, asked, base, now)
     except BadFilter as error:
         problem = error.detail
+    if context["customers"]:
+        await record_customers(request)
     return page(
         request,
         "licenses.html",
@@ -170,7 +173,7 @@ async def license_file(request: web.Request) -> web.Response:
         rows = await store.licenses_shown(connection, wanted, part, now=now)
     if len(rows) > _MOST_IN_A_FILE:
         raise BadRequest(f"These are more than {_MOST_IN_A_FILE:,} licenses: narrow them down.")
-    return csv_file("licenses", _COLUMNS, rows, now)
+    return await csv_file("licenses", _COLUMNS, rows, now)
 
 
 ROUTES = (
