@@ -21,6 +21,7 @@ from telemetry_server.show.render import page
 from telemetry_server.show.responses import path_with, see_other
 from telemetry_server.show.sorting import PAGE, heads, pager, sort_parameter, wanted_part
 from telemetry_server.store.database import Connection
+from telemetry_server.store.fleet.installations import product_names
 from telemetry_server.store.fleet.licensed_copies import Copies, copies_by_license
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import license_lists as store
@@ -66,6 +67,7 @@ async def customer_list(request: web.Request) -> web.Response:
         filtered=bool(asked.keys() & {"filter", "q", "email"}),
         file=link("/customers/export", **{name: value for name, value in asked.items() if name != "page"}),
         fields=FIELDS.values(),
+        products=await product_names(request.app[app_keys.POOL]),
     )
 
 
