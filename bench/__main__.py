@@ -14,7 +14,7 @@ from bench.report import Report
 from bench.sdk import measure_sdk
 from bench.servers import free_port, make_places, telemetry_server
 from bench.spent import spent
-from bench.storage import copy_rate, key_order, size_per_ping
+from bench.storage import copy_rate, cost_of_indexes, size_per_ping
 
 FLEET = 20_000
 ROUNDS = 3
@@ -99,7 +99,7 @@ def measure_batches(report, data, fleet):
             copies.append(asyncio.run(copy_rate(database(data), BATCH)))
         report.batches(statistics.median(rates), statistics.median(copies), BATCH)
         report.size(*asyncio.run(size_per_ping(database(data))))
-        report.keys(asyncio.run(key_order(database(data), database(data, "postgres"), BATCH)))
+        report.indexes(asyncio.run(cost_of_indexes(database(data), database(data, "postgres"), BATCH)))
 
 
 if __name__ == "__main__":

@@ -70,11 +70,10 @@ class Report:
         self.add(f"on disk, of {pings:,} pings with their indexes", f"{ping_bytes:,.0f} bytes a ping")
         self.add("on disk, an installation with its states", f"{installation_bytes:,.0f} bytes")
 
-    def keys(self, measured):
-        for key, rate, wal in measured:
-            self.add(
-                f"raw COPY, PRIMARY KEY ({key})", f"{rate:,.0f} rows a second, {wal:,.0f} bytes of WAL a row"
-            )
+    def indexes(self, measured):
+        for indexes, rate, wal in measured:
+            named = " and ".join(f"({columns})" for columns in indexes)
+            self.add(f"raw COPY, indexes {named}", f"{rate:,.0f} rows a second, {wal:,.0f} bytes of WAL a row")
 
     def sdk(self, ours, others, written):
         """Figures of each: import in ms and MiB, constructor in ms, a call in µs, median and p99.9; MB an hour and calls a
