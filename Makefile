@@ -2,7 +2,7 @@
 # make test   every test (PATIENCE=3 on a slow machine) · make check  what CI runs: style, types, directions, tests
 # make test-hosts  the SDK in real hosts on every Python from 3.8 on that is here, with the table client_sdk/HOSTS.md
 # make bench  ratios measured in one run, written to bench/RESULTS.md
-# make bench-scale  a million installations, made up: an hour, and 40 GB in TMPDIR; one size at a time with
+# make bench-scale  a million simulated installations: an hour, and 40 GB in TMPDIR; one size at a time with
 #             ARGS="--sizes 300000 --notes FILE"
 # make hostile-day  a server as an operator starts it, and attack after attack in real time: a quarter of an hour; by name
 #             with ARGS="keyring GeoIP"

@@ -14,10 +14,8 @@ _LONGEST = 300
 
 def keep(data: Path, host: str, port: int) -> None:
     """Writes it, without waiting for the disk; where that fails, the commands need --listen."""
-    fresh = data / f".{_NAME}.new"
     with suppress(OSError):
-        fresh.write_text(f"{host}:{port}\n", "ascii")
-        fresh.replace(data / _NAME)
+        (data / _NAME).write_text(f"{host}:{port}\n", "ascii")
 
 
 def settings_of_server(invocation: Invocation, listen: str | None = None) -> Settings:

@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import errno
 import shlex
-import shutil
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -20,6 +18,7 @@ from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import Keyring
 from telemetry_server.logs import Severity, log
 from telemetry_server.model import Role
+from telemetry_server.programs import command_of
 from telemetry_server.receive.capacity import raise_open_files
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.credentials import create_sign_in_link
@@ -118,29 +117,21 @@ async def _prepare(
 def _words(site: Site, link: str | None, products: list[tuple[str, str]]) -> str:
     """The start message: the address, and how to send the first ping."""
     url = site.settings.public_url.rstrip("/") or f"http://{site.reachable_host}:{site.port}"
-    data = shlex.quote(str(site.settings.data))
+    data, server = shlex.quote(str(site.settings.data)), command_of("telemetry-server")
     lines = [f"Product key   {key}   ({name})" for name, key in products[:5]]
     lines.append(f"Address       {url}")
     if link:
         lines.append(f"Sign in       {url}/sign-in?token={link}   (once, within the hour)")
     else:
-        lines.append(f"Sign in       with the link of: {_program('telemetry-server')} sign-in --data {data}")
+        lines.append(f"Sign in       with the link of: {server} sign-in --data {data}")
     if not products:
-        lines.append('No product yet: telemetry-server product add "My product"')
+        lines.append(f'No product yet: {server} product add "My product" --data {data}')
     else:
         lines += [
             "",
             "Send this machine's Server Information:",
-            f"    {_program('license-telemetry')} send --endpoint {url} --product-key {products[0][1]}",
+            f"    {command_of('license-telemetry')} send --endpoint {url} --product-key {products[0][1]}",
             "Look at the rows:",
-            f"    {_program('telemetry-server')} db psql --data {data}",
+            f"    {server} db psql --data {data}",
         ]
     return "\n".join(["", *lines, ""])
-
-
-def _program(name: str) -> str:
-    """The command for a program: its path beside this Python, if it is there and not in PATH."""
-    beside = Path(sys.executable).with_name(name)
-    if not beside.exists() or shutil.which(name) == str(beside):
-        return name
-    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)

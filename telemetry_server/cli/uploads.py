@@ -56,7 +56,7 @@ class Summary:
 @click.argument(
     "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("--endpoint", metavar="URL", help="The running server. [default: from the settings]")
+@click.option("--endpoint", metavar="URL", help="The running server. [default: as it says itself]")
 @as_json
 @click.pass_obj
 def import_uploads(

@@ -33,7 +33,7 @@ def user() -> None:
 @click.option("--role", type=ROLES, required=True, help="What the person may do; see docs/accounts.md.")
 @PRODUCTS
 @click.option("--days", type=click.IntRange(1, MOST_DAYS), default=INVITATION_DAYS, show_default=True)
-@click.option("--listen", metavar="HOST:PORT", help='The --listen of "serve", if it has one.')
+@click.option("--listen", metavar="HOST:PORT", help="Where the server listens. [default: as it says itself]")
 @as_json
 @click.pass_obj
 def invite(
@@ -130,7 +130,7 @@ def _cells(person: Person) -> list[str | None]:
         person.name,
         person.role.value,
         "all" if person.products is None else ", ".join(person.products),
-        "yes" if person.has_totp else "no",
+        "yes" if person.has_totp or person.has_passkey else "no",
         _moment(person.last_seen_at),
         _moment(person.deactivated_at),
     ]

@@ -95,7 +95,7 @@ def lane(
     found.append((axis.start, end, value))
     segments = [
         Segment(
-            "none" if value is None else str(value),
+            "unknown" if value is None else str(value),
             axis.x(since),
             round(axis.x(until) - axis.x(since), 2),
             since,

@@ -14,6 +14,7 @@ from installation import Installation, make_ping
 from patience import patient, until
 
 from telemetry_server.errors import Unavailable
+from telemetry_server.programs import command_of
 from telemetry_server.store.counts import overview
 from telemetry_server.store.database import make_pool
 from telemetry_server.store.reading import reading
@@ -75,6 +76,13 @@ async def test_before_the_first_ping_the_overview_says_how_to_send_it(open_site,
         _, key = await site.with_database(add_product, "Billing Suite", now=datetime.now(UTC))
         page = await look(await site.program(), "/")
     assert f"license-telemetry send --endpoint https://telemetry.example.com --product-key {key}" in page.text
+
+
+async def test_without_a_public_url_the_command_names_the_address_of_the_page(open_site, database):
+    async with open_site(listen="0.0.0.0:8080") as site:
+        _, key = await site.with_database(add_product, "Billing Suite", now=datetime.now(UTC))
+        page = await look(await site.program(), "/")
+    assert f"{command_of('license-telemetry')} send --endpoint {site.url} --product-key {key}" in page.text
 
 
 async def test_the_empty_list_leads_to_how_to_begin(person, product):

@@ -27,7 +27,7 @@ MARKS = {FindingLevel.OK: "✓", FindingLevel.WARNING: "!", FindingLevel.FAILED:
 
 
 @click.command()
-@click.option("--listen", metavar="HOST:PORT", help='The --listen of "serve", if it has one.')
+@click.option("--listen", metavar="HOST:PORT", help="Where the server listens. [default: as it says itself]")
 @as_json
 @click.pass_obj
 def doctor(invocation: Invocation, listen: str | None, as_json: bool) -> None:

@@ -203,7 +203,7 @@ def _lanes(
         for one in verdicts.segments
     ]
     places = [
-        replace(one, value=country(one.value)) if one.value != "none" else one for one in shown[2].segments
+        replace(one, value=country(one.value)) if one.value != "unknown" else one for one in shown[2].segments
     ]
     lanes = (
         replace(verdicts, segments=tuple(named)),

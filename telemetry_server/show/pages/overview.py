@@ -1,5 +1,6 @@
 """The overview: what no license covers, where, and what to clear up first; each number a link to its rows."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -10,6 +11,7 @@ from telemetry_server import app_keys
 from telemetry_server.check.filters.filter_fields import LICENSES
 from telemetry_server.check.filters.terms import EVERYTHING, term
 from telemetry_server.permissions import Permission
+from telemetry_server.programs import command_of
 from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show.chart_csv import chart_csv
 from telemetry_server.show.charts_time import Around, Series, TimeChart, stacked
@@ -63,8 +65,7 @@ async def overview(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     pool, scope = request.app[app_keys.POOL], await read_scope(request, asked)
     if not any(product["in_use"] for product in scope.products):
-        endpoint = request.app[app_keys.SETTINGS].base_url
-        return page(request, "first_start.html", products=scope.products, endpoint=endpoint)
+        return _first_start(request, scope)
     fleet = await store.fleet(pool, scope.product, scope.now)
     counted = await unless_slow(store.counted(pool, scope.product, scope.days.first))
     charts = await _charts(pool, scope, fleet, counted)
@@ -96,6 +97,20 @@ async def overview(request: web.Request) -> web.Response:
         features=await unless_slow(overview_lists.features(pool, scope)),
         looks=await unless_slow(looks(pool, scope, totals or {})),
         attributions=attributions(request),
+    )
+
+
+def _first_start(request: web.Request, scope: Scope) -> web.Response:
+    """How to send the first ping, by commands that work where the server runs."""
+    settings = request.app[app_keys.SETTINGS]
+    return page(
+        request,
+        "first_start.html",
+        products=scope.products,
+        endpoint=settings.public_url or f"{request.scheme}://{request.host}",  # where this page was reached
+        client=command_of("license-telemetry"),
+        server=command_of("telemetry-server"),
+        data=shlex.quote(str(settings.data)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Releases: their adoption, versions that are no longer supported, and builds that are none of ours."""
+"""Releases: their adoption, versions that are no longer supported, and builds that no release has."""
 
 from datetime import UTC, datetime, timedelta
 
