@@ -25,7 +25,8 @@ from telemetry_server.show.scope import read_scope
 from telemetry_server.show.sorting import PAGE, heads, pager, sort_parameter, wanted_part
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Connection
-from telemetry_server.store.fleet import licensed_copies
+from telemetry_server.store.fleet import keys
+from telemetry_server.store.fleet.licensed_copies import copies_by_license
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import license_lists as store
 
@@ -97,14 +98,15 @@ _NOTHING: Mapping[str, Any] = {
 async def _found(
     connection: Connection, viewer: Viewer, asked: Mapping[str, Any], base: Filter, now: datetime
 ) -> Mapping[str, Any]:
-    product, part = {asked["product"]} if "product" in asked else viewer.products, wanted_part(asked)
+    part = wanted_part(asked)
+    of_product = {name: value for name, value in asked.items() if name == "product"}
+    using = filters.filter_from(of_product, now, within=viewer.products)  # a filter of licenses has no keys
     totals = {
         **await store.license_totals(connection, base, now=now),
-        "unknown": await licensed_copies.unknown_key_total(connection, product),
+        "unknown": await keys.unknown_key_total(connection, using, now=now),
     }
     if asked["show"] == "unknown":
-        page_of = {"limit": part.limit, "offset": part.offset}
-        unknown = await licensed_copies.unknown_keys(connection, product, **page_of)
+        unknown = await keys.unknown_keys(connection, using, now=now, limit=part.limit, offset=part.offset)
         return {**_NOTHING, "totals": totals, "unknown": unknown}
     rows = await store.licenses_shown(connection, base + _of_tab(asked["show"], now), part, now=now)
     ids = [row["license_id"] for row in rows]
@@ -114,7 +116,7 @@ async def _found(
         **_NOTHING,
         "rows": rows,
         "totals": totals,
-        "copies": await licensed_copies.copies_by_license(connection, ids),
+        "copies": await copies_by_license(connection, ids),
         "customers": await store.customer_names(connection, customers)
         if viewer.may(Permission.CUSTOMERS)
         else {},

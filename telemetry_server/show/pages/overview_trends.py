@@ -150,7 +150,7 @@ def _span(scope: Scope, days: Days) -> Span:
 
 
 def _by_verdict(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, date], int]:
-    return {(row["verdict"], row["day"]): row["installations"] for row in rows}
+    return {(row["value"], row["day"]): row["installations"] for row in rows}
 
 
 def _sum(counted: Mapping[tuple[str, date], int], verdicts: Iterable[str], day: date) -> int:

@@ -3,7 +3,7 @@
 An active copy is one that is not lost. A day that is not counted yet is missing, and never 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -30,20 +30,8 @@ from telemetry_server.store.reading import reading
 
 SQL = load(__name__)
 
-VERDICT_GROUPS: Mapping[str, tuple[Verdict, ...]] = {
-    "covered": (Verdict.VALID,),
-    "trial": (Verdict.TRIAL,),
-    "lapsed": (Verdict.EXPIRED, Verdict.SUSPENDED),
-    "excess": (Verdict.OVER_SEATS, Verdict.WRONG_PLACE),
-    "wrong": (Verdict.REVOKED, Verdict.WRONG_PRODUCT),
-    "unknown": (Verdict.UNKNOWN_KEY, Verdict.NO_KEY),
-}
-"""The verdicts by what they mean for the license team."""
-GROUP_OF: Mapping[str, str] = {
-    verdict: group for group, verdicts in VERDICT_GROUPS.items() for verdict in verdicts
-}
-COVERED = VERDICT_GROUPS["covered"] + VERDICT_GROUPS["trial"]
-UNCOVERED = tuple(verdict for verdict in GROUP_OF if verdict not in COVERED)
+COVERED = (Verdict.VALID, Verdict.TRIAL)
+UNCOVERED = tuple(verdict for verdict in Verdict if verdict not in COVERED)
 """The verdicts on copies that no license covers."""
 
 _OF_EACH = (ALL, "product", "verdict")
@@ -79,16 +67,6 @@ class ActiveTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class CountedDays:
-    """The first and the last counted day (None: none), their number, and how many were never counted."""
-
-    first: date | None
-    last: date | None
-    counted: int
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """A question: the dimension, the column of its values, and the condition."""
 
@@ -114,15 +92,9 @@ async def active_series(
 
 
 async def uncovered_series(pool: Pool, wanted: Filter, span: Span, *, now: datetime) -> Counts:
-    """day, group, verdict, installations: the active copies that no license covers."""
+    """day, value (the verdict), installations: the active copies that no license covers."""
     uncovered = wanted + term(INSTALLATIONS["verdict"], "=", *UNCOVERED)
-    counts = await active_series(pool, "verdict", uncovered, span, now=now)
-    rows = counts.rows and [
-        {"day": row["day"], "group": GROUP_OF[row["value"]], "verdict": row["value"]}
-        | {"installations": row["installations"]}
-        for row in counts.rows
-    ]
-    return Counts(rows, counts.until, counts.simulated)
+    return await active_series(pool, "verdict", uncovered, span, now=now)
 
 
 async def active_values(
@@ -164,11 +136,6 @@ async def active_totals(
         day: ActiveTotals(day, sum(each.by_verdict.values()), each.by_verdict, each.by_life, each.turned)
         for day, each in found.items()
     }
-
-
-async def counted_days(pool: Pool) -> CountedDays:
-    async with reading(pool) as connection:
-        return CountedDays(**await connection.fetchrow(SQL["days_counted"]))
 
 
 async def _asked(connection: Connection, by: str, wanted: Filter, now: datetime, first: int) -> _Asked:

@@ -98,11 +98,6 @@ async def expiring_licenses(
     return await _listed(pool, "expiring_licenses", wanted, now, now, until, in_use, limit, offset)
 
 
-async def expiry_calendar(pool: Pool, wanted: Filter, *, now: datetime, until: datetime) -> list[Row]:
-    """day, licenses, in_use: how many active licenses have their last day on each day that has any."""
-    return await _listed(pool, "expiry_calendar", wanted, now, now, until)
-
-
 async def note_over_since(connection: Connection, limit: int, now: datetime) -> int:
     """Finds out since when at most `limit` licenses have been over their seats; returns their number."""
     found = [row["license_id"] for row in await connection.fetch(SQL["newly_over"], limit)]
