@@ -44,7 +44,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A release or a note at a day; `href`: where it is told."""
+    """A release or a note at a day; `href`: where it is described."""
 
     day: date
     text: str

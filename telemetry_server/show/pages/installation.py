@@ -79,7 +79,7 @@ OTHERS: Mapping[tuple[str, str], str] = {
 
 @dataclass(frozen=True, slots=True)
 class HeadFlag:
-    """Something to look into, and where it is told."""
+    """Something to look into, and where the page describes it."""
 
     text: str
     href: str

@@ -124,7 +124,7 @@ async def installation_list(request: web.Request) -> web.Response:
 
 
 async def _scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
-    """The scope; a product that is not there is told as a problem of the filter."""
+    """The scope; an unknown product is reported as a problem of the filter."""
     try:
         return await read_scope(request, asked)
     except BadFilter:

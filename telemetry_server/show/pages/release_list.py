@@ -1,4 +1,4 @@
-"""Releases: their adoption, versions that are no longer supported, and builds that are none of ours."""
+"""Releases: their adoption, versions that are no longer supported, and unknown builds."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -78,7 +78,7 @@ async def over_seats(pool: Pool, wanted: Filter, *, now: datetime, limit: int, o
 
 
 async def expiring(pool: Pool, wanted: Filter, *, now: datetime, days: int = 30) -> Expiring:
-    """The active licenses that end within so many days."""
+    """The active licenses that end within `days`."""
     [row] = await _listed(pool, "expiring", wanted, now, now, now + timedelta(days=days))
     return Expiring(**row)
 
