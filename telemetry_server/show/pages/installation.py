@@ -15,7 +15,7 @@ from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show.addresses import shown_to
 from telemetry_server.show.charts_lanes import Lanes, PingMark, TimeAxis, lane
-from telemetry_server.show.charts_small import Ranked, RankedList, Seats
+from telemetry_server.show.charts_small import Ranked, RankedList
 from telemetry_server.show.formatting import country, inert, plural, stamp
 from telemetry_server.show.history import Entry, entries
 from telemetry_server.show.query import IDENTIFIER, integer, one_of, read_path, read_query
@@ -174,7 +174,6 @@ async def _license(request: web.Request, known: InstallationDetails) -> dict[str
     if known.license is None:
         return None
     viewer, found = request[VIEWER], dict(known.license)
-    found["seats_bar"] = Seats(found["seats_used"], found["seats"])
     found["customer"] = None
     if viewer.may(Permission.CUSTOMERS):
         named = await listing.licenses_named(request.app[app_keys.POOL], [found["license_id"]])
