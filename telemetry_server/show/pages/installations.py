@@ -23,7 +23,7 @@ from telemetry_server.show.links import link
 from telemetry_server.show.query import IDENTIFIER, integer, one_of, read_query
 from telemetry_server.show.recorded_views import record
 from telemetry_server.show.render import SearchBox, attributions, page
-from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.responses import path_with, see_other, without_empty
 from telemetry_server.show.scope import TIME, Scope, read_scope
 from telemetry_server.show.serializers import installation_item
 from telemetry_server.show.slow import unless_slow
@@ -86,10 +86,8 @@ class Beside:
 
 
 async def installation_list(request: web.Request) -> web.Response:
-    if empty := [
-        name for name, value in request.query.items() if not value.strip()
-    ]:  # a form sends what it has
-        return see_other(path_with(request, **dict.fromkeys(empty)))
+    if (shorter := without_empty(request)) is not None:
+        return shorter
     if _AN_ID.fullmatch(request.query.get("filter", "")):
         return see_other(path_with(request, filter=None, q=request.query["filter"]))
     asked = read_query(request, PARAMETERS)

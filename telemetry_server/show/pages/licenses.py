@@ -10,17 +10,16 @@ from telemetry_server import app_keys
 from telemetry_server.check.filters.filter_fields import LICENSES as FIELDS
 from telemetry_server.check.filters.parser import BadFilter
 from telemetry_server.check.filters.terms import Filter, term
-from telemetry_server.errors import BadRequest
 from telemetry_server.model import LicenseSource, LicenseStatus
 from telemetry_server.permissions import Permission
-from telemetry_server.routing import HTML, Parameter, Route, get
+from telemetry_server.routing import FILE, HTML, Parameter, Route, get
 from telemetry_server.show import filters
-from telemetry_server.show.csv_file import csv_file
+from telemetry_server.show.csv_file import MOST_ROWS, csv_file
 from telemetry_server.show.links import link
 from telemetry_server.show.month_strip import month_strip
 from telemetry_server.show.query import one_of, read_query
 from telemetry_server.show.render import page
-from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.responses import path_with, without_empty
 from telemetry_server.show.scope import read_scope
 from telemetry_server.show.sorting import PAGE, heads, pager, sort_parameter, wanted_part
 from telemetry_server.show.viewer import VIEWER, Viewer
@@ -44,8 +43,6 @@ PARAMETERS = (
     sort_parameter(store.LICENSE_SORTS, "-created"),
     PAGE,
 )
-_MOST_IN_A_FILE = 100_000
-_FILE = "application/octet-stream"
 _COLUMNS = (
     *("license_id", "product", "key_hint", "status", "type", "source", "source_detail", "order_reference"),
     *("edition", "seats", "seats_used", "overage", "starts_at", "expires_at", "created_at", "updated_at"),
@@ -53,8 +50,8 @@ _COLUMNS = (
 
 
 async def license_list(request: web.Request) -> web.Response:
-    if empty := [name for name, value in request.query.items() if not value.strip()]:  # a form sends all
-        return see_other(path_with(request, **dict.fromkeys(empty)))
+    if (shorter := without_empty(request)) is not None:
+        return shorter
     asked, viewer, now = read_query(request, PARAMETERS), request[VIEWER], datetime.now(UTC)
     scope, problem, context = await read_scope(request, asked), None, _NOTHING
     if scope.product is not None:
@@ -167,11 +164,9 @@ async def license_file(request: web.Request) -> web.Response:
     """All rows of the list, not only its page. Customers are in the export of the API."""
     asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
     wanted = filters.LICENSES.filter(asked, within=request[VIEWER].products) + _of_tab(asked["show"], now)
-    part = store.ListPage(asked["sort"], _MOST_IN_A_FILE + 1)
+    part = store.ListPage(asked["sort"], MOST_ROWS + 1)
     async with reading(request.app[app_keys.POOL]) as connection:
         rows = await store.licenses_shown(connection, wanted, part, now=now)
-    if len(rows) > _MOST_IN_A_FILE:
-        raise BadRequest(f"These are more than {_MOST_IN_A_FILE:,} licenses: narrow them down.")
     return csv_file("licenses", _COLUMNS, rows, now)
 
 
@@ -191,7 +186,7 @@ ROUTES = (
         "/licenses/export",
         license_file,
         "The list of licenses as CSV",
-        _FILE,
+        FILE,
         PARAMETERS,
         permission=Permission.LICENSES,
         audited="license",
