@@ -10,6 +10,7 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.check.filters.filter_fields import FEATURES as FIELDS
+from telemetry_server.check.filters.parser import version_key
 from telemetry_server.check.filters.terms import Filter, term
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, get
@@ -56,8 +57,8 @@ async def feature_list(request: web.Request) -> web.Response:
         _use(pool, "version", wanted, days, TimeStep.TOTAL),
     )
     rows = None if used is None or used.rows is None else _rows(used.rows, before, weekly)
-    if "csv" in asked:
-        return csv_file("features", _COLUMNS, [_as_cells(row) for row in rows or ()], scope.now)
+    if "csv" in asked and rows is not None:  # else the page says why
+        return csv_file("features", _COLUMNS, [_as_cells(row) for row in rows], scope.now)
     silent = _silent(weekly, rows or ())
     return page(
         request,
@@ -131,7 +132,7 @@ def _heat(counts: Counts | None) -> Heat | None:
     if not rows:
         return None
     versions = list(dict.fromkeys(row["value"] for row in rows if row["value"] is not None))
-    versions.sort(key=_numbers, reverse=True)
+    versions.sort(key=lambda version: version_key(version) or (), reverse=True)
     cells = {(row["feature"], row["value"]): round(_share(row)) for row in rows}
     names = list(dict.fromkeys(row["feature"] for row in rows))[:30]
     return Heat(
@@ -140,10 +141,6 @@ def _heat(counts: Counts | None) -> Heat | None:
         [(name, [cells.get((name, version), 0) for version in versions]) for name in names],
         "%",
     )
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def _silent(weekly: Counts | None, rows: Sequence[FeatureRow]) -> list[str]:

@@ -23,7 +23,7 @@ from telemetry_server.store.counts.active import ActiveTotals
 from telemetry_server.store.counts.active_days import TURNED
 from telemetry_server.store.counts.counting import Span
 from telemetry_server.store.database import Pool
-from telemetry_server.store.registry.release_dates import released_between
+from telemetry_server.store.registry.releases import released_between
 
 _TURNS = {"new": "New", "returned": "Returned", "lost": "Lost"}
 

@@ -10,8 +10,8 @@ ORDER BY f.version_key DESC NULLS LAST, f.version DESC;
 
 -- name: builds_in_use
 -- The builds of a product that copies which report name, by version, the most frequent first.
-SELECT b.version, b.build, count(*) AS copies, count(DISTINCT b.country) AS countries, min(b.first_received_at) AS first_at,
-       max(b.last_received_at) AS last_at
+SELECT b.version, b.build, count(*) AS copies, count(DISTINCT nullif(b.country, 'unknown')) AS countries,
+       min(b.first_received_at) AS first_at, max(b.last_received_at) AS last_at
 FROM (
     SELECT f.version, f.country, s.facts #>> '{service,build}' AS build, f.first_received_at, i.last_received_at
     FROM installation_facts AS f
