@@ -9,8 +9,9 @@ from datetime import date, datetime
 
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.terms import Filter, Operator, Term, term
+from telemetry_server.enrich.verdict import UNCOVERED
 from telemetry_server.job_names import JobName
-from telemetry_server.model import Lifecycle, Verdict
+from telemetry_server.model import Lifecycle
 from telemetry_server.store.counts.active_days import TURNED
 from telemetry_server.store.counts.counting import Counts, Span
 from telemetry_server.store.database import Connection, Pool
@@ -29,10 +30,6 @@ from telemetry_server.store.queries import fill, load
 from telemetry_server.store.reading import reading
 
 SQL = load(__name__)
-
-COVERED = (Verdict.VALID, Verdict.TRIAL)
-UNCOVERED = tuple(verdict for verdict in Verdict if verdict not in COVERED)
-"""The verdicts on copies that no license covers."""
 
 _OF_EACH = (ALL, "product", "verdict")
 DIMENSIONS = (
