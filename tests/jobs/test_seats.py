@@ -1,4 +1,4 @@
-"""Seats over time, licenses over their seats, expiry, and how far unknown keys have spread, on rows as the writer writes them."""
+"""Seats over time, licenses over their seats, expiry, and the spread of unknown keys, on rows as the writer writes them."""
 
 from datetime import date, datetime, timedelta
 from functools import partial

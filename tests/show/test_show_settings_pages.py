@@ -3,8 +3,8 @@
 import pytest
 from registry_pages import copies, fill_in, hidden, words
 
+from telemetry_server.check.durations import in_words, seconds_in
 from telemetry_server.model import Role
-from telemetry_server.show.pages.server_settings import in_span
 
 
 @pytest.fixture
@@ -17,14 +17,12 @@ async def release(site, browser, slug, **fields):
     assert answer.status == 303, answer.text
 
 
-def test_spans_are_written_in_their_largest_unit():
-    assert [in_span(seconds) for seconds in (86_400, 129_600, 600, 90, 0)] == [
-        "1d",
-        "36h",
-        "10m",
-        "90s",
-        "0d",
-    ]
+def test_spans_are_written_in_their_largest_unit_and_read_back():
+    spans = {86_400: "1d", 129_600: "36h", 600: "10m", 90: "90s", 0: "0s"}
+    assert {seconds: in_words(seconds) for seconds in spans} == spans
+    assert {seconds_in(text): text for text in spans.values()} == spans
+    assert seconds_in("2w") == 1_209_600
+    assert [seconds_in(text) for text in ("", "h", "-1d", "1 d", "1y", "\N{ARABIC-INDIC DIGIT ONE}d")] == [None] * 6
 
 
 async def test_the_page_shows_products_jobs_retention_and_fields(site, product, admin):

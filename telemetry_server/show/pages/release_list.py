@@ -58,7 +58,9 @@ async def release_list(request: web.Request) -> web.Response:
         ),
         builds=await unless_slow(_builds(pool, slug)) if slug else [],
         today=today,
-        rows=lambda version: link("/installations", product=slug, filter=f"{as_term('version', version)} life!=lost"),
+        rows=lambda version: link(
+            "/installations", product=slug, filter=f"{as_term('version', version)} life!=lost"
+        ),
     )
 
 
