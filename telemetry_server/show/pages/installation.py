@@ -28,8 +28,9 @@ from telemetry_server.show.time_zone import zone_of
 from telemetry_server.show.verdict_groups import group_of
 from telemetry_server.show.verdicts import rests_on
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.fleet import installations, listing
+from telemetry_server.store.fleet import installations
 from telemetry_server.store.fleet.installations import InstallationDetails, Row
+from telemetry_server.store.registry.license_lists import licenses_named
 
 TABS = {
     "summary": "Summary",
@@ -176,7 +177,7 @@ async def _license(request: web.Request, known: InstallationDetails) -> dict[str
     viewer, found = request[VIEWER], dict(known.license)
     found["customer"] = None
     if viewer.may(Permission.CUSTOMERS):
-        named = await listing.licenses_named(request.app[app_keys.POOL], [found["license_id"]])
+        named = await licenses_named(request.app[app_keys.POOL], [found["license_id"]])
         customer = named.get(found["license_id"], {})
         found |= {"customer": customer.get("customer"), "customer_id": customer.get("customer_id")}
         if found["customer"]:

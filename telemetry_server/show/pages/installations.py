@@ -31,6 +31,7 @@ from telemetry_server.show.sorting import sort_parameter
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Pool
 from telemetry_server.store.fleet import installations, listing
+from telemetry_server.store.registry.license_lists import licenses_named
 from telemetry_server.uuid7 import HIGHEST
 
 PARAMETERS = (
@@ -159,7 +160,7 @@ async def _beside(request: web.Request, items: Sequence[Any]) -> Beside:
     pool, viewer, today = request.app[app_keys.POOL], request[VIEWER], datetime.now(UTC).date()
     licenses: dict[UUID, installations.Row] = {}
     if viewer.may(Permission.LICENSES):
-        licenses = await listing.licenses_named(pool, {item.license_id for item in items if item.license_id})
+        licenses = await licenses_named(pool, {item.license_id for item in items if item.license_id})
     if not viewer.may(Permission.CUSTOMERS):
         licenses = {key: row | {"customer": None} for key, row in licenses.items()}
     elif any(row["customer"] for row in licenses.values()):
