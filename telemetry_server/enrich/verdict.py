@@ -104,7 +104,9 @@ def judge(claim: Claim, grant: Grant | None, now: datetime) -> Judgement:
     contradicted = verdict in _CONTRADICTED.get(claim.status, ())
     if grant is None or not claim.has_key:
         return Judgement(verdict, contradicted, False)
-    since = grant.starts_at if verdict in COVERED else grant.expires_at if verdict is Verdict.EXPIRED else None
+    since = (
+        grant.starts_at if verdict in COVERED else grant.expires_at if verdict is Verdict.EXPIRED else None
+    )
     was_right = since is not None and claim.made_at < since
     is_trial = claim.source == "trial" and grant.type is LicenseType.TRIAL
     both_known = grant.source is not None and claim.source != UNKNOWN

@@ -2,7 +2,7 @@
 
 routes viewer recorded_views     the table of routes, who asks, and the entries of requests in the audit log
 access/                          the guard, sign-in, and the pages of people, accounts and tokens
-pages/ templates/ static/        pages, with render, formatting, history, verdicts, and addresses as seen by a viewer
+pages/ templates/ static/        pages, with render, formatting, history, verdicts and addresses
 frame scope sorting chips        what pages share: the rail, product and time, sorted lists, filters in use
 charts* adoption month_strip     charts as SVG; chart_axes and chart_csv
 registry_forms differences       forms that show the difference before they save; csv_file
