@@ -23,7 +23,7 @@ def see_other(path: str) -> web.Response:
 
 
 def without_empty(request: web.Request) -> web.Response | None:
-    """A redirect to this path without empty parameters, of a form that sends all its fields; None: it has none."""
+    """A redirect to this path without empty parameters: a form sends all its fields. None: it has none."""
     empty = [name for name, value in request.query.items() if not value.strip()]
     return see_other(path_with(request, **dict.fromkeys(empty))) if empty else None
 

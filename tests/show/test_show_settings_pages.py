@@ -22,7 +22,7 @@ def test_spans_are_written_in_their_largest_unit_and_read_back():
     assert {seconds: in_words(seconds) for seconds in spans} == spans
     assert {seconds_in(text): text for text in spans.values()} == spans
     assert seconds_in("2w") == 1_209_600
-    assert [seconds_in(text) for text in ("", "h", "-1d", "1 d", "1y", "\N{ARABIC-INDIC DIGIT ONE}d")] == [None] * 6
+    assert {seconds_in(text) for text in ("", "h", "-1d", "1 d", "1y", "\N{ARABIC-INDIC DIGIT ONE}d")} == {None}
 
 
 async def test_the_page_shows_products_jobs_retention_and_fields(site, product, admin):
