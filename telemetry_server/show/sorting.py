@@ -26,7 +26,7 @@ class Head:
 
 
 def sort_parameter(names: Iterable[str], default: str | None = None) -> Parameter:
-    """The parameter `sort`; `default` is one of the names, or one with "-" before it; None: it is optional."""
+    """The parameter `sort`; `default` is one of the names, or one with "-" before it; None: it has none."""
     both = [sign + name for name in names for sign in ("", "-")]
     text = "The column to sort by; with - before it in descending order."
     return Parameter("sort", text, one_of(*both) | ({"default": default} if default else {}))

@@ -22,7 +22,7 @@ def test_spans_are_written_in_their_largest_unit_and_read_back():
     assert {seconds: in_words(seconds) for seconds in spans} == spans
     assert {seconds_in(text): text for text in spans.values()} == spans
     assert seconds_in("2w") == 1_209_600
-    assert {seconds_in(text) for text in ("", "h", "-1d", "1 d", "1y", "\N{ARABIC-INDIC DIGIT ONE}d")} == {None}
+    assert {seconds_in(text) for text in ("", "h", "-1d", "1 d", "1y", "1.5h")} == {None}
 
 
 async def test_the_page_shows_products_jobs_retention_and_fields(site, product, admin):
@@ -83,4 +83,4 @@ async def test_versions_without_support_and_foreign_builds_are_found(site, produ
     assert "7.1.0 2025-01-10 2025-12-31, ended \N{EN DASH} 1 33 % 1 1 release" in text
     assert "Every build that copies name belongs to its release" in text
     await site.execute("UPDATE releases SET builds = '{sha256:other}' WHERE version = '7.2.1'")
-    assert "sha256:abc 7.2.1 2 1" in words((await admin.get("/releases")).text)
+    assert "sha256:abc 7.2.1 2 0" in words((await admin.get("/releases")).text)
