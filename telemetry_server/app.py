@@ -65,7 +65,7 @@ from telemetry_server.show.access.guard import guard
 from telemetry_server.show.access.notices import MAILER
 from telemetry_server.show.access.oidc import OIDC, oidc_clients
 from telemetry_server.show.access.passwords import PASSWORDS, Passwords
-from telemetry_server.show.pages.server_settings import JOBS
+from telemetry_server.show.pages.server_settings import JOB_CONNECTIONS, JOBS
 from telemetry_server.show.render import compile_templates
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.show.unknown_addresses import with_page_for_people
@@ -249,6 +249,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app.on_response_prepare.append(drop_server_header)
     app[app_keys.EXPORTS] = Exports(dsn)
     table = app[JOBS] = job_table(settings)
+    app[JOB_CONNECTIONS] = job_pool.acquire  # a job holds its connection for minutes
     schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
     look = SingleFlight(lambda: look_at_database(health_pool, schedule, datetime.now(UTC), bound)).run
     app[app_keys.DATABASE_CHECKS] = lambda: in_time(look)

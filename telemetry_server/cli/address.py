@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from telemetry_server import durable
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.settings import Settings
 
@@ -14,9 +13,11 @@ _LONGEST = 300
 
 
 def keep(data: Path, host: str, port: int) -> None:
-    """Writes it; where that fails, the commands need --listen."""
+    """Writes it, without waiting for the disk; where that fails, the commands need --listen."""
+    fresh = data / f".{_NAME}.new"
     with suppress(OSError):
-        durable.write(data / _NAME, f"{host}:{port}\n".encode())
+        fresh.write_text(f"{host}:{port}\n", "ascii")
+        fresh.replace(data / _NAME)
 
 
 def settings_of_server(invocation: Invocation, listen: str | None = None) -> Settings:

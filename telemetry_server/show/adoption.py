@@ -21,20 +21,33 @@ def days_to_half(releases: Iterable[Release], rows: Iterable[Mapping[str, Any]])
     left out, too: when half of the copies had it is not known.
     """
     by_day: dict[date, list[tuple[tuple[int, ...] | None, int]]] = defaultdict(list)
+    keys: dict[str | None, tuple[int, ...] | None] = {None: None}
     for row in rows:
-        key = None if row["value"] is None else version_key(row["value"])
-        by_day[row["day"]].append((key, row["installations"]))
+        if row["value"] not in keys:
+            keys[row["value"]] = version_key(row["value"])
+        by_day[row["day"]].append((keys[row["value"]], row["installations"]))
+    medians = {day: _median(by_day[day]) for day in sorted(by_day)}
     first, found = min(by_day, default=date.max), {}
     for release in releases:
         key, released_on = version_key(release.version), release.released_on
         if key is None or released_on is None or released_on < first:
             continue
-        for day in sorted(day for day in by_day if day >= released_on):
-            whole = sum(count for _, count in by_day[day])
-            if 2 * sum(count for each, count in by_day[day] if each is not None and each >= key) >= whole:
+        for day, median in medians.items():
+            if day >= released_on and median is not None and median >= key:
                 found[release.version] = (day - released_on).days
                 break
     return found
+
+
+def _median(counts: Sequence[tuple[tuple[int, ...] | None, int]]) -> tuple[int, ...] | None:
+    """The version that half of the copies have, or a later one; None: too many have no known version."""
+    known = sorted(((key, count) for key, count in counts if key is not None), reverse=True)
+    whole, newer = sum(count for _, count in counts), 0
+    for key, count in known:
+        newer += count
+        if 2 * newer >= whole:
+            return key
+    return None
 
 
 def adoption(
@@ -43,7 +56,8 @@ def adoption(
     """The copies of the versions that are the most frequent in the end, and of the others together."""
     counted = {(row["day"], row["value"]): row["installations"] for row in rows}
     days = {row["day"] for row in rows}
-    last = {value: count for (day, value), count in counted.items() if day == max(days) and value is not None}
+    newest = max(days, default=None)
+    last = {value: count for (day, value), count in counted.items() if day == newest and value is not None}
     named = sorted(last, key=lambda version: -last[version])[: len(_CLASSES)]
     named.sort(key=lambda version: version_key(version) or ())
 

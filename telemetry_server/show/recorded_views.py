@@ -14,7 +14,7 @@ from telemetry_server.model import Author
 from telemetry_server.receive.address import client_address
 from telemetry_server.routing import FILE, Route
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.access import audit, trail
+from telemetry_server.store.access import audit, people, trail
 from telemetry_server.store.database import Connection, Pool, answered, translated
 from telemetry_server.store.reading import SECONDS
 
@@ -46,8 +46,21 @@ async def record(
     )
 
 
+async def record_customers(request: web.Request) -> None:
+    """Records that a list of something else names customers."""
+    where = {"path": request.path, "query": request.query_string[:_LONGEST_QUERY]}
+    await record(request.app[app_keys.POOL], request, "customer.list", None, **where)
+
+
 async def refused(request: web.Request, how: str, email: str) -> None:
-    """Records that a sign-in was refused. Raises Unavailable."""
+    """Records that a sign-in was refused. Raises Unavailable.
+
+    What is no e-mail address is left out: it may be a password in the wrong field.
+    """
+    try:
+        email = people.email_of(email)
+    except people.WrongEmail:
+        email = ""
     await trail.refused(request.app[app_keys.POOL], how, email=email, network=network(request))
 
 

@@ -1,4 +1,4 @@
-"""The time zone of a browser: a script keeps it in a cookie, and pages show times in it; UTC until then."""
+"""The time zone of pages: that of the profile, else of the browser, from the cookie of a script, else UTC."""
 
 from datetime import datetime
 from functools import lru_cache
@@ -6,14 +6,18 @@ from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
+from telemetry_server.show.viewer import VIEWER
+
 COOKIE = "tz"
 _UTC = ZoneInfo("UTC")
 _LONGEST = 64
 
 
 def zone_of(request: web.Request) -> ZoneInfo:
-    """The zone that the browser named, else UTC."""
-    return _zone(request.cookies.get(COOKIE, "")[:_LONGEST])
+    """The zone that the person chose, else the one that the browser named, else UTC."""
+    viewer = request.get(VIEWER)
+    chosen = viewer.person.time_zone if viewer and viewer.person else "UTC"
+    return _zone(chosen if chosen != "UTC" else request.cookies.get(COOKIE, "")[:_LONGEST])
 
 
 def short_time(moment: datetime, now: datetime, zone: ZoneInfo) -> str:

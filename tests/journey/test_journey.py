@@ -180,9 +180,10 @@ async def test_the_page_shows_this_machine_in_a_real_browser(server, tmp_path):
             "licensed",
             "marketplace",
             "127.0.0.1",
-            "invoice.created",
-            "12",
         ):
+            await expect(body).to_contain_text(text)
+        await page.get_by_role("link", name="Features", exact=True).last.click()
+        for text in ("invoice.created", "12"):
             await expect(body).to_contain_text(text)
         await browser.close()
     assert problems == []

@@ -330,6 +330,11 @@ async def test_a_form_of_the_own_site_is_taken(site):
         ({"Content-Type": "application/x-www-form-urlencoded"}, b"&".join([b"a=1"] * 30), 400),
         ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=%00", 403),
         ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x--", 400),
+        (
+            {"Content-Type": "multipart/form-data; boundary=x"},
+            b'--x\r\nContent-Disposition: form-data; name="password"\r\n\r\n' + b"x" * 9000 + b"\r\n--x--",
+            400,
+        ),
     ],
 )
 async def test_a_bad_form_gets_a_clear_page(site, headers, body, status):

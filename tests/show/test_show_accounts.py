@@ -520,7 +520,7 @@ async def test_time_zone_and_numbers_change_what_pages_show(site, product):
     assert (await submit(browser, "/account/profile", **chosen)).status == 303
     page = (await browser.get("/account")).text
     assert "2026-07-01 17:30:00 UTC+05:30" in page
-    assert "Times are those of Asia/Kolkata" in page
+    assert "Times are in Asia/Kolkata" in page
     assert "All times are UTC." in (await site.client().get("/sign-in")).text
     for wrong in ({"time_zone": "Nowhere/Land"}, {"time_zone": "../UTC"}, {"number_style": "xx"}):
         assert (await submit(browser, "/account/profile", **(chosen | wrong))).status == 400

@@ -1,13 +1,17 @@
 """How fast releases are adopted, and the pages of features."""
 
 from datetime import UTC, date, datetime, timedelta
+from time import perf_counter
 
+from patience import patient
 from registry_pages import copies, words
 
 from telemetry_server.check.fields import load_registry
 from telemetry_server.model import Role
 from telemetry_server.show.adoption import adoption, days_to_half
 from telemetry_server.show.charts_time import Around
+from telemetry_server.show.pages import feature_list
+from telemetry_server.store.counts.counting import Counts
 from telemetry_server.store.registry.releases import Release
 
 FIRST = date(2026, 11, 1)
@@ -50,6 +54,25 @@ def test_the_chart_names_the_most_frequent_versions_and_sums_the_others():
         ("7.10", [50, None]),
     ]
     assert [flag.text for flag in chart.flags] == ["7.4"]
+
+
+def test_versions_that_are_no_numbers_have_their_place():
+    counted = [
+        {"day": None, "feature": "f", "value": value, "used_by": 1, "reports": 2, "installations": 1}
+        for value in ("7.\u00b2", "7.10", "7.9", "\u0663", "unknown", "9" * 60)
+    ]
+    heat = feature_list.heat_of(Counts(counted, None, []))
+    assert heat is not None
+    assert heat.columns[:3] == ["9" * 60, "7.10", "7.9"]
+
+
+def test_years_of_many_versions_take_no_second():
+    versions = [f"7.{number}" for number in range(200)]
+    days = [dict.fromkeys(versions, 1000) for _ in range(1_100)]
+    released = [Release(f"7.{number}", FIRST, ()) for number in range(60, 160)]
+    counted, began = rows(*days), perf_counter()
+    assert len(days_to_half(released, counted)) == 41
+    assert perf_counter() - began < patient(5)
 
 
 async def test_the_page_of_features_has_shares_of_copies_by_version(site, product):

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from audit_log import entry
+from registry_pages import hidden
 
 from telemetry_server.model import Role
 from telemetry_server.permissions import IN_A_BROWSER_ONLY, Permission
@@ -120,14 +121,54 @@ async def test_a_change_is_recorded_with_it_or_not_at_all(site):
     path = f"/api/v1/customers/{made['customer_id']}"
     await program.request("PATCH", path, json={"company": "Example", "reason": "ticket 7"})
     assert (await program.request("PATCH", path, json={"company": "Example"})).status == 200  # as it was
-    changed, added = await entries(site)
-    assert (added.action, changed.action) == ("customer.add", "customer.change")
+    seen, changed, added = await entries(site)
+    actions = ("customer.add", "customer.change", "customer.view")
+    assert (added.action, changed.action, seen.action) == actions
     assert (changed.subject_id, changed.reason) == (made["customer_id"], "ticket 7")
     assert changed.network == "127.0.0.0/24"
     assert changed.actor.startswith("api:a test (token ")
     assert changed.details["changes"] == {"customer changed": 1}
     assert (await program.request("POST", "/api/v1/customers", json={"email": "a@example.com"})).status != 201
-    assert len(await entries(site)) == 2
+    assert len(await entries(site)) == 3
+
+
+async def test_a_form_that_shows_what_it_would_change_is_a_view(site):
+    program, admin = await site.program(Role.ADMIN), await site.person(Role.ADMIN)
+    made = (await program.request("POST", "/api/v1/customers", json={"email": "a@example.com"})).json
+    path = f"/customers/{made['customer_id']}"
+    before = len(await entries(site))
+    for typed in ({"name": "Bob"}, {"email": "wrong"}):
+        form = hidden((await admin.get(f"{path}/edit")).text, path) | typed
+        answer = await admin.post(path, **form)
+        assert "a@example.com" in answer.text, answer.status
+    seen = (await entries(site))[:-before]
+    assert [each.details["path"] for each in seen] == [path, f"{path}/edit"] * 2
+    assert {(each.action, each.subject_id) for each in seen} == {("customer.view", made["customer_id"])}
+
+
+async def test_a_dry_run_of_an_import_is_a_view(site, product):
+    program = await site.program(Role.ADMIN)
+    path = f"/api/v1/licenses/import?product={product.slug}&dry_run=true"
+    assert (await program.request("POST", path, data=b'{"key": "AAAA-1"}')).status == 200
+    assert [each.action for each in await entries(site)] == ["license.list"]
+
+
+async def test_where_a_customer_is_named_it_was_seen(site, product):
+    program = await site.program(Role.ADMIN)
+    body = {"product": product.slug, "key": "KEY-ADA-0001", "customer_email": "ada@example.com"}
+    made = (await program.request("POST", "/api/v1/licenses", json=body)).json
+    admin = await site.person(Role.ADMIN)
+    for path, action in (
+        ("/licenses", "customer.list"),
+        (f"/licenses/{made['license_id']}", "customer.view"),
+        ("/search?q=example.com", "customer.list"),
+        ("/api/v1/search?q=example.com", "customer.list"),
+    ):
+        answer = await admin.get(path)
+        assert "ada@example.com" in answer.text, path
+        newest, *_ = await entries(site, action="customer")
+        assert newest.action == action
+        assert newest.details.get("path", path) == path.partition("?")[0], path
 
 
 async def test_an_import_is_one_entry(site, product):

@@ -6,6 +6,7 @@ import re
 
 import pytest
 from registry_pages import copies, fill_in, go_on, hidden, license_adder, multipart, upload, words
+from test_show_accounts import colleague
 
 from telemetry_server.model import Role
 
@@ -169,6 +170,31 @@ async def test_a_license_is_added_by_the_form_and_a_key_only_once(admin, product
     again = await fill_in(admin, "/licenses/new", "/licenses/new", **typed)
     assert again.status == 422
     assert "exists already" in again.text
+
+
+async def test_the_head_of_a_part_is_short(admin, product):
+    form = hidden((await admin.get("/licenses/import")).text, "/licenses/import")
+    boundary = "x" * 20
+    parts = [f'name="{name}"\r\n\r\n{value}' for name, value in form.items()]
+    parts.append(f'name="file"; filename="a.csv"{";" * 300_000}\r\n\r\nkey\r\nK')
+    body = "".join(f"--{boundary}\r\nContent-Disposition: form-data; {part}\r\n" for part in parts)
+    answer = await admin.request(
+        "POST",
+        "/licenses/import",
+        data=f"{body}--{boundary}--\r\n".encode(),
+        headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    )
+    assert (answer.status, "too long" in answer.text) == (400, True)
+
+
+async def test_who_may_not_see_licenses_sees_no_figures_of_them(site, product, admin, add):
+    await add("OVER-SEATS-0001", seats=1)
+    await copies(site, product, "OVER-SEATS-0001", 2)
+    assert "Licenses over seats" in words((await admin.get("/")).text)
+    text = words((await (await colleague(site)).get("/")).text)
+    assert "Active copies" in text
+    assert "Licenses over seats" not in text
+    assert "Expire within" not in text
 
 
 async def test_a_file_is_checked_first_and_imported_as_it_was_shown(admin, product, site, add):

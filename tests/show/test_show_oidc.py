@@ -2,7 +2,7 @@
 
 import time
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from lying_provider import CLIENT, SECRET, lying_provider
@@ -12,6 +12,7 @@ from telemetry_server.errors import SettingsError
 from telemetry_server.model import Role
 from telemetry_server.show.access import oidc
 from telemetry_server.show.access.guard import RECENT
+from telemetry_server.store.access import throttle
 
 START = "/sign-in/with/company"
 ROLES = """
@@ -381,6 +382,9 @@ LIES = {
     "expired": (claim(exp=soon(-3_600)), "expired"),
     "expired in words": (claim(exp="tomorrow"), "expired"),
     "expires never": (claim(exp=float("inf")), "expired"),
+    "expires after all time": (claim(exp=10**400), "expired"),
+    "auth_time after all time": (claim(auth_time=10**400), "auth_time"),
+    "verified in another way": (claim(email_verified=["yes"]), "no_email"),
     "no expiry": (left_out("exp"), "expired"),
     "not yet valid": (claim(nbf=soon(3_600)), "not_yet_valid"),
     "issued in the future": (claim(iat=soon(3_600)), "not_yet_valid"),
@@ -445,6 +449,13 @@ async def test_a_code_of_another_flow_fails_by_its_verifier(company, provider):
     assert "code=code-0" in stolen
     assert (await victim.get(mixed)).status == 403
     assert await refusals(company) == ["code_refused"]
+
+
+async def test_answers_that_no_provider_gave_do_not_fill_the_audit_log(company, monkeypatch):
+    monkeypatch.setattr(throttle, "OF_REFUSALS", throttle.Limit(3, timedelta(minutes=1)))
+    stranger, path = company.client(), "/sign-in/with/company/back?state=x&code=y"
+    assert [(await stranger.get(path)).status for _ in range(5)] == [403, 403, 403, 429, 429]
+    assert await refusals(company) == ["unknown_state"] * 3
 
 
 async def test_another_site_cannot_begin_a_sign_in(company):

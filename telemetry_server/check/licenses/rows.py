@@ -67,6 +67,8 @@ _GUARDED = re.compile(f"(^|;)'{_RUN}|^'{_BREAK}")
 
 def guarded(text: str) -> str:
     """The text with a ' before all that a spreadsheet would run, also after a ; that may split a list."""
+    if text[:1].isalnum() and ";" not in text:  # nearly all, and ten times as fast
+        return text
     return _FORMULA.sub(r"\1'", text)
 
 

@@ -37,7 +37,7 @@ async def begin_session(
     """
     pool, settings, now = request.app[app_keys.POOL], request.app[app_keys.SETTINGS], datetime.now(UTC)
     lifetime = timedelta(hours=settings.session_hours)
-    device = request.headers.get("User-Agent", "")
+    device = request.headers.get("User-Agent", "").encode("utf-8", "replace").decode()
     origin = Origin(methods, device, address_of(request), authenticated_at)
     secret = await create_session(
         pool, role, now, now + lifetime, origin, person_id=person_id, awaits_code=awaits_code
@@ -55,7 +55,9 @@ async def begin_session(
 def is_known_browser(request: web.Request, person_id: UUID) -> bool:
     """Whether the browser signed in as this person before."""
     mark = request.cookies.get(cookie_name(request.app[app_keys.SETTINGS], _KNOWN), "")
-    return hmac.compare_digest(mark.encode(), request.app[app_keys.KEYRING].known_browser(person_id).encode())
+    return hmac.compare_digest(
+        mark.encode("utf-8", "replace"), request.app[app_keys.KEYRING].known_browser(person_id).encode()
+    )
 
 
 def flow_browser(request: web.Request) -> str:

@@ -11,9 +11,11 @@ from msgspec import Struct
 
 from telemetry_server.errors import BadRequest, Malformed, TooLarge
 from telemetry_server.receive.body import read_body
+from telemetry_server.show.viewer import VIEWER
 
 LARGEST_FORM = 8 * 1024
-_MOST_FIELDS = 80
+_MOST_FIELDS, _MOST_OF_STRANGERS = 80, 20
+_LONGEST_HEAD = 1_500  # bytes before a part: the time to read them grows with their square
 
 Form = TypeVar("Form", bound=Struct)
 
@@ -30,14 +32,15 @@ _READ: web.RequestKey[dict[str, str]] = web.RequestKey("form", dict)
 UPLOADED: web.RequestKey[UploadedFile] = web.RequestKey("uploaded", UploadedFile)
 
 
-async def read_form(request: web.Request) -> dict[str, str]:
+async def read_form(request: web.Request, *, files: bool = False) -> dict[str, str]:
     """The fields of a form; of a repeated field, the last value. Raises BadRequest or a subclass.
 
-    A file in a form of multipart/form-data is in request[UPLOADED] afterwards, unless none was chosen.
+    With `files`, a form may be multipart/form-data of up to 1 MiB, in one field or in several. Its file is in
+    request[UPLOADED] afterwards, unless none was chosen.
     """
     if _READ in request:  # the guard has read it
         return request[_READ]
-    if request.content_type == "multipart/form-data":
+    if files and request.content_type == "multipart/form-data":
         request[_READ] = form = _read_parts(request, await read_body(request))
         return form
     if request.content_type != "application/x-www-form-urlencoded":
@@ -46,7 +49,8 @@ async def read_form(request: web.Request) -> dict[str, str]:
     if len(body) > LARGEST_FORM:
         raise TooLarge(f"A form may take {LARGEST_FORM} bytes.")
     try:
-        form = dict(parse_qsl(body.decode("ascii"), max_num_fields=_MOST_FIELDS, errors="strict"))
+        most = _MOST_FIELDS if VIEWER in request else _MOST_OF_STRANGERS
+        form = dict(parse_qsl(body.decode("ascii"), max_num_fields=most, errors="strict"))
     except ValueError:
         raise Malformed("The form is not URL-encoded UTF-8.") from None
     request[_READ] = form
@@ -66,14 +70,7 @@ def _read_parts(request: web.Request, body: bytes) -> dict[str, str]:
     form: dict[str, str] = {}
     for part in parts[:-1]:
         lines, _, content = part.partition(b"\r\n\r\n")
-        described = Message()
-        for line in lines.decode("utf-8", "replace").split("\r\n"):
-            name, _, value = line.partition(":")
-            if name.strip().lower() == "content-disposition":
-                described["Content-Disposition"] = value.strip()
-        field, file = (
-            described.get_param(each, header="content-disposition") for each in ("name", "filename")
-        )
+        field, file = _names_in_head(lines)
         if isinstance(file, str):
             if file or content:
                 request[UPLOADED] = UploadedFile(file[-200:], content)
@@ -83,6 +80,20 @@ def _read_parts(request: web.Request, body: bytes) -> dict[str, str]:
             except UnicodeDecodeError:
                 raise Malformed("A field of the form is not UTF-8.") from None
     return {name: text for name, text in form.items() if text}
+
+
+def _names_in_head(lines: bytes) -> tuple[object, object]:
+    """The name of the field of a part, and that of its file. Raises Malformed."""
+    if len(lines) > _LONGEST_HEAD:
+        raise Malformed("The head of a part of the form is too long.")
+    described = Message()
+    for line in lines.decode("utf-8", "replace").split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "content-disposition":
+            described["Content-Disposition"] = value.strip()
+    found = (described.get_param(each, header="content-disposition") for each in ("name", "filename"))
+    field, file = found
+    return field, file
 
 
 async def read_form_as(request: web.Request, kind: type[Form]) -> Form:

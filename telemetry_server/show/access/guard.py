@@ -2,6 +2,7 @@
 
 import hmac
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from telemetry_server.show.formatting import preferring
 from telemetry_server.show.recorded_views import record_view
 from telemetry_server.show.render import error_page
 from telemetry_server.show.responses import see_other
+from telemetry_server.show.time_zone import zone_of
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.access.credentials import TokenHolder, find_token
 from telemetry_server.store.access.sessions import Session, find_session
@@ -67,14 +69,17 @@ def _for_people(route: Route, permission: Permission) -> Handler:
             raise NotRecent
         if viewer.person is None:
             return await _answer(route, request)
-        with preferring(viewer.person.time_zone, viewer.person.number_style):
+        with preferring(zone_of(request).key, viewer.person.number_style):
             return await _answer(route, request)
 
     return guarded
 
 
 async def _answer(route: Route, request: web.Request) -> web.StreamResponse:
+    """The answer of the handler. A form that shows a page, as the difference it would make, is a view."""
     answer: web.StreamResponse = await route.handler(request)
+    if route.audited and route.page and request.method == "POST" and answer.status != HTTPStatus.SEE_OTHER:
+        await record_view(request, route, route.audited)
     return answer
 
 
@@ -210,7 +215,7 @@ async def _refuse_forgery(request: web.Request, viewer: Viewer, route: Route) ->
     if not route.page:
         raise Forbidden("A browser's session may only read here; send an API token.")
     refuse_foreign(request)
-    form = await read_form(request)
+    form = await read_form(request, files=route.files)
     if not hmac.compare_digest(form.get("csrf_token", "").encode(), viewer.csrf_token.encode()):
         raise Forbidden("This form is out of date; load the page again.")
 

@@ -1,6 +1,5 @@
 """What the claims of a provider mean here: who it is, in which groups, and since when signed in there."""
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +13,7 @@ Claims = Mapping[str, Any]
 
 NEVER = datetime.fromtimestamp(0, UTC)
 _LONGEST_NAME = 200
+_LAST_TIME = 2**40
 
 
 def identity_in(provider: Provider, claims: Claims) -> Identity:
@@ -27,7 +27,10 @@ def identity_in(provider: Provider, claims: Claims) -> Identity:
 
 def is_verified(provider: Provider, claims: Claims) -> bool:
     """Whether the address is that of the person, as far as the provider and the settings say."""
-    return provider.entry.unverified_email or claims.get("email_verified") in {True, "true"}
+    return provider.entry.unverified_email or claims.get("email_verified") in (
+        True,
+        "true",
+    )  # also of a kind that no set holds
 
 
 def name_in(claims: Claims) -> str:
@@ -78,9 +81,14 @@ def authenticated_at(provider: Provider, claims: Claims, now: datetime) -> datet
     given = claims.get("auth_time")
     if given is None:
         return now if provider.entry.without_auth_time else NEVER
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    if not is_time(given):
         raise SignInRefused(Why.AUTH_TIME)
     return min(now, datetime.fromtimestamp(max(0, min(given, now.timestamp())), UTC))
+
+
+def is_time(value: object) -> bool:
+    """Whether this is a NumericDate: not true, not infinite, and no longer than a date can be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LAST_TIME
 
 
 def has_second_factor(provider: Provider, claims: Claims) -> bool:

@@ -5,7 +5,6 @@ is one of the provider's published set. A token that brings a key, or the addres
 """
 
 import base64
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from joserfc import jws, jwt
 from joserfc.errors import BadSignatureError, JoseError
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
+from telemetry_server.show.access.oidc_claims import is_time
 from telemetry_server.show.access.refusals import SignInRefused, Why
 from telemetry_server.store.access.identities import LONGEST_SUBJECT
 
@@ -136,8 +136,3 @@ def _hold(claims: Claims, now: datetime, why: Why, name: str, option: Any) -> No
         registry.validate({name: claims.get(name)})
     except JoseError:
         raise SignInRefused(why) from None
-
-
-def is_time(value: object) -> bool:
-    """Whether this is a NumericDate: not true, not infinite."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

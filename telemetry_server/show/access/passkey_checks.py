@@ -15,7 +15,7 @@ import orjson
 from aiohttp import web
 
 from telemetry_server import app_keys
-from telemetry_server.errors import BadRequest, Unavailable
+from telemetry_server.errors import BadRequest, NotFound
 from telemetry_server.settings import Settings
 from telemetry_server.show.access.refusals import SignInRefused, Why
 from telemetry_server.store.access.credentials import SignedIn
@@ -42,12 +42,12 @@ def passkeys_are_possible(request: web.Request) -> bool:
 
 
 def demand_passkeys(settings: Settings) -> str:
-    """The RP id. Raises Unavailable, which says what is missing."""
+    """The RP id. Raises NotFound, which says what is missing."""
     host = host_for_passkeys(settings)
     if host is None:
-        raise Unavailable("Passkeys need TELEMETRY_PUBLIC_URL with https:// and the name of a host.")
+        raise NotFound("Passkeys need TELEMETRY_PUBLIC_URL with https:// and the name of a host.")
     if find_spec("webauthn") is None:
-        raise Unavailable(f"Passkeys need the package webauthn. Run: {INSTALL}")
+        raise NotFound(f"Passkeys need the package webauthn. Run: {INSTALL}")
     return host
 
 
@@ -62,7 +62,7 @@ def name_of(text: str) -> str:
 def options_to_register(
     settings: Settings, person: SignedIn, known: Sequence[Passkey], challenge: str
 ) -> str:
-    """The options for navigator.credentials.create(), as JSON. Raises Unavailable."""
+    """The options for navigator.credentials.create(), as JSON. Raises NotFound."""
     host = demand_passkeys(settings)
     import webauthn  # noqa: PLC0415  an extra
     from webauthn.helpers import structs  # noqa: PLC0415
@@ -115,7 +115,7 @@ def registered(
 def options_to_sign_in(settings: Settings, known: Sequence[Passkey], challenge: str, *, alone: bool) -> str:
     """The options for navigator.credentials.get(), as JSON; `alone`: with the user verified.
 
-    Raises Unavailable.
+    Raises NotFound.
     """
     host = demand_passkeys(settings)
     import webauthn  # noqa: PLC0415  an extra

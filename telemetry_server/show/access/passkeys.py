@@ -168,7 +168,7 @@ async def add(request: web.Request) -> web.Response:
 
 
 async def _made(request: web.Request, form: NewPasskey) -> Passkey:
-    """Raises SignInRefused, BadRequest or Unavailable."""
+    """Raises SignInRefused, BadRequest or NotFound."""
     settings, name = request.app[app_keys.SETTINGS], passkey_checks.name_of(form.name)
     passkey_checks.demand_passkeys(settings)
     challenge, session = passkey_checks.challenge_in(form.credential), request[VIEWER].session

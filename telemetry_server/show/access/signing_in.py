@@ -124,10 +124,15 @@ async def end_flow(
 async def record_refusal(
     request: web.Request, how: str, refused: SignInRefused, provider: str | None = None
 ) -> None:
-    """Writes down that, and why, a sign-in was refused. Raises Unavailable."""
+    """Writes down that, and why, a sign-in was refused. Raises Unavailable.
+
+    Raises TooManyRequests, and writes nothing, if the network is refused too often: the log grows for years.
+    """
+    pool, now = request.app[app_keys.POOL], datetime.now(UTC)
+    await throttle.admit(pool, [Bucket(throttle.OF_REFUSALS, str(network_of(address_of(request))))], now)
     details = {"reason": refused.why.value, "cause": refused.cause, "subject": refused.subject}
     await trail.refused(
-        request.app[app_keys.POOL],
+        pool,
         how,
         email=refused.email,
         network=network(request),

@@ -17,7 +17,7 @@ from telemetry_server.show.api.licenses import RegistryChanges, entries
 from telemetry_server.show.body import LONGEST_REASON, optional, read_object, refuse, take_text
 from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
-from telemetry_server.show.recorded_views import author
+from telemetry_server.show.recorded_views import author, record
 from telemetry_server.show.responses import json_response
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.reading import reading
@@ -31,7 +31,7 @@ from telemetry_server.store.registry.customers import (
     customer_by_id,
     list_customers,
 )
-from telemetry_server.store.registry.history import Entity
+from telemetry_server.store.registry.history import ChangeOutcome, Entity
 from telemetry_server.uuid7 import LOWEST
 
 PARAMETERS = (*filters.CUSTOMERS.parameters, LIMIT, AFTER_ID)
@@ -93,7 +93,9 @@ async def edit_customer(request: web.Request) -> web.Response:
     refuse(problems)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         await find_customer(connection, customer_id)
-        _, now_is = await change_customer(connection, customer_id, patch, by=by, now=datetime.now(UTC))
+        outcome, now_is = await change_customer(connection, customer_id, patch, by=by, now=datetime.now(UTC))
+    if outcome is ChangeOutcome.UNCHANGED:
+        await record(request.app[app_keys.POOL], request, "customer.view", customer_id)
     return json_response(now_is)
 
 

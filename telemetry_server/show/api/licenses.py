@@ -37,7 +37,7 @@ from telemetry_server.show import filters
 from telemetry_server.show.body import LONGEST_REASON, optional, read_object, refuse, take_text
 from telemetry_server.show.paging import AFTER_ID, LIMIT, Page, page
 from telemetry_server.show.query import IDENTIFIER, one_of, read_path, read_query, text
-from telemetry_server.show.recorded_views import author
+from telemetry_server.show.recorded_views import author, record
 from telemetry_server.show.responses import json_response
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Connection, translated
@@ -186,7 +186,9 @@ async def edit_license(request: web.Request) -> web.Response:
     refuse_customers(request[VIEWER], [patch])
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         await find_license(connection, license_id, request[VIEWER])
-        _, now_is = await change_license(connection, license_id, patch, by=by, now=datetime.now(UTC))
+        kept, now_is = await change_license(connection, license_id, patch, by=by, now=datetime.now(UTC))
+    if kept.outcome is ChangeOutcome.UNCHANGED:
+        await record(request.app[app_keys.POOL], request, "license.view", license_id)
     return json_response(license_item(now_is))
 
 
@@ -196,16 +198,16 @@ async def import_licenses(request: web.Request) -> web.Response:
     if "product" not in asked:
         raise BadRequest("product is missing: the slug of the product the licenses are for.")
     rows, problems = _rows(await read_body(request), RowFormat(asked["format"]))
-    by = author(request, asked.get("reason"))
+    by, dry_run = author(request, asked.get("reason")), asked["dry_run"] == "true"
     refuse_foreign(request[VIEWER], asked["product"])
     refuse_customers(request[VIEWER], [row.patch for row in rows])
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         hashes = await key_hashes(connection, request.app[app_keys.KEYRING], asked["product"])
-        batch = await keep_licenses(
-            connection, hashes, rows, by=by, now=datetime.now(UTC), dry_run=asked["dry_run"] == "true"
-        )
+        batch = await keep_licenses(connection, hashes, rows, by=by, now=datetime.now(UTC), dry_run=dry_run)
+    if dry_run:
+        await record(request.app[app_keys.POOL], request, "license.list", None, path=request.path)
     never = sum(bool(never_matching(row.patch.addresses or ())) for row in rows)
-    return json_response(_imported(batch.rows, problems, never, dry_run=asked["dry_run"] == "true"))
+    return json_response(_imported(batch.rows, problems, never, dry_run=dry_run))
 
 
 def refuse_customers(viewer: Viewer, patches: Iterable[LicensePatch]) -> None:

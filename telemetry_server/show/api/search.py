@@ -13,6 +13,7 @@ from telemetry_server.model import NonNegative
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import Parameter, get
 from telemetry_server.show.query import read_query, text
+from telemetry_server.show.recorded_views import record_customers
 from telemetry_server.show.responses import json_response
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.reports.search import Found, Hit, Sees, search
@@ -67,6 +68,8 @@ async def find(request: web.Request) -> web.Response:
     found: Found = await search(
         request.app[app_keys.POOL], asked.get("q", ""), sees=sees(request[VIEWER]), now=datetime.now(UTC)
     )
+    if any(hit.kind == "customer" for hit in found.suggestions):
+        await record_customers(request)
     hits = [_hit(one) for one in found.suggestions]
     return json_response(SearchResult(found.taken_for, _hit(found.exact) if found.exact else None, hits))
 

@@ -85,7 +85,7 @@ async def customer_file(request: web.Request) -> web.Response:
         rows: list[dict[str, Any]] = await store.customers_shown(
             connection, wanted, asked.get("q"), part, now=now
         )
-    return csv_file("customers", _COLUMNS, rows, now)
+    return await csv_file("customers", _COLUMNS, rows, now)
 
 
 ROUTES = (

@@ -58,7 +58,7 @@ async def feature_list(request: web.Request) -> web.Response:
     )
     rows = None if used is None or used.rows is None else _rows(used.rows, before, weekly)
     if "csv" in asked and rows is not None:  # else the page says why
-        return csv_file("features", _COLUMNS, [_as_cells(row) for row in rows], scope.now)
+        return await csv_file("features", _COLUMNS, [_as_cells(row) for row in rows], scope.now)
     silent = _silent(weekly, rows or ())
     return page(
         request,
@@ -66,7 +66,7 @@ async def feature_list(request: web.Request) -> web.Response:
         scope=scope,
         scope_time=True,
         rows=rows,
-        heat=_heat(by_version),
+        heat=heat_of(by_version),
         silent=silent,
         file=scope.here(csv="features"),
     )
@@ -126,7 +126,7 @@ def _by_week(weekly: Counts | None) -> dict[str, list[int | None]]:
     return found
 
 
-def _heat(counts: Counts | None) -> Heat | None:
+def heat_of(counts: Counts | None) -> Heat | None:
     """The share of copies by feature and version."""
     rows = (counts.rows or []) if counts else []
     if not rows:

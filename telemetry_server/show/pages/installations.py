@@ -21,7 +21,7 @@ from telemetry_server.show.chips import chips, facet_menu
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.links import link
 from telemetry_server.show.query import IDENTIFIER, integer, read_query
-from telemetry_server.show.recorded_views import record
+from telemetry_server.show.recorded_views import record_customers
 from telemetry_server.show.render import SearchBox, attributions, page
 from telemetry_server.show.responses import path_with, see_other, without_empty
 from telemetry_server.show.scope import TIME, Scope, read_scope
@@ -164,9 +164,7 @@ async def _beside(request: web.Request, items: Sequence[Any]) -> Beside:
     if not viewer.may(Permission.CUSTOMERS):
         licenses = {key: row | {"customer": None} for key, row in licenses.items()}
     elif any(row["customer"] for row in licenses.values()):
-        await record(
-            pool, request, "customer.list", None, path=request.path, query=request.query_string[:2000]
-        )
+        await record_customers(request)
     days = [today - timedelta(days=number) for number in range(_SPARK_DAYS)][::-1]
     ids = [item.installation_id for item in items]
     pings = await unless_slow(listing.pings_of_days(pool, ids, days[0])) or {}

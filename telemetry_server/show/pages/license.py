@@ -14,6 +14,7 @@ from telemetry_server.show.api.licenses import find_license
 from telemetry_server.show.charts_time import Around, Series, TimeChart, lines
 from telemetry_server.show.differences import LABELS, differences, in_words
 from telemetry_server.show.query import IDENTIFIER, read_path, read_query
+from telemetry_server.show.recorded_views import record
 from telemetry_server.show.render import page
 from telemetry_server.show.slow import unless_slow
 from telemetry_server.show.time_zone import zone_of
@@ -49,6 +50,8 @@ async def one_license(request: web.Request) -> web.Response:
         owner: dict[Any, str] = {}
         if found.customer_id is not None and viewer.may(Permission.CUSTOMERS):
             owner = await license_lists.customer_names(connection, [found.customer_id])
+    if owner:
+        await record(request.app[app_keys.POOL], request, "customer.view", found.customer_id)
     zone = found.time_zone
     return page(
         request,

@@ -212,6 +212,7 @@ ROUTES = (
         "Import a license file, by a form",
         permission=Permission.LICENSES_CHANGE,
         page=True,
+        files=True,
         audited="license",
         body=LicenseUpload,
         answers={200: HTML, 422: HTML},

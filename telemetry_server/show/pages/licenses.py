@@ -18,6 +18,7 @@ from telemetry_server.show.csv_file import MOST_ROWS, csv_file
 from telemetry_server.show.links import link
 from telemetry_server.show.month_strip import month_strip
 from telemetry_server.show.query import one_of, read_query
+from telemetry_server.show.recorded_views import record_customers
 from telemetry_server.show.render import page
 from telemetry_server.show.responses import path_with, without_empty
 from telemetry_server.show.scope import read_scope
@@ -62,6 +63,8 @@ async def license_list(request: web.Request) -> web.Response:
             context = await _found(connection, viewer, asked, base, now)
     except BadFilter as error:
         problem = error.detail
+    if context["customers"]:
+        await record_customers(request)
     return page(
         request,
         "licenses.html",
@@ -167,7 +170,7 @@ async def license_file(request: web.Request) -> web.Response:
     part = store.ListPage(asked["sort"], MOST_ROWS + 1)
     async with reading(request.app[app_keys.POOL]) as connection:
         rows = await store.licenses_shown(connection, wanted, part, now=now)
-    return csv_file("licenses", _COLUMNS, rows, now)
+    return await csv_file("licenses", _COLUMNS, rows, now)
 
 
 ROUTES = (

@@ -83,7 +83,7 @@ async def overview(request: web.Request) -> web.Response:
         fleet=fleet,
         totals=totals,
         found=found,
-        figures=await overview_figures.figures(pool, scope, found, trend),
+        figures=await overview_figures.figures(pool, scope, found, trend, licenses=may),
         charts=charts,
         uncovered=scope.rows(filter=uncovered_filter()),
         todos=await unless_slow(_todos(pool, scope, found, large=large, licenses=may)) if found else None,

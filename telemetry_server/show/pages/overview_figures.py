@@ -32,14 +32,17 @@ class Figure:
     worse: str = ""
 
 
-async def figures(pool: Pool, scope: Scope, found: Copies | None, trend: Compared | None) -> list[Figure]:
-    """Those that are counted; one that takes too long says so."""
+async def figures(
+    pool: Pool, scope: Scope, found: Copies | None, trend: Compared | None, *, licenses: bool
+) -> list[Figure]:
+    """Those that are counted; one that takes too long says so. `licenses`: also those about licenses."""
     made = [_active(scope, found, trend), _uncovered(scope, found, trend)]
     of_product = EVERYTHING if scope.product is None else term(LICENSES["product"], "=", scope.product)
-    if scope.is_known:
+    if scope.is_known and licenses:
         over = await unless_slow(seats.over_seats(pool, of_product, now=scope.now, limit=1))
         soon = await unless_slow(seats.expiring(pool, of_product, now=scope.now))
         made += [_over(scope, found, over), _expiring(scope, soon)]
+    if scope.is_known:
         made.append(await _quiet(pool, scope))
     return made
 

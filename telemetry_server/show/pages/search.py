@@ -11,6 +11,7 @@ from telemetry_server.routing import HTML, Parameter, Route
 from telemetry_server.show.api.search import sees
 from telemetry_server.show.formatting import country_code
 from telemetry_server.show.query import read_query, text
+from telemetry_server.show.recorded_views import record_customers
 from telemetry_server.show.render import SearchBox, page
 from telemetry_server.show.responses import path_with, see_other
 from telemetry_server.show.scope import SCOPE, Scope, read_scope
@@ -37,6 +38,8 @@ async def search(request: web.Request) -> web.Response:
         sees=sees(request[VIEWER]),
         now=datetime.now(UTC),
     )
+    if any(hit.kind == "customer" for hit in found.suggestions):
+        await record_customers(request)
     if found.exact is not None and (path := _path(scope, found.exact)):
         return see_other(path)
     box = SearchBox("/search", "q", value=typed, hidden=scope.hidden())

@@ -23,7 +23,7 @@ from telemetry_server.show.recorded_views import author, record
 from telemetry_server.show.render import attributions, page
 from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.database import Connection, translated
+from telemetry_server.store.database import Acquire, Connection, translated
 from telemetry_server.store.job_log import all_jobs
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import releases, shop
@@ -37,6 +37,7 @@ from telemetry_server.store.registry.products import (
 )
 
 JOBS = web.AppKey("jobs", Sequence[Job])
+JOB_CONNECTIONS: web.AppKey[Acquire] = web.AppKey("job connections")
 
 
 class RunJob(Struct):
@@ -129,7 +130,7 @@ async def run_now(request: web.Request) -> web.Response:
     pool = request.app[app_keys.POOL]
     await record(pool, request, "settings.run_job", job.name.value)
     async with translated():
-        done = await run_job(job, pool.acquire)
+        done = await run_job(job, request.app[JOB_CONNECTIONS])
     if done is None:
         raise BadRequest("Another process runs this job just now.")
     return see_other("/settings#jobs")

@@ -20,7 +20,7 @@ from telemetry_server.show.clear_up_words import KIND_WORDS, MARKS, in_evidence
 from telemetry_server.show.csv_file import MOST_ROWS, csv_file
 from telemetry_server.show.links import link
 from telemetry_server.show.query import IDENTIFIER, integer, one_of, read_path, read_query, text
-from telemetry_server.show.recorded_views import author
+from telemetry_server.show.recorded_views import author, record, record_customers
 from telemetry_server.show.registry_forms import reason_of
 from telemetry_server.show.render import page
 from telemetry_server.show.responses import path_with, see_other, without_empty
@@ -103,6 +103,8 @@ async def queue(request: web.Request) -> web.Response:
         )
         counts = await store.item_counts(connection, wanted.products, wanted.owner, now.date())
         names = await _names(connection, viewer, rows)
+    if names:
+        await record_customers(request)
     shown = set(map(str, wanted.states))
     kinds = {kind: sum(counts[kind.value, state] for state in shown) for kind in ClearUpKind}
     total = kinds[ClearUpKind(asked["kind"])] if "kind" in asked else sum(kinds.values())
@@ -136,13 +138,11 @@ async def one_item(request: web.Request) -> web.Response:
         [row] = rows
         names = await _names(connection, viewer, rows)
         is_key = row["kind"] == ClearUpKind.UNKNOWN_KEY
-        return page(
-            request,
-            "clear_up_item.html",
-            item=_shown(row, names),
-            copies=await copies_with_key(connection, row["subject"], _COPIES) if is_key else [],
-            changes=await store.item_changes(connection, row["clear_up_id"]),
-        )
+        copies = await copies_with_key(connection, row["subject"], _COPIES) if is_key else []
+        changes = await store.item_changes(connection, row["clear_up_id"])
+    if names:
+        await record(request.app[app_keys.POOL], request, "customer.view", row["customer_id"])
+    return page(request, "clear_up_item.html", item=_shown(row, names), copies=copies, changes=changes)
 
 
 async def item_file(request: web.Request) -> web.Response:
@@ -156,7 +156,8 @@ async def item_file(request: web.Request) -> web.Response:
             limit=MOST_ROWS + 1,
             today=now.date(),
         )
-    return csv_file("to-clear-up", _COLUMNS, [{**row, "evidence": in_evidence(row)} for row in rows], now)
+    shown = ({**row, "evidence": in_evidence(row)} for row in rows)
+    return await csv_file("to-clear-up", _COLUMNS, shown, now)
 
 
 async def act(request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const one = (selector, root = document) => root.querySelector(selector);
 const root = document.documentElement;
-let afterG = 0;
+let afterG = 0, polling;
 
 // ── time zone and theme ──────────────────────────────────────────────────────────────────────
 
@@ -193,7 +193,8 @@ function begin() {
 
 function wait() {
   const waits = one("[data-poll]");
-  if (waits) setTimeout(() => swap(location.href, { push: false, poll: true }), Number(waits.dataset.poll) * 1000);
+  clearTimeout(polling);
+  if (waits) polling = setTimeout(() => swap(location.href, { push: false, poll: true }), Number(waits.dataset.poll) * 1000);
 }
 
 begin();

@@ -34,6 +34,7 @@ OF_ACCOUNT_AND_NETWORK = Limit(10, timedelta(minutes=1))
 OF_ACCOUNT = Limit(100, timedelta(seconds=20))
 OF_NETWORK = Limit(100, timedelta(seconds=10))
 OF_FLOWS = Limit(60, timedelta(seconds=1))  # sign-ins that a network begins by provider or passkey
+OF_REFUSALS = Limit(60, timedelta(seconds=10))  # answers that came from no provider and no passkey
 OF_CODES = Limit(10, timedelta(minutes=15))  # a hundred guesses of a million a day
 
 
