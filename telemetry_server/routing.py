@@ -63,7 +63,7 @@ class Route:
     errors: tuple[type[TelemetryError], ...] = ()
 
 
-HTML = "text/html"
+HTML, FILE = "text/html", "application/octet-stream"
 
 
 def get(

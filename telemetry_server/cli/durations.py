@@ -1,12 +1,10 @@
-"""Lengths of time as people write them: 36h, 30d."""
+"""Lengths of time as options."""
 
-import re
 from typing import Any
 
 import click
 
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"([0-9]{1,12})([smhdw]?)", re.ASCII)
+from telemetry_server.check.durations import in_words, seconds_in
 
 
 class Duration(click.ParamType[int]):
@@ -20,19 +18,10 @@ class Duration(click.ParamType[int]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        parts = _DURATION.fullmatch(value)
-        if parts is None:
+        seconds = seconds_in(value)
+        if seconds is None:
             self.fail(f"{value!r} is not a length of time such as 90s, 15m, 36h, 30d or 2w.", param, ctx)
-        seconds = int(parts[1]) * _SECONDS[parts[2]]
         if not self.shortest <= seconds <= self.longest:
             bounds = f"{in_words(self.shortest)} to {in_words(self.longest)}"
             self.fail(f"{value!r} is out of bounds: {bounds}.", param, ctx)
         return seconds
-
-
-def in_words(seconds: int) -> str:
-    """The text that Duration reads, in the largest unit that fits: 36h."""
-    for unit in ("d", "h", "m"):
-        if seconds and seconds % _SECONDS[unit] == 0:
-            return f"{seconds // _SECONDS[unit]}{unit}"
-    return f"{seconds}s"

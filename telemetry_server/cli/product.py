@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from telemetry_server.cli.durations import Duration, in_words
+from telemetry_server.check.durations import BOUNDS, DAY, in_words
+from telemetry_server.cli.durations import Duration
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table, say
 from telemetry_server.cli.registry_options import Command, by_whom
@@ -25,14 +26,18 @@ from telemetry_server.store.registry.products import (
 )
 from telemetry_server.text import written_out
 
-MINUTE, DAY, YEAR = 60, 86_400, 31_536_000
 LONGEST_NAME = 200
 
 SCHEDULE = (
-    ("--interval", Duration(MINUTE, YEAR), DAY, "Time between two pings of a copy."),
-    ("--grace", Duration(0, YEAR), DAY, "Time after that until a copy is late."),
-    ("--lost-after", Duration(MINUTE, 10 * YEAR), 30 * DAY, "Time without a ping until a late copy is lost."),
-    ("--new-for", Duration(0, YEAR), 7 * DAY, "Time that a copy is new after its first ping."),
+    ("--interval", Duration(*BOUNDS["interval"]), DAY, "Time between two pings of a copy."),
+    ("--grace", Duration(*BOUNDS["grace"]), DAY, "Time after that until a copy is late."),
+    (
+        "--lost-after",
+        Duration(*BOUNDS["lost_after"]),
+        30 * DAY,
+        "Time without a ping until a late copy is lost.",
+    ),
+    ("--new-for", Duration(*BOUNDS["new_for"]), 7 * DAY, "Time that a copy is new after its first ping."),
 )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from telemetry_server.app import job_table
-from telemetry_server.cli.durations import in_words
+from telemetry_server.check.durations import in_words
 from telemetry_server.cli.failures import Busy
 from telemetry_server.cli.invocation import Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table

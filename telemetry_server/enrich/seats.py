@@ -15,7 +15,7 @@ KEY, ENVIRONMENT, LIFE = "license.key", "service.environment", "life"
 """The fields of the timeline on which it depends whether a copy takes a seat."""
 
 Step: TypeAlias = tuple[datetime, int]
-"""From then on, so many copies more or less take a seat."""
+"""A moment, and how many copies more or less take a seat from then on."""
 
 
 class Turn(NamedTuple):

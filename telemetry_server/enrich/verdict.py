@@ -60,13 +60,15 @@ _TIMES: Mapping[Overage, tuple[int, int]] = {
     Overage.HALF: (3, 2),
     Overage.DOUBLE: (2, 1),
 }
-_GOOD = frozenset({Verdict.VALID, Verdict.TRIAL})
+COVERED = frozenset({Verdict.VALID, Verdict.TRIAL})
+"""The verdicts on copies that a license covers."""
+UNCOVERED = tuple(verdict for verdict in Verdict if verdict not in COVERED)
 _CONTRADICTED: Mapping[str, frozenset[Verdict]] = {
     "licensed": frozenset(Verdict) - {Verdict.VALID, Verdict.WRONG_PLACE, Verdict.OVER_SEATS},
     "trial": frozenset({Verdict.VALID, Verdict.REVOKED, Verdict.SUSPENDED, Verdict.EXPIRED}),
-    "expired": _GOOD,
-    "invalid": _GOOD,
-    "unlicensed": _GOOD,
+    "expired": COVERED,
+    "invalid": COVERED,
+    "unlicensed": COVERED,
 }
 
 
@@ -102,7 +104,9 @@ def judge(claim: Claim, grant: Grant | None, now: datetime) -> Judgement:
     contradicted = verdict in _CONTRADICTED.get(claim.status, ())
     if grant is None or not claim.has_key:
         return Judgement(verdict, contradicted, False)
-    since = grant.starts_at if verdict in _GOOD else grant.expires_at if verdict is Verdict.EXPIRED else None
+    since = (
+        grant.starts_at if verdict in COVERED else grant.expires_at if verdict is Verdict.EXPIRED else None
+    )
     was_right = since is not None and claim.made_at < since
     is_trial = claim.source == "trial" and grant.type is LicenseType.TRIAL
     both_known = grant.source is not None and claim.source != UNKNOWN

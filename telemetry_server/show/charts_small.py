@@ -8,16 +8,12 @@ _SPARK_WIDTH, _SPARK_HEIGHT = 90, 20
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A row of a ranked list. `before`: its count in the period to compare with; None: not known.
-
-    `group`: the name of a verdict group, whose mark stands before it.
-    """
+    """A row of a ranked list. `before`: its count in the period to compare with; None: not known."""
 
     label: str
     count: int
     href: str | None = None
     before: int | None = None
-    group: str | None = None
     title: str | None = None
 
 

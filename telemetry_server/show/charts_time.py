@@ -44,11 +44,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A release or a note at a day; `href`: where it is told."""
+    """A release at a day."""
 
     day: date
     text: str
-    href: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,6 @@ class Mark:
     x: float
     text: str
     anchor: str = "middle"
-    href: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +288,6 @@ class _Frame:
                 self._mark(number, "").x,
                 flags[0].text if len(flags) == 1 else f"{flags[-1].text} +{len(flags) - 1}",
                 "start" if self.center(number) < WIDTH * 0.9 else "end",
-                flags[-1].href,
             )
             for number, flags in sorted(by_step.items())
         )

@@ -41,6 +41,8 @@ def in_evidence(row: Mapping[str, Any]) -> str:
 def _spread(row: Mapping[str, Any]) -> str:
     evidence = row["evidence"]
     networks, countries = evidence.get("networks", 0), evidence.get("countries", 0)
+    if not networks and not countries:
+        return "place unknown"
     return f"{plural(networks, 'network')} in {plural(countries, 'country', 'countries')}"
 
 
@@ -74,12 +76,12 @@ def _forks(row: Mapping[str, Any]) -> str:
 
 
 _EVIDENCE: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    ClearUpKind.REVOKED_IN_USE: lambda row: f"{_copies(row)} still in use",
-    ClearUpKind.SUSPENDED_IN_USE: lambda row: f"{_copies(row)} still in use",
+    ClearUpKind.REVOKED_IN_USE: lambda row: f"{_copies(row)}, still in use",
+    ClearUpKind.SUSPENDED_IN_USE: lambda row: f"{_copies(row)}, still in use",
     ClearUpKind.OVER_SEATS: _over_seats,
     ClearUpKind.UNKNOWN_KEY: _copies,
     ClearUpKind.SHARED_IDENTITY: _forks,
-    ClearUpKind.WRONG_PLACE: lambda row: f"{_copies(row)} outside the license's networks",
+    ClearUpKind.WRONG_PLACE: lambda row: f"{_copies(row)}, outside the license's networks",
     ClearUpKind.EXPIRED_IN_USE: lambda row: _ended(row, "was good through"),
     ClearUpKind.WRONG_SOURCE: _source,
     ClearUpKind.EXPIRING_IN_USE: _expiring,

@@ -10,6 +10,9 @@ from typing import Any
 from aiohttp import web
 
 from telemetry_server.check.licenses.rows import guarded
+from telemetry_server.errors import BadRequest
+
+MOST_ROWS = 100_000
 
 
 async def csv_file(
@@ -17,7 +20,8 @@ async def csv_file(
 ) -> web.Response:
     """The download of the rows; times are in ISO 8601, an empty cell is NULL.
 
-    Written in a thread: a hundred thousand rows take seconds, in which no ping would be answered.
+    Written in a thread: a hundred thousand rows take seconds, in which no ping would be answered. Raises
+    BadRequest for more than MOST_ROWS: a file without its end looks like a whole one.
     """
     text = await asyncio.to_thread(_written, columns, rows)
     headers = {
@@ -32,7 +36,10 @@ def _written(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(columns)
-    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    for number, row in enumerate(rows):
+        if number == MOST_ROWS:
+            raise BadRequest(f"These are more than {MOST_ROWS:,} rows: narrow them down.")
+        writer.writerow([_cell(row[column]) for column in columns])
     return file.getvalue()
 
 

@@ -118,8 +118,6 @@ _INSTALLATIONS = Asking(
     },
 )
 _FIELDS = _INSTALLATIONS.fields
-STATUSES = _FIELDS["status"].values
-SOURCES = _FIELDS["source"].values
 
 FILTERS = (
     *_INSTALLATIONS.parameters,

@@ -12,14 +12,13 @@ from telemetry_server import app_keys
 from telemetry_server.check.networks import network_of
 from telemetry_server.model import Author
 from telemetry_server.receive.address import client_address
-from telemetry_server.routing import Route
+from telemetry_server.routing import FILE, Route
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.access import audit, people, trail
 from telemetry_server.store.database import Connection, Pool, answered, translated
 from telemetry_server.store.reading import SECONDS
 
 _LONGEST_QUERY = 2_000
-_FILE = "application/octet-stream"
 
 
 async def record_view(request: web.Request, route: Route, kind: str) -> None:
@@ -72,7 +71,7 @@ async def _record(request: web.Request, entry: audit.Entry) -> None:
 
 def _entry(request: web.Request, route: Route, kind: str) -> audit.Entry:
     one = request.match_info.get(f"{kind}_id")
-    verb = "export" if _FILE in route.answers.values() else "view" if one else "list"
+    verb = "export" if FILE in route.answers.values() else "view" if one else "list"
     return audit.Entry(
         actor=request[VIEWER].recorded_as,
         action=f"{kind}.{verb}",

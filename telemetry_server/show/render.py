@@ -16,6 +16,7 @@ from telemetry_server.middleware import when_to_come_back
 from telemetry_server.permissions import Permission
 from telemetry_server.show import formatting
 from telemetry_server.show.chart_axes import short
+from telemetry_server.show.charts_small import Seats
 from telemetry_server.show.compression import compressed
 from telemetry_server.show.frame import rail
 from telemetry_server.show.links import link
@@ -150,6 +151,7 @@ def _environment() -> jinja2.Environment:
         short_time=short_time,
         group_of=group_of,
         GROUPS=GROUPS,
+        seats_bar=Seats,
     )
     for name in (
         "number",

@@ -22,6 +22,12 @@ def see_other(path: str) -> web.Response:
     return web.Response(status=303, headers={"Location": path, "Cache-Control": "no-store"})
 
 
+def without_empty(request: web.Request) -> web.Response | None:
+    """A redirect to this path without empty parameters: a form sends all its fields. None: it has none."""
+    empty = [name for name, value in request.query.items() if not value.strip()]
+    return see_other(path_with(request, **dict.fromkeys(empty))) if empty else None
+
+
 def path_with(request: web.Request, **changes: str | None) -> str:
     """This request's path and query with `changes`; None removes a parameter."""
     query = [(name, value) for name, value in request.query.items() if name not in changes]

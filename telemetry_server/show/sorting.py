@@ -25,11 +25,11 @@ class Head:
     sorted: str | None
 
 
-def sort_parameter(names: Iterable[str], default: str) -> Parameter:
-    """The parameter `sort`; `default` is one of the names, or one with "-" before it."""
+def sort_parameter(names: Iterable[str], default: str | None = None) -> Parameter:
+    """The parameter `sort`; `default` is one of the names, or one with "-" before it; None: it has none."""
     both = [sign + name for name in names for sign in ("", "-")]
     text = "The column to sort by; with - before it in descending order."
-    return Parameter("sort", text, one_of(*both) | {"default": default})
+    return Parameter("sort", text, one_of(*both) | ({"default": default} if default else {}))
 
 
 def wanted_part(asked: Mapping[str, Any]) -> ListPage:

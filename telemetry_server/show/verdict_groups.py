@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from telemetry_server.enrich.verdict import COVERED
 from telemetry_server.model import Verdict
 
 
@@ -42,7 +43,7 @@ GROUPS = (
 )
 """`none` has the hue of `unknown`, pale, and a hollow shape."""
 
-NOT_COVERED = tuple(group for group in GROUPS if group.name not in {"covered", "trial"})
+NOT_COVERED = tuple(group for group in GROUPS if COVERED.isdisjoint(group.verdicts))
 NOT_COVERED_TERM = f"verdict={','.join(verdict for group in NOT_COVERED for verdict in group.verdicts)}"
 
 _BY_VERDICT: Mapping[str, VerdictGroup] = {verdict: group for group in GROUPS for verdict in group.verdicts}

@@ -318,10 +318,10 @@ async def test_series_of_copies_by_any_dimension(some_days):
     assert [(row["day"], row["installations"]) for row in counts.rows] == [(week.first, 3)]
 
 
-async def test_the_uncovered_copies_by_group_of_verdicts(some_days):
+async def test_the_uncovered_copies_by_verdict(some_days):
     counts = await active.uncovered_series(some_days, parse_filter(""), SPAN, now=NOW)
-    assert [(row["day"].day - FIRST.day, row["group"], row["verdict"]) for row in counts.rows] == [
-        *((1, "wrong", "revoked"), (2, "unknown", "no_key"), (2, "wrong", "revoked")),
+    assert [(row["day"].day - FIRST.day, row["value"]) for row in counts.rows] == [
+        *((1, "revoked"), (2, "no_key"), (2, "revoked")),
     ]
 
 
@@ -336,7 +336,6 @@ async def test_totals_and_values_at_two_moments(some_days):
     assert [tuple(row.values()) for row in rows] == [("7.3.0", 2, 1), ("7.2.1", 1, 1)]
     rows = await active.active_values(some_days, "version", parse_filter(""), last, now=NOW, values=1)
     assert [tuple(row.values()) for row in rows] == [("7.3.0", 2, 2), (None, 1, 1)]
-    assert await active.counted_days(some_days) == active.CountedDays(FIRST, last, 3, 0)
 
 
 @pytest.mark.parametrize(
@@ -345,11 +344,6 @@ async def test_totals_and_values_at_two_moments(some_days):
 async def test_what_is_not_counted_together_is_not_asked(some_days, text):
     with pytest.raises(NotThen):
         await series(some_days, "verdict", text)
-
-
-async def test_every_verdict_has_a_group():
-    assert set(active.GROUP_OF) == set(Verdict)
-    assert set(active.UNCOVERED) == set(Verdict) - {Verdict.VALID, Verdict.TRIAL}
 
 
 async def test_the_dimensions_that_are_counted_are_those_that_can_be_asked(some_days, story):

@@ -9,6 +9,7 @@ from installation import Installation
 
 from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.keyring import license_key_digest
+from telemetry_server.model import Role
 
 HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 
@@ -52,6 +53,24 @@ async def multipart(browser, answer, action, **fields):
     known = hidden(answer.text, action, 'name="step"')
     data = aiohttp.FormData(known | fields, default_to_multipart=True)
     return await browser.request("POST", action, data=data)
+
+
+async def license_adder(site, product):
+    """A function that adds a license by the API and gives its id; its `change` changes one."""
+    program = await site.program(Role.ADMIN)
+
+    async def added(key, **fields):
+        body = {"product": product.slug, "key": key} | fields
+        answer = await program.request("POST", "/api/v1/licenses", json=body)
+        assert answer.status == 201, answer.text
+        return answer.json["license_id"]
+
+    async def changed(license_id, **fields):
+        answer = await program.request("PATCH", f"/api/v1/licenses/{license_id}", json=fields)
+        assert answer.status == 200, answer.text
+
+    added.change = changed
+    return added
 
 
 async def copies(site, product, key, count, **says):

@@ -11,10 +11,8 @@ from telemetry_server.jobs.fleet_now import count_the_fleet
 from telemetry_server.store.counts import counting, fleet_now
 from telemetry_server.store.counts import overview as store
 from telemetry_server.store.database import make_pool
-from telemetry_server.store.dimensions import FACETED
 from telemetry_server.store.registry.products import add_product
 
-FACETS = [one.name for one in FACETED]
 PRODUCTS = (None, "billing-suite", "nothing")
 NOW = datetime.now(UTC)
 
@@ -37,8 +35,6 @@ async def on_the_overview(pool):
         for over in RANGES.values():
             found[product, over.name] = (
                 await store.totals(pool, fleet, over),
-                await store.facets(pool, fleet, over, FACETS),
-                await store.new_over_time(pool, fleet, over, NOW),
                 await store.pings_by_hour(pool, fleet, RANGES["24h"].first_step(NOW)),
             )
     return found
@@ -71,8 +67,8 @@ async def test_what_was_counted_is_what_would_be_counted_now(site, fleet, pool):
     assert await counted_at(pool) == NOW
     assert await on_the_overview(pool) == seen
     assert await by_dimension(pool) == counted
-    totals, facets, newcomers, pings = seen[None, "90d"]
-    assert min(totals["seen"], totals["missing"], totals["lost"], len(facets), len(newcomers), len(pings)) > 0
+    totals, pings = seen[None, "90d"]
+    assert min(totals["seen"], totals["missing"], totals["lost"], len(pings)) > 0
 
 
 async def test_the_overview_says_when_a_large_fleet_was_counted(site, fleet):
@@ -137,8 +133,6 @@ async def test_every_number_is_that_of_the_rows_from_exactly_so_long_ago(site, f
             asked = await store.fleet(pool, None, NOW)
             assert asked.counted.by_job is count_first
             assert dict(expected).items() <= (await store.totals(pool, asked, over)).items()
-            facets = await store.facets(pool, asked, over, FACETS)
-            assert {sum(counts.values()) for counts in facets.values()} == {expected["seen"]}
         await run(site, fleet_now.SMALL)
 
 

@@ -34,7 +34,7 @@ PAGES = {
     "overview": "/",
     "overview-24h": "/?range=24h",
     "installations": "/installations",
-    "filtered": "/installations?filter=verdict%3Dunknown_key+life!%3Dlost&sort=last-",
+    "filtered": "/installations?filter=verdict%3Dunknown_key+life!%3Dlost&sort=-last",
     "wrong-filter": "/installations?filter=contry%3DDE",
     "summary": "/installations/{id}",
     "timeline": "/installations/{id}?tab=timeline",

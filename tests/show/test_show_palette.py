@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pytest
 
+from telemetry_server.model import Verdict
 from telemetry_server.show.verdict_groups import GROUPS
 
 SHEET = resources.files("telemetry_server.show").joinpath("static", "style.css").read_text("utf-8")
@@ -86,3 +87,4 @@ def test_text_is_readable(scheme, ground):
 def test_every_group_has_a_shape_of_its_own_and_a_word():
     assert len({group.path for group in GROUPS}) == len({group.text for group in GROUPS}) == len(GROUPS) == 7
     assert set(GROUPS_OF_COLOUR) | {"none"} == {group.name for group in GROUPS}
+    assert sorted(verdict for group in GROUPS for verdict in group.verdicts) == sorted(Verdict)

@@ -61,6 +61,7 @@ async def walker(site, product):
     await program.request("PATCH", f"/api/v1/licenses/{made['KEY-ENDS-0002']}", json=change)
     for key, count in (("KEY-OVER-0001", 2), ("KEY-SOON-0003", 1), ("KEY-NONE-0008", 2)):
         await copies(site, product, key, count)
+    await site.execute("UPDATE installation_facts SET country = 'DE', asn = '64496'")
     for version, until, builds in (("7.2.1", None, ["sha256:x"]), ("7.1.0", "2025-12-31", [])):
         await site.execute(
             "INSERT INTO releases (product_id, version, supported_until, builds) VALUES ($1, $2, $3::text::date, $4)",

@@ -19,7 +19,7 @@ from telemetry_server.errors import BadRequest, NotFound, TooManyRequests
 from telemetry_server.logs import log
 from telemetry_server.permissions import Permission
 from telemetry_server.receive.connections import PatientHandler
-from telemetry_server.routing import Parameter, get
+from telemetry_server.routing import FILE, Parameter, get
 from telemetry_server.show.access.guard import NotRecent, is_recent
 from telemetry_server.show.filters import FILTERS, LICENSES, chosen_product, filter_from
 from telemetry_server.show.query import MOMENT, one_of, read_query, text
@@ -226,7 +226,6 @@ def _wanted(what: What, asked: Mapping[str, Any], wanted: Filter, product: str |
     )
 
 
-_FILE = "application/octet-stream"
 _WHAT = Parameter("what", "What is exported.", one_of(*_OF_THE_FLEET), where="path", required=True)
 
 ROUTES = (
@@ -234,7 +233,7 @@ ROUTES = (
         "/api/v1/export/licenses",
         download_licenses,
         "Export licenses as a file",
-        _FILE,
+        FILE,
         LICENSE_PARAMETERS,
         permission=Permission.CUSTOMERS,
         step_up=True,
@@ -245,7 +244,7 @@ ROUTES = (
         "/api/v1/export/{what}",
         download,
         "Export as a file",
-        _FILE,
+        FILE,
         (_WHAT, *PARAMETERS),
         permission=Permission.EXPORT,
         audited="installation",

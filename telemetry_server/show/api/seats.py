@@ -178,9 +178,10 @@ async def unknown_keys(request: web.Request) -> web.Response:
     wanted = filters.filter_from(
         asked, now, within=viewer.products, addresses=viewer.may(Permission.ADDRESSES)
     )
-    rows = await keys.unknown_keys(
-        request.app[app_keys.POOL], wanted, now=now, limit=asked["limit"], offset=asked["offset"]
-    )
+    async with reading(request.app[app_keys.POOL]) as connection:
+        rows = await keys.unknown_keys(
+            connection, wanted, now=now, limit=asked["limit"], offset=asked["offset"]
+        )
     return json_response(UnknownKeys(*_items(UnknownKey, rows)))
 
 

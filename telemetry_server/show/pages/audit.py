@@ -14,7 +14,7 @@ from telemetry_server.routing import HTML, Parameter, Route
 from telemetry_server.show.paging import AFTER, moment_key, read_moment_key
 from telemetry_server.show.query import DAY, read_query, text
 from telemetry_server.show.render import page
-from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.responses import path_with, without_empty
 from telemetry_server.store.access import audit
 from telemetry_server.store.reading import reading
 from telemetry_server.uuid7 import HIGHEST
@@ -43,8 +43,8 @@ _LABELS = {
 
 
 async def audit_log(request: web.Request) -> web.Response:
-    if empty := [name for name, value in request.query.items() if not value.strip()]:  # a form sends all
-        return see_other(path_with(request, **dict.fromkeys(empty)))
+    if (shorter := without_empty(request)) is not None:
+        return shorter
     asked = read_query(request, PARAMETERS)
     before = read_moment_key(asked["after"], UUID) if "after" in asked else (audit.NEWEST, HIGHEST)
     async with reading(request.app[app_keys.POOL]) as connection:

@@ -10,15 +10,14 @@ from aiohttp import web
 from telemetry_server import app_keys
 from telemetry_server.check.filters.filter_fields import CUSTOMERS as FIELDS
 from telemetry_server.check.filters.parser import BadFilter
-from telemetry_server.errors import BadRequest
 from telemetry_server.permissions import Permission
-from telemetry_server.routing import HTML, Parameter, Route, get
+from telemetry_server.routing import FILE, HTML, Parameter, Route, get
 from telemetry_server.show import filters
-from telemetry_server.show.csv_file import csv_file
+from telemetry_server.show.csv_file import MOST_ROWS, csv_file
 from telemetry_server.show.links import link
 from telemetry_server.show.query import read_query, text
 from telemetry_server.show.render import page
-from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.responses import without_empty
 from telemetry_server.show.sorting import PAGE, heads, pager, sort_parameter, wanted_part
 from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet.installations import product_names
@@ -32,7 +31,6 @@ PARAMETERS = (
     sort_parameter(store.CUSTOMER_SORTS, "-created"),
     PAGE,
 )
-_MOST_IN_A_FILE = 100_000
 _COLUMNS = (
     *("customer_id", "email", "name", "company", "account", "licenses", "seats_used", "seats", "over"),
     *("next_expiry", "created_at"),
@@ -40,8 +38,8 @@ _COLUMNS = (
 
 
 async def customer_list(request: web.Request) -> web.Response:
-    if empty := [name for name, value in request.query.items() if not value.strip()]:  # a form sends all
-        return see_other(path_with(request, **dict.fromkeys(empty)))
+    if (shorter := without_empty(request)) is not None:
+        return shorter
     asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
     problem, rows, total = None, [], 0
     copies: Mapping[UUID, Copies] = {}
@@ -84,13 +82,11 @@ async def customer_file(request: web.Request) -> web.Response:
     """All rows of the list, not only its page."""
     asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
     wanted = filters.CUSTOMERS.filter(asked, within=None)
-    part = store.ListPage(asked["sort"], _MOST_IN_A_FILE + 1)
+    part = store.ListPage(asked["sort"], MOST_ROWS + 1)
     async with reading(request.app[app_keys.POOL]) as connection:
         rows: list[dict[str, Any]] = await store.customers_shown(
             connection, wanted, asked.get("q"), part, now=now
         )
-    if len(rows) > _MOST_IN_A_FILE:
-        raise BadRequest(f"These are more than {_MOST_IN_A_FILE:,} customers: narrow them down.")
     return await csv_file("customers", _COLUMNS, rows, now)
 
 
@@ -110,7 +106,7 @@ ROUTES = (
         "/customers/export",
         customer_file,
         "The list of customers as CSV",
-        "application/octet-stream",
+        FILE,
         PARAMETERS,
         permission=Permission.CUSTOMERS,
         step_up=True,

@@ -57,8 +57,8 @@ async def feature_list(request: web.Request) -> web.Response:
         _use(pool, "version", wanted, days, TimeStep.TOTAL),
     )
     rows = None if used is None or used.rows is None else _rows(used.rows, before, weekly)
-    if "csv" in asked:
-        return await csv_file("features", _COLUMNS, [_as_cells(row) for row in rows or ()], scope.now)
+    if "csv" in asked and rows is not None:  # else the page says why
+        return await csv_file("features", _COLUMNS, [_as_cells(row) for row in rows], scope.now)
     silent = _silent(weekly, rows or ())
     return page(
         request,

@@ -15,7 +15,7 @@ from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show.addresses import shown_to
 from telemetry_server.show.charts_lanes import Lanes, PingMark, TimeAxis, lane
-from telemetry_server.show.charts_small import Ranked, RankedList, Seats
+from telemetry_server.show.charts_small import Ranked, RankedList
 from telemetry_server.show.formatting import country, inert, plural, stamp
 from telemetry_server.show.history import Entry, entries
 from telemetry_server.show.query import IDENTIFIER, integer, one_of, read_path, read_query
@@ -28,8 +28,9 @@ from telemetry_server.show.time_zone import zone_of
 from telemetry_server.show.verdict_groups import group_of
 from telemetry_server.show.verdicts import rests_on
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.fleet import installations, listing
+from telemetry_server.store.fleet import installations
 from telemetry_server.store.fleet.installations import InstallationDetails, Row
+from telemetry_server.store.registry.license_lists import licenses_named
 
 TABS = {
     "summary": "Summary",
@@ -79,7 +80,7 @@ OTHERS: Mapping[tuple[str, str], str] = {
 
 @dataclass(frozen=True, slots=True)
 class HeadFlag:
-    """Something to look into, and where it is told."""
+    """Something to look into, and where the page describes it."""
 
     text: str
     href: str
@@ -174,10 +175,9 @@ async def _license(request: web.Request, known: InstallationDetails) -> dict[str
     if known.license is None:
         return None
     viewer, found = request[VIEWER], dict(known.license)
-    found["seats_bar"] = Seats(found["seats_used"], found["seats"])
     found["customer"] = None
     if viewer.may(Permission.CUSTOMERS):
-        named = await listing.licenses_named(request.app[app_keys.POOL], [found["license_id"]])
+        named = await licenses_named(request.app[app_keys.POOL], [found["license_id"]])
         customer = named.get(found["license_id"], {})
         found |= {"customer": customer.get("customer"), "customer_id": customer.get("customer_id")}
         if found["customer"]:

@@ -20,28 +20,25 @@ from telemetry_server.show.charts_small import Spark, spark
 from telemetry_server.show.chips import chips, facet_menu
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.links import link
-from telemetry_server.show.query import IDENTIFIER, integer, one_of, read_query
+from telemetry_server.show.query import IDENTIFIER, integer, read_query
 from telemetry_server.show.recorded_views import record_customers
 from telemetry_server.show.render import SearchBox, attributions, page
-from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.responses import path_with, see_other, without_empty
 from telemetry_server.show.scope import TIME, Scope, read_scope
 from telemetry_server.show.serializers import installation_item
 from telemetry_server.show.slow import unless_slow
+from telemetry_server.show.sorting import sort_parameter
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Pool
 from telemetry_server.store.fleet import installations, listing
+from telemetry_server.store.registry.license_lists import licenses_named
 from telemetry_server.uuid7 import HIGHEST
 
-_ORDERS = [name + direction for name in listing.ORDERS for direction in ("", "-")]
 PARAMETERS = (
     *FILTERS,
     *TIME,
     Parameter("after", "Where the page before ended: the id of its last row.", IDENTIFIER),
-    Parameter(
-        "sort",
-        "What to sort by, with - at its end: descending; the newest first unless given.",
-        one_of(*_ORDERS),
-    ),
+    sort_parameter(listing.ORDERS),
     Parameter("page", "The page of a sorted list.", integer(1, 2_000, default=1)),
 )
 
@@ -86,10 +83,8 @@ class Beside:
 
 
 async def installation_list(request: web.Request) -> web.Response:
-    if empty := [
-        name for name, value in request.query.items() if not value.strip()
-    ]:  # a form sends what it has
-        return see_other(path_with(request, **dict.fromkeys(empty)))
+    if (shorter := without_empty(request)) is not None:
+        return shorter
     if _AN_ID.fullmatch(request.query.get("filter", "")):
         return see_other(path_with(request, filter=None, q=request.query["filter"]))
     asked = read_query(request, PARAMETERS)
@@ -110,9 +105,9 @@ async def installation_list(request: web.Request) -> web.Response:
         chosen=[] if found.problem else chips(request, asked),
         facets=facet_menu(request, found.facets),
         beside=await _beside(request, found.items),
-        sort=sort.removesuffix("-"),
-        sorted_by=COLUMNS.get(sort.removesuffix("-"), "first ping").lower(),
-        descending=sort.endswith("-"),
+        sort=sort.removeprefix("-"),
+        sorted_by=COLUMNS.get(sort.removeprefix("-"), "first ping").lower(),
+        descending=sort.startswith("-"),
         columns={
             name: (text, path_with(request, sort=_turned(name, sort), after=None, page=None))
             for name, text in COLUMNS.items()
@@ -124,7 +119,7 @@ async def installation_list(request: web.Request) -> web.Response:
 
 
 async def _scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
-    """The scope; a product that is not there is told as a problem of the filter."""
+    """The scope; an unknown product is reported as a problem of the filter."""
     try:
         return await read_scope(request, asked)
     except BadFilter:
@@ -153,8 +148,8 @@ async def _rows(
     if "sort" not in asked:
         below = asked.get("after", HIGHEST)
         return await installations.installations(pool, wanted, now=now, below=below, limit=_ROWS + 1)
-    by, offset = asked["sort"].removesuffix("-"), (asked["page"] - 1) * _ROWS
-    descending = asked["sort"].endswith("-")
+    by, offset = asked["sort"].removeprefix("-"), (asked["page"] - 1) * _ROWS
+    descending = asked["sort"].startswith("-")
     return await listing.sorted_installations(
         pool, wanted, by, descending=descending, now=now, offset=offset, limit=_ROWS + 1
     )
@@ -165,7 +160,7 @@ async def _beside(request: web.Request, items: Sequence[Any]) -> Beside:
     pool, viewer, today = request.app[app_keys.POOL], request[VIEWER], datetime.now(UTC).date()
     licenses: dict[UUID, installations.Row] = {}
     if viewer.may(Permission.LICENSES):
-        licenses = await listing.licenses_named(pool, {item.license_id for item in items if item.license_id})
+        licenses = await licenses_named(pool, {item.license_id for item in items if item.license_id})
     if not viewer.may(Permission.CUSTOMERS):
         licenses = {key: row | {"customer": None} for key, row in licenses.items()}
     elif any(row["customer"] for row in licenses.values()):
@@ -198,7 +193,7 @@ def _older(request: web.Request, asked: Mapping[str, Any], found: Found) -> str 
 
 def _turned(name: str, sort: str) -> str:
     """The order that the head of a column leads to: a second time, the other way round."""
-    return f"{name}-" if sort == name else name
+    return f"-{name}" if sort == name else name
 
 
 def _csv(viewer: Viewer, found: Found) -> str | None:

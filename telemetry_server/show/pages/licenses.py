@@ -10,23 +10,23 @@ from telemetry_server import app_keys
 from telemetry_server.check.filters.filter_fields import LICENSES as FIELDS
 from telemetry_server.check.filters.parser import BadFilter
 from telemetry_server.check.filters.terms import Filter, term
-from telemetry_server.errors import BadRequest
 from telemetry_server.model import LicenseSource, LicenseStatus
 from telemetry_server.permissions import Permission
-from telemetry_server.routing import HTML, Parameter, Route, get
+from telemetry_server.routing import FILE, HTML, Parameter, Route, get
 from telemetry_server.show import filters
-from telemetry_server.show.csv_file import csv_file
+from telemetry_server.show.csv_file import MOST_ROWS, csv_file
 from telemetry_server.show.links import link
 from telemetry_server.show.month_strip import month_strip
 from telemetry_server.show.query import one_of, read_query
 from telemetry_server.show.recorded_views import record_customers
 from telemetry_server.show.render import page
-from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.responses import path_with, without_empty
 from telemetry_server.show.scope import read_scope
 from telemetry_server.show.sorting import PAGE, heads, pager, sort_parameter, wanted_part
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Connection
-from telemetry_server.store.fleet import licensed_copies
+from telemetry_server.store.fleet import keys
+from telemetry_server.store.fleet.licensed_copies import copies_by_license
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import license_lists as store
 
@@ -44,8 +44,6 @@ PARAMETERS = (
     sort_parameter(store.LICENSE_SORTS, "-created"),
     PAGE,
 )
-_MOST_IN_A_FILE = 100_000
-_FILE = "application/octet-stream"
 _COLUMNS = (
     *("license_id", "product", "key_hint", "status", "type", "source", "source_detail", "order_reference"),
     *("edition", "seats", "seats_used", "overage", "starts_at", "expires_at", "created_at", "updated_at"),
@@ -53,8 +51,8 @@ _COLUMNS = (
 
 
 async def license_list(request: web.Request) -> web.Response:
-    if empty := [name for name, value in request.query.items() if not value.strip()]:  # a form sends all
-        return see_other(path_with(request, **dict.fromkeys(empty)))
+    if (shorter := without_empty(request)) is not None:
+        return shorter
     asked, viewer, now = read_query(request, PARAMETERS), request[VIEWER], datetime.now(UTC)
     scope, problem, context = await read_scope(request, asked), None, _NOTHING
     if scope.product is not None:
@@ -100,14 +98,15 @@ _NOTHING: Mapping[str, Any] = {
 async def _found(
     connection: Connection, viewer: Viewer, asked: Mapping[str, Any], base: Filter, now: datetime
 ) -> Mapping[str, Any]:
-    product, part = {asked["product"]} if "product" in asked else viewer.products, wanted_part(asked)
+    part = wanted_part(asked)
+    of_product = {name: value for name, value in asked.items() if name == "product"}
+    using = filters.filter_from(of_product, now, within=viewer.products)  # a filter of licenses has no keys
     totals = {
         **await store.license_totals(connection, base, now=now),
-        "unknown": await licensed_copies.unknown_key_total(connection, product),
+        "unknown": await keys.unknown_key_total(connection, using, now=now),
     }
     if asked["show"] == "unknown":
-        page_of = {"limit": part.limit, "offset": part.offset}
-        unknown = await licensed_copies.unknown_keys(connection, product, **page_of)
+        unknown = await keys.unknown_keys(connection, using, now=now, limit=part.limit, offset=part.offset)
         return {**_NOTHING, "totals": totals, "unknown": unknown}
     rows = await store.licenses_shown(connection, base + _of_tab(asked["show"], now), part, now=now)
     ids = [row["license_id"] for row in rows]
@@ -117,7 +116,7 @@ async def _found(
         **_NOTHING,
         "rows": rows,
         "totals": totals,
-        "copies": await licensed_copies.copies_by_license(connection, ids),
+        "copies": await copies_by_license(connection, ids),
         "customers": await store.customer_names(connection, customers)
         if viewer.may(Permission.CUSTOMERS)
         else {},
@@ -168,11 +167,9 @@ async def license_file(request: web.Request) -> web.Response:
     """All rows of the list, not only its page. Customers are in the export of the API."""
     asked, now = read_query(request, PARAMETERS), datetime.now(UTC)
     wanted = filters.LICENSES.filter(asked, within=request[VIEWER].products) + _of_tab(asked["show"], now)
-    part = store.ListPage(asked["sort"], _MOST_IN_A_FILE + 1)
+    part = store.ListPage(asked["sort"], MOST_ROWS + 1)
     async with reading(request.app[app_keys.POOL]) as connection:
         rows = await store.licenses_shown(connection, wanted, part, now=now)
-    if len(rows) > _MOST_IN_A_FILE:
-        raise BadRequest(f"These are more than {_MOST_IN_A_FILE:,} licenses: narrow them down.")
     return await csv_file("licenses", _COLUMNS, rows, now)
 
 
@@ -192,7 +189,7 @@ ROUTES = (
         "/licenses/export",
         license_file,
         "The list of licenses as CSV",
-        _FILE,
+        FILE,
         PARAMETERS,
         permission=Permission.LICENSES,
         audited="license",

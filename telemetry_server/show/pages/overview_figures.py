@@ -14,6 +14,7 @@ from telemetry_server.store.database import Pool
 from telemetry_server.store.registry import seats
 
 _QUIET = "life=lost life_since<7d"
+_SOON = "status=active expires>0d expires<30d"  # expires<30d alone includes those that expired
 _ABSENT = "\u2013"
 
 
@@ -92,7 +93,7 @@ def _expiring(scope: Scope, soon: seats.Expiring | None) -> Figure:
     if soon is None:
         return Figure("Expire within 30 days", _ABSENT, "this takes too long just now")
     note = f"{number(soon.in_use)} still in use"
-    href = scope.link("/licenses", filter="status=active expires<30d") if "/licenses" in scope.takes else None
+    href = scope.link("/licenses", filter=_SOON) if "/licenses" in scope.takes else None
     return Figure("Expire within 30 days", short(soon.licenses), note, href)
 
 

@@ -23,7 +23,7 @@ from telemetry_server.store.counts.active import ActiveTotals
 from telemetry_server.store.counts.active_days import TURNED
 from telemetry_server.store.counts.counting import Span
 from telemetry_server.store.database import Pool
-from telemetry_server.store.registry.release_dates import released_between
+from telemetry_server.store.registry.releases import released_between
 
 _TURNS = {"new": "New", "returned": "Returned", "lost": "Lost"}
 
@@ -150,7 +150,7 @@ def _span(scope: Scope, days: Days) -> Span:
 
 
 def _by_verdict(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, date], int]:
-    return {(row["verdict"], row["day"]): row["installations"] for row in rows}
+    return {(row["value"], row["day"]): row["installations"] for row in rows}
 
 
 def _sum(counted: Mapping[tuple[str, date], int], verdicts: Iterable[str], day: date) -> int:

@@ -1,4 +1,4 @@
-"""Releases: their adoption, versions that are no longer supported, and builds that no release has."""
+"""Releases: their adoption, versions that are no longer supported, and unknown builds."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,6 +7,7 @@ from aiohttp import web
 from telemetry_server import app_keys
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.terms import Filter, term
+from telemetry_server.check.searching import as_term
 from telemetry_server.errors import NotFound
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, get
@@ -57,13 +58,10 @@ async def release_list(request: web.Request) -> web.Response:
         ),
         builds=await unless_slow(_builds(pool, slug)) if slug else [],
         today=today,
-        rows=lambda version: link("/installations", product=slug, filter=_quoted(version)),
+        rows=lambda version: link(
+            "/installations", product=slug, filter=f"{as_term('version', version)} life!=lost"
+        ),
     )
-
-
-def _quoted(version: str) -> str:
-    escaped = version.replace("\\", "\\\\").replace('"', '\\"')
-    return f'version="{escaped}" life!=lost'
 
 
 async def _chart(pool: Pool, scope: Scope, slug: str) -> TimeChart | None:

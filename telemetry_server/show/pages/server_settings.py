@@ -1,7 +1,6 @@
 """The page "Settings": products with schedules and keys, databases, retention, jobs, the field registry."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from typing import Any
@@ -10,6 +9,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from telemetry_server import app_keys
+from telemetry_server.check.durations import BOUNDS, in_words, seconds_in
 from telemetry_server.check.fields import load_registry
 from telemetry_server.errors import BadRequest, NotFound
 from telemetry_server.jobs.runner import Job, run_job
@@ -38,15 +38,6 @@ from telemetry_server.store.registry.products import (
 
 JOBS = web.AppKey("jobs", Sequence[Job])
 JOB_CONNECTIONS: web.AppKey[Acquire] = web.AppKey("job connections")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_SPAN = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
-_SPANS = ("interval", "grace", "lost_after", "new_for")
-_BOUNDS = {
-    "interval": (60, 31_536_000),
-    "grace": (0, 31_536_000),
-    "lost_after": (60, 315_360_000),
-    "new_for": (0, 31_536_000),
-}
 
 
 class RunJob(Struct):
@@ -96,7 +87,7 @@ async def show_settings(request: web.Request) -> web.Response:
         products = [
             (
                 product,
-                {name: in_span(getattr(product, f"{_field(name)}_seconds")) for name in _SPANS},
+                {name: in_words(getattr(product, f"{_field(name)}_seconds")) for name in BOUNDS},
                 keys.get(product.id, []),
                 await releases.releases_of(connection, product),
                 await releases.editions_of(connection, product),
@@ -112,7 +103,7 @@ async def show_settings(request: web.Request) -> web.Response:
         "server_settings.html",
         products=products,
         jobs=[
-            (job, in_span(round(job.every.total_seconds())), runs.get(job.name)) for job in request.app[JOBS]
+            (job, in_words(round(job.every.total_seconds())), runs.get(job.name)) for job in request.app[JOBS]
         ],
         runs_jobs=settings.jobs,
         databases=list(atlas.databases.values()),
@@ -147,7 +138,7 @@ async def run_now(request: web.Request) -> web.Response:
 
 async def set_schedule(request: web.Request) -> web.Response:
     form = await read_form_as(request, NewSchedule)
-    spans = {f"{name}_seconds": _seconds(name, getattr(form, name)) for name in _SPANS}
+    spans = {f"{name}_seconds": _seconds(name, getattr(form, name)) for name in BOUNDS}
     async with translated(), request.app[app_keys.POOL].acquire() as connection, connection.transaction():
         product = await _product(request, connection)
         await change_schedule(connection, product.slug, **spans)
@@ -185,20 +176,10 @@ async def _product(request: web.Request, connection: Connection) -> Product:
     return await product_by_slug(connection, slug)
 
 
-def in_span(seconds: int) -> str:
-    """The span in its largest unit: 36h."""
-    return next(f"{seconds // unit}{name}" for name, unit in _largest_first() if not seconds % unit)
-
-
-def _largest_first() -> Iterator[tuple[str, int]]:
-    yield from sorted(((n, u) for n, u in _SECONDS.items() if n != "w"), key=lambda each: -each[1])
-
-
 def _seconds(name: str, text: str) -> int:
-    found, (lowest, highest) = _SPAN.fullmatch(text.strip()), _BOUNDS[name]
-    seconds = int(found[1]) * _SECONDS[found[2]] if found else -1
-    if not lowest <= seconds <= highest:
-        bounds = f"{in_span(lowest)} to {in_span(highest)}"
+    seconds, (lowest, highest) = seconds_in(text.strip()), BOUNDS[name]
+    if seconds is None or not lowest <= seconds <= highest:
+        bounds = f"{in_words(lowest)} to {in_words(highest)}"
         raise BadRequest(f"{name.replace('_', ' ')} is a span such as 24h or 30d, from {bounds}.")
     return seconds
 

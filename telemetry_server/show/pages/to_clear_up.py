@@ -12,18 +12,18 @@ from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, NotFound
 from telemetry_server.model import Verdict
 from telemetry_server.permissions import Permission
-from telemetry_server.routing import HTML, Parameter, Route, get
+from telemetry_server.routing import FILE, HTML, Parameter, Route, get
 from telemetry_server.show.access.forms import read_form, read_form_as
 from telemetry_server.show.access.guard import local_path
 from telemetry_server.show.access.sign_in import FORM_ERRORS
 from telemetry_server.show.clear_up_words import KIND_WORDS, MARKS, in_evidence
-from telemetry_server.show.csv_file import csv_file
+from telemetry_server.show.csv_file import MOST_ROWS, csv_file
 from telemetry_server.show.links import link
 from telemetry_server.show.query import IDENTIFIER, integer, one_of, read_path, read_query, text
 from telemetry_server.show.recorded_views import author, record, record_customers
 from telemetry_server.show.registry_forms import reason_of
 from telemetry_server.show.render import page
-from telemetry_server.show.responses import path_with, see_other
+from telemetry_server.show.responses import path_with, see_other, without_empty
 from telemetry_server.show.scope import read_scope
 from telemetry_server.show.sorting import PAGE, ROWS, pager
 from telemetry_server.show.viewer import VIEWER, Viewer
@@ -59,7 +59,7 @@ PARAMETERS = (
     Parameter("changed", "On how many items.", integer(0, store.MOST_AT_ONCE)),
 )
 _ID = Parameter("clear_up_id", "Its id.", IDENTIFIER, where="path", required=True)
-_MOST_IN_A_FILE, _COPIES = 100_000, 100
+_COPIES = 100
 _COLUMNS = (
     *("clear_up_id", "kind", "product", "subject", "license_id", "key_hint", "size", "evidence", "first_at"),
     *("last_at", "state", "explained_until", "owner"),
@@ -85,8 +85,8 @@ class Undo(Struct):
 
 
 async def queue(request: web.Request) -> web.Response:
-    if empty := [name for name, value in request.query.items() if not value.strip()]:  # a form sends all
-        return see_other(path_with(request, **dict.fromkeys(empty)))
+    if (shorter := without_empty(request)) is not None:
+        return shorter
     asked, viewer, now = read_query(request, PARAMETERS), request[VIEWER], datetime.now(UTC)
     scope = await read_scope(request, asked)
     if scope.product is not None:
@@ -153,7 +153,7 @@ async def item_file(request: web.Request) -> web.Response:
             connection,
             _wanted(asked, request[VIEWER]),
             sort=asked["sort"],
-            limit=_MOST_IN_A_FILE,
+            limit=MOST_ROWS + 1,
             today=now.date(),
         )
     shown = ({**row, "evidence": in_evidence(row)} for row in rows)
@@ -281,8 +281,6 @@ def _undoable(asked: Mapping[str, Any], now: datetime) -> UUID | None:
     return change_id if timedelta(seconds=-1) <= now - made_at < UNDO_SHOWN else None
 
 
-_FILE = "application/octet-stream"
-
 ROUTES = (
     Route(
         "GET",
@@ -300,7 +298,7 @@ ROUTES = (
         "/to-clear-up/export",
         item_file,
         "What is to be cleared up, as CSV",
-        _FILE,
+        FILE,
         _FILTERS,
         permission=Permission.LICENSES,
         audited="clear_up",

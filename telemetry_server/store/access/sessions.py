@@ -7,9 +7,9 @@ request on, by each worker.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import ip_network
 from uuid import UUID
 
+from telemetry_server.check.networks import network_of
 from telemetry_server.model import Role
 from telemetry_server.store.access.credentials import (
     Database,
@@ -91,7 +91,8 @@ async def create_session(
     """The cookie of a new session, which expires at `expires_at` or after IDLE_AFTER without a request."""
     secret = new_secret()
     end = min(expires_at, now + CODE_WITHIN) if awaits_code else expires_at
-    device, network = origin.device[:_LONGEST_DEVICE], network_of_device(origin.address)
+    device = origin.device[:_LONGEST_DEVICE]
+    network = None if origin.address is None else network_of(origin.address)
     async with translated():
         await database.execute(
             SQL["create_session"],
@@ -170,10 +171,3 @@ async def forget_sessions(database: Database, now: datetime) -> int:
     await forget_attempts(database, now)
     await forget_flows(database, now)
     return len(sessions) + await forget_sign_in_links(database, now)
-
-
-def network_of_device(address: str | None) -> object:
-    """The network that the list of sessions shows: IPv4 /24, IPv6 /48."""
-    if address is None:
-        return None
-    return ip_network(f"{address}/{48 if ':' in address else 24}", strict=False)

@@ -3,14 +3,15 @@
 An active copy is one that is not lost. A day that is not counted yet is missing, and never 0.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.terms import Filter, Operator, Term, term
+from telemetry_server.enrich.verdict import UNCOVERED
 from telemetry_server.job_names import JobName
-from telemetry_server.model import Lifecycle, Verdict
+from telemetry_server.model import Lifecycle
 from telemetry_server.store.counts.active_days import TURNED
 from telemetry_server.store.counts.counting import Counts, Span
 from telemetry_server.store.database import Connection, Pool
@@ -29,22 +30,6 @@ from telemetry_server.store.queries import fill, load
 from telemetry_server.store.reading import reading
 
 SQL = load(__name__)
-
-VERDICT_GROUPS: Mapping[str, tuple[Verdict, ...]] = {
-    "covered": (Verdict.VALID,),
-    "trial": (Verdict.TRIAL,),
-    "lapsed": (Verdict.EXPIRED, Verdict.SUSPENDED),
-    "excess": (Verdict.OVER_SEATS, Verdict.WRONG_PLACE),
-    "wrong": (Verdict.REVOKED, Verdict.WRONG_PRODUCT),
-    "unknown": (Verdict.UNKNOWN_KEY, Verdict.NO_KEY),
-}
-"""The verdicts by what they mean for the license team."""
-GROUP_OF: Mapping[str, str] = {
-    verdict: group for group, verdicts in VERDICT_GROUPS.items() for verdict in verdicts
-}
-COVERED = VERDICT_GROUPS["covered"] + VERDICT_GROUPS["trial"]
-UNCOVERED = tuple(verdict for verdict in GROUP_OF if verdict not in COVERED)
-"""The verdicts on copies that no license covers."""
 
 _OF_EACH = (ALL, "product", "verdict")
 DIMENSIONS = (
@@ -79,16 +64,6 @@ class ActiveTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class CountedDays:
-    """The first and the last counted day (None: none), their number, and how many were never counted."""
-
-    first: date | None
-    last: date | None
-    counted: int
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """A question: the dimension, the column of its values, and the condition."""
 
@@ -114,15 +89,9 @@ async def active_series(
 
 
 async def uncovered_series(pool: Pool, wanted: Filter, span: Span, *, now: datetime) -> Counts:
-    """day, group, verdict, installations: the active copies that no license covers."""
+    """day, value (the verdict), installations: the active copies that no license covers."""
     uncovered = wanted + term(INSTALLATIONS["verdict"], "=", *UNCOVERED)
-    counts = await active_series(pool, "verdict", uncovered, span, now=now)
-    rows = counts.rows and [
-        {"day": row["day"], "group": GROUP_OF[row["value"]], "verdict": row["value"]}
-        | {"installations": row["installations"]}
-        for row in counts.rows
-    ]
-    return Counts(rows, counts.until, counts.simulated)
+    return await active_series(pool, "verdict", uncovered, span, now=now)
 
 
 async def active_values(
@@ -164,11 +133,6 @@ async def active_totals(
         day: ActiveTotals(day, sum(each.by_verdict.values()), each.by_verdict, each.by_life, each.turned)
         for day, each in found.items()
     }
-
-
-async def counted_days(pool: Pool) -> CountedDays:
-    async with reading(pool) as connection:
-        return CountedDays(**await connection.fetchrow(SQL["days_counted"]))
 
 
 async def _asked(connection: Connection, by: str, wanted: Filter, now: datetime, first: int) -> _Asked:

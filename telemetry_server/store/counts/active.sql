@@ -56,10 +56,3 @@ GROUP BY 1, 2, 3, 4;
 SELECT least((SELECT reached_at FROM rollup_marks WHERE name = 'roll up pings'),
              (SELECT last_started_at FROM jobs WHERE name = $1))
 WHERE EXISTS (SELECT FROM rollup_marks WHERE name = $1);
-
--- name: days_counted
--- The first and the last counted day, how many are counted, and how many others wait to be counted.
-SELECT min(c.day) AS first, max(c.day) AS last, count(*) AS counted,
-       (SELECT count(DISTINCT d.day) FROM active_due AS d
-        WHERE NOT EXISTS (SELECT FROM active_days AS a WHERE a.product_id = d.product_id AND a.day = d.day)) AS waiting
-FROM (SELECT DISTINCT a.day FROM active_days AS a WHERE a.dimension = 'all' AND a.verdict = '') AS c;

@@ -63,12 +63,10 @@ async def count(
 ) -> None:
     """Counts the fleet again, by ranges that began at `begins`, the longest first. Call within `counting`."""
     await connection.execute(SQL["forget_counts"])
-    ranges, moment = "$2::timestamptz[]", "$2::timestamptz"
     counted: list[tuple[str, tuple[Any, ...]]] = [
-        (count_by_value(DIMENSIONS, depth=f"width_bucket(i.last_received_at, {ranges})"), (begins,)),
-        (within("installations_by_gaps", begins=ranges, filter="TRUE"), (begins,)),
-        (newcomers(since=moment, hours_since="$3::timestamptz"), (begins[0], hours_since)),
-        (within("pings_by_hour", hours_since=moment, filter="TRUE"), (hours_since,)),
+        (count_by_value(DIMENSIONS), ()),
+        (within("installations_by_gaps", begins="$2::timestamptz[]", filter="TRUE"), (begins,)),
+        (within("pings_by_hour", hours_since="$2::timestamptz", filter="TRUE"), (hours_since,)),
     ]
     for counts, values in counted:
         statement = fill(SQL["keep_counts"], counts=f"({counts})")
@@ -82,17 +80,11 @@ async def forget(connection: Connection) -> None:
     await connection.execute(SQL["forget_mark"], JobName.COUNT_THE_FLEET)
 
 
-def count_by_value(
-    dimensions: Sequence[Dimension], wanted: str = "TRUE", *, depth: str = "0", total: bool = False
-) -> str:
+def count_by_value(dimensions: Sequence[Dimension], wanted: str = "TRUE", *, total: bool = False) -> str:
     """The statement that counts by dimensions; installations AS i are read only if a slot names them."""
     values = {one.name: one.text(one.present) for one in dimensions}
     slots = grouping(values, otherwise=ALL, value="''", total=total)
-    return within("installations_by_value", filter=wanted, depth=depth, **slots)
-
-
-def newcomers(since: str, hours_since: str, wanted: str = "TRUE") -> str:
-    return within("newcomers", since=since, hours_since=hours_since, filter=wanted)
+    return within("installations_by_value", filter=wanted, **slots)
 
 
 def within(name: str, **slots: str) -> str:

@@ -17,7 +17,7 @@ SELECT (SELECT reached_at FROM rollup_marks WHERE name = $1) AS reached_at,
            ORDER BY r.product_id, r.installation_id LIMIT 1) IS NULL AS counted;
 
 -- name: keep_counts
--- Stores the rows of one of the next four statements. The values of a dimension after the $1 most frequent are "other".
+-- Stores the rows of one of the next three statements. The values of a dimension after the $1 most frequent are "other".
 WITH counted AS MATERIALIZED (
     SELECT r.product_id, r.dimension, r.value, r.depth, r.count FROM fleet_now /*:counts*/ AS r
 ), ranked AS (
@@ -34,10 +34,9 @@ JOIN ranked AS r USING (product_id, dimension, value)
 GROUP BY 1, 2, 3, 4;
 
 -- name: installations_by_value
--- Number of installations that match the filter, by product, dimension, value and depth: in how many of the ranges
--- that began at the given moments, the earliest first, they were last seen.
+-- Number of installations that match the filter, by product, dimension and value.
 WITH facts AS (
-    SELECT f.product_id, 0 /*:depth*/ AS depth, f.verdict /*:columns*/
+    SELECT f.product_id, 0 AS depth, f.verdict /*:columns*/
     FROM installation_facts AS f
     LEFT JOIN installations AS i ON i.installation_id = f.installation_id
     WHERE TRUE /*:filter*/
@@ -47,8 +46,9 @@ FROM facts
 GROUP BY product_id, depth, GROUPING SETS ( verdict /*:sets*/ );
 
 -- name: installations_by_gaps
--- Likewise: how many there are, how many are new by depth, and how many of their pings are missing or lost: a
--- million per copy at most.
+-- How many there are by depth, in how many of the ranges that began at the given moments, the earliest first, they
+-- were last seen; how many are new by depth; and how many of their pings are missing or lost: a million per copy at
+-- most.
 WITH gaps AS (
     SELECT i.product_id, width_bucket(i.last_received_at, ARRAY[now()] /*:begins*/ ) AS depth,
            width_bucket(i.first_received_at, ARRAY[now()] /*:begins*/ ) AS new_depth, count(*) AS "all",
@@ -69,21 +69,6 @@ CROSS JOIN LATERAL (
            ('missing', g.depth, g.missing), ('lost', g.depth, g.lost), ('new', nullif(g.new_depth, 0), g."all")
 ) AS d (dimension, depth, count)
 WHERE d.count > 0 AND d.depth IS NOT NULL;
-
--- name: newcomers
--- New installations by the day of their first ping since a moment, and by its hour since another.
-WITH fresh AS (
-    SELECT f.product_id, date_trunc('hour', f.first_received_at, 'UTC') AS hour, count(*) AS count
-    FROM installation_facts AS f
-    WHERE f.first_received_at >= now() /*:since*/ AND TRUE /*:filter*/
-    GROUP BY 1, 2
-)
-SELECT product_id, 'new_on' AS dimension, to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS value, 0 AS depth, count
-FROM fresh
-UNION ALL
-SELECT product_id, 'new_in', to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24'), 0, count
-FROM fresh
-WHERE hour >= now() /*:hours_since*/;
 
 -- name: pings_by_hour
 -- The pings received since an hour, by the hour of their receipt.
@@ -126,21 +111,6 @@ FROM fleet_now /*:counts*/ AS r
 JOIN products AS p USING (product_id)
 WHERE r.dimension IN ('all', 'new', 'with_missing', 'with_lost', 'missing', 'lost')
   AND ($1::text IS NULL OR p.slug = $1);
-
--- name: facets
--- As "facets" of installations.sql, of installations with a depth of at least $2, by the dimensions $3.
-WITH placed AS (
-    SELECT r.dimension, r.value, sum(r.count) AS count,
-           row_number() OVER (PARTITION BY r.dimension ORDER BY sum(r.count) DESC, r.value) AS place
-    FROM fleet_now /*:counts*/ AS r
-    JOIN products AS p USING (product_id)
-    WHERE r.dimension = ANY ($3::text[]) AND r.depth >= $2 AND ($1::text IS NULL OR p.slug = $1)
-    GROUP BY r.dimension, r.value
-)
-SELECT dimension AS field, CASE WHEN place <= 50 THEN value END AS value, sum(count)::bigint AS installations
-FROM placed
-GROUP BY 1, 2
-ORDER BY 1, bool_or(place > 50), 3 DESC, 2;
 
 -- name: over_time
 -- The dimension $2, whose values are moments, by moment since $3.

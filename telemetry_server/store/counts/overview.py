@@ -3,18 +3,16 @@
 `product` is a slug, or None for all. Each question may raise TooSlow.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 from telemetry_server.check.ranges import Range, depth
 from telemetry_server.store.counts import fleet_now
-from telemetry_server.store.counts.fleet_now import Fleet, count_by_value, newcomers, within
+from telemetry_server.store.counts.fleet_now import Fleet, within
 from telemetry_server.store.database import Pool
-from telemetry_server.store.dimensions import BY_NAME
 from telemetry_server.store.filtering import Condition
-from telemetry_server.store.fleet.installations import Row, by_field
+from telemetry_server.store.fleet.installations import Row
 from telemetry_server.store.queries import load
 from telemetry_server.store.reading import read_rows, reading
 
@@ -22,7 +20,7 @@ SQL = load(__name__)
 
 MOST_SUSPECT = 5_000
 
-_HOURS, _DAYS = "%Y-%m-%dT%H", "%Y-%m-%d"  # as the statements of fleet_now.sql write moments
+_HOURS = "%Y-%m-%dT%H"  # as the statements of fleet_now.sql write moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ class CountedUntil:
 
 
 async def fleet(pool: Pool, product: str | None, now: datetime) -> Fleet | None:
-    """The fleet for the next four questions; None: it is not counted yet."""
+    """The fleet for the next two questions; None: it is not counted yet."""
     of_product = "r.product_id = (SELECT p.product_id FROM products AS p WHERE p.slug = $3)"
     products = Condition(f"($3::text IS NULL OR {of_product})", (product,))
     async with reading(pool) as connection:
@@ -54,39 +52,17 @@ async def totals(pool: Pool, fleet: Fleet, over: Range) -> Row:
     return row
 
 
-async def facets(
-    pool: Pool, fleet: Fleet, over: Range, names: Sequence[str]
-) -> dict[str, dict[str | None, int]]:
-    """Number of installations seen, by value of each of these dimensions; None: the rare values."""
-    seen = f"{fleet.of('f.product_id')} AND i.last_received_at >= $4::timestamptz"
-    counts = count_by_value([BY_NAME[name] for name in names], seen, depth="1")
-    since = over.since(fleet.counted.at)
-    return by_field(await fleet.ask(pool, "facets", _depth(fleet, over), names, counts=counts, since=since))
-
-
-async def new_over_time(pool: Pool, fleet: Fleet, over: Range, now: datetime) -> dict[datetime, int]:
-    """New installations by the start of each step of the chart that has any."""
-    since, moment = over.first_step(now), "$4::timestamptz"
-    counts = newcomers(moment, moment, fleet.of("f.product_id"))
-    dimension, form = ("new_in", _HOURS) if over.hourly else ("new_on", _DAYS)
-    asked = (dimension, since.strftime(form))
-    return _by_moment(await fleet.ask(pool, "over_time", *asked, counts=counts, since=since), form)
-
-
 async def pings_by_hour(pool: Pool, fleet: Fleet, since: datetime) -> dict[datetime, int]:
     """Pings received in each hour that has any, by its start, from an hour of the last day on."""
     counts = within("pings_by_hour", hours_since="$4::timestamptz", filter=fleet.of("i.product_id"))
     asked = ("pings_in", since.strftime(_HOURS))
-    return _by_moment(await fleet.ask(pool, "over_time", *asked, counts=counts, since=since), _HOURS)
+    rows = await fleet.ask(pool, "over_time", *asked, counts=counts, since=since)
+    return {datetime.strptime(row["value"], _HOURS).replace(tzinfo=UTC): row["count"] for row in rows}
 
 
 def _depth(fleet: Fleet, over: Range) -> int:
     """What is counted for the question is counted by one range."""
     return depth(over) if fleet.counted.by_job else 1
-
-
-def _by_moment(rows: Sequence[Row], form: str) -> dict[datetime, int]:
-    return {datetime.strptime(row["value"], form).replace(tzinfo=UTC): row["count"] for row in rows}
 
 
 async def pings_by_day(pool: Pool, product: str | None, since: date) -> dict[date, int]:

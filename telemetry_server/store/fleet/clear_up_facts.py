@@ -10,12 +10,12 @@ from uuid import UUID
 from telemetry_server.model import Verdict
 from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
+from telemetry_server.store.registry.license_lists import SOON
 
 SQL = load(__name__)
 
 FORKS_COUNT_FOR = timedelta(days=90)
 """How long a fork is to be cleared up: the row is closed that long after the last one."""
-EXPIRING_WITHIN = timedelta(days=30)
 
 
 class ClearUpKind(StrEnum):
@@ -127,7 +127,7 @@ async def _by_fork(connection: Connection, now: datetime) -> AsyncIterator[Doubt
 
 
 async def _by_expiry(connection: Connection, now: datetime) -> AsyncIterator[Doubt]:
-    for row in await connection.fetch(SQL["facts_by_expiry"], now, now + EXPIRING_WITHIN):
+    for row in await connection.fetch(SQL["facts_by_expiry"], now, now + SOON):
         yield Doubt(
             kind=ClearUpKind.EXPIRING_IN_USE,
             subject=str(row["license_id"]),
@@ -135,6 +135,6 @@ async def _by_expiry(connection: Connection, now: datetime) -> AsyncIterator[Dou
             license_id=row["license_id"],
             size=row["seats_used"],
             evidence={"expires_at": row["expires_at"].isoformat()},
-            first_at=max(row["created_at"], row["expires_at"] - EXPIRING_WITHIN),
-            last_at=max(row["updated_at"], row["expires_at"] - EXPIRING_WITHIN),
+            first_at=max(row["created_at"], row["expires_at"] - SOON),
+            last_at=max(row["updated_at"], row["expires_at"] - SOON),
         )

@@ -1,7 +1,8 @@
 -- name: facts_by_verdict
 -- The copies still in use on each license, of the verdicts that are to be cleared up.
-SELECT f.product_id, f.license_id, f.verdict, count(*) AS copies, count(DISTINCT f.country) AS countries,
-       count(DISTINCT f.asn) AS networks, min(f.first_received_at) AS first_at, max(i.last_received_at) AS last_at
+SELECT f.product_id, f.license_id, f.verdict, count(*) AS copies,
+       count(DISTINCT nullif(f.country, 'unknown')) AS countries, count(DISTINCT nullif(f.asn, 'unknown')) AS networks,
+       min(f.first_received_at) AS first_at, max(i.last_received_at) AS last_at
 FROM installation_facts AS f
 JOIN installations AS i ON i.installation_id = f.installation_id
 WHERE f.verdict = ANY ($1::text[]) AND f.life <> 'lost' AND f.license_id IS NOT NULL
@@ -10,7 +11,7 @@ GROUP BY f.product_id, f.license_id, f.verdict;
 -- name: facts_by_source
 -- The copies still in use on each license that name another source of it than the registry.
 SELECT f.product_id, f.license_id, min(f.license_source) AS claimed, count(*) AS copies,
-       count(DISTINCT f.country) AS countries, count(DISTINCT f.asn) AS networks,
+       count(DISTINCT nullif(f.country, 'unknown')) AS countries, count(DISTINCT nullif(f.asn, 'unknown')) AS networks,
        min(f.first_received_at) AS first_at, max(i.last_received_at) AS last_at
 FROM installation_facts AS f
 JOIN installations AS i ON i.installation_id = f.installation_id
@@ -20,7 +21,7 @@ GROUP BY f.product_id, f.license_id;
 -- name: facts_by_key
 -- The copies still in use with each key that no license has.
 SELECT f.product_id, encode(f.license_key_hash, 'hex') AS key_hash, max(s.license_key_hint) AS key_hint, count(*) AS copies,
-       count(DISTINCT f.country) AS countries, count(DISTINCT f.asn) AS networks,
+       count(DISTINCT nullif(f.country, 'unknown')) AS countries, count(DISTINCT nullif(f.asn, 'unknown')) AS networks,
        min(f.first_received_at) AS first_at, max(i.last_received_at) AS last_at
 FROM installation_facts AS f
 JOIN installations AS i ON i.installation_id = f.installation_id

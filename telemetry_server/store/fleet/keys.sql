@@ -1,35 +1,3 @@
--- name: spread_of_licenses
--- Of the copies on each of the licenses $1: how many there are, how many are neither late nor lost, from how many
--- networks, countries and operators they report, when the first ping came and the last.
-SELECT f.license_id, count(*) AS installations, count(*) FILTER (WHERE f.life NOT IN ('late', 'lost')) AS reporting,
-       count(DISTINCT network(set_masklen(i.client_address, least(
-           masklen(i.client_address), CASE family(i.client_address) WHEN 4 THEN 24 ELSE 48 END)))) AS networks,
-       count(DISTINCT nullif(f.country, 'unknown')) AS countries, count(DISTINCT nullif(f.asn, 'unknown')) AS operators,
-       min(f.first_received_at) AS first_received_at, max(i.last_received_at) AS last_received_at
-FROM installation_facts AS f
-JOIN installations AS i ON i.installation_id = f.installation_id
-WHERE f.license_id IS NOT NULL AND f.license_id = ANY ($1::uuid[])
-GROUP BY f.license_id;
-
--- name: places_of_license
--- The copies on the license $1 by country, operator and network, the most frequent first.
-WITH copies AS MATERIALIZED (
-    SELECT f.country, f.asn,
-           host(network(k.network)) || '/' || masklen(k.network) AS network
-    FROM installation_facts AS f
-    JOIN installations AS i ON i.installation_id = f.installation_id
-    CROSS JOIN LATERAL (
-        SELECT set_masklen(i.client_address, least(
-            masklen(i.client_address), CASE family(i.client_address) WHEN 4 THEN 24 ELSE 48 END)) AS network
-    ) AS k
-    WHERE f.license_id = $1
-)
-SELECT CASE WHEN grouping(c.country) = 0 THEN 'country' WHEN grouping(c.asn) = 0 THEN 'asn' ELSE 'network' END AS kind,
-       coalesce(c.country, c.asn, c.network) AS value, count(*) AS installations
-FROM copies AS c
-GROUP BY GROUPING SETS ((c.country), (c.asn), (c.network))
-ORDER BY 1, 3 DESC, 2;
-
 -- name: unknown_keys
 -- The keys of copies that match the filter and no license has, the most used first; total: how many there are.
 WITH keys AS MATERIALIZED (
@@ -54,3 +22,14 @@ FROM keys AS k
 JOIN products AS p USING (product_id)
 ORDER BY k.installations DESC, k.license_key_hash
 LIMIT $1 OFFSET $2;
+
+-- name: unknown_key_total
+-- The number of such keys.
+SELECT count(*)
+FROM (
+    SELECT f.product_id, f.license_key_hash
+    FROM installation_facts AS f
+    JOIN installations AS i ON i.installation_id = f.installation_id
+    WHERE f.verdict = 'unknown_key' AND f.license_key_hash IS NOT NULL AND TRUE /*:filter*/
+    GROUP BY f.product_id, f.license_key_hash
+) AS k;

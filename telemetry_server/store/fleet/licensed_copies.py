@@ -1,4 +1,4 @@
-"""The copies behind licenses and behind keys that no license has. Reads only."""
+"""The copies behind licenses. Reads only."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -85,20 +85,3 @@ async def verdict_since(
 async def copies_of_license(connection: Connection, license_id: UUID, limit: int) -> list[Row]:
     """The copies of a license, the last seen first."""
     return [dict(row) for row in await connection.fetch(SQL["copies_of_license"], license_id, limit)]
-
-
-async def unknown_keys(
-    connection: Connection, products: Collection[str] | None, *, limit: int, offset: int = 0
-) -> list[Row]:
-    """The keys that copies of these products use and no license has, those with the most copies first."""
-    rows = await connection.fetch(SQL["unknown_keys"], _slugs(products), limit, offset)
-    return [dict(row) for row in rows]
-
-
-async def unknown_key_total(connection: Connection, products: Collection[str] | None) -> int:
-    """The number of keys that no license has."""
-    return int(await connection.fetchval(SQL["unknown_key_total"], _slugs(products)))
-
-
-def _slugs(products: Collection[str] | None) -> list[str] | None:
-    return None if products is None else sorted(products)

@@ -29,28 +29,3 @@ JOIN installations AS i ON i.installation_id = f.installation_id
 WHERE f.license_id = $1
 ORDER BY i.last_received_at DESC, f.installation_id
 LIMIT $2;
-
--- name: unknown_keys
--- A page of the keys that copies use and no license has, those with the most copies first; of these products or all.
-SELECT p.slug AS product, p.simulated, f.license_key_hash, max(s.license_key_hint) AS key_hint, count(*) AS copies,
-       count(DISTINCT f.country) AS countries, count(DISTINCT f.asn) AS networks,
-       min(f.first_received_at) AS first_received_at, max(i.last_received_at) AS last_received_at
-FROM installation_facts AS f
-JOIN installations AS i ON i.installation_id = f.installation_id
-JOIN states AS s ON s.installation_id = i.installation_id AND s.state = i.state
-JOIN products AS p ON p.product_id = f.product_id
-WHERE f.verdict = 'unknown_key' AND f.license_key_hash IS NOT NULL AND ($1::text[] IS NULL OR p.slug = ANY ($1))
-GROUP BY p.slug, p.simulated, f.license_key_hash
-ORDER BY copies DESC, f.license_key_hash
-LIMIT $2 OFFSET $3;
-
--- name: unknown_key_total
--- The number of such keys.
-SELECT count(*)
-FROM (
-    SELECT f.product_id, f.license_key_hash
-    FROM installation_facts AS f
-    JOIN products AS p ON p.product_id = f.product_id
-    WHERE f.verdict = 'unknown_key' AND f.license_key_hash IS NOT NULL AND ($1::text[] IS NULL OR p.slug = ANY ($1))
-    GROUP BY f.product_id, f.license_key_hash
-) AS k;

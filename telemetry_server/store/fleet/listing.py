@@ -44,11 +44,3 @@ async def pings_of_days(pool: Pool, ids: Collection[UUID], since: date) -> dict[
     for row in await read_rows(pool, SQL["pings_of_days"], list(ids), since):
         found.setdefault(row["installation_id"], {})[row["day"]] = row["pings"]
     return found
-
-
-async def licenses_named(pool: Pool, ids: Collection[UUID]) -> dict[UUID, Row]:
-    """key_hint, seats, seats_used, customer_id and customer, the name of the customer, by license."""
-    if not ids:
-        return {}
-    rows = await read_rows(pool, SQL["licenses_named"], list(ids))
-    return {row["license_id"]: row for row in rows}

@@ -27,10 +27,3 @@ SELECT d.installation_id, d.day, d.pings
 FROM installation_days AS d
 WHERE d.installation_id = ANY ($1::uuid[]) AND d.day >= $2
 ORDER BY d.installation_id, d.day;
-
--- name: licenses_named
--- The licenses $1 with what names them in a list.
-SELECT l.license_id, l.key_hint, l.seats, l.seats_used, l.customer_id, coalesce(c.company, c.name, c.email) AS customer
-FROM licenses AS l
-LEFT JOIN customers AS c USING (customer_id)
-WHERE l.license_id = ANY ($1::uuid[]);

@@ -5,6 +5,7 @@ from datetime import date, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from telemetry_server.enrich.verdict import UNCOVERED
 from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry.releases import Release
@@ -39,7 +40,7 @@ async def versions_in_use(
     """Every version in use, the newest first, then the releases that no copy uses."""
     known = {release.version: release for release in releases}
     order = {release.version: place for place, release in enumerate(releases)}
-    rows = await connection.fetch(SQL["versions_in_use"], product_id)
+    rows = await connection.fetch(SQL["versions_in_use"], product_id, list(UNCOVERED))
     used = [
         VersionUse(
             row["version"],

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from telemetry_server.check.filters.terms import Filter
-from telemetry_server.store.database import Connection
+from telemetry_server.store.database import Connection, Pool
 from telemetry_server.store.filtering import CUSTOMERS, LICENSES, condition
 from telemetry_server.store.queries import fill, load
+from telemetry_server.store.reading import read_rows
 
 SQL = load(__name__)
 
@@ -103,6 +104,12 @@ async def customer_names(connection: Connection, customer_ids: Collection[UUID])
     """The company, else the name, else the e-mail of each of these customers."""
     rows = await connection.fetch(SQL["customer_names"], list(customer_ids)) if customer_ids else []
     return {row["customer_id"]: row["name"] for row in rows}
+
+
+async def licenses_named(pool: Pool, license_ids: Collection[UUID]) -> dict[UUID, Row]:
+    """key_hint, seats, seats_used, customer_id and customer, the name of the customer, by license."""
+    rows = await read_rows(pool, SQL["licenses_named"], list(license_ids)) if license_ids else []
+    return {row["license_id"]: row for row in rows}
 
 
 async def license_owners(connection: Connection, customer_ids: Collection[UUID]) -> dict[UUID, UUID]:

@@ -64,3 +64,10 @@ SELECT customer_id, coalesce(company, name, email) AS name FROM customers WHERE 
 -- name: license_owners
 -- The customer of each license of these customers.
 SELECT license_id, customer_id FROM licenses WHERE customer_id = ANY ($1::uuid[]);
+
+-- name: licenses_named
+-- The licenses $1 with what names them in a list.
+SELECT l.license_id, l.key_hint, l.seats, l.seats_used, l.customer_id, coalesce(c.company, c.name, c.email) AS customer
+FROM licenses AS l
+LEFT JOIN customers AS c USING (customer_id)
+WHERE l.license_id = ANY ($1::uuid[]);

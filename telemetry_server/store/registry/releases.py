@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from telemetry_server.model import Author, Product
-from telemetry_server.store.database import Connection
+from telemetry_server.store.database import Connection, Pool
 from telemetry_server.store.queries import load
+from telemetry_server.store.reading import read_rows
 from telemetry_server.store.registry import history
 from telemetry_server.store.registry.history import ChangeOutcome, Draft, Entity
 
@@ -60,6 +62,11 @@ async def releases_of(connection: Connection, product: Product) -> list[Release]
         Release(row["version"], row["released_on"], tuple(row["builds"]), row["supported_until"])
         for row in rows
     ]
+
+
+async def released_between(pool: Pool, product: str, first: date, last: date) -> list[dict[str, Any]]:
+    """Rows of version and released_on of the product of that slug, the oldest first."""
+    return await read_rows(pool, SQL["released_between"], product, first, last)
 
 
 async def keep_release(

@@ -24,3 +24,11 @@ INSERT INTO releases (product_id, version, released_on, builds, supported_until)
 VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (product_id, version) DO UPDATE SET released_on = excluded.released_on, builds = excluded.builds,
                                                supported_until = excluded.supported_until;
+
+-- name: released_between
+-- The releases of the product $1 from the day $2 to the day $3, the oldest first.
+SELECT r.version, r.released_on
+FROM releases AS r
+JOIN products AS p USING (product_id)
+WHERE p.slug = $1 AND r.released_on BETWEEN $2 AND $3
+ORDER BY r.released_on, r.version;

@@ -78,7 +78,7 @@ async def over_seats(pool: Pool, wanted: Filter, *, now: datetime, limit: int, o
 
 
 async def expiring(pool: Pool, wanted: Filter, *, now: datetime, days: int = 30) -> Expiring:
-    """The active licenses that end within so many days."""
+    """The active licenses that end within `days`."""
     [row] = await _listed(pool, "expiring", wanted, now, now, now + timedelta(days=days))
     return Expiring(**row)
 
@@ -96,11 +96,6 @@ async def expiring_licenses(
     """These licenses, the first to end first; with `in_use` only those with a copy. total: their number."""
     until = now + timedelta(days=days)
     return await _listed(pool, "expiring_licenses", wanted, now, now, until, in_use, limit, offset)
-
-
-async def expiry_calendar(pool: Pool, wanted: Filter, *, now: datetime, until: datetime) -> list[Row]:
-    """day, licenses, in_use: how many active licenses have their last day on each day that has any."""
-    return await _listed(pool, "expiry_calendar", wanted, now, now, until)
 
 
 async def note_over_since(connection: Connection, limit: int, now: datetime) -> int:

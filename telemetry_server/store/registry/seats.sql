@@ -76,13 +76,3 @@ WHERE l.status = 'active' AND l.expires_at > $1 AND l.expires_at <= $2 AND (l.se
   AND TRUE /*:filter*/
 ORDER BY l.expires_at, l.license_id
 LIMIT $4 OFFSET $5;
-
--- name: expiry_calendar
--- How many of them have their last day, in the time zone of their product, on each day, and how many of these are in use.
-SELECT ((l.expires_at - interval '1 microsecond') AT TIME ZONE p.time_zone)::date AS day, count(*) AS licenses,
-       count(*) FILTER (WHERE l.seats_used > 0) AS in_use
-FROM licenses AS l
-JOIN products AS p USING (product_id)
-WHERE l.status = 'active' AND l.expires_at > $1 AND l.expires_at <= $2 AND TRUE /*:filter*/
-GROUP BY 1
-ORDER BY 1;
