@@ -73,7 +73,9 @@ class Report:
     def indexes(self, measured):
         for indexes, rate, wal in measured:
             named = " and ".join(f"({columns})" for columns in indexes)
-            self.add(f"raw COPY, indexes {named}", f"{rate:,.0f} rows a second, {wal:,.0f} bytes of WAL a row")
+            self.add(
+                f"raw COPY, indexes {named}", f"{rate:,.0f} rows a second, {wal:,.0f} bytes of WAL a row"
+            )
 
     def sdk(self, ours, others, written):
         """Figures of each: import in ms and MiB, constructor in ms, a call in µs, median and p99.9; MB an hour and calls a
