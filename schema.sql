@@ -1120,11 +1120,11 @@ CREATE TABLE witnessed_checkpoints (
     root        bytea       NOT NULL CHECK (length(root) = 32),
     note        text        NOT NULL,
     received_at timestamptz NOT NULL,
-    PRIMARY KEY (origin, size)
+    PRIMARY KEY (origin, size, root)
 );
 COMMENT ON TABLE witnessed_checkpoints IS
     'A row is a checkpoint of another server''s audit log, which this one keeps as its witness, with the cosignature. '
-    'Written by the API; only if it contains the one before it. Kept for ever.';
+    'Written by the API, only if it contains the one before it, or that log was restored from a backup. Kept for ever.';
 
 CREATE FUNCTION refuse_audit_change() RETURNS trigger
 LANGUAGE plpgsql AS $$

@@ -63,14 +63,17 @@ def _for_people(route: Route, permission: Permission) -> Handler:
             await record_view(request, route, route.audited)
         if request.method not in {"GET", "HEAD"} and viewer.session is not None:
             await _refuse_forgery(request, viewer, route)
-        if route.step_up and not is_recent(viewer):
-            if route.page:
-                return see_other(f"/sign-in/again?next={quote(_page_of(request), safe='/')}")
-            raise NotRecent
-        if viewer.person is None:
-            return await _answer(route, request)
-        with preferring(zone_of(request).key, viewer.person.number_style):
-            return await _answer(route, request)
+        try:
+            if route.step_up and not is_recent(viewer):
+                raise NotRecent
+            if viewer.person is None:
+                return await _answer(route, request)
+            with preferring(zone_of(request).key, viewer.person.number_style):
+                return await _answer(route, request)
+        except NotRecent:
+            if not route.page and request.headers.get("Sec-Fetch-Mode") != "navigate":
+                raise  # a script's request; a person who follows a link to a file sees a page
+            return see_other(f"/sign-in/again?next={quote(_page_of(request), safe='/')}")
 
     return guarded
 

@@ -9,8 +9,9 @@ MAILER = web.AppKey("mailer", Mailer)
 
 
 def link_to(request: web.Request, path: str, secret: str) -> str:
-    """The URL of a page with a token."""
-    return f"{request.app[app_keys.SETTINGS].base_url}{path}?token={secret}"
+    """The URL of a page with a token: where the administrator who sends this request reaches the server."""
+    site = request.app[app_keys.SETTINGS].public_url or f"http://{request.host}"
+    return f"{site}{path}?token={secret}"
 
 
 async def announce(request: web.Request, email: str, what: str) -> None:

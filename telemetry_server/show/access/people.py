@@ -74,6 +74,7 @@ async def invite(request: web.Request) -> web.Response:
             form.role,
             names_in(form.products),
             by=request[VIEWER].recorded_as,
+            inviter=_inviter(request),
             now=datetime.now(UTC),
         )
     link = link_to(request, "/invitation", secret)
@@ -110,13 +111,21 @@ async def _carry_out(
         case Action.REACTIVATE:
             await store.reactivate(connection, person_id, by=by)
         case Action.PASSWORD_LINK:
-            secret, _ = await store.invite_to_set_password(connection, person_id, by=by, now=now)
+            secret, _ = await store.invite_to_set_password(
+                connection, person_id, by=by, inviter=_inviter(request), now=now
+            )
             return link_to(request, "/invitation", secret)
         case Action.REMOVE_FACTOR:
             app = await remove_totp(connection, person_id, by=by)
             if not await remove_passkeys(connection, person_id, by=by) and not app:
                 raise BadRequest("This person has no second factor.")
     return None
+
+
+def _inviter(request: web.Request) -> UUID | None:
+    """Whose right to invite an invitation rests on; None: a one-time link's."""
+    person = request[VIEWER].person
+    return None if person is None else person.person_id
 
 
 async def withdraw(request: web.Request) -> web.Response:

@@ -3,7 +3,15 @@
 SELECT pg_advisory_xact_lock($1);
 
 -- name: newest
-SELECT size, root FROM witnessed_checkpoints WHERE origin = $1 ORDER BY size DESC LIMIT 1;
+-- The largest checkpoint of a log; since it was restored from a backup, if it was.
+SELECT w.size, w.root
+FROM witnessed_checkpoints AS w
+WHERE w.origin = $1 AND w.received_at > coalesce(
+    (SELECT max(e.recorded_at) FROM audit_entries AS e WHERE e.action = 'witness.restore' AND e.subject_id = $1),
+    '-infinity'
+)
+ORDER BY w.received_at DESC, w.size DESC
+LIMIT 1;
 
 -- name: keep
 INSERT INTO witnessed_checkpoints (origin, size, root, note, received_at) VALUES ($1, $2, $3, $4, $5)
