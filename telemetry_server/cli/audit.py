@@ -190,6 +190,24 @@ def witnessed(invocation: Invocation, origin: str | None, limit: int, as_json: b
         say(f"The public key of this witness is {key}")
 
 
+@audit.command("witness-restored")
+@click.argument("origin")
+@click.option("--reason", required=True, help="E.g. the ticket of the restore.")
+@click.pass_obj
+def witness_restored(invocation: Invocation, origin: str, reason: str) -> None:
+    """Say that the log ORIGIN of another server was restored from a backup.
+
+    This witness takes its next checkpoint whatever came before. What it has is kept, and shows what was lost.
+    """
+
+    async def look(connection: Connection) -> None:
+        if not await kept(connection, origin, 1):
+            raise OperatorError(f'No checkpoint of {origin} is here; "audit witnessed" shows all.')
+
+    ask(invocation.settings(), look)
+    click.echo(f"The next checkpoint of {origin} begins anew ({reason}).")
+
+
 async def _signer(connection: Connection, settings: Settings) -> NoteSigner:
     """The signer of the log, once the entries that wait are in the tree."""
     signer = signer_of(await keyring_of(connection, settings.keyring))

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from telemetry_server.errors import BadRequest, Forbidden, NotFound
 from telemetry_server.merkle_tree import GrowingTree
 from telemetry_server.signed_note import NoteSigner
+from telemetry_server.store.access import audit
 from telemetry_server.store.access.audit_log import prove_consistency, root_of
 from telemetry_server.store.access.audit_witness import (
     AnotherSize,
@@ -73,6 +74,19 @@ async def test_a_log_that_was_rewritten_is_refused(connection):
             await take(connection, old, [], note)
         assert refused.value.size == 300
     assert [each.size for each in await kept(connection, None, 9)] == [300]
+
+
+async def test_a_restored_log_begins_anew_once_the_operator_says_so(connection):
+    await take(connection, 0, [], fork(400))
+    with pytest.raises(AnotherSize):
+        await take(connection, 0, [], fork(300))
+    said = audit.Entry(actor="cli:root", action="witness.restore", subject_id=SIGNER.verifier.name)
+    await audit.record(connection, said, NOW + timedelta(seconds=1))
+    later = NOW + timedelta(minutes=1)
+    await keep(connection, Submission(0, [], fork(300)), KNOWN, COSIGNER, later)
+    with pytest.raises(AnotherSize):
+        await keep(connection, Submission(400, [], fork(400)), KNOWN, COSIGNER, later)
+    assert [each.size for each in await kept(connection, None, 9)] == [300, 400]
 
 
 async def test_of_two_heads_that_fork_at_once_one_is_kept(database, connection):

@@ -42,6 +42,7 @@ class Invite(Struct):
     email: str
     role: Role
     products: str = ""
+    days: str = str(store.INVITATION_DAYS)
 
 
 class Change(Struct):
@@ -67,6 +68,8 @@ async def show_people(request: web.Request) -> web.Response:
 async def invite(request: web.Request) -> web.Response:
     """Shows the link, once; also sends it where SMTP is configured."""
     form = await read_form_as(request, Invite)
+    if not form.days.isascii() or not form.days.isdigit() or not 1 <= int(form.days) <= store.MOST_DAYS:
+        raise BadRequest(f"An invitation is valid for 1 to {store.MOST_DAYS} days.")
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         secret = await store.invite(
             connection,
@@ -76,10 +79,12 @@ async def invite(request: web.Request) -> web.Response:
             by=request[VIEWER].recorded_as,
             inviter=_inviter(request),
             now=datetime.now(UTC),
+            days=int(form.days),
         )
     link = link_to(request, "/invitation", secret)
     text = (
-        f"You are invited to the license telemetry server. Within 7 days, choose a password here:\n\n{link}\n"
+        "You are invited to the license telemetry server. Choose a password here, "
+        f"within {form.days} days:\n\n{link}\n"
     )
     sent = await request.app[MAILER].send(store.email_of(form.email), "Your invitation", text)
     return await _page(request, link=link, link_for=form.email, sent=sent)
@@ -147,6 +152,8 @@ async def _page(
         people=await store.list_people(pool),
         invitations=await store.list_invitations(pool, now),
         roles=[role.value for role in Role],
+        days=store.INVITATION_DAYS,
+        most_days=store.MOST_DAYS,
         link=link,
         link_for=link_for,
         sent=sent,

@@ -20,7 +20,7 @@ from telemetry_server.store.queries import load
 
 SQL = load(__name__)
 
-INVITATION_DAYS = 7
+INVITATION_DAYS, MOST_DAYS = 7, 90
 _INVITERS = [role.value for role in Role if Permission.PEOPLE in BY_ROLE[role]]
 
 
