@@ -273,6 +273,18 @@ async def test_codes_cannot_be_guessed(site):
     assert statuses == [403] * 10 + [429] * 2
 
 
+async def test_who_has_the_password_does_not_use_up_the_guesses_of_a_known_browser(site):
+    browser = await colleague(site)
+    app, _ = await with_app(site, browser)
+    thief = site.client()
+    await sign_in(thief)
+    for _ in range(10):
+        assert (await thief.post("/sign-in/code", code="000000")).status == 403
+    assert (await thief.post("/sign-in/code", code="000000")).status == 429
+    await sign_in(browser)
+    assert (await browser.post("/sign-in/code", code=await next_code(site, app))).status == 303
+
+
 async def test_the_secret_of_the_app_is_not_in_the_database(site):
     app, codes = await with_app(site, await colleague(site))
     rows = str(await site.execute("SELECT * FROM people, recovery_codes"))
@@ -552,6 +564,14 @@ async def test_without_an_entry_in_the_audit_log_nothing_changes(site, admin):
     assert row["role"] == "viewer"
     answer = await sign_in(site.client())
     assert (answer.status, "Set-Cookie" in answer.headers) == (500, False)
+
+
+async def test_a_name_has_no_invisible_character(site):
+    browser = await colleague(site)
+    form = {"time_zone": "UTC", "number_style": "en"}
+    for name in ("Ann\0", "Ann\u202e", "Ann\nLee"):
+        assert (await submit(browser, "/account/profile", name=name, **form)).status == 400
+    assert (await submit(browser, "/account/profile", name="Ann Ö", **form)).status == 303
 
 
 async def test_time_zone_and_numbers_change_what_pages_show(site, product):

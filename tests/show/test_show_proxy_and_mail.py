@@ -53,6 +53,14 @@ async def test_whom_the_proxy_names_is_signed_in(behind):
     assert (await browser.get("/installations")).status == 200
 
 
+async def test_behind_a_proxy_the_second_factor_of_the_account_is_asked_for(behind):
+    await behind.execute("UPDATE people SET totp_salt = '\\x00', totp_since = now(), totp_step = 1")
+    browser = behind.client(**named("ann@example.com"))
+    answer = await browser.get("/sign-in?next=/installations")
+    assert (answer.status, answer.headers["Location"]) == (303, "/sign-in/code?next=/installations")
+    assert (await browser.get("/installations")).status == 303
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from telemetry_server import app_keys
-from telemetry_server.errors import Forbidden
+from telemetry_server.errors import BadRequest, Forbidden
 from telemetry_server.routing import HTML, Access, Parameter, Route, get
 from telemetry_server.show.access.forms import read_form_as
 from telemetry_server.show.access.guard import refuse_foreign
@@ -41,7 +41,7 @@ async def accept(request: web.Request) -> web.Response:
     """Makes the account, or sets the password, and goes on to sign-in."""
     refuse_foreign(request)
     form = await read_form_as(request, Accept)
-    asked, name = await _open(request, form.token), form.name.strip()[:LONGEST_NAME]
+    asked, name = await _open(request, form.token), name_in(form.name)
     try:
         await refuse_weak(form.password, asked.email, asked.email.partition("@")[0], name)
     except WeakPassword as error:
@@ -52,6 +52,14 @@ async def accept(request: web.Request) -> web.Response:
     if made is None:
         raise Forbidden(_USED_UP)
     return see_other("/sign-in")
+
+
+def name_in(text: str) -> str:
+    """The name of a person, which may be empty. Raises BadRequest for one with invisible characters."""
+    name = text.strip()[:LONGEST_NAME]
+    if not name.isprintable():
+        raise BadRequest("Write the name without invisible characters.")
+    return name
 
 
 async def _open(request: web.Request, token: str) -> Invitation:

@@ -12,7 +12,7 @@ from telemetry_server.errors import BadRequest, NotFound
 from telemetry_server.model import Role
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, Route, get
-from telemetry_server.show.access.forms import names_in, read_form_as
+from telemetry_server.show.access.forms import days_in, names_in, read_form_as
 from telemetry_server.show.access.notices import MAILER, announce, link_to
 from telemetry_server.show.access.sign_in import FORM_ERRORS
 from telemetry_server.show.query import IDENTIFIER, read_path
@@ -68,8 +68,7 @@ async def show_people(request: web.Request) -> web.Response:
 async def invite(request: web.Request) -> web.Response:
     """Shows the link, once; also sends it where SMTP is configured."""
     form = await read_form_as(request, Invite)
-    if not form.days.isascii() or not form.days.isdigit() or not 1 <= int(form.days) <= store.MOST_DAYS:
-        raise BadRequest(f"An invitation is valid for 1 to {store.MOST_DAYS} days.")
+    days = days_in(form.days, store.MOST_DAYS, "An invitation")
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         secret = await store.invite(
             connection,
@@ -79,12 +78,12 @@ async def invite(request: web.Request) -> web.Response:
             by=request[VIEWER].recorded_as,
             inviter=_inviter(request),
             now=datetime.now(UTC),
-            days=int(form.days),
+            days=days,
         )
     link = link_to(request, "/invitation", secret)
     text = (
         "You are invited to the license telemetry server. Choose a password here, "
-        f"within {form.days} days:\n\n{link}\n"
+        f"within {days} days:\n\n{link}\n"
     )
     sent = await request.app[MAILER].send(store.email_of(form.email), "Your invitation", text)
     return await _page(request, link=link, link_for=form.email, sent=sent)

@@ -91,7 +91,7 @@ async def _by_proxy(request: web.Request, email: str, onward: str) -> web.Respon
     if account is None:
         await refused(request, METHOD, email)
         return _sign_in_page(request, "", onward, status=403, problem=f"There is no account of {email} here.")
-    return await signing_in.signed_in(request, account, onward, [METHOD])
+    return await signing_in.first_factor(request, account, onward, [METHOD])
 
 
 async def sign_in(request: web.Request) -> web.Response:
@@ -186,9 +186,13 @@ def _code_page(
 
 
 async def _code_is_right(request: web.Request, account: Account, code: str) -> str | None:
-    """How, None: it is not. Raises TooManyRequests: a code has six digits, so guesses are few."""
+    """How, None: it is not. Raises TooManyRequests: a code has six digits, so guesses are few.
+
+    A browser that signed in before has guesses of its own, which who has the password cannot use up.
+    """
     pool, now = request.app[app_keys.POOL], datetime.now(UTC)
-    charged = [Bucket(throttle.OF_CODES, str(account.person_id))]
+    known = "known browser" if is_known_browser(request, account.person_id) else ""
+    charged = [Bucket(throttle.OF_CODES, f"{account.person_id}\n{known}")]
     await throttle.admit(pool, charged, now)
     method = await codes.accepts(request, account, code, now)
     if method is None:

@@ -1,11 +1,12 @@
 """The witness of other servers' audit logs, as c2sp.org/tlog-witness describes it."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from aiohttp import web
 
 from telemetry_server import app_keys
-from telemetry_server.errors import BadRequest, Forbidden, Malformed, NotFound, TooLarge
+from telemetry_server.errors import BadRequest, Forbidden, Malformed, NotFound, TooLarge, TooManyRequests
 from telemetry_server.logs import Severity, log
 from telemetry_server.permissions import Permission
 from telemetry_server.receive.body import read_body
@@ -19,6 +20,7 @@ from telemetry_server.store.access.audit_witness import (
     cosigner_of,
     keep,
 )
+from telemetry_server.store.access.throttle import OF_WITNESS, Bucket, admit
 
 LARGEST = 16 * 1024
 _SIZE = "text/x.tlog.size"
@@ -42,7 +44,9 @@ async def add_checkpoint(request: web.Request) -> web.Response:
     except Inconsistent:
         origin = submitted.note.partition("\n")[0]
         log("audit log of another server was rewritten", Severity.ERROR, origin=origin)
-        await record(pool, request, "witness.refuse", origin, old=submitted.old, note=submitted.note)
+        with suppress(TooManyRequests):  # it comes again and again
+            await admit(pool, [Bucket(OF_WITNESS, origin)], datetime.now(UTC))
+            await record(pool, request, "witness.refuse", origin, old=submitted.old, note=submitted.note)
         raise
 
 
