@@ -37,7 +37,7 @@ class Site:
         return f"[{host}]" if ":" in host else host
 
     def at_its_address(self) -> "Site":
-        """The same, whose settings have the address at which the server is reached, and not 0.0.0.0 or port 0."""
+        """The same; its settings have the address at which the server is reached, not 0.0.0.0 or port 0."""
         listen = f"{self.reachable_host}:{self.port}"
         return replace(self, settings=replace(self.settings, listen=listen))
 

@@ -36,7 +36,7 @@ def send_to_witness(url: str, token: str) -> Run:
             kept = await asyncio.to_thread(_send, url, token, Submission(kept, proof, note))
         if kept is not None:
             raise LogRewritten(
-                f"The witness has another checkpoint of {kept} entries, and the newest one here is of {size}: "
+                f"The witness has another checkpoint of {kept} entries, and the newest one here has {size}: "
                 "the audit log was changed or cut, or the database was restored from a backup."
             )
         return f"the witness has the checkpoint of {size} entries"

@@ -115,9 +115,7 @@ async def test_an_invitation_is_good_while_its_sender_may_invite(site, admin):
     sender, ann = await person_id(site, "boss@example.com"), await colleague(site)
     page = await submit(boss, "/people/invite", of="/people", email="bo@example.com", role="admin")
     links = [link_in(page)]
-    page = await submit(
-        boss, f"/people/{await person_id(site)}", of="/people", action="password_link"
-    )
+    page = await submit(boss, f"/people/{await person_id(site)}", of="/people", action="password_link")
     links.append(link_in(page))
 
     async def statuses():

@@ -69,7 +69,12 @@ async def test_a_log_that_was_rewritten_is_refused(connection):
         await take(connection, 300, await prove_consistency(connection, 256, 300), fork(400))
     with pytest.raises(Inconsistent):
         await take(connection, 300, [], fork(400))
-    for old, note in ((300, fork(300)), (0, fork(400)), (200, fork(250)), (0, await note_of(connection, 300))):
+    for old, note in (
+        (300, fork(300)),
+        (0, fork(400)),
+        (200, fork(250)),
+        (0, await note_of(connection, 300)),
+    ):
         with pytest.raises(AnotherSize) as refused:
             await take(connection, old, [], note)
         assert refused.value.size == 300
@@ -117,8 +122,17 @@ async def test_a_checkpoint_is_refused_that_is(connection, old, note, refused):
 def test_a_submission_is_read_as_it_is_written():
     submitted = Submission(7, [bytes(32), bytes([1]) * 32], fork(9))
     assert Submission.parsed(submitted.text) == submitted
-    wrong = ["", "old 7\n", submitted.text.replace("old 7", "old 07"), submitted.text.replace("\n\n", "\n", 1)]
-    for text in (*wrong, submitted.text.replace("old ", "new "), Submission(0, [bytes(32)] * 64, fork(9)).text):
+    wrong = [
+        "",
+        "old 7\n",
+        submitted.text.replace("old 7", "old 07"),
+        submitted.text.replace("\n\n", "\n", 1),
+    ]
+    for text in (
+        *wrong,
+        submitted.text.replace("old ", "new "),
+        Submission(0, [bytes(32)] * 64, fork(9)).text,
+    ):
         with pytest.raises(BadRequest):
             Submission.parsed(text)
 

@@ -10,6 +10,7 @@ from telemetry_server.errors import BadRequest, Forbidden
 from telemetry_server.routing import HTML, Access, Parameter, Route, get
 from telemetry_server.show.access.forms import read_form_as
 from telemetry_server.show.access.guard import refuse_foreign
+from telemetry_server.show.access.notices import announce
 from telemetry_server.show.access.passwords import PASSWORDS, WeakPassword, refuse_weak
 from telemetry_server.show.access.sign_in import FORM_ERRORS
 from telemetry_server.show.query import text
@@ -51,6 +52,8 @@ async def accept(request: web.Request) -> web.Response:
         made = await people.accept_invitation(connection, form.token, name, hashed, now=datetime.now(UTC))
     if made is None:
         raise Forbidden(_USED_UP)
+    if asked.person_id is not None:
+        await announce(request, asked.email, "The password of your account was changed, by a link for that.")
     return see_other("/sign-in")
 
 

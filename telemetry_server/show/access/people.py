@@ -10,7 +10,7 @@ from msgspec import Struct
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, NotFound
 from telemetry_server.model import Role
-from telemetry_server.permissions import Permission
+from telemetry_server.permissions import BY_ROLE, Permission
 from telemetry_server.routing import HTML, Parameter, Route, get
 from telemetry_server.show.access.forms import days_in, names_in, read_form_as
 from telemetry_server.show.access.notices import MAILER, announce, link_to
@@ -151,6 +151,7 @@ async def _page(
         people=await store.list_people(pool),
         invitations=await store.list_invitations(pool, now),
         roles=[role.value for role in Role],
+        permissions=[(each, [each in BY_ROLE[role] for role in Role]) for each in Permission],
         days=store.INVITATION_DAYS,
         most_days=store.MOST_DAYS,
         link=link,

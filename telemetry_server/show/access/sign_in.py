@@ -25,6 +25,7 @@ from telemetry_server.show.access.guard import (
     local_path,
     refuse_foreign,
 )
+from telemetry_server.show.access.notices import alert_administrators
 from telemetry_server.show.access.oidc import providers_of
 from telemetry_server.show.access.passkey_checks import passkeys_are_possible
 from telemetry_server.show.access.passwords import PASSWORDS
@@ -113,6 +114,10 @@ async def sign_in(request: web.Request) -> web.Response:
         network=network(request),
         severity=Severity.WARNING,
         role=role,
+    )
+    where = network(request) or "an unknown network"
+    await alert_administrators(
+        request, f"A one-time link of the command line was used, as {role}, from {where}."
     )
     return await begin_session(request, onward, role, ["link"])
 

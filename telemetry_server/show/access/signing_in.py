@@ -126,8 +126,8 @@ async def record_refusal(
 ) -> None:
     """Writes down that, and why, a sign-in was refused. Raises Unavailable.
 
-    Raises TooManyRequests, and writes nothing, if the network, or all of them together, are refused too often:
-    the log grows for years.
+    Raises TooManyRequests, and writes nothing, if the network, or all together, are refused too often: the
+    log grows for years.
     """
     pool, now = request.app[app_keys.POOL], datetime.now(UTC)
     of_network = Bucket(throttle.OF_REFUSALS, str(network_of(address_of(request))))

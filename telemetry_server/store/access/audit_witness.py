@@ -1,7 +1,7 @@
 """The witness of other servers' audit logs: c2sp.org/tlog-witness.
 
-It keeps a checkpoint, and cosigns it, only if the log proves that it contains the one before. So a log that is
-rewritten afterwards, even by who has its key, contradicts what the witness kept.
+It keeps a checkpoint, and cosigns it, only if the log proves that it contains the one before. So a log that
+is rewritten afterwards, even by who has its key, contradicts what the witness kept.
 """
 
 import base64
@@ -87,7 +87,8 @@ async def keep(
 ) -> str:
     """The line of the cosignature, once the checkpoint is kept. `known`: the keys of the logs.
 
-    Raises NotFound for an unknown log, Forbidden for a wrong signature, BadRequest, AnotherSize, Inconsistent.
+    Raises NotFound for an unknown log, Forbidden for a wrong signature, BadRequest, AnotherSize or
+    Inconsistent.
     """
     checkpoint = _opened(submitted.note, known)
     if not 0 < checkpoint.size >= submitted.old:
@@ -116,7 +117,9 @@ def _opened(note: str, known: Sequence[NoteVerifier]) -> Checkpoint:
     except WrongNote as problem:
         raise Forbidden(f"The checkpoint is not valid. {problem}") from None
     if notes_in(note) != [note] or not note.startswith(f"{checkpoint.text}\n—"):
-        raise BadRequest("The checkpoint has other lines than origin, size and root, or is written otherwise.")
+        raise BadRequest(
+            "The checkpoint has other lines than origin, size and root, or is written otherwise."
+        )
     return checkpoint
 
 
