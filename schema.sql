@@ -928,12 +928,15 @@ CREATE TABLE invitations (
     person_id   uuid        REFERENCES people ON DELETE CASCADE,
     invited_by  text        NOT NULL,
     created_at  timestamptz NOT NULL,
-    expires_at  timestamptz NOT NULL
+    expires_at  timestamptz NOT NULL,
+    inviter_id  uuid        REFERENCES people ON DELETE CASCADE
 );
 COMMENT ON TABLE invitations IS
     'A row is an open invitation, its link as SHA-256. Written by the page "People" and by "user invite"; removed when it is '
     'accepted or withdrawn, and by the job "forget sessions" a day after it ran out.';
 COMMENT ON COLUMN invitations.person_id IS 'The person who may set a new password; NULL: the link makes a new account.';
+COMMENT ON COLUMN invitations.inviter_id IS
+    'The person who made it, and has to be allowed to when it is accepted; NULL: a command or a one-time link.';
 
 CREATE TABLE sign_in_attempts (
     bucket  bytea       PRIMARY KEY CHECK (length(bucket) = 32),
@@ -1111,6 +1114,18 @@ COMMENT ON TABLE audit_checkpoints IS
     'A row is a checkpoint: the signed root of the tree of size leaves, as a signed note of c2sp.org. Written by the '
     'job "write audit checkpoint", outside the database, too. Kept for ever.';
 
+CREATE TABLE witnessed_checkpoints (
+    origin      text        NOT NULL CHECK (length(origin) BETWEEN 1 AND 300),
+    size        bigint      NOT NULL CHECK (size > 0),
+    root        bytea       NOT NULL CHECK (length(root) = 32),
+    note        text        NOT NULL,
+    received_at timestamptz NOT NULL,
+    PRIMARY KEY (origin, size, root)
+);
+COMMENT ON TABLE witnessed_checkpoints IS
+    'A row is a checkpoint of another server''s audit log, which this one keeps as its witness, with the cosignature. '
+    'Written by the API, only if it contains the one before it, or that log was restored from a backup. Kept for ever.';
+
 CREATE FUNCTION refuse_audit_change() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -1148,6 +1163,8 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_leaves
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_nodes
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_checkpoints
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON witnessed_checkpoints
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
 
 -- ── the software itself ────────────────────────────────────────────────────────────────────

@@ -28,6 +28,7 @@ from telemetry_server.jobs import outages, retention, upkeep
 from telemetry_server.jobs.active import count_active_copies
 from telemetry_server.jobs.audit_checkpoint import write_audit_checkpoint
 from telemetry_server.jobs.audit_mail import mail_audit_checkpoint
+from telemetry_server.jobs.audit_witness import send_to_witness
 from telemetry_server.jobs.clear_up import list_what_to_clear_up
 from telemetry_server.jobs.clock import forgetting, take_back_future_times, waiting
 from telemetry_server.jobs.cohorts import roll_up_cohorts
@@ -91,6 +92,8 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
     """The background jobs, each run once for the whole deployment."""
     registry = load_registry().keeping(settings.retention_days)
     hostnames = Job(JobName.LOOK_UP_HOSTNAMES, look_up_hostnames(), every=timedelta(minutes=5))
+    send = send_to_witness(settings.audit_witness_url, settings.audit_witness_token)
+    witness = Job(JobName.SEND_AUDIT_CHECKPOINT, send, every=timedelta(minutes=1))
     return (
         Job(JobName.MAKE_PARTITIONS, upkeep.make_partitions, every=timedelta(hours=1)),
         Job(JobName.ROLL_UP_PINGS, roll_up_pings(registry), every=timedelta(minutes=1)),
@@ -105,6 +108,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
             write_audit_checkpoint(settings.keyring, settings.audit_directory, settings.audit_timestamp_url),
             every=timedelta(minutes=10),
         ),
+        *([witness] if settings.audit_witness_url else []),
         Job(JobName.MAIL_AUDIT_CHECKPOINT, mail_audit_checkpoint(Mailer(settings)), every=timedelta(days=1)),
         Job(JobName.CATCH_UP, upkeep.catch_up, every=timedelta(minutes=10)),
         Job(JobName.WATCH_DEADLINES, watch_deadlines, every=timedelta(seconds=10)),

@@ -22,6 +22,7 @@ class JobName(StrEnum):
     FORGET_SESSIONS = "forget sessions"
     FORGET_AUDIT_ENTRIES = "forget audit entries"
     WRITE_AUDIT_CHECKPOINT = "write audit checkpoint"
+    SEND_AUDIT_CHECKPOINT = "send audit checkpoint to witness"
     MAIL_AUDIT_CHECKPOINT = "mail audit checkpoint"
     CATCH_UP = "catch up"
     WATCH_DEADLINES = "watch deadlines"

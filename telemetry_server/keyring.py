@@ -4,6 +4,7 @@
     license key hash     HMAC-SHA256(pepper, "license key" + key digest)
     state digest         keyed BLAKE2b, 16 bytes
     audit seed           HMAC-SHA256(pepper, "audit checkpoints"), the Ed25519 key of the audit log
+    witness seed         HMAC-SHA256(pepper, "audit witness"), the Ed25519 key for logs of other servers
     authenticator app    HMAC-SHA256(pepper, "totp" + person's UUID + salt), its first 20 bytes
     known browser        HMAC-SHA256(pepper, "known browser" + person's UUID)
 
@@ -102,6 +103,11 @@ class Keyring:
     def audit_seed(self) -> bytes:
         """The private key that signs the audit log's checkpoints, 32 bytes."""
         return hmac.digest(self.pepper, b"audit checkpoints", "sha256")
+
+    @property
+    def witness_seed(self) -> bytes:
+        """The private key that cosigns the checkpoints of other servers, 32 bytes."""
+        return hmac.digest(self.pepper, b"audit witness", "sha256")
 
     def state_digest(self, *parts: bytes) -> bytes:
         """The digest of a state of an installation, 16 bytes."""

@@ -116,3 +116,49 @@ def root_above(hashed: bytes, leaf: int, size: int, path: Sequence[bytes]) -> by
             root = node_hash(root, beside)
         index, last = index >> 1, last >> 1
     return root if last == 0 else None
+
+
+def consistency_nodes(old: int, size: int) -> list[list[Node]]:
+    """The subtrees that prove that the tree of `size` leaves begins with that of `old` leaves.
+
+    Each element of the proof (RFC 6962, 2.1.2) is the `fold` of one list. 0 < old <= size.
+    """
+    first, end, proof = 0, size, []
+    while old < end:
+        middle = first + (1 << (end - first - 1).bit_length() - 1)
+        if old <= middle:
+            proof.append(complete_nodes(middle, end))
+            end = middle
+        else:
+            proof.append(complete_nodes(first, middle))
+            first = middle
+    if first:
+        proof.append(complete_nodes(first, old))
+    return proof[::-1]
+
+
+def is_consistent(old: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether the proof shows that the tree of `size` leaves begins with that of `old` (RFC 9162, 2.1.4.2).
+
+    Every tree begins with the empty one; a proof of that, or of a tree with itself, is empty.
+    """
+    if not 0 < old < size:
+        return not proof and (old == 0 or (old == size and old_root == root))
+    index, last = old - 1, size - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    hashes = list(proof) if index else [old_root, *proof]
+    if not hashes:
+        return False
+    old_found = found = hashes[0]
+    for beside in hashes[1:]:
+        if last == 0:
+            return False
+        if index & 1 or index == last:
+            old_found, found = node_hash(beside, old_found), node_hash(beside, found)
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            found = node_hash(found, beside)
+        index, last = index >> 1, last >> 1
+    return last == 0 and (old_found, found) == (old_root, root)

@@ -31,6 +31,7 @@ class Permission(StrEnum):
     SETTINGS = "settings", "the settings of the server: schedules, releases, editions, running a job"
     PEOPLE = "people", "people, invitations, roles and service tokens"
     AUDIT = "audit", "the audit log"
+    WITNESS = "witness", "sending checkpoints of another server's audit log, which this server keeps"
 
 
 Permissions: TypeAlias = frozenset[Permission]
@@ -53,6 +54,7 @@ BY_ROLE: Mapping[Role, Permissions] = {
         Permission.SETTINGS,
         Permission.PEOPLE,
         Permission.AUDIT,
+        Permission.WITNESS,
     },
 }
 """The permissions of people, and of tokens with the other roles."""
@@ -73,9 +75,15 @@ IN_A_BROWSER_ONLY = frozenset({Permission.ACCOUNT, Permission.PEOPLE})
 
 
 OF_ALL_PRODUCTS = frozenset(
-    {Permission.CUSTOMERS, Permission.CUSTOMERS_CHANGE, Permission.PEOPLE, Permission.AUDIT}
+    {
+        Permission.CUSTOMERS,
+        Permission.CUSTOMERS_CHANGE,
+        Permission.PEOPLE,
+        Permission.AUDIT,
+        Permission.WITNESS,
+    }
 )
-"""What no one has who is limited to products: customers, people and the audit log belong to none."""
+"""What no one has who is limited to products: customers, people and audit logs belong to none."""
 
 
 def permissions_of(

@@ -8,6 +8,7 @@ import base64
 import ipaddress
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ _PORTS = {"http": 80, "https": 443}
 _HIGHEST_PORT = 65_535
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?", re.IGNORECASE)
 _LONGEST_URL = 2_048
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 _MOST_NETWORKS = 1_000
 # Wider networks contain strangers, who could then choose the client address of their pings.
@@ -126,6 +128,14 @@ def address_of_page(text: str) -> str:
         return ""
     scheme, host, port, rest = _url(text)
     return f"{scheme}://{host}{port}{rest}"
+
+
+def address_for_a_secret(text: str) -> str:
+    """An https URL without a slash at its end; http only on this machine, as others could read the secret."""
+    url = address_of_page(text).rstrip("/")
+    if url and urlsplit(url).scheme != "https" and urlsplit(url).hostname not in _LOOPBACK:
+        raise ValueError("is not encrypted; write an address that begins with https://")
+    return url
 
 
 def _url(text: str) -> tuple[str, str, str, str]:
@@ -241,6 +251,12 @@ def shared_secret(text: str) -> str:
     return text
 
 
+def token(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{0,500}", text):
+        raise ValueError("write a token: one word, without spaces")
+    return text
+
+
 # ── e-mail ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -304,6 +320,19 @@ def _webhook_secret(text: str) -> bytes:
             f"is a secret of {len(secret)} bytes; write one of {_SECRET_BYTES[0]} to {_SECRET_BYTES[-1]}"
         )
     return secret
+
+
+def log_keys(text: str) -> tuple[str, ...]:
+    """Public keys of audit logs: NAME+ID+KEY, as "audit checkpoint" prints them."""
+    return tuple(map(_log_key, _parts(text)))
+
+
+def _log_key(text: str) -> str:
+    match = re.fullmatch(r"([!-*,-~]{1,300})\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})", text)
+    raw = base64.b64decode(match[3]) if match else b""
+    if not match or raw[:1] != b"\1" or sha256(f"{match[1]}\n".encode() + raw).hexdigest()[:8] != match[2]:
+        raise ValueError('write the key that "telemetry-server audit checkpoint" of the other server prints')
+    return text
 
 
 def _parts(text: str) -> list[str]:

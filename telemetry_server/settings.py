@@ -129,6 +129,19 @@ class Settings:
         "URL of an RFC 3161 timestamp authority for these checkpoints; needs the extra timestamps.",
         parse=types.address_of_page,
     )
+    audit_witness_url: str = _setting(
+        "",
+        "Witness of these checkpoints (c2sp.org/tlog-witness): https://OTHER-SERVER/api/v1/witness.",
+        parse=types.address_for_a_secret,
+    )
+    audit_witness_token: str = _setting(
+        "", "API token for the witness, with the scope witness.", parse=types.token, secret=True
+    )
+    audit_witness_of: tuple[str, ...] = _setting(
+        (),
+        "Public keys of the audit logs whose witness this server is, comma-separated.",
+        parse=types.log_keys,
+    )
     audit_retention_days: int = _setting(
         1_095, "Days to store entries of the audit log.", parse=types.whole(30, types.MOST_DAYS)
     )
@@ -218,6 +231,8 @@ def _halves(parsed: Mapping[str, Any]) -> Iterable[str]:
         yield f"{PREFIX}PROXY_SIGN_IN_HEADER needs {PREFIX}TRUSTED_PROXIES: the addresses that may send it"
     if parsed.get("audit_timestamp_url") and not parsed.get("audit_checkpoints"):
         yield f"{PREFIX}AUDIT_TIMESTAMP_URL needs {PREFIX}AUDIT_CHECKPOINTS, where timestamps are stored"
+    if parsed.get("audit_witness_token") and not parsed.get("audit_witness_url"):
+        yield f"{PREFIX}AUDIT_WITNESS_TOKEN needs {PREFIX}AUDIT_WITNESS_URL"
 
 
 def _variable(field: Any) -> str:

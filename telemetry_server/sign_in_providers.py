@@ -14,6 +14,7 @@ All problems are reported together. Secrets are in files of their own, and in no
 """
 
 import re
+import stat
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from telemetry_server.text import decoded
 
 _MOST = 10
 _LARGEST_FILE = 65_536
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _NAME = re.compile("[a-z][a-z0-9-]{0,31}")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
@@ -135,6 +137,8 @@ def _provider(name: str, table: Any) -> Provider:
 def _secret(path: str) -> str:
     """Raises ValueError."""
     try:
+        if Path(path).stat().st_mode & _OTHERS:
+            raise ValueError(f"client_secret_file: other users may read it; run: chmod 600 {path}")
         secret = decoded(_read(Path(path))).strip()
     except OSError as error:
         raise ValueError(f"client_secret_file: cannot be read ({error.strerror})") from None

@@ -6,18 +6,20 @@
 
     — license-telemetry/audit/5f0c2a7d9e11b3c4 Az3grlgtzPICa5OS…
 
-The lines are the log's origin, its number of entries and the root of its Merkle tree.
+The lines are the log's origin, its number of entries and the root of its Merkle tree. A witness adds a line
+with its cosignature (c2sp.org/tlog-cosignature): that, and when, it saw this head of the log.
 """
 
 import base64
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-_ED25519 = b"\x01"
+_ED25519, _COSIGNATURE = b"\x01", b"\x04"
 _HASH_BYTES = 32
 _SIGNATURE = re.compile("^— ([^\\s+]+) ([A-Za-z0-9+/]+=*)$")
 _NOTE = re.compile(
@@ -45,13 +47,19 @@ class Checkpoint:
 
 
 class NoteVerifier:
-    """A public key and its name."""
+    """A public key and its name. `kind`: the byte of its format for what it signs, notes or cosignatures."""
 
-    def __init__(self, name: str, public_key: Ed25519PublicKey) -> None:
+    def __init__(self, name: str, public_key: Ed25519PublicKey, kind: bytes = _ED25519) -> None:
         self.name = name
         self._key = public_key
-        self._raw = _ED25519 + public_key.public_bytes_raw()
+        self._raw = kind + public_key.public_bytes_raw()
         self.key_id = sha256(f"{name}\n".encode() + self._raw).digest()[:4]
+
+    @classmethod
+    def of_key(cls, key: str) -> "NoteVerifier":
+        """The verifier of a log's public key, as the settings have it. Raises ValueError."""
+        name, _, raw = key.split("+", 2)
+        return cls(name, Ed25519PublicKey.from_public_bytes(base64.b64decode(raw)[1:]))
 
     @property
     def key(self) -> str:
@@ -82,16 +90,34 @@ class NoteSigner:
     """
 
     def __init__(self, seed: bytes, prefix: str) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        public = self._key.public_key()
-        name = f"{prefix}/{sha256(public.public_bytes_raw()).hexdigest()[:16]}"
-        self.verifier = NoteVerifier(name, public)
+        self._key, self.verifier = _named_key(seed, prefix, _ED25519)
 
     def sign(self, size: int, root: bytes) -> str:
         """The signed note of the head of this key's log."""
         text = Checkpoint(self.verifier.name, size, root).text
         signature = base64.b64encode(self.verifier.key_id + self._key.sign(text.encode())).decode()
         return f"{text}\n— {self.verifier.name} {signature}\n"
+
+
+class Cosigner:
+    """An Ed25519 key of a witness, under a name that follows from it. `seed`: the private key, 32 bytes."""
+
+    def __init__(self, seed: bytes, prefix: str) -> None:
+        self._key, self.verifier = _named_key(seed, prefix, _COSIGNATURE)
+
+    def cosign(self, checkpoint: Checkpoint, now: datetime) -> str:
+        """The line that says that, at this time, the checkpoint is the largest of its log that was seen."""
+        seconds = int(now.timestamp())
+        signed = self._key.sign(f"cosignature/v1\ntime {seconds}\n{checkpoint.text}".encode())
+        line = base64.b64encode(self.verifier.key_id + seconds.to_bytes(8, "big") + signed).decode()
+        return f"— {self.verifier.name} {line}\n"
+
+
+def _named_key(seed: bytes, prefix: str, kind: bytes) -> tuple[Ed25519PrivateKey, NoteVerifier]:
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    public = key.public_key()
+    name = f"{prefix}/{sha256(public.public_bytes_raw()).hexdigest()[:16]}"
+    return key, NoteVerifier(name, public, kind)
 
 
 def notes_in(text: str) -> list[str]:

@@ -342,7 +342,8 @@ def make_server(database, tmp_path_factory):
     data = tmp_path_factory.mktemp("server")
 
     def make(**settings):
-        server = RunningServer(database, settings.pop("data", data), **settings).start()
+        dsn = settings.pop("database", database)
+        server = RunningServer(dsn, settings.pop("data", data), **settings).start()
         servers.append(server)
         return server
 

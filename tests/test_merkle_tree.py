@@ -11,8 +11,10 @@ from telemetry_server.merkle_tree import (
     GrowingTree,
     Node,
     complete_nodes,
+    consistency_nodes,
     fold,
     inclusion_path,
+    is_consistent,
     leaf_hash,
     path_nodes,
     root_above,
@@ -66,6 +68,18 @@ def rfc_path(m, hashes):
     if m < k:
         return [*rfc_path(m, hashes[:k]), rfc_root(hashes[k:])]
     return [*rfc_path(m - k, hashes[k:]), rfc_root(hashes[:k])]
+
+
+def rfc_subproof(m, hashes, whole):
+    """SUBPROOF of RFC 6962, 2.1.2, word for word."""
+    if m == len(hashes):
+        return [] if whole else [rfc_root(hashes)]
+    k = 1
+    while k * 2 < len(hashes):
+        k *= 2
+    if m <= k:
+        return [*rfc_subproof(m, hashes[:k], whole), rfc_root(hashes[k:])]
+    return [*rfc_subproof(m - k, hashes[k:], False), rfc_root(hashes[:k])]
 
 
 def grown(hashes):
@@ -132,3 +146,27 @@ def test_a_proof_in_a_large_tree_needs_few_subtrees():
     nodes = [node for beside in path_nodes(700_000, 1_000_001) for node in beside]
     assert len(path_nodes(700_000, 1_000_001)) == 20
     assert len(nodes) < 40
+
+
+@given(st.integers(1, 150), st.data())
+def test_a_proof_of_consistency_is_that_of_the_definition_and_holds_for_these_trees_only(size, data):
+    old = data.draw(st.integers(1, size))
+    hashes = [leaf_hash(bytes([each])) for each in range(size)]
+    (tree, nodes), (before, _) = grown(hashes), grown(hashes[:old])
+    proof = [fold(nodes[node] for node in beside) for beside in consistency_nodes(old, size)]
+    assert proof == rfc_subproof(old, hashes, True)
+    assert is_consistent(old, before.root, size, tree.root, proof)
+    assert not is_consistent(old, bytes(32), size, tree.root, proof)
+    assert not is_consistent(old, before.root, size, bytes(32), proof)
+    assert not is_consistent(old, before.root, size, tree.root, [*proof, bytes(32)])
+    if proof:
+        assert not is_consistent(old, before.root, size, tree.root, proof[:-1])
+        changed = data.draw(st.integers(0, len(proof) - 1))
+        other = [*proof[:changed], bytes(32), *proof[changed + 1 :]]
+        assert not is_consistent(old, before.root, size, tree.root, other)
+
+
+def test_every_tree_begins_with_the_empty_one_and_none_with_a_larger_one():
+    assert is_consistent(0, b"", 5, bytes(32), [])
+    assert not is_consistent(0, b"", 5, bytes(32), [bytes(32)])
+    assert not is_consistent(6, bytes(32), 5, bytes(32), [])

@@ -56,9 +56,19 @@ def test_a_wrong_file_says_what_is_wrong(tmp_path, text, said):
 
 def test_a_secret_is_in_no_message_and_no_repr(tmp_path):
     (tmp_path / "secret").write_text("hush hush\n")
+    (tmp_path / "secret").chmod(0o600)
     [provider] = read(tmp_path, GOOD + f'client_secret_file = "{tmp_path / "secret"}"')
     assert provider.client_secret == "hush hush"
     assert "hush" not in repr(provider)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o755])
+def test_a_secret_that_other_users_may_read_is_refused(tmp_path, mode):
+    (tmp_path / "secret").write_text("hush hush\n")
+    (tmp_path / "secret").chmod(mode)
+    with pytest.raises(SettingsError, match="other users may read it; run: chmod 600") as refused:
+        read(tmp_path, GOOD + f'client_secret_file = "{tmp_path / "secret"}"')
+    assert "hush" not in refused.value.detail
 
 
 def test_only_this_machine_is_safe_without_https():

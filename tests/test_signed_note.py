@@ -3,12 +3,21 @@
 import base64
 import shutil
 import subprocess
+from datetime import UTC, datetime
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from telemetry_server.signed_note import Checkpoint, NoteSigner, NoteVerifier, WrongNote, notes_in
+from telemetry_server.signed_note import (
+    Checkpoint,
+    Cosigner,
+    NoteSigner,
+    NoteVerifier,
+    WrongNote,
+    notes_in,
+)
 
 SIGNER = NoteSigner(bytes(range(32)), "license-telemetry/audit")
 ROOT = bytes.fromhex("5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328")
@@ -59,6 +68,26 @@ def test_the_signature_of_a_witness_is_ignored_and_that_of_another_log_is_not_en
     assert SIGNER.verifier.open(f"{NOTE}{witness}\n").size == 8
     with pytest.raises(WrongNote, match="not signed by"):
         SIGNER.verifier.open(other.sign(8, ROOT))
+
+
+def test_a_cosignature_is_that_of_the_format_and_leaves_the_note_as_it_is():
+    witness, moment = Cosigner(bytes(32), "license-telemetry/witness"), datetime(2026, 11, 30, tzinfo=UTC)
+    line = witness.cosign(SIGNER.verifier.open(NOTE), moment)
+    dash, name, encoded = line.split()
+    assert (dash, name, line[-1]) == ("—", witness.verifier.name, "\n")
+    raw, public = base64.b64decode(encoded), Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
+    kind_and_key = b"\x04" + public.public_bytes_raw()
+    assert raw[:4] == sha256(f"{name}\n".encode() + kind_and_key).digest()[:4]
+    seconds = int.from_bytes(raw[4:12], "big")
+    assert seconds == moment.timestamp()
+    text = NOTE.rpartition("\n\n")[0]
+    public.verify(raw[12:], f"cosignature/v1\ntime {seconds}\n{text}\n".encode())  # raises InvalidSignature
+    assert SIGNER.verifier.open(NOTE + line).size == 8
+    assert notes_in(f"{NOTE}{line}\n{NOTE}{line}") == [NOTE + line] * 2
+
+
+def test_a_verifier_is_made_of_a_public_key():
+    assert NoteVerifier.of_key(SIGNER.verifier.key).open(NOTE).size == 8
 
 
 def test_notes_are_found_in_an_email():

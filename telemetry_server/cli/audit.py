@@ -24,6 +24,7 @@ from telemetry_server.store.access.audit_check import BadEntry, Verification
 from telemetry_server.store.access.audit_check import verify as verify_log
 from telemetry_server.store.access.audit_checkpoints import checkpoints_in, signer_of, write_checkpoint
 from telemetry_server.store.access.audit_log import number_entries, prove, size_of
+from telemetry_server.store.access.audit_witness import Witnessed, cosigner_of, kept
 from telemetry_server.store.access.keyring_check import keyring_of
 from telemetry_server.store.database import Connection
 
@@ -163,6 +164,48 @@ def checkpoint(invocation: Invocation, as_json: bool) -> None:
     else:
         click.echo(note, nl=False)
         say(f"The public key of the log is {signer.verifier.key}")
+
+
+@audit.command()
+@click.option("--origin", metavar="NAME", help="Of this log only: the first line of its checkpoints.")
+@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=100, show_default=True)
+@as_json
+@click.pass_obj
+def witnessed(invocation: Invocation, origin: str | None, limit: int, as_json: bool) -> None:
+    """Print the newest checkpoints that this server keeps, as a witness, for other servers.
+
+    For "audit verify --checkpoint FILE" of the other server. They have the cosignature of this one.
+    """
+    settings = invocation.settings()
+
+    async def find(connection: Connection) -> tuple[list[Witnessed], str]:
+        cosigner = cosigner_of(await keyring_of(connection, settings.keyring))
+        return await kept(connection, origin, limit), cosigner.verifier.key
+
+    found, key = ask(settings, find)
+    if as_json:
+        print_json({"checkpoints": [asdict(each) for each in found], "key": key})
+    else:
+        click.echo("\n".join(each.note for each in found), nl=False)
+        say(f"The public key of this witness is {key}")
+
+
+@audit.command("witness-restored")
+@click.argument("origin")
+@click.option("--reason", required=True, help="E.g. the ticket of the restore.")
+@click.pass_obj
+def witness_restored(invocation: Invocation, origin: str, reason: str) -> None:
+    """Say that the log ORIGIN of another server was restored from a backup.
+
+    This witness takes its next checkpoint whatever came before. What it has is kept, and shows what was lost.
+    """
+
+    async def look(connection: Connection) -> None:
+        if not await kept(connection, origin, 1):
+            raise OperatorError(f'No checkpoint of {origin} is here; "audit witnessed" shows all.')
+
+    ask(invocation.settings(), look)
+    click.echo(f"The next checkpoint of {origin} begins anew ({reason}).")
 
 
 async def _signer(connection: Connection, settings: Settings) -> NoteSigner:

@@ -18,6 +18,7 @@ from telemetry_server.store.migrate import pending_migrations
 ACTIONS = {
     "audit list": "audit.list",
     "audit prove": "audit.view",
+    "audit witness-restored": "witness.restore",
     "customer history": "customer.view",
     "customer list": "customer.list",
     "customer show": "customer.view",
@@ -107,7 +108,7 @@ def _path(context: click.Context) -> str:
 
 
 def _subject(kind: str, given: dict[str, Any]) -> str | None:
-    found = given.get(f"{kind}_id") or given.get("slug") or given.get("entry")
+    found = given.get(f"{kind}_id") or given.get("slug") or given.get("entry") or given.get("origin")
     return None if found is None else str(found)
 
 

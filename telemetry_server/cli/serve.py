@@ -74,7 +74,7 @@ async def _serve_until(
     with contextlib.closing(holder):
         async with database(settings, say=say, keep_alive=True) as dsn:
             keyring, link, products = await _prepare(settings, dsn, first_product)
-            site = Site(settings, keyring, dsn, settings.host_and_port[0], port)
+            site = Site(settings, keyring, dsn, settings.host_and_port[0], port).at_its_address()
             address.keep(settings.data, site.reachable_host, port)
             started.set()
             serving = serve_here if settings.workers == 1 else serve_in_workers

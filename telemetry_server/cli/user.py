@@ -14,10 +14,9 @@ from telemetry_server.cli.session import ask
 from telemetry_server.cli.tokens import ROLES
 from telemetry_server.model import Role
 from telemetry_server.store.access import people
-from telemetry_server.store.access.people import INVITATION_DAYS, Person
+from telemetry_server.store.access.people import INVITATION_DAYS, MOST_DAYS, Person
 from telemetry_server.store.database import Connection
 
-MOST_DAYS = 90
 PRODUCTS = click.option(
     "--product", "products", multiple=True, metavar="SLUG", help="Only this one; repeatable. [default: all]"
 )

@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from telemetry_server.app import create_app
@@ -35,6 +35,11 @@ class Site:
         """The host for connections from this machine: loopback for an address that means "any"."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104  compared, not bound
         return f"[{host}]" if ":" in host else host
+
+    def at_its_address(self) -> "Site":
+        """The same; its settings have the address at which the server is reached, not 0.0.0.0 or port 0."""
+        listen = f"{self.reachable_host}:{self.port}"
+        return replace(self, settings=replace(self.settings, listen=listen))
 
 
 async def serve_here(site: Site, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:

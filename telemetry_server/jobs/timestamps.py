@@ -41,7 +41,7 @@ def timestamp(url: str, data: bytes) -> bytes:
     request = TimestampRequestBuilder().data(data).hash_algorithm(HashAlgorithm.SHA256).build()
     headers = {"Content-Type": "application/timestamp-query", "User-Agent": "license-telemetry-server"}
     asked = Request(url, request.as_bytes(), headers)  # noqa: S310  the setting is http or https
-    with build_opener(_NoRedirects()).open(asked, timeout=TIMEOUT_SECONDS) as reply:
+    with build_opener(NoRedirects()).open(asked, timeout=TIMEOUT_SECONDS) as reply:
         answer: bytes = reply.read(_LARGEST_ANSWER)
     try:
         response = decode_timestamp_response(answer)
@@ -56,8 +56,8 @@ def timestamp(url: str, data: bytes) -> bytes:
     return answer
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    """An authority answers where it is asked; another address was not configured."""
+class NoRedirects(HTTPRedirectHandler):
+    """An authority or a witness answers where it is asked; another address was not configured."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None

@@ -113,7 +113,9 @@ def _operation(route: Route) -> dict[str, Any]:
             }
             for parameter in route.parameters
         ]
-    if route.body:
+    if isinstance(route.body, str) and "/" in route.body:
+        operation["requestBody"] = {"required": True, "content": {route.body: {"schema": {"type": "string"}}}}
+    elif route.body:
         media_type = "application/x-www-form-urlencoded" if route.page else "application/json"
         operation["requestBody"] = {"required": True, "content": {media_type: _content(route.body)}}
     return operation

@@ -24,6 +24,7 @@ from telemetry_server.show.api import (
     products,
     search,
     seats,
+    witness,
 )
 from telemetry_server.show.api import installations as api_installations
 from telemetry_server.show.pages import (
@@ -86,6 +87,7 @@ ROUTES: tuple[Route, ...] = (
     *licenses.ROUTES,
     *customers.ROUTES,
     *products.ROUTES,
+    *witness.ROUTES,
     *openapi.ROUTES,
     *health.ROUTES,
     *static_files.ROUTES,

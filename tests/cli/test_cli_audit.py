@@ -27,6 +27,7 @@ CHANGES_RECORDED_BY_THE_STORE = RECORDED_BY_THE_REGISTRY | {"user deactivate", "
 SHOWS_NO_PERSONAL_DATA = {
     "audit checkpoint",
     "audit verify",
+    "audit witnessed",
     "cluster add-node",
     "cluster distribute",
     "cluster rebalance",

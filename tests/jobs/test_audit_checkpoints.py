@@ -10,15 +10,17 @@ import pytest
 from audit_log import SIGNER, entry
 
 from telemetry_server.app import job_table
+from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs.audit_checkpoint import write_audit_checkpoint
+from telemetry_server.jobs.audit_witness import send_to_witness
 from telemetry_server.jobs.retention import forget_audit_entries
 from telemetry_server.jobs.timestamps import NoTimestamp, timestamp
 from telemetry_server.keyring import open_keyring
 from telemetry_server.settings import Settings
 from telemetry_server.store.access import audit
 from telemetry_server.store.access.audit_check import verify
-from telemetry_server.store.access.audit_checkpoints import signer_of
+from telemetry_server.store.access.audit_checkpoints import LogRewritten, signer_of
 from telemetry_server.store.access.audit_log import number_entries
 
 NOW = datetime(2026, 11, 30, 10, 10, tzinfo=UTC)
@@ -117,6 +119,47 @@ def test_checkpoints_are_written_every_ten_minutes():
     every = {job.name: job.every for job in job_table(Settings())}
     assert every[JobName.WRITE_AUDIT_CHECKPOINT] == timedelta(minutes=10)
     assert every[JobName.FORGET_AUDIT_ENTRIES] == timedelta(days=1)
+
+
+# ── the witness ──────────────────────────────────────────────────────────────────────────────
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """A witness that gives one answer."""
+
+    answer = (401, b"Sign in")
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, body = self.answer
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+async def test_a_witness_that_refuses_or_is_not_there_fails_the_job(connection, tmp_path):
+    assert await send_to_witness("http://127.0.0.1:9", "")(connection, NOW) == "no checkpoint"
+    await audit.record(connection, entry())
+    await write_audit_checkpoint(open_keyring(tmp_path / "keyring.json").path, None, "")(connection, NOW)
+    with pytest.raises(Unavailable, match="The witness does not answer"):
+        await send_to_witness("http://127.0.0.1:9", "")(connection, NOW)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        send = send_to_witness(f"http://127.0.0.1:{server.server_port}", "a token")
+        for answer, error in (
+            ((401, b"Sign in"), Unavailable),
+            ((302, b""), Unavailable),
+            ((409, b"nonsense"), Unavailable),
+            ((409, b"7"), LogRewritten),
+            ((422, b""), LogRewritten),
+        ):
+            Refusing.answer = answer
+            with pytest.raises(error):
+                await send(connection, NOW)
+        server.shutdown()
 
 
 # ── timestamps ───────────────────────────────────────────────────────────────────────────────

@@ -1,16 +1,20 @@
 """Who may look: tokens, one-time links, sessions, and what keeps others from using them."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import Struct, structs
+from test_show_accounts import colleague
 
 from telemetry_server.model import Role
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import Access, Route
 from telemetry_server.show.access.guard import guard, local_path
+from telemetry_server.show.routes import ROUTES
 from telemetry_server.show.viewer import Viewer
 from telemetry_server.store.access import credentials, sessions
 
@@ -368,3 +372,29 @@ def test_whatever_is_asked_for_stays_on_this_server(path):
 @pytest.mark.parametrize("path", ["/", "/installations?seen=30d&os_name=debian", "/installations/x#history"])
 def test_a_page_of_this_server_is_where_it_goes_on(path):
     assert local_path(path) == path
+
+
+# ── hostile forms of people who are signed in ───────────────────────────────────────────────
+
+HOSTILE = ["9" * 400, "💥" * 300, "a\x07\u202eb", "' OR 1=1 --", "a\0b"]
+COMMON_FIELDS = "name email company key product seats status expires_at note reason fields version".split()
+ENDS_THE_SESSION = {"/sign-out", "/account/sessions/end"}
+
+
+async def test_no_form_of_a_signed_in_person_ends_in_a_server_error(site, product):
+    browsers = [await colleague(site, "root@example.com", Role.ADMIN), await site.person(Role.ADMIN)]
+    forms = [route for route in ROUTES if route.page and route.method == "POST" and route.permission]
+    failed = []
+    for browser in browsers:
+        csrf = Viewer(Role.ADMIN, browser.cookies["session"].value).csrf_token
+        for route in (each for each in forms if each.path not in ENDS_THE_SESSION):
+            path = re.sub(r"\{slug\}", product.slug, route.path)
+            path = re.sub(r"\{\w+\}", "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11", path)
+            typed = isinstance(route.body, type) and issubclass(route.body, Struct)
+            names = [each.name for each in structs.fields(route.body)] if typed else []
+            for text in HOSTILE:
+                form = dict.fromkeys([*names, *COMMON_FIELDS], text)
+                answer = await browser.post(path, **form | {"csrf_token": csrf})
+                if answer.status >= 500:
+                    failed.append((path, text[:20], answer.status))
+    assert failed == []

@@ -77,6 +77,7 @@ async def next_code(site, app):
 async def test_an_administrator_invites_and_the_person_signs_in(site, admin):
     page = await submit(admin, "/people/invite", of="/people", email="Bo@Example.com", role="analyst")
     link = urlsplit(re.search(r"<code>(\S+/invitation\?token=\S+)</code>", page.text)[1])
+    assert f"{link.scheme}://{link.netloc}" == site.url  # where this browser reaches the server
     assert link.query.removeprefix("token=") not in str(await site.execute("SELECT * FROM invitations"))
     browser = site.client()
     assert "bo@example.com" in (await browser.get(f"{link.path}?{link.query}")).text
@@ -106,6 +107,41 @@ async def test_an_invitation_ends_when_it_is_replaced_withdrawn_or_old(site, adm
         assert (await site.client().get(f"/invitation?token={secret}")).status == 403
         answer = await site.client().post("/invitation", token=secret, name="", password=PASSWORD)
         assert answer.status == 403
+
+
+async def test_an_invitation_is_good_while_its_sender_may_invite(site, admin):
+    """Neither who lost the role, nor who is limited to products, nor who left gives anything any more."""
+    boss = await colleague(site, "boss@example.com", Role.ADMIN)
+    sender, ann = await person_id(site, "boss@example.com"), await colleague(site)
+    page = await submit(boss, "/people/invite", of="/people", email="bo@example.com", role="admin")
+    links = [link_in(page)]
+    page = await submit(boss, f"/people/{await person_id(site)}", of="/people", action="password_link")
+    links.append(link_in(page))
+
+    async def statuses():
+        return [(await site.client().get(link)).status for link in links]
+
+    assert await statuses() == [200, 200]
+    for change in ("role = 'investigator'", "product_ids = '{}'", "deactivated_at = now()"):
+        await site.execute(f"UPDATE people SET {change} WHERE person_id = $1", sender)
+        assert await statuses() == [403, 403], change
+        for link in links:
+            form = {"token": link.partition("=")[2], "name": "", "password": PASSWORD}
+            assert (await site.client().post("/invitation", **form)).status == 403, change
+        assert "bo@example.com" not in (await admin.get("/people")).text
+        restored = "role = 'admin', product_ids = NULL, deactivated_at = NULL"
+        await site.execute(f"UPDATE people SET {restored} WHERE person_id = $1", sender)
+    assert await statuses() == [200, 200]
+    assert (await submit(admin, f"/people/{sender}", of="/people", action="deactivate")).status == 303
+    assert (await submit(admin, f"/people/{sender}", of="/people", action="reactivate")).status == 303
+    assert await statuses() == [403, 403]
+    assert (await ann.get("/account")).status == 200
+
+
+def link_in(page):
+    """The path of the invitation that a page shows once."""
+    link = urlsplit(re.search(r"<code>(\S+/invitation\?token=\S+)</code>", page.text)[1])
+    return f"{link.path}?{link.query}"
 
 
 async def test_of_two_who_accept_at_once_one_has_the_account(site):
@@ -235,6 +271,18 @@ async def test_codes_cannot_be_guessed(site):
     assert statuses == [403] * 10 + [429] * 2
 
 
+async def test_who_has_the_password_does_not_use_up_the_guesses_of_a_known_browser(site):
+    browser = await colleague(site)
+    app, _ = await with_app(site, browser)
+    thief = site.client()
+    await sign_in(thief)
+    for _ in range(10):
+        assert (await thief.post("/sign-in/code", code="000000")).status == 403
+    assert (await thief.post("/sign-in/code", code="000000")).status == 429
+    await sign_in(browser)
+    assert (await browser.post("/sign-in/code", code=await next_code(site, app))).status == 303
+
+
 async def test_the_secret_of_the_app_is_not_in_the_database(site):
     app, codes = await with_app(site, await colleague(site))
     rows = str(await site.execute("SELECT * FROM people, recovery_codes"))
@@ -284,14 +332,18 @@ async def test_the_second_factor_is_asked_for_again_too(site):
 
 async def test_an_export_of_customers_by_a_browser_needs_recent_credentials(site, product):
     browser = await colleague(site, role=Role.INVESTIGATOR)
-    paths = ("/api/v1/export/licenses", "/api/v1/export/installations")
-    assert [(await browser.get(path)).status for path in paths] == [200, 200]
+    lists = ("/api/v1/export/licenses", "/customers/export", "/api/v1/customers")
+    of_the_fleet = "/api/v1/export/installations"
+    assert [(await browser.get(path)).status for path in (*lists, of_the_fleet)] == [200] * 4
     await make_old(site)
-    refused = await browser.get(paths[0])
-    assert (refused.status, refused.json["code"]) == (403, "sign_in_again")
-    assert (await browser.get(paths[1])).status == 403
-    assert (await browser.get(f"{paths[1]}?columns=installation_id")).status == 200
-    assert (await (await site.program(Role.ADMIN)).get(paths[0])).status == 200
+    for path in (*lists, of_the_fleet):
+        refused = await browser.get(path)
+        assert (refused.status, refused.json["code"]) == (403, "sign_in_again"), path
+        followed = await browser.get(f"{path}?format=csv", **{"Sec-Fetch-Mode": "navigate"})
+        assert followed.headers["Location"] == f"/sign-in/again?next={path}%3Fformat%3Dcsv"
+    assert (await browser.get(f"{of_the_fleet}?columns=installation_id")).status == 200
+    assert (await browser.get("/customers")).status == 200  # a view
+    assert (await (await site.program(Role.ADMIN)).get(lists[0])).status == 200
 
 
 # ── the end of access ───────────────────────────────────────────────────────────────────────
@@ -510,6 +562,14 @@ async def test_without_an_entry_in_the_audit_log_nothing_changes(site, admin):
     assert row["role"] == "viewer"
     answer = await sign_in(site.client())
     assert (answer.status, "Set-Cookie" in answer.headers) == (500, False)
+
+
+async def test_a_name_has_no_invisible_character(site):
+    browser = await colleague(site)
+    form = {"time_zone": "UTC", "number_style": "en"}
+    for name in ("Ann\0", "Ann\u202e", "Ann\nLee"):
+        assert (await submit(browser, "/account/profile", name=name, **form)).status == 400
+    assert (await submit(browser, "/account/profile", name="Ann Ö", **form)).status == 303
 
 
 async def test_time_zone_and_numbers_change_what_pages_show(site, product):

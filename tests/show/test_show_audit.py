@@ -22,6 +22,7 @@ NUMBERS_ONLY = {
     "/api/v1/active": "counts",
     "/api/v1/feature-use": "counts",
     "/api/v1/products": "products",
+    "/api/v1/witness/add-checkpoint": "sizes and roots of logs",
     "/people/sign-in/try/{provider}": "the way to a provider; the answer, with the own claims, is recorded",
     "/features": "counts",
     "/releases": "counts",

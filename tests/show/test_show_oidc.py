@@ -1,12 +1,13 @@
 """Sign-in by OpenID providers: one that tells the truth, and one that lies in every way."""
 
+import re
 import time
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from lying_provider import CLIENT, SECRET, lying_provider
-from test_show_accounts import colleague, make_old, person_id, submit
+from test_show_accounts import colleague, link_in, make_old, person_id, submit
 
 from telemetry_server.errors import SettingsError
 from telemetry_server.model import Role
@@ -39,6 +40,7 @@ def open_company(open_site, provider, tmp_path):
     @asynccontextmanager
     async def opened(more="new_people = true", roles=ROLES, **settings):
         (tmp_path / "secret").write_text(f"{SECRET}\n")
+        (tmp_path / "secret").chmod(0o600)
         (tmp_path / "providers.toml").write_text(
             f'[company]\ntitle = "Company account"\nissuer = "{provider.issuer}"\nclient_id = "{CLIENT}"\n'
             f'client_secret_file = "{tmp_path / "secret"}"\n{more}\n{roles}'
@@ -114,6 +116,27 @@ async def test_groups_are_read_again_at_each_sign_in(company, provider):
     assert (await go_through(company.client(), provider)).status == 403
     assert await refusals(company) == ["no_role"]
     assert not await is_signed_in(browser)  # nor do earlier sessions go on
+
+
+async def test_who_has_no_group_any_more_keeps_no_token_and_no_invitation(company, provider):
+    provider.more_claims = {"groups": ["leads"]}
+    browser = company.client()
+    await go_through(browser, provider)
+    page = await submit(browser, "/account/tokens", label="mine", scopes="numbers")
+    token = re.search(r"<code>(tlm_\S+)</code>", page.text)[1]
+    program = company.client(Authorization=f"Bearer {token}")
+    page = await submit(browser, "/people/invite", of="/people", email="bo@example.com", role="admin")
+    assert (await program.get("/api/v1/products")).status == 200
+    assert (await company.client().get(link_in(page))).status == 200
+    provider.more_claims = {"groups": ["guests"]}
+    assert (await go_through(company.client(), provider)).status == 403
+    assert (await program.get("/api/v1/products")).status == 401
+    assert (await company.client().get(link_in(page))).status == 403
+    provider.more_claims = {"groups": ["leads"]}
+    assert (await go_through(company.client(), provider)).status == 303  # the account is there
+    assert (await program.get("/api/v1/products")).status == 401
+    actions = [row["action"] for row in await company.execute("SELECT action FROM audit_entries")]
+    assert "person.end_access" in actions
 
 
 async def test_groups_can_be_deep_and_limit_to_products(open_company, product, provider):

@@ -72,6 +72,7 @@ async def company(installed, make_server, unused_tcp_port_factory, tmp_path):
     ports = unused_tcp_port_factory(), unused_tcp_port_factory()
     provider, url = Provider(ports[0]), f"http://localhost:{ports[1]}"
     (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "secret").chmod(0o600)
     (tmp_path / "providers.toml").write_text(
         f'[company]\ntitle = "Company account"\nissuer = "{provider.issuer}"\nclient_id = "{CLIENT}"\n'
         f'client_secret_file = "{tmp_path / "secret"}"\nnew_people = true\n'

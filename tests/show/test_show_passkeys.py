@@ -1,5 +1,6 @@
 """Passkeys: with an authenticator in software, which can lie, and in Chromium with its virtual one."""
 
+import asyncio
 import html
 import json
 import re
@@ -90,6 +91,30 @@ async def test_the_only_way_in_is_not_removed(site):
     [(key,)] = await site.execute("SELECT encode(credential_id, 'hex') FROM passkeys")
     answer = await submit(browser, "/account/passkeys/remove", passkey=key)
     assert (answer.status, "only way to sign in" in answer.text) == (400, True)
+
+
+async def test_of_two_removals_at_once_one_leaves_a_way_in(site):
+    browser = await colleague(site)
+    for name in ("One", "Two"):
+        await with_passkey(browser, name)
+    await site.execute("UPDATE people SET password_hash = NULL")
+    rows = await site.execute("SELECT encode(credential_id, 'hex') AS id FROM passkeys")
+    answers = await asyncio.gather(
+        *(submit(browser, "/account/passkeys/remove", passkey=row["id"]) for row in rows)
+    )
+    assert sorted(answer.status for answer in answers) == [303, 400]
+    assert len(await site.execute("SELECT * FROM passkeys")) == 1
+
+
+async def test_an_account_at_a_provider_that_is_gone_is_no_way_in(site):
+    browser = await colleague(site)
+    await with_passkey(browser)
+    await site.execute("UPDATE people SET password_hash = NULL")
+    await site.execute(
+        "INSERT INTO person_identities SELECT 'https://gone.example.com', 'x', person_id, '', now() FROM people"
+    )
+    [(key,)] = await site.execute("SELECT encode(credential_id, 'hex') FROM passkeys")
+    assert (await submit(browser, "/account/passkeys/remove", passkey=key)).status == 400
 
 
 async def test_adding_a_passkey_needs_recent_credentials(site):

@@ -162,6 +162,7 @@ ASKED = {
     "POST /api/v1/customers": Ask(body={"name": "{fresh}"}, foreign="refused"),
     "PATCH /api/v1/customers/{customer_id}": Ask(body={"name": "Ada"}, foreign="refused"),
     "GET /api/v1/products": Ask(),
+    "POST /api/v1/witness/add-checkpoint": Ask(foreign="refused"),
 }
 """A route that is not here fails."""
 

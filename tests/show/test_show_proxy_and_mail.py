@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
-from test_show_accounts import PASSWORD, colleague, person_id, sign_in, submit
+from test_show_accounts import PASSWORD, colleague, link_in, person_id, sign_in, submit
 
 from telemetry_server import mailer
 from telemetry_server.errors import SettingsError, Unavailable
@@ -51,6 +51,14 @@ async def test_whom_the_proxy_names_is_signed_in(behind):
     answer = await browser.get(answer.headers["Location"])
     assert (answer.status, answer.headers["Location"]) == (303, "/installations")
     assert (await browser.get("/installations")).status == 200
+
+
+async def test_behind_a_proxy_the_second_factor_of_the_account_is_asked_for(behind):
+    await behind.execute("UPDATE people SET totp_salt = '\\x00', totp_since = now(), totp_step = 1")
+    browser = behind.client(**named("ann@example.com"))
+    answer = await browser.get("/sign-in?next=/installations")
+    assert (answer.status, answer.headers["Location"]) == (303, "/sign-in/code?next=/installations")
+    assert (await browser.get("/installations")).status == 303
 
 
 @pytest.mark.parametrize(
@@ -158,6 +166,14 @@ async def test_an_invitation_is_sent_and_changed_factors_are_announced(open_site
         assert "changed your role" in smtp.messages[-1][1]
         assert (await sign_in(site.client(), password=PASSWORD)).status == 303
         assert len(smtp.messages) == 2
+        page = await submit(admin, ann, of="/people", action="password_link")
+        form = {"token": link_in(page).partition("=")[2], "password": "eight dry otters sing"}
+        assert (await site.client().post("/invitation", **form)).status == 303
+        assert [to for to, _ in smtp.messages[2:]] == [["ann@example.com"]] * 2
+        assert "password of your account was changed" in smtp.messages[-1][1]
+        await site.person(Role.ADMIN)
+        to, message = smtp.messages[-1]
+        assert (to, "one-time link of the command line was used" in message) == (["admin@example.com"], True)
 
 
 async def test_a_failing_mail_server_does_not_undo_a_change(open_site, unused_tcp_port):

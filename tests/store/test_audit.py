@@ -18,7 +18,14 @@ from telemetry_server.store.access import audit, audit_check, audit_checkpoints,
 pytestmark = pytest.mark.every_postgres
 
 NOW = datetime(2026, 11, 30, 10, 10, tzinfo=UTC)
-AUDIT_TABLES = ["audit_entries", "audit_waiting", "audit_leaves", "audit_nodes", "audit_checkpoints"]
+AUDIT_TABLES = [
+    "audit_entries",
+    "audit_waiting",
+    "audit_leaves",
+    "audit_nodes",
+    "audit_checkpoints",
+    "witnessed_checkpoints",
+]
 EVERYTHING = audit.AuditFilter()
 ERASURE = audit.Entry(actor="job:x", action=audit.ERASE, reason="request of the person")
 
@@ -143,6 +150,7 @@ async def test_the_next_page_goes_on_below_the_last_entry(connection):
         "UPDATE audit_checkpoints SET note = ''",
         "DELETE FROM audit_checkpoints",
         "TRUNCATE audit_checkpoints",
+        "DELETE FROM witnessed_checkpoints",
     ],
 )
 async def test_the_log_refuses(connection, statement):

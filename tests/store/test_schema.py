@@ -77,6 +77,7 @@ SMALL = {
     "audit_leaves",
     "audit_nodes",
     "audit_checkpoints",
+    "witnessed_checkpoints",
     "jobs",
     "schema_migrations",
 }

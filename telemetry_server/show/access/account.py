@@ -16,7 +16,7 @@ from telemetry_server.routing import HTML, Parameter, Route, get
 from telemetry_server.show.access import codes, tokens
 from telemetry_server.show.access.cookies import begin_session
 from telemetry_server.show.access.forms import read_form_as
-from telemetry_server.show.access.invitation import LONGEST_NAME
+from telemetry_server.show.access.invitation import name_in
 from telemetry_server.show.access.notices import announce
 from telemetry_server.show.access.oidc import providers_of
 from telemetry_server.show.access.passkey_checks import passkeys_are_possible
@@ -81,7 +81,7 @@ async def show_account(request: web.Request) -> web.Response:
 
 async def set_profile(request: web.Request) -> web.Response:
     form, person = await read_form_as(request, Profile), own_person(request)
-    pool, name = request.app[app_keys.POOL], form.name.strip()[:LONGEST_NAME]
+    pool, name = request.app[app_keys.POOL], name_in(form.name)
     if zone_of(form.time_zone) is None or form.number_style not in NUMBER_STYLES:
         raise BadRequest("Choose a time zone and a style of numbers from the lists.")
     await people.set_profile(

@@ -1,5 +1,6 @@
 """Forms of pages, as typed structs; also with a file."""
 
+import re
 from dataclasses import dataclass
 from email.message import Message
 from typing import TypeVar
@@ -53,6 +54,8 @@ async def read_form(request: web.Request, *, files: bool = False) -> dict[str, s
         form = dict(parse_qsl(body.decode("ascii"), max_num_fields=most, errors="strict"))
     except ValueError:
         raise Malformed("The form is not URL-encoded UTF-8.") from None
+    if any("\0" in text for text in form.values()):
+        raise Malformed("A field of the form has the character NUL in it.")
     request[_READ] = form
     return form
 
@@ -79,6 +82,8 @@ def _read_parts(request: web.Request, body: bytes) -> dict[str, str]:
                 form[field] = content.decode()
             except UnicodeDecodeError:
                 raise Malformed("A field of the form is not UTF-8.") from None
+            if "\0" in form[field]:
+                raise Malformed("A field of the form has the character NUL in it.")
     return {name: text for name, text in form.items() if text}
 
 
@@ -102,6 +107,13 @@ async def read_form_as(request: web.Request, kind: type[Form]) -> Form:
         return msgspec.convert(await read_form(request), kind)
     except msgspec.ValidationError as error:
         raise BadRequest(f"The form is incomplete: {error}.") from None
+
+
+def days_in(text: str, most: int, what: str) -> int:
+    """A number of days from 1 to `most`. Raises BadRequest."""
+    if not re.fullmatch("[0-9]{1,6}", text) or not 1 <= int(text) <= most:
+        raise BadRequest(f"{what} is valid for 1 to {most} days.")
+    return int(text)
 
 
 def names_in(text: str) -> list[str] | None:

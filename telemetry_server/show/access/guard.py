@@ -63,20 +63,26 @@ def _for_people(route: Route, permission: Permission) -> Handler:
             await record_view(request, route, route.audited)
         if request.method not in {"GET", "HEAD"} and viewer.session is not None:
             await _refuse_forgery(request, viewer, route)
-        if route.step_up and not is_recent(viewer):
-            if route.page:
-                return see_other(f"/sign-in/again?next={quote(_page_of(request), safe='/')}")
-            raise NotRecent
-        if viewer.person is None:
-            return await _answer(route, request)
-        with preferring(zone_of(request).key, viewer.person.number_style):
-            return await _answer(route, request)
+        try:
+            if viewer.person is None:
+                return await _answer(route, request, viewer)
+            with preferring(zone_of(request).key, viewer.person.number_style):
+                return await _answer(route, request, viewer)
+        except NotRecent:
+            if not route.page and request.headers.get("Sec-Fetch-Mode") != "navigate":
+                raise  # a script's request; a person who follows a link to a file sees a page
+            return see_other(f"/sign-in/again?next={quote(_page_of(request), safe='/')}")
 
     return guarded
 
 
-async def _answer(route: Route, request: web.Request) -> web.StreamResponse:
-    """The answer of the handler. A form that shows a page, as the difference it would make, is a view."""
+async def _answer(route: Route, request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    """The answer of the handler. A form that shows a page, as the difference it would make, is a view.
+
+    Raises NotRecent.
+    """
+    if route.step_up and not is_recent(viewer):
+        raise NotRecent
     answer: web.StreamResponse = await route.handler(request)
     if route.audited and route.page and request.method == "POST" and answer.status != HTTPStatus.SEE_OTHER:
         await record_view(request, route, route.audited)

@@ -6,10 +6,11 @@ from aiohttp import web
 from msgspec import Struct
 
 from telemetry_server import app_keys
-from telemetry_server.errors import Forbidden
+from telemetry_server.errors import BadRequest, Forbidden
 from telemetry_server.routing import HTML, Access, Parameter, Route, get
 from telemetry_server.show.access.forms import read_form_as
 from telemetry_server.show.access.guard import refuse_foreign
+from telemetry_server.show.access.notices import announce
 from telemetry_server.show.access.passwords import PASSWORDS, WeakPassword, refuse_weak
 from telemetry_server.show.access.sign_in import FORM_ERRORS
 from telemetry_server.show.query import text
@@ -41,7 +42,7 @@ async def accept(request: web.Request) -> web.Response:
     """Makes the account, or sets the password, and goes on to sign-in."""
     refuse_foreign(request)
     form = await read_form_as(request, Accept)
-    asked, name = await _open(request, form.token), form.name.strip()[:LONGEST_NAME]
+    asked, name = await _open(request, form.token), name_in(form.name)
     try:
         await refuse_weak(form.password, asked.email, asked.email.partition("@")[0], name)
     except WeakPassword as error:
@@ -51,7 +52,17 @@ async def accept(request: web.Request) -> web.Response:
         made = await people.accept_invitation(connection, form.token, name, hashed, now=datetime.now(UTC))
     if made is None:
         raise Forbidden(_USED_UP)
+    if asked.person_id is not None:
+        await announce(request, asked.email, "The password of your account was changed, by a link for that.")
     return see_other("/sign-in")
+
+
+def name_in(text: str) -> str:
+    """The name of a person, which may be empty. Raises BadRequest for one with invisible characters."""
+    name = text.strip()[:LONGEST_NAME]
+    if not name.isprintable():
+        raise BadRequest("Write the name without invisible characters.")
+    return name
 
 
 async def _open(request: web.Request, token: str) -> Invitation:

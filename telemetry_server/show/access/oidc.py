@@ -36,7 +36,6 @@ from telemetry_server.store.access import identities, people
 from telemetry_server.store.access.flows import Flow, Purpose
 from telemetry_server.store.access.identities import Identity, IdentityTaken
 from telemetry_server.store.access.people import Account, NoSuchProducts, PersonExists
-from telemetry_server.store.access.sessions import end_sessions
 
 if TYPE_CHECKING:  # an extra
     from telemetry_server.show.access.oidc_client import OidcClient
@@ -221,7 +220,8 @@ async def _account(request: web.Request, provider: Provider, identity: Identity,
         raise SignInRefused(Why.NO_SUCH_PRODUCT, error.detail) from None
     except SignInRefused as refused:
         if refused.why is Why.NO_ROLE and holder is not None:  # what the groups gave has ended
-            await end_sessions(pool, holder.person_id)
+            by, now = f"provider:{provider.name}", datetime.now(UTC)
+            await people.end_access(pool, holder.person_id, by=by, now=now)
         raise
     account = await people.account_of(pool, person_id)
     if account is None:

@@ -16,6 +16,7 @@ from telemetry_server.show.access.cookies import set_flow_cookie
 from telemetry_server.show.access.forms import read_form_as
 from telemetry_server.show.access.guard import cookie_name, find_viewer, local_path, refuse_foreign
 from telemetry_server.show.access.notices import announce
+from telemetry_server.show.access.oidc import providers_of
 from telemetry_server.show.access.refusals import SignInRefused, Why
 from telemetry_server.show.access.sign_in import FORM_ERRORS
 from telemetry_server.show.query import text
@@ -24,9 +25,9 @@ from telemetry_server.show.responses import see_other
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.access import passkeys, people
 from telemetry_server.store.access.flows import Purpose
-from telemetry_server.store.access.identities import list_identities
 from telemetry_server.store.access.passkeys import Passkey
 from telemetry_server.store.access.people import Account
+from telemetry_server.store.access.ways_in import keeping_one
 
 METHOD = "passkey"
 
@@ -188,22 +189,16 @@ async def rename(request: web.Request) -> web.Response:
 
 
 async def remove(request: web.Request) -> web.Response:
+    """Ends a passkey; not where it is the only way to sign in."""
     form, person, pool = (
         await read_form_as(request, Remove),
         own_person(request),
         request.app[app_keys.POOL],
     )
-    account, known = (
-        await people.account_of(pool, person.person_id),
-        await passkeys.list_passkeys(pool, person.person_id),
-    )
-    others = await list_identities(pool, person.person_id)
-    if account is None or (account.password_hash is None and len(known) == 1 and not others):
-        raise BadRequest("This is your only way to sign in. Add another one first.")
-    if not await passkeys.remove_passkey(
-        pool, person.person_id, form.passkey, by=request[VIEWER].recorded_as
-    ):
-        raise NotFound("You have no such passkey.")
+    issuers, by = [each.issuer for each in providers_of(request)], request[VIEWER].recorded_as
+    async with keeping_one(pool, person.person_id, issuers) as connection:
+        if not await passkeys.remove_passkey(connection, person.person_id, form.passkey, by=by):
+            raise NotFound("You have no such passkey.")
     await announce(request, person.email, "A passkey of your account was removed.")
     return see_other("/account#passkeys")
 

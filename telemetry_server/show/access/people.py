@@ -10,9 +10,9 @@ from msgspec import Struct
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, NotFound
 from telemetry_server.model import Role
-from telemetry_server.permissions import Permission
+from telemetry_server.permissions import BY_ROLE, Permission
 from telemetry_server.routing import HTML, Parameter, Route, get
-from telemetry_server.show.access.forms import names_in, read_form_as
+from telemetry_server.show.access.forms import days_in, names_in, read_form_as
 from telemetry_server.show.access.notices import MAILER, announce, link_to
 from telemetry_server.show.access.sign_in import FORM_ERRORS
 from telemetry_server.show.query import IDENTIFIER, read_path
@@ -42,6 +42,7 @@ class Invite(Struct):
     email: str
     role: Role
     products: str = ""
+    days: str = str(store.INVITATION_DAYS)
 
 
 class Change(Struct):
@@ -67,6 +68,7 @@ async def show_people(request: web.Request) -> web.Response:
 async def invite(request: web.Request) -> web.Response:
     """Shows the link, once; also sends it where SMTP is configured."""
     form = await read_form_as(request, Invite)
+    days = days_in(form.days, store.MOST_DAYS, "An invitation")
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         secret = await store.invite(
             connection,
@@ -74,11 +76,14 @@ async def invite(request: web.Request) -> web.Response:
             form.role,
             names_in(form.products),
             by=request[VIEWER].recorded_as,
+            inviter=_inviter(request),
             now=datetime.now(UTC),
+            days=days,
         )
     link = link_to(request, "/invitation", secret)
     text = (
-        f"You are invited to the license telemetry server. Within 7 days, choose a password here:\n\n{link}\n"
+        "You are invited to the license telemetry server. Choose a password here, "
+        f"within {days} days:\n\n{link}\n"
     )
     sent = await request.app[MAILER].send(store.email_of(form.email), "Your invitation", text)
     return await _page(request, link=link, link_for=form.email, sent=sent)
@@ -110,13 +115,21 @@ async def _carry_out(
         case Action.REACTIVATE:
             await store.reactivate(connection, person_id, by=by)
         case Action.PASSWORD_LINK:
-            secret, _ = await store.invite_to_set_password(connection, person_id, by=by, now=now)
+            secret, _ = await store.invite_to_set_password(
+                connection, person_id, by=by, inviter=_inviter(request), now=now
+            )
             return link_to(request, "/invitation", secret)
         case Action.REMOVE_FACTOR:
             app = await remove_totp(connection, person_id, by=by)
             if not await remove_passkeys(connection, person_id, by=by) and not app:
                 raise BadRequest("This person has no second factor.")
     return None
+
+
+def _inviter(request: web.Request) -> UUID | None:
+    """Whose right to invite an invitation rests on; None: a one-time link's."""
+    person = request[VIEWER].person
+    return None if person is None else person.person_id
 
 
 async def withdraw(request: web.Request) -> web.Response:
@@ -138,6 +151,9 @@ async def _page(
         people=await store.list_people(pool),
         invitations=await store.list_invitations(pool, now),
         roles=[role.value for role in Role],
+        permissions=[(each, [each in BY_ROLE[role] for role in Role]) for each in Permission],
+        days=store.INVITATION_DAYS,
+        most_days=store.MOST_DAYS,
         link=link,
         link_for=link_for,
         sent=sent,

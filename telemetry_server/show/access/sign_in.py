@@ -25,6 +25,7 @@ from telemetry_server.show.access.guard import (
     local_path,
     refuse_foreign,
 )
+from telemetry_server.show.access.notices import alert_administrators
 from telemetry_server.show.access.oidc import providers_of
 from telemetry_server.show.access.passkey_checks import passkeys_are_possible
 from telemetry_server.show.access.passwords import PASSWORDS
@@ -91,7 +92,7 @@ async def _by_proxy(request: web.Request, email: str, onward: str) -> web.Respon
     if account is None:
         await refused(request, METHOD, email)
         return _sign_in_page(request, "", onward, status=403, problem=f"There is no account of {email} here.")
-    return await signing_in.signed_in(request, account, onward, [METHOD])
+    return await signing_in.first_factor(request, account, onward, [METHOD])
 
 
 async def sign_in(request: web.Request) -> web.Response:
@@ -113,6 +114,10 @@ async def sign_in(request: web.Request) -> web.Response:
         network=network(request),
         severity=Severity.WARNING,
         role=role,
+    )
+    where = network(request) or "an unknown network"
+    await alert_administrators(
+        request, f"A one-time link of the command line was used, as {role}, from {where}."
     )
     return await begin_session(request, onward, role, ["link"])
 
@@ -186,9 +191,13 @@ def _code_page(
 
 
 async def _code_is_right(request: web.Request, account: Account, code: str) -> str | None:
-    """How, None: it is not. Raises TooManyRequests: a code has six digits, so guesses are few."""
+    """How, None: it is not. Raises TooManyRequests: a code has six digits, so guesses are few.
+
+    A browser that signed in before has guesses of its own, which who has the password cannot use up.
+    """
     pool, now = request.app[app_keys.POOL], datetime.now(UTC)
-    charged = [Bucket(throttle.OF_CODES, str(account.person_id))]
+    known = "known browser" if is_known_browser(request, account.person_id) else ""
+    charged = [Bucket(throttle.OF_CODES, f"{account.person_id}\n{known}")]
     await throttle.admit(pool, charged, now)
     method = await codes.accepts(request, account, code, now)
     if method is None:

@@ -26,6 +26,7 @@ from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.access import identities, people
 from telemetry_server.store.access.identities import Identity
 from telemetry_server.store.access.people import NoSuchPerson, WrongEmail
+from telemetry_server.store.access.ways_in import keeping_one
 
 
 class Link(Struct):
@@ -121,15 +122,11 @@ async def unlink_own(request: web.Request) -> web.Response:
         own_person(request),
         request.app[app_keys.POOL],
     )
-    account = await people.account_of(pool, person.person_id)
-    linked = await identities.list_identities(pool, person.person_id)
-    if account is None or (account.password_hash is None and not account.has_passkey and len(linked) == 1):
-        raise BadRequest("This is your only way to sign in. Add a passkey first.")
     identity, viewer = Identity(form.issuer, form.subject), request[VIEWER]
-    if not await identities.unlink(
-        pool, identity, person.person_id, by=viewer.recorded_as, but=viewer.session
-    ):
-        raise NotFound("This account is not linked.")
+    issuers, by = [each.issuer for each in providers_of(request)], viewer.recorded_as
+    async with keeping_one(pool, person.person_id, issuers) as connection:
+        if not await identities.unlink(connection, identity, person.person_id, by=by, but=viewer.session):
+            raise NotFound("This account is not linked.")
     await announce(request, person.email, "An account with which you signed in was unlinked.")
     return see_other("/account#providers")
 

@@ -126,10 +126,12 @@ async def record_refusal(
 ) -> None:
     """Writes down that, and why, a sign-in was refused. Raises Unavailable.
 
-    Raises TooManyRequests, and writes nothing, if the network is refused too often: the log grows for years.
+    Raises TooManyRequests, and writes nothing, if the network, or all together, are refused too often: the
+    log grows for years.
     """
     pool, now = request.app[app_keys.POOL], datetime.now(UTC)
-    await throttle.admit(pool, [Bucket(throttle.OF_REFUSALS, str(network_of(address_of(request))))], now)
+    of_network = Bucket(throttle.OF_REFUSALS, str(network_of(address_of(request))))
+    await throttle.admit(pool, [of_network, Bucket(throttle.OF_ALL_REFUSALS, "all")], now)
     details = {"reason": refused.why.value, "cause": refused.cause, "subject": refused.subject}
     await trail.refused(
         pool,

@@ -14,7 +14,7 @@ from telemetry_server.model import Role
 from telemetry_server.permissions import IN_A_BROWSER_ONLY, OF_ALL_PRODUCTS, Permission, Permissions
 from telemetry_server.routing import HTML, Route, get
 from telemetry_server.setting_types import proxies
-from telemetry_server.show.access.forms import names_in, read_form_as
+from telemetry_server.show.access.forms import days_in, names_in, read_form_as
 from telemetry_server.show.access.sign_in import FORM_ERRORS
 from telemetry_server.show.recorded_views import record
 from telemetry_server.show.render import page
@@ -75,15 +75,13 @@ async def make(request: web.Request, form: NewToken, viewer: Viewer, person_id: 
     pool, now, label = request.app[app_keys.POOL], datetime.now(UTC), form.label.strip()
     if not label or len(label) > LONGEST_LABEL or not label.isprintable():
         raise BadRequest(f"Write what the token is for, in at most {LONGEST_LABEL} characters.")
-    if not form.days.isascii() or not form.days.isdigit() or not 1 <= int(form.days) <= MOST_DAYS:
-        raise BadRequest(f"A token is valid for 1 to {MOST_DAYS} days.")
-    products = names_in(form.products)
+    days, products = days_in(form.days, MOST_DAYS, "A token"), names_in(form.products)
     if viewer.products is not None and not set(products or [""]) <= viewer.products:
         raise Forbidden("You can only make tokens for products that you may see; name them.")
     scopes = _scopes(form.scopes, viewer, limited=products is not None)
     limits = Limits(person_id, sorted(scopes), await product_ids(pool, products), _networks(form.networks))
     role = viewer.role if person_id is not None else Role.ADMIN
-    expires_at, details = now + timedelta(days=int(form.days)), {"label": label, "scopes": sorted(scopes)}
+    expires_at, details = now + timedelta(days=days), {"label": label, "scopes": sorted(scopes)}
     async with trail.transaction(pool) as connection:
         token = await create_token(connection, role, label, expires_at, limits, now=now)
         await record(connection, request, "token.create", None, person=person_id, **details)

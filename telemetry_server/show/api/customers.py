@@ -117,6 +117,7 @@ ROUTES = (
         Customers,
         PARAMETERS,
         permission=Permission.CUSTOMERS,
+        step_up=True,
         audited="customer",
     ),
     get(

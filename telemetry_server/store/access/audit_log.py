@@ -12,6 +12,7 @@ from telemetry_server.merkle_tree import (
     GrowingTree,
     Node,
     complete_nodes,
+    consistency_nodes,
     fold,
     inclusion_path,
     path_nodes,
@@ -122,6 +123,13 @@ async def prove(connection: Connection, entry: Any, size: int) -> Proof:
     nodes = [node for beside in path_nodes(leaf, size) for node in beside]
     path = inclusion_path(leaf, size, await node_hashes(connection, nodes))
     return Proof(str(row["entry_id"]), leaf, row["salt"], content, row["commitment"], size, path)
+
+
+async def prove_consistency(connection: Connection, old: int, size: int) -> list[bytes]:
+    """The proof that the tree of `size` leaves begins with that of `old`. Raises AuditLogDamaged."""
+    proof = consistency_nodes(old, size) if old else []
+    hashes = await node_hashes(connection, [node for beside in proof for node in beside])
+    return [fold(hashes[node] for node in beside) for beside in proof]
 
 
 async def node_hashes(connection: Connection, nodes: Iterable[Node]) -> dict[Node, bytes]:

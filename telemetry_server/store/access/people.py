@@ -11,6 +11,7 @@ import asyncpg
 from telemetry_server.check.licenses.cells import email as canonical
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Role
+from telemetry_server.permissions import BY_ROLE, Permission
 from telemetry_server.store.access import trail
 from telemetry_server.store.access.credentials import Database, digest, new_secret
 from telemetry_server.store.clock import TOLERANCE
@@ -19,7 +20,8 @@ from telemetry_server.store.queries import load
 
 SQL = load(__name__)
 
-INVITATION_DAYS = 7
+INVITATION_DAYS, MOST_DAYS = 7, 90
+_INVITERS = [role.value for role in Role if Permission.PEOPLE in BY_ROLE[role]]
 
 
 class NoSuchPerson(OperatorError):
@@ -213,14 +215,25 @@ async def set_role(
 
 async def deactivate(connection: Connection, person_id: UUID, *, by: str, now: datetime) -> None:
     """Ends the access of a person: account, sessions, tokens, and open invitations. Raises NoSuchPerson."""
-    async with translated(), connection.transaction():
+    async with trail.transaction(connection):
         if await connection.fetchval(SQL["deactivate"], person_id, now) is None:
             raise NoSuchPerson
-        await connection.execute(SQL["end_sessions"], person_id)
-        await connection.execute(SQL["revoke_tokens"], person_id, now)
-        await connection.execute(SQL["drop_password_links"], person_id)
-        await connection.execute(SQL["drop_invitations_by"], person_id)
+        await _end_access(connection, person_id, now)
         await trail.record(connection, "person.deactivate", by=by, subject_id=person_id)
+
+
+async def end_access(database: Database, person_id: UUID, *, by: str, now: datetime) -> None:
+    """Ends the sessions, tokens, password links and invitations of a person, who keeps the account."""
+    async with trail.transaction(database) as connection:
+        await _end_access(connection, person_id, now)
+        await trail.record(connection, "person.end_access", by=by, subject_id=person_id)
+
+
+async def _end_access(connection: Connection, person_id: UUID, now: datetime) -> None:
+    await connection.execute(SQL["end_sessions"], person_id)
+    await connection.execute(SQL["revoke_tokens"], person_id, now)
+    await connection.execute(SQL["drop_password_links"], person_id)
+    await connection.execute(SQL["drop_invitations_by"], person_id)
 
 
 async def reactivate(database: Database, person_id: UUID, *, by: str) -> None:
@@ -263,26 +276,29 @@ async def invite(
     products: Collection[str] | None = None,
     *,
     by: str,
+    inviter: UUID | None = None,
     now: datetime,
     days: int = INVITATION_DAYS,
 ) -> str:
     """The secret of a new invitation, which replaces earlier ones of the address.
 
-    Raises WrongEmail, NoSuchProducts, or PersonExists where the address has an account.
+    It is good while `inviter` may invite people; None: a command or a one-time link made it. Raises
+    WrongEmail, NoSuchProducts, or PersonExists where the address has an account.
     """
     email = email_of(email)
     if await is_known(connection, email):
         raise PersonExists(f"{email} has an account already; a deactivated one can be reactivated.")
     limited = await product_ids(connection, products)
     async with trail.transaction(connection):
-        secret = await _open(connection, Invitation(email, role, limited, None), by=by, now=now, days=days)
+        asked = Invitation(email, role, limited, None)
+        secret = await _open(connection, asked, by=by, inviter=inviter, now=now, days=days)
         details: dict[str, Any] = {"role": role, "products": products and sorted(products)}
         await trail.record(connection, "person.invite", by=by, subject_id=email, **details)
     return secret
 
 
 async def invite_to_set_password(
-    connection: Connection, person_id: UUID, *, by: str, now: datetime, days: int = 1
+    connection: Connection, person_id: UUID, *, by: str, inviter: UUID | None = None, now: datetime
 ) -> tuple[str, str]:
     """The secret of a link with which the person sets a new password, and the address. Raises NoSuchPerson.
 
@@ -292,14 +308,15 @@ async def invite_to_set_password(
     if found is None:
         raise NoSuchPerson
     async with trail.transaction(connection):
-        secret = await _open(
-            connection, Invitation(found.email, found.role, None, person_id), by=by, now=now, days=days
-        )
+        asked = Invitation(found.email, found.role, None, person_id)
+        secret = await _open(connection, asked, by=by, inviter=inviter, now=now, days=1)
         await trail.record(connection, "person.password_link", by=by, subject_id=person_id)
     return secret, found.email
 
 
-async def _open(connection: Connection, asked: Invitation, *, by: str, now: datetime, days: int) -> str:
+async def _open(
+    connection: Connection, asked: Invitation, *, by: str, inviter: UUID | None, now: datetime, days: int
+) -> str:
     secret, end = new_secret(), now + timedelta(days=days)
     async with translated(), connection.transaction():
         await connection.execute(SQL["drop_invitations"], asked.email)
@@ -314,6 +331,7 @@ async def _open(connection: Connection, asked: Invitation, *, by: str, now: date
                 by,
                 now,
                 end,
+                inviter,
             ),
         )
     return secret
@@ -322,14 +340,17 @@ async def _open(connection: Connection, asked: Invitation, *, by: str, now: date
 async def list_invitations(database: Database, now: datetime) -> list[Invited]:
     """The open invitations, the newest first."""
     async with translated():
-        rows = await database.fetch(SQL["list_invitations"], now, now + TOLERANCE)
+        rows = await database.fetch(SQL["list_invitations"], now, now + TOLERANCE, _INVITERS)
     return [Invited(**{**row, "role": Role(row["role"]), "products": _slugs(row)}) for row in rows]
 
 
 async def open_invitation(database: Database, secret: str, now: datetime) -> Invitation | None:
-    """What the link invites to; None if it is unknown, used, withdrawn or expired."""
+    """What the link invites to; None if it is unknown, used, withdrawn or expired.
+
+    Also None while who made it may not invite people: the person is deactivated, or has another role.
+    """
     async with translated():
-        row = await database.fetchrow(SQL["open_invitation"], digest(secret), now, now + TOLERANCE)
+        row = await database.fetchrow(SQL["open_invitation"], digest(secret), now, now + TOLERANCE, _INVITERS)
     return row and _invitation(row)
 
 
@@ -341,7 +362,9 @@ async def accept_invitation(
     Raises PersonExists.
     """
     async with translated(), connection.transaction():
-        row = await connection.fetchrow(SQL["use_invitation"], digest(secret), now, now + TOLERANCE)
+        row = await connection.fetchrow(
+            SQL["use_invitation"], digest(secret), now, now + TOLERANCE, _INVITERS
+        )
         if row is None:
             return None
         asked = _invitation(row)

@@ -81,8 +81,8 @@ WHERE person_id = $1;
 
 -- name: invite
 -- Stores the digest of a new invitation.
-INSERT INTO invitations (digest, email, role, product_ids, person_id, invited_by, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+INSERT INTO invitations (digest, email, role, product_ids, person_id, invited_by, created_at, expires_at, inviter_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 
 -- name: is_known
 -- Whether the address has an account, also a deactivated one.
@@ -98,12 +98,10 @@ DELETE FROM invitations WHERE person_id = $1;
 
 -- name: drop_invitations_by
 -- Withdraws the invitations that a person made.
-DELETE FROM invitations AS i
-USING people AS p
-WHERE p.person_id = $1 AND starts_with(i.invited_by, 'person:' || p.email || ' (');
+DELETE FROM invitations WHERE inviter_id = $1;
 
 -- name: list_invitations
--- The open invitations, the newest first.
+-- The invitations that are open, as for open_invitation, the newest first.
 SELECT encode(i.digest, 'hex') AS id, i.email, i.role, i.person_id IS NOT NULL AS for_password, i.invited_by,
        i.created_at, i.expires_at,
        CASE WHEN i.product_ids IS NOT NULL
@@ -111,19 +109,32 @@ SELECT encode(i.digest, 'hex') AS id, i.email, i.role, i.person_id IS NOT NULL A
        END AS products
 FROM invitations AS i
 WHERE i.expires_at > $1 AND i.created_at <= $2
+  AND (i.inviter_id IS NULL OR EXISTS (
+      SELECT FROM people AS p
+      WHERE p.person_id = i.inviter_id AND p.deactivated_at IS NULL AND p.product_ids IS NULL AND p.role = ANY ($3::text[])
+  ))
 ORDER BY i.created_at DESC, i.digest;
 
 -- name: open_invitation
--- An invitation that is valid at $2. It must not be created after $3.
-SELECT email, role, product_ids, person_id
-FROM invitations
-WHERE digest = $1 AND expires_at > $2 AND created_at <= $3;
+-- An invitation that is valid at $2. It must not be created after $3, and who made it has one of the roles $4 now, for
+-- all products.
+SELECT i.email, i.role, i.product_ids, i.person_id
+FROM invitations AS i
+WHERE i.digest = $1 AND i.expires_at > $2 AND i.created_at <= $3
+  AND (i.inviter_id IS NULL OR EXISTS (
+      SELECT FROM people AS p
+      WHERE p.person_id = i.inviter_id AND p.deactivated_at IS NULL AND p.product_ids IS NULL AND p.role = ANY ($4::text[])
+  ));
 
 -- name: use_invitation
 -- The same, which ends it: the first caller gets it.
-DELETE FROM invitations
-WHERE digest = $1 AND expires_at > $2 AND created_at <= $3
-RETURNING email, role, product_ids, person_id;
+DELETE FROM invitations AS i
+WHERE i.digest = $1 AND i.expires_at > $2 AND i.created_at <= $3
+  AND (i.inviter_id IS NULL OR EXISTS (
+      SELECT FROM people AS p
+      WHERE p.person_id = i.inviter_id AND p.deactivated_at IS NULL AND p.product_ids IS NULL AND p.role = ANY ($4::text[])
+  ))
+RETURNING i.email, i.role, i.product_ids, i.person_id;
 
 -- name: withdraw_invitation
 -- Ends an invitation.

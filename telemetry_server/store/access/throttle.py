@@ -35,6 +35,8 @@ OF_ACCOUNT = Limit(100, timedelta(seconds=20))
 OF_NETWORK = Limit(100, timedelta(seconds=10))
 OF_FLOWS = Limit(60, timedelta(seconds=1))  # sign-ins that a network begins by provider or passkey
 OF_REFUSALS = Limit(60, timedelta(seconds=10))  # answers that came from no provider and no passkey
+OF_ALL_REFUSALS = Limit(1_000, timedelta(seconds=5))  # of all networks: one party may have many
+OF_WITNESS = Limit(5, timedelta(hours=1))  # entries about a log that contradicts what its witness has
 OF_CODES = Limit(10, timedelta(minutes=15))  # a hundred guesses of a million a day
 
 
