@@ -54,17 +54,24 @@ def database(nodes):
 
 
 class Disturbance:
-    """Kills a node under load, and starts it after `meanwhile`."""
+    """Kills a node under load, and starts it after `meanwhile`; before and after, each of the fleet sends pings."""
 
-    def __init__(self, node, meanwhile):
-        self.node, self.meanwhile = node, meanwhile
+    def __init__(self, node, fleet, meanwhile):
+        self.node, self.fleet, self.meanwhile = node, fleet, meanwhile
 
     async def __call__(self):
-        await asyncio.sleep(1)
+        await self.more_pings()
         await asyncio.to_thread(self.node.kill)
         await self.meanwhile()
         await asyncio.to_thread(self.node.start)
-        await asyncio.sleep(1)
+        await self.more_pings()
+
+    async def more_pings(self, of=None):
+        """Waits until some more pings of each of them are acknowledged."""
+        counts = {sender: len(sender.acknowledged) for sender in of or self.fleet}
+        await until(
+            lambda: all(len(sender.acknowledged) > count + 3 for sender, count in counts.items()), every=0.1
+        )
 
 
 async def ask(dsn, work, *arguments):
@@ -86,21 +93,15 @@ async def nothing_is_left_half_done(nodes):
 async def test_a_worker_is_killed_and_comes_back_while_the_other_one_writes(nodes, server, killed):
     fleet = []
 
-    async def meanwhile():
-        """Each copy of the other worker gets another ping acknowledged."""
+    async def the_others_go_on():
         ids = [UUID(sender.installation.id) for sender in fleet]
         shards = await ask(nodes.dsn, shards_of, ids)
         group = await ask(nodes.dsn, asyncpg.Connection.fetchval, GROUP, nodes.nodes[killed].port)
         others = [sender for sender, one in zip(fleet, ids, strict=True) if shards[one].node != group]
         assert 0 < len(others) < len(fleet)
-        before = {sender: len(sender.acknowledged) for sender in others}
+        await disturb.more_pings(others)
 
-        async def all_went_on():
-            return all(len(sender.acknowledged) > before[sender] for sender in others)
-
-        await until(all_went_on, every=0.1)
-
-    disturb = Disturbance(nodes.nodes[killed], meanwhile)
+    disturb = Disturbance(nodes.nodes[killed], fleet, the_others_go_on)
     await under_load(server.url, server.product_key, disturb, senders=12, fleet=fleet)
     assert sum(sender.resent for sender in fleet) > 0
     await assert_exactly_once(nodes.dsn, fleet)
@@ -108,10 +109,13 @@ async def test_a_worker_is_killed_and_comes_back_while_the_other_one_writes(node
 
 
 async def test_the_coordinator_is_killed_and_comes_back(nodes, server):
-    async def meanwhile():
-        await asyncio.sleep(1)
+    fleet = []
 
-    fleet = await under_load(server.url, server.product_key, Disturbance(nodes.coordinator, meanwhile))
-    assert sum(sender.resent for sender in fleet) > 0
+    async def no_upload_is_acknowledged():
+        refused = {sender: sender.resent for sender in fleet}
+        await until(lambda: all(sender.resent > count for sender, count in refused.items()), every=0.1)
+
+    disturb = Disturbance(nodes.coordinator, fleet, no_upload_is_acknowledged)
+    await under_load(server.url, server.product_key, disturb, senders=12, fleet=fleet)
     await assert_exactly_once(nodes.dsn, fleet)
     await nothing_is_left_half_done(nodes)

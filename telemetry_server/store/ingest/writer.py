@@ -232,7 +232,7 @@ class _Lane:
                 await self._connection.close(timeout=2)
 
     async def _give_up(self, group: list[_Waiting], error: Exception) -> None:
-        """Acknowledges nothing. Drops the connection, which may be in any state, unless another node is down."""
+        """Acknowledges nothing. Drops the connection, which may be in any state, unless a node is down."""
         if getattr(error, "sqlstate", None) != OF_ONE_NODE:
             self._hang_up()
         self._last.failed(error, group[0].upload)
