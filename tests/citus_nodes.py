@@ -104,8 +104,8 @@ class Node:
 class Nodes:
     """The nodes of a cluster: the coordinator first."""
 
-    def __init__(self, programs, workers=2, **settings):
-        self.home = quick_directory()
+    def __init__(self, programs, workers=2, home=None, **settings):
+        self.home = home or quick_directory()
         self.nodes = [
             Node(Path(programs), self.home / f"node{number}", **settings) for number in range(workers + 1)
         ]

@@ -5,9 +5,11 @@ rows of one installation are on one node. What their statements join is a refere
 every node. All other tables stay on the coordinator.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
 
 import asyncpg
 
@@ -62,6 +64,13 @@ class Node:
     is_coordinator: bool
     is_active: bool
     shards: int
+
+
+class Shard(NamedTuple):
+    """A shard of the distributed tables by the number of that of installations, and the node that has it."""
+
+    node: int
+    number: int
 
 
 async def has_citus(connection: Connection) -> bool:
@@ -121,8 +130,20 @@ async def distribute(connection: Connection, shards: int = SHARDS, say: Say = la
         if not placement.done:
             say(f"{placement.table}: {placement.kind}")
             await _place(connection, placement)
-    for row in await connection.fetch(SQL["missing_functions"]):
-        await _ask(connection, "share_function", row["function"])
+    for function in await missing_functions(connection):
+        await _ask(connection, "share_function", function)
+    for function in await functions_of_keys(connection):
+        await _ask(connection, "run_by_key", function)
+
+
+async def missing_functions(connection: Connection) -> list[str]:
+    """The functions that the workers do not have."""
+    return [row["function"] for row in await connection.fetch(SQL["missing_functions"])]
+
+
+async def functions_of_keys(connection: Connection) -> list[str]:
+    """The functions that should run on the node of an installation, and do not."""
+    return [row["function"] for row in await connection.fetch(SQL["functions_of_keys"])]
 
 
 async def _place(connection: Connection, placement: Placement) -> None:
@@ -163,6 +184,31 @@ async def remove_node(connection: Connection, host: str, port: int) -> None:
     """Moves the shards of a worker to the others, and removes it. Raises ClusterError."""
     await _ask(connection, "empty_node", host, port)
     await _ask(connection, "remove_node", host, port)
+
+
+async def shards_of(connection: Connection, installations: Sequence[UUID]) -> dict[UUID, Shard]:
+    """The shards by installation; empty: the tables are not distributed."""
+    rows = await connection.fetch(SQL["shards_of"], installations)
+    return {row["installation_id"]: Shard(row["node"], row["shard"]) for row in rows}
+
+
+async def run_on_node(
+    connection: Connection,
+    statement: str,
+    arguments: Mapping[int, Sequence[str | None]],
+    key: UUID,
+    *,
+    has_rows: bool,
+) -> list[asyncpg.Record]:
+    """Runs a statement of the writer on the node that has the installation `key`; returns its rows.
+
+    `arguments`: those for the tables of each shard, by the number of the shard. All shards have to be on that
+    node, which commits alone. Raises SerializationError where one is on another node by now.
+    """
+    rows: list[asyncpg.Record] = await connection.fetch(
+        SQL["run_on_node"], statement, list(arguments), list(map(list, arguments.values())), has_rows, key
+    )
+    return rows
 
 
 async def unreachable(connection: Connection) -> list[tuple[str, str]]:

@@ -95,6 +95,30 @@ ORDER BY p.oid;
 -- A function on every node.
 SELECT create_distributed_function($1::text::regprocedure);
 
+-- name: functions_of_keys
+-- The functions that workers have, and that have to run on the node of an installation, and do not yet.
+SELECT p.oid::regprocedure::text AS function
+FROM pg_proc AS p
+JOIN pg_catalog.pg_dist_object AS o ON o.classid = 'pg_proc'::regclass AND o.objid = p.oid
+WHERE p.pronamespace = current_schema()::regnamespace AND p.proname = 'run_on_node'
+  AND o.distribution_argument_index IS NULL;
+
+-- name: run_by_key
+-- Also in a transaction, as it reads and writes no distributed table but the shards themselves.
+SELECT create_distributed_function($1::text::regprocedure, 'key', colocate_with => 'installations', force_delegation => true);
+
+-- name: shards_of
+-- The shard of each installation of $1, and the node that has it, as the number of its group.
+SELECT k.installation_id, p.groupid AS node, s.shardid AS shard
+FROM unnest($1::uuid[]) AS k (installation_id)
+JOIN pg_dist_shard AS s ON s.logicalrelid = 'installations'::regclass
+                       AND uuid_hash(k.installation_id) BETWEEN s.shardminvalue::integer AND s.shardmaxvalue::integer
+JOIN pg_dist_placement AS p ON p.shardid = s.shardid;
+
+-- name: run_on_node
+-- Runs the statement $1 once for each shard of $2, with its row of the arguments $3, on the node of the installation $5.
+SELECT kind, installation_id, sequence, received FROM run_on_node($1, $2, $3, $4, $5);
+
 -- name: set_coordinator
 -- The address at which workers reach this node; without $1, that at which we do.
 SELECT citus_set_coordinator_host(coalesce($1, host(inet_server_addr())), coalesce($2, inet_server_port()));

@@ -61,9 +61,13 @@ async def enrolled(url, product_key):
     return await Installation.enrolled(server)
 
 
-async def under_load(url, product_key, disturb, senders=6, seed=7):
-    """Runs `disturb` while installations send; gives the senders once all of them are quiet."""
-    fleet = [Sender(await enrolled(url, product_key)) for _ in range(senders)]
+async def under_load(url, product_key, disturb, senders=6, seed=7, fleet=None):
+    """Runs `disturb` while installations send; gives the senders once all of them are quiet.
+
+    `fleet`: a list that has the senders already while they send.
+    """
+    fleet = [] if fleet is None else fleet
+    fleet += [Sender(await enrolled(url, product_key)) for _ in range(senders)]
     stop = asyncio.Event()
     sending = [
         asyncio.create_task(sender.run(stop, random.Random(seed + n))) for n, sender in enumerate(fleet)

@@ -5,6 +5,7 @@ import base64
 import gzip
 import json
 import zlib
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import aiohttp
@@ -231,8 +232,9 @@ async def test_an_identity_that_never_sends_a_ping_keeps_its_parent_for_30_days(
     used, unused, recent = (Installation(server.url, enrolment) for enrolment in enrolments)
     assert (await used.send()).statuses == ["accepted"]
     await server.fetch(
-        "UPDATE lineage SET enrolled_at = enrolled_at - interval '31 days' WHERE installation_id = ANY ($1)",
+        "UPDATE lineage SET enrolled_at = $2 WHERE installation_id = ANY ($1)",
         [UUID(used.id), UUID(unused.id)],
+        datetime.now(UTC) - timedelta(days=31),
     )
     done = await asyncio.to_thread(server.command, "run", "forget enrolments")
     assert done["done"] == "removed 1 parents of identities that never sent a ping"

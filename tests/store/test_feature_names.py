@@ -140,7 +140,8 @@ async def test_after_the_database_was_restored_names_have_the_numbers_of_the_res
             "INSERT INTO feature_names VALUES (0, 'b', '\"b\":', $1), (1, 'c', '\"c\":', $1)", product
         )
         await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'telemetry-server'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'telemetry-server' AND datname = current_database()"
         )
         sent = {}
         while not sent:
@@ -166,7 +167,8 @@ async def test_a_database_that_is_restored_under_the_running_server_keeps_its_ow
 ):
     """The connections go on: neither numbers nor states are taken for written that the restored one does not have."""
     processes = (
-        "SELECT array_agg(pid ORDER BY pid) FROM pg_stat_activity WHERE application_name = 'telemetry-server'"
+        "SELECT array_agg(pid ORDER BY pid) FROM pg_stat_activity"
+        " WHERE application_name = 'telemetry-server' AND datname = current_database()"
     )
     dump = tmp_path / "dump"
     one = uuid4()

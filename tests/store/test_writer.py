@@ -236,7 +236,8 @@ async def test_a_killed_connection_is_told_and_the_next_upload_gets_through(writ
     one = uuid4()
     await writer.write(upload(one, ping(1)), 100)
     await connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'telemetry-server'"
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'telemetry-server' AND datname = current_database()"
     )
     fates = await asyncio.gather(
         *(writer.write(upload(one, ping(2)), 100) for _ in range(2)), return_exceptions=True
@@ -255,7 +256,8 @@ async def test_a_database_restored_under_a_running_server_gets_its_states_again(
         await writer.write(upload(one, ping(1)), 100)
         await connection.execute("TRUNCATE installations, pings, states, installation_facts")
         await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'telemetry-server'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'telemetry-server' AND datname = current_database()"
         )
         with suppress(Unavailable):  # if the connection has not closed yet
             await writer.write(upload(one, ping(2)), 100)
@@ -340,9 +342,6 @@ async def until_no_problem(writer):
     await until(lambda: not writer.problem)
 
 
-@pytest.mark.one_machine(
-    reason="lock_timeout is not known to the workers: the time limit of the statement is"
-)
 async def test_a_lock_on_one_installation_is_no_problem_of_all(writer, connection):
     one = uuid4()
     await writer.write(upload(one, ping(1)), 100)

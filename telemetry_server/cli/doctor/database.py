@@ -184,7 +184,9 @@ async def _cluster(connection: Connection) -> list[Finding]:
     tables = await distribution.placements(connection)
     if not any(table.done for table in tables):
         return [ok("cluster", "Citus is there, and every table is on one machine")]
-    if missing := [table.table for table in tables if not table.done]:
+    functions = await distribution.missing_functions(connection)
+    functions += await distribution.functions_of_keys(connection)
+    if missing := [table.table for table in tables if not table.done] + functions:
         found = f"Half done: {', '.join(missing)} are not distributed, so statements fail."
         return [failed("cluster", found, "Run: telemetry-server cluster distribute")]
     findings = [

@@ -12,6 +12,8 @@ from struct import Struct
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from telemetry_server.model import SignedUpload
 from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
@@ -61,6 +63,16 @@ class FeatureNames:
         self.generation = await connection.fetchval(SQL["generation"])
         self.numbers = dict(await connection.fetch(SQL["all_names"]))
         self._full.clear()
+
+    async def are_of(self, connection: Connection) -> bool:
+        """Whether a cluster has still the numbers of this generation.
+
+        Raises ReadOnlySQLTransactionError where the coordinator must not write, of which nodes know nothing.
+        """
+        row = await connection.fetchrow(SQL["generation_to_write"])
+        if row["read_only"]:
+            raise asyncpg.ReadOnlySQLTransactionError("the coordinator is read-only")
+        return bool(row["generation"] == self.generation)
 
     async def add(self, connection: Connection, uploads: Iterable[SignedUpload]) -> None:
         """Gives numbers to the names in these uploads that have none; not within a transaction."""

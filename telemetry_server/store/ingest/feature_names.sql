@@ -2,6 +2,10 @@
 -- The names that are read later have the numbers of this generation, or of a later one.
 SELECT names_generation();
 
+-- name: generation_to_write
+-- The same for a writer whose pings another node writes, and whether this one may write.
+SELECT names_generation() AS generation, current_setting('transaction_read_only')::boolean AS read_only;
+
 -- name: all_names
 SELECT name, number FROM feature_names;
 

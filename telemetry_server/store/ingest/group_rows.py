@@ -13,20 +13,18 @@ from telemetry_server.store.ranges import multirange
 
 
 def group_parameters(
-    uploads: Sequence[SignedUpload], written: Mapping[UUID, bytes], numbers: Mapping[str, int], *, named: bool
-) -> tuple[str, str, list[UUID] | None]:
-    """The parameters of write_group.
+    uploads: Sequence[SignedUpload], written: Mapping[UUID, bytes], numbers: Mapping[str, int]
+) -> tuple[str, str]:
+    """The first parameters of write_group.
 
-    `written`: the state that each installation is known to have. `numbers`: those of features. `named`:
-    whether the installations are named, as Citus needs it.
+    `written`: the state that each installation is known to have. `numbers`: those of features.
     """
     pings = [
         ping_row(upload, ping, written.get(upload.installation_id), numbers)
         for upload in uploads
         for ping in upload.pings
     ]
-    installations = [upload.installation_id for upload in uploads] if named else None
-    return as_json(map(upload_row, uploads)), as_json(pings), installations
+    return as_json(map(upload_row, uploads)), as_json(pings)
 
 
 def upload_row(upload: SignedUpload) -> dict[str, Any]:

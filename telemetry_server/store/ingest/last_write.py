@@ -5,7 +5,9 @@ import asyncpg
 from telemetry_server.model import SignedUpload
 from telemetry_server.store.database import AWAY
 
-_OF_ONE_ROW = {"55P03", "40P01"}  # SQLSTATEs of a locked row: pings of other installations can be written
+OF_ONE_NODE = "08006"  # the SQLSTATE of a cluster for a node that is down
+# Pings of other installations can be written: a row is locked, a shard moved, or a node is down.
+_OF_SOME_ROWS = {"55P03", "40P01", "40001", OF_ONE_NODE}
 
 
 class LastWrite:
@@ -23,7 +25,7 @@ class LastWrite:
         self.problem = self.upload = None
 
     def failed(self, error: Exception, upload: SignedUpload) -> None:
-        if getattr(error, "sqlstate", None) not in _OF_ONE_ROW:
+        if getattr(error, "sqlstate", None) not in _OF_SOME_ROWS:
             self.upload = upload
             if isinstance(error, asyncpg.DiskFullError):
                 self.problem = "PostgreSQL's disk is full"

@@ -12,6 +12,7 @@ from telemetry_server.logs import Severity, log
 from telemetry_server.store.database import Connection
 from telemetry_server.store.dimensions import ADDED, PROJECTED
 from telemetry_server.store.halving import halving
+from telemetry_server.store.ingest.shard_cache import ShardCache
 from telemetry_server.store.queries import fill, load
 from telemetry_server.uuid7 import LOWEST
 
@@ -33,9 +34,23 @@ _FILL_ADDED = fill(
 BATCH = 1_000
 
 
-async def project(connection: Connection, installations: Sequence[UUID]) -> None:
-    """Updates the present facts and the timeline of these installations to their newest ping."""
-    await connection.execute(_PROJECT, installations)
+async def project(
+    connection: Connection, installations: Sequence[UUID], shards: ShardCache | None = None
+) -> None:
+    """Updates the present facts and the timeline of these installations to their newest ping.
+
+    `shards`: those of a cluster, if one node has all of these installations.
+    """
+    if shards is None or not await shards.find(connection, installations):
+        await connection.execute(_PROJECT, installations)
+        return
+    await shards.run(
+        connection,
+        _PROJECT,
+        installations,
+        lambda part: ["{" + ",".join(map(str, part)) + "}"],
+        has_rows=False,
+    )
 
 
 async def fill_added(connection: Connection) -> int:

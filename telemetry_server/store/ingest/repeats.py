@@ -1,11 +1,9 @@
 """What was not new: the outcomes of repeated pings, forks, and the numbers an installation is missing."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
-
-import asyncpg
 
 from telemetry_server.logs import log_rationed
 from telemetry_server.model import SignedUpload, Status, Written
@@ -22,8 +20,8 @@ MOST_HOLES = 64
 async def with_outcomes(
     connection: Connection,
     uploads: Sequence[SignedUpload],
-    repeated: Sequence[asyncpg.Record],
-    with_holes: Sequence[asyncpg.Record],
+    repeated: Sequence[Mapping[str, Any]],
+    with_holes: Sequence[Mapping[str, Any]],
 ) -> list[Written]:
     """The outcome of each upload of a group that has pings which were not new, or holes.
 
@@ -44,7 +42,7 @@ async def with_outcomes(
 
 
 async def _duplicates_and_forks(
-    connection: Connection, uploads: Sequence[SignedUpload], repeated: Sequence[asyncpg.Record]
+    connection: Connection, uploads: Sequence[SignedUpload], repeated: Sequence[Mapping[str, Any]]
 ) -> dict[UUID, dict[int, Status]]:
     """The outcomes of repeated pings, by installation and number; stores the forks."""
     if not repeated:

@@ -9,10 +9,10 @@ memory allows, the caller gets Unavailable: the outbox of the sender is the buff
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 import asyncpg
@@ -26,9 +26,10 @@ from telemetry_server.store.distribution import has_citus
 from telemetry_server.store.halving import blames_data, halving
 from telemetry_server.store.ingest.feature_names import FeatureNames
 from telemetry_server.store.ingest.group_rows import group_parameters
-from telemetry_server.store.ingest.last_write import LastWrite
+from telemetry_server.store.ingest.last_write import OF_ONE_NODE, LastWrite
 from telemetry_server.store.ingest.projection import project
 from telemetry_server.store.ingest.repeats import with_outcomes
+from telemetry_server.store.ingest.shard_cache import ShardCache
 from telemetry_server.store.ingest.written_states import WrittenStates
 from telemetry_server.store.queries import load
 from telemetry_server.store.ranges import Ranges
@@ -184,10 +185,32 @@ class _Lane:
         self._report_at, self._failed_pings = 0.0, 0
         self._connection: Connection | None = None
         self._names = FeatureNames()
-        self._on_cluster = False
+        self._shards: ShardCache | None = None  # of a cluster
         self._answering: asyncio.Task[None] | None = None
 
     async def write(self, group: list[_Waiting]) -> None:
+        """Writes the group; on a cluster in parts, one for each node."""
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
+                parts = await self._by_node(group)
+        except Exception as error:  # noqa: BLE001  every caller must get an answer
+            await self._give_up(group, error)
+            return
+        for part in parts:
+            await self._write_part(part)
+
+    async def _by_node(self, group: list[_Waiting]) -> Sequence[list[_Waiting]]:
+        connection = await self._connected()
+        if self._shards is None:
+            return [group]
+        shards = await self._shards.find(connection, [waiting.upload.installation_id for waiting in group])
+        parts: dict[int, list[_Waiting]] = defaultdict(list)
+        for waiting in group:
+            shard = shards.get(waiting.upload.installation_id)
+            parts[shard.node if shard else 0].append(waiting)
+        return list(parts.values())
+
+    async def _write_part(self, group: list[_Waiting]) -> None:
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
                 written, changed = await self._write_group([waiting.upload for waiting in group])
@@ -209,8 +232,9 @@ class _Lane:
                 await self._connection.close(timeout=2)
 
     async def _give_up(self, group: list[_Waiting], error: Exception) -> None:
-        """Acknowledges nothing, and drops the connection, which may be in any state."""
-        self._hang_up()
+        """Acknowledges nothing. Drops the connection, which may be in any state, unless a node is down."""
+        if getattr(error, "sqlstate", None) != OF_ONE_NODE:
+            self._hang_up()
         self._last.failed(error, group[0].upload)
         for waiting in group:
             if not waiting.fate.done():
@@ -228,7 +252,7 @@ class _Lane:
                 async with connection.transaction():
                     attempt = connection.transaction()
                     await attempt.start()
-                    await connection.fetch(SQL["write_group"], *self._parameters([upload]))
+                    await self._write_new(connection, [upload])
                     await attempt.rollback()
         except Exception as error:  # noqa: BLE001  as in `write`
             self._hang_up()
@@ -245,13 +269,15 @@ class _Lane:
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
-            self._on_cluster = await has_citus(self._connection)
+            self._shards = ShardCache() if await has_citus(self._connection) else None
             await self._begin_anew(self._connection)
         return self._connection
 
     async def _begin_anew(self, connection: Connection) -> None:
         """Forgets what the database had: it may be another one by now, restored, or a standby."""
         self._states.written.clear()
+        if self._shards is not None:
+            self._shards.forget()
         await self._names.load(connection)
 
     def _report(self, error: Exception, pings: int) -> None:
@@ -315,28 +341,43 @@ class _Lane:
 
     async def _write_known(
         self, connection: Connection, uploads: Sequence[SignedUpload]
-    ) -> dict[str, list[asyncpg.Record]]:
+    ) -> dict[str, list[Mapping[str, Any]]]:
         """The rows of write_group by kind."""
         await self._names.add(connection, uploads)
-        by_kind: dict[str, list[asyncpg.Record]] = defaultdict(list)
-        for row in await connection.fetch(SQL["write_group"], *self._parameters(uploads)):
+        by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+        for row in await self._write_new(connection, uploads):
             by_kind[row["kind"]].append(row)
         return by_kind
+
+    async def _write_new(
+        self, connection: Connection, uploads: Sequence[SignedUpload]
+    ) -> Sequence[Mapping[str, Any]]:
+        if self._shards and await self._shards.find(connection, [uploads[0].installation_id]):
+            if not await self._names.are_of(connection):
+                return [{"kind": "outdated"}]
+            by_installation = {upload.installation_id: upload for upload in uploads}
+
+            def parameters(installations: list[UUID]) -> tuple[str | None, ...]:
+                return *self._parameters([by_installation[one] for one in installations]), None
+
+            return await self._shards.run(connection, SQL["write_group"], by_installation, parameters)
+        parameters_here = *self._parameters(uploads), self._names.generation
+        rows: Sequence[Mapping[str, Any]] = await connection.fetch(SQL["write_group"], *parameters_here)
+        return rows
 
     async def _project(self, changed: set[UUID]) -> None:
         """Projects committed pings: an error here loses no ping, and the job "catch up" repeats it."""
         assert self._connection is not None
         try:
             async with asyncio.timeout(NOTE_TIMEOUT_SECONDS):
-                await project(self._connection, sorted(changed))
+                await project(self._connection, sorted(changed), self._shards)
         except Exception as error:  # noqa: BLE001  if it fails, too, the callers learn of the commit
             log("pings not projected", Severity.ERROR, error=f"{type(error).__name__}: {error}"[:500])
             if not isinstance(error, asyncpg.PostgresError):
                 self._connection.terminate()  # it may be in any state; the next group opens a new one
 
-    def _parameters(self, uploads: Sequence[SignedUpload]) -> tuple[str, str, list[UUID] | None, str]:
-        rows = group_parameters(uploads, self._states.written, self._names.numbers, named=self._on_cluster)
-        return *rows, self._names.generation
+    def _parameters(self, uploads: Sequence[SignedUpload]) -> tuple[str, str]:
+        return group_parameters(uploads, self._states.written, self._names.numbers)
 
 
 async def _quarantine(

@@ -5,18 +5,18 @@
 -- that lock become rows of pings, and of states where the state changed.
 -- Returns rows of four kinds: "repeated", a ping that was not new, with its sequence; "holes", an installation
 -- that has them, with its numbers; "changed", an installation that is to be projected; and "outdated", nothing was
--- written because features may have other numbers than those of the generation $4.
+-- written because features may have other numbers than those of the generation $3, if it is given.
 -- Rows are locked in the order of installation_id, so that two groups do not deadlock.
--- $1 and $2 are arrays of JSON objects: for the driver a fraction of the cost of one array per column. $3 are the
--- installations, by which Citus reads only their shards; NULL on one machine.
+-- $1 and $2 are arrays of JSON objects: for the driver a fraction of the cost of one array per column.
 -- The facts of a ping are null where its state is known to be written.
+-- A cluster runs it on a node, on the tables of one shard.
 WITH upload AS MATERIALIZED (
     SELECT *
     FROM jsonb_to_recordset($1::jsonb) AS u (
         installation_id uuid, product_id uuid, received_at timestamptz, client_address inet, place jsonb,
         numbers int8multirange, last_sequence bigint
     )
-    WHERE $4::text = names_generation()
+    WHERE $3::text IS NULL OR $3 = names_generation()
 ), ping AS MATERIALIZED (
     SELECT installation_id, sequence, ping_id, occurred_at, time_suspect, decode(state, 'hex') AS state,
            decode(license_key_hash, 'hex') AS license_key_hash, facts, reason, used_since, details,
@@ -80,7 +80,6 @@ WITH upload AS MATERIALIZED (
 ), facts AS (
     SELECT installation_id, state, verdict, claim_mismatch, source_mismatch, life
     FROM installation_facts
-    WHERE $3::uuid[] IS NULL OR installation_id = ANY ($3)
 )
 SELECT 'repeated' AS kind, p.installation_id, p.sequence, NULL::int8multirange AS received
 FROM ping AS p
@@ -92,7 +91,7 @@ FROM now_known AS s
 WHERE s.received <> int8multirange(int8range(1, upper(s.received)))
 UNION ALL
 SELECT 'outdated', NULL, NULL, NULL
-WHERE $4 <> names_generation()
+WHERE $3 <> names_generation()
 UNION ALL
 SELECT 'changed', k.installation_id, NULL, NULL
 FROM now_known AS k
