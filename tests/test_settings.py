@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from telemetry_server.errors import SettingsError
 from telemetry_server.settings import Settings, read_settings
 from telemetry_server.show.access.guard import cookie_name, is_https
+from telemetry_server.signed_note import NoteSigner
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 
@@ -32,6 +33,8 @@ def refusal(**given):
 def secret(count, prefix="whsec_"):
     return prefix + b64encode(bytes(count)).decode()
 
+
+LOG_KEY = NoteSigner(bytes(32), "license-telemetry/audit").verifier.key
 
 # ── both ends of every setting ──────────────────────────────────────────────────────────────
 
@@ -62,6 +65,9 @@ INSIDE = {
     "audit_checkpoints": ["/a", "a" * 200],
     "sign_in_providers": ["/p.toml", "p" * 200],
     "audit_timestamp_url": ["http://a/", "https://a/" + "p" * 2038],
+    "audit_witness_url": ["http://localhost:8080/w", "https://a/" + "p" * 2038],
+    "audit_witness_token": ["t", "t" * 500],
+    "audit_witness_of": [LOG_KEY, ",".join([LOG_KEY] * 3)],
     "audit_retention_days": ["30", "36500"],
     "proxy_sign_in_header": ["X-E", "X" * 64],
     "proxy_sign_in_secret": ["s" * 24, "s" * 200],
@@ -96,6 +102,9 @@ OUTSIDE = {
     "audit_checkpoints": [" ", "~/checkpoints"],
     "sign_in_providers": [" ", "~/providers.toml"],
     "audit_timestamp_url": ["tsa.example.com", "ftp://a/", "https://u:p@a/"],
+    "audit_witness_url": ["witness.example.com", "ftp://a/", "https://u:p@a/", "http://a/", "http://192.0.2.7/"],
+    "audit_witness_token": ["a b", "t" * 501],
+    "audit_witness_of": [",", "a+b", LOG_KEY[1:], LOG_KEY[:-1], LOG_KEY.replace("+", " ", 1), f"x{LOG_KEY}"],
     "audit_retention_days": ["29", "36501", "forever"],
     "proxy_sign_in_header": ["X-", "X" * 65, "X Email", "cookie", "X-Forwarded-For"],
     "proxy_sign_in_secret": ["s" * 23, "s" * 201, "s" * 24 + " "],
@@ -113,6 +122,8 @@ def test_both_ends_of_every_setting_are_tested():
 def with_its_partner(name, text):
     if name == "audit_timestamp_url":
         return {"audit_checkpoints": "/a", name: text}
+    if name == "audit_witness_token":
+        return {"audit_witness_url": "https://a", name: text}
     partners = (
         {"notice_version": "1", "notice_url": "https://a"},
         {"smtp_url": "smtp://a", "mail_from": "a@b"},
