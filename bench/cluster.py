@@ -21,7 +21,7 @@ from pathlib import Path
 import asyncpg
 from citus_nodes import Node, Nodes
 
-from bench import results
+from bench import asking, results
 from bench.asking import Program, all_of, ask
 from bench.cpu import used
 from bench.fleet import Fleet, write
@@ -35,8 +35,8 @@ from telemetry_server.cli.doctor.load import BUSY, DAY_SECONDS
 PAGE = ROOT / "docs" / "cluster.md"
 SHAPES = (Shape(1, 64), Shape(1, 16, kept=False))
 AS_THE_SDK = SHAPES[-1]
-ROUNDS, SECONDS, MEMBERS = 3, 4, 20_000
-INSTALLATIONS, PINGS, DAYS = 20_000, 200_000, 30
+SECONDS, MEMBERS = 4, 20_000
+DAYS = 30
 BILLION = 1_000_000_000 / DAY_SECONDS  # pings a second
 CORES = 16
 WORKERS = (2, 4, 8, 16)
@@ -124,7 +124,9 @@ class Site:
         """One that does not count, then one in which every answer is a ping in the database."""
         with self.serving() as (port, process):
             self._send(shape, port, process)
-            self.windows.setdefault(shape, []).append(self._send(shape, port, process))
+            window = self._send(shape, port, process)
+        self.windows.setdefault(shape, []).append(window)
+        return window
 
     def _send(self, shape, port, process):
         came = {
@@ -145,9 +147,9 @@ class Site:
         assert self.query("SELECT count(*) FROM pings")[0][0] - stored >= load.rate * SECONDS * 0.98
         return Window(load, server, coordinator, sum(workers))
 
-    def look(self):
+    def look(self, installations):
         """Rolls up a simulated fleet, and asks the questions of people and programs."""
-        size = ("--installations", INSTALLATIONS, "--pings", PINGS, "--days", DAYS)
+        size = ("--installations", installations, "--pings", 10 * installations, "--days", DAYS)
         self.run("simulate", "--product", PRODUCT, *map(str, size), "--no-counts")
         self.query("VACUUM (ANALYZE)")
         with timed(f"{self.name}: roll-ups") as watch:
@@ -172,22 +174,25 @@ def main():
     parser = argparse.ArgumentParser(description="Measures a cluster; writes its section of docs/cluster.md.")
     parser.add_argument("programs", type=Path, help="of a PostgreSQL that has Citus")
     parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--installations", type=int, default=20_000, help="that questions are about")
+    parser.add_argument("--times", type=int, default=asking.TIMES, help="that each question is asked")
     options = parser.parse_args()
+    asking.TIMES = options.times
     with sites(options) as (one, cluster):
         load = os.getloadavg()[0]
         for site in (one, cluster):
             make_places(site.data / "geoip")
             site.enrol()
-        for number in range(ROUNDS):
-            print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+        for number in range(options.rounds):
+            print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
             for shape in SHAPES:
-                one.window(shape)
-                cluster.window(shape)
+                for site in (one, cluster):
+                    print(site.name, shape, site.window(shape), file=sys.stderr, flush=True)
+        results.write("uploads", uploads_text(one, cluster, options.shards, load), PAGE)
         for site in (one, cluster):
-            site.look()
-    section = text(one, cluster, options.shards, load)
-    results.write("cluster", section, PAGE)
-    print(section)
+            site.look(options.installations)
+        results.write("questions", questions_text(one, cluster, options), PAGE)
 
 
 @contextmanager
@@ -217,7 +222,7 @@ def sites(options):
 # ── the page ────────────────────────────────────────────────────────────────────────────────
 
 
-def text(one, cluster, shards, load):
+def uploads_text(one, cluster, shards, load):
     return f"""## Measured
 
 `PYTHONPATH=tests python -m bench.cluster DIR --shards {shards}`, a coordinator and two workers beside one machine in the same run.
@@ -227,8 +232,6 @@ nodes one disk: the CPU of a ping says how a cluster grows, the rates only what 
 {results.machine()}
 
 {uploads(one, cluster)}
-
-{questions(one, cluster)}
 
 {growth(one, cluster)}"""
 
@@ -254,7 +257,7 @@ def uploads(one, cluster):
     return table(heads, rows)
 
 
-def questions(one, cluster):
+def questions_text(one, cluster, options):
     alone, spread = all_of(one.asked), all_of(cluster.asked)
     slowest = sorted(zip(one.asked, cluster.asked, strict=True), key=lambda pair: -pair[1].p95)[:8]
     named = {question.name for question in QUESTIONS if question.name.startswith("page: ")}
@@ -267,8 +270,8 @@ def questions(one, cluster):
     refused = sum(sum(asked.refused.values()) for asked in cluster.asked)
     said = f" {refused} answers were refused." if refused else ""
     return (
-        f"Questions of `bench/questions.py` to {INSTALLATIONS:,} simulated installations with {PINGS:,} pings, each 40 times; the "
-        f"slowest on the cluster last.{said} All roll-ups took {one.roll_ups:.0f} s on one machine and "
+        f"Questions of `bench/questions.py` to {options.installations:,} simulated installations with ten pings each, "
+        f"{options.times} times each (load of others: {os.getloadavg()[0]:.1f}); below, the slowest on the cluster.{said} All roll-ups took {one.roll_ups:.0f} s on one machine and "
         f"{cluster.roll_ups:.0f} s on the cluster.\n\n" + table(("p95, ms", "one machine", "cluster"), rows)
     )
 

@@ -83,6 +83,7 @@ async def make_fleet(connection: Connection, keyring: Keyring, order: Order, pro
     # In the transaction, writers would wait for its end.
     numbers = await number_names(connection, product.id, FEATURES)
     async with connection.transaction():
+        await store.write_over_connections(connection)
         await _clear(connection, product, order)
         others = await store.other_products(connection, product.id)
         elsewhere: dict[UUID, HashOfKey] = {

@@ -84,6 +84,11 @@ async def make_room(connection: asyncpg.Connection) -> None:
         await connection.execute(SQL[f"temporary_{what}"])
 
 
+async def write_over_connections(connection: asyncpg.Connection) -> None:
+    """First in the transaction of a fleet: on a cluster, it writes to all kinds of tables."""
+    await connection.execute(SQL["write_over_connections"])
+
+
 async def other_products(connection: asyncpg.Connection, product_id: ProductId) -> dict[ProductId, str]:
     """The slugs of all other products, by id."""
     rows = await connection.fetch(SQL["other_products"], product_id)

@@ -1,3 +1,8 @@
+-- name: write_over_connections
+-- Until the transaction ends: on a cluster, the coordinator writes its copies of tables as it writes those of other nodes,
+-- or it could not copy rows into shards afterwards. Does nothing on one machine.
+SELECT set_config('citus.enable_local_execution', 'off', true);
+
 -- name: temporary_stretches
 -- A row is a part of a simulated copy's history in which its pings differ only in number and time.
 -- Times are milliseconds since 1970.
