@@ -46,7 +46,8 @@ async def test_what_is_chosen_travels_with_the_links_that_take_it(person, fleet)
     assert f"/?{chosen}&software=edition" in found
     assert "/audit" not in {URL(href).path for href in found if URL(href).query}
     found = hrefs(await shown(person, f"/installations?{chosen}&filter=country%3DDE"))
-    assert f"/?{chosen}" in found
+    assert f"/?{chosen}&filter=country%3DDE" in found
+    assert f"/intake?{chosen}" in found
 
 
 async def test_days_can_be_chosen_and_moved(person, counted_fleet):
@@ -80,7 +81,7 @@ async def test_times_are_in_the_zone_that_the_browser_names(person, fleet):
 
 
 def test_a_time_is_as_short_as_it_can_be():
-    request = SimpleNamespace(cookies={"tz": "Asia/Kolkata"})
+    request = SimpleNamespace(cookies={"tz": "Asia/Kolkata"}, get=lambda _: None)
     now, zone = datetime(2026, 11, 30, 12, tzinfo=UTC), zone_of(request)
     assert short_time(now, now, zone) == "17:30"
     assert short_time(now - timedelta(hours=18), now, zone) == "29 Nov 23:30"
@@ -193,4 +194,4 @@ async def test_the_map_counts_what_the_list_counts(person, fleet):
     for href, number in numbers:
         assert len(await rows_of(person, unescape(href))) == int(number)
     assert page.count('tabindex="-1"') >= len(numbers)
-    assert (await person.get("/map?filter=country%3DDE")).status == 400
+    assert (await person.get("/map?filter=contry%3DDE")).status == 400
