@@ -949,7 +949,8 @@ CREATE TABLE people (
     created_at     timestamptz NOT NULL,
     deactivated_at timestamptz,
     time_zone      text        NOT NULL DEFAULT 'UTC' CHECK (length(time_zone) BETWEEN 1 AND 64),
-    number_style   text        NOT NULL DEFAULT 'en' CHECK (number_style IN ('en', 'de', 'fr', 'de-CH'))
+    number_style   text        NOT NULL DEFAULT 'en' CHECK (number_style IN ('en', 'de', 'fr', 'de-CH')),
+    list_columns   text[]
 );
 CREATE UNIQUE INDEX people_email ON people (lower(email));
 COMMENT ON TABLE people IS
@@ -963,6 +964,7 @@ COMMENT ON COLUMN people.totp_since IS 'When the first code confirmed the app; N
 COMMENT ON COLUMN people.totp_step IS 'The time step of the last accepted code: each code works once.';
 COMMENT ON COLUMN people.time_zone IS 'The zone of times on pages, by its IANA name. Days of counts are those of UTC.';
 COMMENT ON COLUMN people.number_style IS 'How pages write numbers: 1,234.5 or 1.234,5 or 1 234,5 or 1’234.5.';
+COMMENT ON COLUMN people.list_columns IS 'The columns of the list of installations that the person chose; NULL: the usual ones.';
 
 CREATE TABLE recovery_codes (
     person_id uuid        NOT NULL REFERENCES people ON DELETE CASCADE,

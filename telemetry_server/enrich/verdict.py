@@ -53,6 +53,20 @@ from telemetry_server.check.networks import Network, unmapped
 from telemetry_server.enrich.places.place import holds_public, public_address
 from telemetry_server.model import UNKNOWN, Grant, LicenseStatus, LicenseType, Overage, Verdict
 
+WORST_FIRST = (
+    Verdict.REVOKED,
+    Verdict.WRONG_PRODUCT,
+    Verdict.OVER_SEATS,
+    Verdict.UNKNOWN_KEY,
+    Verdict.WRONG_PLACE,
+    Verdict.SUSPENDED,
+    Verdict.EXPIRED,
+    Verdict.NO_KEY,
+    Verdict.TRIAL,
+    Verdict.VALID,
+)
+"""The verdicts, the worst first, wherever people see them in that order."""
+
 _TAKEN_BACK = {LicenseStatus.REVOKED, LicenseStatus.REFUNDED}
 _TIMES: Mapping[Overage, tuple[int, int]] = {
     Overage.NONE: (1, 1),

@@ -48,6 +48,7 @@ _SECTIONS: Mapping[str, tuple[Entry, ...]] = {
             "M2.5 2.5h4v4h-4zM9.5 2.5h4v4h-4zM2.5 9.5h4v4h-4zM9.5 11.5h4M11.5 9.5v4",
         ),
         Entry("/releases", "Releases", "r", "M2.4 8.6V2.4h6.2l5.2 5.2-6.2 6.2zM5.4 5.4h.2"),
+        Entry("/changes", "Changes", "h", "M2.5 5.5h9.5M9.5 3l2.5 2.5L9.5 8M13.5 10.5H4M6.5 8 4 10.5 6.5 13"),
         Entry(
             "/map",
             "Map",

@@ -37,7 +37,7 @@ def month_strip(
         made.append(
             Month(
                 start,
-                f"{start:%b}" if start.month > 1 and start is not starts[0] else f"{start:%b %y}",
+                f"{start:%b}" if start.month > 1 and start is not starts[0] else f"{start:%b %Y}",
                 licenses,
                 in_use,
                 round(100 * licenses / highest, 2),

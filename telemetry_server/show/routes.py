@@ -29,6 +29,7 @@ from telemetry_server.show.api import (
 from telemetry_server.show.api import installations as api_installations
 from telemetry_server.show.pages import (
     audit,
+    change_list,
     customer,
     customer_forms,
     feature_list,
@@ -65,6 +66,7 @@ ROUTES: tuple[Route, ...] = (
     *intake.ROUTES,
     *feature_list.ROUTES,
     *release_list.ROUTES,
+    *change_list.ROUTES,
     *server_settings.ROUTES,
     *audit.ROUTES,
     *sign_in.ROUTES,

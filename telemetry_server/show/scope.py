@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,14 +14,16 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.check import ranges
+from telemetry_server.check.filters.terms import EVERYTHING, Filter
 from telemetry_server.check.ranges import Range
 from telemetry_server.errors import BadRequest
+from telemetry_server.permissions import Permission
 from telemetry_server.routing import Parameter
-from telemetry_server.show.filters import chosen_product
+from telemetry_server.show.filters import FILTERS, chosen_product, filter_from
 from telemetry_server.show.links import link
 from telemetry_server.show.query import DAY, one_of, text
 from telemetry_server.show.time_zone import zone_of
-from telemetry_server.show.viewer import VIEWER
+from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.counts.counting import TimeStep
 from telemetry_server.store.fleet import installations
 from telemetry_server.store.fleet.installations import Row
@@ -53,6 +55,8 @@ PRODUCT = Parameter("product", "The product's slug.", text())
 SCOPE = (PRODUCT, *TIME)
 _FILTER = "filter"
 NAMES = frozenset(parameter.name for parameter in SCOPE)
+FILTERED = (*SCOPE, FILTERS[0])
+"""The parameters of a page whose counts a filter of installations narrows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +108,15 @@ class Scope:
     step: TimeStep
     zone: ZoneInfo
     now: datetime
+    filter: Filter = EVERYTHING
 
     def link(self, path: str, **changes: Any) -> str:
         """`path` with the chosen scope as far as that page takes it, and with `changes`; None removes one.
 
-        A fragment stays at the end. The filter stays on its page: others have other fields.
+        A fragment stays at the end.
         """
         base, _, fragment = path.partition("#")
-        takes = self.takes.get(base, frozenset()) - (set() if base == self.path else {_FILTER})
+        takes = self.takes.get(base, frozenset())
         kept = {name: value for name, value in self.chosen.items() if name in takes}
         made = link(base, **{**kept, **changes})
         return f"{made}#{fragment}" if fragment else made
@@ -127,8 +132,16 @@ class Scope:
         return [(name, value) for name, value in self.chosen.items() if name not in but]
 
     def rows(self, **filters: Any) -> str:
-        """The list of installations with these filters."""
+        """The list of installations with these filters, and that of the page."""
+        if self.filter.terms and filters.get(_FILTER):
+            filters[_FILTER] = f"{self.filter} {filters[_FILTER]}"
         return self.link("/installations", **filters)
+
+    def filtered(self, asked: Mapping[str, Any], viewer: Viewer) -> "Scope":
+        """With the filter of installations in `asked`. Raises BadFilter."""
+        given, addresses = {_FILTER: asked.get(_FILTER, "")}, viewer.may(Permission.ADDRESSES)
+        filter_from(given, self.now, within=viewer.products, addresses=addresses)
+        return replace(self, filter=filter_from(given, self.now, within=None, addresses=addresses))
 
     @property
     def shown_products(self) -> list[Row]:
@@ -246,12 +259,16 @@ async def read_scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
 
 
 def _takes(request: web.Request) -> dict[str, frozenset[str]]:
-    """The names of scope that each page takes, by its path."""
+    """What each page takes of the scope, by its path: a filter where it is one of the same fields."""
+    pages = [route for route in request.app[app_keys.ROUTES] if route.page and route.method == "GET"]
+    here = [one for page in pages if page.path == request.path for one in page.parameters]
     return {
-        route.path: frozenset(one.name for one in route.parameters if one.where == "query")
-        & {*NAMES, _FILTER}
-        for route in request.app[app_keys.ROUTES]
-        if route.page and route.method == "GET"
+        page.path: frozenset(
+            one.name
+            for one in page.parameters
+            if one.where == "query" and (one.name in NAMES or (one.name == _FILTER and one in here))
+        )
+        for page in pages
     }
 
 

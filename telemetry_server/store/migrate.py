@@ -2,6 +2,10 @@
 
 The files `migrations/NNNN_name.sql` lead to what `schema.sql` shows whole. Servers that start at the same
 time wait for each other. A file that changed after it ran and a database of a newer version are refused.
+
+A file whose first line is "-- outside a transaction" runs statement by statement, so that it can build
+indexes beside writes (CREATE INDEX CONCURRENTLY IF NOT EXISTS). Each of its statements may be repeated: where
+it was interrupted, the next start builds what is missing.
 """
 
 import asyncio
@@ -21,7 +25,10 @@ from telemetry_server.store.fitness import refuse_unfit
 _LOCK = 7_265_430_001  # the same in all versions of this software
 _PATIENCE_SECONDS = 3_600
 _TURN_MILLISECONDS, _PAUSE_SECONDS = 2_000, 3
+_POLL_SECONDS = 0.5
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
+_OUTSIDE = "-- outside a transaction\n"
+_INDEX = re.compile(r"CREATE INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,13 @@ class Migration:
     @property
     def checksum(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def statements(self) -> list[str]:
+        """The statements of a file that runs outside a transaction; none of another."""
+        if not self.sql.startswith(_OUTSIDE):
+            return []
+        return [part for part in re.split(r";\n", self.sql) if part.strip()]
 
 
 def released_migrations() -> list[Migration]:
@@ -76,14 +90,17 @@ async def still_pending(
 
 @asynccontextmanager
 async def _alone(connection: Connection, say: Callable[[str], None]) -> AsyncIterator[None]:
-    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
-        say("Another process migrates this database; waiting for it to end.")
-        try:
-            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK, timeout=_PATIENCE_SECONDS)
-        except TimeoutError:
-            raise MigrationError(
-                "Another process has been migrating this database for an hour. When it has ended, try again."
-            ) from None
+    """Polls for the lock: an index built beside writes would wait for a statement that waits for it."""
+    for attempt in range(max(1, int(_PATIENCE_SECONDS / _POLL_SECONDS))):
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+            break
+        if attempt == 0:
+            say("Another process migrates this database; waiting for it to end.")
+        await asyncio.sleep(_POLL_SECONDS)
+    else:
+        raise MigrationError(
+            "Another process has been migrating this database for an hour. When it has ended, try again."
+        )
     try:
         yield
     finally:
@@ -117,9 +134,11 @@ async def _apply_in_turn(connection: Connection, migration: Migration, say: Call
     """Applies it with short lock timeouts: while it waits for a table, everyone after it waits too."""
     for attempt in range(int(_PATIENCE_SECONDS // (_TURN_MILLISECONDS / 1_000 + _PAUSE_SECONDS))):
         try:
+            for statement in migration.statements:
+                await _apply_alone(connection, statement)
             async with connection.transaction():
-                await connection.execute(f"SET LOCAL lock_timeout = {_TURN_MILLISECONDS}")
-                await connection.execute(migration.sql, timeout=_PATIENCE_SECONDS)
+                if not migration.statements:
+                    await _apply_locking(connection, migration.sql)
                 await connection.execute(
                     "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
                     *(migration.version, migration.name, migration.checksum),
@@ -134,3 +153,21 @@ async def _apply_in_turn(connection: Connection, migration: Migration, say: Call
         f"Migration {migration.version:04} {migration.name} could not lock its tables for an hour: they are "
         "being read, or a transaction was left open. End that (pg_stat_activity shows it), and try again."
     )
+
+
+async def _apply_locking(connection: Connection, sql: str) -> None:
+    """Within a transaction."""
+    await connection.execute(f"SET LOCAL lock_timeout = {_TURN_MILLISECONDS}")
+    await connection.execute(sql, timeout=_PATIENCE_SECONDS)
+
+
+async def _apply_alone(connection: Connection, statement: str) -> None:
+    """An index that was interrupted is invalid, and built again; it waits for older transactions."""
+    if (index := _INDEX.search(statement)) is None:
+        async with connection.transaction():
+            await _apply_locking(connection, statement)
+        return
+    valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)"
+    if await connection.fetchval(valid, index[1]) is False:
+        await connection.execute(f"DROP INDEX CONCURRENTLY {index[1]}", timeout=_PATIENCE_SECONDS)
+    await connection.execute(statement, timeout=_PATIENCE_SECONDS)

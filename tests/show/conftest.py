@@ -14,6 +14,8 @@ from demo_fleet import DemoFleet
 
 from telemetry_server.app import create_app
 from telemetry_server.check.fields import load_registry
+from telemetry_server.jobs.active import count_active_copies
+from telemetry_server.jobs.clear_up import list_what_to_clear_up
 from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.keyring import open_keyring
@@ -294,3 +296,28 @@ def fleet(settled_fleet):
 def counted_fleet(fleet):
     """The same, after the roll-ups."""
     return fleet
+
+
+@pytest.fixture(scope="module")
+def counted(common_server, tmp_path_factory):
+    """A server with a fleet that is counted, and a license with its customer; `ids` of one of each."""
+    file = tmp_path_factory.mktemp("registry") / "licenses.csv"
+    file.write_text("key,seats,customer_company,customer_email\nKEY-ONE-0001,2,Ada GmbH,ada@example.com\n")
+    common_server.ids = asyncio.run(settle(common_server, file))
+    return common_server
+
+
+async def settle(server, file):
+    now = datetime.now(UTC)
+    async with connected(server.database) as connection:
+        for days in (60, 30):
+            await make_partitions(connection, (now - timedelta(days=days)).date())
+        row = await connection.fetchrow("SELECT slug, product_id FROM products")
+        products = {row["slug"]: row["product_id"]}
+        fleet = await DemoFleet(server.database, products, installations=60, days=35).settle()
+        server.command("license", "import", str(file), "--product", row["slug"])
+        for job in (roll_up_pings, roll_up_days, count_active_copies):
+            await job(load_registry())(connection, now)
+        await list_what_to_clear_up(connection, now)
+        license_id, customer_id = await connection.fetchrow("SELECT license_id, customer_id FROM licenses")
+    return {"{id}": str(fleet[0]), "{license}": str(license_id), "{customer}": str(customer_id)}

@@ -73,16 +73,18 @@ async def license_adder(site, product):
     return added
 
 
-async def copies(site, product, key, count, **says):
-    """New copies that use the license of that key, judged."""
+async def copies(site, product, key, count, *, judged=True, **says):
+    """New copies that use the license of that key (None: no key), judged unless that is left for later."""
     [row] = await site.execute("SELECT product_key FROM product_keys WHERE product_id = $1", product.id)
     server = type("Server", (), {"url": site.url, "product_key": row["product_key"]})
-    said = {"status": "licensed", "key_digest": license_key_digest(product.slug, key), "key_hint": key[-4:]}
+    said = {"status": "licensed"}
+    if key is not None:
+        said |= {"key_digest": license_key_digest(product.slug, key), "key_hint": key[-4:]}
     made = []
     for _ in range(count):
         copy = await Installation.enrolled(server)
         await copy.send(copy.ping(license=said | says))
         made.append(copy.id)
-    for _ in range(2):
+    for _ in range(2 if judged else 0):
         await site.with_database(judge_installations, datetime.now(UTC))
     return made

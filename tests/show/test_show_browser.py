@@ -2,11 +2,16 @@
 
 import shutil
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
+import asyncpg
 import pyotp
 import pytest
 from installation import Installation
 from playwright.async_api import async_playwright
+
+from telemetry_server.model import Role
+from telemetry_server.store.access.credentials import create_sign_in_link
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -34,8 +39,10 @@ async def opened(server, **options):
             "request",
             lambda request: None if request.url.startswith(server.url) else wrong.append(request.url),
         )
-        link = server.command("sign-in", "--listen", server.listen)["url"]
-        await page.goto(link)
+        connection = await asyncpg.connect(server.database)
+        secret = await create_sign_in_link(connection, Role.ADMIN, datetime.now(UTC))
+        await connection.close()
+        await page.goto(f"{server.url}/sign-in?token={secret}")
         await page.get_by_role("button", name="Sign in").click()
         await page.wait_for_url(f"{server.url}/")
         yield page, wrong
@@ -87,6 +94,8 @@ async def test_the_keyboard_reaches_everything(settled):
             await page.keyboard.press(key)
         second = await page.locator("tbody tr a").nth(1).get_attribute("href")
         assert await page.evaluate("document.activeElement.getAttribute('href')") == second
+        await page.keyboard.press("Enter")
+        await page.wait_for_url(f"**installation_id={second.rpartition('/')[2]}")
         await page.keyboard.press("Enter")
         await page.wait_for_url(f"**{second}")
         await page.keyboard.press("?")

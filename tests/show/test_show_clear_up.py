@@ -9,8 +9,12 @@ from uuid import uuid4
 import pytest
 from registry_pages import copies, fill_in, hidden, license_adder, words
 
+from telemetry_server.enrich.verdict import UNCOVERED, WORST_FIRST
 from telemetry_server.jobs.clear_up import list_what_to_clear_up
 from telemetry_server.model import Role
+from telemetry_server.store.fleet import clear_up
+from telemetry_server.store.fleet.clear_up_facts import VERDICTS, ClearUpKind
+from telemetry_server.store.json_rows import as_json
 
 NOW = datetime.now(UTC)
 
@@ -108,6 +112,48 @@ async def test_each_kind_of_doubt_is_one_row_with_its_evidence(site, admin, all_
     assert len(re.findall('<a href="/installations/', detail.text)) == 2  # both copies with the unknown key
     rows = list(csv.DictReader(io.StringIO((await admin.get("/to-clear-up/export")).text)))
     assert len(rows) == 9
+
+
+async def test_the_overview_and_the_page_count_the_same(site, product, admin, all_kinds):
+    await copies(site, product, None, 2)
+    await list_it(site)
+    overview = (await admin.get("/")).text
+    rows = re.findall(
+        r'<a href="/to-clear-up\?kind=(\w+)">.*?<td class="count" data-label="Rows">(\d+)</td>', overview
+    )
+    tabs = re.findall(
+        r'<a href="/to-clear-up\?kind=(\w+)">[^<]* <span class="faint">(\d+)</span>',
+        (await admin.get("/to-clear-up")).text,
+    )
+    assert len(rows) == 10
+    assert rows == tabs  # in the same order, the worst first
+    assert ("no_key", "1") in rows
+
+
+def test_doubts_about_verdicts_are_in_the_order_of_verdicts():
+    verdicts = [VERDICTS[kind] for kind in ClearUpKind if kind in VERDICTS]
+    assert verdicts == [verdict for verdict in WORST_FIRST if verdict in verdicts]
+    assert set(verdicts) == set(UNCOVERED)
+
+
+async def test_the_key_without_a_license_leads_to_its_row(site, admin, all_kinds):
+    keys = (await admin.get("/licenses?show=unknown")).text
+    href = re.search(r'<th scope="row"><a href="(/to-clear-up\?subject=[^"]+)"', keys)[1]
+    page = await admin.get(href)
+    assert len(boxes(page.text)) == 1
+    assert "Unknown key …0008" in words(page.text)
+
+
+async def test_the_job_has_few_facts_in_memory_at_once(site, product, admin, monkeypatch):
+    written = []
+    monkeypatch.setattr(clear_up, "_AT_ONCE", 2)
+    monkeypatch.setattr(clear_up, "as_json", lambda rows: (written.append(len(rows)), as_json(rows))[1])
+    for number in range(5):
+        await copies(site, product, f"UNKNOWN-{number}", 1)
+    assert await list_it(site) == "opened 5, updated 0 and closed 0 items"
+    assert written == [2, 2, 1]
+    await site.execute("UPDATE installation_facts SET life = 'lost'")
+    assert await list_it(site) == "opened 0, updated 0 and closed 5 items"
 
 
 async def test_an_item_closes_by_itself_and_is_opened_again_with_its_facts(site, product, admin, add):

@@ -46,7 +46,8 @@ async def test_what_is_chosen_travels_with_the_links_that_take_it(person, fleet)
     assert f"/?{chosen}&software=edition" in found
     assert "/audit" not in {URL(href).path for href in found if URL(href).query}
     found = hrefs(await shown(person, f"/installations?{chosen}&filter=country%3DDE"))
-    assert f"/?{chosen}" in found
+    assert f"/?{chosen}&filter=country%3DDE" in found
+    assert f"/intake?{chosen}" in found
 
 
 async def test_days_can_be_chosen_and_moved(person, counted_fleet):
@@ -193,4 +194,4 @@ async def test_the_map_counts_what_the_list_counts(person, fleet):
     for href, number in numbers:
         assert len(await rows_of(person, unescape(href))) == int(number)
     assert page.count('tabindex="-1"') >= len(numbers)
-    assert (await person.get("/map?filter=country%3DDE")).status == 400
+    assert (await person.get("/map?filter=contry%3DDE")).status == 400

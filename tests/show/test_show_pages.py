@@ -14,6 +14,7 @@ from installation import Installation, make_ping
 from patience import patient, until
 
 from telemetry_server.errors import Unavailable
+from telemetry_server.jobs.clear_up import list_what_to_clear_up
 from telemetry_server.programs import command_of
 from telemetry_server.store.counts import overview
 from telemetry_server.store.database import make_pool
@@ -168,13 +169,26 @@ async def test_all_is_clear_only_when_every_copy_is_covered(person, product):
     copy = await _one_ping(person.site)
     page = await look(person, "/")
     assert "No forks, no gaps, nothing refused." in page.text
-    assert "Every active copy is covered" not in page.text
+    assert "Not looked at yet" in page.text
     assert "100.0 % 1 copy" in page.text
+    assert re.search("(No|Unknown) key 1", (await _listed(person)).text)
     await person.site.execute("UPDATE installation_facts SET verdict = 'valid', claim_mismatch = false")
-    assert "Every active copy is covered, no claim contradicts" in (await look(person, "/")).text
+    assert "Every active copy is covered, no claim contradicts" in (await _listed(person)).text
     await person.site.execute("UPDATE installation_facts SET claim_mismatch = true")
-    assert "Every active copy is covered" not in (await look(person, "/")).text
+    assert "Contradicting claim 1" in (await _listed(person)).text
     assert copy.id in (await person.get("/installations?filter=claim_mismatch=true")).text
+    await person.site.execute("UPDATE installation_facts SET claim_mismatch = false")
+    await _listed(person)
+    await person.site.execute("UPDATE installation_facts SET verdict = 'expired'")
+    page = await look(person, "/")
+    assert "will be listed within five minutes" in page.text
+    assert "Every active copy is covered" not in page.text
+
+
+async def _listed(person):
+    """The overview, after the job."""
+    await person.site.with_database(list_what_to_clear_up, datetime.now(UTC))
+    return await look(person, "/")
 
 
 async def test_products_are_told_apart(person, fleet):

@@ -50,6 +50,20 @@ def test_every_verdict_says_what_it_rests_on_and_accuses_nobody(verdict, license
     assert all(sentence.endswith(".") for sentence in sentences)
 
 
+@pytest.mark.parametrize("verdict", Verdict)
+def test_who_may_not_see_licenses_reads_no_fact_of_one(verdict):
+    mismatches = row(verdict, claim_mismatch=True, source_mismatch=True)
+    hidden = LICENSE | {
+        "product": "SECRET",
+        "source": "SECRET",
+        "seats": 987,
+        "seats_used": 989,
+        "stale": True,
+    }
+    said = " ".join(verdicts.rests_on(mismatches, hidden, licenses=False))
+    assert not re.search(r"SECRET|98\d|2026|just changed", said)
+
+
 def test_seats_and_days_are_those_of_the_license():
     said = lambda verdict: verdicts.rests_on(row(verdict), LICENSE)[0]  # noqa: E731
     assert said("over_seats") == "On the license: 5 copies. It has 2 seats, up to 1.5x of which are allowed."

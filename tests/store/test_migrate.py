@@ -91,6 +91,42 @@ async def test_a_migration_that_fails_leaves_nothing_behind(connection):
     assert await connection.fetchval("SELECT count(*) FROM schema_migrations WHERE version = 9998") == 0
 
 
+def beside_writes(sql):
+    return [*released_migrations(), Migration(9998, "beside", f"-- outside a transaction\n{sql};\n")]
+
+
+async def test_an_index_is_built_while_others_write(empty):
+    migrating, writer, late = [await asyncpg.connect(empty) for _ in range(3)]
+    await migrate(migrating)
+    add = (
+        "INSERT INTO products (product_id, slug, name, created_at) VALUES (gen_random_uuid(), $1, $1, now())"
+    )
+    async with writer.transaction():
+        await writer.execute(add, "open")
+        index = "CREATE INDEX CONCURRENTLY IF NOT EXISTS by_name ON products (name)"
+        migration = asyncio.create_task(migrate(migrating, beside_writes(index)))
+        await waiting_for_locks(late, 1)
+        await late.execute(add, "meanwhile")
+        assert not migration.done()
+    assert [ran.version for ran in await migration] == [9998]
+    for connection in (migrating, writer, late):
+        await connection.close()
+
+
+async def test_an_index_whose_building_was_interrupted_is_built_again(empty):
+    connection = await asyncpg.connect(empty)
+    migrations = released_migrations()
+    await migrate(connection, [each for each in migrations if not each.statements])
+    await connection.execute("CREATE INDEX licenses_by_hint ON licenses (key_hint)")
+    await connection.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'licenses_by_hint'::regclass"
+    )
+    ran = await migrate(connection, migrations)
+    assert [each.version for each in ran] == [each.version for each in migrations if each.statements] != []
+    assert await connection.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
+    await connection.close()
+
+
 @pytest.fixture
 async def before_columns(empty):
     """Connections to a database as it was before migration 0003."""

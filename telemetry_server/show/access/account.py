@@ -16,6 +16,7 @@ from telemetry_server.routing import HTML, Parameter, Route, get
 from telemetry_server.show.access import codes, tokens
 from telemetry_server.show.access.cookies import begin_session
 from telemetry_server.show.access.forms import read_form_as
+from telemetry_server.show.access.guard import local_path
 from telemetry_server.show.access.invitation import name_in
 from telemetry_server.show.access.notices import announce
 from telemetry_server.show.access.oidc import providers_of
@@ -24,6 +25,7 @@ from telemetry_server.show.access.passwords import PASSWORDS, WeakPassword, refu
 from telemetry_server.show.access.sign_in import FORM_ERRORS, SignIn, compare_password
 from telemetry_server.show.access.tokens import NewToken, Revoke, grantable
 from telemetry_server.show.formatting import NUMBER_STYLES, zone_of
+from telemetry_server.show.list_columns import read_columns
 from telemetry_server.show.recorded_views import record, refused
 from telemetry_server.show.render import page
 from telemetry_server.show.responses import see_other
@@ -45,6 +47,14 @@ class Profile(Struct):
     shortcuts: str = ""
     time_zone: str = "UTC"
     number_style: str = "en"
+
+
+class ListColumns(Struct):
+    """The columns of the list of installations, separated by commas; empty: the usual ones."""
+
+    csrf_token: str
+    columns: str = ""
+    next: str = "/installations"
 
 
 class NewPassword(Struct):
@@ -93,6 +103,14 @@ async def set_profile(request: web.Request) -> web.Response:
         number_style=form.number_style,
     )
     return see_other("/account")
+
+
+async def set_columns(request: web.Request) -> web.Response:
+    """Remembers the columns of the list of installations, and goes back to it."""
+    form, person = await read_form_as(request, ListColumns), own_person(request)
+    chosen = read_columns(form.columns) if form.columns else None
+    await people.set_list_columns(request.app[app_keys.POOL], person.person_id, chosen)
+    return see_other(local_path(form.next))
 
 
 async def set_password(request: web.Request) -> web.Response:
@@ -300,6 +318,7 @@ def form_of_account(
 ROUTES = (
     get("/account", show_account, "The own account", HTML, permission=Permission.ACCOUNT),
     form_of_account("/account/profile", set_profile, "Change name and shortcuts", Profile, step_up=False),
+    form_of_account("/account/columns", set_columns, "Choose columns of lists", ListColumns, step_up=False),
     form_of_account("/account/password", set_password, "Change the password", NewPassword),
     form_of_account("/account/totp", begin_totp, "Set up an authenticator app", Plain),
     form_of_account("/account/totp/confirm", confirm_totp, "Confirm it by its first code", FirstCode),

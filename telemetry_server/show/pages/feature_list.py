@@ -1,6 +1,5 @@
-"""Features: how many copies use each, how often, since when more or less, and in which versions."""
+"""Features: how many copies use each, how often, since when more or less; by version, edition, verdict …"""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,15 +19,22 @@ from telemetry_server.show.csv_file import csv_file
 from telemetry_server.show.query import one_of, read_query
 from telemetry_server.show.render import page
 from telemetry_server.show.scope import SCOPE, Days, Scope, read_scope
-from telemetry_server.show.slow import unless_slow
+from telemetry_server.show.slow import some_at_once, unless_slow
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.counts.counting import Counts, Span, TimeStep
 from telemetry_server.store.counts.feature_use import feature_use
 from telemetry_server.store.database import Pool
 from telemetry_server.store.dimensions import ALL
 
-PARAMETERS = (*SCOPE, Parameter("csv", "The same rows as a file.", one_of("features")))
-_MOST, _VERSIONS, _WEEKS = 200, 8, 12
+BY = {"version": "Version", "edition": "Edition", "verdict": "Verdict", "life": "Life"}
+"""What the share of copies is shown by."""
+PARAMETERS = (
+    *SCOPE,
+    Parameter("by", "What the share of copies is by.", one_of(*BY) | {"default": "version"}),
+    Parameter("csv", "The same rows as a file.", one_of("features")),
+)
+_MOST, _WEEKS = 200, 12
+_HEAT_ROWS, _HEAT_COLUMNS, _VALUES = 30, 8, 60
 _COLUMNS = ("feature", "share_percent", "uses", "uses_per_report", "installations", "change_points")
 
 
@@ -50,11 +56,11 @@ async def feature_list(request: web.Request) -> web.Response:
     scope, pool = await read_scope(request, asked), request.app[app_keys.POOL]
     wanted = _wanted(scope, request)
     days, twelve = scope.days, Days(scope.now.date() - timedelta(weeks=_WEEKS), scope.now.date())
-    used, before, weekly, by_version = await asyncio.gather(
+    used, before, weekly, by_value = await some_at_once(
         _use(pool, ALL, wanted, days, TimeStep.TOTAL),
         _use(pool, ALL, wanted, scope.compared, TimeStep.TOTAL),
         _use(pool, ALL, wanted, twelve, TimeStep.WEEK),
-        _use(pool, "version", wanted, days, TimeStep.TOTAL),
+        _use(pool, asked["by"], wanted, days, TimeStep.TOTAL, most=_HEAT_ROWS),
     )
     rows = None if used is None or used.rows is None else _rows(used.rows, before, weekly)
     if "csv" in asked and rows is not None:  # else the page says why
@@ -66,7 +72,8 @@ async def feature_list(request: web.Request) -> web.Response:
         scope=scope,
         scope_time=True,
         rows=rows,
-        heat=heat_of(by_version),
+        heat=heat_of(by_value, asked["by"]),
+        tabs=[(text, scope.here(by=name), name == asked["by"]) for name, text in BY.items()],
         silent=silent,
         file=scope.here(csv="features"),
     )
@@ -79,12 +86,14 @@ def _wanted(scope: Scope, request: web.Request) -> Filter:
     return Filter() if products is None else term(FIELDS["product"], "=", *sorted(products))
 
 
-async def _use(pool: Pool, by: str, wanted: Filter, days: Days | None, step: TimeStep) -> Counts | None:
+async def _use(
+    pool: Pool, by: str, wanted: Filter, days: Days | None, step: TimeStep, *, most: int = _MOST
+) -> Counts | None:
     """The use in these days; None where it takes too long, or without days."""
     if days is None:
         return None
     span, now = Span(days.first, days.last, step), datetime.now(UTC)
-    return await unless_slow(feature_use(pool, by, wanted, span, now=now, limit=_MOST, values=_VERSIONS))
+    return await unless_slow(feature_use(pool, by, wanted, span, now=now, limit=most, values=_VALUES))
 
 
 def _rows(
@@ -126,21 +135,31 @@ def _by_week(weekly: Counts | None) -> dict[str, list[int | None]]:
     return found
 
 
-def heat_of(counts: Counts | None) -> Heat | None:
-    """The share of copies by feature and version."""
-    rows = (counts.rows or []) if counts else []
+def heat_of(counts: Counts | None, by: str = "version") -> Heat | None:
+    """The share of copies by feature and value; of versions the newest one, and the most frequent ones."""
+    rows = [row for row in (counts.rows or [] if counts else []) if row["value"] is not None]
     if not rows:
         return None
-    versions = list(dict.fromkeys(row["value"] for row in rows if row["value"] is not None))
-    versions.sort(key=lambda version: version_key(version) or (), reverse=True)
+    reports = {row["value"]: row["reports"] for row in rows}
+    columns = sorted(reports, key=lambda value: -reports[value])
+    if by == "version":
+        newest = max(columns, key=_numbers)
+        columns = [newest, *(value for value in columns if value != newest)]
+    columns = columns[:_HEAT_COLUMNS]
+    if by == "version":
+        columns.sort(key=_numbers, reverse=True)
     cells = {(row["feature"], row["value"]): round(_share(row)) for row in rows}
-    names = list(dict.fromkeys(row["feature"] for row in rows))[:30]
+    names = list(dict.fromkeys(row["feature"] for row in rows))[:_HEAT_ROWS]
     return Heat(
-        "Share of copies by version",
-        versions,
-        [(name, [cells.get((name, version), 0) for version in versions]) for name in names],
+        f"Share of copies by {by}",
+        [value.replace("_", " ") if by == "verdict" else value for value in columns],
+        [(name, [cells.get((name, value), 0) for value in columns]) for name in names],
         "%",
     )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return version_key(version) or ()
 
 
 def _silent(weekly: Counts | None, rows: Sequence[FeatureRow]) -> list[str]:

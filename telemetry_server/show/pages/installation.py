@@ -89,11 +89,10 @@ class HeadFlag:
 async def installation(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     pool, installation_id = request.app[app_keys.POOL], read_path(request, "installation_id")
-    known, viewer = await installations.installation(pool, installation_id), request[VIEWER]
-    if known is None or not viewer.sees(known.row["product"]):
+    known = await installations.installation(pool, installation_id)
+    if known is None or not request[VIEWER].sees(known.row["product"]):
         raise NotFound("No installation has this id. It may have been erased, or has never sent a ping.")
-    [row], forks = shown_to(viewer, [known.row]), shown_to(viewer, known.forks)
-    shown = replace(known, row=row, forks=forks)
+    summary = await summary_of(request, known)
     scope = await read_scope(request, {name: value for name, value in asked.items() if name != "product"})
     return page(
         request,
@@ -101,17 +100,28 @@ async def installation(request: web.Request) -> web.Response:
         scope=scope,
         tab=asked["tab"],
         tabs=[(text, _tab(request, name), name == asked["tab"]) for name, text in TABS.items()],
-        item=installation_item(row),
-        known=shown,
-        hostname=row["hostname"],
-        rests_on=rests_on(known.row, known.license),
-        flags=_flags(request, known),
-        license=await _license(request, known),
-        cards=CARDS,
-        others=OTHERS,
         attributions=attributions(request),
-        **await _of_tab(request, shown, asked),
+        **summary,
+        **await _of_tab(request, summary["known"], asked),
     )
+
+
+async def summary_of(request: web.Request, known: InstallationDetails) -> dict[str, Any]:
+    """What the head and the summary of an installation say, as far as the viewer may see it."""
+    viewer = request[VIEWER]
+    [row], forks = shown_to(viewer, [known.row]), shown_to(viewer, known.forks)
+    licenses = viewer.may(Permission.LICENSES)
+    shown = replace(known, row=row, forks=forks, license=known.license if licenses else None)
+    return {
+        "item": installation_item(row),
+        "known": shown,
+        "hostname": row["hostname"],
+        "rests_on": rests_on(known.row, known.license, licenses=licenses),
+        "flags": _flags(f"/installations/{row['installation_id']}", known),
+        "license": await _license(request, shown),
+        "cards": CARDS,
+        "others": OTHERS,
+    }
 
 
 async def _of_tab(
@@ -151,9 +161,9 @@ def _features(known: InstallationDetails) -> RankedList:
     return RankedList("Features", rows, 0, len(known.features) - len(rows), unit="Uses")
 
 
-def _flags(request: web.Request, known: InstallationDetails) -> list[HeadFlag]:
-    """What is unusual about this copy, the most serious first."""
-    row, evidence = known.row, _tab(request, "evidence")
+def _flags(path: str, known: InstallationDetails) -> list[HeadFlag]:
+    """What is unusual about this copy, the most serious first; `path` is that of its page."""
+    row, evidence = known.row, f"{path}?tab=evidence"
     flags = []
     if known.fork_count or known.children or known.parent:
         flags.append(HeadFlag("shared identity", f"{evidence}#identity"))
@@ -166,7 +176,7 @@ def _flags(request: web.Request, known: InstallationDetails) -> list[HeadFlag]:
     if row["missing"]:
         flags.append(HeadFlag(f"{plural(row['missing'], 'ping')} missing", f"{evidence}#identity"))
     if row["last_occurred_at"] and abs(row["last_occurred_at"] - row["last_received_at"]) > timedelta(days=1):
-        flags.append(HeadFlag("wrong clock", _tab(request, "pings")))
+        flags.append(HeadFlag("wrong clock", f"{path}?tab=pings"))
     return flags
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,9 @@ from telemetry_server.show.charts_small import Spark, spark
 from telemetry_server.show.chips import chips, facet_menu
 from telemetry_server.show.filters import FILTERS, filter_from
 from telemetry_server.show.links import link
-from telemetry_server.show.query import IDENTIFIER, integer, read_query
+from telemetry_server.show.list_columns import COLUMNS, USUAL, Choice, choice, read_columns
+from telemetry_server.show.pages.installation import summary_of
+from telemetry_server.show.query import IDENTIFIER, integer, read_query, text
 from telemetry_server.show.recorded_views import record_customers
 from telemetry_server.show.render import SearchBox, attributions, page
 from telemetry_server.show.responses import path_with, see_other, without_empty
@@ -40,6 +42,8 @@ PARAMETERS = (
     Parameter("after", "Where the page before ended: the id of its last row.", IDENTIFIER),
     sort_parameter(listing.ORDERS),
     Parameter("page", "The page of a sorted list.", integer(1, 2_000, default=1)),
+    Parameter("columns", "The columns to show, separated by commas.", text(r"^[a-z]+(,[a-z]+)*$")),
+    Parameter("installation_id", "The installation whose summary stands beside the list.", IDENTIFIER),
 )
 
 _ROWS = 50
@@ -47,16 +51,7 @@ _SPARK_DAYS = 30
 _NEWEST_FOR_SUGGESTIONS = 10_000
 _AN_ID = re.compile(r"[0-9a-fA-F-]{4,36}")
 _PLACEHOLDER = "Filter: verdict=unknown_key country=DE version>=7.2, or an id"
-COLUMNS = {
-    "verdict": "Verdict",
-    "license": "License",
-    "version": "Version",
-    "system": "System",
-    "place": "Place",
-    "life": "Life",
-    "last": "Last ping",
-}
-"""The columns that sort, by their order."""
+_TITLES = {"verdict": "verdict"} | {one.order: one.title.lower() for one in COLUMNS.values() if one.order}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +85,9 @@ async def installation_list(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     pool, viewer = request.app[app_keys.POOL], request[VIEWER]
     scope, found = await _scope(request, asked), await _find(pool, viewer, asked)
-    sort = asked.get("sort", "")
+    scope = _with_filter(scope, found)
+    sort, beside = asked.get("sort", ""), await _beside(request, found.items)
+    opened = await _panel(request, asked)
     return page(
         request,
         "installations.html",
@@ -104,18 +101,45 @@ async def installation_list(request: web.Request) -> web.Response:
         else None,
         chosen=[] if found.problem else chips(request, asked),
         facets=facet_menu(request, found.facets),
-        beside=await _beside(request, found.items),
+        beside=beside,
         sort=sort.removeprefix("-"),
-        sorted_by=COLUMNS.get(sort.removeprefix("-"), "first ping").lower(),
+        sorted_by=_TITLES.get(sort.removeprefix("-"), ""),
         descending=sort.startswith("-"),
-        columns={
-            name: (text, path_with(request, sort=_turned(name, sort), after=None, page=None))
-            for name, text in COLUMNS.items()
-        },
+        heads={name: path_with(request, sort=_turned(name, sort), after=None, page=None) for name in _TITLES},
+        columns=_columns(request, asked, beside, brief=opened is not None),
+        is_opened="installation_id" in asked,
+        opened=opened,
+        opens=lambda key: path_with(request, installation_id=str(key)),
+        closed=path_with(request, installation_id=None),
+        without_columns=path_with(request, columns=None),
         asked=asked,
         csv=_csv(viewer, found),
         attributions=attributions(request),
     )
+
+
+def _columns(request: web.Request, asked: Mapping[str, Any], beside: Beside, *, brief: bool) -> Choice:
+    """Those of the address, else those of the profile, else the usual ones."""
+    person = request[VIEWER].person
+    chosen = (person.list_columns if person else None) or USUAL
+    if "columns" in asked:
+        chosen = read_columns(asked["columns"])
+    return choice(
+        [name for name in COLUMNS if name in chosen],  # those of a profile may be of another version
+        lambda names: path_with(request, columns=names),
+        customers=any(row["customer"] for row in beside.licenses.values()),
+        brief=brief,
+    )
+
+
+async def _panel(request: web.Request, asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The summary of the chosen installation; None: none is chosen, or there is none of this id."""
+    if "installation_id" not in asked:
+        return None
+    known = await installations.installation(request.app[app_keys.POOL], asked["installation_id"])
+    if known is None or not request[VIEWER].sees(known.row["product"]):
+        return None
+    return await summary_of(request, known)
 
 
 async def _scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
@@ -124,6 +148,14 @@ async def _scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
         return await read_scope(request, asked)
     except BadFilter:
         return await read_scope(request, {name: value for name, value in asked.items() if name != "product"})
+
+
+def _with_filter(scope: Scope, found: Found) -> Scope:
+    """Other pages of installations take the filter only as text: with all that narrows the list."""
+    wanted = " ".join(str(one) for one in found.wanted.terms if one.field.name != "product")
+    if found.problem or not wanted:
+        return scope
+    return replace(scope, chosen={**scope.chosen, "filter": wanted})
 
 
 async def _find(pool: Pool, viewer: Viewer, asked: Mapping[str, Any]) -> Found:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.check import ranges
+from telemetry_server.enrich.lifecycle import Outage
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, get
 from telemetry_server.show import charts
@@ -17,6 +18,8 @@ from telemetry_server.show.slow import unless_slow
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.counts import overview as store
 from telemetry_server.store.database import Pool
+from telemetry_server.store.fleet.outages import outages
+from telemetry_server.store.reading import reading
 
 _ROWS = 50
 
@@ -37,7 +40,15 @@ async def intake(request: web.Request) -> web.Response:
         quarantined=await unless_slow(store.newest_quarantined(pool, product, _ROWS)),
         most_suspect=store.MOST_SUSPECT,
         suspect=await unless_slow(store.suspect_installations(pool, product, since, _ROWS)),
+        outages=await _outages(pool, since),
     )
+
+
+async def _outages(pool: Pool, since: datetime) -> list[Outage]:
+    """Those that ended since then, the newest first."""
+    async with reading(pool) as connection:
+        found = await outages(connection)
+    return [each for each in reversed(found) if each[1] >= since][:_ROWS]
 
 
 async def _outcomes(pool: Pool, scope: Scope) -> dict[str, charts.Columns]:

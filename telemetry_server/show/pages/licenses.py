@@ -26,6 +26,7 @@ from telemetry_server.show.sorting import PAGE, heads, pager, sort_parameter, wa
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import keys
+from telemetry_server.store.fleet.clear_up_facts import subject_of_key
 from telemetry_server.store.fleet.licensed_copies import copies_by_license
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry import license_lists as store
@@ -106,7 +107,8 @@ async def _found(
         "unknown": await keys.unknown_key_total(connection, using, now=now),
     }
     if asked["show"] == "unknown":
-        unknown = await keys.unknown_keys(connection, using, now=now, limit=part.limit, offset=part.offset)
+        found = await keys.unknown_keys(connection, using, now=now, limit=part.limit, offset=part.offset)
+        unknown = [{**row, "item": _item_of(row) if row["active"] else None} for row in found]
         return {**_NOTHING, "totals": totals, "unknown": unknown}
     rows = await store.licenses_shown(connection, base + _of_tab(asked["show"], now), part, now=now)
     ids = [row["license_id"] for row in rows]
@@ -122,6 +124,11 @@ async def _found(
         else {},
         "months": month_strip(today, counted, lambda first, last: _expiring(asked, today, first, last)),
     }
+
+
+def _item_of(key: Mapping[str, Any]) -> str:
+    """The path to what is to be cleared up about an unknown key."""
+    return link("/to-clear-up", subject=subject_of_key(key["product_id"], key["key_hash"]))
 
 
 def _of_tab(show: str, now: datetime) -> Filter:

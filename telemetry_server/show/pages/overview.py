@@ -1,55 +1,41 @@
 """The overview: what no license covers, where, and what to clear up first; each number a link to its rows."""
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from aiohttp import web
 
 from telemetry_server import app_keys
-from telemetry_server.check.filters.filter_fields import LICENSES
-from telemetry_server.check.filters.terms import EVERYTHING, term
 from telemetry_server.permissions import Permission
 from telemetry_server.programs import command_of
 from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show.chart_csv import chart_csv
 from telemetry_server.show.charts_time import Around, Series, TimeChart, stacked
+from telemetry_server.show.chips import chips
 from telemetry_server.show.formatting import stamp
 from telemetry_server.show.links import link
 from telemetry_server.show.pages import overview_figures, overview_lists, overview_trends
-from telemetry_server.show.pages.overview_numbers import (
-    Copies,
-    Todo,
-    by_value,
-    copies,
-    forked,
-    is_large,
-    over_seats,
-    todos,
-    uncovered_filter,
-)
+from telemetry_server.show.pages.overview_numbers import copies, is_large, uncovered_filter
 from telemetry_server.show.pages.overview_quality import looks
+from telemetry_server.show.pages.overview_queue import queue_of
 from telemetry_server.show.query import one_of, read_query
 from telemetry_server.show.render import attributions, page
-from telemetry_server.show.scope import SCOPE, Scope, read_scope
+from telemetry_server.show.scope import FILTERED, Scope, read_scope
 from telemetry_server.show.slow import unless_slow
 from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.counts import overview as store
 from telemetry_server.store.counts.fleet_now import Fleet
 from telemetry_server.store.counts.rollups import MOST_BEHIND
 from telemetry_server.store.database import Pool
-from telemetry_server.store.registry import seats
 
 LISTS = overview_lists.LISTS
 CHARTS = ("uncovered", "turned", "pings")
 PARAMETERS = (
-    *SCOPE,
+    *FILTERED,
     *(Parameter(name, f"What the list {name} is by.", one_of(*tabs)) for name, tabs in LISTS.items()),
     Parameter("csv", "The figures of this chart, as CSV.", one_of(*CHARTS)),
 )
-
-_LICENSES = 3  # of those over their seats that are listed one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +49,8 @@ class _Charts:
 
 async def overview(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
-    pool, scope = request.app[app_keys.POOL], await read_scope(request, asked)
+    pool, viewer = request.app[app_keys.POOL], request[VIEWER]
+    scope = (await read_scope(request, asked)).filtered(asked, viewer)
     if not any(product["in_use"] for product in scope.products):
         return _first_start(request, scope)
     fleet = await store.fleet(pool, scope.product, scope.now)
@@ -75,7 +62,6 @@ async def overview(request: web.Request) -> web.Response:
     large = is_large(fleet)
     found = await unless_slow(copies(pool, scope, large=large))
     trend = await unless_slow(overview_trends.compared(pool, scope)) if scope.is_known else None
-    may = request[VIEWER].may(Permission.LICENSES)
     return page(
         request,
         "overview.html",
@@ -84,10 +70,13 @@ async def overview(request: web.Request) -> web.Response:
         fleet=fleet,
         totals=totals,
         found=found,
-        figures=await overview_figures.figures(pool, scope, found, trend, licenses=may),
+        chosen=chips(request, {"filter": asked.get("filter", "")}),
+        figures=await overview_figures.figures(
+            pool, scope, found, trend, licenses=viewer.may(Permission.LICENSES) and not scope.filter.terms
+        ),
         charts=charts,
         uncovered=scope.rows(filter=uncovered_filter()),
-        todos=await unless_slow(_todos(pool, scope, found, large=large, licenses=may)) if found else None,
+        queue=await unless_slow(queue_of(pool, scope, viewer)),
         where=await unless_slow(overview_lists.where(pool, scope, large=large)) if found else None,
         lists=[
             await overview_lists.tabbed(pool, scope, name, asked, large=large, counted=bool(found))
@@ -124,20 +113,6 @@ async def _charts(
         await unless_slow(overview_trends.turned(pool, scope)),
         await unless_slow(_pings(pool, scope, fleet, counted)),
     )
-
-
-async def _todos(pool: Pool, scope: Scope, found: Copies, *, large: bool, licenses: bool) -> list[Todo]:
-    """The licenses with the most copies too many, then all copies by what the registry says of them."""
-    contradicting = await by_value(pool, "all", "claim_mismatch=true", scope, large=large)
-    rows = todos(scope, found, _first(contradicting), await forked(pool, scope))
-    if not licenses or not scope.is_known:
-        return rows
-    wanted = EVERYTHING if scope.product is None else term(LICENSES["product"], "=", scope.product)
-    return [*over_seats(scope, await seats.over_seats(pool, wanted, now=scope.now, limit=_LICENSES)), *rows]
-
-
-def _first(rows: Sequence[tuple[str | None, int]]) -> int:
-    return rows[0][1] if rows else 0
 
 
 async def _pings(

@@ -8,7 +8,7 @@ from telemetry_server.show.charts_small import Ranked, RankedList
 from telemetry_server.show.charts_world import WorldMap, world_map
 from telemetry_server.show.formatting import country, inert
 from telemetry_server.show.links import link
-from telemetry_server.show.pages.overview_numbers import ACTIVE, by_value, products_of, uncovered_filter
+from telemetry_server.show.pages.overview_numbers import ACTIVE, by_value, counted_of, uncovered_filter
 from telemetry_server.show.scope import Scope
 from telemetry_server.show.slow import unless_slow
 from telemetry_server.store.counts import overview as store
@@ -101,7 +101,7 @@ async def _before(pool: Pool, scope: Scope, by: str) -> dict[str | None, int]:
     if scope.compared is None or not scope.is_known:
         return {}
     day = scope.compared.last
-    rows = await unless_slow(active_values(pool, by, products_of(scope), day, day, now=scope.now)) or []
+    rows = await unless_slow(active_values(pool, by, counted_of(scope), day, day, now=scope.now)) or []
     return {row["value"]: row["before"] for row in rows}
 
 

@@ -1,26 +1,25 @@
-"""The numbers of the overview: active copies now, by any dimension, and what is to clear up among them.
+"""The numbers of the overview: active copies now, by any dimension.
 
 Active are copies that are not lost. Each number comes with the filter of its rows. Those of a `large` fleet
 are the counts of the end of this day so far: to count a million copies takes longer than a page may.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from telemetry_server.check.filters.filter_fields import INSTALLATIONS
 from telemetry_server.check.filters.parser import parse_filter
 from telemetry_server.check.filters.terms import EVERYTHING, Filter, term
-from telemetry_server.show.formatting import number, plural
 from telemetry_server.show.scope import Scope
-from telemetry_server.show.verdict_groups import NOT_COVERED, NOT_COVERED_TERM, VerdictGroup, group_of
+from telemetry_server.show.verdict_groups import NOT_COVERED, NOT_COVERED_TERM, VerdictGroup
 from telemetry_server.store.counts import counting
 from telemetry_server.store.counts.active import active_values
 from telemetry_server.store.counts.counting import Question
 from telemetry_server.store.counts.fleet_now import Fleet
 from telemetry_server.store.database import Pool
-from telemetry_server.store.fleet.installations import matching
+from telemetry_server.store.filtering import NotThen
 
 ACTIVE = "life!=lost"
 _MOST = 50
@@ -49,27 +48,16 @@ class Copies:
         return self.active - self.uncovered
 
 
-@dataclass(frozen=True, slots=True)
-class Todo:
-    """A row of what is to clear up: copies with one verdict, or another finding."""
-
-    group: VerdictGroup
-    what: str
-    count: int
-    href: str
-    evidence: str = ""
-    key_hint: str | None = None
-    since: datetime | None = None
-
-
 def is_large(fleet: Fleet | None) -> bool:
     """Whether the fleet is too large to be counted for a page."""
     return fleet is None or fleet.counted.by_job
 
 
-def products_of(scope: Scope) -> Filter:
-    """The filter of what is counted, whose product is there."""
-    return EVERYTHING if scope.product is None else term(INSTALLATIONS["product"], "=", scope.product)
+def counted_of(scope: Scope) -> Filter:
+    """The filter of what is counted, whose product is there, with that of the page."""
+    if scope.product is None:
+        return scope.filter
+    return term(INSTALLATIONS["product"], "=", scope.product) + scope.filter
 
 
 async def copies(pool: Pool, scope: Scope, *, large: bool) -> Copies | None:
@@ -95,7 +83,8 @@ async def by_value(
     if not scope.is_known:
         return []
     if large:
-        return await _at_end_of_day(pool, by, products_of(scope) + parse_filter(wanted), scope)
+        with suppress(NotThen):  # the ends of days are not counted by this filter
+            return await _at_end_of_day(pool, by, counted_of(scope) + parse_filter(wanted), scope)
     asked = parse_filter(" ".join(filter(None, (ACTIVE, wanted))))
     found = await counting.present(pool, _question(by, asked, scope))
     return [(row["value"], row["installations"]) for row in found.rows or []]
@@ -110,14 +99,6 @@ async def _at_end_of_day(pool: Pool, by: str, wanted: Filter, scope: Scope) -> l
     return []
 
 
-async def forked(pool: Pool, scope: Scope) -> int:
-    """Active copies that share their identity with another."""
-    if not scope.is_known:
-        return 0
-    wanted = products_of(scope) + parse_filter(f"{ACTIVE} attention=forked")
-    return await matching(pool, wanted, now=scope.now)
-
-
 async def gone_quiet(pool: Pool, scope: Scope, wanted: str) -> Copies:
     """The copies of that filter by verdict, lost ones among them."""
     if not scope.is_known:
@@ -129,54 +110,9 @@ async def gone_quiet(pool: Pool, scope: Scope, wanted: str) -> Copies:
     )
 
 
-def over_seats(scope: Scope, rows: Sequence[Mapping[str, Any]]) -> list[Todo]:
-    """A row for each of these licenses."""
-    group = group_of("over_seats")
-    return [
-        Todo(
-            group,
-            "license over its seats",
-            row["seats_used"],
-            scope.rows(filter=f"license={row['license_id']}"),
-            f"{number(row['seats_used'])} of {plural(row['seats'], 'seat')}",
-            row["key_hint"],
-            row["over_since"],
-        )
-        for row in rows
-    ]
-
-
-def todos(scope: Scope, found: Copies, contradicting: int, shared: int) -> list[Todo]:
-    """What is to clear up, the worst first."""
-    unknown = next(group for group in NOT_COVERED if group.name == "unknown")
-    rows = [
-        Todo(
-            group,
-            verdict.replace("_", " "),
-            count,
-            scope.rows(filter=f"{ACTIVE} verdict={verdict}"),
-        )
-        for name in _WORST_FIRST
-        for group in NOT_COVERED
-        if group.name == name
-        for verdict in group.verdicts
-        if (count := found.by_verdict.get(verdict, 0))
-    ]
-    if shared:
-        href = scope.rows(filter=f"{ACTIVE} attention=forked")
-        rows.append(Todo(unknown, "shared identity", shared, href))
-    if contradicting:
-        href = scope.rows(filter=f"{ACTIVE} claim_mismatch=true")
-        rows.append(Todo(unknown, "claims that contradict the registry", contradicting, href))
-    return rows
-
-
-_WORST_FIRST: Sequence[str] = ("wrong", "excess", "lapsed", "unknown", "none")
-
-
 def _question(by: str, wanted: Filter, scope: Scope) -> Question:
     """About the chosen product, or all."""
-    return Question(by, wanted + products_of(scope), scope.now, _MOST)
+    return Question(by, wanted + counted_of(scope), scope.now, _MOST)
 
 
 def uncovered_filter() -> str:

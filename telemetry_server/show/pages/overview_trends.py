@@ -15,7 +15,7 @@ from telemetry_server.show.charts_time import (
     steps_between,
 )
 from telemetry_server.show.links import link
-from telemetry_server.show.pages.overview_numbers import ACTIVE, products_of
+from telemetry_server.show.pages.overview_numbers import ACTIVE, counted_of
 from telemetry_server.show.scope import Days, Scope
 from telemetry_server.show.verdict_groups import NOT_COVERED
 from telemetry_server.store.counts import active
@@ -52,13 +52,13 @@ class Compared:
 
 async def compared(pool: Pool, scope: Scope) -> Compared:
     days = [scope.days.last, *([scope.compared.last] if scope.compared else [])]
-    found = await active.active_totals(pool, products_of(scope), days, now=scope.now)
+    found = await active.active_totals(pool, counted_of(scope), days, now=scope.now)
     return Compared(found.get(days[0]), found.get(days[1]) if len(days) > 1 else None)
 
 
 async def uncovered(pool: Pool, scope: Scope) -> TimeChart | None:
     """Stacked columns of what no license covers, by verdict group; None: not counted yet."""
-    counted = await active.uncovered_series(pool, products_of(scope), _span(scope, scope.days), now=scope.now)
+    counted = await active.uncovered_series(pool, counted_of(scope), _span(scope, scope.days), now=scope.now)
     if not counted.rows:
         return None
     by_group = _by_verdict(counted.rows)
@@ -82,7 +82,7 @@ async def uncovered(pool: Pool, scope: Scope) -> TimeChart | None:
 async def turned(pool: Pool, scope: Scope) -> TimeChart | None:
     """New and returned above, lost below the axis; None: not counted yet."""
     counted = await active.active_series(
-        pool, TURNED, products_of(scope), _span(scope, scope.days), now=scope.now
+        pool, TURNED, counted_of(scope), _span(scope, scope.days), now=scope.now
     )
     if not counted.rows:
         return None
@@ -104,7 +104,7 @@ async def _before(pool: Pool, scope: Scope, steps: int) -> Sequence[int | None]:
     if scope.compared is None:
         return ()
     counted = await active.uncovered_series(
-        pool, products_of(scope), _span(scope, scope.compared), now=scope.now
+        pool, counted_of(scope), _span(scope, scope.compared), now=scope.now
     )
     sums: dict[date, int] = {}
     for row in counted.rows or []:

@@ -7,18 +7,20 @@ from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show.charts_small import Ranked, RankedList
 from telemetry_server.show.charts_world import WorldMap, world_map
+from telemetry_server.show.chips import chips
 from telemetry_server.show.formatting import country
 from telemetry_server.show.links import link
 from telemetry_server.show.pages.overview_numbers import ACTIVE, by_value, is_large, uncovered_filter
 from telemetry_server.show.query import one_of, read_query
 from telemetry_server.show.render import attributions, page
-from telemetry_server.show.scope import SCOPE, Scope, read_scope
+from telemetry_server.show.scope import FILTERED, Scope, read_scope
 from telemetry_server.show.slow import unless_slow
+from telemetry_server.show.viewer import VIEWER
 from telemetry_server.store.counts.overview import fleet
 
 SHOWN = {"uncovered": "Not covered", "active": "All active"}
 PARAMETERS = (
-    *SCOPE,
+    *FILTERED,
     Parameter("show", "Which copies.", {**one_of(*SHOWN), "default": "uncovered"}),
 )
 
@@ -27,7 +29,8 @@ _MOST = 25
 
 async def world(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
-    pool, scope = request.app[app_keys.POOL], await read_scope(request, asked)
+    pool = request.app[app_keys.POOL]
+    scope = (await read_scope(request, asked)).filtered(asked, request[VIEWER])
     full = uncovered_filter() if asked["show"] == "uncovered" else ACTIVE
     large = is_large(await fleet(pool, scope.product, scope.now))
     counted = await unless_slow(by_value(pool, "country", full.removeprefix(ACTIVE), scope, large=large))
@@ -42,6 +45,7 @@ async def world(request: web.Request) -> web.Response:
             for name, words in SHOWN.items()
         ],
         calm=asked["show"] == "active",
+        chosen=chips(request, {"filter": asked.get("filter", "")}),
         attributions=attributions(request),
     )
 

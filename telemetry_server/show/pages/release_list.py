@@ -1,5 +1,6 @@
 """Releases: their adoption, versions that are no longer supported, and unknown builds."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
@@ -38,6 +39,9 @@ async def release_list(request: web.Request) -> web.Response:
     slug = scope.product or min(names, default=None)
     if slug is not None and slug not in names:
         raise NotFound("There is no product of this name.")
+    others = [(name, scope.here(product=each), each == slug) for each, name in sorted(names.items())]
+    instead_of_all = scope.product is None and len(names) > 1
+    scope = replace(scope, product=slug)  # the bar names what is shown
     today = datetime.now(UTC).date()
     versions = await unless_slow(_versions(pool, slug)) if slug else []
     reporting = sum(each.copies for each in versions or ())
@@ -46,6 +50,7 @@ async def release_list(request: web.Request) -> web.Response:
         "releases.html",
         scope=scope,
         scope_time=True,
+        others=others if instead_of_all else [],
         chart=await unless_slow(_chart(pool, scope, slug)) if slug else None,
         half=await unless_slow(_half(pool, scope, slug)) if slug else None,
         product=slug,

@@ -10,6 +10,7 @@ from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, Parameter, Route
 from telemetry_server.show.api.search import sees
 from telemetry_server.show.formatting import country_code
+from telemetry_server.show.frame import rail
 from telemetry_server.show.query import read_query, text
 from telemetry_server.show.recorded_views import record_customers
 from telemetry_server.show.render import SearchBox, page
@@ -44,7 +45,19 @@ async def search(request: web.Request) -> web.Response:
         return see_other(path)
     box = SearchBox("/search", "q", value=typed, hidden=scope.hidden())
     hits = [(hit, _path(scope, hit)) for hit in found.suggestions]
-    return page(request, "search.html", scope=scope, search=box, typed=typed, found=found, hits=hits)
+    named = _named(request, scope, typed.strip().casefold()) if typed else []
+    return page(
+        request, "search.html", scope=scope, search=box, typed=typed, found=found, hits=hits, named=named
+    )
+
+
+def _named(request: web.Request, scope: Scope, text: str) -> list[tuple[str, str, str]]:
+    """The pages and products with the text in their names: name, what it is, path."""
+    routes = request.app[app_keys.ROUTES]
+    sections = rail(routes, request[VIEWER], request.path, scope.link)
+    found = [(each.entry.name, "page", each.href) for section in sections for each in section.entries]
+    found += [(one["name"], "product", scope.link("/", product=one["slug"])) for one in scope.products]
+    return [each for each in found if text in each[0].casefold()]
 
 
 def _path(scope: Scope, hit: Hit) -> str | None:

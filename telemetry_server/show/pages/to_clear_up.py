@@ -10,13 +10,12 @@ from msgspec import Struct
 
 from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, NotFound
-from telemetry_server.model import Verdict
 from telemetry_server.permissions import Permission
 from telemetry_server.routing import FILE, HTML, Parameter, Route, get
 from telemetry_server.show.access.forms import read_form, read_form_as
 from telemetry_server.show.access.guard import local_path
 from telemetry_server.show.access.sign_in import FORM_ERRORS
-from telemetry_server.show.clear_up_words import KIND_WORDS, MARKS, in_evidence
+from telemetry_server.show.clear_up_words import KIND_WORDS, MARKS, copies_filter, in_evidence
 from telemetry_server.show.csv_file import MOST_ROWS, csv_file
 from telemetry_server.show.links import link
 from telemetry_server.show.query import IDENTIFIER, integer, one_of, read_path, read_query, text
@@ -30,7 +29,7 @@ from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.fleet import clear_up as store
 from telemetry_server.store.fleet.clear_up import ClearUpState
-from telemetry_server.store.fleet.clear_up_facts import OF_VERDICT, ClearUpKind, copies_with_key
+from telemetry_server.store.fleet.clear_up_facts import ClearUpKind, copies_with_key
 from telemetry_server.store.reading import reading
 from telemetry_server.store.registry.license_lists import customer_names
 
@@ -50,6 +49,7 @@ _FILTERS = (
         "state", "How far people are; present: open or asked.", one_of(*_STATES) | {"default": "present"}
     ),
     Parameter("owner", "me: those that I took over.", one_of("me")),
+    Parameter("subject", "The license, key or installation it is about, in any state.", text()),
     Parameter("sort", "The order.", one_of(*store.SORTS) | {"default": "worst"}),
 )
 PARAMETERS = (
@@ -108,6 +108,8 @@ async def queue(request: web.Request) -> web.Response:
     shown = set(map(str, wanted.states))
     kinds = {kind: sum(counts[kind.value, state] for state in shown) for kind in ClearUpKind}
     total = kinds[ClearUpKind(asked["kind"])] if "kind" in asked else sum(kinds.values())
+    if "subject" in asked:
+        total = len(rows)
     return page(
         request,
         "to_clear_up.html",
@@ -115,7 +117,7 @@ async def queue(request: web.Request) -> web.Response:
         asked=asked,
         rows=[_shown(row, names) for row in rows],
         kinds=[(kind, KIND_WORDS[kind], count, _kind_path(request, kind)) for kind, count in kinds.items()],
-        everything=(sum(kinds.values()), path_with(request, kind=None, page=None, undo=None, changed=None)),
+        everything=(sum(kinds.values()), _kind_path(request, None)),
         states=list(_STATES),
         sorts=_SORTS,
         pages=pager(request, asked, total),
@@ -231,7 +233,8 @@ def _wanted(asked: Mapping[str, Any], viewer: Viewer) -> store.ClearUpFilter:
         products={asked["product"]} if "product" in asked else viewer.products,
         kind=asked.get("kind"),
         owner=viewer.actor if "owner" in asked else None,
-        states=_STATES[asked["state"]],
+        subject=asked.get("subject"),
+        states=tuple(ClearUpState) if "subject" in asked else _STATES[asked["state"]],
     )
 
 
@@ -243,33 +246,27 @@ async def _names(connection: Connection, viewer: Viewer, rows: list[dict[str, An
 
 def _shown(row: Mapping[str, Any], names: Mapping[UUID, str]) -> dict[str, Any]:
     """The item with its words, and the paths to its subject and to its copies."""
-    kind = ClearUpKind(row["kind"])
-    subject, copies = f"/licenses/{row['license_id']}", None
-    if kind is ClearUpKind.SHARED_IDENTITY:
+    copies = copies_filter(row)
+    copies_path = copies and link("/installations", product=row["product"], filter=copies)
+    subject = f"/licenses/{row['license_id']}" if row["license_id"] else copies_path
+    if row["kind"] == ClearUpKind.SHARED_IDENTITY:
         subject = f"/installations/{row['subject']}"
-    elif kind is ClearUpKind.UNKNOWN_KEY:
+    elif row["kind"] == ClearUpKind.UNKNOWN_KEY:
         subject = f"/to-clear-up/{row['clear_up_id']}"
-    elif kind is ClearUpKind.WRONG_SOURCE:
-        copies = f"license={row['license_id']} source_mismatch=true life!=lost"
-    elif kind is ClearUpKind.EXPIRING_IN_USE:
-        copies = f"license={row['license_id']}"
-    else:
-        verdict = next(verdict for verdict, of in OF_VERDICT.items() if of is kind)
-        copies = f"license={row['license_id']} verdict={Verdict(verdict).value} life!=lost"
     return {
         **row,
-        "words": KIND_WORDS[kind],
-        "mark": MARKS[kind],
+        "words": KIND_WORDS[row["kind"]],
+        "mark": MARKS[row["kind"]],
         "hint": row["key_hint"] or row["evidence"].get("key_hint"),
         "sentence": in_evidence(row),
         "customer": names.get(row["customer_id"]),
         "subject_path": subject,
-        "copies_path": copies and link("/installations", filter=copies),
+        "copies_path": copies_path,
     }
 
 
-def _kind_path(request: web.Request, kind: ClearUpKind) -> str:
-    return path_with(request, kind=kind.value, page=None, undo=None, changed=None)
+def _kind_path(request: web.Request, kind: str | None) -> str:
+    return path_with(request, kind=kind, subject=None, page=None, undo=None, changed=None)
 
 
 def _undoable(asked: Mapping[str, Any], now: datetime) -> UUID | None:

@@ -26,7 +26,7 @@ function switchTheme() {
 
 // ── swapping in place ────────────────────────────────────────────────────────────────────────
 
-async function swap(url, { push = true, top, poll = false } = {}) {
+async function swap(url, { push = true, replace = false, top, poll = false } = {}) {
   root.classList.add("loading");
   try {
     const answer = await fetch(url, { headers: { Accept: "text/html" } });
@@ -37,6 +37,7 @@ async function swap(url, { push = true, top, poll = false } = {}) {
       history.replaceState({ top: scrollY }, "");
       history.pushState({}, "", url);
     }
+    if (replace) history.replaceState({ top: scrollY }, "", url);
     if (poll && one("main", fresh).innerHTML === one("main").innerHTML) return wait();
     document.title = page.title;
     const was = document.activeElement && document.activeElement.getAttribute("href");
@@ -107,7 +108,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || !one("[data-keys]")) return;
   if (event.target.closest("input, select, textarea, dialog[open]")) return;
-  const follow = (link) => link && (event.preventDefault(), link.click());
+  const follow = (link) => link && (event.preventDefault(), link.focus(), link.click());
   if (Date.now() - afterG < 1200) {
     afterG = 0;
     return follow(one(`[data-go="${CSS.escape(event.key)}"]`));

@@ -55,6 +55,7 @@ class SignedIn:
     shortcuts: bool
     time_zone: str = "UTC"
     number_style: str = "en"
+    list_columns: tuple[str, ...] | None = None
 
 
 class TokenHolder(NamedTuple):
@@ -162,6 +163,7 @@ def signed_in(row: asyncpg.Record) -> SignedIn | None:
             row["shortcuts"],
             row["time_zone"],
             row["number_style"],
+            _tuple(row["list_columns"]),
         )
     )
 

@@ -25,7 +25,7 @@ RETURNING token_id;
 -- A token that is valid at $2 from the address $4. One that expires must not be created after $3. A person's token has
 -- the role that the person has now, and ends with the account.
 SELECT t.token_id, coalesce(p.role, t.role) AS role, t.label, t.last_used_on, t.person_id, p.email, p.name,
-       p.shortcuts, p.time_zone, p.number_style, t.scopes,
+       p.shortcuts, p.time_zone, p.number_style, p.list_columns, t.scopes,
        CASE WHEN t.product_ids IS NOT NULL OR p.product_ids IS NOT NULL
             THEN ARRAY(SELECT r.slug FROM products AS r
                        WHERE (t.product_ids IS NULL OR r.product_id = ANY (t.product_ids))

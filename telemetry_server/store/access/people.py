@@ -266,6 +266,12 @@ async def set_profile(
         await database.execute(SQL["set_profile"], person_id, name, shortcuts, time_zone, number_style)
 
 
+async def set_list_columns(database: Database, person_id: UUID, columns: Sequence[str] | None) -> None:
+    """The columns of the list of installations; None: the usual ones."""
+    async with translated():
+        await database.execute(SQL["set_list_columns"], person_id, columns and list(columns))
+
+
 # ── invitations ─────────────────────────────────────────────────────────────────────────────
 
 

@@ -79,6 +79,10 @@ RETURNING person_id;
 UPDATE people SET name = $2, shortcuts = $3, time_zone = $4, number_style = $5
 WHERE person_id = $1;
 
+-- name: set_list_columns
+-- The columns of the list of installations, NULL: the usual ones.
+UPDATE people SET list_columns = $2 WHERE person_id = $1;
+
 -- name: invite
 -- Stores the digest of a new invitation.
 INSERT INTO invitations (digest, email, role, product_ids, person_id, invited_by, created_at, expires_at, inviter_id)

@@ -8,7 +8,7 @@ VALUES ($1, $2, $3, $3, $4, $10, $5, $6, $7, $8, $9);
 -- A session that is valid at $2, was in use after $3 and was not created after $4, with its person as of now. The
 -- session of a deactivated person is none.
 SELECT coalesce(p.role, s.role) AS role, s.last_seen_at, s.authenticated_at, s.methods, s.awaits_code,
-       p.person_id, p.email, p.name, p.shortcuts, p.time_zone, p.number_style,
+       p.person_id, p.email, p.name, p.shortcuts, p.time_zone, p.number_style, p.list_columns,
        CASE WHEN p.product_ids IS NOT NULL
             THEN ARRAY(SELECT r.slug FROM products AS r WHERE r.product_id = ANY (p.product_ids))
        END AS products

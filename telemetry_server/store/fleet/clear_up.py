@@ -1,8 +1,8 @@
 """What is to be cleared up: items by kind and subject, and how far people are with each."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 
 from telemetry_server.errors import BadRequest, OperatorError
-from telemetry_server.model import Author, Verdict
+from telemetry_server.model import Author
 from telemetry_server.store.access import audit
 from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet.clear_up_facts import OF_VERDICT, ClearUpKind, Doubt, doubts
@@ -27,6 +27,7 @@ Row: TypeAlias = dict[str, Any]
 UNDO_WITHIN = timedelta(seconds=30)
 """How long an action can be taken back: the page offers it for ten seconds, and a click takes its time."""
 MOST_AT_ONCE = 50
+_AT_ONCE = 500  # facts, or items, that the job has in memory
 SORTS: Mapping[str, str] = {
     "worst": "array_position(ARRAY[{}], t.kind), t.size DESC".format(
         ", ".join(f"'{kind.value}'" for kind in ClearUpKind)
@@ -64,6 +65,7 @@ class ClearUpFilter:
     kind: str | None = None
     owner: str | None = None
     clear_up_id: UUID | None = None
+    subject: str | None = None
     states: Collection[str] = PRESENT
 
 
@@ -86,25 +88,74 @@ class Wanted:
 # ── the job ─────────────────────────────────────────────────────────────────────────────────
 
 
+@dataclass(slots=True)
+class _Changes:
+    """The differences between the facts and the items of one kind that are not written yet."""
+
+    kind: ClearUpKind
+    fresh: list[Doubt] = field(default_factory=list)
+    moved: list[Doubt] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+
+    def add(self, doubt: Doubt | None, item: Any) -> None:
+        """A fact and its item; one of them may be missing."""
+        if doubt is None:
+            if not item["closed"]:
+                self.gone.append(item["subject"])
+        elif item is None or item["closed"]:
+            self.fresh.append(doubt)
+        elif _moved(doubt, item):
+            self.moved.append(doubt)
+
+    def __len__(self) -> int:
+        return len(self.fresh) + len(self.moved) + len(self.gone)
+
+
 async def list_doubts(connection: Connection, now: datetime) -> Counter[str]:
-    """Opens, updates and closes items by the present facts; returns how many of each."""
-    found = {(doubt.kind.value, doubt.subject): doubt for doubt in await doubts(connection, now)}
-    known = {(row["kind"], row["subject"]): row for row in await connection.fetch(SQL["known_items"])}
-    fresh = [doubt for key, doubt in found.items() if key not in known or known[key]["closed"]]
-    moved = [
-        doubt
-        for key, doubt in found.items()
-        if key in known and not known[key]["closed"] and _moved(doubt, known[key])
-    ]
-    gone = [key for key, row in known.items() if key not in found and not row["closed"]]
-    fresh = await _with_their_beginning(connection, fresh)
-    async with connection.transaction():
-        if rows := [{"clear_up_id": uuid7()} | asdict(doubt) for doubt in (*fresh, *moved)]:
-            await connection.execute(SQL["keep_items"], as_json(rows), now)
-        if gone:
-            kinds, subjects = map(list, zip(*gone, strict=True))
-            await connection.execute(SQL["close_items"], kinds, subjects, now)
-    return Counter(opened=len(fresh), updated=len(moved), closed=len(gone))
+    """Opens, updates and closes items by the present facts; returns how many of each.
+
+    Facts and items are read side by side, by subject, and written a few hundred at a time: the job takes as
+    little memory for a million unknown keys as for one. A kind is one transaction.
+    """
+    counts = Counter(opened=0, updated=0, closed=0)
+    for kind in ClearUpKind:
+        async with connection.transaction():
+            found = doubts(connection, kind, now)
+            known = aiter(connection.cursor(SQL["known_items"], kind.value, prefetch=_AT_ONCE))
+            changes = _Changes(kind)
+            async for doubt, item in _side_by_side(found, known):
+                changes.add(doubt, item)
+                if len(changes) >= _AT_ONCE:
+                    counts.update(await _write(connection, changes, now))
+                    changes = _Changes(kind)
+            counts.update(await _write(connection, changes, now))
+    return counts
+
+
+async def _side_by_side(
+    found: AsyncIterator[Doubt], known: AsyncIterator[Any]
+) -> AsyncIterator[tuple[Doubt | None, Any]]:
+    """Both in the order of their subjects, those of the same subject together."""
+    doubt, item = await anext(found, None), await anext(known, None)
+    while doubt is not None or item is not None:
+        if item is None or (doubt is not None and doubt.subject < item["subject"]):
+            yield doubt, None
+            doubt = await anext(found, None)
+        elif doubt is None or item["subject"] < doubt.subject:
+            yield None, item
+            item = await anext(known, None)
+        else:
+            yield doubt, item
+            doubt, item = await anext(found, None), await anext(known, None)
+
+
+async def _write(connection: Connection, changes: _Changes, now: datetime) -> dict[str, int]:
+    fresh = await _with_their_beginning(connection, changes)
+    if rows := [{"clear_up_id": uuid7()} | asdict(doubt) for doubt in (*fresh, *changes.moved)]:
+        await connection.execute(SQL["keep_items"], as_json(rows), now)
+    if changes.gone:
+        await connection.execute(SQL["close_items"], changes.kind.value, changes.gone, now)
+    return {"opened": len(fresh), "updated": len(changes.moved), "closed": len(changes.gone)}
 
 
 def _moved(doubt: Doubt, row: Any) -> bool:
@@ -115,19 +166,14 @@ def _moved(doubt: Doubt, row: Any) -> bool:
     )
 
 
-async def _with_their_beginning(connection: Connection, fresh: Sequence[Doubt]) -> list[Doubt]:
-    """With the time at which the first of the present copies came to its verdict."""
-    since: dict[tuple[str, UUID], datetime] = {}
-    for verdict, kind in OF_VERDICT.items():
-        ids = [doubt.license_id for doubt in fresh if doubt.kind is kind and doubt.license_id is not None]
-        for license_id, moment in (await verdict_since(connection, ids, Verdict(verdict))).items():
-            since[kind.value, license_id] = moment
-    return [
-        replace(doubt, first_at=since.get((doubt.kind.value, doubt.license_id), doubt.first_at))
-        if doubt.license_id is not None
-        else doubt
-        for doubt in fresh
-    ]
+async def _with_their_beginning(connection: Connection, changes: _Changes) -> Sequence[Doubt]:
+    """Those that are new, with the time at which the first of the present copies came to its verdict."""
+    verdict = next((verdict for verdict, kind in OF_VERDICT.items() if kind is changes.kind), None)
+    ids = [doubt.license_id for doubt in changes.fresh if doubt.license_id is not None]
+    if verdict is None or not ids:
+        return changes.fresh
+    since: Mapping[Any, datetime] = await verdict_since(connection, ids, verdict)
+    return [replace(each, first_at=since.get(each.license_id, each.first_at)) for each in changes.fresh]
 
 
 # ── reading ─────────────────────────────────────────────────────────────────────────────────
@@ -147,6 +193,7 @@ async def items(
         wanted.owner,
         wanted.clear_up_id,
         list(map(str, wanted.states)),
+        wanted.subject,
     )
     return [{**row, "evidence": orjson.loads(row["evidence"])} for row in rows]
 
@@ -157,6 +204,16 @@ async def item_counts(
     """The number of items by kind and state."""
     rows = await connection.fetch(SQL["item_counts"], today, _slugs(products), owner)
     return Counter({(row["kind"], row["state"]): row["items"] for row in rows})
+
+
+async def worst_items(connection: Connection, products: Collection[str] | None, today: date) -> list[Row]:
+    """Of each kind, the worst first, the largest item that waits for someone; `evidence` as a dictionary.
+
+    Beside it the number of `items` of its kind, their `sizes` together, and `since` when.
+    """
+    rows = await connection.fetch(SQL["worst_items"], today, _slugs(products))
+    found = {row["kind"]: {**row, "evidence": orjson.loads(row["evidence"])} for row in rows}
+    return [found[kind] for kind in ClearUpKind if kind in found]
 
 
 async def item_changes(connection: Connection, clear_up_id: UUID) -> list[Row]:

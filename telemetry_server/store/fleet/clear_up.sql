@@ -1,7 +1,9 @@
 -- name: known_items
--- Every item, as the job compares it.
-SELECT kind, subject, size, evidence::text AS evidence, last_at, closed_at IS NOT NULL AS closed
-FROM clear_up_items;
+-- Every item of the kind $1, as the job compares it.
+SELECT subject, size, evidence::text AS evidence, last_at, closed_at IS NOT NULL AS closed
+FROM clear_up_items
+WHERE kind = $1
+ORDER BY subject COLLATE "C";
 
 -- name: keep_items
 -- Opens new items, updates those whose facts changed, and opens closed ones again whose facts are back.
@@ -25,10 +27,9 @@ ON CONFLICT (kind, subject) DO UPDATE SET
     closed_at       = NULL;
 
 -- name: close_items
--- Closes the items of these kinds and subjects: their facts are gone.
-UPDATE clear_up_items AS t SET closed_at = $3
-FROM unnest($1::text[], $2::text[]) AS gone (kind, subject)
-WHERE t.kind = gone.kind AND t.subject = gone.subject AND t.closed_at IS NULL;
+-- Closes the items of the kind $1 and these subjects: their facts are gone.
+UPDATE clear_up_items SET closed_at = $3
+WHERE kind = $1 AND subject = ANY ($2::text[]) AND closed_at IS NULL;
 
 -- name: items
 -- A page of items that match, in the caller's order. $3 is today: what was explained until a day before it is open.
@@ -41,6 +42,7 @@ JOIN products AS p ON p.product_id = t.product_id
 LEFT JOIN licenses AS l ON l.license_id = t.license_id
 WHERE ($4::text[] IS NULL OR p.slug = ANY ($4)) AND ($5::text IS NULL OR t.kind = $5)
   AND ($6::text IS NULL OR t.owner = $6) AND ($7::uuid IS NULL OR t.clear_up_id = $7)
+  AND ($9::text IS NULL OR t.subject = $9)
   AND CASE WHEN t.closed_at IS NOT NULL THEN 'closed' WHEN t.explained_until < $3 THEN 'open' ELSE t.state END
       = ANY ($8::text[])
 ORDER BY t.clear_up_id /*:order*/
@@ -54,6 +56,20 @@ FROM clear_up_items AS t
 JOIN products AS p ON p.product_id = t.product_id
 WHERE ($2::text[] IS NULL OR p.slug = ANY ($2)) AND ($3::text IS NULL OR t.owner = $3)
 GROUP BY 1, 2;
+
+-- name: worst_items
+-- Of each kind the largest item that waits for someone, with the number of such items, their sizes together, and since
+-- when the first of them holds. $1 is today.
+SELECT DISTINCT ON (t.kind) t.kind, t.clear_up_id, t.subject, p.slug AS product, t.license_id, l.key_hint, l.seats,
+       l.seats_used, l.expires_at, l.source AS license_source, t.size, t.evidence::text AS evidence,
+       count(*) OVER kinds AS items, (sum(t.size) OVER kinds)::bigint AS sizes, min(t.first_at) OVER kinds AS since
+FROM clear_up_items AS t
+JOIN products AS p ON p.product_id = t.product_id
+LEFT JOIN licenses AS l ON l.license_id = t.license_id
+WHERE ($2::text[] IS NULL OR p.slug = ANY ($2)) AND t.closed_at IS NULL
+  AND (t.explained_until IS NULL OR t.explained_until < $1)
+WINDOW kinds AS (PARTITION BY t.kind)
+ORDER BY t.kind, t.size DESC, t.clear_up_id;
 
 -- name: lock_items
 -- The items of these ids that belong to these products, locked.

@@ -14,9 +14,9 @@ SQL = load(__name__)
 async def unknown_keys(
     connection: Connection, wanted: Filter, *, now: datetime, limit: int, offset: int = 0
 ) -> list[Row]:
-    """The keys no license has, the most used first: product, key_hash (hexadecimal), key_hint, installations,
-    reporting, networks (/24, /48), countries, operators, first_received_at, last_received_at; total: their
-    number.
+    """The keys no license has, the most used first: product_id, product, key_hash (hexadecimal), key_hint,
+    installations, reporting, active (not lost), networks (/24, /48), countries, operators,
+    first_received_at, last_received_at; total: their number.
     """
     asked = await condition(connection, wanted, NOW, now=now, first=3)
     statement = fill(SQL["unknown_keys"], filter=asked.sql)

@@ -3,6 +3,7 @@
 WITH keys AS MATERIALIZED (
     SELECT f.product_id, f.license_key_hash, count(*) AS installations,
            count(*) FILTER (WHERE f.life NOT IN ('late', 'lost')) AS reporting,
+           count(*) FILTER (WHERE f.life <> 'lost') AS active,
            count(DISTINCT network(set_masklen(i.client_address, least(
                masklen(i.client_address), CASE family(i.client_address) WHEN 4 THEN 24 ELSE 48 END)))) AS networks,
            count(DISTINCT nullif(f.country, 'unknown')) AS countries,
@@ -15,8 +16,8 @@ WITH keys AS MATERIALIZED (
     WHERE f.verdict = 'unknown_key' AND f.license_key_hash IS NOT NULL AND TRUE /*:filter*/
     GROUP BY f.product_id, f.license_key_hash
 )
-SELECT p.slug AS product, p.simulated, encode(k.license_key_hash, 'hex') AS key_hash, k.key_hint, k.installations,
-       k.reporting, k.networks, k.countries, k.operators, k.first_received_at, k.last_received_at,
+SELECT k.product_id, p.slug AS product, p.simulated, encode(k.license_key_hash, 'hex') AS key_hash, k.key_hint,
+       k.installations, k.reporting, k.active, k.networks, k.countries, k.operators, k.first_received_at, k.last_received_at,
        count(*) OVER () AS total
 FROM keys AS k
 JOIN products AS p USING (product_id)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from telemetry_server.enrich.verdict import WORST_FIRST
 from telemetry_server.model import Verdict
 from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
@@ -14,19 +15,6 @@ from telemetry_server.store.queries import load
 SQL = load(__name__)
 
 Row: TypeAlias = dict[str, Any]
-
-_WORST_FIRST = (
-    Verdict.REVOKED,
-    Verdict.WRONG_PRODUCT,
-    Verdict.OVER_SEATS,
-    Verdict.WRONG_PLACE,
-    Verdict.SUSPENDED,
-    Verdict.EXPIRED,
-    Verdict.UNKNOWN_KEY,
-    Verdict.NO_KEY,
-    Verdict.TRIAL,
-    Verdict.VALID,
-)
 
 
 @dataclass(slots=True)
@@ -44,7 +32,7 @@ class Copies:
     @property
     def worst(self) -> str | None:
         """The worst verdict of the copies; None without copies."""
-        return next((verdict.value for verdict in _WORST_FIRST if self.by_verdict[verdict.value]), None)
+        return next((verdict.value for verdict in WORST_FIRST if self.by_verdict[verdict.value]), None)
 
     def add(self, row: Any) -> None:
         """Adds a row of copies_by_license."""

@@ -1,14 +1,10 @@
--- Since when more copies run on a license than it has seats, and indexes for addresses, keys and what is searched for.
+-- Since when more copies run on a license than it has seats, and the names of network operators. Indexes: 0031.
 -- The job "judge installations" finds the times for licenses that are over their seats now.
 
 ALTER TABLE licenses ADD COLUMN over_since timestamptz;
 COMMENT ON COLUMN licenses.over_since IS
     'Since when seats_used has been above seats, allowed overage or not. NULL: it is not, or the job "judge installations" '
     'has not found out yet.';
-CREATE INDEX licenses_over ON licenses (license_id) WHERE seats_used > seats;
-
-CREATE INDEX changes_of_key ON changes (before) WHERE field = 'license.key';
-CREATE INDEX installations_by_address ON installations (client_address);
 
 CREATE OR REPLACE VIEW v_licenses AS
 SELECT l.license_id,
@@ -42,9 +38,6 @@ JOIN products AS p USING (product_id);
 COMMENT ON COLUMN v_licenses.over_since IS
     'Since when seats_used has been above seats, allowed overage or not; empty: it is not, or not known yet.';
 
-CREATE INDEX installation_facts_by_version_numbers ON installation_facts (version_key);
-CREATE INDEX installation_facts_by_life_since ON installation_facts (life_since);
-
 CREATE TABLE operators (
     asn           text   PRIMARY KEY,
     organisation  text   NOT NULL CHECK (length(organisation) BETWEEN 1 AND 256),
@@ -53,9 +46,3 @@ CREATE TABLE operators (
 COMMENT ON TABLE operators IS
     'A row is a network operator, its name in the places of addresses, and the number of its installations. Written by the '
     'job "count active copies" once a day, which replaces all rows. Used to search for names.';
-
-CREATE INDEX licenses_by_hint ON licenses (key_hint);
-CREATE INDEX customers_by_words ON customers
-    USING gin (to_tsvector('simple', coalesce(company, '') || ' ' || coalesce(name, '')));
-CREATE INDEX customers_by_domain ON customers (split_part(lower(email), '@', 2));
-CREATE INDEX hostnames_by_name ON hostnames (reverse(lower(hostname)) text_pattern_ops);
