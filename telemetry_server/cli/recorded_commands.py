@@ -108,8 +108,8 @@ def _path(context: click.Context) -> str:
 
 
 def _subject(kind: str, given: dict[str, Any]) -> str | None:
-    found = given.get(f"{kind}_id") or given.get("slug") or given.get("entry") or given.get("origin")
-    return None if found is None else str(found)
+    names = (f"{kind}_id", "slug", "entry", "origin")
+    return next((str(given[name]) for name in names if name in given), None)
 
 
 def _shown(value: Any) -> Any:

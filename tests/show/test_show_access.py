@@ -332,7 +332,7 @@ async def test_a_form_of_the_own_site_is_taken(site):
         ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=\xff\xfe", 400),
         ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=%ff", 400),
         ({"Content-Type": "application/x-www-form-urlencoded"}, b"&".join([b"a=1"] * 30), 400),
-        ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=%00", 403),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"token=%00", 400),
         ({"Content-Type": "multipart/form-data; boundary=x"}, b"--x--", 400),
         (
             {"Content-Type": "multipart/form-data; boundary=x"},
@@ -377,7 +377,20 @@ def test_a_page_of_this_server_is_where_it_goes_on(path):
 # ── hostile forms of people who are signed in ───────────────────────────────────────────────
 
 HOSTILE = ["9" * 400, "💥" * 300, "a\x07\u202eb", "' OR 1=1 --", "a\0b"]
-COMMON_FIELDS = "name email company key product seats status expires_at note reason fields version".split()
+COMMON_FIELDS = [
+    "name",
+    "email",
+    "company",
+    "key",
+    "product",
+    "seats",
+    "status",
+    "expires_at",
+    "note",
+    "reason",
+    "fields",
+    "version",
+]
 ENDS_THE_SESSION = {"/sign-out", "/account/sessions/end"}
 
 

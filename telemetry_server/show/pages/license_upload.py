@@ -6,7 +6,6 @@ Between the two steps the file is in the page, in Base64: the server keeps no li
 import asyncio
 import io
 from base64 import b64decode, b64encode
-from binascii import Error as WrongBase64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -147,7 +146,7 @@ def _file_of(request: web.Request, form: Mapping[str, str]) -> UploadedFile:
     if file is None and "content" in form:
         try:
             file = UploadedFile(form.get("name", ""), b64decode(form["content"], validate=True))
-        except WrongBase64:
+        except ValueError:  # not base64, or not even ASCII
             raise Malformed("The file of the page before is damaged; choose it again.") from None
     if file is None:
         raise WrongFile("Choose a file.")
