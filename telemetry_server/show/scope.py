@@ -21,7 +21,7 @@ from telemetry_server.show.filters import chosen_product
 from telemetry_server.show.links import link
 from telemetry_server.show.query import DAY, one_of, text
 from telemetry_server.show.time_zone import zone_of
-from telemetry_server.show.viewer import VIEWER
+from telemetry_server.show.viewer import SHARED, VIEWER
 from telemetry_server.store.counts.counting import TimeStep
 from telemetry_server.store.fleet import installations
 from telemetry_server.store.fleet.installations import Row
@@ -38,6 +38,8 @@ COMPARISONS: Mapping[str, str] = {
     "year": "Same days last year",
     "none": "No comparison",
 }
+SHARED_PAGES = frozenset({"/", "/features", "/releases", "/map"})
+"""The pages that a share link shows."""
 _DEFAULT_COMPARISON = "previous"
 _STEPS = {str(step): f"{step}".capitalize() for step in (TimeStep.DAY, TimeStep.WEEK, TimeStep.MONTH)}
 _LONG_SPAN = 120  # days, from which on the step is a week unless chosen
@@ -90,7 +92,10 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a page looks at. `chosen` are the parameters as given; `takes` says which a path takes."""
+    """What a page looks at. `chosen` are the parameters as given; `takes` says which a path takes.
+
+    `shared`: the path before those of pages, if a share link shows them.
+    """
 
     path: str
     chosen: Mapping[str, str]
@@ -104,17 +109,29 @@ class Scope:
     step: TimeStep
     zone: ZoneInfo
     now: datetime
+    shared: str = ""
 
     def link(self, path: str, **changes: Any) -> str:
         """`path` with the chosen scope as far as that page takes it, and with `changes`; None removes one.
 
-        A fragment stays at the end. The filter stays on its page: others have other fields.
+        A fragment stays at the end. The filter stays on its page: others have other fields. Empty for a page
+        that the share link does not show.
         """
         base, _, fragment = path.partition("#")
+        if self.shared and base not in SHARED_PAGES:
+            return ""
         takes = self.takes.get(base, frozenset()) - (set() if base == self.path else {_FILTER})
         kept = {name: value for name, value in self.chosen.items() if name in takes}
-        made = link(base, **{**kept, **changes})
+        made = link(self._address(base), **{**kept, **changes})
         return f"{made}#{fragment}" if fragment else made
+
+    @property
+    def address(self) -> str:
+        """This page, for its forms."""
+        return self._address(self.path)
+
+    def _address(self, path: str) -> str:
+        return f"{self.shared}{path}".rstrip("/") if self.shared else path
 
     def here(self, **changes: Any) -> str:
         """This page with other choices; a new range replaces days, and days a range."""
@@ -212,6 +229,19 @@ class Scope:
         ]
 
     @property
+    def months(self) -> list[tuple[str, str, bool]]:
+        """Likewise, whole months and the year so far."""
+        today = self.now.date()
+        month, year = today.replace(day=1), today.replace(month=1, day=1)
+        last = month - _ONE_DAY
+        named = {
+            "This month": Days(month, today),
+            "Last month": Days(last.replace(day=1), last),
+            "This year": Days(year, today),
+        }
+        return [(text, self._moved(days), self.custom and days == self.days) for text, days in named.items()]
+
+    @property
     def comparisons(self) -> list[tuple[str, str, bool]]:
         return [
             (words, self.here(compare=None if name == _DEFAULT_COMPARISON else name), name == self.compare)
@@ -242,6 +272,7 @@ async def read_scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
         step=step,
         zone=zone_of(request),
         now=now,
+        shared=request.get(SHARED, ""),
     )
 
 

@@ -36,6 +36,9 @@ ANSWERS = {
     25: r"Import licenses .*Check the file",
     28: r"7\.1\.0 .*ended",
     29: r"sha256:abc",
+    40: r"Pings, the newest first .*heartbeat",
+    41: r"Pings, the newest first .*heartbeat",
+    43: r"New link .*Valid for days",
     45: r"Explained until…",
     46: r"Invitations .*Role viewer",
 }

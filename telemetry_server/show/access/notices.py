@@ -8,6 +8,12 @@ from telemetry_server.mailer import Mailer
 MAILER = web.AppKey("mailer", Mailer)
 
 
+def address_to(request: web.Request, path: str) -> str:
+    """The address of a path, as people reach this server."""
+    settings = request.app[app_keys.SETTINGS]
+    return f"{settings.base_url}{path}"
+
+
 def link_to(request: web.Request, path: str, secret: str) -> str:
     """The URL of a page with a token."""
     return f"{request.app[app_keys.SETTINGS].base_url}{path}?token={secret}"

@@ -10,14 +10,14 @@ from aiohttp import web
 from telemetry_server import app_keys
 from telemetry_server.check.filters.filter_fields import LICENSES
 from telemetry_server.check.filters.terms import EVERYTHING, term
+from telemetry_server.errors import NotFound
 from telemetry_server.permissions import Permission
 from telemetry_server.programs import command_of
 from telemetry_server.routing import HTML, Parameter, get
 from telemetry_server.show.chart_csv import chart_csv
 from telemetry_server.show.charts_time import Around, Series, TimeChart, stacked
 from telemetry_server.show.formatting import stamp
-from telemetry_server.show.links import link
-from telemetry_server.show.pages import overview_figures, overview_lists, overview_trends
+from telemetry_server.show.pages import overview_figures, overview_lists, overview_notes, overview_trends
 from telemetry_server.show.pages.overview_numbers import (
     Copies,
     Todo,
@@ -40,6 +40,7 @@ from telemetry_server.store.counts.fleet_now import Fleet
 from telemetry_server.store.counts.rollups import MOST_BEHIND
 from telemetry_server.store.database import Pool
 from telemetry_server.store.registry import seats
+from telemetry_server.store.registry.chart_notes import ChartNote
 
 LISTS = overview_lists.LISTS
 CHARTS = ("uncovered", "turned", "pings")
@@ -65,10 +66,13 @@ async def overview(request: web.Request) -> web.Response:
     asked = read_query(request, PARAMETERS)
     pool, scope = request.app[app_keys.POOL], await read_scope(request, asked)
     if not any(product["in_use"] for product in scope.products):
+        if scope.shared:
+            raise NotFound("No installation has sent a ping yet.")
         return _first_start(request, scope)
     fleet = await store.fleet(pool, scope.product, scope.now)
     counted = await unless_slow(store.counted(pool, scope.product, scope.days.first))
-    charts = await _charts(pool, scope, fleet, counted)
+    notes = await overview_notes.notes_of(pool, scope, request[VIEWER].products)
+    charts = await _charts(pool, scope, fleet, counted, notes)
     if chart := getattr(charts, asked.get("csv", ""), None):
         return chart_csv(chart, asked["csv"])
     totals = await unless_slow(store.totals(pool, fleet, scope.counted_over)) if fleet else None
@@ -86,6 +90,7 @@ async def overview(request: web.Request) -> web.Response:
         found=found,
         figures=await overview_figures.figures(pool, scope, found, trend, licenses=may),
         charts=charts,
+        notes=notes,
         uncovered=scope.rows(filter=uncovered_filter()),
         todos=await unless_slow(_todos(pool, scope, found, large=large, licenses=may)) if found else None,
         where=await unless_slow(overview_lists.where(pool, scope, large=large)) if found else None,
@@ -115,13 +120,17 @@ def _first_start(request: web.Request, scope: Scope) -> web.Response:
 
 
 async def _charts(
-    pool: Pool, scope: Scope, fleet: Fleet | None, counted: store.CountedUntil | None
+    pool: Pool,
+    scope: Scope,
+    fleet: Fleet | None,
+    counted: store.CountedUntil | None,
+    notes: Sequence[ChartNote],
 ) -> _Charts:
     if not scope.is_known:
         return _Charts(None, None, None)
     return _Charts(
-        await unless_slow(overview_trends.uncovered(pool, scope)),
-        await unless_slow(overview_trends.turned(pool, scope)),
+        await unless_slow(overview_trends.uncovered(pool, scope, notes)),
+        await unless_slow(overview_trends.turned(pool, scope, notes)),
         await unless_slow(_pings(pool, scope, fleet, counted)),
     )
 
@@ -168,7 +177,7 @@ async def _pings(
         sums=True,
         still_open=still,
         zoom=None if scope.over.hourly else scope.zoom,
-        csv=link("/", **scope.chosen, csv="pings"),
+        csv=scope.here(csv="pings"),
     )
     return stacked("Pings", starts, [Series("1", "Pings", values)], around)
 
