@@ -28,7 +28,8 @@ class Sent(NamedTuple):
 
 def told_apart(ping: Mapping[str, Any], registry: Registry) -> Sent:
     """What of a ping's JSON is kept and what is not; only for pings that are accepted."""
-    level, kept, dropped = _level_of(ping), {}, []
+    level, dropped = _level_of(ping), list[Dropped]()
+    kept: dict[str, Any] = {}
     for section, name, value in _leaves(ping, registry):
         path = f"{section}.{name}" if section else name
         if why := _reason(registry.fields.get(path), level):

@@ -76,7 +76,7 @@ class LiveFeed:
 
 async def newest(pool: Pool, what: LookedAt, within: timedelta) -> Newest:
     """What was received within that time, SHOWN pings at most. An installation is followed from now on."""
-    now, sent = datetime.now(UTC), []
+    now, sent = datetime.now(UTC), list[dict[str, Any]]()
     if what.installation_id is not None:
         await follow(pool, what.installation_id, now)
         sent = await followed_pings(pool, what.installation_id)

@@ -44,7 +44,6 @@ class Shared:
     """What a valid link shows: numbers of these products (slugs), None: of all."""
 
     link_id: UUID
-    label: str
     products: frozenset[str] | None
 
 
@@ -91,7 +90,7 @@ async def find_share_link(pool: Pool, secret: str, now: datetime) -> Shared | No
         if row["last_used_on"] != now.date():
             await pool.execute(SQL["note_share_link_use"], row["link_id"], now.date())
     products = None if row["products"] is None else frozenset(row["products"])
-    return Shared(row["link_id"], row["label"], products)
+    return Shared(row["link_id"], products)
 
 
 def _may_share(role: str | None) -> bool:

@@ -26,7 +26,7 @@ RETURNING link_id;
 -- name: find_share_link
 -- A link that is valid at $2 and was not created after $3, with the role and the products that its person has now. It
 -- ends with the account.
-SELECT s.link_id, s.label, s.last_used_on, p.role,
+SELECT s.link_id, s.last_used_on, p.role,
        CASE WHEN s.product_ids IS NOT NULL OR p.product_ids IS NOT NULL
             THEN ARRAY(SELECT r.slug FROM products AS r
                        WHERE (s.product_ids IS NULL OR r.product_id = ANY (s.product_ids))

@@ -70,7 +70,7 @@ async def followed_pings(pool: Pool, installation_id: UUID) -> list[dict[str, An
 
 def _shown(arrival: Arrival, registry: Registry) -> list[dict[str, Any]]:
     """The newest pings of an upload, as `followed_pings` gives them."""
-    sent, found = _members(arrival.body), []
+    sent, found = _members(arrival.body), list[dict[str, Any]]()
     for item in reversed(arrival.items[-_PINGS_OF_AN_UPLOAD:]):
         refused = isinstance(item, RefusedPing)
         kept, dropped = told_apart({} if refused else sent.get(str(item.ping_id), {}), registry)
