@@ -19,12 +19,10 @@ SAVED_VIEWS: web.RequestKey[list[SavedView]] = web.RequestKey("saved_views", lis
 
 async def load_views(request: web.Request) -> None:
     """Puts the views of the viewer into the request. Raises Unavailable."""
-    viewer = request[VIEWER]
+    viewer, routes = request[VIEWER], request.app[app_keys.ROUTES]
     person_id = viewer.person.person_id if viewer.person else None
     found = await answered(views_for(request.app[app_keys.POOL], person_id), SECONDS)
-    request[SAVED_VIEWS] = [
-        one for one in found if is_open_to(viewer, request.app[app_keys.ROUTES], one.address)
-    ]
+    request[SAVED_VIEWS] = [one for one in found if is_open_to(viewer, routes, one.address)]
 
 
 def is_open_to(viewer: Viewer, routes: Iterable[Route], address: str) -> bool:

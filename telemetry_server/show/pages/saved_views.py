@@ -108,7 +108,8 @@ def _address(request: web.Request, address: str) -> str:
     """Raises BadRequest unless it is a page that the sender may see."""
     if local_path(address) != address or len(address) > store.LONGEST_ADDRESS:
         raise BadRequest("A view is the address of a page on this server.")
-    if not is_open_to(request[VIEWER], request.app[app_keys.ROUTES], address):
+    routes = request.app[app_keys.ROUTES]
+    if not is_open_to(request[VIEWER], routes, address):
         raise BadRequest("A view is the address of a page that you may see.")
     return address
 
