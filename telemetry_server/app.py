@@ -66,7 +66,9 @@ from telemetry_server.show.access.guard import guard
 from telemetry_server.show.access.notices import MAILER
 from telemetry_server.show.access.oidc import OIDC, oidc_clients
 from telemetry_server.show.access.passwords import PASSWORDS, Passwords
+from telemetry_server.show.live_feed import LIVE, LiveFeed
 from telemetry_server.show.pages.server_settings import JOB_CONNECTIONS, JOBS
+from telemetry_server.show.pages.share_links import LIMITER, PAGES_A_MINUTE
 from telemetry_server.show.render import compile_templates
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.show.unknown_addresses import with_page_for_people
@@ -76,6 +78,7 @@ from telemetry_server.store.access.keyring_check import KeyringWatch
 from telemetry_server.store.clock_watch import ClockWatch
 from telemetry_server.store.connection_budget import job_pool_size
 from telemetry_server.store.database import Pool, connect_writer, cut_when_leaving, make_pool, translated
+from telemetry_server.store.ingest.followed import FollowedPings
 from telemetry_server.store.ingest.grant_cache import GrantCache
 from telemetry_server.store.ingest.outcomes import OutcomeCounter
 from telemetry_server.store.ingest.product_cache import ProductCache
@@ -168,7 +171,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     keep_address = settings.address_retention_days > 0
     product_cache = ProductCache(pool)
     atlas = Atlas(settings.geoip)
-    outcomes = OutcomeCounter()
+    outcomes, followed = OutcomeCounter(), FollowedPings(load_registry())
     watch = KeyringWatch(keyring, pool.acquire)
     bound = most_behind(load_registry().keeping(settings.retention_days))
     clock_watch = ClockWatch(pool.acquire, bound)
@@ -202,6 +205,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             add_verdict(grants.find, by_address=keep_address),
             commit(writer.write, keep_address=keep_address),
             outcomes.count,
+            followed.keep,
         ],
         slow_lane=SlowLane(
             cpu=Limiter(settings.network_cpu_percent / 100 * RATION_SECONDS, RATION_SECONDS),
@@ -234,6 +238,9 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         Chore("read products", product_cache.refresh, every=timedelta(seconds=5)),
         Chore("write down counts", _with_connection(pool, outcomes.write_down), every=timedelta(seconds=5)),
         Chore(
+            "exchange followed pings", _with_connection(pool, followed.exchange), every=timedelta(seconds=2)
+        ),
+        Chore(
             "say that it serves",
             _with_connection(pool, outages.say_that_it_serves),
             every=timedelta(minutes=1),
@@ -257,6 +264,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
     look = SingleFlight(lambda: look_at_database(health_pool, schedule, datetime.now(UTC), bound)).run
     app[app_keys.DATABASE_CHECKS] = lambda: in_time(look)
+    app[app_keys.LEAVING], app[LIVE] = leaving, LiveFeed(pool)
+    app[LIMITER] = Limiter(PAGES_A_MINUTE, 60)
     passwords = app[PASSWORDS] = Passwords()
     app[MAILER] = Mailer(settings)
     app[OIDC] = oidc_clients(settings)

@@ -1,5 +1,6 @@
 """The keys of the application's resources, which `app.py` sets and handlers read."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -22,4 +23,5 @@ WRITER = web.AppKey("writer", GroupWriter)
 KEYRING = web.AppKey("keyring", Keyring)
 KEYRING_WATCH = web.AppKey("keyring_watch", KeyringWatch)
 ATLAS = web.AppKey("atlas", Atlas)
+LEAVING = web.AppKey("leaving", asyncio.Event)  # set when the server stops
 ROUTES = web.AppKey("routes", tuple[Route, ...])

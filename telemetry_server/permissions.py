@@ -28,6 +28,8 @@ class Permission(StrEnum):
     CUSTOMERS = "customers", "customers, and the export of licenses with their customers"
     CUSTOMERS_CHANGE = "customers.change", "adding and changing customers"
     CLEAR_UP = "clear_up", "state, owner and explanation of what is to be cleared up"
+    VIEWS = "views", "saving views, and notes on charts"
+    SHARE = "share", "links that show numbers to people without an account"
     SETTINGS = "settings", "the settings of the server: schedules, releases, editions, running a job"
     PEOPLE = "people", "people, invitations, roles and service tokens"
     AUDIT = "audit", "the audit log"
@@ -37,7 +39,8 @@ class Permission(StrEnum):
 Permissions: TypeAlias = frozenset[Permission]
 
 _VIEWER = frozenset({Permission.ACCOUNT, Permission.NUMBERS, Permission.INSTALLATIONS})
-_ANALYST = _VIEWER | {Permission.LICENSES, Permission.EXPORT, Permission.CLEAR_UP}
+_KEEPING = frozenset({Permission.VIEWS, Permission.SHARE})
+_ANALYST = _VIEWER | _KEEPING | {Permission.LICENSES, Permission.EXPORT, Permission.CLEAR_UP}
 
 BY_ROLE: Mapping[Role, Permissions] = {
     Role.VIEWER: _VIEWER,
@@ -47,6 +50,7 @@ BY_ROLE: Mapping[Role, Permissions] = {
     Role.PRIVACY_OFFICER: _VIEWER
     | {Permission.ADDRESSES, Permission.LICENSES, Permission.CUSTOMERS, Permission.AUDIT},
     Role.ADMIN: _VIEWER
+    | _KEEPING
     | {
         Permission.LICENSES,
         Permission.LICENSES_CHANGE,
@@ -61,7 +65,7 @@ BY_ROLE: Mapping[Role, Permissions] = {
 
 FROM_THE_SHELL: Mapping[Role, Permissions] = {
     **BY_ROLE,
-    Role.VIEWER: (_ANALYST - {Permission.CLEAR_UP}) | {Permission.ADDRESSES},
+    Role.VIEWER: (_ANALYST - _KEEPING - {Permission.CLEAR_UP}) | {Permission.ADDRESSES},
     Role.ADMIN: frozenset(Permission),
 }
 """Tokens and links of the command line: "viewer" and "admin" keep the rights they had before accounts.
@@ -70,8 +74,8 @@ Who has the shell can read the database anyway.
 """
 
 
-IN_A_BROWSER_ONLY = frozenset({Permission.ACCOUNT, Permission.PEOPLE})
-"""What no token may do: a stolen one must not make accounts or further tokens."""
+IN_A_BROWSER_ONLY = _KEEPING | {Permission.ACCOUNT, Permission.PEOPLE}
+"""What no token may do: a stolen one must not make accounts, further tokens or links."""
 
 
 OF_ALL_PRODUCTS = frozenset(

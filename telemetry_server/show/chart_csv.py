@@ -14,8 +14,11 @@ def chart_csv(chart: TimeChart, name: str) -> web.Response:
     """An answer with a row for each step; an empty cell is not counted."""
     written = io.StringIO()
     writer = csv.writer(written)
-    writer.writerow(["hour" if chart.hourly else "day", *map(_inert, chart.names)])
-    writer.writerows([chart.when(start), *values] for start, values in chart.rows)
+    told = ["releases and notes"] if chart.remarks else []
+    writer.writerow(["hour" if chart.hourly else "day", *map(_inert, chart.names), *told])
+    for start, values in chart.rows:
+        remark = [_inert(chart.remarks.get(start, ""))] if told else []
+        writer.writerow([chart.when(start), *values, *remark])
     return web.Response(
         text=written.getvalue(),
         content_type="text/csv",

@@ -4,7 +4,7 @@ The drawing is a box of WIDTH by `height`, stretched to the width of the page: x
 pixels. `parts.chart` draws it with its legend, its table, and a link to its CSV.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -44,10 +44,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A release at a day."""
+    """A release or a note at a day. `told`: what the table says of it; a note has no room on the axis."""
 
     day: date
     text: str
+    told: str = ""
+    is_note: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Tick:
 class TimeChart:
     """A chart as `parts.chart` draws it.
 
+    `remarks` are the releases and notes of steps, a column of its table unless there are none.
     `zoom`: an address with {from} and {to} for days dragged over. `csv`: the address of its figures. `legend`
     shows each series with the value of its last step, or with its sum where values of steps add up (`sums`).
     """
@@ -91,6 +94,7 @@ class TimeChart:
     ticks: tuple[Tick, ...]
     labels: tuple[Mark, ...]
     flags: tuple[Mark, ...]
+    notes: tuple[Mark, ...]
     veils: tuple[tuple[float, float], ...]
     height: int
     gutter: int
@@ -105,6 +109,7 @@ class TimeChart:
     sums: bool = False
     stacked: bool = False
     still_open: Collection[datetime] = ()
+    remarks: Mapping[datetime, str] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -255,6 +260,10 @@ class _Frame:
             ticks=made,
             labels=self._labels(),
             flags=self._flags(),
+            notes=tuple(
+                self._mark(number, "; ".join(one.told for one in flags))
+                for number, flags in self._by_step(is_note=True).items()
+            ),
             veils=tuple((round(share * number, 3), round(share, 3)) for number in veiled),
             height=around.height,
             gutter=round(max(len(tick.text) for tick in made) * _CHARACTER) + 10,
@@ -269,27 +278,40 @@ class _Frame:
             sums=around.sums,
             stacked=stacked,
             still_open=around.still_open,
+            remarks=self._remarks(),
         )
 
     def _labels(self) -> tuple[Mark, ...]:
         texts = time_labels(self.starts, self.around.step, self.around.zone)
         return tuple(self._mark(number, text) for number, text in enumerate(texts) if text)
 
-    def _flags(self) -> tuple[Mark, ...]:
-        """Flags within the chart; those of one step share a mark."""
+    def _by_step(self, *, is_note: bool) -> dict[int, list[Flag]]:
+        """The releases, or the notes, within the chart by the number of their step."""
         by_step: dict[int, list[Flag]] = {}
+        ends = [*(start.date() for start in self.starts[1:]), date.max]
         for flag in self.around.flags:
-            ends = [*(start.date() for start in self.starts[1:]), date.max]
             number = next((at for at, end in enumerate(ends) if flag.day < end), None)
-            if number is not None and self.starts and flag.day >= self.starts[0].date():
+            within = number is not None and self.starts and flag.day >= self.starts[0].date()
+            if number is not None and within and flag.is_note is is_note:
                 by_step.setdefault(number, []).append(flag)
+        return dict(sorted(by_step.items()))
+
+    def _remarks(self) -> dict[datetime, str]:
+        found: dict[datetime, list[str]] = {}
+        for is_note in (False, True):
+            for number, flags in self._by_step(is_note=is_note).items():
+                found.setdefault(self.starts[number], []).extend(one.told or one.text for one in flags)
+        return {start: "; ".join(told) for start, told in found.items()}
+
+    def _flags(self) -> tuple[Mark, ...]:
+        """Releases within the chart; those of one step share a mark."""
         return tuple(
             Mark(
                 self._mark(number, "").x,
                 flags[0].text if len(flags) == 1 else f"{flags[-1].text} +{len(flags) - 1}",
                 "start" if self.center(number) < WIDTH * 0.9 else "end",
             )
-            for number, flags in sorted(by_step.items())
+            for number, flags in self._by_step(is_note=False).items()
         )
 
     def _mark(self, number: int, text: str) -> Mark:

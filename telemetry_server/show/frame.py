@@ -1,15 +1,19 @@
 """The left rail: the pages there are and the viewer may see, each with its key."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from telemetry_server.routing import Route
 from telemetry_server.show.viewer import Viewer
+from telemetry_server.store.access.saved_views import SavedView
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A page in the rail. `key`: after g, it opens the page. `icon`: the path of its drawing, 16 by 16."""
+    """A page in the rail. `key`: after g, it opens the page; a view has none.
+
+    `icon`: the path of its drawing, 16 by 16.
+    """
 
     path: str
     name: str
@@ -34,6 +38,7 @@ class Section:
     entries: tuple[Shown, ...]
 
 
+_VIEWS, _BOOKMARK = "Saved views", "M4 2h8v12l-4-3-4 3z"
 _SECTIONS: Mapping[str, tuple[Entry, ...]] = {
     "": (
         Entry("/", "Overview", "o", "M2.5 13.5v-5M6.2 13.5v-9M9.8 13.5v-6M13.5 13.5v-11"),
@@ -61,6 +66,7 @@ _SECTIONS: Mapping[str, tuple[Entry, ...]] = {
         Entry("/intake", "Intake", "t", "M8 2v7.5M4.8 6.4 8 9.6l3.2-3.2M2.5 10.5v3h11v-3"),
         Entry("/settings", "Settings", "s", "M2 4.5h7M12 4.5h2M2 11.5h2M7 11.5h7M10.5 2.7v3.6M5.5 9.7v3.6"),
     ),
+    _VIEWS: (Entry("/views", "All views", "w", "M2 4h12M2 8h12M2 12h12"),),
     "Accounts": (
         Entry(
             "/people",
@@ -70,24 +76,48 @@ _SECTIONS: Mapping[str, tuple[Entry, ...]] = {
             "M10.6 3a2.3 2.3 0 0 1 0 4.2M12 9.4a4.4 4.4 0 0 1 2.4 3.6",
         ),
         Entry("/tokens", "Service tokens", "k", "M2.5 3.5h11v9h-11zM5 7l1.6 1.4L5 9.8M8.4 10h2.8"),
+        Entry(
+            "/links",
+            "Share links",
+            "e",
+            "M6.6 9.4a2.6 2.6 0 0 0 3.7 0l2.6-2.6a2.6 2.6 0 0 0-3.7-3.7l-.8.8"
+            "M9.4 6.6a2.6 2.6 0 0 0-3.7 0L3.1 9.2a2.6 2.6 0 0 0 3.7 3.7l.8-.8",
+        ),
         Entry("/audit", "Audit", "a", "M4 1.8h8v12.4H4zM6.2 5h3.6M6.2 8h3.6M6.2 11h2"),
     ),
 }
 
 
 def rail(
-    routes: Iterable[Route], viewer: Viewer, path: str, link: Callable[[str], str]
+    routes: Iterable[Route],
+    viewer: Viewer,
+    here: str,
+    link: Callable[[str], str],
+    views: Sequence[SavedView] = (),
 ) -> tuple[Section, ...]:
-    """The sections of the rail for this viewer; `link` adds the scope of the page at `path`."""
+    """The sections of the rail for this viewer, with the views.
+
+    `link` adds the scope of the page `here`; it is empty for a page that is not shown there.
+    """
+    path = here.partition("?")[0]
     pages = {route.path: route for route in routes if route.page and route.method == "GET"}
 
     def shown(entry: Entry) -> bool:
         found = pages.get(entry.path)
         return found is not None and found.permission in viewer.permissions
 
+    saved = tuple(
+        Shown(Entry(one.address, one.name, "", _BOOKMARK), one.address, one.address == here) for one in views
+    )
     sections = (
         Section(
-            title, tuple(Shown(one, link(one.path), _is_at(one.path, path)) for one in entries if shown(one))
+            title,
+            (saved if title == _VIEWS else ())
+            + tuple(
+                Shown(one, href, _is_at(one.path, path))
+                for one in entries
+                if shown(one) and (href := link(one.path))
+            ),
         )
         for title, entries in _SECTIONS.items()
     )

@@ -20,11 +20,12 @@ from telemetry_server.show.charts_small import Seats
 from telemetry_server.show.compression import compressed
 from telemetry_server.show.frame import rail
 from telemetry_server.show.links import link
+from telemetry_server.show.saved_views import SAVED_VIEWS
 from telemetry_server.show.static_files import static_path
 from telemetry_server.show.time_zone import short_time, zone_of
 from telemetry_server.show.verdict_groups import GROUPS, group_of
 from telemetry_server.show.verdicts import verdict
-from telemetry_server.show.viewer import VIEWER, Viewer
+from telemetry_server.show.viewer import SHARED, VIEWER, Viewer
 from telemetry_server.text import written_out
 from telemetry_server.version import version
 
@@ -66,7 +67,8 @@ def page(
 
     With a `scope`, its links carry it, and the bar has its product; with `scope_time` also its time, of which
     "range" leaves out comparison and step.
-    `context` is extended by those of the frame: now, path, viewer (None: not signed in), zone, rail, version.
+    `context` is extended by those of the frame: now, path, saved_as (the path with its query), shared,
+    viewer (None: not signed in), zone, rail, version.
     """
     viewer = request.get(VIEWER)
     body = (
@@ -75,6 +77,8 @@ def page(
         .render(
             now=datetime.now(UTC),
             path=request.path,
+            saved_as=request.path_qs,
+            shared=request.get(SHARED, ""),
             viewer=viewer,
             version=version(),
             zone=zone_of(request),
@@ -91,12 +95,18 @@ def page(
     return compressed(request, answer)
 
 
+def fragment(request: web.Request, template: str, **context: Any) -> str:
+    """A part of a page, for a stream; `context` is extended by now and zone."""
+    rendered = _environment().get_template(template)
+    return rendered.render(now=datetime.now(UTC), zone=zone_of(request), **context)
+
+
 def _frame(request: web.Request, viewer: Viewer | None, scope: "Scope | None") -> dict[str, Any]:
     if viewer is None:
         return {"rail": (), "shortcuts": False, "all_products": False}
     linked, routes = scope.link if scope else link, request.app[app_keys.ROUTES]
     return {
-        "rail": rail(routes, viewer, request.path, linked),
+        "rail": rail(routes, viewer, request.path_qs, linked, request.get(SAVED_VIEWS, ())),
         "shortcuts": viewer.person is None or viewer.person.shortcuts,
         "all_products": viewer.products is None,
     }

@@ -38,10 +38,14 @@ from telemetry_server.show.pages import (
     intake,
     license_forms,
     license_upload,
+    live,
     overview,
+    overview_notes,
     places,
     release_list,
+    saved_views,
     server_settings,
+    share_links,
     to_clear_up,
 )
 from telemetry_server.show.pages import customers as customer_pages
@@ -51,6 +55,7 @@ from telemetry_server.show.pages import search as search_page
 
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
+    *overview_notes.ROUTES,
     *installations.ROUTES,
     *installation.ROUTES,
     *to_clear_up.ROUTES,
@@ -62,12 +67,15 @@ ROUTES: tuple[Route, ...] = (
     *customer_forms.ROUTES,
     *customer.ROUTES,
     *places.ROUTES,
+    *live.ROUTES,
     *search_page.ROUTES,
     *intake.ROUTES,
     *feature_list.ROUTES,
     *release_list.ROUTES,
     *change_list.ROUTES,
     *server_settings.ROUTES,
+    *saved_views.ROUTES,
+    *share_links.ROUTES,
     *audit.ROUTES,
     *sign_in.ROUTES,
     *oidc.ROUTES,

@@ -23,7 +23,7 @@ from telemetry_server.show.filters import FILTERS, chosen_product, filter_from
 from telemetry_server.show.links import link
 from telemetry_server.show.query import DAY, one_of, text
 from telemetry_server.show.time_zone import zone_of
-from telemetry_server.show.viewer import VIEWER, Viewer
+from telemetry_server.show.viewer import SHARED, VIEWER, Viewer
 from telemetry_server.store.counts.counting import TimeStep
 from telemetry_server.store.fleet import installations
 from telemetry_server.store.fleet.installations import Row
@@ -40,6 +40,8 @@ COMPARISONS: Mapping[str, str] = {
     "year": "Same days last year",
     "none": "No comparison",
 }
+SHARED_PAGES = frozenset({"/", "/features", "/releases", "/map"})
+"""The pages that a share link shows."""
 _DEFAULT_COMPARISON = "previous"
 _STEPS = {str(step): f"{step}".capitalize() for step in (TimeStep.DAY, TimeStep.WEEK, TimeStep.MONTH)}
 _LONG_SPAN = 120  # days, from which on the step is a week unless chosen
@@ -94,7 +96,10 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a page looks at. `chosen` are the parameters as given; `takes` says which a path takes."""
+    """What a page looks at. `chosen` are the parameters as given; `takes` says which a path takes.
+
+    `shared`: the path before those of pages, if a share link shows them.
+    """
 
     path: str
     chosen: Mapping[str, str]
@@ -109,17 +114,28 @@ class Scope:
     zone: ZoneInfo
     now: datetime
     filter: Filter = EVERYTHING
+    shared: str = ""
 
     def link(self, path: str, **changes: Any) -> str:
         """`path` with the chosen scope as far as that page takes it, and with `changes`; None removes one.
 
-        A fragment stays at the end.
+        A fragment stays at the end. Empty for a page that the share link does not show.
         """
         base, _, fragment = path.partition("#")
+        if self.shared and base not in SHARED_PAGES:
+            return ""
         takes = self.takes.get(base, frozenset())
         kept = {name: value for name, value in self.chosen.items() if name in takes}
-        made = link(base, **{**kept, **changes})
+        made = link(self._address(base), **{**kept, **changes})
         return f"{made}#{fragment}" if fragment else made
+
+    @property
+    def address(self) -> str:
+        """This page, for its forms."""
+        return self._address(self.path)
+
+    def _address(self, path: str) -> str:
+        return f"{self.shared}{path}".rstrip("/") if self.shared else path
 
     def here(self, **changes: Any) -> str:
         """This page with other choices; a new range replaces days, and days a range."""
@@ -138,7 +154,12 @@ class Scope:
         return self.link("/installations", **filters)
 
     def filtered(self, asked: Mapping[str, Any], viewer: Viewer) -> "Scope":
-        """With the filter of installations in `asked`. Raises BadFilter."""
+        """With the filter of installations in `asked`. Raises BadFilter.
+
+        A share link has none: strangers could ask for customers, addresses and keys, one guess at a time.
+        """
+        if self.shared:
+            return self
         given, addresses = {_FILTER: asked.get(_FILTER, "")}, viewer.may(Permission.ADDRESSES)
         filter_from(given, self.now, within=viewer.products, addresses=addresses)
         return replace(self, filter=filter_from(given, self.now, within=None, addresses=addresses))
@@ -225,6 +246,19 @@ class Scope:
         ]
 
     @property
+    def months(self) -> list[tuple[str, str, bool]]:
+        """Likewise, whole months and the year so far."""
+        today = self.now.date()
+        month, year = today.replace(day=1), today.replace(month=1, day=1)
+        last = month - _ONE_DAY
+        named = {
+            "This month": Days(month, today),
+            "Last month": Days(last.replace(day=1), last),
+            "This year": Days(year, today),
+        }
+        return [(text, self._moved(days), self.custom and days == self.days) for text, days in named.items()]
+
+    @property
     def comparisons(self) -> list[tuple[str, str, bool]]:
         return [
             (words, self.here(compare=None if name == _DEFAULT_COMPARISON else name), name == self.compare)
@@ -238,13 +272,14 @@ class Scope:
 
 async def read_scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
     """The scope in `asked`, as read by `read_query`. Raises BadRequest; BadFilter for a foreign product."""
-    viewer, now = request[VIEWER], datetime.now(UTC)
+    viewer, now, shared = request[VIEWER], datetime.now(UTC), request.get(SHARED, "")
+    kept = NAMES if shared else NAMES | {_FILTER}
     named = await installations.product_names(request.app[app_keys.POOL])
     over, days, custom = _time(asked, now)
     step = TimeStep(asked.get("step", TimeStep.WEEK if days.count > _LONG_SPAN else TimeStep.DAY))
     return Scope(
         path=request.path,
-        chosen={name: value for name, value in request.query.items() if name in {*NAMES, _FILTER}},
+        chosen={name: value for name, value in request.query.items() if name in kept},
         takes=_takes(request),
         product=chosen_product(asked.get("product"), viewer.products),
         products=[each for each in named if viewer.sees(each["slug"])],
@@ -255,6 +290,7 @@ async def read_scope(request: web.Request, asked: Mapping[str, Any]) -> Scope:
         step=step,
         zone=zone_of(request),
         now=now,
+        shared=shared,
     )
 
 

@@ -64,3 +64,6 @@ class Viewer:
 
 
 VIEWER = web.RequestKey("viewer", Viewer)
+
+SHARED = web.RequestKey("shared", str)
+"""The path before those of pages, if a share link shows them."""

@@ -36,6 +36,8 @@ async def test_the_rail_has_what_there_is_and_the_viewer_may_see(site, fleet):
     rails = [set(re.findall(r'data-go="(\w)"', await shown(one, "/"))) for one in (viewer, admin)]
     assert {"o", "i", "m", "t"} <= rails[0] < rails[1]
     assert rails[1] - rails[0] >= {"p", "k", "a"}
+    keys = re.findall(r'data-go="(\w)"', await shown(admin, "/"))
+    assert len(keys) == len(set(keys))
 
 
 async def test_what_is_chosen_travels_with_the_links_that_take_it(person, fleet):

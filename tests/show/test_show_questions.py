@@ -54,6 +54,9 @@ ANSWERS = {
     34: r"invoice\.created 100\.0 %",
     35: r"Retention .*Week of \+1 .*4 copies 75 %",
     36: r"Days after the first ping, on average .*trial licensed 1 ",
+    40: r"Pings, the newest first .*heartbeat",
+    41: r"Pings, the newest first .*heartbeat",
+    43: r"New link .*Valid for days",
     45: r"Explained until…",
     46: r"Invitations .*Role viewer",
 }

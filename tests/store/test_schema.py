@@ -30,12 +30,16 @@ GROWING = {
     "forks",
     "lineage",
     "quarantine",
+    "followed_installations",
 }
 SMALL = {
     "editions",
     "releases",
     "customers",
     "customer_notes",
+    "saved_views",
+    "share_links",
+    "chart_notes",
     "clear_up_items",
     "clear_up_changes",
     "licenses",

@@ -20,6 +20,7 @@ from telemetry_server.show.formatting import preferring
 from telemetry_server.show.recorded_views import record_view
 from telemetry_server.show.render import error_page
 from telemetry_server.show.responses import see_other
+from telemetry_server.show.saved_views import load_views
 from telemetry_server.show.time_zone import zone_of
 from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.access.credentials import TokenHolder, find_token
@@ -83,6 +84,8 @@ async def _answer(route: Route, request: web.Request, viewer: Viewer) -> web.Str
     """
     if route.step_up and not is_recent(viewer):
         raise NotRecent
+    if route.page:
+        await load_views(request)
     answer: web.StreamResponse = await route.handler(request)
     if route.audited and route.page and request.method == "POST" and answer.status != HTTPStatus.SEE_OTHER:
         await record_view(request, route, route.audited)

@@ -12,10 +12,15 @@ from telemetry_server.store.access.people import addresses_with_role
 MAILER = web.AppKey("mailer", Mailer)
 
 
-def link_to(request: web.Request, path: str, secret: str) -> str:
-    """The URL of a page with a token: where the administrator who sends this request reaches the server."""
+def address_to(request: web.Request, path: str) -> str:
+    """The URL of a path: where the person who sends this request reaches the server."""
     site = request.app[app_keys.SETTINGS].public_url or f"http://{request.host}"
-    return f"{site}{path}?token={secret}"
+    return f"{site}{path}"
+
+
+def link_to(request: web.Request, path: str, secret: str) -> str:
+    """The URL of a page with a token."""
+    return address_to(request, f"{path}?token={secret}")
 
 
 async def announce(request: web.Request, email: str, what: str) -> None:

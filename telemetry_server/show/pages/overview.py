@@ -1,12 +1,14 @@
 """The overview: what no license covers, where, and what to clear up first; each number a link to its rows."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from aiohttp import web
 
 from telemetry_server import app_keys
+from telemetry_server.errors import NotFound
 from telemetry_server.permissions import Permission
 from telemetry_server.programs import command_of
 from telemetry_server.routing import HTML, Parameter, get
@@ -14,8 +16,7 @@ from telemetry_server.show.chart_csv import chart_csv
 from telemetry_server.show.charts_time import Around, Series, TimeChart, stacked
 from telemetry_server.show.chips import chips
 from telemetry_server.show.formatting import stamp
-from telemetry_server.show.links import link
-from telemetry_server.show.pages import overview_figures, overview_lists, overview_trends
+from telemetry_server.show.pages import overview_figures, overview_lists, overview_notes, overview_trends
 from telemetry_server.show.pages.overview_numbers import copies, is_large, uncovered_filter
 from telemetry_server.show.pages.overview_quality import looks
 from telemetry_server.show.pages.overview_queue import queue_of
@@ -28,6 +29,7 @@ from telemetry_server.store.counts import overview as store
 from telemetry_server.store.counts.fleet_now import Fleet
 from telemetry_server.store.counts.rollups import MOST_BEHIND
 from telemetry_server.store.database import Pool
+from telemetry_server.store.registry.chart_notes import ChartNote
 
 LISTS = overview_lists.LISTS
 CHARTS = ("uncovered", "turned", "pings")
@@ -52,10 +54,13 @@ async def overview(request: web.Request) -> web.Response:
     pool, viewer = request.app[app_keys.POOL], request[VIEWER]
     scope = (await read_scope(request, asked)).filtered(asked, viewer)
     if not any(product["in_use"] for product in scope.products):
+        if scope.shared:
+            raise NotFound("No installation has sent a ping yet.")
         return _first_start(request, scope)
     fleet = await store.fleet(pool, scope.product, scope.now)
     counted = await unless_slow(store.counted(pool, scope.product, scope.days.first))
-    charts = await _charts(pool, scope, fleet, counted)
+    notes = await overview_notes.notes_of(pool, scope, viewer.products)
+    charts = await _charts(pool, scope, fleet, counted, notes)
     if chart := getattr(charts, asked.get("csv", ""), None):
         return chart_csv(chart, asked["csv"])
     totals = await unless_slow(store.totals(pool, fleet, scope.counted_over)) if fleet else None
@@ -75,8 +80,9 @@ async def overview(request: web.Request) -> web.Response:
             pool, scope, found, trend, licenses=viewer.may(Permission.LICENSES) and not scope.filter.terms
         ),
         charts=charts,
+        notes=notes,
         uncovered=scope.rows(filter=uncovered_filter()),
-        queue=await unless_slow(queue_of(pool, scope, viewer)),
+        queue=None if scope.shared else await unless_slow(queue_of(pool, scope, viewer)),
         where=await unless_slow(overview_lists.where(pool, scope, large=large)) if found else None,
         lists=[
             await overview_lists.tabbed(pool, scope, name, asked, large=large, counted=bool(found))
@@ -104,13 +110,17 @@ def _first_start(request: web.Request, scope: Scope) -> web.Response:
 
 
 async def _charts(
-    pool: Pool, scope: Scope, fleet: Fleet | None, counted: store.CountedUntil | None
+    pool: Pool,
+    scope: Scope,
+    fleet: Fleet | None,
+    counted: store.CountedUntil | None,
+    notes: Sequence[ChartNote],
 ) -> _Charts:
     if not scope.is_known:
         return _Charts(None, None, None)
     return _Charts(
-        await unless_slow(overview_trends.uncovered(pool, scope)),
-        await unless_slow(overview_trends.turned(pool, scope)),
+        await unless_slow(overview_trends.uncovered(pool, scope, notes)),
+        await unless_slow(overview_trends.turned(pool, scope, notes)),
         await unless_slow(_pings(pool, scope, fleet, counted)),
     )
 
@@ -143,7 +153,7 @@ async def _pings(
         sums=True,
         still_open=still,
         zoom=None if scope.over.hourly else scope.zoom,
-        csv=link("/", **scope.chosen, csv="pings"),
+        csv=scope.here(csv="pings"),
     )
     return stacked("Pings", starts, [Series("1", "Pings", values)], around)
 

@@ -7,7 +7,6 @@ from typing import Any
 from telemetry_server.show.charts_small import Ranked, RankedList
 from telemetry_server.show.charts_world import WorldMap, world_map
 from telemetry_server.show.formatting import country, inert
-from telemetry_server.show.links import link
 from telemetry_server.show.pages.overview_numbers import ACTIVE, by_value, counted_of, uncovered_filter
 from telemetry_server.show.scope import Scope
 from telemetry_server.show.slow import unless_slow
@@ -24,6 +23,7 @@ LISTS: Mapping[str, Mapping[str, str]] = {
 }
 """The ranked lists, and the tabs of each: dimension and heading."""
 
+_NAMES_OTHERS = {"asn", "source_detail"}  # operators and resellers: not for people without an account
 _ROWS = 7
 _COUNTRIES = 5
 
@@ -66,12 +66,10 @@ async def tabbed(
     pool: Pool, scope: Scope, name: str, asked: Mapping[str, Any], *, large: bool, counted: bool
 ) -> TabbedList:
     """The list `name`, by the chosen dimension; empty unless copies are `counted`."""
-    chosen = asked.get(name, next(iter(LISTS[name])))
+    shown = {by: text for by, text in LISTS[name].items() if not scope.shared or by not in _NAMES_OTHERS}
+    chosen = asked[name] if asked.get(name) in shown else next(iter(shown))
     others = {each: asked[each] for each in LISTS if each in asked}
-    tabs = [
-        (text, link("/", **{**scope.chosen, **others, name: by}), by == chosen)
-        for by, text in LISTS[name].items()
-    ]
+    tabs = [(text, scope.here(**{**others, name: by}), by == chosen) for by, text in shown.items()]
     ranked = (
         await unless_slow(_ranked(pool, scope, chosen, LISTS[name][chosen], large=large)) if counted else None
     )

@@ -25,15 +25,15 @@ async def looks(pool: Pool, scope: Scope, totals: Mapping[str, Any]) -> list[Loo
     quarantined = await store.quarantine_counted(pool, scope.product)
     suspect = await store.suspect_pings(pool, scope.product, scope.since)
     today = await _outcomes_today(pool, scope)
-    intake, seen = scope.link("/intake"), scope.counted_over.name
+    seen = scope.counted_over.name
     found = (
         _look(
             forks["installations"],
             "installation",
             "with an identity that two copies continued",
-            f"{intake}#forks",
+            scope.link("/intake#forks"),
         ),
-        _look(quarantined, "ping", "in quarantine", f"{intake}#quarantine"),
+        _look(quarantined, "ping", "in quarantine", scope.link("/intake#quarantine")),
         _look(
             totals.get("with_missing", 0),
             "installation",
@@ -46,9 +46,9 @@ async def looks(pool: Pool, scope: Scope, totals: Mapping[str, Any]) -> list[Loo
             "with lost pings",
             scope.rows(seen=seen, attention="lost"),
         ),
-        _look(suspect, "ping", "with a wrong clock", f"{intake}#clocks", most=store.MOST_SUSPECT),
-        _look(today["rejected"], "ping", "rejected today", f"{intake}#outcomes"),
-        _look(today["unknown_field"], "field", "unknown and ignored today", f"{intake}#outcomes"),
+        _look(suspect, "ping", "with a wrong clock", scope.link("/intake#clocks"), most=store.MOST_SUSPECT),
+        _look(today["rejected"], "ping", "rejected today", scope.link("/intake#outcomes")),
+        _look(today["unknown_field"], "field", "unknown and ignored today", scope.link("/intake#outcomes")),
     )
     return [look for look in found if look.count]
 

@@ -14,7 +14,6 @@ from telemetry_server.show.charts_time import (
     stacked,
     steps_between,
 )
-from telemetry_server.show.links import link
 from telemetry_server.show.pages.overview_numbers import ACTIVE, counted_of
 from telemetry_server.show.scope import Days, Scope
 from telemetry_server.show.verdict_groups import NOT_COVERED
@@ -23,6 +22,7 @@ from telemetry_server.store.counts.active import ActiveTotals
 from telemetry_server.store.counts.active_days import TURNED
 from telemetry_server.store.counts.counting import Span
 from telemetry_server.store.database import Pool
+from telemetry_server.store.registry.chart_notes import ChartNote
 from telemetry_server.store.registry.releases import released_between
 
 _TURNS = {"new": "New", "returned": "Returned", "lost": "Lost"}
@@ -56,7 +56,7 @@ async def compared(pool: Pool, scope: Scope) -> Compared:
     return Compared(found.get(days[0]), found.get(days[1]) if len(days) > 1 else None)
 
 
-async def uncovered(pool: Pool, scope: Scope) -> TimeChart | None:
+async def uncovered(pool: Pool, scope: Scope, notes: Sequence[ChartNote]) -> TimeChart | None:
     """Stacked columns of what no license covers, by verdict group; None: not counted yet."""
     counted = await active.uncovered_series(pool, counted_of(scope), _span(scope, scope.days), now=scope.now)
     if not counted.rows:
@@ -74,12 +74,11 @@ async def uncovered(pool: Pool, scope: Scope) -> TimeChart | None:
         for group in NOT_COVERED
     ]
     before = await _before(pool, scope, len(days))
-    return stacked(
-        "Copies no license covers", scope.steps, series, await _around(pool, scope, "uncovered", before)
-    )
+    around = await _around(pool, scope, "uncovered", before, notes=notes)
+    return stacked("Copies no license covers", scope.steps, series, around)
 
 
-async def turned(pool: Pool, scope: Scope) -> TimeChart | None:
+async def turned(pool: Pool, scope: Scope, notes: Sequence[ChartNote]) -> TimeChart | None:
     """New and returned above, lost below the axis; None: not counted yet."""
     counted = await active.active_series(
         pool, TURNED, counted_of(scope), _span(scope, scope.days), now=scope.now
@@ -93,7 +92,7 @@ async def turned(pool: Pool, scope: Scope) -> TimeChart | None:
     made = {
         name: Series(name, text, [values[name].get(day, 0) for day in days]) for name, text in _TURNS.items()
     }
-    around = await _around(pool, scope, "turned", (), height=150, sums=True)
+    around = await _around(pool, scope, "turned", (), notes=notes, height=150, sums=True)
     return diverging(
         "New, returned and lost copies", scope.steps, [made["new"], made["returned"]], [made["lost"]], around
     )
@@ -119,13 +118,14 @@ async def _around(
     name: str,
     before: Sequence[int | None],
     *,
+    notes: Sequence[ChartNote],
     height: int = 240,
     sums: bool = False,
 ) -> Around:
-    flags = []
+    flags = [Flag(one.day, "note", f"{one.note} ({_name(one.author)})", is_note=True) for one in notes]
     if scope.product is not None:
         releases = await released_between(pool, scope.product, scope.days.first, scope.days.last)
-        flags = [Flag(row["released_on"], row["version"]) for row in releases]
+        flags += [Flag(row["released_on"], row["version"], f"{row['version']} released") for row in releases]
     return Around(
         step=steps_between(scope.steps),
         zone=scope.zone,
@@ -135,9 +135,13 @@ async def _around(
         flags=flags,
         still_open={start for start in scope.steps if _is_open(start, scope)},
         zoom=scope.zoom,
-        csv=link("/", **scope.chosen, csv=name),
+        csv=scope.here(csv=name),
         sums=sums,
     )
+
+
+def _name(author: str) -> str:
+    return author.removeprefix("person:")
 
 
 def _is_open(start: datetime, scope: Scope) -> bool:

@@ -9,7 +9,6 @@ from telemetry_server.show.charts_small import Ranked, RankedList
 from telemetry_server.show.charts_world import WorldMap, world_map
 from telemetry_server.show.chips import chips
 from telemetry_server.show.formatting import country
-from telemetry_server.show.links import link
 from telemetry_server.show.pages.overview_numbers import ACTIVE, by_value, is_large, uncovered_filter
 from telemetry_server.show.query import one_of, read_query
 from telemetry_server.show.render import attributions, page
@@ -40,10 +39,7 @@ async def world(request: web.Request) -> web.Response:
         scope=scope,
         drawing=None if counted is None else _drawing(scope, counted, full, asked["show"]),
         ranked=None if counted is None else _ranked(scope, counted, full),
-        tabs=[
-            (words, link("/map", **{**scope.chosen, "show": name}), name == asked["show"])
-            for name, words in SHOWN.items()
-        ],
+        tabs=[(words, scope.here(show=name), name == asked["show"]) for name, words in SHOWN.items()],
         calm=asked["show"] == "active",
         chosen=chips(request, {"filter": asked.get("filter", "")}),
         attributions=attributions(request),

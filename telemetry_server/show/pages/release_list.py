@@ -14,7 +14,6 @@ from telemetry_server.permissions import Permission
 from telemetry_server.routing import HTML, get
 from telemetry_server.show.adoption import adoption, days_to_half
 from telemetry_server.show.charts_time import Around, TimeChart
-from telemetry_server.show.links import link
 from telemetry_server.show.query import read_query
 from telemetry_server.show.render import page
 from telemetry_server.show.scope import LONGEST_DAYS, SCOPE, Scope, read_scope
@@ -63,7 +62,7 @@ async def release_list(request: web.Request) -> web.Response:
         ),
         builds=await unless_slow(_builds(pool, slug)) if slug else [],
         today=today,
-        rows=lambda version: link(
+        rows=lambda version: scope.link(
             "/installations", product=slug, filter=f"{as_term('version', version)} life!=lost"
         ),
     )

@@ -137,6 +137,7 @@ function chart(figure) {
     cross.style.left = `${x}px`;
     tip.replaceChildren(Object.assign(document.createElement("b"), { textContent: one("th", row).textContent }));
     all("td", row).forEach((cell, number) => {
+      if (!cell.textContent) return;
       const line = document.createElement("div");
       for (const text of [names[number].textContent, cell.textContent]) line.append(Object.assign(document.createElement("span"), { textContent: text }));
       tip.append(line);
@@ -187,15 +188,21 @@ function chart(figure) {
 
 function begin() {
   if (!navigator.clipboard) for (const button of all("[data-copy]")) button.hidden = true;
+  document.dispatchEvent(new Event("page"));
   all(".chart").forEach(chart);
   for (const select of all("[data-submit]")) select.addEventListener("change", () => select.form.submit());
   wait();
 }
 
+// No one is to lose an open menu or a half-written text to a poll.
+const busy = () => document.hidden || one("details[open], dialog[open], input:focus, select:focus, textarea:focus");
+
 function wait() {
   const waits = one("[data-poll]");
   clearTimeout(polling);
-  if (waits) polling = setTimeout(() => swap(location.href, { push: false, poll: true }), Number(waits.dataset.poll) * 1000);
+  if (!waits) return;
+  const look = () => (busy() ? wait() : swap(location.href, { push: false, poll: true }));
+  polling = setTimeout(look, Number(waits.dataset.poll) * 1000);
 }
 
 begin();
