@@ -31,6 +31,7 @@ class Permission(StrEnum):
     SETTINGS = "settings", "the settings of the server: schedules, releases, editions, running a job"
     PEOPLE = "people", "people, invitations, roles and service tokens"
     AUDIT = "audit", "the audit log"
+    PRIVACY = "privacy", "notices, levels, and the requests of those whom data is about"
 
 
 Permissions: TypeAlias = frozenset[Permission]
@@ -44,7 +45,13 @@ BY_ROLE: Mapping[Role, Permissions] = {
     Role.INVESTIGATOR: _ANALYST | {Permission.ADDRESSES, Permission.CUSTOMERS, Permission.CUSTOMERS_CHANGE},
     Role.SUPPORT: _VIEWER,
     Role.PRIVACY_OFFICER: _VIEWER
-    | {Permission.ADDRESSES, Permission.LICENSES, Permission.CUSTOMERS, Permission.AUDIT},
+    | {
+        Permission.ADDRESSES,
+        Permission.LICENSES,
+        Permission.CUSTOMERS,
+        Permission.AUDIT,
+        Permission.PRIVACY,
+    },
     Role.ADMIN: _VIEWER
     | {
         Permission.LICENSES,
@@ -73,7 +80,13 @@ IN_A_BROWSER_ONLY = frozenset({Permission.ACCOUNT, Permission.PEOPLE})
 
 
 OF_ALL_PRODUCTS = frozenset(
-    {Permission.CUSTOMERS, Permission.CUSTOMERS_CHANGE, Permission.PEOPLE, Permission.AUDIT}
+    {
+        Permission.CUSTOMERS,
+        Permission.CUSTOMERS_CHANGE,
+        Permission.PEOPLE,
+        Permission.AUDIT,
+        Permission.PRIVACY,
+    }
 )
 """What no one has who is limited to products: customers, people and the audit log belong to none."""
 

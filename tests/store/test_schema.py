@@ -30,6 +30,8 @@ GROWING = {
     "forks",
     "lineage",
     "quarantine",
+    "installation_levels",
+    "erased_installations",
 }
 SMALL = {
     "editions",
@@ -77,6 +79,11 @@ SMALL = {
     "audit_leaves",
     "audit_nodes",
     "audit_checkpoints",
+    "notices",
+    "customer_levels",
+    "erasures",
+    "erased_counts",
+    "access_links",
     "jobs",
     "schema_migrations",
 }
