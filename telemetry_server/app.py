@@ -289,7 +289,9 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     )
     _register(app, app[app_keys.ROUTES], leaving)
     pools = (pool, job_pool, health_pool)
-    app.cleanup_ctx.extend(map(_owned, (*pools, product_cache.opened(), privacy_cache.opened(), grants, writer, passwords)))
+    app.cleanup_ctx.extend(
+        map(_owned, (*pools, product_cache.opened(), privacy_cache.opened(), grants, writer, passwords))
+    )
     jobs = table if settings.jobs else ()
     app.cleanup_ctx.append(_owned(outcomes.kept_to_the_last(pool.acquire)))
     app.cleanup_ctx.append(_owned(running(jobs, chores, job_pool.acquire)))

@@ -47,8 +47,9 @@ class Telemetry:
     level           the most that may be sent: "license", "system" or "usage"
     state_dir       the directory of the outbox, best within the software's data
     notice_version  the version of the privacy notice the customer was shown
-    on_notice       called in the background with a list of {version, url, sha256, language, valid_from} when the
-                    server has another version; until it was, nothing above "license" is sent. False: not shown yet
+    on_notice       called in the background with the notice of the server, a list of {version, url, sha256,
+                    language, valid_from}, if that is another version. Until it was, nothing above "license"
+                    is sent. It returns False if the notice was not shown yet
     proxy, ca_file  beside the usual proxy variables and the system's certificates
     enabled         False switches it off
     interval        seconds between heartbeats until the server asks for another interval; a day

@@ -13,7 +13,7 @@ _ATTRIBUTES = {"usage.features": "features", "usage.since": "used_since"}
 _REMEMBERED = 20_000
 
 Allowed = Callable[[UUID, bytes | None, str | None], Level]
-"""The most that may be kept of a ping: by installation, hash of the license key, and version of the notice."""
+"""The most that may be kept of a ping, by installation, hash of the license key, version of the notice."""
 
 
 class Reducer:

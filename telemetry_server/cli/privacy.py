@@ -47,9 +47,7 @@ def notice() -> None:
 @click.argument("version")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--language", default="en", show_default=True, metavar="TAG", help="E.g. en, de or pt-BR.")
-@click.option(
-    "--valid-from", type=Moment(), metavar="TIME", help="When it comes into force. [default: now]"
-)
+@click.option("--valid-from", type=Moment(), metavar="TIME", help="When it comes into force. [default: now]")
 @by_whom
 @as_json
 @click.pass_obj
@@ -121,14 +119,20 @@ def _print_notices(found: list[NoticeVersion], as_json: bool) -> None:
     print_table(
         columns,
         (
-            (row["version"], row["language"], row["sha256"], f"{row['valid_from']:%Y-%m-%d %H:%M}", row["added_by"])
+            (
+                row["version"],
+                row["language"],
+                row["sha256"],
+                f"{row['valid_from']:%Y-%m-%d %H:%M}",
+                row["added_by"],
+            )
             for row in rows
         ),
     )
 
 
 @privacy.command("level")
-@click.argument("level", type=click.Choice(list(Level)))
+@click.argument("level", type=click.Choice([level.value for level in Level]))
 @about
 @by_whom
 @as_json
@@ -183,7 +187,10 @@ def list_levels(invocation: Invocation, as_json: bool) -> None:
     else:
         print_table(
             ("kind", "id", "name", "level", "set at"),
-            ((row["kind"], row["id"], row["name"], row["level"], f"{row['set_at']:%Y-%m-%d %H:%M}") for row in rows),
+            (
+                (row["kind"], row["id"], row["name"], row["level"], f"{row['set_at']:%Y-%m-%d %H:%M}")
+                for row in rows
+            ),
         )
 
 
@@ -205,8 +212,8 @@ def erase(
 ) -> None:
     """Erase an installation, or a customer with all installations on its licenses; prints the certificate.
 
-    From then on, their uploads are answered with 410 and not stored. The counts keep their numbers. The entries
-    of the audit log about them are erased, too. It cannot be undone.
+    From then on, their uploads are answered with 410 and not stored. The counts keep their numbers. The
+    entries of the audit log about them are erased, too. It cannot be undone.
     """
     settings = invocation.settings()
     if not yes:
@@ -236,12 +243,12 @@ def erase(
 @click.pass_obj
 def verify(invocation: Invocation, file: Path) -> None:
     """Check the signature of a certificate of erasure in FILE; prints its text, or exits with 1."""
-    settings = invocation.settings()
+    settings, note = invocation.settings(), decoded(file.read_bytes(), errors="replace")
 
     async def read(connection: Connection) -> str:
         signer = signer_of(await keyring_of(connection, settings.keyring))
         try:
-            return signer.verifier.text_of(decoded(file.read_bytes()))
+            return signer.verifier.text_of(note)
         except WrongNote as problem:
             raise OperatorError(f"{file} is no certificate of this server. {problem}") from None
 

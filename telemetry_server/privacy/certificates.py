@@ -26,7 +26,7 @@ def certificate(
         f"installations: {wanted.installations}",
         f"asked for: {wanted.asked_at:%Y-%m-%dT%H:%M:%SZ}",
         f"erased from the live store: {done_at:%Y-%m-%dT%H:%M:%SZ}",
-        f"erased with the last backup: {last_backup(done_at, backup_days)}, as backups are kept {backup_days} days",
+        f"erased with the last backup: {last_backup(done_at, backup_days)} (kept {backup_days} days)",
         f"rows: {rows or 'none'}",
         "kept: this record, the random ids of the installations, and counts that name no one",
     ]

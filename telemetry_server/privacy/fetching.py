@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 from aiohttp import web
 from msgspec import Struct
@@ -23,7 +24,7 @@ from telemetry_server.show.query import read_query, text
 from telemetry_server.show.recorded_views import author, network
 from telemetry_server.show.render import page
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.database import translated
+from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.registry.customers import NoSuchCustomer
 
 TOKEN = Parameter("token", "The token of the link.", text())
@@ -96,7 +97,7 @@ async def use_link(request: web.Request) -> web.Response:
     return answer
 
 
-async def _named(connection: subject_export.Connection, words: str) -> Subject:
+async def _named(connection: Connection, words: str) -> Subject:
     try:
         return await subject_named(connection, words.strip())
     except NoSuchCustomer as problem:
@@ -112,11 +113,11 @@ async def _archive(request: web.Request, subject: Subject, rows: Rows) -> web.Re
     return web.Response(body=body, content_type="application/zip", headers=headers)
 
 
-def _route(path: str, handler: object, summary: str, **more: object) -> Route:
+def _route(path: str, handler: Any, summary: str, **more: Any) -> Route:
     return Route(
         "POST",
         path,
-        handler,  # type: ignore[arg-type]
+        handler,
         summary,
         permission=Permission.PRIVACY,
         step_up=True,
@@ -124,7 +125,7 @@ def _route(path: str, handler: object, summary: str, **more: object) -> Route:
         audited="privacy",
         body=Wanted,
         errors=(*FORM_ERRORS, NotFound),
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

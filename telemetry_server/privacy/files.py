@@ -92,6 +92,9 @@ def _readme(subject: Subject, rows: Rows, registry: Registry, now: datetime) -> 
         *(f"  {name}: {kept}" for name, kept in registry.retention.items()),
         "",
         "Every field that an installation may report:",
-        *(f"  {field.path} ({field.level}, {field.purpose}): {field.text}" for field in registry.fields.values()),
+        *(
+            f"  {field.path} ({field.level}, {field.purpose}): {field.text}"
+            for field in registry.fields.values()
+        ),
     ]
     return "\n".join(lines) + "\n"

@@ -158,14 +158,13 @@ async def set_level(request: web.Request) -> web.Response:
 async def ask_for_erasure(request: web.Request) -> web.Response:
     """Asks for an erasure, which a job carries out within a minute."""
     form = await read_form_as(request, NewErasure)
+    if form.subject.strip() != form.confirmed.strip():
+        differ = BadRequest("The two fields differ. Name the subject twice: an erasure cannot be undone.")
+        return await _office(request, erasure_problem=differ)
     try:
-        if form.subject.strip() != form.confirmed.strip():
-            raise BadRequest("The two fields differ. Name the subject twice: an erasure cannot be undone.")
-        if not form.reason.strip():
-            raise BadRequest("An erasure needs a reason.")
         async with translated(), request.app[app_keys.POOL].acquire() as connection:
             subject = await level_limits.subject_named(connection, form.subject.strip())
-            by = author(request, form.reason.strip()[:1000])
+            by = author(request, form.reason.strip()[:1000] or None)
             await erasing.ask(
                 connection,
                 subject,
@@ -173,7 +172,7 @@ async def ask_for_erasure(request: web.Request) -> web.Response:
                 reason=by.reason,
                 now=datetime.now(UTC),
             )
-    except (NoSuchCustomer, BadRequest) as problem:
+    except NoSuchCustomer as problem:
         return await _office(request, erasure_problem=problem)
     return see_other("/privacy/office#erasures")
 

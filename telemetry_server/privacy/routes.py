@@ -52,8 +52,21 @@ ROUTES = (
         access=Access.PUBLIC,
         errors=(NotFound,),
     ),
-    get("/api/v1/notices", list_notices, "List the versions of the privacy notice", Notices, access=Access.PUBLIC),
-    get("/privacy/office", pages.office, "Notices and levels", HTML, permission=Permission.PRIVACY, audited="privacy"),
+    get(
+        "/api/v1/notices",
+        list_notices,
+        "List the versions of the privacy notice",
+        Notices,
+        access=Access.PUBLIC,
+    ),
+    get(
+        "/privacy/office",
+        pages.office,
+        "Notices and levels",
+        HTML,
+        permission=Permission.PRIVACY,
+        audited="privacy",
+    ),
     Route(
         "POST",
         "/privacy/office/notices",

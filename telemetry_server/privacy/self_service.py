@@ -141,7 +141,7 @@ def routes(own: SelfService) -> tuple[Route, ...]:
         *(Malformed, Unauthenticated, SlowClient, TooLarge, UnsupportedEncoding, Unprocessable),
         *(TooManyRequests, Unavailable),
     )
-    about = {"access": Access.SIGNATURE, "body": Wish, "errors": errors}
+    about: dict[str, Any] = {"access": Access.SIGNATURE, "body": Wish, "errors": errors}
     return (
         Route("POST", "/v1/forget", own.forget, "Be erased", answers={202: Forgetting}, **about),
         Route("POST", "/v1/access", own.access, "Get all data about itself", answers={200: OwnData}, **about),

@@ -69,7 +69,12 @@ _SECTIONS: Mapping[str, tuple[Entry, ...]] = {
             "M10.6 3a2.3 2.3 0 0 1 0 4.2M12 9.4a4.4 4.4 0 0 1 2.4 3.6",
         ),
         Entry("/tokens", "Service tokens", "k", "M2.5 3.5h11v9h-11zM5 7l1.6 1.4L5 9.8M8.4 10h2.8"),
-        Entry("/privacy/office", "Privacy", "y", "M8 1.6 13.6 4v4c0 3.4-2.4 5.6-5.6 6.6C4.8 13.6 2.4 11.4 2.4 8V4zM5.6 8l1.8 1.8L10.6 6"),
+        Entry(
+            "/privacy/office",
+            "Privacy",
+            "y",
+            "M8 1.6 13.6 4v4c0 3.4-2.4 5.6-5.6 6.6C4.8 13.6 2.4 11.4 2.4 8V4zM5.6 8l1.8 1.8L10.6 6",
+        ),
         Entry("/audit", "Audit", "a", "M4 1.8h8v12.4H4zM6.2 5h3.6M6.2 8h3.6M6.2 11h2"),
     ),
 }

@@ -44,6 +44,8 @@ async def counts(connection, until):
     found = {}
     for table, day in COUNTED.items():
         over = "<" if table == "active_days" else "<="
-        rows = await connection.fetch(f"SELECT to_jsonb(t)::text FROM {table} AS t WHERE {day} {over} $1", until)
+        rows = await connection.fetch(
+            f"SELECT to_jsonb(t)::text FROM {table} AS t WHERE {day} {over} $1", until
+        )
         found[table] = sorted(row[0] for row in rows)
     return found

@@ -13,13 +13,17 @@ from telemetry_server.privacy.files import MEANS
 from telemetry_server.privacy.store.subject_export import TABLES
 
 SCHEMA = (ROOT / "schema.sql").read_text()
-LEFT_OUT = {"person_identities": "accounts of the vendor's own people at OpenID providers: their page shows them"}
+LEFT_OUT = {
+    "person_identities": "accounts of the vendor's own people at OpenID providers: their page shows them"
+}
 """Tables with such a column that are about no installation and no customer."""
 
 
 def tables_about_subjects():
     tables = dict(re.findall(r"^CREATE TABLE (\w+) \((.*?)^\)", SCHEMA, re.DOTALL | re.MULTILINE))
-    about = re.compile(r"^ +(installation_id|customer_id|license_id|subject_id|parent_id|entity_id|subject) ", re.MULTILINE)
+    about = re.compile(
+        r"^ +(installation_id|customer_id|license_id|subject_id|parent_id|entity_id|subject) ", re.MULTILINE
+    )
     return {name for name, columns in tables.items() if about.search(columns)}
 
 
@@ -47,7 +51,11 @@ async def test_an_installation_gets_all_its_rows_by_its_secret(common_server, co
 
 async def test_the_command_writes_json_and_csv_of_a_customer(common_server, copy, tmp_path):
     made = customer_with_license(common_server, "grace@example.com", "ACCESS-1")
-    claim = {"status": "licensed", "key_digest": digest_of(common_server.product_slug, "ACCESS-1"), "edition": "=1+1"}
+    claim = {
+        "status": "licensed",
+        "key_digest": digest_of(common_server.product_slug, "ACCESS-1"),
+        "edition": "=1+1",
+    }
     await copy.send(copy.ping(license=claim))
     common_server.command("run", "judge installations")
     to = tmp_path / "grace"
@@ -82,5 +90,7 @@ async def test_a_customer_downloads_the_data_with_a_link_once(common_server, rea
 
 def customer_with_license(server, email, key):
     made = server.command("customer", "add", "--email", email)
-    server.command("license", "add", key, "--product", server.product_slug, "--customer-id", made["customer_id"])
+    server.command(
+        "license", "add", key, "--product", server.product_slug, "--customer-id", made["customer_id"]
+    )
     return made

@@ -42,7 +42,9 @@ async def test_an_installation_is_forgotten_and_a_late_upload_ends_it(common_ser
 
 async def test_the_certificate_names_two_dates_and_its_signature_holds(common_server, copy, tmp_path):
     await copy.send()
-    made = common_server.command("privacy", "erase", "--installation", copy.id, "--reason", "asked by phone", "--yes")
+    made = common_server.command(
+        "privacy", "erase", "--installation", copy.id, "--reason", "asked by phone", "--yes"
+    )
     text = made["certificate"]
     today = datetime.now(UTC).date()
     assert f"subject: installation {copy.id}" in text
@@ -98,7 +100,9 @@ async def test_entries_about_the_subject_go_and_the_log_stays_intact(database, t
         for subject in (gone, kept, gone):
             await audit.record(
                 connection,
-                audit.Entry(actor="ann", action="installation.view", subject_kind="installation", subject_id=subject),
+                audit.Entry(
+                    actor="ann", action="installation.view", subject_kind="installation", subject_id=subject
+                ),
             )
         await audit.record(
             connection, audit.Entry(actor="ann", action="license.list", details={"query": f"id={gone}"})
@@ -117,11 +121,22 @@ async def test_entries_about_the_subject_go_and_the_log_stays_intact(database, t
         await connection.close()
 
 
-async def test_a_customer_is_erased_with_its_installations_and_the_license_stays_without_a_name(common_server, copy):
-    made = common_server.command("customer", "add", "--email", "ada@example.com", "--company", "Lovelace GmbH")
+async def test_a_customer_is_erased_with_its_installations_and_the_license_stays_without_a_name(
+    common_server, copy
+):
+    made = common_server.command(
+        "customer", "add", "--email", "ada@example.com", "--company", "Lovelace GmbH"
+    )
     common_server.command(
         *("license", "add", "ERASE-ME-1", "--product", common_server.product_slug),
-        *("--customer-id", made["customer_id"], "--order-reference", "A-4711", "--domains", "lovelace.example"),
+        *(
+            "--customer-id",
+            made["customer_id"],
+            "--order-reference",
+            "A-4711",
+            "--domains",
+            "lovelace.example",
+        ),
     )
     license_ = {"status": "licensed", "key_digest": digest_of(common_server.product_slug, "ERASE-ME-1")}
     await copy.send(copy.ping(license=license_))
@@ -135,7 +150,9 @@ async def test_a_customer_is_erased_with_its_installations_and_the_license_stays
         for [table] in tables:
             sql = f"SELECT count(*) FROM {table} AS t WHERE strpos(t::text, $1) > 0"
             assert await common_server.fetchval(sql, word) == 0, (table, word)
-    [license_row] = await common_server.fetch("SELECT customer_id, status FROM licenses WHERE key_hint = 'ME-1'")
+    [license_row] = await common_server.fetch(
+        "SELECT customer_id, status FROM licenses WHERE key_hint = 'ME-1'"
+    )
     assert tuple(license_row) == (None, "active")
 
 

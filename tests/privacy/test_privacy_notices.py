@@ -34,7 +34,11 @@ async def kept(server, installation):
 def notices(common_server, tmp_path_factory):
     """Two versions: the older one in two languages."""
     files = tmp_path_factory.mktemp("notices")
-    for name, text in (("old", "We collect little.\n"), ("alt", "Wir sammeln wenig.\n"), ("new", "We collect less.\n")):
+    for name, text in (
+        ("old", "We collect little.\n"),
+        ("alt", "Wir sammeln wenig.\n"),
+        ("new", "We collect less.\n"),
+    ):
         (files / name).write_text(text)
     early = (datetime.now(UTC) - timedelta(days=300)).date().isoformat()
     common_server.command("privacy", "notice", "add", "2025-01-01", str(files / "old"), "--valid-from", early)
@@ -54,14 +58,16 @@ async def test_a_copy_learns_of_the_notice_in_force_until_it_names_it(common_ser
     [notice] = await until(told)
     assert notice["version"] == "2026-05-01"
     assert notice["sha256"] == sha256(b"We collect less.\n").hexdigest() == notices["sha256"]
-    assert notice["url"].startswith(common_server.url)
+    assert notice["url"].endswith("/privacy/notices/2026-05-01?language=en")
     answer = await copy.send(copy.ping(privacy=shown("2026-05-01")))
     assert answer.json["notices"] == []
     enrolled = await Installation.enrolled(common_server)
     assert enrolled.notice["version"] == "2026-05-01"
 
 
-async def test_of_an_unknown_version_only_the_fields_of_the_level_license_are_kept(common_server, copy, notices):
+async def test_of_an_unknown_version_only_the_fields_of_the_level_license_are_kept(
+    common_server, copy, notices
+):
     async def reduced():
         await copy.send(copy.ping(privacy=shown("2031-07-07")))
         sections, features = await kept(common_server, copy)
@@ -137,7 +143,9 @@ async def test_a_limit_of_an_installation_holds_for_its_next_pings(common_server
 async def test_a_limit_of_a_customer_holds_for_all_copies_with_their_licenses(common_server, copy):
     made = common_server.command("customer", "add", "--email", "limited@example.com")
     slug = common_server.product_slug
-    common_server.command("license", "add", "LIMIT-1", "--product", slug, "--customer-id", made["customer_id"])
+    common_server.command(
+        "license", "add", "LIMIT-1", "--product", slug, "--customer-id", made["customer_id"]
+    )
     common_server.command("privacy", "level", "license", "--customer", "limited@example.com")
     claim = {"status": "licensed", "key_digest": digest_of(slug, "LIMIT-1")}
 
@@ -153,14 +161,16 @@ async def test_what_only_a_withdrawn_purpose_allowed_is_removed(database):
     """By a limit, and because a copy lowered its own level; others keep everything."""
     connection = await asyncpg.connect(database)
     try:
-        now, copies = await settled(connection, database, installations=6, days=10)
+        now, _ = await settled(connection, database, installations=6, days=10)
         rich = await connection.fetch(
             "SELECT installation_id FROM pings WHERE counters IS NOT NULL GROUP BY installation_id"
             " HAVING count(*) > 2 ORDER BY installation_id"
         )
         one, lowered, other = (row[0] for row in rich[:3])
         await level_limits.set_limit(connection, Subject("installation", one), Level.LICENSE, by=BY, now=now)
-        last = await connection.fetchval("SELECT last_sequence FROM installations WHERE installation_id = $1", lowered)
+        last = await connection.fetchval(
+            "SELECT last_sequence FROM installations WHERE installation_id = $1", lowered
+        )
         await connection.execute(
             "INSERT INTO changes (installation_id, changed_at, sequence, field, before, after)"
             " VALUES ($1, $2, $3, 'privacy.level', 'usage', 'system')",
@@ -173,7 +183,9 @@ async def test_what_only_a_withdrawn_purpose_allowed_is_removed(database):
         counters, _, systems, _ = await left(connection, lowered)
         assert (counters, systems > 0) == (1, True), "of its newest ping, which it sent at the lower level"
         assert min(await left(connection, other)) > 0
-        facts = await connection.fetchrow("SELECT os_name, vm FROM installation_facts WHERE installation_id = $1", one)
+        facts = await connection.fetchrow(
+            "SELECT os_name, vm FROM installation_facts WHERE installation_id = $1", one
+        )
         assert tuple(facts) == ("unknown", "unknown")
         orphans = "SELECT count(*) FROM pings AS g LEFT JOIN states AS s USING (installation_id, state) WHERE s.state IS NULL"
         assert await connection.fetchval(orphans) == 0

@@ -9,8 +9,8 @@ from registry_pages import hidden
 
 from telemetry_server.model import Role
 from telemetry_server.permissions import IN_A_BROWSER_ONLY, Permission
-from telemetry_server.routing import Access
 from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
+from telemetry_server.routing import Access
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.store.access import audit
 

@@ -18,8 +18,8 @@ from telemetry_server.permissions import (
     OF_ALL_PRODUCTS,
     Permission,
 )
-from telemetry_server.routing import Access
 from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
+from telemetry_server.routing import Access
 from telemetry_server.show.routes import ROUTES
 from telemetry_server.show.viewer import Viewer
 from telemetry_server.store.access.credentials import Limits, create_token
@@ -141,7 +141,9 @@ ASKED = {
     "POST /privacy/office/notices": Ask(
         body={"version": "{fresh}", "text": "We collect little."}, foreign="refused"
     ),
-    "POST /privacy/office/levels": Ask(body={"subject": "{installation}", "level": "system"}, foreign="refused"),
+    "POST /privacy/office/levels": Ask(
+        body={"subject": "{installation}", "level": "system"}, foreign="refused"
+    ),
     "POST /privacy/office/erasures": Ask(
         body={"subject": "x", "confirmed": "y", "reason": "asked"}, foreign="refused"
     ),

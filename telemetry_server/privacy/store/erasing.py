@@ -1,7 +1,7 @@
 """Erasure: of an installation, or of a customer with all installations on its licenses.
 
     ask        a row of erasures, and of erased_installations: from then on nothing of them is written
-    carry out  the counts are kept, the rows deleted, the entries of the audit log erased, and all that certified
+    carry out  the counts are kept, the rows deleted, the entries of the audit log erased; certified then
 
 A write that had begun before may store a ping a moment later: `sweep` deletes it.
 """
@@ -126,7 +126,7 @@ async def carry_out(connection: Connection, wanted: Erasure, now: datetime) -> d
         if customer is not None:
             words += [word for word in (customer.email, customer.account) if word]
             _add(erased, await _erase_customer(connection, customer.customer_id, now))
-    _add(erased, await _erase_entries(connection, wanted, words, now))
+    _add(erased, await _erase_entries(connection, wanted, words))
     return {table: rows for table, rows in erased.items() if rows}
 
 
@@ -210,9 +210,7 @@ async def _erase_customer(connection: Connection, customer_id: UUID, now: dateti
         }
 
 
-async def _erase_entries(
-    connection: Connection, wanted: Erasure, words: Sequence[str], now: datetime
-) -> dict[str, int]:
+async def _erase_entries(connection: Connection, wanted: Erasure, words: Sequence[str]) -> dict[str, int]:
     """Erases the entries of the audit log about the subject: the tree keeps their commitments."""
     await _number_all(connection)
     subjects = [wanted.subject, *words]
@@ -220,7 +218,10 @@ async def _erase_entries(
         SQL["audit_leaves"], subjects, [word.lower() for word in subjects], timeout=_SECONDS
     )
     by = audit.Entry(
-        actor=wanted.asked_by, action=audit.ERASE, reason="erasure", details={"erasure": str(wanted.erasure_id)}
+        actor=wanted.asked_by,
+        action=audit.ERASE,
+        reason="erasure",
+        details={"erasure": str(wanted.erasure_id)},
     )
     return {"audit_entries": await audit.erase(connection, [row[0] for row in rows], by)}
 

@@ -1,4 +1,4 @@
-"""The versions of the privacy notice. They are never changed: pings name the one they were collected under."""
+"""The versions of the privacy notice. They are never changed: pings name the one in force then."""
 
 import re
 from collections.abc import Sequence
@@ -83,9 +83,7 @@ async def notices(database: Connection | Pool) -> list[NoticeVersion]:
     return [NoticeVersion(**row) for row in await database.fetch(SQL["versions"])]
 
 
-async def notice(
-    database: Connection | Pool, version: str, language: str | None = None
-) -> NoticeVersion:
+async def notice(database: Connection | Pool, version: str, language: str | None = None) -> NoticeVersion:
     """A version, in another language where it has none in this one. Raises NoSuchNotice."""
     row = await database.fetchrow(SQL["one"], version, language)
     if row is None:

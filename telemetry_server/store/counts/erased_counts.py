@@ -1,7 +1,7 @@
 """What is left of erased installations: how many of them are counted in each cell of the roll-ups.
 
-A day that is counted again (a late ping, "rollup rebuild") reads rows that no longer have the installation, and adds
-these numbers. The statements find the cells as those of `rollups` and `active_days` do.
+A day that is counted again (a late ping, "rollup rebuild") reads rows that no longer have the installation,
+and adds these numbers. The statements find the cells as those of `rollups` and `active_days` do.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The versions of the privacy notice, and the levels that limit what is kept, cached by each server process."""
+"""The versions of the privacy notice, and the limits of what is kept, cached by each server process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -51,8 +51,8 @@ class PrivacyCache:
     def allowed(self, installation_id: UUID, key_hash: bytes | None, notice: str | None) -> Level:
         """The most that may be kept of a ping. Raises Unavailable until it was read once.
 
-        Under a version of the notice that is not known here, or none, that is the lowest level; where there is
-        no version at all, the notice makes no difference.
+        Under a version of the notice that is not known here, or none, that is the lowest level. Where there
+        is no version at all, the notice makes no difference.
         """
         if not self._read:
             raise Unavailable
