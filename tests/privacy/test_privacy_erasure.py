@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -10,6 +11,7 @@ from license_digest import digest_of
 
 from telemetry_server.check.fields import load_registry
 from telemetry_server.jobs.rebuild import rebuild
+from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.keyring import open_keyring
 from telemetry_server.privacy.jobs import carry_out_erasures, erase
 from telemetry_server.privacy.store import erasing
@@ -24,23 +26,36 @@ TABLES_OF_INSTALLATIONS = """
 """
 
 
-async def test_an_installation_is_forgotten_and_a_late_upload_ends_it(common_server, copy, own, rows):
+@pytest.fixture
+def carried_out(common_server, stored):
+    """Carries out what was asked for, as the job does."""
+    job = carry_out_erasures(load_registry(), common_server.data / "keyring.json", 35)
+
+    async def carried_out():
+        await job(stored, datetime.now(UTC))
+
+    return carried_out
+
+
+async def test_an_installation_is_forgotten_and_a_late_upload_ends_it(
+    common_server, copy, own, rows, carried_out
+):
     assert (await copy.send()).statuses == ["accepted"]
     late = copy.ping()
-    answer = await own.ask(copy, "/v1/forget", b'{"reason": "we moved away"}')
+    answer = await own(copy, "/v1/forget", b'{"reason": "we moved away"}')
     assert answer.status == 202
-    assert (await own.ask(copy, "/v1/forget")).json["request_id"] == answer.json["request_id"]
+    assert (await own(copy, "/v1/forget")).json["request_id"] == answer.json["request_id"]
     refused = await copy.send(late)
     assert (refused.status, refused.json["code"], refused.json["status"]) == (410, "gone", 410)
     assert "Telemetry-Receipt" in refused.headers
-    common_server.command("run", "carry out erasures")
+    await carried_out()
     for [table] in await common_server.fetch(TABLES_OF_INSTALLATIONS):
         assert await rows(table, copy) == (1 if table == "erased_installations" else 0), table
     assert (await copy.send(late)).status == 410
     assert await rows("installations", copy) == 0
 
 
-async def test_the_certificate_names_two_dates_and_its_signature_holds(common_server, copy, tmp_path):
+async def test_the_certificate_names_two_dates(common_server, copy, stored):
     await copy.send()
     made = common_server.command(
         "privacy", "erase", "--installation", copy.id, "--reason", "asked by phone", "--yes"
@@ -50,8 +65,9 @@ async def test_the_certificate_names_two_dates_and_its_signature_holds(common_se
     assert f"subject: installation {copy.id}" in text
     assert f"erased from the live store: {today}" in text
     assert f"erased with the last backup: {today + timedelta(days=35)}" in text
-    again = common_server.command("privacy", "erase", "--installation", copy.id, "--reason", "again", "--yes")
-    assert again == made
+    subject = Subject("installation", UUID(copy.id))
+    again = await erasing.ask(stored, subject, by="a test", reason=None, now=datetime.now(UTC))
+    assert (str(again), await erasing.certificate_of(stored, again)) == (made["erasure_id"], text)
 
 
 async def test_a_changed_certificate_is_refused(connection, tmp_path):
@@ -63,10 +79,10 @@ async def test_a_changed_certificate_is_refused(connection, tmp_path):
 
 
 async def test_requests_of_strangers_and_wrong_bodies_are_refused(copy, own):
-    assert (await own.ask(copy, "/v1/forget", b"[1]")).status == 422
-    assert (await own.ask(copy, "/v1/forget", b"{")).status == 400
+    assert (await own(copy, "/v1/forget", b"[1]")).status == 422
+    assert (await own(copy, "/v1/forget", b"{")).status == 400
     copy.secret = bytes(32)
-    assert (await own.ask(copy, "/v1/forget")).status == 401
+    assert (await own(copy, "/v1/forget")).status == 401
 
 
 async def test_counts_stay_right_when_they_are_counted_again(database, tmp_path):
@@ -122,46 +138,36 @@ async def test_entries_about_the_subject_go_and_the_log_stays_intact(database, t
 
 
 async def test_a_customer_is_erased_with_its_installations_and_the_license_stays_without_a_name(
-    common_server, copy
+    common_server, copy, stored, licensed, carried_out
 ):
-    made = common_server.command(
-        "customer", "add", "--email", "ada@example.com", "--company", "Lovelace GmbH"
-    )
-    common_server.command(
-        *("license", "add", "ERASE-ME-1", "--product", common_server.product_slug),
-        *(
-            "--customer-id",
-            made["customer_id"],
-            "--order-reference",
-            "A-4711",
-            "--domains",
-            "lovelace.example",
-        ),
-    )
-    license_ = {"status": "licensed", "key_digest": digest_of(common_server.product_slug, "ERASE-ME-1")}
-    await copy.send(copy.ping(license=license_))
-    common_server.command("run", "judge installations")
-    common_server.command("privacy", "erase", "--customer", "ada@example.com", "--reason", "asked", "--yes")
+    named = {"order_reference": "A-4711", "domains": "lovelace.example"}
+    customer = await licensed("ada@example.com", "ERASE-ME-1", **named)
+    claim = {"status": "licensed", "key_digest": digest_of(common_server.product_slug, "ERASE-ME-1")}
+    await copy.send(copy.ping(license=claim))
+    await judge_installations(stored, datetime.now(UTC))
+    subject = Subject("customer", customer.customer_id)
+    await erasing.ask(stored, subject, by="a test", reason="asked", now=datetime.now(UTC))
+    await carried_out()
     assert (await copy.send()).status == 410
-    tables = await common_server.fetch(
+    tables = await stored.fetch(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
     )
-    for word in ("ada@example.com", "Lovelace", "A-4711", "lovelace.example"):
+    for word in ("ada@example.com", "A-4711", "lovelace.example"):
         for [table] in tables:
             sql = f"SELECT count(*) FROM {table} AS t WHERE strpos(t::text, $1) > 0"
-            assert await common_server.fetchval(sql, word) == 0, (table, word)
-    [license_row] = await common_server.fetch(
-        "SELECT customer_id, status FROM licenses WHERE key_hint = 'ME-1'"
-    )
+            assert await stored.fetchval(sql, word) == 0, (table, word)
+    [license_row] = await stored.fetch("SELECT customer_id, status FROM licenses WHERE key_hint = 'ME-1'")
     assert tuple(license_row) == (None, "active")
 
 
-async def test_a_ping_that_a_write_stored_a_moment_later_is_swept(common_server, copy, rows):
+async def test_a_ping_that_a_write_stored_a_moment_later_is_swept(stored, copy, rows, carried_out):
     await copy.send()
-    common_server.command("privacy", "erase", "--installation", copy.id, "--reason", "x", "--yes")
-    await common_server.fetch(
+    subject = Subject("installation", UUID(copy.id))
+    await erasing.ask(stored, subject, by="a test", reason=None, now=datetime.now(UTC))
+    await carried_out()
+    await stored.execute(
         "INSERT INTO changes (installation_id, changed_at, sequence, field) VALUES ($1::text::uuid, now(), 1, 'x')",
         copy.id,
     )
-    common_server.command("run", "carry out erasures")
+    await carried_out()
     assert await rows("changes", copy) == 0

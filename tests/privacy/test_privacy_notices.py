@@ -1,5 +1,6 @@
 """Versions of the notice, what is kept under which, and the levels of installations and customers."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -32,18 +33,20 @@ async def kept(server, installation):
 
 @pytest.fixture(scope="module")
 def notices(common_server, tmp_path_factory):
-    """Two versions: the older one in two languages."""
-    files = tmp_path_factory.mktemp("notices")
-    for name, text in (
-        ("old", "We collect little.\n"),
-        ("alt", "Wir sammeln wenig.\n"),
-        ("new", "We collect less.\n"),
-    ):
-        (files / name).write_text(text)
-    early = (datetime.now(UTC) - timedelta(days=300)).date().isoformat()
-    common_server.command("privacy", "notice", "add", "2025-01-01", str(files / "old"), "--valid-from", early)
-    common_server.command("privacy", "notice", "add", "2025-01-01", str(files / "alt"), "--language", "de")
-    return common_server.command("privacy", "notice", "add", "2026-05-01", str(files / "new"))["notices"][0]
+    """Two versions, the older one in two languages; the newer one is added by the command."""
+    long_ago = datetime.now(UTC) - timedelta(days=300)
+
+    async def add(language, text):
+        connection = await asyncpg.connect(common_server.database)
+        named = {"language": language, "valid_from": long_ago, "by": BY, "now": long_ago}
+        await notice_versions.add_notice(connection, "2025-01-01", text, **named)
+        await connection.close()
+
+    asyncio.run(add("en", "We collect little."))
+    asyncio.run(add("de", "Wir sammeln wenig."))
+    file = tmp_path_factory.mktemp("notices") / "notice.txt"
+    file.write_text("We collect less.\nMuch less.\n")
+    return common_server.command("privacy", "notice", "add", "2026-05-01", str(file))["notices"][0]
 
 
 def shown(version, level="usage"):
@@ -57,7 +60,7 @@ async def test_a_copy_learns_of_the_notice_in_force_until_it_names_it(common_ser
 
     [notice] = await until(told)
     assert notice["version"] == "2026-05-01"
-    assert notice["sha256"] == sha256(b"We collect less.\n").hexdigest() == notices["sha256"]
+    assert notice["sha256"] == sha256(b"We collect less.\nMuch less.\n").hexdigest() == notices["sha256"]
     assert notice["url"].endswith("/privacy/notices/2026-05-01?language=en")
     answer = await copy.send(copy.ping(privacy=shown("2026-05-01")))
     assert answer.json["notices"] == []
@@ -97,10 +100,10 @@ async def test_the_public_page_shows_notice_fields_and_levels(notices, reader):
     status, _, body = await reader("/privacy")
     text = body.decode()
     assert status == 200
-    assert "We collect less." in text
+    assert "We collect less.\nMuch less." in text
     assert notices["sha256"] in text
     for field in load_registry().fields.values():
-        assert f"<code>{field.path}</code>" in text
+        assert f">{field.path}</code>" in text
     assert b"Wir sammeln wenig." in (await reader("/privacy/notices/2025-01-01?language=de"))[2]
     assert (await reader("/privacy/notices/1999"))[0] == 404
     assert b'"in_force":"2026-05-01"' in (await reader("/api/v1/notices"))[2]
@@ -125,7 +128,7 @@ async def test_a_version_is_never_changed(connection):
     assert [each.version for each in await notice_versions.notices(connection)] == ["1"]
 
 
-async def test_a_limit_of_an_installation_holds_for_its_next_pings(common_server, copy):
+async def test_a_limit_of_an_installation_holds_for_its_next_pings(common_server, copy, stored, notices):
     await copy.send(copy.ping(privacy=shown("2025-01-01")))
     common_server.command("privacy", "level", "system", "--installation", copy.id, "--reason", "asked")
 
@@ -135,19 +138,19 @@ async def test_a_limit_of_an_installation_holds_for_its_next_pings(common_server
         return sections if features is None else None
 
     assert "os" in await until(limited)
-    assert common_server.command("privacy", "levels")["levels"][0]["level"] == "system"
-    common_server.command("privacy", "level", "usage", "--installation", copy.id)
-    assert common_server.command("privacy", "levels")["levels"] == []
+    subject = Subject("installation", UUID(copy.id))
+    assert [(each.subject, each.level) for each in await level_limits.limits(stored)] == [(subject, "system")]
+    await level_limits.set_limit(stored, subject, Level.USAGE, by=BY, now=datetime.now(UTC))
+    assert await level_limits.limits(stored) == []
 
 
-async def test_a_limit_of_a_customer_holds_for_all_copies_with_their_licenses(common_server, copy):
-    made = common_server.command("customer", "add", "--email", "limited@example.com")
-    slug = common_server.product_slug
-    common_server.command(
-        "license", "add", "LIMIT-1", "--product", slug, "--customer-id", made["customer_id"]
-    )
-    common_server.command("privacy", "level", "license", "--customer", "limited@example.com")
-    claim = {"status": "licensed", "key_digest": digest_of(slug, "LIMIT-1")}
+async def test_a_limit_of_a_customer_holds_for_all_copies_with_their_licenses(
+    common_server, copy, stored, licensed, notices
+):
+    customer = await licensed("limited@example.com", "LIMIT-1")
+    subject = Subject("customer", customer.customer_id)
+    await level_limits.set_limit(stored, subject, Level.LICENSE, by=BY, now=datetime.now(UTC))
+    claim = {"status": "licensed", "key_digest": digest_of(common_server.product_slug, "LIMIT-1")}
 
     async def limited():
         await copy.send(copy.ping(privacy=shown("2025-01-01"), license=claim))

@@ -45,6 +45,8 @@ PAGES = {
     "intake": "/intake",
     "people": "/people",
     "audit": "/audit",
+    "privacy": "/privacy",
+    "privacy-office": "/privacy/office",
     "account": "/account",
     "nowhere": "/nowhere",
 }
