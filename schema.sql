@@ -1226,7 +1226,6 @@ COMMENT ON COLUMN erasures.certificate IS 'The certificate, signed with the key 
 CREATE TABLE erased_installations (
     installation_id uuid        PRIMARY KEY,
     erasure_id      uuid        NOT NULL,
-    product_id      uuid,
     asked_at        timestamptz NOT NULL,
     done_at         timestamptz
 );

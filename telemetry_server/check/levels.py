@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeAlias
 from uuid import UUID
 
 import orjson
@@ -12,7 +13,7 @@ from telemetry_server.model import Arrival, Ping, Step
 _ATTRIBUTES = {"usage.features": "features", "usage.since": "used_since"}
 _REMEMBERED = 20_000
 
-Allowed = Callable[[UUID, bytes | None, str | None], Level]
+Allowed: TypeAlias = Callable[[UUID, bytes | None, str | None], Level]
 """The most that may be kept of a ping, by installation, hash of the license key, version of the notice."""
 
 

@@ -8,8 +8,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: refuse_from_now_on
 -- The installations $1 are erased: nothing of them is written from now on.
-INSERT INTO erased_installations (installation_id, erasure_id, product_id, asked_at)
-SELECT n.installation_id, $2, NULL, $3 FROM unnest($1::uuid[]) AS n (installation_id)
+INSERT INTO erased_installations (installation_id, erasure_id, asked_at)
+SELECT n.installation_id, $2, $3 FROM unnest($1::uuid[]) AS n (installation_id)
 ON CONFLICT DO NOTHING;
 
 -- name: waiting
