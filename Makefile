@@ -21,9 +21,13 @@ DATA   ?= $(shell [ "$$(id -u)" != 0 ] || runuser -u nobody -- test -x . && echo
 run: $(VENV)/run
 	@$(BIN)/telemetry-server serve --data "$(DATA)" --listen "$(LISTEN)" --product "My product" || [ $$? = 130 ]
 
-# Two workers for each processor, as many tests wait for time to pass; each is handed one test at a time.
-WORKERS ?= $(shell expr 2 \* $$(nproc))
-PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist load --maxschedchunk 1
+# Bytecode is kept: hundreds of processes of the tests import the server.
+unexport PYTHONDONTWRITEBYTECODE
+
+# More workers than processors, as many tests wait for time to pass; a worker runs the tests of a module one after the
+# other, so that what they share is made once.
+WORKERS ?= $(shell expr 2 \* $$(nproc) + 1)
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test: $(VENV)/test
 	$(PYTEST) $(ARGS)

@@ -54,8 +54,7 @@ def pytest_collection_modifyitems(config, items):
     """Scales the limit of each test as its waits, and spreads those that wait among the others; on a cluster, skips
     those that are about one machine.
 
-    While one waits, the processor works for another; a test that waits for a minute is never the last. A cluster
-    answers for three machines.
+    While one waits, the processor works for another. A cluster answers for three machines.
     """
     machines = 3 if config.getoption("--citus") else 1
     for item in items:
@@ -71,12 +70,25 @@ def pytest_collection_modifyitems(config, items):
     waiting = sorted((item for item in items if item.get_closest_marker("slow")), key=limit, reverse=True)
     quick = [item for item in items if not item.get_closest_marker("slow")]
     modules = [list(each) for _, each in itertools.groupby(quick, lambda item: item.path)]
-    at_once = -(-len(waiting) * 2 // max(len(modules), 1))  # so that half of the modules have one before them
-    items[:] = []
+    items[:] = spread(modules, waiting, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def spread(modules, waiting, workers):
+    """The tests in the order in which `workers` get equal shares: of those that wait, each worker gets some, the
+    longest first, before modules of its share and not all at the same time.
+    """
+    shares, before = [[] for _ in range(workers)], 0
     for module in modules:
-        items += waiting[:at_once] + module
-        del waiting[:at_once]
-    items += waiting
+        shares[before * workers // sum(map(len, modules))].append(module)
+        before += len(module)
+    for number, share in enumerate(shares):
+        dealt = waiting[number::workers]
+        every = max(1, len(share) // max(1, len(dealt)))
+        for place, module in enumerate(share):
+            if dealt and place % every == every * number // workers:
+                yield dealt.pop(0)
+            yield from module
+        yield from dealt
 
 
 class Cluster:

@@ -4,9 +4,9 @@ import gzip
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from types import SimpleNamespace
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
 from telemetry_server.model import Role
@@ -80,7 +80,7 @@ async def test_times_are_in_the_zone_that_the_browser_names(person, fleet):
 
 
 def test_a_time_is_as_short_as_it_can_be():
-    request = SimpleNamespace(cookies={"tz": "Asia/Kolkata"})
+    request = make_mocked_request("GET", "/", headers={"Cookie": "tz=Asia/Kolkata"})
     now, zone = datetime(2026, 11, 30, 12, tzinfo=UTC), zone_of(request)
     assert short_time(now, now, zone) == "17:30"
     assert short_time(now - timedelta(hours=18), now, zone) == "29 Nov 23:30"
