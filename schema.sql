@@ -1284,6 +1284,123 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_checkpoi
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON witnessed_checkpoints
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
 
+-- ── privacy: docs/privacy.md ────────────────────────────────────────────────────────────────
+
+CREATE TABLE notices (
+    version    text        NOT NULL CHECK (version ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
+    language   text        NOT NULL CHECK (language ~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$'),
+    text       text        NOT NULL CHECK (length(text) BETWEEN 1 AND 200000),
+    sha256     bytea       NOT NULL CHECK (length(sha256) = 32),
+    valid_from timestamptz NOT NULL,
+    added_at   timestamptz NOT NULL,
+    added_by   text        NOT NULL CHECK (length(added_by) BETWEEN 1 AND 300),
+    PRIMARY KEY (version, language)
+);
+COMMENT ON TABLE notices IS
+    'A row is a version of the privacy notice in one language. Written by the page "Privacy" and by "privacy notice add". '
+    'Never changed, and kept for ever: pings name the version under which they were collected.';
+COMMENT ON COLUMN notices.sha256 IS 'Of the text in UTF-8.';
+COMMENT ON COLUMN notices.valid_from IS
+    'The same for all languages of a version. The version with the latest one that is not in the future is in force.';
+
+CREATE FUNCTION refuse_notice_change() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'A version of the notice is never changed or removed: add another version.'
+        USING ERRCODE = 'insufficient_privilege';
+END;
+$$;
+COMMENT ON FUNCTION refuse_notice_change IS 'Keeps the versions of the notice as they were.';
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON notices
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_notice_change();
+
+CREATE TABLE installation_levels (
+    installation_id uuid        PRIMARY KEY,
+    level           text        NOT NULL CHECK (level IN ('license', 'system')),
+    set_at          timestamptz NOT NULL,
+    reduced_at      timestamptz
+);
+COMMENT ON TABLE installation_levels IS
+    'A row is the most that may be kept of an installation, whatever it sends. Written by the page "Privacy" and by '
+    '"privacy level", which also remove it. Kept as its installation.';
+COMMENT ON COLUMN installation_levels.reduced_at IS
+    'When the job "keep to levels" removed what was kept above it before. NULL: it waits.';
+
+CREATE TABLE customer_levels (
+    customer_id uuid        PRIMARY KEY REFERENCES customers ON DELETE CASCADE,
+    level       text        NOT NULL CHECK (level IN ('license', 'system')),
+    set_at      timestamptz NOT NULL,
+    reduced_at  timestamptz
+);
+COMMENT ON TABLE customer_levels IS
+    'A row is the most that may be kept of the installations with a license of a customer. Written and removed as '
+    'installation_levels.';
+
+CREATE TABLE erasures (
+    erasure_id    uuid        PRIMARY KEY,
+    asked_at      timestamptz NOT NULL,
+    asked_by      text        NOT NULL CHECK (length(asked_by) BETWEEN 1 AND 300),
+    reason        text        CHECK (length(reason) BETWEEN 1 AND 1000),
+    subject_kind  text        NOT NULL CHECK (subject_kind IN ('installation', 'customer')),
+    subject       text        NOT NULL CHECK (length(subject) BETWEEN 1 AND 64),
+    installations bigint      NOT NULL CHECK (installations >= 0),
+    done_at       timestamptz,
+    backups_until date,
+    certificate   text
+);
+CREATE INDEX erasures_waiting ON erasures (asked_at) WHERE done_at IS NULL;
+COMMENT ON TABLE erasures IS
+    'A row is an erasure that was asked for by an installation, or by a person with "privacy erase" or the page "Privacy". '
+    'Carried out at once, or by the job "carry out erasures". Kept for ever: it proves the erasure.';
+COMMENT ON COLUMN erasures.subject IS
+    'The id of the installation; of a customer the id too: a random number that refers to nothing any more.';
+COMMENT ON COLUMN erasures.backups_until IS 'The day until which a backup may still have the data.';
+COMMENT ON COLUMN erasures.certificate IS 'The certificate, signed with the key of the audit log.';
+
+CREATE TABLE erased_installations (
+    installation_id uuid        PRIMARY KEY,
+    erasure_id      uuid        NOT NULL,
+    asked_at        timestamptz NOT NULL,
+    done_at         timestamptz
+);
+CREATE INDEX erased_installations_of ON erased_installations (erasure_id);
+COMMENT ON TABLE erased_installations IS
+    'A row is an installation that is erased: an upload that comes late is answered with 410 and not stored. Written '
+    'before the data is deleted. Kept for ever: a copy may come back after years.';
+
+CREATE TABLE erased_counts (
+    product_id    uuid    NOT NULL,
+    roll_up       text    NOT NULL CHECK (roll_up IN ('fleet', 'features', 'active', 'feature_values', 'cohorts')),
+    day           date    NOT NULL,
+    dimension     text    NOT NULL,
+    value         text    NOT NULL,
+    verdict       text    NOT NULL,
+    feature       text    NOT NULL,
+    installations bigint  NOT NULL CHECK (installations > 0),
+    amount        numeric NOT NULL,
+    PRIMARY KEY (product_id, roll_up, day, dimension, value, verdict, feature)
+);
+COMMENT ON TABLE erased_counts IS
+    'A row is how many erased installations are counted in a cell of a roll-up: a day that is counted again keeps its '
+    'numbers. It names no installation. Written with each erasure. Kept for ever, as the roll-ups are.';
+COMMENT ON COLUMN erased_counts.roll_up IS
+    'fleet: fleet_days. features: feature_days. active: active_days. feature_values: feature_value_days. cohorts: '
+    'cohort_weeks, of which day is the week, value the cohort, and dimension active, lost or returned.';
+COMMENT ON COLUMN erased_counts.amount IS 'Their pings, or their uses of the feature.';
+
+CREATE TABLE access_links (
+    digest      bytea       PRIMARY KEY CHECK (length(digest) = 32),
+    customer_id uuid        NOT NULL REFERENCES customers ON DELETE CASCADE,
+    created_at  timestamptz NOT NULL,
+    created_by  text        NOT NULL CHECK (length(created_by) BETWEEN 1 AND 300),
+    expires_at  timestamptz NOT NULL,
+    used_at     timestamptz
+);
+CREATE INDEX access_links_of ON access_links (customer_id);
+COMMENT ON TABLE access_links IS
+    'A row is a link with which a customer fetches the data about them once, as SHA-256. Written by "privacy link" and the '
+    'page "Privacy". Removed with the customer, and by the job "carry out erasures" a month after it ran out.';
+
 -- ── the software itself ────────────────────────────────────────────────────────────────────
 
 CREATE TABLE jobs (

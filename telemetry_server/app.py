@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from telemetry_server import app_keys
 from telemetry_server.check.fields import Registry, load_registry
+from telemetry_server.check.levels import reduce_to_levels
 from telemetry_server.check.upload import UploadReader
 from telemetry_server.enrich.places.place import Atlas
 from telemetry_server.enrich.steps import (
@@ -50,6 +51,10 @@ from telemetry_server.middleware import (
     no_such_address,
     no_such_method,
 )
+from telemetry_server.privacy.jobs import carry_out_erasures, keep_to_levels
+from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
+from telemetry_server.privacy.self_service import SelfService
+from telemetry_server.privacy.self_service import routes as self_service_routes
 from telemetry_server.receive.body import LARGEST_SENT, unpack
 from telemetry_server.receive.capacity import Capacity, connections_within, open_files
 from telemetry_server.receive.connections import CAPACITY, UPLOADS
@@ -81,6 +86,7 @@ from telemetry_server.store.database import Pool, connect_writer, cut_when_leavi
 from telemetry_server.store.ingest.followed import FollowedPings
 from telemetry_server.store.ingest.grant_cache import GrantCache
 from telemetry_server.store.ingest.outcomes import OutcomeCounter
+from telemetry_server.store.ingest.privacy_cache import PrivacyCache
 from telemetry_server.store.ingest.product_cache import ProductCache
 from telemetry_server.store.ingest.writer import GroupWriter
 from telemetry_server.store.job_log import Run
@@ -118,6 +124,12 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         *([hostnames] if settings.reverse_dns else []),
         Job(JobName.JUDGE_INSTALLATIONS, judge_installations, every=timedelta(seconds=20)),
         Job(JobName.LIST_WHAT_TO_CLEAR_UP, list_what_to_clear_up, every=timedelta(minutes=5)),
+        Job(
+            JobName.CARRY_OUT_ERASURES,
+            carry_out_erasures(registry, settings.keyring, settings.backup_retention_days),
+            every=timedelta(minutes=1),
+        ),
+        Job(JobName.KEEP_TO_LEVELS, keep_to_levels(registry), every=timedelta(hours=1)),
     )
 
 
@@ -170,8 +182,9 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     health_pool = make_pool(dsn, size=1, patience=PATIENCE_SECONDS)
     keep_address = settings.address_retention_days > 0
     product_cache = ProductCache(pool)
+    privacy_cache = PrivacyCache(pool, settings.base_url, settings.notice)
     atlas = Atlas(settings.geoip)
-    outcomes, followed = OutcomeCounter(), FollowedPings(load_registry())
+    outcomes, followed = OutcomeCounter(), FollowedPings(load_registry(), privacy_cache.allowed)
     watch = KeyringWatch(keyring, pool.acquire)
     bound = most_behind(load_registry().keeping(settings.retention_days))
     clock_watch = ClockWatch(pool.acquire, bound)
@@ -200,6 +213,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             add_place(atlas),
             mark_doubtful_time(),
             hash_license_key(keyring),
+            reduce_to_levels(load_registry(), privacy_cache.allowed),
             name_state(keyring),
             grants.prefetch,
             add_verdict(grants.find, by_address=keep_address),
@@ -211,6 +225,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
             cpu=Limiter(settings.network_cpu_percent / 100 * RATION_SECONDS, RATION_SECONDS),
             inflated=Limiter(settings.network_mebibytes_per_minute * 2**20, 60),
         ),
+        news_for=privacy_cache.news_for,
         trusted_proxies=settings.trusted_proxies,
     )
     enrolments = Enrolments(
@@ -221,9 +236,16 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         limiter=Limiter(settings.enrolments_per_hour, 3600),
         look_again=look_once,
         demand_time=clock_watch.demand,
-        notice=settings.notice,
+        notice=privacy_cache.for_enrolment,
         trusted_proxies=settings.trusted_proxies,
         keep_address=keep_address,
+    )
+    own = SelfService(
+        verifier=verifier,
+        look_again=look_once,
+        limiter=Limiter(settings.enrolments_per_hour, 3600),
+        pool=pool,
+        trusted_proxies=settings.trusted_proxies,
     )
     shop = ShopWebhook(
         settings.shop_webhook_secret, Shop(pool.acquire, keyring).carry_out, clock_watch.demand
@@ -236,6 +258,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         Chore("read master keys", watch.look, every=timedelta(seconds=5)),
         Chore("compare clocks", clock_watch.look, every=timedelta(seconds=5)),
         Chore("read products", product_cache.refresh, every=timedelta(seconds=5)),
+        Chore("read notices and levels", privacy_cache.refresh, every=timedelta(seconds=5)),
         Chore("write down counts", _with_connection(pool, outcomes.write_down), every=timedelta(seconds=5)),
         Chore(
             "exchange followed pings", _with_connection(pool, followed.exchange), every=timedelta(seconds=2)
@@ -267,14 +290,20 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[app_keys.LEAVING], app[LIVE] = leaving, LiveFeed(pool)
     app[LIMITER] = Limiter(PAGES_A_MINUTE, 60)
     passwords = app[PASSWORDS] = Passwords()
-    app[MAILER] = Mailer(settings)
-    app[OIDC] = oidc_clients(settings)
+    app[MAILER], app[OIDC] = Mailer(settings), oidc_clients(settings)
     app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
     app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer
-    app[app_keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
+    app[app_keys.ROUTES] = (
+        *receive_routes(uploads, enrolments, shop),
+        *self_service_routes(own),
+        *SHOW_ROUTES,
+        *PRIVACY_ROUTES,
+    )
     _register(app, app[app_keys.ROUTES], leaving)
     pools = (pool, job_pool, health_pool)
-    app.cleanup_ctx.extend(map(_owned, (*pools, product_cache.opened(), grants, writer, passwords)))
+    app.cleanup_ctx.extend(
+        map(_owned, (*pools, product_cache.opened(), privacy_cache.opened(), grants, writer, passwords))
+    )
     jobs = table if settings.jobs else ()
     app.cleanup_ctx.append(_owned(outcomes.kept_to_the_last(pool.acquire)))
     app.cleanup_ctx.append(_owned(running(jobs, chores, job_pool.acquire)))

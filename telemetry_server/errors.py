@@ -11,6 +11,7 @@
     ├── Forbidden                       403   known, but not allowed
     ├── NotFound                        404
     ├── MethodNotAllowed                405
+    ├── Gone                            410   the installation was erased
     ├── SlowClient                      408   the body did not arrive in time
     ├── TooManyRequests                 429   over a rate limit; has the time to retry
     ├── Unavailable                     503   full, or PostgreSQL is down or slow (store.reading's TooSlow)
@@ -118,6 +119,12 @@ class MethodNotAllowed(TelemetryError):
     """This address does not take that method."""
 
     status, code = 405, "method_not_allowed"
+
+
+class Gone(TelemetryError):
+    """This installation was erased; a copy that is to report again gets a new identity first."""
+
+    status, code = 410, "gone"
 
 
 class SlowClient(TelemetryError):

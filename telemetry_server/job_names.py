@@ -29,3 +29,5 @@ class JobName(StrEnum):
     LOOK_UP_HOSTNAMES = "look up hostnames"
     JUDGE_INSTALLATIONS = "judge installations"
     LIST_WHAT_TO_CLEAR_UP = "list what to clear up"
+    KEEP_TO_LEVELS = "keep to levels"
+    CARRY_OUT_ERASURES = "carry out erasures"

@@ -210,10 +210,7 @@ class License:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The fields of a license that a verdict needs.
-
-    `networks` are the enforced ones. Environments in lower case.
-    """
+    """The fields of a license that a verdict needs: enforced networks only, environments in lower case."""
 
     product_id: ProductId
     status: LicenseStatus
@@ -334,6 +331,8 @@ class Ping(msgspec.Struct, gc=False):
     license_status: str = "unlicensed"
     license_source: str = UNKNOWN
     environment: str = UNKNOWN
+    level: str = "license"
+    notice_version: str | None = None
     license_key_hash: bytes | None = None
     time_suspect: bool = False
     state: bytes = b""
@@ -364,6 +363,7 @@ class Written(msgspec.Struct, frozen=True, gc=False):
 
     others: dict[int, Status] = {}
     missing: tuple[tuple[int, int], ...] = ()
+    erased: bool = False
 
 
 ALL_ACCEPTED: Final = Written()

@@ -34,6 +34,7 @@ class Permission(StrEnum):
     PEOPLE = "people", "people, invitations, roles and service tokens"
     AUDIT = "audit", "the audit log"
     WITNESS = "witness", "sending checkpoints of another server's audit log, which this server keeps"
+    PRIVACY = "privacy", "notices, levels, and the requests of those whom data is about"
 
 
 Permissions: TypeAlias = frozenset[Permission]
@@ -48,7 +49,13 @@ BY_ROLE: Mapping[Role, Permissions] = {
     Role.INVESTIGATOR: _ANALYST | {Permission.ADDRESSES, Permission.CUSTOMERS, Permission.CUSTOMERS_CHANGE},
     Role.SUPPORT: _VIEWER,
     Role.PRIVACY_OFFICER: _VIEWER
-    | {Permission.ADDRESSES, Permission.LICENSES, Permission.CUSTOMERS, Permission.AUDIT},
+    | {
+        Permission.ADDRESSES,
+        Permission.LICENSES,
+        Permission.CUSTOMERS,
+        Permission.AUDIT,
+        Permission.PRIVACY,
+    },
     Role.ADMIN: _VIEWER
     | _KEEPING
     | {
@@ -85,6 +92,7 @@ OF_ALL_PRODUCTS = frozenset(
         Permission.PEOPLE,
         Permission.AUDIT,
         Permission.WITNESS,
+        Permission.PRIVACY,
     }
 )
 """What no one has who is limited to products: customers, people and audit logs belong to none."""

@@ -145,6 +145,11 @@ class Settings:
     audit_retention_days: int = _setting(
         1_095, "Days to store entries of the audit log.", parse=types.whole(30, types.MOST_DAYS)
     )
+    backup_retention_days: int = _setting(
+        35,
+        "Days for which you keep backups; a certificate of erasure names the day when the last one is gone.",
+        parse=types.whole(0, types.MOST_DAYS),
+    )
     proxy_sign_in_header: str = _setting(
         "",
         "Header with which a trusted proxy names the e-mail address of a person that it has signed in.",

@@ -68,6 +68,10 @@ class NoteVerifier:
 
     def open(self, note: str) -> Checkpoint:
         """The checkpoint in a note that this key has signed. Raises WrongNote."""
+        return _parsed(self.text_of(note))
+
+    def text_of(self, note: str) -> str:
+        """The text of a note that this key has signed. Raises WrongNote."""
         text, _, signatures = note.rpartition("\n\n")
         text += "\n"
         found = [match for line in signatures.splitlines() if (match := _SIGNATURE.match(line))]
@@ -80,7 +84,7 @@ class NoteVerifier:
             raise WrongNote("Its signature is wrong: its text was changed.") from None
         if not ours:
             raise WrongNote(f"It is not signed by {self.name}.")
-        return _parsed(text)
+        return text
 
 
 class NoteSigner:
@@ -94,7 +98,10 @@ class NoteSigner:
 
     def sign(self, size: int, root: bytes) -> str:
         """The signed note of the head of this key's log."""
-        text = Checkpoint(self.verifier.name, size, root).text
+        return self.sign_text(Checkpoint(self.verifier.name, size, root).text)
+
+    def sign_text(self, text: str) -> str:
+        """The signed note of a text that ends with a line end, and is not that of a head of a log."""
         signature = base64.b64encode(self.verifier.key_id + self._key.sign(text.encode())).decode()
         return f"{text}\n— {self.verifier.name} {signature}\n"
 

@@ -78,6 +78,7 @@ class Installation:
         self.secret = urlsafe_b64decode(enrolment["secret"] + "=")
         self.key = enrolment["key"]
         self.product = enrolment["product"]
+        self.notice = enrolment["notice"]
         self.sequence = 0
 
     @classmethod

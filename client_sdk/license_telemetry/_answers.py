@@ -12,6 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from . import _wire as wire
 from ._identity import Identity, from_answer
 
+LARGEST_NOTICES = 4096
 MOST_RANGES = 64  # the server keeps no more holes
 LONGEST_PAUSE = 86_400.0
 _REFUSALS = (400, 413, 415, 422)
@@ -103,6 +104,16 @@ def fates(content: Any) -> Dict[str, str]:
         for result in (results if isinstance(results, list) else [])
         if isinstance(result, dict)
     }
+
+
+def notices(content: Any) -> List[Dict[str, Any]]:
+    """The privacy notice in force, in its languages, if the copy has to show it; from any good answer."""
+    found = content.get("notices") if isinstance(content, dict) else None
+    if found is None and isinstance(content, dict):
+        found = [content.get("notice")]  # of an enrolment
+    known = [one for one in (found if isinstance(found, list) else []) if isinstance(one, dict)]
+    named = [one for one in known if isinstance(one.get("version"), str)]
+    return named if len(json.dumps(named)) <= LARGEST_NOTICES else []
 
 
 def missing(content: Any) -> List[Tuple[int, int]]:

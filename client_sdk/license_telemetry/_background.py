@@ -60,6 +60,7 @@ class Background(Worker):
     def __init__(self, settings: Settings) -> None:
         self.consent = Consent(settings)
         self.clients = 0  # that are open
+        self.on_notice: Optional[Callable[[List[Dict[str, Any]]], Any]] = None
         # The last license() of the host: the arguments, the key, and the words of the claim.
         self.claim: Tuple[Any, Any, Dict[str, Optional[str]]] = (None, None, {})
         super().__init__()
@@ -316,7 +317,7 @@ class Background(Worker):
             self._heard_at = time.monotonic() if said != self._said else self._heard_at
             next_at = engine.work(asked, self._wakeup, news=said != self._said)
             self._after(engine)
-            return next_at
+            return time.monotonic() if self._show_notice(engine) else next_at
         except Exception as error:  # the host must not notice, and the next attempt comes
             self.problems.note("fault", f"a fault of the client itself: {error!r}")
             for request in asked:
@@ -334,6 +335,20 @@ class Background(Worker):
         if hint != self._hinted:
             self._hinted = hint
             self._keeper.note(counters, *hint)
+
+    def _show_notice(self, engine: Engine) -> bool:
+        """Has the host show a new privacy notice; returns whether it did."""
+        found = engine.notices()
+        if not found or self.on_notice is None:
+            return False
+        try:
+            if self.on_notice([dict(one) for one in found]) is False:
+                return False
+        except Exception as error:
+            self.problems.note("notice", f"on_notice failed, and is called again later: {error!r}")
+            return False
+        engine.notice_was_shown(found[0]["version"])
+        return True
 
     def _load(self) -> Engine:
         """Imports the modules for disk and network; a fork waits meanwhile."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
     from types import TracebackType
-    from typing import Any, Callable, Dict, Literal, Optional, Tuple, Type, Union
+    from typing import Any, Callable, Dict, List, Literal, Optional, Tuple, Type, Union
 
     from ._background import Background
     from ._engine import Engine
@@ -47,6 +47,9 @@ class Telemetry:
     level           the most that may be sent: "license", "system" or "usage"
     state_dir       the directory of the outbox, best within the software's data
     notice_version  the version of the privacy notice the customer was shown
+    on_notice       called in the background with the notice of the server, a list of {version, url, sha256,
+                    language, valid_from}, if that is another version. Until it was, nothing above "license"
+                    is sent. It returns False if the notice was not shown yet
     proxy, ca_file  beside the usual proxy variables and the system's certificates
     enabled         False switches it off
     interval        seconds between heartbeats until the server asks for another interval; a day
@@ -66,6 +69,7 @@ class Telemetry:
         level: Level = "usage",
         state_dir: Union[str, Path, None] = None,
         notice_version: Optional[str] = None,
+        on_notice: Optional[Callable[[List[Dict[str, Any]]], Any]] = None,
         proxy: Optional[str] = None,
         ca_file: Union[str, Path, None] = None,
         enabled: Optional[bool] = None,
@@ -91,6 +95,7 @@ class Telemetry:
         }
         self._settings = Settings(**self._arguments)
         self._background: Background = background(self._settings)
+        self._background.on_notice = on_notice or self._background.on_notice
         self._background.open_client(self._settings)
         self._is_open = True
         for kind, text in self._settings.troubles.items():

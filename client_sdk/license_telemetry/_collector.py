@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Optional
 
+from . import _answers as answers
 from . import _ping as pings
 from . import _wire as wire
 from ._chance import chance
@@ -68,6 +69,7 @@ class Collector:
         self.due = 0.0
         self.leaves = False
         self.may_try_again = True
+        self.notices: List[Json] = []  # to be shown
         self.is_off = self.is_locked = False
         self.allowed: Optional[str] = None
 
@@ -118,6 +120,7 @@ class Collector:
             switched_on = max((at for topic, at, _ in news.said if topic == "enabled"), default=0.0)
             said_since = [one for one in news.said if one[0] == "license" or one[1] >= switched_on]
             news = news._replace(counts=news.consented, lost=0, said=said_since)
+        self.notices = self._to_show(ledger)
         self.is_off, self.allowed = bool(ledger.get("off")), ledger.get("level")
         self.is_locked = bool(ledger.get("locked"))
         ledger.add("total_ignored", news.ignored)
@@ -172,8 +175,29 @@ class Collector:
     # ── consent ─────────────────────────────────────────────────────────────────────────────
 
     def level(self, ledger: Ledger) -> str:
-        """The lowest level that the host, the environment and the outbox allow."""
-        return self._lowest(ledger.get("level"))
+        """The lowest level that the host, the environment and the outbox allow, and a notice to be shown."""
+        return "license" if self._to_show(ledger) else self._lowest(ledger.get("level"))
+
+    def learn_notice(self, ledger: Ledger, content: Any) -> None:
+        """Takes over from a good answer whether there is a privacy notice to be shown."""
+        ledger.put("notice_due", answers.notices(content))
+        self.notices = self._to_show(ledger)
+
+    def notice_was_shown(self, ledger: Ledger, version: str) -> None:
+        """Pings name this version from now on, until the host names another one than now."""
+        ledger.put("notice_shown", [version, self.settings.notice_version])
+        self.notices = self._to_show(ledger)
+        self.look_at = self._ticks()
+
+    def _shown(self, ledger: Ledger) -> Optional[str]:
+        """The version of the notice that the customer was shown last."""
+        version, named = ledger.get("notice_shown") or (None, None)
+        return version if version and named == self.settings.notice_version else self.settings.notice_version
+
+    def _to_show(self, ledger: Ledger) -> List[Json]:
+        """The notice in force, in its languages; empty if it is the one that was shown."""
+        due: List[Json] = ledger.get("notice_due") or []
+        return due if due and due[0]["version"] != self._shown(ledger) else []
 
     def _lowest(self, allowed: Any) -> str:
         levels = (self.settings.level, allowed if allowed in LEVELS else self.settings.level)
@@ -306,6 +330,7 @@ class Collector:
         return pings.compose(
             self.settings,
             self.level(ledger),
+            notice=self._shown(ledger),
             reason=reason,
             at=at,
             license_claim=ledger.get("claim") or pings.NO_CLAIM,
@@ -329,6 +354,7 @@ class Collector:
         with self._outbox.look() as ledger:
             news = self._harvest.look(ledger, own, alone=self._outbox.in_memory)
             level, lost, usage = self.level(ledger), ledger.losses(), ledger.usage()
+            notice = self._shown(ledger)
             claim = ledger.get("claim") or pings.NO_CLAIM
             reason, sequence = ledger.get("due_reason", "start"), ledger.get("next_sequence", 1)
             usage.setdefault("since", ledger.get("usage_since") or wire.timestamp(now))
@@ -346,6 +372,7 @@ class Collector:
         ping = pings.compose(
             self.settings,
             level,
+            notice=notice,
             reason=reason,
             at=now,
             license_claim=claim,

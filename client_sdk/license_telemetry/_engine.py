@@ -311,6 +311,15 @@ class Engine:
             self._collector.switch(ledger, on=False)
             ledger.clear()
 
+    def notices(self) -> List[Json]:
+        """The privacy notice that has to be shown, in its languages; empty if there is none."""
+        return self._collector.notices
+
+    def notice_was_shown(self, version: str) -> None:
+        """Notes that the customer was shown this version of the notice. Raises Unavailable."""
+        with self._outbox.transaction() as ledger:
+            self._collector.notice_was_shown(ledger, version)
+
     def is_forgetting(self) -> bool:
         """Whether a request to be forgotten waits for the server."""
         with self._outbox.look() as ledger:

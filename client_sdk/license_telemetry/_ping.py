@@ -56,6 +56,7 @@ def compose(
     settings: Settings,
     level: str,
     *,
+    notice: Optional[str],
     reason: str,
     at: float,
     license_claim: Json,
@@ -68,7 +69,7 @@ def compose(
         "ping_id": wire.uuid7(),
         "occurred_at": wire.timestamp(at),
         "reason": reason,
-        "privacy": {"notice_version": settings.notice_version, "level": level},
+        "privacy": {"notice_version": notice, "level": level},
         "license": license_claim,
         "service": {
             "version": settings.version,

@@ -29,7 +29,6 @@ GZIP_FROM_BYTES = 1024
 BACK_OFF_SECONDS = 30.0
 LONGEST_BACK_OFF = 6 * 3600.0
 ASIDE_SECONDS = 3600.0
-LARGEST_NOTICES = 4096
 MEMORY_PATIENCE = 600.0
 LOOK_SECONDS = 60.0  # the interval at which an idle background thread wakes: attempts need no extra wake-up
 
@@ -370,8 +369,9 @@ class Uploader:
             ledger.put("due", self._collector.due)
             self._collector.look_at = min(self._collector.look_at, self._ticks() + held)
         for name in ("notice", "notices"):
-            if name in content and len(json.dumps(content[name])) <= LARGEST_NOTICES:
+            if name in content and len(json.dumps(content[name])) <= answers.LARGEST_NOTICES:
                 ledger.put(name, content[name])
+        self._collector.learn_notice(ledger, content)
 
 
 def _expect_the_worst(ledger: Ledger, now: float) -> None:

@@ -182,6 +182,8 @@ class PingReader:
             ping.license.status,
             _reported(ping.license, "source"),
             environment,
+            ping.privacy.level,
+            ping.privacy.notice_version,
         )
 
 

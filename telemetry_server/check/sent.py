@@ -26,9 +26,13 @@ class Sent(NamedTuple):
     dropped: tuple[Dropped, ...]
 
 
-def told_apart(ping: Mapping[str, Any], registry: Registry) -> Sent:
-    """What of a ping's JSON is kept and what is not; only for pings that are accepted."""
-    level, dropped = _level_of(ping), list[Dropped]()
+def told_apart(ping: Mapping[str, Any], registry: Registry, most: Level = Level.USAGE) -> Sent:
+    """What of a ping's JSON is kept and what is not; only for pings that are accepted.
+
+    `most`: the level above which nothing is kept, whatever the level of the ping.
+    """
+    own, dropped = _level_of(ping), list[Dropped]()
+    level = own if most.allows(own) else most
     kept: dict[str, Any] = {}
     for section, name, value in _leaves(ping, registry):
         path = f"{section}.{name}" if section else name

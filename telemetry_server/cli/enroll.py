@@ -1,5 +1,6 @@
 """The command "enroll": identities for copies without network access."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from telemetry_server.errors import OperatorError
 from telemetry_server.keyring import Keyring
 from telemetry_server.model import Product
 from telemetry_server.receive.enroll import Enrolment, new_enrolment
+from telemetry_server.receive.notice import Notice
 from telemetry_server.settings import Settings
 from telemetry_server.store.access.keyring_check import keyring_of
 from telemetry_server.store.database import Connection
+from telemetry_server.store.ingest.privacy_cache import all_notices, in_force, notice_for_enrolment
 from telemetry_server.store.registry.products import product_by_slug
 
 MOST = 10_000
@@ -52,12 +55,14 @@ def enroll(invocation: Invocation, product: str, output: Path, count: int, as_js
 
 
 def _enrolments(settings: Settings, slug: str, count: int) -> list[Enrolment]:
-    async def known(connection: Connection) -> tuple[Product, Keyring]:
+    async def known(connection: Connection) -> tuple[Product, Keyring, Notice | None]:
         product = await product_by_slug(connection, slug)
-        return product, await keyring_of(connection, settings.keyring)
+        found = in_force(await all_notices(connection, settings.base_url), datetime.now(UTC))
+        notice = notice_for_enrolment(found, settings.notice)
+        return product, await keyring_of(connection, settings.keyring), notice
 
-    product, keyring = ask(settings, known)
-    return [new_enrolment(keyring, product, notice=settings.notice) for _ in range(count)]
+    product, keyring, notice = ask(settings, known)
+    return [new_enrolment(keyring, product, notice=notice) for _ in range(count)]
 
 
 def _write(enrolment: Enrolment, output: Path) -> dict[str, Any]:

@@ -33,6 +33,8 @@ ACTIONS = {
     "license history": "license.view",
     "license list": "license.list",
     "license show": "license.view",
+    "privacy levels": "privacy.list",
+    "privacy verify": "privacy.view",
     "product add": "product.add",
     "product change": "product.change",
     "product rotate-key": "product.rotate_key",

@@ -15,18 +15,12 @@ from telemetry_server.model import Moment, NonNegative, Product
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import inflate, parse_json, read_body
 from telemetry_server.receive.limiter import Limiter, network_of
+from telemetry_server.receive.notice import Notice
 from telemetry_server.receive.signature import SIGNATURE, LookAgain, UnknownSigner, Verifier
 from telemetry_server.setting_types import Network
 from telemetry_server.uuid7 import uuid7
 
 LARGEST_ENROLMENT = 16 * 1024
-
-
-class Notice(Struct):
-    """The privacy notice in force."""
-
-    version: str
-    url: str
 
 
 class Enrolment(Struct):
@@ -77,7 +71,7 @@ class Enrolments:
         limiter: Limiter,
         look_again: LookAgain,
         demand_time: Callable[[datetime], Awaitable[None]],
-        notice: dict[str, str] | None = None,
+        notice: Callable[[], Notice | None] = lambda: None,
         trusted_proxies: tuple[Network, ...] = (),
         keep_address: bool = True,
     ) -> None:
@@ -102,7 +96,7 @@ class Enrolments:
         sent = await read_body(request)
         product = await self._product(headers.get("Authorization", ""))
         claimed = _claimed_parent(inflate(sent, headers.get("Content-Encoding"), LARGEST_ENROLMENT))
-        enrolment = new_enrolment(self._keyring, product, notice=self._notice)
+        enrolment = new_enrolment(self._keyring, product, notice=self._notice())
         if claimed is not None:
             parent = await self._parent(claimed, headers.get(SIGNATURE, ""), request.path, sent, product)
             await self._keep_parent(
@@ -138,7 +132,7 @@ class Enrolments:
         return sender.installation_id
 
 
-def new_enrolment(keyring: Keyring, product: Product, *, notice: dict[str, str] | None) -> Enrolment:
+def new_enrolment(keyring: Keyring, product: Product, *, notice: Notice | None) -> Enrolment:
     installation_id = uuid7()
     secret = keyring.secret(keyring.current, product.id, installation_id)
     return Enrolment(
@@ -147,7 +141,7 @@ def new_enrolment(keyring: Keyring, product: Product, *, notice: dict[str, str] 
         key=keyring.current,
         product=product.slug,
         next_ping_seconds=product.ping_interval_seconds,
-        notice=Notice(**notice) if notice else None,
+        notice=notice,
         server_time=datetime.now(UTC),
     )
 

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
-from telemetry_server.errors import BadRequest, TooManyRequests, Unavailable
+from telemetry_server.errors import BadRequest, Gone, TooManyRequests, Unavailable
 from telemetry_server.middleware import problem
 from telemetry_server.model import (
     Arrival,
@@ -27,6 +27,7 @@ from telemetry_server.model import (
 )
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import read_body
+from telemetry_server.receive.notice import NoticeText
 from telemetry_server.receive.signature import RECEIPT, SIGNATURE, receipt
 from telemetry_server.receive.slow_lane import SlowLane, Work
 from telemetry_server.setting_types import Network
@@ -34,6 +35,7 @@ from telemetry_server.setting_types import Network
 PATH = "/v1/pings"
 
 Write: TypeAlias = Callable[[SignedUpload, int], Awaitable[Written]]
+NewsFor: TypeAlias = Callable[[str | None], tuple[NoticeText, ...]]
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
@@ -60,7 +62,10 @@ class UploadAnswer(msgspec.Struct, gc=False):
     results: Annotated[list[PingResult], Meta(description="In the order sent.")]
     missing: Annotated[NumberRanges, Meta(description="Not received; send again what is still there.")]
     next_ping_seconds: NonNegative
-    notices: tuple[()]
+    notices: Annotated[
+        tuple[NoticeText, ...],
+        Meta(description="The notice in force, if the newest ping was collected under another one, or none."),
+    ]
     server_time: Moment
 
 
@@ -71,13 +76,20 @@ class Uploads:
     """The handler of uploads: runs the `steps` in order, the last of which commit and count, and answers.
 
     The steps from one that returns slices to the next that waits run in one turn of the `slow_lane`.
+    `news_for` gives the notice in force to a copy that was shown another one.
     """
 
     def __init__(
-        self, *, steps: Sequence[Step], slow_lane: SlowLane, trusted_proxies: tuple[Network, ...] = ()
+        self,
+        *,
+        steps: Sequence[Step],
+        slow_lane: SlowLane,
+        news_for: NewsFor = lambda _: (),
+        trusted_proxies: tuple[Network, ...] = (),
     ) -> None:
         self._steps = tuple(steps)
         self._slow_lane = slow_lane
+        self._news_for = news_for
         self._trusted_proxies = trusted_proxies
 
     async def post(self, request: web.Request) -> web.Response:
@@ -116,7 +128,7 @@ class Uploads:
                     rest = await self._slow_lane.run(arrival, _slowly(arrival, rest, steps))
                 if rest is not None:
                     await rest
-        except (BadRequest, TooManyRequests, Unavailable) as error:
+        except (BadRequest, Gone, TooManyRequests, Unavailable) as error:
             if arrival.sender is None:
                 raise
             answer = problem(error)
@@ -124,7 +136,22 @@ class Uploads:
             # The client may act upon it: it came from here, and is about these bytes.
             answer.headers[RECEIPT] = receipt(arrival.sender.secret, arrival.sent, answer.body)
             return answer
-        return _answer(arrival)
+        return self._answer(arrival)
+
+    def _answer(self, arrival: Arrival) -> Accepted:
+        sender = arrival.known_sender
+        newest = next((item for item in reversed(arrival.items) if isinstance(item, Ping)), None)
+        answer = _encode(
+            UploadAnswer(
+                arrival.upload_id,
+                _results(arrival.items, arrival.written),
+                arrival.written.missing,
+                sender.product.ping_interval_seconds,
+                () if newest is None else self._news_for(newest.notice_version),
+                arrival.received_at,
+            )
+        )
+        return Accepted(answer, receipt(sender.secret, arrival.sent, answer))
 
 
 def _slowly(arrival: Arrival, slices: Slices, steps: Iterator[Step]) -> Work:
@@ -139,7 +166,10 @@ def _slowly(arrival: Arrival, slices: Slices, steps: Iterator[Step]) -> Work:
 
 
 def commit(write: Write, *, keep_address: bool = True) -> Step:
-    """The step that commits the pings that passed; `write` returns their outcomes."""
+    """The step that commits the pings that passed; `write` returns their outcomes.
+
+    Raises Gone for an installation that was erased.
+    """
 
     async def step(arrival: Arrival) -> None:
         # Each number once: a plain repetition within the upload is left out.
@@ -154,23 +184,10 @@ def commit(write: Write, *, keep_address: bool = True) -> Step:
                 list(pings.values()),
             )
             arrival.written = await write(upload, len(arrival.body))
+            if arrival.written.erased:
+                raise Gone
 
     return step
-
-
-def _answer(arrival: Arrival) -> Accepted:
-    sender = arrival.known_sender
-    answer = _encode(
-        UploadAnswer(
-            arrival.upload_id,
-            _results(arrival.items, arrival.written),
-            arrival.written.missing,
-            sender.product.ping_interval_seconds,
-            (),
-            arrival.received_at,
-        )
-    )
-    return Accepted(answer, receipt(sender.secret, arrival.sent, answer))
 
 
 def _results(items: Sequence[Ping | RefusedPing], written: Written) -> list[PingResult]:

@@ -1,6 +1,7 @@
 """The routes of installations and of the shop."""
 
 from telemetry_server.errors import (
+    Gone,
     Malformed,
     NotFound,
     SlowClient,
@@ -48,7 +49,7 @@ def routes(uploads: Uploads, enrolments: Enrolments, shop: ShopWebhook) -> tuple
             Access.SIGNATURE,
             body="Upload",
             answers={200: UploadAnswer},
-            errors=_ERRORS,
+            errors=(*_ERRORS, Gone),
         ),
         Route(
             "POST",

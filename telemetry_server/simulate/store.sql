@@ -221,6 +221,13 @@ DELETE FROM installation_facts WHERE product_id = $1;
 -- name: remove_installations
 DELETE FROM installations WHERE product_id = $1;
 
+-- name: remove_installation_levels
+DELETE FROM installation_levels AS l USING installations AS i
+WHERE i.installation_id = l.installation_id AND i.product_id = $1;
+
+-- name: remove_erased_counts
+DELETE FROM erased_counts WHERE product_id = $1;
+
 -- name: remove_fleet_days
 DELETE FROM fleet_days WHERE product_id = $1;
 

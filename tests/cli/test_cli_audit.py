@@ -23,7 +23,16 @@ RECORDED_BY_THE_REGISTRY = {
     "license import",
     "release add",
 }
-CHANGES_RECORDED_BY_THE_STORE = RECORDED_BY_THE_REGISTRY | {"user deactivate", "user invite", "user role"}
+CHANGES_RECORDED_BY_THE_STORE = RECORDED_BY_THE_REGISTRY | {
+    "privacy access",
+    "privacy erase",
+    "privacy level",
+    "privacy link",
+    "privacy notice add",
+    "user deactivate",
+    "user invite",
+    "user role",
+}
 SHOWS_NO_PERSONAL_DATA = {
     "audit checkpoint",
     "audit verify",
@@ -44,6 +53,8 @@ SHOWS_NO_PERSONAL_DATA = {
     "import",
     "keyring show",
     "migrate",
+    "privacy notice list",
+    "privacy notice show",
     "product list",
     "release list",
     "rollup rebuild",

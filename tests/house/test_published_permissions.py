@@ -3,6 +3,7 @@
 import os
 import re
 
+import pytest
 from places import ROOT
 
 from telemetry_server.model import Role
@@ -33,12 +34,13 @@ def test_the_table_of_the_page_is_that_of_the_code():
         assert shown == table
 
 
-def test_every_test_that_the_page_of_security_names_exists():
-    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text("utf-8")))
+@pytest.mark.parametrize(("page", "least"), [("security.md", 30), ("privacy.md", 10)])
+def test_every_test_that_the_page_names_exists(page, least):
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / page).read_text("utf-8")))
     there = {
         found
         for path in (ROOT / "tests").rglob("test_*.py")
         for found in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
     }
     assert named - there == set()
-    assert len(named) > 30
+    assert len(named) > least

@@ -9,12 +9,19 @@ import aiohttp
 import pytest
 import yarl
 
+from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
+from telemetry_server.privacy.self_service import routes as self_service_routes
 from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.routing import Access
 from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 
-NOBODY = type("Nobody", (), {"post": None})()
-ROUTES = [*receive_routes(NOBODY, NOBODY, NOBODY), *SHOW_ROUTES]
+NOBODY = type("Nobody", (), {"post": None, "forget": None, "access": None})()
+ROUTES = [
+    *receive_routes(NOBODY, NOBODY, NOBODY),
+    *self_service_routes(NOBODY),
+    *SHOW_ROUTES,
+    *PRIVACY_ROUTES,
+]
 NASTY = [
     "\0",
     "\ud800".encode("utf-8", "surrogatepass"),

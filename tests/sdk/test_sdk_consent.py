@@ -458,3 +458,70 @@ def test_the_command_asks_to_be_forgotten(bench, server, tmp_path, capsys):
     assert server.forgotten[0]["reason"] == "we move"
     assert main(["forget", *options]) == 0
     assert "knows no installation of this state directory" in capsys.readouterr().out
+
+
+# ── a new notice ────────────────────────────────────────────────────────────────────────────
+
+NOTICE = {
+    "version": "2026-12-01",
+    "url": "https://vendor.example/privacy/notices/2026-12-01?language=en",
+    "sha256": "ab" * 32,
+    "language": "en",
+    "valid_from": "2026-12-01T00:00:00Z",
+}
+
+
+def test_nothing_above_license_is_sent_before_a_new_notice_was_shown(telemetry, server):
+    shown = []
+    server.notices = [NOTICE]
+    one = telemetry(notice_version="2018-04-17", on_notice=shown.append)
+    one.ping()
+    assert one.flush(FLUSH_SECONDS)
+    assert wait_until(lambda: shown) == [[NOTICE]]
+    server.notices = []
+    one.feature("after")
+    one.ping()
+    assert one.flush(FLUSH_SECONDS)
+    last = server.pings[-1]
+    assert last["privacy"] == {"notice_version": "2026-12-01", "level": "usage"}
+    assert last["usage"]["features"] == {"after": 1}
+    assert len(shown) == 1
+
+
+def test_a_host_that_shows_no_notice_sends_the_license_only_until_it_names_the_new_version(telemetry, server):
+    server.notices = [NOTICE]
+    one = telemetry(notice_version="2018-04-17")
+    one.ping()
+    assert one.flush(FLUSH_SECONDS)
+    one.feature("counted.before")
+    one.license("trial")
+    assert one.flush(FLUSH_SECONDS)
+    assert server.pings[-1]["privacy"] == {"notice_version": "2018-04-17", "level": "license"}
+    assert not {"usage", "os", "host"} & set(server.pings[-1])
+    assert one.preview()["privacy"]["level"] == "license"
+    one.close()
+    updated = telemetry(notice_version="2026-12-01")
+    updated.license("licensed")
+    assert updated.flush(FLUSH_SECONDS)
+    assert server.pings[-1]["privacy"] == {"notice_version": "2026-12-01", "level": "usage"}
+    assert "os" in server.pings[-1]
+
+
+def test_on_notice_is_called_again_until_it_has_shown_the_notice(telemetry, server):
+    answers = [RuntimeError("no window"), False, None]
+
+    def show(notices):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    server.notices = [NOTICE]
+    one = telemetry(notice_version="2018-04-17", on_notice=show)
+    for _ in range(3):
+        one.ping()
+        assert one.flush(FLUSH_SECONDS)
+    wait_until(lambda: not answers)
+    one.license("trial")
+    assert one.flush(FLUSH_SECONDS)
+    assert server.pings[-1]["privacy"]["notice_version"] == "2026-12-01"

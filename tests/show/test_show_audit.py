@@ -9,10 +9,12 @@ from registry_pages import hidden
 
 from telemetry_server.model import Role
 from telemetry_server.permissions import IN_A_BROWSER_ONLY, Permission
+from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
 from telemetry_server.routing import Access
-from telemetry_server.show.routes import ROUTES
+from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 from telemetry_server.store.access import audit
 
+ROUTES = (*SHOW_ROUTES, *PRIVACY_ROUTES)
 NUMBERS_ONLY = {
     "/": "counts",
     "/map": "counts",
@@ -48,7 +50,7 @@ PERSONAL = {
 
 NOBODY = "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11"
 VALUES = {"what": "pings", "installation_id": NOBODY, "license_id": NOBODY, "customer_id": NOBODY}
-VALUES |= {"clear_up_id": NOBODY, "saved_view_id": NOBODY}
+VALUES |= {"clear_up_id": NOBODY, "saved_view_id": NOBODY, "erasure_id": NOBODY}
 
 
 async def entries(site, **wanted):

@@ -10,7 +10,7 @@ import pytest
 from installation import Installation
 
 from telemetry_server import app_keys
-from telemetry_server.check.fields import load_registry
+from telemetry_server.check.fields import Level, load_registry
 from telemetry_server.check.sent import Dropped, told_apart
 from telemetry_server.model import Role
 from telemetry_server.show import live_feed
@@ -122,6 +122,8 @@ def test_dropped_are_fields_that_are_not_declared_or_above_the_level_of_the_copy
     assert {each.path for each in dropped} == {"license.colour", "os.name", "moon"}
     kept, _ = told_apart(ping | {"privacy": {"level": "usage"}}, load_registry())
     assert kept["os"] == {"name": "de\\u202ebian"}
+    kept, _ = told_apart(ping | {"privacy": {"level": "usage"}}, load_registry(), Level.LICENSE)
+    assert "os" not in kept
 
 
 async def test_a_viewer_gets_shortened_addresses_and_an_investigator_full_ones(site, copy):

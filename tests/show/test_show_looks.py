@@ -56,6 +56,8 @@ PAGES = {
     "people": "/people",
     "tokens": "/tokens",
     "audit": "/audit",
+    "privacy": "/privacy",
+    "privacy-office": "/privacy/office",
     "account": "/account",
     "nowhere": "/nowhere",
 }

@@ -18,6 +18,7 @@ from telemetry_server.permissions import (
     OF_ALL_PRODUCTS,
     Permission,
 )
+from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
 from telemetry_server.routing import Access
 from telemetry_server.show.routes import ROUTES
 from telemetry_server.show.viewer import Viewer
@@ -29,7 +30,7 @@ from telemetry_server.store.registry.license_changes import create_license
 from telemetry_server.store.registry.licenses import key_hashes
 from telemetry_server.store.registry.products import add_product
 
-PERSON_ROUTES = [route for route in ROUTES if route.access is Access.PERSON]
+PERSON_ROUTES = [route for route in (*ROUTES, *PRIVACY_ROUTES) if route.access is Access.PERSON]
 NOW = datetime.now(UTC)
 
 
@@ -148,6 +149,19 @@ ASKED = {
     "POST /tokens": Ask(foreign="refused"),
     "POST /tokens/revoke": Ask(foreign="refused"),
     "GET /audit": Ask(foreign="refused"),
+    "GET /privacy/office": Ask(foreign="refused"),
+    "POST /privacy/office/notices": Ask(
+        body={"version": "{fresh}", "text": "We collect little."}, foreign="refused"
+    ),
+    "POST /privacy/office/levels": Ask(
+        body={"subject": "{installation}", "level": "system"}, foreign="refused"
+    ),
+    "POST /privacy/office/erasures": Ask(
+        body={"subject": "x", "confirmed": "y", "reason": "asked"}, foreign="refused"
+    ),
+    "GET /privacy/office/erasures/{erasure_id}": Ask(foreign="refused"),
+    "POST /privacy/office/access": Ask(body={"subject": "{installation}"}, foreign="refused"),
+    "POST /privacy/office/links": Ask(body={"subject": "{customer_id}"}, foreign="refused"),
     "GET /api/v1/installations": Ask(),
     "GET /api/v1/installations/{installation_id}": Ask(foreign="refused"),
     "GET /api/v1/pings": Ask("?installation_id={installation}"),
@@ -265,7 +279,7 @@ class Person:
             "customer_id": known.customer,
             "person_id": str(uuid4()),
             "clear_up_id": str(uuid4()),
-            **{each: str(uuid4()) for each in ("note_id", "view_id", "link_id")},
+            **{each: str(uuid4()) for each in ("note_id", "view_id", "link_id", "erasure_id")},
             "what": "installations",
             "provider": "none",
             "fresh": f"fresh-{uuid4()}",

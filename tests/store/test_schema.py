@@ -31,6 +31,8 @@ GROWING = {
     "lineage",
     "quarantine",
     "followed_installations",
+    "installation_levels",
+    "erased_installations",
 }
 SMALL = {
     "editions",
@@ -82,6 +84,11 @@ SMALL = {
     "audit_nodes",
     "audit_checkpoints",
     "witnessed_checkpoints",
+    "notices",
+    "customer_levels",
+    "erasures",
+    "erased_counts",
+    "access_links",
     "jobs",
     "schema_migrations",
 }

@@ -105,6 +105,10 @@ WITH found AS MATERIALIZED (
            count(*) AS installations
     FROM facts
     GROUP BY product_id, verdict, GROUPING SETS ( life_at_end /*:sets*/ )
+    UNION ALL
+    SELECT e.product_id, e.verdict, e.dimension, e.value, e.installations
+    FROM erased_counts AS e
+    WHERE e.roll_up = 'active' AND e.day = $1 AND e.product_id = ANY ($2::uuid[])
 ), ranked AS (
     SELECT product_id, dimension, value,
            row_number() OVER (PARTITION BY product_id, dimension ORDER BY sum(installations) DESC, value) AS rank
@@ -173,7 +177,7 @@ WITH used AS MATERIALIZED (
                                                    ORDER BY feature = '' DESC, sum(installations) DESC, feature) AS rank
     FROM named
     GROUP BY product_id, feature
-), counted AS MATERIALIZED (
+), present AS (
     SELECT n.product_id, v.dimension, v.value, n.feature, sum(n.uses) AS uses, sum(n.installations) AS installations
     FROM named AS n
     JOIN features AS r ON r.product_id = n.product_id AND r.feature = n.feature AND r.rank <= $5::bigint + 1
@@ -181,6 +185,14 @@ WITH used AS MATERIALIZED (
         VALUES ('version', n.version), ('edition', n.edition), ('verdict', n.verdict), ('life', n.life)
     ) AS v (dimension, value)
     GROUP BY n.product_id, v.dimension, v.value, n.feature
+), erased AS (
+    SELECT e.product_id, e.dimension, e.value, e.feature, e.amount AS uses, e.installations
+    FROM erased_counts AS e
+    WHERE e.roll_up = 'feature_values' AND e.day = $1 AND e.product_id = ANY ($2::uuid[])
+), counted AS MATERIALIZED (
+    SELECT product_id, dimension, value, feature, sum(uses) AS uses, sum(installations) AS installations
+    FROM (SELECT * FROM present UNION ALL SELECT * FROM erased) AS both_of_them
+    GROUP BY product_id, dimension, value, feature
 ), placed AS (
     SELECT product_id, dimension, value,
            row_number() OVER (PARTITION BY product_id, dimension ORDER BY installations DESC, value) AS rank

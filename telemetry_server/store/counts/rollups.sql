@@ -253,6 +253,10 @@ WITH facts AS (
            count(*) AS installations, sum(pings) AS pings
     FROM facts
     GROUP BY product_id, verdict, GROUPING SETS ( license_status /*:sets*/ )
+    UNION ALL
+    SELECT e.product_id, e.verdict, e.dimension, e.value, e.installations, e.amount
+    FROM erased_counts AS e
+    WHERE e.roll_up = 'fleet' AND e.day = $1 AND e.product_id = ANY ($2::uuid[])
 ), ranked AS (
     SELECT product_id, dimension, value,
            row_number() OVER (PARTITION BY product_id, dimension ORDER BY sum(installations) DESC, value) AS rank
@@ -291,9 +295,13 @@ WITH counted AS (
     CROSS JOIN LATERAL feature_uses(d.counters, d.features) AS u
     WHERE d.day = $1 AND d.product_id = ANY ($2::uuid[]) AND u.uses <> 0
     GROUP BY d.product_id, u.number, u.name
+), erased AS (
+    SELECT e.product_id, -1 AS number, e.feature AS name, e.amount AS uses, e.installations
+    FROM erased_counts AS e
+    WHERE e.roll_up = 'features' AND e.day = $1 AND e.product_id = ANY ($2::uuid[])
 ), named AS MATERIALIZED (
     SELECT c.product_id, c.number, c.name, coalesce(n.name, c.name) AS feature, c.uses, c.installations
-    FROM counted AS c
+    FROM (SELECT * FROM counted UNION ALL SELECT * FROM erased) AS c
     LEFT JOIN feature_names AS n ON n.number = c.number
 ), ranked AS MATERIALIZED (
     -- An installation has a feature by number or by name, and counts once.
@@ -343,7 +351,7 @@ ON CONFLICT (week) DO UPDATE SET week = excluded.week; -- takes the row's lock
 -- name: due_weeks
 -- The due weeks from $1 on: this and the last one, those whose days changed, and those for which the timeline has
 -- other numbers than were counted: a changed schedule leads to transitions in the past.
-WITH timeline AS (
+WITH present AS (
     SELECT date_trunc('week', c.changed_at AT TIME ZONE 'UTC')::date AS week,
            count(DISTINCT c.installation_id) FILTER (WHERE c.after = 'lost') AS lost,
            count(DISTINCT c.installation_id) FILTER (WHERE c.after = 'returned') AS returned
@@ -352,6 +360,16 @@ WITH timeline AS (
     WHERE c.field = 'life' AND c.after IN ('lost', 'returned')
       AND c.changed_at >= $1::timestamp AT TIME ZONE 'UTC'
     GROUP BY 1
+), erased AS (
+    SELECT day AS week, sum(installations) FILTER (WHERE dimension = 'lost') AS lost,
+           sum(installations) FILTER (WHERE dimension = 'returned') AS returned
+    FROM erased_counts
+    WHERE roll_up = 'cohorts' AND dimension <> 'active' AND day >= $1
+    GROUP BY day
+), timeline AS (
+    SELECT week, sum(lost) AS lost, sum(returned) AS returned
+    FROM (SELECT * FROM present UNION ALL SELECT * FROM erased) AS both_of_them
+    GROUP BY week
 ), counted AS (
     SELECT week, sum(lost) AS lost, sum(returned) AS returned FROM cohort_weeks WHERE week >= $1 GROUP BY week
 )
@@ -380,7 +398,7 @@ WITH heard AS (
     WHERE field = 'life' AND after IN ('lost', 'returned')
       AND changed_at >= $1::timestamp AT TIME ZONE 'UTC' AND changed_at < ($1 + 7)::timestamp AT TIME ZONE 'UTC'
     GROUP BY installation_id
-), fresh AS MATERIALIZED (
+), present AS (
     SELECT i.product_id, i.cohort,
            count(*) FILTER (WHERE i.cohort = $1 OR h.installation_id IS NOT NULL) AS active,
            count(*) FILTER (WHERE l.lost) AS lost,
@@ -395,6 +413,19 @@ WITH heard AS (
     LEFT JOIN lives AS l USING (installation_id)
     WHERE i.cohort = $1 OR h.installation_id IS NOT NULL OR l.lost OR l.returned
     GROUP BY i.product_id, i.cohort
+), erased AS (
+    SELECT product_id, value::date AS cohort,
+           coalesce(sum(installations) FILTER (WHERE dimension = 'active'), 0) AS active,
+           coalesce(sum(installations) FILTER (WHERE dimension = 'lost'), 0) AS lost,
+           coalesce(sum(installations) FILTER (WHERE dimension = 'returned'), 0) AS returned
+    FROM erased_counts
+    WHERE roll_up = 'cohorts' AND day = $1
+    GROUP BY product_id, value
+), fresh AS MATERIALIZED (
+    SELECT product_id, cohort, sum(active)::bigint AS active, sum(lost)::bigint AS lost,
+           sum(returned)::bigint AS returned
+    FROM (SELECT * FROM present UNION ALL SELECT * FROM erased) AS both_of_them
+    GROUP BY product_id, cohort
 ), gone AS (
     DELETE FROM cohort_weeks AS c
     WHERE c.week = $1

@@ -7,9 +7,10 @@ from uuid import UUID
 
 import msgspec
 
-from telemetry_server.check.fields import Registry
+from telemetry_server.check.fields import Level, Registry
+from telemetry_server.check.levels import Allowed, kept_level
 from telemetry_server.check.sent import told_apart
-from telemetry_server.model import Arrival, RefusedPing, Status
+from telemetry_server.model import Arrival, Ping, Status
 from telemetry_server.store.database import Connection, Pool, translated
 from telemetry_server.store.queries import load
 from telemetry_server.store.reading import read_rows
@@ -27,10 +28,12 @@ class FollowedPings:
     """Keeps uploads of followed installations in memory; a chore writes them, and reads whom people follow.
 
     An upload of any other installation costs one look into a set, which is empty while no one follows.
+    `allowed`: the limits of what is kept, which hold here, too.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, allowed: Allowed = lambda *_: Level.USAGE) -> None:
         self._registry = registry
+        self._allowed = allowed
         self._followed: frozenset[UUID] = frozenset()
         self._waiting: deque[Arrival] = deque(maxlen=_MOST_WAITING)
 
@@ -43,7 +46,7 @@ class FollowedPings:
         """Writes the kept pings, and reads whom people follow now; removes whom they no longer do."""
         while self._waiting:
             arrival = self._waiting.popleft()
-            pings = msgspec.json.encode(_shown(arrival, self._registry)).decode()
+            pings = msgspec.json.encode(_shown(arrival, self._registry, self._allowed)).decode()
             sender = arrival.known_sender.installation_id
             await connection.execute(SQL["add_followed_pings"], sender, pings)
         now = datetime.now(UTC)
@@ -68,20 +71,23 @@ async def followed_pings(pool: Pool, installation_id: UUID) -> list[dict[str, An
     return [ping for row in rows for ping in msgspec.json.decode(row["pings"])]
 
 
-def _shown(arrival: Arrival, registry: Registry) -> list[dict[str, Any]]:
+def _shown(arrival: Arrival, registry: Registry, allowed: Allowed) -> list[dict[str, Any]]:
     """The newest pings of an upload, as `followed_pings` gives them."""
     sent, found = _members(arrival.body), list[dict[str, Any]]()
     for item in reversed(arrival.items[-_PINGS_OF_AN_UPLOAD:]):
-        refused = isinstance(item, RefusedPing)
-        kept, dropped = told_apart({} if refused else sent.get(str(item.ping_id), {}), registry)
+        if isinstance(item, Ping):
+            most = kept_level(item, arrival.known_sender.installation_id, allowed)
+            kept, dropped = told_apart(sent.get(str(item.ping_id), {}), registry, most)
+        else:
+            kept, dropped = {}, ()
         outcome = arrival.written.others.get(item.sequence or 0, Status.ACCEPTED)
         found.append(
             {
                 "received_at": arrival.received_at,
                 "sequence": item.sequence,
                 "ping_id": item.ping_id and written_out(str(item.ping_id)[:80]),
-                "status": Status.REJECTED if refused else outcome,
-                "detail": written_out(item.detail[:300]) if isinstance(item, RefusedPing) else "",
+                "status": outcome if isinstance(item, Ping) else Status.REJECTED,
+                "detail": "" if isinstance(item, Ping) else written_out(item.detail[:300]),
                 "kept": kept,
                 "dropped": dropped,
             }

@@ -44,6 +44,7 @@ NOTE_TIMEOUT_SECONDS = 3
 LONGEST_WAIT_SECONDS = 60  # the roll-ups expect pings to be committed within minutes of their receipt
 _REPORT_SECONDS = 5
 TRY_AGAIN_SECONDS = 5
+_ERASED = Written(erased=True)
 
 
 class _Waiting(msgspec.Struct, gc=False):
@@ -322,6 +323,8 @@ class _Lane:
                 others[pings[0].sequence], missing = Status.QUARANTINED, ()
                 continue
             [written] = result.written
+            if written.erased:
+                return _Group([written], set())
             others |= written.others
             missing = written.missing
             changed |= result.changed
@@ -333,11 +336,16 @@ class _Lane:
             await self._begin_anew(connection)
             by_kind = await self._write_known(connection, uploads)
         changed = {row["installation_id"] for row in by_kind["changed"]}
+        erased = {row["installation_id"] for row in by_kind["erased"]}
         if by_kind["repeated"] or by_kind["holes"]:
             written = await with_outcomes(connection, uploads, by_kind["repeated"], by_kind["holes"])
-            return _Group(written, changed)
-        self._states.remember(uploads)
-        return _Group([ALL_ACCEPTED] * len(uploads), changed)
+        else:
+            written = [ALL_ACCEPTED] * len(uploads)
+            self._states.remember(uploads)
+        if erased:
+            pairs = zip(uploads, written, strict=True)
+            written = [_ERASED if each.installation_id in erased else its for each, its in pairs]
+        return _Group(written, changed)
 
     async def _write_known(
         self, connection: Connection, uploads: Sequence[SignedUpload]

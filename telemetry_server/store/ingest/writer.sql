@@ -3,20 +3,29 @@
 --
 -- The upsert locks the row of each installation and returns the numbers received before; pings that are new under
 -- that lock become rows of pings, and of states where the state changed.
--- Returns rows of four kinds: "repeated", a ping that was not new, with its sequence; "holes", an installation
--- that has them, with its numbers; "changed", an installation that is to be projected; and "outdated", nothing was
--- written because features may have other numbers than those of the generation $3, if it is given.
+-- Returns rows of five kinds: "repeated", a ping that was not new, with its sequence; "holes", an installation
+-- that has them, with its numbers; "changed", an installation that is to be projected; "erased", one that was erased,
+-- of which nothing is written; and "outdated", nothing was written because features may have other numbers than those
+-- of the generation $3, if it is given.
 -- Rows are locked in the order of installation_id, so that two groups do not deadlock.
 -- $1 and $2 are arrays of JSON objects: for the driver a fraction of the cost of one array per column.
 -- The facts of a ping are null where its state is known to be written.
--- A cluster runs it on a node, on the tables of one shard.
-WITH upload AS MATERIALIZED (
+-- A cluster runs it on a node, on the tables of one shard: also that of erased_installations.
+WITH sent AS MATERIALIZED (
     SELECT *
     FROM jsonb_to_recordset($1::jsonb) AS u (
         installation_id uuid, product_id uuid, received_at timestamptz, client_address inet, place jsonb,
         numbers int8multirange, last_sequence bigint
     )
     WHERE $3::text IS NULL OR $3 = names_generation()
+), erased AS (
+    SELECT installation_id
+    FROM erased_installations
+), upload AS MATERIALIZED (
+    SELECT s.*
+    FROM sent AS s
+    LEFT JOIN erased AS e USING (installation_id)
+    WHERE e.installation_id IS NULL
 ), ping AS MATERIALIZED (
     SELECT installation_id, sequence, ping_id, occurred_at, time_suspect, decode(state, 'hex') AS state,
            decode(license_key_hash, 'hex') AS license_key_hash, facts, reason, used_since, details,
@@ -83,8 +92,14 @@ WITH upload AS MATERIALIZED (
 )
 SELECT 'repeated' AS kind, p.installation_id, p.sequence, NULL::int8multirange AS received
 FROM ping AS p
+JOIN upload AS u USING (installation_id)
 LEFT JOIN fresh AS f USING (installation_id, sequence)
 WHERE f.installation_id IS NULL
+UNION ALL
+SELECT 'erased', s.installation_id, NULL, NULL
+FROM sent AS s
+LEFT JOIN upload AS u USING (installation_id)
+WHERE u.installation_id IS NULL
 UNION ALL
 SELECT 'holes', s.installation_id, NULL, s.received
 FROM now_known AS s
@@ -104,9 +119,10 @@ WHERE p.sequence >= coalesce(upper(k.received_before), 1)
        OR f.life IN ('late', 'lost'));
 
 -- name: quarantine
--- Stores the bytes of a ping that PostgreSQL refused. A repeated upload adds nothing.
+-- Stores the bytes of a ping that PostgreSQL refused. A repeated upload adds nothing, nor does one that was erased.
 INSERT INTO quarantine (
     installation_id, sequence, ping_id, product_id, received_at, sqlstate, message, body
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT $1::uuid, $2::bigint, $3::uuid, $4::uuid, $5::timestamptz, $6::text, $7::text, $8::bytea
+WHERE NOT EXISTS (SELECT e.installation_id FROM erased_installations AS e WHERE e.installation_id = $1)
 ON CONFLICT DO NOTHING;

@@ -17,12 +17,16 @@ class WrittenStates:
     """
 
     def __init__(self) -> None:
-        self.written: dict[UUID, bytes] = {}
+        self._written: dict[UUID, bytes] = {}
         self._forget_at = 0.0
 
-    def remember(self, uploads: Sequence[SignedUpload]) -> None:
+    @property
+    def written(self) -> dict[UUID, bytes]:
         now = time.monotonic()
-        if now >= self._forget_at or len(self.written) > _MOST_STATES:
-            self.written.clear()
+        if now >= self._forget_at or len(self._written) > _MOST_STATES:
+            self._written.clear()
             self._forget_at = now + _REMEMBER_STATES_SECONDS
+        return self._written
+
+    def remember(self, uploads: Sequence[SignedUpload]) -> None:
         self.written.update({upload.installation_id: upload.pings[-1].state for upload in uploads})

@@ -183,7 +183,9 @@ async def keep_parent(
     now: datetime,
     client_address: str | None,
 ) -> None:
-    """Records that a forked copy has the new identity `installation_id`."""
+    """Records that a forked copy has the new identity `installation_id`, unless its parent was erased."""
+    if await connection.fetchval(SQL["is_erased"], parent_id):
+        return
     await connection.execute(SQL["keep_parent"], installation_id, parent_id, product.id, now, client_address)
 
 

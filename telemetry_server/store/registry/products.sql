@@ -100,3 +100,6 @@ WHERE k.product_key = $1 AND k.revoked_at IS NULL;
 INSERT INTO lineage (installation_id, parent_id, product_id, enrolled_at, client_address)
 VALUES ($1, $2, $3, $4, $5::text::inet)
 ON CONFLICT DO NOTHING;
+
+-- name: is_erased
+SELECT EXISTS (SELECT e.installation_id FROM erased_installations AS e WHERE e.installation_id = $1);

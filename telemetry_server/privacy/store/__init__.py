@@ -1,0 +1,1 @@
+"""What the wing has in PostgreSQL."""

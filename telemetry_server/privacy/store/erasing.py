@@ -1,0 +1,240 @@
+"""Erasure: of an installation, or of a customer with all installations on its licenses.
+
+    ask        a row of erasures, and of erased_installations: from then on nothing of them is written
+    carry out  the counts are kept, the rows deleted, the entries of the audit log erased; certified then
+
+A write that had begun before may store a ping a moment later: `sweep` deletes it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+from telemetry_server.errors import NotFound
+from telemetry_server.job_names import JobName
+from telemetry_server.model import Customer
+from telemetry_server.privacy.subjects import Subject
+from telemetry_server.store.access import audit
+from telemetry_server.store.access.audit_log import number_entries
+from telemetry_server.store.counts.erased_counts import keep_counts
+from telemetry_server.store.counts.rollups import counting
+from telemetry_server.store.database import Connection, Pool
+from telemetry_server.store.queries import load
+from telemetry_server.store.registry.customers import customer_by_id, customers_by_id
+from telemetry_server.uuid7 import uuid7
+
+SQL = load(__name__)
+
+INSTALLATION = "installation"
+"""Who asked, if it was the installation itself."""
+SWEPT = timedelta(minutes=10)
+"""Longer than a write takes."""
+_BY_INSTALLATION = (
+    *("pings", "installation_days", "states", "changes", "forks", "lineage", "quarantine"),
+    *("followed_installations", "installation_levels", "installation_facts", "installations"),
+)
+"""The tables with rows of an installation, in the order in which they are emptied."""
+_AT_ONCE = 50
+_TRIES = 50
+_SECONDS = 3_600
+
+
+class NoSuchErasure(NotFound):
+    """There is no such erasure, or it is not carried out yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """An erasure that was asked for. `subject`: the id of the installation or the customer."""
+
+    erasure_id: UUID
+    asked_at: datetime
+    asked_by: str
+    reason: str | None
+    subject_kind: str
+    subject: str
+    installations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done(Erasure):
+    """An erasure in the list; the last three are None until it is carried out."""
+
+    done_at: datetime | None
+    backups_until: date | None
+    certificate: str | None
+
+
+async def ask(
+    connection: Connection, subject: Subject, *, by: str, reason: str | None, now: datetime
+) -> UUID:
+    """Asks for an erasure; returns its id, that of the first one for an installation that asks again.
+
+    Raises NoSuchCustomer. The rows are still there; see `carry_out`.
+    """
+    async with connection.transaction():
+        if subject.kind == "installation":
+            found: UUID | None = await connection.fetchval(SQL["erasure_of"], subject.id)
+            if found is not None:
+                return found
+            copies = [subject.id]
+        else:
+            await customer_by_id(connection, subject.id)
+            licenses = [row[0] for row in await connection.fetch(SQL["licenses_of_customer"], subject.id)]
+            copies = [row[0] for row in await connection.fetch(SQL["copies_of"], licenses)]
+        erasure_id = uuid7()
+        row = erasure_id, now, by, reason or None, subject.kind, str(subject.id), len(copies)
+        await connection.execute(SQL["ask"], *row)
+        await connection.execute(SQL["refuse_from_now_on"], copies, erasure_id, now)
+    return erasure_id
+
+
+async def waiting(connection: Connection) -> list[Erasure]:
+    """The erasures that are not carried out, the oldest first."""
+    return [Erasure(**row) for row in await connection.fetch(SQL["waiting"])]
+
+
+async def erasure(connection: Connection, erasure_id: UUID) -> Erasure:
+    """Raises NoSuchErasure."""
+    row = await connection.fetchrow(SQL["one"], erasure_id)
+    if row is None:
+        raise NoSuchErasure
+    return Erasure(**row)
+
+
+async def carry_out(connection: Connection, wanted: Erasure, now: datetime) -> dict[str, int]:
+    """Erases what was asked for; returns the number of rows by table, of those that had any.
+
+    In several transactions, safe to repeat. The pings must be counted up to the last one.
+    """
+    copies = [row[0] for row in await connection.fetch(SQL["installations_of"], wanted.erasure_id)]
+    erased: dict[str, int] = {}
+    for start in range(0, len(copies), _AT_ONCE):
+        some = copies[start : start + _AT_ONCE]
+        async with (
+            counting(connection, JobName.ROLL_UP_PINGS),
+            counting(connection, JobName.ROLL_UP_DAYS),
+            counting(connection, JobName.COUNT_ACTIVE_COPIES),
+            counting(connection, JobName.ROLL_UP_COHORTS),
+        ):
+            _add(erased, await _erase_copies(connection, some, now))
+    words = [str(copy) for copy in copies]
+    if wanted.subject_kind == "customer":
+        customer = await _customer(connection, UUID(wanted.subject))
+        if customer is not None:
+            words += [word for word in (customer.email, customer.account) if word]
+            _add(erased, await _erase_customer(connection, customer.customer_id, now))
+    _add(erased, await _erase_entries(connection, wanted, words))
+    return {table: rows for table, rows in erased.items() if rows}
+
+
+async def sweep(connection: Connection, now: datetime) -> int:
+    """Deletes what was stored of erased installations by writes that had begun before; returns the rows."""
+    rows = await connection.fetch(SQL["asked_since"], now - SWEPT)
+    copies = [row[0] for row in rows]
+    found = 0
+    for table in _BY_INSTALLATION if copies else ():
+        found += await connection.fetchval(SQL[f"erase_{table}"], copies, timeout=_SECONDS)
+    return found
+
+
+async def certify(
+    connection: Connection, wanted: Erasure, certificate: str, *, now: datetime, backups_until: date
+) -> None:
+    """Keeps the certificate, and records the erasure in the audit log: who asked, and not about whom."""
+    async with connection.transaction():
+        await connection.execute(SQL["certified"], wanted.erasure_id, now, backups_until, certificate)
+        await connection.execute(SQL["installations_are_done"], wanted.erasure_id, now)
+        entry = audit.Entry(
+            actor=wanted.asked_by,
+            action="erasure.done",
+            subject_kind="erasure",
+            subject_id=str(wanted.erasure_id),
+            reason=wanted.reason,
+            details={"of": wanted.subject_kind, "installations": wanted.installations},
+        )
+        await audit.record(connection, entry, now)
+
+
+async def newest(database: Connection | Pool, limit: int) -> list[Done]:
+    return [Done(**row) for row in await database.fetch(SQL["newest"], limit)]
+
+
+async def certificate_of(database: Connection | Pool, erasure_id: UUID) -> str:
+    """Raises NoSuchErasure."""
+    found: str | None = await database.fetchval(SQL["certificate"], erasure_id)
+    if found is None:
+        raise NoSuchErasure
+    return found
+
+
+# ── what is deleted ─────────────────────────────────────────────────────────────────────────
+
+
+async def _erase_copies(connection: Connection, copies: Sequence[UUID], now: datetime) -> dict[str, int]:
+    for copy in copies:
+        await connection.execute(SQL["lock"], copy)
+    addresses = [row[0] for row in await connection.fetch(SQL["addresses_of"], copies, timeout=_SECONDS)]
+    licenses = [row[0] for row in await connection.fetch(SQL["licenses_of"], copies)]
+    await keep_counts(connection, copies, now.astimezone(UTC).date())
+    erased = {
+        table: int(await connection.fetchval(SQL[f"erase_{table}"], copies, timeout=_SECONDS))
+        for table in _BY_INSTALLATION
+    }
+    used = {row[0] for row in await connection.fetch(SQL["addresses_in_use"], addresses)}
+    await connection.execute(SQL["remove_hostnames"], [each for each in addresses if each not in used])
+    await connection.execute(SQL["recount_licenses"], licenses)
+    subjects = [str(copy) for copy in copies]
+    erased["clear_up_items"] = await connection.fetchval(SQL["erase_clear_up_items"], subjects)
+    return erased
+
+
+async def _customer(connection: Connection, customer_id: UUID) -> Customer | None:
+    """None where an earlier run has erased it already."""
+    return (await customers_by_id(connection, [customer_id])).get(customer_id)
+
+
+async def _erase_customer(connection: Connection, customer_id: UUID, now: datetime) -> dict[str, int]:
+    async with connection.transaction():
+        licenses = [row[0] for row in await connection.fetch(SQL["licenses_of_customer"], customer_id)]
+        changed = [str(each) for each in licenses]
+        await connection.execute(SQL["erase_license_changes"], changed)
+        return {
+            "licenses": await connection.fetchval(SQL["release_licenses"], customer_id, now),
+            "registry_changes": await connection.fetchval(SQL["erase_customer_changes"], str(customer_id)),
+            "clear_up_items": await connection.fetchval(SQL["erase_license_items"], licenses),
+            "customer_notes": await connection.fetchval(SQL["erase_customer_notes"], customer_id),
+            "customers": await connection.fetchval(SQL["erase_customers"], customer_id),
+        }
+
+
+async def _erase_entries(connection: Connection, wanted: Erasure, words: Sequence[str]) -> dict[str, int]:
+    """Erases the entries of the audit log about the subject: the tree keeps their commitments."""
+    await _number_all(connection)
+    subjects = [wanted.subject, *words]
+    rows = await connection.fetch(
+        SQL["audit_leaves"], subjects, [word.lower() for word in subjects], timeout=_SECONDS
+    )
+    by = audit.Entry(
+        actor=wanted.asked_by,
+        action=audit.ERASE,
+        reason="erasure",
+        details={"erasure": str(wanted.erasure_id)},
+    )
+    return {"audit_entries": await audit.erase(connection, [row[0] for row in rows], by)}
+
+
+async def _number_all(connection: Connection) -> None:
+    """Waits until the present entries have their leaves: a server may be numbering them."""
+    for _ in range(_TRIES):
+        await number_entries(connection)
+        if not await connection.fetchval(SQL["any_without_leaf"]):
+            return
+        await asyncio.sleep(0.1)
+
+
+def _add(total: dict[str, int], more: dict[str, int]) -> None:
+    for table, rows in more.items():
+        total[table] = total.get(table, 0) + rows

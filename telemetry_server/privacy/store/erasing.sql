@@ -1,0 +1,167 @@
+-- name: erasure_of
+-- The erasure of an installation that was asked for already.
+SELECT erasure_id FROM erased_installations WHERE installation_id = $1;
+
+-- name: ask
+INSERT INTO erasures (erasure_id, asked_at, asked_by, reason, subject_kind, subject, installations)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: refuse_from_now_on
+-- The installations $1 are erased: nothing of them is written from now on.
+INSERT INTO erased_installations (installation_id, erasure_id, asked_at)
+SELECT n.installation_id, $2, $3 FROM unnest($1::uuid[]) AS n (installation_id)
+ON CONFLICT DO NOTHING;
+
+-- name: waiting
+-- The erasures that are not carried out.
+SELECT erasure_id, asked_at, asked_by, reason, subject_kind, subject, installations
+FROM erasures
+WHERE done_at IS NULL
+ORDER BY asked_at;
+
+-- name: one
+SELECT erasure_id, asked_at, asked_by, reason, subject_kind, subject, installations
+FROM erasures
+WHERE erasure_id = $1;
+
+-- name: installations_of
+SELECT installation_id FROM erased_installations WHERE erasure_id = $1 ORDER BY installation_id;
+
+-- name: asked_since
+-- The installations that were asked to be erased since $1: a write that had begun before may have stored a ping.
+SELECT installation_id FROM erased_installations WHERE asked_at >= $1;
+
+-- name: certified
+UPDATE erasures SET done_at = $2, backups_until = $3, certificate = $4 WHERE erasure_id = $1;
+
+-- name: installations_are_done
+UPDATE erased_installations SET done_at = $2 WHERE erasure_id = $1;
+
+-- name: newest
+-- The newest erasures.
+SELECT erasure_id, asked_at, asked_by, reason, subject_kind, subject, installations, done_at, backups_until, certificate
+FROM erasures
+ORDER BY asked_at DESC
+LIMIT $1;
+
+-- name: certificate
+SELECT certificate FROM erasures WHERE erasure_id = $1;
+
+-- name: lock
+SELECT last_sequence FROM installations WHERE installation_id = $1 FOR UPDATE;
+
+-- name: addresses_of
+-- The addresses that the installations reported from.
+SELECT DISTINCT client_address FROM pings WHERE installation_id = ANY ($1::uuid[]) AND client_address IS NOT NULL
+UNION
+SELECT client_address FROM installations WHERE installation_id = ANY ($1::uuid[]) AND client_address IS NOT NULL;
+
+-- name: addresses_in_use
+SELECT DISTINCT client_address FROM installations WHERE client_address = ANY ($1::inet[]);
+
+-- name: remove_hostnames
+DELETE FROM hostnames WHERE address = ANY ($1::inet[]);
+
+-- name: licenses_of
+-- The licenses that the installations are on, whose seats are counted again.
+SELECT DISTINCT license_id FROM installation_facts WHERE installation_id = ANY ($1::uuid[]) AND license_id IS NOT NULL;
+
+-- name: recount_licenses
+UPDATE licenses SET stale = true WHERE license_id = ANY ($1::uuid[]);
+
+-- name: erase_pings
+WITH done AS (DELETE FROM pings WHERE installation_id = ANY ($1::uuid[]) RETURNING 1) SELECT count(*) FROM done;
+
+-- name: erase_installation_days
+WITH done AS (DELETE FROM installation_days WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
+SELECT count(*) FROM done;
+
+-- name: erase_states
+WITH done AS (DELETE FROM states WHERE installation_id = ANY ($1::uuid[]) RETURNING 1) SELECT count(*) FROM done;
+
+-- name: erase_changes
+WITH done AS (DELETE FROM changes WHERE installation_id = ANY ($1::uuid[]) RETURNING 1) SELECT count(*) FROM done;
+
+-- name: erase_forks
+WITH done AS (DELETE FROM forks WHERE installation_id = ANY ($1::uuid[]) RETURNING 1) SELECT count(*) FROM done;
+
+-- name: erase_lineage
+WITH done AS (
+    DELETE FROM lineage WHERE installation_id = ANY ($1::uuid[]) OR parent_id = ANY ($1::uuid[]) RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: erase_quarantine
+WITH done AS (DELETE FROM quarantine WHERE installation_id = ANY ($1::uuid[]) RETURNING 1) SELECT count(*) FROM done;
+
+-- name: erase_followed_installations
+-- What the page "Live" shows of them.
+WITH done AS (DELETE FROM followed_installations WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
+SELECT count(*) FROM done;
+
+-- name: erase_installation_levels
+WITH done AS (DELETE FROM installation_levels WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
+SELECT count(*) FROM done;
+
+-- name: erase_installation_facts
+WITH done AS (DELETE FROM installation_facts WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
+SELECT count(*) FROM done;
+
+-- name: erase_installations
+WITH done AS (DELETE FROM installations WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
+SELECT count(*) FROM done;
+
+-- name: erase_clear_up_items
+-- What is to be cleared up about them, with what people noted.
+WITH done AS (DELETE FROM clear_up_items WHERE subject = ANY ($1::text[]) RETURNING 1) SELECT count(*) FROM done;
+
+-- name: copies_of
+-- The installations on the licenses of a customer.
+SELECT installation_id FROM installation_facts WHERE license_id = ANY ($1::uuid[]);
+
+-- name: licenses_of_customer
+SELECT license_id FROM licenses WHERE customer_id = $1;
+
+-- name: release_licenses
+-- The licenses of the customer without anything that says whose they are; their keys and terms stay.
+WITH done AS (
+    UPDATE licenses SET
+        customer_id = NULL, order_reference = NULL, custom = '{}', domains = '{}', directories = '{}',
+        addresses = '{}', updated_at = $2, stale = true
+    WHERE customer_id = $1
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: erase_license_changes
+-- The same of the history of the licenses $1.
+UPDATE registry_changes SET
+    before = before - '{customer_id,order_reference,custom,domains,directories,addresses}'::text[],
+    after  = after - '{customer_id,order_reference,custom,domains,directories,addresses}'::text[],
+    reason = NULL
+WHERE entity = 'license' AND entity_id = ANY ($1::text[]);
+
+-- name: erase_customer_changes
+WITH done AS (DELETE FROM registry_changes WHERE entity = 'customer' AND entity_id = $1 RETURNING 1)
+SELECT count(*) FROM done;
+
+-- name: erase_license_items
+WITH done AS (DELETE FROM clear_up_items WHERE license_id = ANY ($1::uuid[]) RETURNING 1) SELECT count(*) FROM done;
+
+-- name: erase_customer_notes
+WITH done AS (DELETE FROM customer_notes WHERE customer_id = $1 RETURNING 1) SELECT count(*) FROM done;
+
+-- name: erase_customers
+-- With its level.
+WITH done AS (DELETE FROM customers WHERE customer_id = $1 RETURNING 1) SELECT count(*) FROM done;
+
+-- name: any_without_leaf
+SELECT EXISTS (SELECT FROM audit_waiting);
+
+-- name: audit_leaves
+-- The numbers of the entries about these subjects, and of those whose details name one of the texts $2.
+SELECT l.leaf
+FROM audit_entries AS e JOIN audit_leaves AS l USING (entry_id)
+WHERE e.action <> 'audit.erase'
+  AND (e.subject_id = ANY ($1::text[])
+       OR EXISTS (SELECT t.word FROM unnest($2::text[]) AS t (word) WHERE strpos(lower(e.details::text), t.word) > 0));

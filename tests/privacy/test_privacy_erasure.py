@@ -1,0 +1,173 @@
+"""Erasure: what an installation asks for, what a person does, what is left, and what comes late."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+from demo_fleet_of_days import counts, settled
+from license_digest import digest_of
+
+from telemetry_server.check.fields import load_registry
+from telemetry_server.jobs.rebuild import rebuild
+from telemetry_server.jobs.verdicts import judge_installations
+from telemetry_server.keyring import open_keyring
+from telemetry_server.privacy.jobs import carry_out_erasures, erase
+from telemetry_server.privacy.store import erasing
+from telemetry_server.privacy.subjects import Subject
+from telemetry_server.store.access import audit, audit_check
+from telemetry_server.store.access.audit_checkpoints import signer_of
+from telemetry_server.store.access.audit_log import number_entries
+
+TABLES_OF_INSTALLATIONS = """
+    SELECT c.table_name FROM information_schema.columns AS c JOIN information_schema.tables AS t USING (table_schema, table_name)
+    WHERE c.table_schema = 'public' AND c.column_name = 'installation_id' AND t.table_type = 'BASE TABLE'
+"""
+
+
+@pytest.fixture
+def carried_out(common_server, stored):
+    """Carries out what was asked for, as the job does."""
+    job = carry_out_erasures(load_registry(), common_server.data / "keyring.json", 35)
+
+    async def carried_out():
+        await job(stored, datetime.now(UTC))
+
+    return carried_out
+
+
+async def test_an_installation_is_forgotten_and_a_late_upload_ends_it(
+    common_server, copy, own, rows, carried_out
+):
+    assert (await copy.send()).statuses == ["accepted"]
+    late = copy.ping()
+    answer = await own(copy, "/v1/forget", b'{"reason": "we moved away"}')
+    assert answer.status == 202
+    assert (await own(copy, "/v1/forget")).json["request_id"] == answer.json["request_id"]
+    refused = await copy.send(late)
+    assert (refused.status, refused.json["code"], refused.json["status"]) == (410, "gone", 410)
+    assert "Telemetry-Receipt" in refused.headers
+    await carried_out()
+    for [table] in await common_server.fetch(TABLES_OF_INSTALLATIONS):
+        assert await rows(table, copy) == (1 if table == "erased_installations" else 0), table
+    assert (await copy.send(late)).status == 410
+    assert await rows("installations", copy) == 0
+
+
+async def test_the_certificate_names_two_dates(common_server, copy, stored):
+    await copy.send()
+    made = common_server.command(
+        "privacy", "erase", "--installation", copy.id, "--reason", "asked by phone", "--yes"
+    )
+    text = made["certificate"]
+    today = datetime.now(UTC).date()
+    assert f"subject: installation {copy.id}" in text
+    assert f"erased from the live store: {today}" in text
+    assert f"erased with the last backup: {today + timedelta(days=35)}" in text
+    subject = Subject("installation", UUID(copy.id))
+    again = await erasing.ask(stored, subject, by="a test", reason=None, now=datetime.now(UTC))
+    assert (str(again), await erasing.certificate_of(stored, again)) == (made["erasure_id"], text)
+
+
+async def test_a_changed_certificate_is_refused(connection, tmp_path):
+    signer = signer_of(open_keyring(tmp_path / "keyring.json"))
+    text = signer.sign_text("license-telemetry certificate of erasure\nsubject: x\n")
+    assert signer.verifier.text_of(text).endswith("subject: x\n")
+    with pytest.raises(ValueError, match="signature is wrong"):
+        signer.verifier.text_of(text.replace("subject: x", "subject: y"))
+
+
+async def test_requests_of_strangers_and_wrong_bodies_are_refused(copy, own):
+    assert (await own(copy, "/v1/forget", b"[1]")).status == 422
+    assert (await own(copy, "/v1/forget", b"{")).status == 400
+    copy.secret = bytes(32)
+    assert (await own(copy, "/v1/forget")).status == 401
+
+
+async def test_counts_stay_right_when_they_are_counted_again(database, tmp_path):
+    """Every roll-up, of three erased copies with a history, before and after all days are counted again."""
+    connection = await asyncpg.connect(database)
+    try:
+        now, copies = await settled(connection, database)
+        before = await counts(connection, until=now.date())
+        signer = signer_of(open_keyring(tmp_path / "keyring.json"))
+        for copy in copies[:3]:
+            subject = Subject("installation", copy)
+            asked = await erasing.ask(connection, subject, by="a test", reason="why not", now=now)
+            wanted = await erasing.erasure(connection, asked)
+            await erase(connection, wanted, load_registry(), signer, backup_days=35, now=now)
+        first = (now - timedelta(days=60)).date()
+        async for _ in rebuild(connection, load_registry(), first, now.date(), now):
+            pass
+        after = await counts(connection, until=now.date())
+        for table in before:
+            assert after[table] == before[table], table
+        assert sum(map(len, before.values())) > 500
+    finally:
+        await connection.close()
+
+
+async def test_entries_about_the_subject_go_and_the_log_stays_intact(database, tmp_path):
+    connection = await asyncpg.connect(database)
+    try:
+        now, copies = await settled(connection, database, installations=4, days=5)
+        gone, kept = map(str, copies[:2])
+        for subject in (gone, kept, gone):
+            await audit.record(
+                connection,
+                audit.Entry(
+                    actor="ann", action="installation.view", subject_kind="installation", subject_id=subject
+                ),
+            )
+        await audit.record(
+            connection, audit.Entry(actor="ann", action="license.list", details={"query": f"id={gone}"})
+        )
+        await number_entries(connection)
+        await erasing.ask(connection, Subject("installation", copies[0]), by="a test", reason=None, now=now)
+        keyring = tmp_path / "keyring.json"
+        signer = signer_of(open_keyring(keyring))
+        await carry_out_erasures(load_registry(), keyring, 35)(connection, now)
+        left = await audit.find(connection, audit.AuditFilter(), limit=100)
+        assert gone not in json.dumps([(each.subject_id, dict(each.details)) for each in left])
+        assert [each.subject_id for each in left if each.action == "installation.view"] == [kept]
+        assert [each.action for each in left if each.action.startswith("erasure")] == ["erasure.done"]
+        assert (await audit_check.verify(connection, signer.verifier, [])).intact
+    finally:
+        await connection.close()
+
+
+async def test_a_customer_is_erased_with_its_installations_and_the_license_stays_without_a_name(
+    common_server, copy, stored, licensed, carried_out
+):
+    named = {"order_reference": "A-4711", "domains": "lovelace.example"}
+    customer = await licensed("ada@example.com", "ERASE-ME-1", **named)
+    claim = {"status": "licensed", "key_digest": digest_of(common_server.product_slug, "ERASE-ME-1")}
+    await copy.send(copy.ping(license=claim))
+    await judge_installations(stored, datetime.now(UTC))
+    subject = Subject("customer", customer.customer_id)
+    await erasing.ask(stored, subject, by="a test", reason="asked", now=datetime.now(UTC))
+    await carried_out()
+    assert (await copy.send()).status == 410
+    tables = await stored.fetch(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
+    )
+    for word in ("ada@example.com", "A-4711", "lovelace.example"):
+        for [table] in tables:
+            sql = f"SELECT count(*) FROM {table} AS t WHERE strpos(t::text, $1) > 0"
+            assert await stored.fetchval(sql, word) == 0, (table, word)
+    [license_row] = await stored.fetch("SELECT customer_id, status FROM licenses WHERE key_hint = 'ME-1'")
+    assert tuple(license_row) == (None, "active")
+
+
+async def test_a_ping_that_a_write_stored_a_moment_later_is_swept(stored, copy, rows, carried_out):
+    await copy.send()
+    subject = Subject("installation", UUID(copy.id))
+    await erasing.ask(stored, subject, by="a test", reason=None, now=datetime.now(UTC))
+    await carried_out()
+    await stored.execute(
+        "INSERT INTO changes (installation_id, changed_at, sequence, field) VALUES ($1::text::uuid, now(), 1, 'x')",
+        copy.id,
+    )
+    await carried_out()
+    assert await rows("changes", copy) == 0
