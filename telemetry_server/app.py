@@ -85,6 +85,12 @@ from telemetry_server.store.registry.shop import Shop
 from telemetry_server.store.reports.export import Exports
 from telemetry_server.store.upkeep.health import PATIENCE_SECONDS, in_time, look_at_database
 from telemetry_server.store.upkeep.vitals import Schedule
+from telemetry_server.support.customer_routes import SUPPORT_KEYS, SupportGrants, customer_routes
+from telemetry_server.support.jobs import forget_support_grants
+from telemetry_server.support.routes import ROUTES as SUPPORT_ROUTES
+from telemetry_server.support.support_keys import SupportKeys
+
+_SUPPORT_REQUESTS_PER_MINUTE = 30
 
 
 def job_table(settings: Settings) -> tuple[Job, ...]:
@@ -100,6 +106,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(JobName.ROLL_UP_COHORTS, waiting(roll_up_cohorts(registry)), every=timedelta(hours=1)),
         Job(JobName.TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),
         *_forgetting_jobs(settings, registry),
+        _forgetting(JobName.FORGET_SUPPORT_GRANTS, forget_support_grants, every=timedelta(hours=1)),
         Job(
             JobName.WRITE_AUDIT_CHECKPOINT,
             write_audit_checkpoint(settings.keyring, settings.audit_directory, settings.audit_timestamp_url),
@@ -220,6 +227,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     shop = ShopWebhook(
         settings.shop_webhook_secret, Shop(pool.acquire, keyring).carry_out, clock_watch.demand
     )
+    support_grants = SupportGrants(pool, verifier, look_once, Limiter(_SUPPORT_REQUESTS_PER_MINUTE, 60))
+    support_keys = SupportKeys(settings.support_directory)
     capacity = Capacity(
         most_connections=connections_within(open_files()),
         most_bytes=settings.most_incoming_mebibytes * 2**20,
@@ -240,6 +249,9 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
         Chore("compile templates", _in_thread(compile_templates), every=timedelta(days=1)),
         Chore("log what was rationed", _at_once(write_held_lines), every=timedelta(seconds=5)),
+        Chore(
+            "destroy expired support keys", _in_thread(support_keys.destroy_expired), every=timedelta(hours=1)
+        ),
         Chore("give memory back", _at_once(capacity.give_memory_back), every=timedelta(seconds=5)),
     )
 
@@ -258,7 +270,13 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[OIDC] = oidc_clients(settings)
     app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
     app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer
-    app[app_keys.ROUTES] = (*receive_routes(uploads, enrolments, shop), *SHOW_ROUTES)
+    app[SUPPORT_KEYS] = support_keys
+    app[app_keys.ROUTES] = (
+        *receive_routes(uploads, enrolments, shop),
+        *customer_routes(support_grants),
+        *SHOW_ROUTES,
+        *SUPPORT_ROUTES,
+    )
     _register(app, app[app_keys.ROUTES], leaving)
     pools = (pool, job_pool, health_pool)
     app.cleanup_ctx.extend(map(_owned, (*pools, product_cache.opened(), grants, writer, passwords)))

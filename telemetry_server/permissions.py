@@ -28,6 +28,7 @@ class Permission(StrEnum):
     CUSTOMERS = "customers", "customers, and the export of licenses with their customers"
     CUSTOMERS_CHANGE = "customers.change", "adding and changing customers"
     CLEAR_UP = "clear_up", "state, owner and explanation of what is to be cleared up"
+    SUPPORT = "support", "support cases, and opening the access that customers grant"
     SETTINGS = "settings", "the settings of the server: schedules, releases, editions, running a job"
     PEOPLE = "people", "people, invitations, roles and service tokens"
     AUDIT = "audit", "the audit log"
@@ -42,7 +43,7 @@ BY_ROLE: Mapping[Role, Permissions] = {
     Role.VIEWER: _VIEWER,
     Role.ANALYST: _ANALYST,
     Role.INVESTIGATOR: _ANALYST | {Permission.ADDRESSES, Permission.CUSTOMERS, Permission.CUSTOMERS_CHANGE},
-    Role.SUPPORT: _VIEWER,
+    Role.SUPPORT: _VIEWER | {Permission.SUPPORT},
     Role.PRIVACY_OFFICER: _VIEWER
     | {Permission.ADDRESSES, Permission.LICENSES, Permission.CUSTOMERS, Permission.AUDIT},
     Role.ADMIN: _VIEWER
@@ -68,14 +69,20 @@ Who has the shell can read the database anyway.
 """
 
 
-IN_A_BROWSER_ONLY = frozenset({Permission.ACCOUNT, Permission.PEOPLE})
-"""What no token may do: a stolen one must not make accounts or further tokens."""
+IN_A_BROWSER_ONLY = frozenset({Permission.ACCOUNT, Permission.PEOPLE, Permission.SUPPORT})
+"""What no token may do: a stolen one must not make accounts or further tokens, or open support access."""
 
 
 OF_ALL_PRODUCTS = frozenset(
-    {Permission.CUSTOMERS, Permission.CUSTOMERS_CHANGE, Permission.PEOPLE, Permission.AUDIT}
+    {
+        Permission.CUSTOMERS,
+        Permission.CUSTOMERS_CHANGE,
+        Permission.PEOPLE,
+        Permission.SUPPORT,
+        Permission.AUDIT,
+    }
 )
-"""What no one has who is limited to products: customers, people and the audit log belong to none."""
+"""What no one has who is limited to products: customers, people, cases and the audit log belong to none."""
 
 
 def permissions_of(

@@ -23,7 +23,10 @@ RECORDED_BY_THE_REGISTRY = {
     "license import",
     "release add",
 }
-CHANGES_RECORDED_BY_THE_STORE = RECORDED_BY_THE_REGISTRY | {"user deactivate", "user invite", "user role"}
+CHANGES_RECORDED_BY_THE_STORE = RECORDED_BY_THE_REGISTRY | {
+    *("user deactivate", "user invite", "user role"),
+    *("support begin", "support close", "support open"),
+}
 SHOWS_NO_PERSONAL_DATA = {
     "audit checkpoint",
     "audit verify",
@@ -49,6 +52,9 @@ SHOWS_NO_PERSONAL_DATA = {
     "run",
     "serve",
     "simulate",
+    "support keys list",
+    "support keys root",
+    "support keys sign",
 }
 """Neither do they give access, nor do they change what a person decides."""
 

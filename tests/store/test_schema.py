@@ -30,6 +30,7 @@ GROWING = {
     "forks",
     "lineage",
     "quarantine",
+    "support_grants",
 }
 SMALL = {
     "editions",
@@ -77,6 +78,9 @@ SMALL = {
     "audit_leaves",
     "audit_nodes",
     "audit_checkpoints",
+    "support_cases",
+    "support_approvals",
+    "support_links",
     "jobs",
     "schema_migrations",
 }
