@@ -78,7 +78,7 @@ $(VENV)/run: pyproject.toml client_sdk/pyproject.toml | $(BIN)/python
 
 $(VENV)/test: $(VENV)/run
 	$(BIN)/python -m pip install --quiet --group test
-	deploy/install-tools chromium nodejs postgresql-15 e2fsprogs xfsprogs btrfs-progs faketime
+	deploy/install-tools chromium nodejs php-cli openssh-server postgresql-15 e2fsprogs xfsprogs btrfs-progs faketime
 	@touch $@
 
 $(VENV)/check: $(VENV)/test

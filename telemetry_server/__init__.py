@@ -11,6 +11,7 @@ and wings, which stand above the stages and beside each other:
 
     simulate/        a simulated fleet, for demonstrations and measurements
     privacy/         the privacy policy, kept: notices, levels, the rights of those whom data is about
+    support/         support access that customers grant, sealed, and its opening
 
 `app.py` wires them; `cli/` is the command `telemetry-server`; `fields.toml` lists what is collected.
 """

@@ -95,6 +95,12 @@ from telemetry_server.store.registry.shop import Shop
 from telemetry_server.store.reports.export import Exports
 from telemetry_server.store.upkeep.health import PATIENCE_SECONDS, in_time, look_at_database
 from telemetry_server.store.upkeep.vitals import Schedule
+from telemetry_server.support.customer_routes import SUPPORT_KEYS, SupportGrants, customer_routes
+from telemetry_server.support.jobs import forget_support_grants
+from telemetry_server.support.routes import ROUTES as SUPPORT_ROUTES
+from telemetry_server.support.support_keys import SupportKeys
+
+_SUPPORT_REQUESTS_PER_MINUTE = 30
 
 
 def job_table(settings: Settings) -> tuple[Job, ...]:
@@ -112,6 +118,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         Job(JobName.ROLL_UP_COHORTS, waiting(roll_up_cohorts(registry)), every=timedelta(hours=1)),
         Job(JobName.TAKE_BACK_FUTURE_TIMES, take_back_future_times, every=timedelta(minutes=1)),
         *_forgetting_jobs(settings, registry),
+        _forgetting(JobName.FORGET_SUPPORT_GRANTS, forget_support_grants, every=timedelta(hours=1)),
         Job(
             JobName.WRITE_AUDIT_CHECKPOINT,
             write_audit_checkpoint(settings.keyring, settings.audit_directory, settings.audit_timestamp_url),
@@ -250,6 +257,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     shop = ShopWebhook(
         settings.shop_webhook_secret, Shop(pool.acquire, keyring).carry_out, clock_watch.demand
     )
+    support_keys = SupportKeys(settings.support_directory)
     capacity = Capacity(
         most_connections=connections_within(open_files()),
         most_bytes=settings.most_incoming_mebibytes * 2**20,
@@ -274,12 +282,14 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         Chore("look for new places", _in_thread(atlas.refresh), every=timedelta(minutes=1)),
         Chore("compile templates", _in_thread(compile_templates), every=timedelta(days=1)),
         Chore("log what was rationed", _at_once(write_held_lines), every=timedelta(seconds=5)),
+        Chore(
+            "destroy expired support keys", _in_thread(support_keys.destroy_expired), every=timedelta(hours=1)
+        ),
         Chore("give memory back", _at_once(capacity.give_memory_back), every=timedelta(seconds=5)),
     )
 
     app = web.Application(client_max_size=LARGEST_SENT)
-    app[UPLOADS] = uploads
-    app[CAPACITY] = capacity
+    app[UPLOADS], app[CAPACITY], app[SUPPORT_KEYS] = uploads, capacity, support_keys
     app.on_response_prepare.append(drop_server_header)
     app[app_keys.EXPORTS] = Exports(dsn)
     table = app[JOBS] = job_table(settings)
@@ -287,17 +297,18 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
     look = SingleFlight(lambda: look_at_database(health_pool, schedule, datetime.now(UTC), bound)).run
     app[app_keys.DATABASE_CHECKS] = lambda: in_time(look)
-    app[app_keys.LEAVING], app[LIVE] = leaving, LiveFeed(pool)
-    app[LIMITER] = Limiter(PAGES_A_MINUTE, 60)
+    app[app_keys.LEAVING], app[LIVE], app[LIMITER] = leaving, LiveFeed(pool), Limiter(PAGES_A_MINUTE, 60)
     passwords = app[PASSWORDS] = Passwords()
     app[MAILER], app[OIDC] = Mailer(settings), oidc_clients(settings)
     app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
     app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer
     app[app_keys.ROUTES] = (
         *receive_routes(uploads, enrolments, shop),
+        *customer_routes(SupportGrants(pool, verifier, look_once, Limiter(_SUPPORT_REQUESTS_PER_MINUTE, 60))),
         *self_service_routes(own),
         *SHOW_ROUTES,
         *PRIVACY_ROUTES,
+        *SUPPORT_ROUTES,
     )
     _register(app, app[app_keys.ROUTES], leaving)
     pools = (pool, job_pool, health_pool)

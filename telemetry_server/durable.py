@@ -82,6 +82,12 @@ def link(path: Path, to: Path) -> None:
     _sync(path.parent)
 
 
+def remove(path: Path) -> None:
+    """Removes a file."""
+    path.unlink()
+    _sync(path.parent)
+
+
 def make_directory(path: Path, mode: int = 0o700) -> None:
     """Creates the directory `path` and missing parents, the latter with the default mode."""
     if path.is_dir():

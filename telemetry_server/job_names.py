@@ -21,6 +21,7 @@ class JobName(StrEnum):
     FORGET_ENROLMENTS = "forget enrolments"
     FORGET_SESSIONS = "forget sessions"
     FORGET_AUDIT_ENTRIES = "forget audit entries"
+    FORGET_SUPPORT_GRANTS = "forget support grants"
     WRITE_AUDIT_CHECKPOINT = "write audit checkpoint"
     SEND_AUDIT_CHECKPOINT = "send audit checkpoint to witness"
     MAIL_AUDIT_CHECKPOINT = "mail audit checkpoint"

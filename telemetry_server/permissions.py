@@ -30,6 +30,7 @@ class Permission(StrEnum):
     CLEAR_UP = "clear_up", "state, owner and explanation of what is to be cleared up"
     VIEWS = "views", "saving views, and notes on charts"
     SHARE = "share", "links that show numbers to people without an account"
+    SUPPORT = "support", "support cases, and opening the access that customers grant"
     SETTINGS = "settings", "the settings of the server: schedules, releases, editions, running a job"
     PEOPLE = "people", "people, invitations, roles and service tokens"
     AUDIT = "audit", "the audit log"
@@ -47,7 +48,7 @@ BY_ROLE: Mapping[Role, Permissions] = {
     Role.VIEWER: _VIEWER,
     Role.ANALYST: _ANALYST,
     Role.INVESTIGATOR: _ANALYST | {Permission.ADDRESSES, Permission.CUSTOMERS, Permission.CUSTOMERS_CHANGE},
-    Role.SUPPORT: _VIEWER,
+    Role.SUPPORT: _VIEWER | {Permission.SUPPORT},
     Role.PRIVACY_OFFICER: _VIEWER
     | {
         Permission.ADDRESSES,
@@ -81,8 +82,8 @@ Who has the shell can read the database anyway.
 """
 
 
-IN_A_BROWSER_ONLY = _KEEPING | {Permission.ACCOUNT, Permission.PEOPLE}
-"""What no token may do: a stolen one must not make accounts, further tokens or links."""
+IN_A_BROWSER_ONLY = _KEEPING | {Permission.ACCOUNT, Permission.PEOPLE, Permission.SUPPORT}
+"""What no token may do: a stolen one must not make accounts, tokens or links, or open support access."""
 
 
 OF_ALL_PRODUCTS = frozenset(
@@ -90,12 +91,13 @@ OF_ALL_PRODUCTS = frozenset(
         Permission.CUSTOMERS,
         Permission.CUSTOMERS_CHANGE,
         Permission.PEOPLE,
+        Permission.SUPPORT,
         Permission.AUDIT,
         Permission.WITNESS,
         Permission.PRIVACY,
     }
 )
-"""What no one has who is limited to products: customers, people and audit logs belong to none."""
+"""What no one has who is limited to products: customers, people, cases and audit logs belong to none."""
 
 
 def permissions_of(

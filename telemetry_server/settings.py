@@ -180,6 +180,11 @@ class Settings:
         return self.data / "geoip"
 
     @property
+    def support_directory(self) -> Path:
+        """The directory of the support team's keys, beside the keyring."""
+        return self.keyring.parent / "support"
+
+    @property
     def keyring(self) -> Path:
         return Path(self.keyring_file) if self.keyring_file else self.data / "keyring.json"
 

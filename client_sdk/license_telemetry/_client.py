@@ -53,6 +53,7 @@ class Telemetry:
     proxy, ca_file  beside the usual proxy variables and the system's certificates
     enabled         False switches it off
     interval        seconds between heartbeats until the server asks for another interval; a day
+    support_root    the public root key of the vendor's support team, for support_grant()
     debug           True logs actions and problems to standard error
     """
 
@@ -74,6 +75,7 @@ class Telemetry:
         ca_file: Union[str, Path, None] = None,
         enabled: Optional[bool] = None,
         interval: Optional[float] = None,
+        support_root: Optional[str] = None,
         debug: bool = False,
     ) -> None:
         self._arguments: Dict[str, Any] = {
@@ -91,6 +93,7 @@ class Telemetry:
             "ca_file": ca_file,
             "enabled": enabled,
             "interval": interval,
+            "support_root": support_root,
             "debug": debug,
         }
         self._settings = Settings(**self._arguments)
@@ -202,6 +205,37 @@ class Telemetry:
             self._background.say("forget", {"reason": printable(reason, 256) or ""})
         except Exception as error:
             self._ignore("forget", repr(error))
+
+    def support_grant(
+        self,
+        case: str,
+        *,
+        ssh: Optional[Dict[str, Any]] = None,
+        root_dir: Union[str, Path, None] = None,
+        accounts: Optional[List[Dict[str, Any]]] = None,
+        expires: Optional[float] = None,
+    ) -> Dict[str, Any]:
+        """Grants the vendor's support team access for a case, sealed so that only that team can read it.
+
+        Call it only when the customer asks for it; it works without telemetry, too, and waits for disk and
+        network. Needs the extra `grants` and `support_root`. Returns the grant, whose `line` belongs into
+        authorized_keys; or its `error`.
+
+        ssh       {"user": …}, and perhaps host, port, password, key (True: a key pair is made) and
+                  authorized_keys (the file to which the line is added); else sign-in is by certificate
+        root_dir  of the installed software
+        accounts  [{"kind": "email", "mysql", "ssh" or "other", "name": …, "password": …, "note": …}]
+        expires   hours, 72 if omitted, at most 336
+        """
+        try:
+            from ._support import Support  # noqa: PLC0415  hosts that only count never load it
+
+            root = None if root_dir is None else os.fspath(root_dir)
+            support = Support(self._settings, self._background.problems)
+            return support.grant(case, ssh=ssh, root_dir=root, accounts=accounts, hours=expires)
+        except Exception as error:
+            self._ignore("support_grant", type(error).__name__)  # its message may contain what is secret
+            return {"error": str(error) or type(error).__name__}
 
     @property
     def enabled(self) -> bool:

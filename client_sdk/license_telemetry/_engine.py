@@ -26,10 +26,11 @@ from ._settings import Settings
 from ._state import LOSSES
 from ._transport import Posting, Transport
 from ._uploader import Delivery, Exchange, Uploader
-from ._wakeups import RETRY_SECONDS, SOON, WHEN_DUE, Request, Wakeup
+from ._wakeups import AT_ALL_COSTS, RETRY_SECONDS, SOON, WHEN_DUE, Request, Wakeup
 
 MOST_EXCHANGES = 64  # for one who waits
 LEAVING_PATIENCE = 0.8
+ELSEWHERE_SECONDS = 10.0
 
 Json = Dict[str, Any]
 
@@ -227,6 +228,15 @@ class Engine:
             self._uploader.release()
             self._transport.hang_up()
         return Delivery.WAITING
+
+    def insist(self) -> Delivery:
+        """Delivers for a human who asked: skips every wait, and waits for another process that is sending."""
+        give_up = time.monotonic() + ELSEWHERE_SECONDS
+        delivery = self.deliver(AT_ALL_COSTS)
+        while delivery is Delivery.ELSEWHERE and time.monotonic() < give_up:
+            time.sleep(0.2)
+            delivery = self.deliver(AT_ALL_COSTS)
+        return delivery
 
     def due(self) -> float:
         """When something is due for a short-lived program, in seconds since 1970; 0: now."""

@@ -30,12 +30,13 @@ class Identity(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A POST: path, specific headers, body. `more`: another one follows at once."""
+    """A POST, or another `method`: path, specific headers, body. `more`: another one follows at once."""
 
     path: str
     headers: Dict[str, str]
     body: bytes
     more: bool = False
+    method: str = "POST"
 
 
 def from_answer(answer: Any) -> Identity:
@@ -71,7 +72,12 @@ def upload(identity: Identity, body: bytes, encoding: Optional[str]) -> Request:
 
 def forgetting(identity: Identity, body: bytes) -> Request:
     """The request to erase the data of this installation."""
-    return Request(wire.FORGET_PATH, {wire.SIGNATURE: identity.signature(wire.FORGET_PATH, body)}, body)
+    return signed(identity, wire.FORGET_PATH, body)
+
+
+def signed(identity: Identity, path: str, body: bytes) -> Request:
+    """A signed request."""
+    return Request(path, {wire.SIGNATURE: identity.signature(path, body)}, body)
 
 
 def _is_token(text: str) -> bool:

@@ -16,8 +16,9 @@ class Recorded:
     """The recorded calls.
 
     `features` has counts by feature, `licenses` the arguments of each license(), `pings` the number of
-    ping()s, `forgotten` the reasons given to forget(), `set` what `enabled` and `level` were set to,
-    in order, and `ignored` the calls and settings that production would ignore, each with its reason.
+    ping()s, `forgotten` the reasons given to forget(), `granted` the cases of support_grant(), `set`
+    what `enabled` and `level` were set to, in order, and `ignored` the calls and settings that production
+    would ignore, each with its reason.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,7 @@ class Recorded:
         self.licenses: List[Json] = []
         self.pings = 0
         self.forgotten: List[str] = []
+        self.granted: List[str] = []
         self.set: List[Json] = []
         self.ignored: List[str] = []
 
@@ -71,6 +73,10 @@ class Recorded:
     def _forget(self, reason: str = "") -> None:
         self.forgotten.append(reason)
 
+    def _support_grant(self, case: str, **_granted: Any) -> Dict[str, Any]:
+        self.granted.append(case)  # never what is secret
+        return {"grant_id": "00000000-0000-7000-8000-000000000000", "case": case, "state": "acknowledged"}
+
     def _flush(self, timeout: float = 10.0) -> bool:  # noqa: ARG002  as flush() has it
         return True
 
@@ -88,12 +94,10 @@ def recording() -> Iterator[Recorded]:
     The rules of production apply: calls that would be ignored there are in `ignored`, and nowhere else.
     """
     recorded = Recorded()
-    names = ("__init__", "feature", "license", "ping", "forget", "flush", "enabled", "level")
+    calls = ("feature", "license", "ping", "forget", "support_grant", "flush")
+    names = ("__init__", *calls, "enabled", "level")
     real = {name: vars(Telemetry)[name] for name in names}
-    stand_ins: Dict[str, Any] = {
-        name: _stand_in(recorded, getattr(recorded, f"_{name}"))
-        for name in ("feature", "license", "ping", "forget", "flush")
-    }
+    stand_ins: Dict[str, Any] = {name: _stand_in(recorded, getattr(recorded, f"_{name}")) for name in calls}
     stand_ins["__init__"] = _opening(recorded, real["__init__"])
     for name, why in (("enabled", why_no_switch), ("level", why_no_level)):
         stand_ins[name] = property(real[name].fget, _setter(recorded, name, why))

@@ -27,7 +27,7 @@ _OFF = ("0", "false", "no", "off")
 _ON = ("", "1", "true", "yes", "on")
 _TEXTS = (
     *("endpoint", "product_key", "product", "version", "build", "environment", "edition", "notice_version"),
-    "proxy",
+    *("proxy", "support_root"),
 )
 _LONGEST_TEXT = 4096
 
@@ -58,12 +58,13 @@ class Settings:
         ca_file: Union[str, Path, None] = None,
         enabled: Optional[bool] = None,
         interval: Optional[float] = None,
+        support_root: Optional[str] = None,
         debug: bool = False,
     ) -> None:
         env = os.environ
         self.troubles: Dict[str, str] = {}
         texts = (endpoint, product_key, product, version, build, environment, edition, notice_version, proxy)
-        self._look_for_types(texts)
+        self._look_for_types((*texts, support_root))
         self.endpoint = self._without_user((_text(endpoint) or _variable(env, "ENDPOINT") or "").rstrip("/"))
         self.product_key = _text(product_key) or _variable(env, "PRODUCT_KEY")
         self.product = _slug(_text(product)) or slug_of(self.product_key)
@@ -75,6 +76,7 @@ class Settings:
         self.state_dir = _directory(state_dir, env, self.product)
         self.proxy = _text(proxy)
         self.ca_file = _path(ca_file) or _variable(env, "CA_FILE")
+        self.support_root = _text(support_root) or _variable(env, "SUPPORT_ROOT")
         self.interval = _interval(interval)
         self.debug = bool(debug) or env.get("LICENSE_TELEMETRY_DEBUG", "").strip().lower() not in ("", *_OFF)
         self._why_host = self._reason_of_host(enabled)

@@ -1,4 +1,4 @@
-"""One POST over HTTP: TLS always verified, proxies used, redirects not followed, all under one deadline."""
+"""A request over HTTP: TLS always verified, proxies used, redirects not followed, all under one deadline."""
 
 from __future__ import annotations
 
@@ -245,7 +245,11 @@ def _head(target: SplitResult, request: Request, wire: Connection) -> bytes:
         **request.headers,
     }
     path = wire.origin + target.path + (f"?{target.query}" if target.query else "")
-    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), ""]
+    lines = [
+        f"{request.method} {path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in headers.items()),
+        "",
+    ]
     return "\r\n".join(lines).encode("latin-1") + wire.more_head + b"\r\n"
 
 

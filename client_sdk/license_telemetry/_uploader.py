@@ -13,8 +13,10 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 from . import _answers as answers
 from . import _identity as identity
 from . import _levels as levels
+from . import _support_requests as support_requests
 from . import _wire as wire
 from ._answers import Answer, Outcome
+from ._backoff import LONGEST_BACK_OFF, calm, expect_the_worst, hold_aside, trust, within
 from ._chance import chance
 from ._collector import LONGEST_INTERVAL, Collector, jittered
 from ._identity import Identity, Request
@@ -26,11 +28,9 @@ from ._version import __version__
 from ._wakeups import AT_ALL_COSTS, NOW, SOON, WHEN_DUE
 
 GZIP_FROM_BYTES = 1024
-BACK_OFF_SECONDS = 30.0
-LONGEST_BACK_OFF = 6 * 3600.0
-ASIDE_SECONDS = 3600.0
 MEMORY_PATIENCE = 600.0
 LOOK_SECONDS = 60.0  # the interval at which an idle background thread wakes: attempts need no extra wake-up
+
 
 Json = Dict[str, Any]
 SDK = {"name": "license-telemetry-python", "version": __version__}
@@ -118,12 +118,12 @@ class Uploader:
 
     def _next(self, ledger: Ledger, push: int, now: float) -> Union[Exchange, Delivery]:
         self._wait_for(DAY)
-        forgetting = self._forgetting(ledger, push, now)
-        if not forgetting and not ledger.queued():
+        asked = self._forgetting(ledger, push, now) or self._supporting(ledger, push, now)
+        if not asked and not ledger.queued():
             return Delivery.EMPTY
         if not self.settings.endpoint or ledger.get("stopped"):
             return Delivery.WAITING
-        if (ledger.get("off") or self.settings.why_off is not None) and not forgetting:
+        if (ledger.get("off") or self.settings.why_off is not None) and not asked:
             return Delivery.WAITING
         if not self.settings.product_key and (ledger.identity() is None or ledger.get("reenrol")):
             return Delivery.WAITING
@@ -135,8 +135,8 @@ class Uploader:
             self._wait_for(chance.uniform(20, 40))  #  the other process sends everything
             return Delivery.ELSEWHERE
         self._holds_lease = True
-        _expect_the_worst(ledger, now)
-        return forgetting or self._exchange(ledger)
+        expect_the_worst(ledger, now)
+        return asked or self._exchange(ledger)
 
     def _exchange(self, ledger: Ledger) -> Union[Exchange, Delivery]:
         known, why = ledger.identity(), ledger.get("reenrol")
@@ -155,13 +155,13 @@ class Uploader:
         """The latest of the waits; one that is impossibly far off is ignored, as it is of another clock."""
         waits = [0.0]
         if push < AT_ALL_COSTS:
-            waits.append(_within(ledger.get("pause_until", 0.0), now, 1.1 * DAY))
+            waits.append(within(ledger.get("pause_until", 0.0), now, 1.1 * DAY))
         if push < NOW:
-            waits.append(_within(ledger.get("retry_at", 0.0), now, LONGEST_BACK_OFF + 2))
+            waits.append(within(ledger.get("retry_at", 0.0), now, LONGEST_BACK_OFF + 2))
             if ledger.all_is_aside():
-                waits.append(_within(ledger.get("aside_until", 0.0), now, LONGEST_BACK_OFF))
+                waits.append(within(ledger.get("aside_until", 0.0), now, LONGEST_BACK_OFF))
             if self._outbox.in_memory:  # an identity that dies with the process is for processes that stay
-                waits.append(_within(self._born + MEMORY_PATIENCE, now, MEMORY_PATIENCE))
+                waits.append(within(self._born + MEMORY_PATIENCE, now, MEMORY_PATIENCE))
         if push < SOON:
             spread = self._collector.send_at - self._ticks()
             waits.append(now + spread if spread < DAY else 0.0)  # farther off: nothing is to leave
@@ -248,12 +248,12 @@ class Uploader:
             _settle(ledger, sequence, fates.get(ping_id), now)
         ledger.resend(answers.missing(content))
         ledger.prune(now)
-        _trust(ledger)
+        trust(ledger)
         if upload.aside:
-            _hold_aside(ledger, 0.0, 0)  # the network is free again: the others may follow
+            hold_aside(ledger, 0.0, 0)  # the network is free again: the others may follow
         self._follow(ledger, content, now)
         if all(fates.get(ping_id) not in (None, "forked") for _, ping_id in upload.pings):
-            _calm(ledger)
+            calm(ledger)
             return None
         return None if "forked" in fates.values() else Delivery.WAITING
 
@@ -263,8 +263,8 @@ class Uploader:
             ledger.unpack(upload.upload_id)
             for sequence, _ in upload.pings:
                 ledger.refuse(sequence)
-        _trust(ledger)
-        _calm(ledger)
+        trust(ledger)
+        calm(ledger)
         return None
 
     def _step_aside(self, ledger: Ledger, upload: Upload, answer: Answer, now: float) -> Optional[Delivery]:
@@ -275,9 +275,9 @@ class Uploader:
         """
         if not ledger.split(upload, partial(self._build, self._collector.level(ledger))):
             ledger.set_aside(upload.upload_id)
-            _hold_aside(ledger, now, ledger.get("aside_tries", 0) + 1)
+            hold_aside(ledger, now, ledger.get("aside_tries", 0) + 1)
         if upload.aside:
-            _calm(ledger)  # it was no news, and no reason for the others to wait
+            calm(ledger)  # it was no news, and no reason for the others to wait
         return self._wait(ledger, answer, now)
 
     def _doubt(self, ledger: Ledger, _upload: Upload, _answer: Answer, now: float) -> Optional[Delivery]:
@@ -333,13 +333,12 @@ class Uploader:
         if known is None:  # the server does not know this copy
             ledger.put("forget", None)
             return None
-        if push < NOW and _within(ledger.get("forget_at", 0.0), now, 1.1 * DAY) > now:
+        if push < NOW and within(ledger.get("forget_at", 0.0), now, 1.1 * DAY) > now:
             return None
         body = json.dumps({"reason": wish.get("reason", "")} if wish.get("reason") else {}).encode()
         return Exchange(identity.forgetting(known, body), partial(self._forgotten, known, body))
 
     def _forgotten(self, known: Identity, body: bytes, ledger: Ledger, answer: Answer) -> Optional[Delivery]:
-        """Settles a request to be forgotten: without the server's receipt it is kept, and sent again."""
         now = self._clock()
         if ledger.identity() != known:
             return None
@@ -350,11 +349,35 @@ class Uploader:
             ledger.leave_identity()
             ledger.put("forget", None)
             ledger.put("forgotten_at", wire.timestamp(now))
-            _calm(ledger)
+            calm(ledger)
             return None
+        return self._again(ledger, "forget_at", answer, now)
+
+    # ── support access ──────────────────────────────────────────────────────────────────────
+
+    def _supporting(self, ledger: Ledger, push: int, now: float) -> Optional[Exchange]:
+        """A request to grant or revoke support access, if one waits: as the request to be forgotten."""
+        waiting = support_requests.first(ledger, now)
+        if waiting is None or self.settings.is_forbidden:
+            return None
+        if push < AT_ALL_COSTS and within(ledger.get("support_at", 0.0), now, 1.1 * DAY) > now:
+            return None
+        return Exchange(support_requests.request_of(waiting), partial(self._supported, waiting))
+
+    def _supported(self, sent: Json, ledger: Ledger, answer: Answer) -> Optional[Delivery]:
+        now, outcome = self._clock(), support_requests.settle(ledger, sent, answer)
+        said = f"support access {outcome or 'not acknowledged yet'}"
+        self._note(ledger, now, said, answer, good=outcome == "acknowledged")
+        if outcome is None:
+            return self._again(ledger, "support_at", answer, now)
+        calm(ledger)
+        return None
+
+    def _again(self, ledger: Ledger, when: str, answer: Answer, now: float) -> Delivery:
+        """Keeps what has no receipt of the server, and sends it again."""
         if answer.status:  # the server answered, and cannot do it yet
-            ledger.put("forget_at", now + DAY)
-            _calm(ledger)
+            ledger.put(when, now + DAY)
+            calm(ledger)
         return self._wait(ledger, answer, now)
 
     def _follow(self, ledger: Ledger, content: Any, now: float) -> None:
@@ -372,39 +395,6 @@ class Uploader:
             if name in content and len(json.dumps(content[name])) <= answers.LARGEST_NOTICES:
                 ledger.put(name, content[name])
         self._collector.learn_notice(ledger, content)
-
-
-def _expect_the_worst(ledger: Ledger, now: float) -> None:
-    """Stores the back-off, with full jitter, before an attempt: a killed process must not retry at once."""
-    failures = ledger.get("failures", 0)
-    longest = min(BACK_OFF_SECONDS * 2 ** min(failures, 20), LONGEST_BACK_OFF)
-    ledger.put("failures", failures + 1)
-    ledger.put("retry_at", now + 1 + chance.uniform(0, longest))  #  a schedule, no secret
-
-
-def _calm(ledger: Ledger) -> None:
-    ledger.put("failures", 0)
-    ledger.put("retry_at", 0.0)
-
-
-def _trust(ledger: Ledger) -> None:
-    """Notes a signed answer: the server knows us."""
-    ledger.put("enrolled_again", False)
-    ledger.put("doubted", False)
-
-
-def _hold_aside(ledger: Ledger, now: float, tries: int) -> None:
-    """When an upload set aside may be tried again, after `tries` failures."""
-    longest = min(ASIDE_SECONDS * 2 ** min(tries, 20), LONGEST_BACK_OFF)
-    ledger.put("aside_tries", tries)
-    ledger.put(
-        "aside_until", now + longest * chance.uniform(0.5, 1) if tries else 0.0
-    )  #  a schedule, no secret
-
-
-def _within(until: float, now: float, longest: float) -> float:
-    """`until`, or 0 if it is impossibly far off: then the clock was set back."""
-    return until if until <= now + longest else 0.0
 
 
 def _settle(ledger: Ledger, sequence: int, status: Optional[str], now: float) -> None:

@@ -16,6 +16,9 @@ from typing import Optional
 ENROLL_PATH = "/v1/enroll"
 PINGS_PATH = "/v1/pings"
 FORGET_PATH = "/v1/forget"
+KEYS_PATH = "/v1/support-keys"
+GRANTS_PATH = "/v1/support-grants"
+REVOKE_PATH = "/v1/support-grants/revoke"
 SIGNATURE = "Telemetry-Signature"
 RECEIPT = "Telemetry-Receipt"
 SECRET_BYTES = 32

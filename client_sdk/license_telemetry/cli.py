@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import _check, _statements
+from . import _check, _statements, _support_commands
 from . import _levels as levels
 from . import _ping as pings
 from ._claims import claim_words, key_words
@@ -21,10 +21,8 @@ from ._problems import Problems
 from ._settings import LEVELS, SOURCES, STATUSES, Settings, is_name, state_home
 from ._uploader import Delivery
 from ._version import __version__
-from ._wakeups import AT_ALL_COSTS
 
 DONE, FAILED = 0, 1
-ELSEWHERE_SECONDS = 10.0
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -42,6 +40,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         notice_version=options.notice_version,
         proxy=options.proxy,
         ca_file=options.ca_file,
+        support_root=options.support_root,
         debug=options.debug,
     )
     problems = Problems()
@@ -83,7 +82,7 @@ def _send(options: argparse.Namespace, settings: Settings, engine: Engine) -> in
     if not _queue(options, settings, engine):
         return _fail(f"Not sent: {engine.status()['trouble']}.")
     ping_id = engine.newest()
-    delivery = _deliver(engine)
+    delivery = engine.insist()
     after = engine.status()
     if delivery is not Delivery.EMPTY:
         outcome = "Not sent" if after["last_acknowledged"] == before["last_acknowledged"] else "Not all sent"
@@ -134,7 +133,7 @@ def _forget(options: argparse.Namespace, settings: Settings, engine: Engine) -> 
         _print("The server knows no installation of this state directory.")
         return _switch(settings, engine, on=False)
     engine.forget(options.reason)
-    if _deliver(engine) is Delivery.EMPTY:
+    if engine.insist() is Delivery.EMPTY:
         _print(f"{settings.endpoint} has the request. Switched off for {settings.state_dir}.")
         return DONE
     last = engine.status()["last_answer"] or {}
@@ -226,16 +225,6 @@ def _queue(options: argparse.Namespace, settings: Settings, engine: Engine) -> b
     return engine.collect(report=True)  # a person does not wait a minute
 
 
-def _deliver(engine: Engine) -> Delivery:
-    """A human asked: pass over every pause, and wait a while for another process that is sending."""
-    give_up = time.monotonic() + ELSEWHERE_SECONDS
-    delivery = engine.deliver(AT_ALL_COSTS)
-    while delivery is Delivery.ELSEWHERE and time.monotonic() < give_up:
-        time.sleep(0.2)
-        delivery = engine.deliver(AT_ALL_COSTS)
-    return delivery
-
-
 def _why_not(delivery: Delivery, settings: Settings, standing: Dict[str, Any]) -> str:
     if delivery is Delivery.ELSEWHERE:
         return "another process is sending"
@@ -301,6 +290,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--reason", default="", help="for the vendor's privacy team")
         if name == "status":
             command.add_argument("--json", action="store_true", help="for scripts")
+    _support_commands.add_to(commands, shared)
     return parser
 
 
@@ -316,6 +306,7 @@ def _shared() -> argparse.ArgumentParser:
         ("--environment", "production, staging, development …"),
         ("--notice-version", "the privacy notice that was shown"),
         ("--proxy", "beside the usual proxy variables"),
+        ("--support-root", "the vendor's root key; else LICENSE_TELEMETRY_SUPPORT_ROOT"),
         ("--ca-file", "certificates to trust beside the system's; else LICENSE_TELEMETRY_CA_FILE"),
     ):
         shared.add_argument(name, help=words)

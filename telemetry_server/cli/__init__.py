@@ -42,6 +42,10 @@ COMMANDS = {
     "doctor": ("doctor:doctor", "Check everything within 20 seconds, with advice."),
     "config": ("config:config", "The settings in force."),
     "keyring": ("keyring:keyring", "The master keys, which are stored outside the database."),
+    "support": (
+        "support:support",
+        "Support cases, the access that customers grant for them, and its opening.",
+    ),
     "cluster": ("cluster:cluster", "A database over several machines, with Citus."),
     "db": ("db:db", "The whole database: dump, restore, upgrade, psql, read-only roles."),
 }

@@ -33,6 +33,7 @@ MEANS = {
     "lineage": "Installations that got a new identity, and the one before.",
     "quarantine": "Reports that could not be stored.",
     "followed_installations": "The newest reports as they were sent, while the vendor looks at them.",
+    "support_grants": "Support access that was granted, sealed: only the support team's keys open it.",
     "installation_levels": "The most that is kept of the installation.",
     "erased_installations": "That the installation was erased.",
     "hostnames": "What the DNS said of the addresses.",

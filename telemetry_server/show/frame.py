@@ -60,6 +60,12 @@ _SECTIONS: Mapping[str, tuple[Entry, ...]] = {
             "m",
             "M8 14s4.8-4.2 4.8-7.7a4.8 4.8 0 0 0-9.6 0C3.2 9.8 8 14 8 14zM8 8a1.6 1.6 0 1 1 .1 0z",
         ),
+        Entry(
+            "/support",
+            "Support",
+            "d",
+            "M8 14.2a6.2 6.2 0 1 1 .1 0zM8 10.8a2.8 2.8 0 1 1 .1 0zM3.8 3.8l2.2 2.2M10 10l2.2 2.2",
+        ),
         Entry("/live", "Live", "v", "M1.5 8h3l2-5 3 10 2-5h3"),
     ),
     "Server": (

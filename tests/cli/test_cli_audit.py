@@ -24,14 +24,9 @@ RECORDED_BY_THE_REGISTRY = {
     "release add",
 }
 CHANGES_RECORDED_BY_THE_STORE = RECORDED_BY_THE_REGISTRY | {
-    "privacy access",
-    "privacy erase",
-    "privacy level",
-    "privacy link",
-    "privacy notice add",
-    "user deactivate",
-    "user invite",
-    "user role",
+    *("privacy access", "privacy erase", "privacy level", "privacy link", "privacy notice add"),
+    *("support begin", "support close", "support open"),
+    *("user deactivate", "user invite", "user role"),
 }
 SHOWS_NO_PERSONAL_DATA = {
     "audit checkpoint",
@@ -61,6 +56,9 @@ SHOWS_NO_PERSONAL_DATA = {
     "run",
     "serve",
     "simulate",
+    "support keys list",
+    "support keys root",
+    "support keys sign",
 }
 """Neither do they give access, nor do they change what a person decides."""
 

@@ -199,9 +199,15 @@ def test_slow_tests_say_why():
     assert [named(path) for path in TESTS if silent.search(path.read_text())] == []
 
 
-def test_the_sdk_has_no_dependencies():
+def test_the_sdk_has_no_dependencies_but_those_of_support_grants_for_who_wants_them():
     import tomllib
 
     project = tomllib.loads((ROOT / "client_sdk" / "pyproject.toml").read_text())["project"]
     assert project["dependencies"] == []
-    assert "optional-dependencies" not in project
+    assert set(project["optional-dependencies"]) == {"grants"}
+    users = {
+        path.name
+        for path in SDK
+        if re.search(r"^ *(from|import) cryptography", path.read_text(), re.MULTILINE)
+    }
+    assert users == {"grants.py"}

@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -53,6 +53,22 @@ async def test_an_installation_is_forgotten_and_a_late_upload_ends_it(
         assert await rows(table, copy) == (1 if table == "erased_installations" else 0), table
     assert (await copy.send(late)).status == 410
     assert await rows("installations", copy) == 0
+
+
+async def test_support_access_goes_with_its_installation_and_none_is_taken_from_it_again(
+    copy, own, rows, carried_out
+):
+    until = f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+    bound = {"grant_id": str(uuid4()), "case": "4711", "key": "2026w49-1a2b3c4d", "not_after": until}
+    grant = json.dumps({**bound, "sealed": "A" * 200}).encode()
+    assert (await own(copy, "/v1/support-grants", grant)).status == 200
+    assert await rows("support_grants", copy) == 1
+    await own(copy, "/v1/forget")
+    await carried_out()
+    assert await rows("support_grants", copy) == 0
+    refused = await own(copy, "/v1/support-grants", grant)
+    assert (refused.status, await rows("support_grants", copy)) == (410, 0)
+    assert "Telemetry-Receipt" in refused.headers
 
 
 async def test_the_certificate_names_two_dates(common_server, copy, stored):

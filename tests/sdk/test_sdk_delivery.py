@@ -6,10 +6,10 @@ import json
 import os
 
 import pytest
+from license_telemetry import _backoff as backoff
 from license_telemetry import _engine as engines
 from license_telemetry import _outbox as outboxes
 from license_telemetry import _ping as pings
-from license_telemetry import _uploader as uploaders
 from license_telemetry import _wire as wire
 from license_telemetry import testing
 from license_telemetry._ledger import Limits
@@ -343,7 +343,7 @@ def test_without_a_usable_retry_after_the_clients_own_back_off_holds(bench, serv
     assert here.engine.deliver(SOON) is Delivery.WAITING
     assert here.engine.deliver(SOON) is Delivery.WAITING
     assert len(server.uploads()) == 1
-    here.clock.advance(uploaders.BACK_OFF_SECONDS * 2 + 1)
+    here.clock.advance(backoff.BACK_OFF_SECONDS * 2 + 1)
     assert here.engine.deliver(SOON) is Delivery.EMPTY
 
 
@@ -515,7 +515,7 @@ def test_what_is_refused_without_a_receipt_is_neither_dropped_nor_in_the_way(ben
     assert here.engine.deliver(SOON) is Delivery.WAITING
     assert sequences(server.pings) == [2]
     assert (here.status["queued"], here.status["refused"]) == (1, 0)
-    here.clock.advance(uploaders.LONGEST_BACK_OFF)
+    here.clock.advance(backoff.LONGEST_BACK_OFF)
     assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert sequences(server.pings) == [2, 1]
     assert features(server.pings) == {"a": 3}
@@ -576,7 +576,7 @@ def test_large_pings_behind_a_narrow_box_hold_up_no_other_and_pass_once_it_is_wi
         here.clock.advance(3600)
     assert box.turned_away <= 72 / 3 + 1
     box.most = 2**20
-    here.clock.advance(uploaders.LONGEST_BACK_OFF)
+    here.clock.advance(backoff.LONGEST_BACK_OFF)
     assert here.engine.deliver(SOON) is Delivery.EMPTY
     assert set(sequences(server.pings)[-2:]) == {4, 8}
     assert sum(features(server.pings).values()) == 512

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -179,6 +180,18 @@ async def test_every_route_answers_with_the_struct_it_names(site, contract, prod
         "/api/v1/licenses/import": b'{"key": "K-2", "seats": 2}\n{"key": "K-3", "seats": "many"}\n',
         "/v1/enroll": b"{}",
     }
+    grant = {"grant_id": "019ab6ef-f2a0-7c44-8d53-1b6a0f4e7c90"}
+    until = f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
+    signed = {
+        "/v1/support-grants": {
+            **grant,
+            "case": "4711",
+            "key": "2026w49-1a2b3c4d",
+            "not_after": until,
+            "sealed": "A" * 200,
+        },
+        "/v1/support-grants/revoke": grant,
+    }
     program, known = await site.program(Role.ADMIN), {"installation_id": fleet[0]}
     [key] = await site.execute("SELECT product_key FROM product_keys")
     copy = Installation(site.url, (await _enrol(site)).json)
@@ -191,13 +204,18 @@ async def test_every_route_answers_with_the_struct_it_names(site, contract, prod
         "/api/v1/export/licenses",
         "/api/v1/export/{what}",
         "/api/v1/witness/add-checkpoint",
+        "/v1/support-keys",
     }
     for route in sorted(routes, key=lambda route: ["POST", "GET", "PATCH"].index(route.method)):
         path = route.path.format(**known) + f"?product={product.slug}" * route.path.endswith("/import")
         headers = {"Content-Type": "application/json"}
         if route.access is Access.PRODUCT_KEY:
             headers["Authorization"] = f"Bearer {key['product_key']}"
-        if route.path == "/v1/pings":
+        if route.path in signed:
+            body = json.dumps(signed[route.path]).encode()
+            headers["Telemetry-Signature"] = copy.sign(body, route.path)
+            answer = await program.request("POST", route.path, data=body, headers=headers)
+        elif route.path == "/v1/pings":
             answer = await copy.send(copy.ping(), copy.ping(reason="because"))
         elif route.access is Access.SIGNATURE:
             headers["Telemetry-Signature"] = copy.sign(b"{}", path)

@@ -33,6 +33,7 @@ GROWING = {
     "followed_installations",
     "installation_levels",
     "erased_installations",
+    "support_grants",
 }
 SMALL = {
     "editions",
@@ -89,6 +90,9 @@ SMALL = {
     "erasures",
     "erased_counts",
     "access_links",
+    "support_cases",
+    "support_approvals",
+    "support_links",
     "jobs",
     "schema_migrations",
 }

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import golden_grants
 import golden_pings
 
 Json = dict[str, Any]
@@ -230,6 +231,7 @@ FILES = {
     "signatures.json": signatures,
     "receipts.json": receipts,
     "key_digests.json": key_digests,
+    "grants.json": golden_grants.grants,
     "pings_valid.json": golden_pings.valid,
     "pings_invalid.json": golden_pings.invalid,
 }

@@ -17,7 +17,7 @@ import pytest
 WIRE = Path(__file__).parent
 ROOT = WIRE.parent.parent
 PAGE = ROOT / "docs" / "protocol.md"
-FILES = ("secrets", "signatures", "receipts", "key_digests", "pings_valid", "pings_invalid")
+FILES = ("secrets", "signatures", "receipts", "key_digests", "grants", "pings_valid", "pings_invalid")
 LEVELS = ("license", "system", "usage")
 CODES = {
     *("missing_field", "wrong_type", "unknown_value", "too_long", "bad_format", "out_of_range", "too_many"),

@@ -33,7 +33,8 @@ SWEPT = timedelta(minutes=10)
 """Longer than a write takes."""
 _BY_INSTALLATION = (
     *("pings", "installation_days", "states", "changes", "forks", "lineage", "quarantine"),
-    *("followed_installations", "installation_levels", "installation_facts", "installations"),
+    *("followed_installations", "support_grants", "installation_levels", "installation_facts"),
+    "installations",
 )
 """The tables with rows of an installation, in the order in which they are emptied."""
 _AT_ONCE = 50

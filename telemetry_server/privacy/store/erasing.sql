@@ -99,6 +99,10 @@ WITH done AS (DELETE FROM quarantine WHERE installation_id = ANY ($1::uuid[]) RE
 WITH done AS (DELETE FROM followed_installations WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
 SELECT count(*) FROM done;
 
+-- name: erase_support_grants
+WITH done AS (DELETE FROM support_grants WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
+SELECT count(*) FROM done;
+
 -- name: erase_installation_levels
 WITH done AS (DELETE FROM installation_levels WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
 SELECT count(*) FROM done;

@@ -22,7 +22,8 @@ SQL = load(__name__)
 
 OF_INSTALLATIONS = (
     *("installations", "installation_facts", "states", "pings", "installation_days", "changes", "forks"),
-    *("lineage", "quarantine", "followed_installations", "installation_levels", "erased_installations"),
+    *("lineage", "quarantine", "followed_installations", "support_grants", "installation_levels"),
+    "erased_installations",
 )
 """Read by the ids of installations."""
 OF_CUSTOMER = ("customers", "customer_notes", "customer_levels", "access_links")

@@ -51,6 +51,10 @@ ORDER BY x.installation_id, x.sequence, x.ping_id;
 SELECT to_jsonb(x)::text AS row FROM followed_installations AS x WHERE x.installation_id = ANY ($1::uuid[])
 ORDER BY x.installation_id;
 
+-- name: support_grants
+SELECT to_jsonb(x)::text AS row FROM support_grants AS x WHERE x.installation_id = ANY ($1::uuid[])
+ORDER BY x.installation_id, x.received_at, x.grant_id;
+
 -- name: installation_levels
 SELECT to_jsonb(x)::text AS row FROM installation_levels AS x WHERE x.installation_id = ANY ($1::uuid[])
 ORDER BY x.installation_id;
