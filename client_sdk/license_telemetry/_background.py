@@ -93,9 +93,12 @@ class Background(Worker):
 
     # ── clients and consent ─────────────────────────────────────────────────────────────────
 
-    def open_client(self, settings: Settings) -> None:
+    def open_client(
+        self, settings: Settings, on_notice: Optional[Callable[[List[Dict[str, Any]]], Any]]
+    ) -> None:
         with self._opening:
             self.clients += 1
+            self.on_notice = on_notice or self.on_notice
         self._limit(lambda: self.consent.open(settings))
 
     def close_client(self, settings: Settings) -> None:

@@ -98,8 +98,7 @@ class Telemetry:
         }
         self._settings = Settings(**self._arguments)
         self._background: Background = background(self._settings)
-        self._background.on_notice = on_notice or self._background.on_notice
-        self._background.open_client(self._settings)
+        self._background.open_client(self._settings, on_notice)
         self._is_open = True
         for kind, text in self._settings.troubles.items():
             self._background.problems.note(kind, text)

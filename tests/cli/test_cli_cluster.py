@@ -29,6 +29,10 @@ TABLES = {
     "forks": "distributed",
     "lineage": "distributed",
     "quarantine": "distributed",
+    "followed_installations": "distributed",
+    "installation_levels": "distributed",
+    "erased_installations": "distributed",
+    "support_grants": "distributed",
 }
 
 
