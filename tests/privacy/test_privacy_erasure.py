@@ -161,10 +161,15 @@ async def test_a_customer_is_erased_with_its_installations_and_the_license_stays
     claim = {"status": "licensed", "key_digest": digest_of(common_server.product_slug, "ERASE-ME-1")}
     await copy.send(copy.ping(license=claim))
     await judge_installations(stored, datetime.now(UTC))
+    await stored.execute(
+        "INSERT INTO saved_views (view_id, name, address, shared, created_by, created_at) VALUES"
+        " (gen_random_uuid(), 'Ada', '/licenses?filter=customer%3Dada%40example.com', true, 'a test', now())"
+    )
     subject = Subject("customer", customer.customer_id)
     await erasing.ask(stored, subject, by="a test", reason="asked", now=datetime.now(UTC))
     await carried_out()
     assert (await copy.send()).status == 410
+    assert await stored.fetchval("SELECT count(*) FROM saved_views") == 0
     tables = await stored.fetch(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
     )

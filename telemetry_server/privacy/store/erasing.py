@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import quote
 from uuid import UUID
 
 from telemetry_server.errors import NotFound
@@ -39,6 +40,7 @@ _BY_INSTALLATION = (
 """The tables with rows of an installation, in the order in which they are emptied."""
 _AT_ONCE = 50
 _TRIES = 50
+_LONG_ENOUGH = 6  # a shorter account would be found in what is about others
 _SECONDS = 3_600
 
 
@@ -127,6 +129,7 @@ async def carry_out(connection: Connection, wanted: Erasure, now: datetime) -> d
         if customer is not None:
             words += [word for word in (customer.email, customer.account) if word]
             _add(erased, await _erase_customer(connection, customer.customer_id, now))
+    _add(erased, await _erase_mentions(connection, [wanted.subject, *words]))
     _add(erased, await _erase_entries(connection, wanted, words))
     return {table: rows for table, rows in erased.items() if rows}
 
@@ -209,6 +212,16 @@ async def _erase_customer(connection: Connection, customer_id: UUID, now: dateti
             "customer_notes": await connection.fetchval(SQL["erase_customer_notes"], customer_id),
             "customers": await connection.fetchval(SQL["erase_customers"], customer_id),
         }
+
+
+async def _erase_mentions(connection: Connection, words: Sequence[str]) -> dict[str, int]:
+    """Erases the saved views and the notes on charts that name the subject."""
+    named = [word.lower() for word in words if len(word) >= _LONG_ENOUGH]
+    in_addresses = [*named, *(quote(word, safe="").lower() for word in named)]
+    return {
+        "saved_views": await connection.fetchval(SQL["erase_saved_views"], in_addresses),
+        "chart_notes": await connection.fetchval(SQL["erase_chart_notes"], named),
+    }
 
 
 async def _erase_entries(connection: Connection, wanted: Erasure, words: Sequence[str]) -> dict[str, int]:

@@ -119,6 +119,24 @@ SELECT count(*) FROM done;
 -- What is to be cleared up about them, with what people noted.
 WITH done AS (DELETE FROM clear_up_items WHERE subject = ANY ($1::text[]) RETURNING 1) SELECT count(*) FROM done;
 
+-- name: erase_saved_views
+-- Those whose address names one of the texts $1.
+WITH done AS (
+    DELETE FROM saved_views AS v
+    WHERE EXISTS (SELECT t.word FROM unnest($1::text[]) AS t (word) WHERE strpos(lower(v.address), t.word) > 0)
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: erase_chart_notes
+-- Those that name one of the texts $1.
+WITH done AS (
+    DELETE FROM chart_notes AS n
+    WHERE EXISTS (SELECT t.word FROM unnest($1::text[]) AS t (word) WHERE strpos(lower(n.note), t.word) > 0)
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
 -- name: copies_of
 -- The installations on the licenses of a customer.
 SELECT installation_id FROM installation_facts WHERE license_id = ANY ($1::uuid[]);
