@@ -16,6 +16,7 @@ from telemetry_server.store.access import audit
 NUMBERS_ONLY = {
     "/": "counts",
     "/map": "counts",
+    "/changes": "counts",
     "/api/v1/fleet": "counts",
     "/api/v1/features": "counts",
     "/api/v1/cohorts": "counts",
