@@ -18,6 +18,7 @@ ROUTES = (*SHOW_ROUTES, *PRIVACY_ROUTES)
 NUMBERS_ONLY = {
     "/": "counts",
     "/map": "counts",
+    "/changes": "counts",
     "/api/v1/fleet": "counts",
     "/api/v1/features": "counts",
     "/api/v1/cohorts": "counts",

@@ -474,8 +474,10 @@ async def test_a_code_of_another_flow_fails_by_its_verifier(company, provider):
     assert await refusals(company) == ["code_refused"]
 
 
-async def test_answers_that_no_provider_gave_do_not_fill_the_audit_log(company, monkeypatch):
-    monkeypatch.setattr(throttle, "OF_REFUSALS", throttle.Limit(3, timedelta(minutes=1)))
+@pytest.mark.parametrize("limit", ["OF_REFUSALS", "OF_ALL_REFUSALS"])
+async def test_answers_that_no_provider_gave_do_not_fill_the_audit_log(company, monkeypatch, limit):
+    """Of one network, and of all together."""
+    monkeypatch.setattr(throttle, limit, throttle.Limit(3, timedelta(minutes=1)))
     stranger, path = company.client(), "/sign-in/with/company/back?state=x&code=y"
     assert [(await stranger.get(path)).status for _ in range(5)] == [403, 403, 403, 429, 429]
     assert await refusals(company) == ["unknown_state"] * 3
