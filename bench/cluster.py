@@ -189,7 +189,7 @@ def main():
             for shape in SHAPES:
                 for site in (one, cluster):
                     print(site.name, shape, site.window(shape), file=sys.stderr, flush=True)
-        results.write("uploads", uploads_text(one, cluster, options.shards, load), PAGE)
+        results.write("uploads", uploads_text(one, cluster, options, load), PAGE)
         for site in (one, cluster):
             site.look(options.installations)
         results.write("questions", questions_text(one, cluster, options), PAGE)
@@ -222,10 +222,10 @@ def sites(options):
 # ── the page ────────────────────────────────────────────────────────────────────────────────
 
 
-def uploads_text(one, cluster, shards, load):
+def uploads_text(one, cluster, options, load):
     return f"""## Measured
 
-`PYTHONPATH=tests python -m bench.cluster DIR --shards {shards}`, a coordinator and two workers beside one machine in the same run.
+`PYTHONPATH=tests python -m bench.cluster DIR --shards {options.shards} --rounds {options.rounds}`, a coordinator and two workers beside one machine in the same run.
 All nodes, the server and the load generator share the cores of this machine (load of others before: {load:.1f}), and the three
 nodes one disk: the CPU of a ping says how a cluster grows, the rates only what it costs here.
 

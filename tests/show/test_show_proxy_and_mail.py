@@ -6,6 +6,7 @@ from ipaddress import ip_network
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
+from patience import until
 from test_show_accounts import PASSWORD, colleague, link_in, person_id, sign_in, submit
 
 from telemetry_server import mailer
@@ -191,6 +192,7 @@ async def test_privacy_officers_get_the_newest_checkpoint_by_mail(site, connecti
     run, now = mail_audit_checkpoint(mailer.Mailer(settings)), datetime.now(UTC)
     assert await run(connection, now) == "no checkpoint"
     await colleague(site)
+    await until(lambda: connection.fetchval("SELECT NOT EXISTS (SELECT FROM audit_waiting)"))
     await write_audit_checkpoint(keyring.path, None, "")(connection, now)
     assert await run(connection, now) == "no privacy officer"
     await colleague(site, "dpo@example.com", Role.PRIVACY_OFFICER)
