@@ -14,6 +14,7 @@ from aiohttp import web
 
 from telemetry_server import app_keys
 from telemetry_server.check import ranges
+from telemetry_server.check.filters.parser import YEARS
 from telemetry_server.check.filters.terms import EVERYTHING, Filter
 from telemetry_server.check.ranges import Range
 from telemetry_server.errors import BadRequest
@@ -206,9 +207,10 @@ class Scope:
         return f"the {'day' if self.days.count == 1 else f'{self.days.count} days'} before"
 
     @property
-    def earlier(self) -> str:
-        """The page one period earlier."""
-        return self._moved(self.days.back(self.days.count))
+    def earlier(self) -> str | None:
+        """The page one period earlier; None: no page takes such days."""
+        moved = self.days.back(self.days.count)
+        return self._moved(moved) if moved.first.year in YEARS else None
 
     @property
     def later(self) -> str | None:
