@@ -7,6 +7,8 @@ from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
+from telemetry_server.errors import TelemetryError
+
 _Result = TypeVar("_Result")
 
 
@@ -21,12 +23,14 @@ def in_thread(call: Callable[[], _Result], name: str, ended: Callable[[], None])
             settle()
 
     def work() -> None:
+        settle: Callable[[], Any] = partial(future.set_exception, RuntimeError(f"{name}: see the log"))
         try:
-            settle: Callable[[], Any] = partial(future.set_result, call())
-        except Exception as error:  # noqa: BLE001  who waits for the result gets it
+            settle = partial(future.set_result, call())
+        except (OSError, UnicodeError, TelemetryError) as error:
             settle = partial(future.set_exception, error)
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(done, settle)
+        finally:  # any other error is printed by the thread
+            with suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(done, settle)
 
     Thread(target=work, name=name, daemon=True).start()
     return future
