@@ -139,7 +139,7 @@ class Settings:
     )
     audit_witness_of: tuple[str, ...] = _setting(
         (),
-        "Public keys of the audit logs whose witness this server is, comma-separated.",
+        "Public keys of the audit logs that this server is the witness of, comma-separated.",
         parse=types.log_keys,
     )
     audit_retention_days: int = _setting(

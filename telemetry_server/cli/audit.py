@@ -197,7 +197,7 @@ def witnessed(invocation: Invocation, origin: str | None, limit: int, as_json: b
 def witness_restored(invocation: Invocation, origin: str, reason: str) -> None:
     """Say that the log ORIGIN of another server was restored from a backup.
 
-    This witness takes its next checkpoint whatever came before. What it has is kept, and shows what was lost.
+    This witness takes its next checkpoint in any case. What it has is kept, and shows what was lost.
     """
 
     async def look(connection: Connection) -> None:

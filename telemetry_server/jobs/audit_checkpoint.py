@@ -1,12 +1,14 @@
 """The job that writes checkpoints of the audit log."""
 
-import asyncio
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from telemetry_server import durable
 from telemetry_server.errors import OperatorError
-from telemetry_server.jobs.timestamps import timestamp
+from telemetry_server.job_names import JobName
+from telemetry_server.jobs.threads import OneCall
+from telemetry_server.jobs.timestamps import TIMEOUT_SECONDS, timestamp
 from telemetry_server.logs import Severity, log
 from telemetry_server.store.access.audit_checkpoints import newest_file, signer_of, write_checkpoint
 from telemetry_server.store.access.keyring_check import keyring_of
@@ -22,6 +24,7 @@ def write_audit_checkpoint(keyring: Path, directory: Path | None, timestamp_url:
     A timestamp of the newest file is beside it, in a file that ends in .tsr; without one, the next run asks
     again.
     """
+    one_call = OneCall(JobName.WRITE_AUDIT_CHECKPOINT, TIMEOUT_SECONDS)
 
     async def run(connection: Connection, now: datetime) -> str:
         signer = signer_of(await keyring_of(connection, keyring))
@@ -31,7 +34,11 @@ def write_audit_checkpoint(keyring: Path, directory: Path | None, timestamp_url:
         done = f"the checkpoint has {note.splitlines()[1]} entries"
         if directory is None or not timestamp_url:
             return done
-        return f"{done}, {await asyncio.to_thread(_add_timestamp, directory, timestamp_url)}"
+        try:
+            return f"{done}, {await one_call.run(partial(_add_timestamp, directory, timestamp_url))}"
+        except TimeoutError as error:
+            log("no timestamp", Severity.WARNING, error=str(error))
+            return f"{done}, no timestamp: {error}"
 
     return run
 

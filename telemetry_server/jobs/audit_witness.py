@@ -1,13 +1,16 @@
 """The job that sends the newest checkpoint of the audit log to its witness: c2sp.org/tlog-witness."""
 
-import asyncio
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, build_opener
 
 from telemetry_server.errors import Unavailable
+from telemetry_server.job_names import JobName
+from telemetry_server.jobs.threads import OneCall
 from telemetry_server.jobs.timestamps import TIMEOUT_SECONDS, NoRedirects
 from telemetry_server.store.access.audit_checkpoints import LogRewritten, newest_note
 from telemetry_server.store.access.audit_log import prove_consistency
@@ -19,21 +22,30 @@ _LARGEST_ANSWER = 1_024
 _LONGEST_SIZE = 19
 
 
-def send_to_witness(url: str, token: str) -> Run:
+def send_to_witness(url: str, token: str, seconds: float = TIMEOUT_SECONDS) -> Run:
     """Sends the newest checkpoint, with the proof that it contains the one that the witness has.
+
+    Waits `seconds` for each whole answer.
 
     Raises LogRewritten where it does not, and Unavailable where the witness does not keep it.
     """
+    one_call = OneCall(JobName.SEND_AUDIT_CHECKPOINT, seconds)
+
+    async def send(*submission: Any) -> int | None:
+        try:
+            return await one_call.run(partial(_send, url, token, Submission(*submission)))
+        except TimeoutError as error:
+            raise Unavailable(f"The witness does not answer: {error}.") from None
 
     async def run(connection: Connection, _: datetime) -> str:
         note = await newest_note(connection)
         if note is None:
             return "no checkpoint"
         size = int(note.splitlines()[1])
-        kept = await asyncio.to_thread(_send, url, token, Submission(size, [], note))
+        kept = await send(size, [], note)
         if kept is not None and kept < size:
             proof = await prove_consistency(connection, kept, size)
-            kept = await asyncio.to_thread(_send, url, token, Submission(kept, proof, note))
+            kept = await send(kept, proof, note)
         if kept is not None:
             raise LogRewritten(
                 f"The witness has another checkpoint of {kept} entries, and the newest one here has {size}: "
@@ -55,7 +67,8 @@ def _send(url: str, token: str, submitted: Submission) -> int | None:
             reply.read(_LARGEST_ANSWER)
             return None
     except HTTPError as error:
-        answer = error.read(_LARGEST_ANSWER).decode("utf-8", "replace").strip()
+        with error:
+            answer = error.read(_LARGEST_ANSWER).decode("utf-8", "replace").strip()
         if error.code == HTTPStatus.CONFLICT and answer.isdecimal() and len(answer) <= _LONGEST_SIZE:
             return int(answer)
         if error.code == HTTPStatus.UNPROCESSABLE_ENTITY:

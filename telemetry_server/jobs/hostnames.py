@@ -10,12 +10,13 @@ import socket
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
-from threading import Thread
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from telemetry_server.enrich.places.place import public_address
 from telemetry_server.errors import Unavailable
 from telemetry_server.job_names import JobName
+from telemetry_server.jobs.threads import in_thread
 from telemetry_server.store.database import Connection
 from telemetry_server.store.fleet import hostnames as store
 from telemetry_server.store.job_log import Run
@@ -83,7 +84,7 @@ async def _ask_all(
         await free.acquire()  # released by the thread when it ends, which may be late
         try:
             async with asyncio.timeout(limits.seconds_each):
-                name = await _in_thread(resolve, address, free)
+                name = await in_thread(partial(resolve, address), JobName.LOOK_UP_HOSTNAMES, free.release)
         except (OSError, UnicodeError):  # includes TimeoutError
             unanswered.add(address)
         else:
@@ -93,34 +94,6 @@ async def _ask_all(
         async with asyncio.timeout(limits.seconds_in_all):
             await asyncio.gather(*map(ask, addresses))
     return answers, unanswered
-
-
-def _in_thread(resolve: Resolve, address: str, free: asyncio.Semaphore) -> asyncio.Future[str | None]:
-    """The result of `resolve`. A thread of the loop's pool would block others, and the end of the process."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[str | None] = loop.create_future()
-
-    def done(answer: str | None, error: BaseException | None) -> None:
-        free.release()
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(answer)
-
-    def work() -> None:
-        answer, error = None, None
-        try:
-            answer = resolve(address)
-        except (OSError, UnicodeError) as problem:
-            error = problem
-        finally:
-            with suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(done, answer, error)
-
-    Thread(target=work, name=JobName.LOOK_UP_HOSTNAMES, daemon=True).start()
-    return future
 
 
 def _valid(name: str | None) -> str | None:

@@ -59,7 +59,7 @@ SCOPE = (PRODUCT, *TIME)
 _FILTER = "filter"
 NAMES = frozenset(parameter.name for parameter in SCOPE)
 FILTERED = (*SCOPE, FILTERS[0])
-"""The parameters of a page whose counts a filter of installations narrows."""
+"""The parameters of a page that a filter of installations narrows."""
 
 
 @dataclass(frozen=True, slots=True)

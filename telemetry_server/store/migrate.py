@@ -3,7 +3,7 @@
 The files `migrations/NNNN_name.sql` lead to what `schema.sql` shows whole. Servers that start at the same
 time wait for each other. A file that changed after it ran and a database of a newer version are refused.
 
-A file whose first line is "-- outside a transaction" runs statement by statement, so that it can build
+A file that begins with the line "-- outside a transaction" runs statement by statement, so that it can build
 indexes beside writes (CREATE INDEX CONCURRENTLY IF NOT EXISTS). Each of its statements may be repeated: where
 it was interrupted, the next start builds what is missing.
 """

@@ -1,5 +1,7 @@
 """The jobs of the audit log, and timestamps from an authority that is OpenSSL."""
 
+import asyncio
+import contextlib
 import http.server
 import shutil
 import subprocess
@@ -8,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from audit_log import SIGNER, entry
+from patience import patient
 
 from telemetry_server.app import job_table
 from telemetry_server.errors import Unavailable
@@ -160,6 +163,33 @@ async def test_a_witness_that_refuses_or_is_not_there_fails_the_job(connection, 
             with pytest.raises(error):
                 await send(connection, NOW)
         server.shutdown()
+
+
+async def test_a_witness_whose_answer_drips_holds_up_neither_the_job_nor_the_end_of_the_process(
+    connection, tmp_path
+):
+    await audit.record(connection, entry())
+    await write_audit_checkpoint(open_keyring(tmp_path / "keyring.json").path, None, "")(connection, NOW)
+    ends = asyncio.Event()
+
+    async def drip(_, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+        with contextlib.suppress(ConnectionError):
+            while not ends.is_set():
+                writer.write(b"a")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        send = send_to_witness(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "", 1)
+        with pytest.raises(Unavailable, match="no whole answer within 1 seconds"):
+            await send(connection, NOW)
+        with pytest.raises(Unavailable, match="an earlier request"):
+            await send(connection, NOW)  # and no second thread
+        async with asyncio.timeout(patient(10)):
+            await asyncio.get_running_loop().shutdown_default_executor()
+        ends.set()
 
 
 # ── timestamps ───────────────────────────────────────────────────────────────────────────────

@@ -43,7 +43,7 @@ PARAMETERS = (
     sort_parameter(listing.ORDERS),
     Parameter("page", "The page of a sorted list.", integer(1, 2_000, default=1)),
     Parameter("columns", "The columns to show, separated by commas.", text(r"^[a-z]+(,[a-z]+)*$")),
-    Parameter("installation_id", "The installation whose summary stands beside the list.", IDENTIFIER),
+    Parameter("installation_id", "The installation to summarise beside the list.", IDENTIFIER),
 )
 
 _ROWS = 50

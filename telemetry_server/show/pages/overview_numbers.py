@@ -54,7 +54,7 @@ def is_large(fleet: Fleet | None) -> bool:
 
 
 def counted_of(scope: Scope) -> Filter:
-    """The filter of what is counted, whose product is there, with that of the page."""
+    """The filter of what is counted: the product, which is there, and what the page filters by."""
     if scope.product is None:
         return scope.filter
     return term(INSTALLATIONS["product"], "=", scope.product) + scope.filter

@@ -45,7 +45,7 @@ OF_VERDICT: Mapping[Verdict, ClearUpKind] = {
     Verdict.SUSPENDED: ClearUpKind.SUSPENDED_IN_USE,
     Verdict.EXPIRED: ClearUpKind.EXPIRED_IN_USE,
 }
-"""The doubts about a license whose copies have that verdict."""
+"""The doubts about a license by the verdict of its copies."""
 
 VERDICTS: Mapping[ClearUpKind, Verdict] = {kind: verdict for verdict, kind in OF_VERDICT.items()} | {
     ClearUpKind.UNKNOWN_KEY: Verdict.UNKNOWN_KEY,

@@ -3,7 +3,7 @@
 SELECT names_generation();
 
 -- name: generation_to_write
--- The same for a writer whose pings another node writes, and whether this one may write.
+-- The same where another node writes the pings, and whether this one may write.
 SELECT names_generation() AS generation, current_setting('transaction_read_only')::boolean AS read_only;
 
 -- name: all_names
