@@ -1346,7 +1346,9 @@ CREATE TABLE erasures (
     installations bigint      NOT NULL CHECK (installations >= 0),
     done_at       timestamptz,
     backups_until date,
-    certificate   text
+    certificate   text,
+    erased_rows   jsonb       NOT NULL DEFAULT '{}',
+    held          boolean     NOT NULL DEFAULT false
 );
 CREATE INDEX erasures_waiting ON erasures (asked_at) WHERE done_at IS NULL;
 COMMENT ON TABLE erasures IS
@@ -1356,6 +1358,8 @@ COMMENT ON COLUMN erasures.subject IS
     'The id of the installation; of a customer the id too: a random number that refers to nothing any more.';
 COMMENT ON COLUMN erasures.backups_until IS 'The day until which a backup may still have the data.';
 COMMENT ON COLUMN erasures.certificate IS 'The certificate, signed with the key of the audit log.';
+COMMENT ON COLUMN erasures.erased_rows IS 'The number of deleted rows by table.';
+COMMENT ON COLUMN erasures.held IS 'Whether a legal hold still keeps rows: they are deleted, and it is certified again, once it is over.';
 
 CREATE TABLE erased_installations (
     installation_id uuid        PRIMARY KEY,
@@ -1387,6 +1391,112 @@ COMMENT ON COLUMN erased_counts.roll_up IS
     'fleet: fleet_days. features: feature_days. active: active_days. feature_values: feature_value_days. cohorts: '
     'cohort_weeks, of which day is the week, value the cohort, and dimension active, lost or returned.';
 COMMENT ON COLUMN erased_counts.amount IS 'Their pings, or their uses of the feature.';
+
+CREATE TABLE subject_requests (
+    request_id   uuid        PRIMARY KEY,
+    kind         text        NOT NULL CHECK (kind IN ('access', 'rectification', 'erasure', 'restriction', 'objection', 'portability')),
+    subject_kind text        NOT NULL CHECK (subject_kind IN ('installation', 'customer')),
+    subject      uuid        NOT NULL,
+    purpose      text        CHECK (length(purpose) BETWEEN 1 AND 64),
+    received_on  date        NOT NULL,
+    filed_at     timestamptz NOT NULL,
+    filed_by     text        NOT NULL CHECK (length(filed_by) BETWEEN 1 AND 300),
+    due_on       date        NOT NULL,
+    extended     boolean     NOT NULL DEFAULT false,
+    owner        text        CHECK (length(owner) BETWEEN 1 AND 300),
+    state        text        NOT NULL CHECK (state IN ('open', 'waiting', 'answered', 'refused')),
+    closed_at    timestamptz,
+    CHECK ((closed_at IS NULL) = (state IN ('open', 'waiting')))
+);
+CREATE INDEX subject_requests_unanswered ON subject_requests (due_on) WHERE closed_at IS NULL;
+CREATE INDEX subject_requests_of ON subject_requests (subject);
+COMMENT ON TABLE subject_requests IS
+    'A row is a request of a data subject. Written by "privacy request", the page "Requests", and by what installations and '
+    'customers ask for themselves. Removed three years after it was closed.';
+COMMENT ON COLUMN subject_requests.subject IS 'The id of the installation or the customer, also after its erasure: a random number then.';
+COMMENT ON COLUMN subject_requests.purpose IS 'Of an objection: the purpose of the field registry that it is against.';
+COMMENT ON COLUMN subject_requests.due_on IS 'A calendar month after it was received; three, once it was extended.';
+COMMENT ON COLUMN subject_requests.state IS 'waiting: for the person, such as for a proof of identity.';
+
+CREATE TABLE subject_request_steps (
+    request_id uuid        NOT NULL REFERENCES subject_requests ON DELETE CASCADE,
+    step_id    uuid        NOT NULL,
+    at         timestamptz NOT NULL,
+    by         text        NOT NULL CHECK (length(by) BETWEEN 1 AND 300),
+    step       text        NOT NULL CHECK (step IN ('filed', 'owner', 'extended', 'open', 'waiting', 'answered', 'refused', 'done')),
+    note       text        CHECK (length(note) BETWEEN 1 AND 1000),
+    details    jsonb       NOT NULL DEFAULT '{}',
+    PRIMARY KEY (request_id, step_id)
+);
+COMMENT ON TABLE subject_request_steps IS
+    'A row is a step in the history of a request. Kept as its request; notes and details go when the subject is erased.';
+COMMENT ON COLUMN subject_request_steps.note IS 'The reason of an extension, the ground of a refusal, or a remark.';
+COMMENT ON COLUMN subject_request_steps.details IS 'What was done: the fields before and after a correction, the level of an objection, the rows of an access.';
+
+CREATE TABLE holds (
+    hold_id        uuid        PRIMARY KEY,
+    subject_kind   text        NOT NULL CHECK (subject_kind IN ('installation', 'customer')),
+    subject        uuid        NOT NULL,
+    tables         text[]      NOT NULL CHECK (cardinality(tables) > 0),
+    fields         text[]      CHECK (cardinality(fields) > 0),
+    since          timestamptz,
+    until          timestamptz,
+    case_reference text        CHECK (length(case_reference) BETWEEN 1 AND 200),
+    ground         text        NOT NULL CHECK (length(ground) BETWEEN 1 AND 1000),
+    expires_on     date        NOT NULL,
+    proposed_at    timestamptz NOT NULL,
+    proposed_by    text        NOT NULL CHECK (length(proposed_by) BETWEEN 1 AND 300),
+    confirmed_at   timestamptz,
+    confirmed_by   text        CHECK (lower(confirmed_by) <> lower(proposed_by)),
+    released_at    timestamptz,
+    released_by    text        CHECK (length(released_by) BETWEEN 1 AND 300),
+    release_reason text        CHECK (length(release_reason) BETWEEN 1 AND 1000),
+    emptied_at     timestamptz
+);
+COMMENT ON TABLE holds IS
+    'A row is a legal hold on rows about a subject: proposed by one person, in force once another one confirmed it. Written by '
+    '"privacy hold" and the page "Holds". Kept for ever, as the erasures are.';
+COMMENT ON COLUMN holds.tables IS 'The tables of the export of a subject whose rows are kept.';
+COMMENT ON COLUMN holds.fields IS 'The columns of these rows that are kept; NULL: all.';
+COMMENT ON COLUMN holds.since IS 'Of rows with a time, only those from then on; with until, before that.';
+COMMENT ON COLUMN holds.expires_on IS 'The last day on which it is in force.';
+COMMENT ON COLUMN holds.emptied_at IS 'When the rows that it kept were deleted, after it had expired or was released.';
+
+CREATE TABLE held_rows (
+    hold_id    uuid        NOT NULL REFERENCES holds ON DELETE CASCADE,
+    table_name text        NOT NULL,
+    row_key    text        NOT NULL,
+    kept_at    timestamptz NOT NULL,
+    held       jsonb       NOT NULL,
+    PRIMARY KEY (hold_id, table_name, row_key)
+);
+COMMENT ON TABLE held_rows IS
+    'A row is a copy of a row that a hold names, made before the row itself is changed or deleted. Written by the jobs that delete '
+    'data. Deleted once the hold has expired or was released. Personal data.';
+
+CREATE TABLE restrictions (
+    restriction_id uuid        PRIMARY KEY,
+    subject_kind   text        NOT NULL CHECK (subject_kind IN ('installation', 'customer')),
+    subject        uuid        NOT NULL,
+    begun_at       timestamptz NOT NULL,
+    begun_by       text        NOT NULL CHECK (length(begun_by) BETWEEN 1 AND 300),
+    reason         text        NOT NULL CHECK (length(reason) BETWEEN 1 AND 1000),
+    ended_at       timestamptz,
+    ended_by       text        CHECK (length(ended_by) BETWEEN 1 AND 300),
+    end_reason     text        CHECK (length(end_reason) BETWEEN 1 AND 1000)
+);
+CREATE UNIQUE INDEX restrictions_in_force ON restrictions (subject) WHERE ended_at IS NULL;
+COMMENT ON TABLE restrictions IS
+    'A row is a restriction: until it ends, people without the permission "privacy" see nothing of the subject. Written by '
+    '"privacy restrict" and the page "Holds and restrictions". Kept for ever.';
+
+CREATE TABLE restricted_installations (
+    installation_id uuid        PRIMARY KEY,
+    since           timestamptz NOT NULL
+);
+COMMENT ON TABLE restricted_installations IS
+    'A row is an installation that is restricted itself, or by its customer. Written with a restriction, and by the job "carry out '
+    'erasures" for installations that came later.';
 
 CREATE TABLE access_links (
     digest      bytea       PRIMARY KEY CHECK (length(digest) = 32),

@@ -51,7 +51,7 @@ from telemetry_server.middleware import (
     no_such_address,
     no_such_method,
 )
-from telemetry_server.privacy.jobs import carry_out_erasures, keep_to_levels
+from telemetry_server.privacy.jobs import carry_out_erasures, keep_to_levels, keeping_held
 from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
 from telemetry_server.privacy.self_service import SelfService
 from telemetry_server.privacy.self_service import routes as self_service_routes
@@ -95,6 +95,7 @@ from telemetry_server.store.registry.shop import Shop
 from telemetry_server.store.reports.export import Exports
 from telemetry_server.store.upkeep.health import PATIENCE_SECONDS, in_time, look_at_database
 from telemetry_server.store.upkeep.vitals import Schedule
+from telemetry_server.store.visible import show_what_may_be_seen
 from telemetry_server.support.customer_routes import SUPPORT_KEYS, SupportGrants, customer_routes
 from telemetry_server.support.jobs import forget_support_grants
 from telemetry_server.support.routes import ROUTES as SUPPORT_ROUTES
@@ -136,7 +137,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
             carry_out_erasures(registry, settings.keyring, settings.backup_retention_days),
             every=timedelta(minutes=1),
         ),
-        Job(JobName.KEEP_TO_LEVELS, keep_to_levels(registry), every=timedelta(hours=1)),
+        Job(JobName.KEEP_TO_LEVELS, keeping_held(keep_to_levels(registry)), every=timedelta(hours=1)),
     )
 
 
@@ -144,22 +145,22 @@ def _forgetting_jobs(settings: Settings, registry: Registry) -> tuple[Job, ...]:
     return (
         _forgetting(
             JobName.FORGET_OLD_PINGS,
-            retention.forget_old_pings(registry),
+            keeping_held(retention.forget_old_pings(registry)),
             keeps=shortest(registry, "ping", "usage", "fact"),
         ),
         _forgetting(
             JobName.FORGET_OLD_COUNTERS,
-            retention.forget_old_counters(registry),
+            keeping_held(retention.forget_old_counters(registry)),
             keeps=shortest(registry, "usage"),
         ),
         _forgetting(
             JobName.SHORTEN_ADDRESSES,
-            retention.shorten_addresses(settings.address_retention_days),
+            keeping_held(retention.shorten_addresses(settings.address_retention_days)),
             keeps=timedelta(days=settings.address_retention_days) or timedelta.max,  # with 0 all are erased
         ),
-        _forgetting(JobName.EMPTY_QUARANTINE, retention.empty_quarantine),
+        _forgetting(JobName.EMPTY_QUARANTINE, keeping_held(retention.empty_quarantine)),
         _forgetting(JobName.FORGET_DELIVERIES, retention.forget_deliveries),
-        _forgetting(JobName.FORGET_ENROLMENTS, retention.forget_enrolments),
+        _forgetting(JobName.FORGET_ENROLMENTS, keeping_held(retention.forget_enrolments)),
         _forgetting(
             JobName.FORGET_SESSIONS,
             retention.forget_sessions,
@@ -168,7 +169,7 @@ def _forgetting_jobs(settings: Settings, registry: Registry) -> tuple[Job, ...]:
         ),
         _forgetting(
             JobName.FORGET_AUDIT_ENTRIES,
-            retention.forget_audit_entries(settings.audit_retention_days),
+            keeping_held(retention.forget_audit_entries(settings.audit_retention_days)),
             keeps=timedelta(days=settings.audit_retention_days),
         ),
     )
@@ -185,7 +186,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
 
     Resources are opened and closed in `cleanup_ctx`. Once `leaving` is set, connections are closed.
     """
-    pool, job_pool = make_pool(dsn), make_pool(dsn, size=job_pool_size(settings.workers))
+    pool = make_pool(dsn, setup=show_what_may_be_seen)
+    job_pool = make_pool(dsn, size=job_pool_size(settings.workers))
     health_pool = make_pool(dsn, size=1, patience=PATIENCE_SECONDS)
     keep_address = settings.address_retention_days > 0
     product_cache = ProductCache(pool)

@@ -12,6 +12,9 @@ from telemetry_server.check.fields import Level, load_registry
 from telemetry_server.cli.export import Moment
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
+from telemetry_server.cli.privacy_holds import hold
+from telemetry_server.cli.privacy_requests import request
+from telemetry_server.cli.privacy_restrictions import list_restrictions, restrict, unrestrict
 from telemetry_server.cli.recorded_commands import operating_user
 from telemetry_server.cli.registry_options import by_whom
 from telemetry_server.cli.session import ask
@@ -36,6 +39,10 @@ def privacy() -> None:
 
     docs/privacy.md describes them.
     """
+
+
+for _command in (request, hold, restrict, unrestrict, list_restrictions):
+    privacy.add_command(_command)
 
 
 @privacy.group(cls=Group)

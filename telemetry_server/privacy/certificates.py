@@ -1,6 +1,6 @@
 """The certificate of an erasure: what was deleted and when, signed with the key of the audit log."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from telemetry_server.privacy.store.erasing import Erasure
@@ -15,9 +15,15 @@ def last_backup(done_at: datetime, backup_days: int) -> date:
 
 
 def certificate(
-    wanted: Erasure, erased: Mapping[str, int], *, done_at: datetime, backup_days: int, signer: NoteSigner
+    wanted: Erasure,
+    erased: Mapping[str, int],
+    *,
+    done_at: datetime,
+    backup_days: int,
+    signer: NoteSigner,
+    held: Sequence[str] = (),
 ) -> str:
-    """The signed note; `erased`: the number of rows by table."""
+    """The signed note; `erased`: the number of rows by table. `held`: a line for each legal hold on some."""
     rows = ", ".join(f"{table} {count}" for table, count in sorted(erased.items()))
     lines = [
         TITLE,
@@ -28,6 +34,7 @@ def certificate(
         f"erased from the live store: {done_at:%Y-%m-%dT%H:%M:%SZ}",
         f"erased with the last backup: {last_backup(done_at, backup_days)} (kept {backup_days} days)",
         f"rows: {rows or 'none'}",
+        *(f"kept under legal hold {each}" for each in held),
         "kept: this record, the random ids of the installations, and counts that name no one",
     ]
     return signer.sign_text("\n".join(lines) + "\n")

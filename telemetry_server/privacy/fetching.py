@@ -10,10 +10,12 @@ from msgspec import Struct
 from telemetry_server import app_keys
 from telemetry_server.check.fields import load_registry
 from telemetry_server.errors import NotFound
+from telemetry_server.model import Author
 from telemetry_server.permissions import Permission
 from telemetry_server.privacy.files import Rows, archive
-from telemetry_server.privacy.store import subject_export
+from telemetry_server.privacy.store import requests, subject_export
 from telemetry_server.privacy.store.level_limits import subject_named
+from telemetry_server.privacy.store.requests import RequestKind
 from telemetry_server.privacy.subjects import Subject
 from telemetry_server.routing import FILE, HTML, Access, Parameter, Route, get
 from telemetry_server.show.access.forms import read_form_as
@@ -93,6 +95,9 @@ async def use_link(request: web.Request) -> web.Response:
             await subject_export.customer_of_link(connection, form.token, now, use=True)
             await subject_export.record_access(
                 connection, subject, by="customer", network=network(request), how="link"
+            )
+            await requests.file_answered(
+                connection, RequestKind.ACCESS, subject, by=Author("customer"), now=now
             )
     return answer
 

@@ -42,6 +42,12 @@ MEANS = {
     "clear_up_changes": "What people did about them.",
     "audit_entries": "Who looked at this data or changed it, when and why.",
     "erasures": "Erasures that were asked for.",
+    "subject_requests": "Requests about this data, such as for access or erasure.",
+    "subject_request_steps": "What was done about them.",
+    "holds": "Legal holds: which of this data is kept for a claim, why and until when.",
+    "held_rows": "Copies that are kept for them.",
+    "restrictions": "Restrictions: since when only the privacy officer sees this data.",
+    "restricted_installations": "The installations that they hide.",
     "notices": "The versions of the privacy notice that the reports name.",
 }
 

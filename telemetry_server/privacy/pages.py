@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from telemetry_server import app_keys
 from telemetry_server.check.fields import Carrier, Level, load_registry
 from telemetry_server.errors import BadRequest, TelemetryError
-from telemetry_server.privacy.store import erasing, level_limits, notice_versions
+from telemetry_server.privacy.store import erasing, level_limits, notice_versions, requests
 from telemetry_server.privacy.store.notice_versions import NoticeVersion
 from telemetry_server.routing import Parameter
 from telemetry_server.show.access.forms import UPLOADED, read_form_as
@@ -193,10 +193,12 @@ async def _office(
     level_problem: TelemetryError | None = None,
     erasure_problem: TelemetryError | None = None,
 ) -> web.Response:
+    today = datetime.now(UTC).date()
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         found = await notice_versions.notices(connection)
         limits = await level_limits.limits(connection)
         erasures = await erasing.newest(connection, _MOST_ERASURES)
+        unanswered = await requests.unanswered(connection)
     return page(
         request,
         "privacy/office.html",
@@ -205,6 +207,9 @@ async def _office(
         current=notice_versions.in_force(found, datetime.now(UTC)),
         limits=limits,
         erasures=erasures,
+        unanswered=[each for each in unanswered if each.is_overdue(today) or each.is_due_soon(today)],
+        waiting=len(unanswered),
+        today=today,
         erasure_problem=erasure_problem and erasure_problem.detail,
         levels=list(Level),
         problem=problem and problem.detail,

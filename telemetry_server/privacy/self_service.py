@@ -17,8 +17,9 @@ from telemetry_server.errors import (
     Unprocessable,
     UnsupportedEncoding,
 )
-from telemetry_server.model import Moment, Sender
-from telemetry_server.privacy.store import erasing, subject_export
+from telemetry_server.model import Author, Moment, Sender
+from telemetry_server.privacy.store import erasing, requests, subject_export
+from telemetry_server.privacy.store.requests import RequestKind
 from telemetry_server.privacy.subjects import Subject
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import inflate, parse_json, read_body
@@ -97,7 +98,9 @@ class SelfService:
             by = erasing.INSTALLATION
             await subject_export.record_access(connection, subject, by=by, network=self._network(request))
             tables = await subject_export.whole(connection, subject)
-        body = json.encode(OwnData(sender.installation_id, tables, datetime.now(UTC)))
+            author, now = Author(by), datetime.now(UTC)
+            await requests.file_answered(connection, RequestKind.ACCESS, subject, by=author, now=now)
+        body = json.encode(OwnData(sender.installation_id, tables, now))
         return _receipted(sender, sent, body, 200)
 
     async def _sender(self, request: web.Request) -> tuple[Sender, bytes]:

@@ -18,6 +18,7 @@ from telemetry_server.store.database import Pool
 from telemetry_server.store.fleet import installations
 from telemetry_server.store.fleet.installations import Row
 from telemetry_server.store.ingest.followed import follow, followed_pings
+from telemetry_server.store.visible import is_hiding
 
 SHOWN = 50
 SECONDS = 1.0
@@ -50,28 +51,29 @@ Look: TypeAlias = Callable[[], Awaitable[Newest]]
 
 
 class LiveFeed:
-    """Shares one reading among all viewers of the same pings."""
+    """Shares one reading among all viewers of the same pings who may see the same of them."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._flights: dict[LookedAt, SingleFlight[Newest]] = {}
-        self._viewers: dict[LookedAt, int] = {}
+        self._flights: dict[tuple[LookedAt, bool], SingleFlight[Newest]] = {}
+        self._viewers: dict[tuple[LookedAt, bool], int] = {}
 
     @asynccontextmanager
     async def watching(self, what: LookedAt) -> AsyncIterator[Look]:
         """Gives a function that waits a second and returns what is newest then. Raises TooManyLook."""
         if sum(self._viewers.values()) >= MOST_VIEWERS:
             raise TooManyLook
-        self._viewers[what] = self._viewers.get(what, 0) + 1
+        same = what, is_hiding()
+        self._viewers[same] = self._viewers.get(same, 0) + 1
         flight = self._flights.setdefault(
-            what, SingleFlight(lambda: newest(self._pool, what, _WINDOW), pause=SECONDS)
+            same, SingleFlight(lambda: newest(self._pool, what, _WINDOW), pause=SECONDS)
         )
         try:
             yield flight.run
         finally:
-            self._viewers[what] -= 1
-            if not self._viewers[what]:
-                del self._viewers[what], self._flights[what]
+            self._viewers[same] -= 1
+            if not self._viewers[same]:
+                del self._viewers[same], self._flights[same]
 
 
 async def newest(pool: Pool, what: LookedAt, within: timedelta) -> Newest:

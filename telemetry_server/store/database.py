@@ -15,6 +15,7 @@ SQL = load(__name__)
 Connection: TypeAlias = asyncpg.Connection
 Pool: TypeAlias = asyncpg.Pool
 Connect: TypeAlias = Callable[[], Awaitable[Connection]]
+Setup: TypeAlias = Callable[[Connection], Awaitable[None]]
 Acquire: TypeAlias = Callable[[], AbstractAsyncContextManager[Connection]]
 
 Found = TypeVar("Found")
@@ -115,8 +116,12 @@ def _advice_on_connecting(error: Exception) -> str:
     return "Check TELEMETRY_DATABASE_URL and that the server runs."
 
 
-def make_pool(dsn: str, *, size: int = POOL_SIZE, patience: float = 30) -> asyncpg.Pool:
+def make_pool(
+    dsn: str, *, size: int = POOL_SIZE, patience: float = 30, setup: Setup | None = None
+) -> asyncpg.Pool:
     """A pool of connections; an async context manager. Jobs hold theirs long and have another pool.
+
+    `setup` is called with each connection before it is given out; what it sets is reset afterwards.
 
     Opens a connection when one is needed; the default timeout of a statement is `patience` seconds. Call it
     where the event loop runs.
@@ -128,6 +133,7 @@ def make_pool(dsn: str, *, size: int = POOL_SIZE, patience: float = 30) -> async
         timeout=5,
         command_timeout=patience,
         init=_settle,
+        setup=setup,
         server_settings=_SESSION | {"idle_in_transaction_session_timeout": "30s"},
     )
 

@@ -19,6 +19,7 @@ from importlib import resources
 import asyncpg
 
 from telemetry_server.errors import MigrationError
+from telemetry_server.store import visible
 from telemetry_server.store.database import OLDEST_MAJOR, Connection
 from telemetry_server.store.fitness import refuse_unfit
 
@@ -26,6 +27,7 @@ _LOCK = 7_265_430_001  # the same in all versions of this software
 _PATIENCE_SECONDS = 3_600
 _TURN_MILLISECONDS, _PAUSE_SECONDS = 2_000, 3
 _POLL_SECONDS = 0.5
+_HAS_VIEWS = "SELECT to_regnamespace($1) IS NOT NULL"
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 _OUTSIDE = "-- outside a transaction\n"
 _INDEX = re.compile(r"CREATE INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
@@ -71,9 +73,14 @@ async def migrate(
     await refuse_unfit(connection)
     async with _alone(connection, say):
         pending = await pending_migrations(connection, migrations)
+        has_views = pending and await connection.fetchval(_HAS_VIEWS, visible.SCHEMA)
+        if has_views:
+            await visible.remove_views(connection)
         for migration in pending:
             say(f"migration {migration.version:04} {migration.name}")
             await _apply_in_turn(connection, migration, say)
+        if has_views:
+            await visible.make_views(connection)
     return pending
 
 

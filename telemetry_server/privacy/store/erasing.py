@@ -7,15 +7,19 @@ A write that had begun before may store a ping a moment later: `sweep` deletes i
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import quote
 from uuid import UUID
 
+import orjson
+
 from telemetry_server.errors import NotFound
 from telemetry_server.job_names import JobName
-from telemetry_server.model import Customer
+from telemetry_server.model import Author, Customer
+from telemetry_server.privacy.store import holds, requests
+from telemetry_server.privacy.store.requests import RequestKind
 from telemetry_server.privacy.subjects import Subject
 from telemetry_server.store.access import audit
 from telemetry_server.store.access.audit_log import number_entries
@@ -35,6 +39,7 @@ SWEPT = timedelta(minutes=10)
 _BY_INSTALLATION = (
     *("pings", "installation_days", "states", "changes", "forks", "lineage", "quarantine"),
     *("followed_installations", "support_grants", "installation_levels", "installation_facts"),
+    "restricted_installations",
     "installations",
 )
 """The tables with rows of an installation, in the order in which they are emptied."""
@@ -63,11 +68,15 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done(Erasure):
-    """An erasure in the list; the last three are None until it is carried out."""
+    """An erasure in the list; the dates and the certificate are None until it is carried out.
+
+    `held`: a legal hold keeps rows of it.
+    """
 
     done_at: datetime | None
     backups_until: date | None
     certificate: str | None
+    held: bool
 
 
 async def ask(
@@ -91,6 +100,7 @@ async def ask(
         row = erasure_id, now, by, reason or None, subject.kind, str(subject.id), len(copies)
         await connection.execute(SQL["ask"], *row)
         await connection.execute(SQL["refuse_from_now_on"], copies, erasure_id, now)
+        await requests.ensure(connection, RequestKind.ERASURE, subject, by=Author(by, reason), now=now)
     return erasure_id
 
 
@@ -110,8 +120,10 @@ async def erasure(connection: Connection, erasure_id: UUID) -> Erasure:
 async def carry_out(connection: Connection, wanted: Erasure, now: datetime) -> dict[str, int]:
     """Erases what was asked for; returns the number of rows by table, of those that had any.
 
-    In several transactions, safe to repeat. The pings must be counted up to the last one.
+    In several transactions, safe to repeat. The pings must be counted up to the last one. What legal holds
+    name is copied before.
     """
+    await holds.keep(connection, now)
     copies = [row[0] for row in await connection.fetch(SQL["installations_of"], wanted.erasure_id)]
     erased: dict[str, int] = {}
     for start in range(0, len(copies), _AT_ONCE):
@@ -129,6 +141,8 @@ async def carry_out(connection: Connection, wanted: Erasure, now: datetime) -> d
         if customer is not None:
             words += [word for word in (customer.email, customer.account) if word]
             _add(erased, await _erase_customer(connection, customer.customer_id, now))
+    subjects = [UUID(wanted.subject), *copies]
+    await requests.forget_words(connection, subjects)
     _add(erased, await _erase_mentions(connection, [wanted.subject, *words]))
     _add(erased, await _erase_entries(connection, wanted, words))
     return {table: rows for table, rows in erased.items() if rows}
@@ -145,12 +159,25 @@ async def sweep(connection: Connection, now: datetime) -> int:
 
 
 async def certify(
-    connection: Connection, wanted: Erasure, certificate: str, *, now: datetime, backups_until: date
+    connection: Connection,
+    wanted: Erasure,
+    certificate: str,
+    *,
+    erased: Mapping[str, int],
+    held: bool,
+    now: datetime,
+    backups_until: date,
 ) -> None:
     """Keeps the certificate, and records the erasure in the audit log: who asked, and not about whom."""
+    rows = orjson.dumps(dict(erased)).decode()
     async with connection.transaction():
-        await connection.execute(SQL["certified"], wanted.erasure_id, now, backups_until, certificate)
+        values = wanted.erasure_id, now, backups_until, certificate, rows, held
+        await connection.execute(SQL["certified"], *values)
         await connection.execute(SQL["installations_are_done"], wanted.erasure_id, now)
+        by, subject = Author(wanted.asked_by), UUID(wanted.subject)
+        await requests.answer_unanswered(
+            connection, RequestKind.ERASURE, subject, by=by, now=now, erasure=wanted.erasure_id
+        )
         entry = audit.Entry(
             actor=wanted.asked_by,
             action="erasure.done",
@@ -160,6 +187,22 @@ async def certify(
             details={"of": wanted.subject_kind, "installations": wanted.installations},
         )
         await audit.record(connection, entry, now)
+
+
+async def held_back(connection: Connection, erasure_id: UUID) -> list[str]:
+    """What legal holds keep of an erasure, a line for each hold."""
+    row = await connection.fetchrow(SQL["one"], erasure_id)
+    copies = [each[0] for each in await connection.fetch(SQL["installations_of"], erasure_id)]
+    return await holds.kept_for(connection, [UUID(row["subject"]), *copies])
+
+
+async def once_held(connection: Connection) -> list[tuple[Erasure, dict[str, int]]]:
+    """The erasures that were certified while a hold kept rows, with the rows that were deleted."""
+    found = []
+    for row in map(dict, await connection.fetch(SQL["once_held"])):
+        rows = orjson.loads(row.pop("erased_rows"))
+        found.append((Erasure(**row), rows))
+    return found
 
 
 async def newest(database: Connection | Pool, limit: int) -> list[Done]:

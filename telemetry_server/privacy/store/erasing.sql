@@ -32,14 +32,23 @@ SELECT installation_id FROM erased_installations WHERE erasure_id = $1 ORDER BY 
 SELECT installation_id FROM erased_installations WHERE asked_at >= $1;
 
 -- name: certified
-UPDATE erasures SET done_at = $2, backups_until = $3, certificate = $4 WHERE erasure_id = $1;
+UPDATE erasures SET done_at = $2, backups_until = $3, certificate = $4, erased_rows = $5::jsonb, held = $6
+WHERE erasure_id = $1;
+
+-- name: once_held
+-- Those of which a hold kept rows.
+SELECT erasure_id, asked_at, asked_by, reason, subject_kind, subject, installations, erased_rows::text AS erased_rows
+FROM erasures
+WHERE held
+ORDER BY asked_at;
 
 -- name: installations_are_done
 UPDATE erased_installations SET done_at = $2 WHERE erasure_id = $1;
 
 -- name: newest
 -- The newest erasures.
-SELECT erasure_id, asked_at, asked_by, reason, subject_kind, subject, installations, done_at, backups_until, certificate
+SELECT erasure_id, asked_at, asked_by, reason, subject_kind, subject, installations, done_at, backups_until,
+       certificate, held
 FROM erasures
 ORDER BY asked_at DESC
 LIMIT $1;
@@ -105,6 +114,10 @@ SELECT count(*) FROM done;
 
 -- name: erase_installation_levels
 WITH done AS (DELETE FROM installation_levels WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
+SELECT count(*) FROM done;
+
+-- name: erase_restricted_installations
+WITH done AS (DELETE FROM restricted_installations WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
 SELECT count(*) FROM done;
 
 -- name: erase_installation_facts

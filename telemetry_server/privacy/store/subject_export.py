@@ -24,13 +24,17 @@ OF_INSTALLATIONS = (
     *("installations", "installation_facts", "states", "pings", "installation_days", "changes", "forks"),
     *("lineage", "quarantine", "followed_installations", "support_grants", "installation_levels"),
     "erased_installations",
+    "restricted_installations",
 )
 """Read by the ids of installations."""
 OF_CUSTOMER = ("customers", "customer_notes", "customer_levels", "access_links")
 """Read by the id of the customer."""
 OF_LICENSES = ("licenses", "license_keys", "shop_fields")
 """Read by the ids of the customer's licenses."""
-BY_SUBJECT = ("registry_changes", "clear_up_items", "clear_up_changes", "audit_entries", "erasures")
+BY_SUBJECT = (
+    *("registry_changes", "clear_up_items", "clear_up_changes", "audit_entries", "erasures"),
+    *("subject_requests", "subject_request_steps", "holds", "held_rows", "restrictions"),
+)
 """Read by all of these ids, as text."""
 TABLES = (*OF_CUSTOMER, *OF_LICENSES, *OF_INSTALLATIONS, "hostnames", *BY_SUBJECT, "notices")
 LINK_DAYS = 7

@@ -63,6 +63,10 @@ ORDER BY x.installation_id;
 SELECT to_jsonb(x)::text AS row FROM erased_installations AS x WHERE x.installation_id = ANY ($1::uuid[])
 ORDER BY x.installation_id;
 
+-- name: restricted_installations
+SELECT to_jsonb(x)::text AS row FROM restricted_installations AS x WHERE x.installation_id = ANY ($1::uuid[])
+ORDER BY x.installation_id;
+
 -- name: addresses
 SELECT DISTINCT client_address FROM pings WHERE installation_id = ANY ($1::uuid[]) AND client_address IS NOT NULL;
 
@@ -119,6 +123,29 @@ ORDER BY x.recorded_at, x.entry_id;
 
 -- name: erasures
 SELECT to_jsonb(x)::text AS row FROM erasures AS x WHERE x.subject = ANY ($1::text[]) ORDER BY x.asked_at;
+
+-- name: subject_requests
+SELECT to_jsonb(x)::text AS row FROM subject_requests AS x WHERE x.subject::text = ANY ($1::text[]) ORDER BY x.filed_at;
+
+-- name: subject_request_steps
+SELECT to_jsonb(x)::text AS row
+FROM subject_request_steps AS x
+JOIN subject_requests AS r USING (request_id)
+WHERE r.subject::text = ANY ($1::text[])
+ORDER BY x.at, x.step_id;
+
+-- name: holds
+SELECT to_jsonb(x)::text AS row FROM holds AS x WHERE x.subject::text = ANY ($1::text[]) ORDER BY x.proposed_at;
+
+-- name: held_rows
+SELECT to_jsonb(x)::text AS row
+FROM held_rows AS x
+JOIN holds AS h USING (hold_id)
+WHERE h.subject::text = ANY ($1::text[]) OR x.held ->> 'installation_id' = ANY ($1::text[])
+ORDER BY x.hold_id, x.table_name, x.row_key;
+
+-- name: restrictions
+SELECT to_jsonb(x)::text AS row FROM restrictions AS x WHERE x.subject::text = ANY ($1::text[]) ORDER BY x.begun_at;
 
 -- name: notices
 -- The versions of the notice that the pings name.

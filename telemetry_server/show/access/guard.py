@@ -27,6 +27,7 @@ from telemetry_server.store.access.credentials import TokenHolder, find_token
 from telemetry_server.store.access.sessions import Session, find_session
 from telemetry_server.store.database import answered
 from telemetry_server.store.reading import SECONDS
+from telemetry_server.store.visible import hiding
 
 RECENT = timedelta(minutes=10)
 """How long after giving its credentials a browser may do what a route with `step_up` does."""
@@ -65,10 +66,11 @@ def _for_people(route: Route, permission: Permission) -> Handler:
         if request.method not in {"GET", "HEAD"} and viewer.session is not None:
             await _refuse_forgery(request, viewer, route)
         try:
-            if viewer.person is None:
-                return await _answer(route, request, viewer)
-            with preferring(zone_of(request).key, viewer.person.number_style):
-                return await _answer(route, request, viewer)
+            with hiding(Permission.PRIVACY not in viewer.permissions):
+                if viewer.person is None:
+                    return await _answer(route, request, viewer)
+                with preferring(zone_of(request).key, viewer.person.number_style):
+                    return await _answer(route, request, viewer)
         except NotRecent:
             if not route.page and request.headers.get("Sec-Fetch-Mode") != "navigate":
                 raise  # a script's request; a person who follows a link to a file sees a page

@@ -37,6 +37,7 @@ from telemetry_server.store.access import share_links as store
 from telemetry_server.store.access import trail
 from telemetry_server.store.access.people import NoSuchProducts, product_ids
 from telemetry_server.store.access.saved_views import LONGEST_ADDRESS
+from telemetry_server.store.visible import hiding
 from telemetry_server.text import hidden_in
 
 LIMITER = web.AppKey("share_limiter", Limiter)
@@ -135,7 +136,8 @@ async def shared(request: web.Request) -> web.StreamResponse:
         Role.VIEWER, None, "share link", permissions=frozenset({Permission.NUMBERS}), products=link.products
     )
     asked[SHARED] = f"/shared/{secret}"
-    answer = await _SHOWN[path](asked)
+    with hiding():
+        answer = await _SHOWN[path](asked)
     answer.headers.update(_NOT_FOR_MACHINES)
     return answer
 

@@ -26,6 +26,7 @@ from telemetry_server.store.queries import fill, load
 from telemetry_server.store.registry.products import product_by_slug
 from telemetry_server.store.reports import parquet
 from telemetry_server.store.reports.parquet import Sink
+from telemetry_server.store.visible import show_what_may_be_seen
 
 SQL = load(__name__)
 
@@ -202,6 +203,7 @@ class Exports:
             async with translated():
                 connection = await connect(self._dsn)
                 try:
+                    await show_what_may_be_seen(connection)
                     yield connection
                 finally:
                     await connection.close(timeout=5)

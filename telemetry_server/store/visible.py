@@ -1,0 +1,114 @@
+"""What people see: everything but the rows about restricted subjects.
+
+For who may not see them, a connection finds views in front of the tables, by its search_path: each has the
+rows of its table or view but these. All statements for people read through them, without a word of it. The
+guard says for whom, with `hiding`; pools for pages and exports ask here. Jobs, and what is received, go on
+with the tables: restricted installations are counted.
+
+The schema of the views exists while a subject is restricted; migrations make it again.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import asyncpg
+
+from telemetry_server.errors import OperatorError, Unavailable
+from telemetry_server.store.database import Connection
+from telemetry_server.store.queries import load
+
+SQL = load(__name__)
+
+SCHEMA = "telemetry_visible"
+
+_INSTALLATION = (
+    "NOT EXISTS (SELECT FROM {schema}.restricted_installations AS r"
+    " WHERE r.installation_id = x.installation_id)"
+)
+_CUSTOMER = (
+    "NOT EXISTS (SELECT FROM {schema}.restrictions AS r"
+    " WHERE r.ended_at IS NULL AND r.subject_kind = 'customer' AND r.subject = x.customer_id)"
+)
+_LICENSES = (
+    "SELECT l.license_id FROM {schema}.licenses AS l JOIN {schema}.restrictions AS r"
+    " ON r.subject = l.customer_id AND r.subject_kind = 'customer' AND r.ended_at IS NULL"
+)
+_TEXTS = " UNION ALL ".join(
+    (
+        "SELECT r.installation_id::text FROM {schema}.restricted_installations AS r",
+        "SELECT r.subject::text FROM {schema}.restrictions AS r WHERE r.ended_at IS NULL",
+        _LICENSES.replace("l.license_id", "l.license_id::text", 1),
+    )
+)
+
+SHOWN = {
+    **dict.fromkeys(
+        (
+            *("installations", "installation_facts", "states", "pings", "installation_days", "changes"),
+            *("forks", "lineage", "quarantine", "followed_installations", "support_grants"),
+            *("v_installations", "v_pings", "v_installation_days", "v_changes"),
+        ),
+        _INSTALLATION,
+    ),
+    **dict.fromkeys(("customers", "customer_notes", "licenses"), _CUSTOMER),
+    "v_licenses": "x.license_id NOT IN (" + _LICENSES + ")",
+    "registry_changes": "x.entity_id NOT IN (" + _TEXTS + ")",
+    "audit_entries": "x.subject_id IS NULL OR x.subject_id NOT IN (" + _TEXTS + ")",
+    "clear_up_items": "x.subject NOT IN (" + _TEXTS + ")"
+    " AND (x.license_id IS NULL OR x.license_id NOT IN (" + _LICENSES + "))",
+}
+"""Which rows `x` of a table or view are shown."""
+
+_HIDING: ContextVar[bool] = ContextVar("hiding", default=False)
+
+
+class MayNotHide(OperatorError):
+    """This server may not make a schema. As the owner of the database: GRANT CREATE ON DATABASE … TO …"""
+
+
+@contextmanager
+def hiding(hide: bool = True) -> Iterator[None]:
+    """Within the block, connections of `show_what_may_be_seen` hide restricted subjects."""
+    token = _HIDING.set(hide)
+    try:
+        yield
+    finally:
+        _HIDING.reset(token)
+
+
+def is_hiding() -> bool:
+    return _HIDING.get()
+
+
+async def show_what_may_be_seen(connection: Connection) -> None:
+    """Prepares a connection for who asks; a pool resets it afterwards. Raises Unavailable."""
+    if not _HIDING.get():
+        return
+    found = await connection.fetchrow(SQL["in_force"], SCHEMA)
+    if not found["restricted"]:
+        return
+    if not found["ready"]:
+        raise Unavailable("The database is being brought to another version; try again in a moment.")
+    await connection.execute(SQL["hide"], SCHEMA)
+
+
+async def make_views(connection: Connection) -> None:
+    """Makes the views anew. Raises MayNotHide."""
+    try:
+        async with connection.transaction():
+            await remove_views(connection)
+            await connection.execute(f"CREATE SCHEMA {SCHEMA}")
+            for row in await connection.fetch(SQL["tables"], list(SHOWN)):
+                shown = SHOWN[row["name"]].replace("{schema}", row["schema"])
+                await connection.execute(
+                    f"CREATE VIEW {SCHEMA}.{row['name']} AS SELECT x.*"  # noqa: S608  names of ours
+                    f" FROM {row['schema']}.{row['name']} AS x WHERE {shown}"
+                )
+    except asyncpg.InsufficientPrivilegeError:
+        raise MayNotHide from None
+
+
+async def remove_views(connection: Connection) -> None:
+    """Removes them, before migrations change the tables."""
+    await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")

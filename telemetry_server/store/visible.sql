@@ -1,0 +1,15 @@
+-- name: in_force
+-- Whether any subject is restricted, and whether the views that hide it are there.
+SELECT EXISTS (SELECT FROM restrictions WHERE ended_at IS NULL) AS restricted,
+       to_regnamespace($1::text) IS NOT NULL AS ready;
+
+-- name: hide
+-- From now on, unqualified names are those of the views where there is one.
+SELECT set_config('search_path', $1::text || ', ' || current_setting('search_path'), false);
+
+-- name: tables
+-- Those of the tables and views $1 that there are, and their schema.
+SELECT c.relname AS name, quote_ident(n.nspname) AS schema
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relname = ANY ($1::text[]) AND n.nspname = current_schema() AND c.relkind IN ('r', 'p', 'v');
