@@ -13,6 +13,7 @@ from telemetry_server.cli.export import Moment
 from telemetry_server.cli.invocation import Group, Invocation
 from telemetry_server.cli.output import as_json, print_json, print_table
 from telemetry_server.cli.privacy_holds import hold
+from telemetry_server.cli.privacy_records import breach, disclosures, register
 from telemetry_server.cli.privacy_requests import request
 from telemetry_server.cli.privacy_restrictions import list_restrictions, restrict, unrestrict
 from telemetry_server.cli.recorded_commands import operating_user
@@ -41,7 +42,8 @@ def privacy() -> None:
     """
 
 
-for _command in (request, hold, restrict, unrestrict, list_restrictions):
+_OTHERS = (request, hold, restrict, unrestrict, list_restrictions, disclosures, register, breach)
+for _command in _OTHERS:
     privacy.add_command(_command)
 
 
@@ -305,16 +307,30 @@ def access(
 
 @privacy.command()
 @click.option("--customer", required=True, metavar="EMAIL|ID", help="Whose data it is.")
+@click.option("--portable", is_flag=True, help="As one JSON file, for data portability.")
+@click.option("--recipient", metavar="NAME", help="Another controller that the customer wants it to go to.")
 @by_whom
 @as_json
 @click.pass_obj
-def link(invocation: Invocation, /, *, customer: str, by: Author, as_json: bool) -> None:
+def link(
+    invocation: Invocation,
+    /,
+    *,
+    customer: str,
+    portable: bool,
+    recipient: str | None,
+    by: Author,
+    as_json: bool,
+) -> None:
     """Print a one-time link with which a customer downloads the data about them, valid for a week."""
     settings = invocation.settings()
 
     async def make(connection: Connection) -> str:
         subject = await subject_of(connection, None, customer)
-        return await subject_export.make_link(connection, subject.id, by=by, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        return await subject_export.make_link(
+            connection, subject.id, by=by, now=now, portable=portable, recipient=recipient
+        )
 
     url = f"{settings.base_url}/privacy/access?token={ask(settings, make)}"
     if as_json:

@@ -33,6 +33,8 @@ ACTIONS = {
     "license history": "license.view",
     "license list": "license.list",
     "license show": "license.view",
+    "privacy breach": "breach.export",
+    "privacy disclosures list": "disclosure.list",
     "privacy hold list": "hold.list",
     "privacy levels": "privacy.list",
     "privacy request letter": "request.view",

@@ -17,6 +17,7 @@ from telemetry_server.cli.session import ask
 from telemetry_server.errors import OperatorError
 from telemetry_server.model import Role
 from telemetry_server.permissions import IN_A_BROWSER_ONLY, Permission
+from telemetry_server.store.access import disclosures
 from telemetry_server.store.access.credentials import (
     Limits,
     Token,
@@ -38,8 +39,8 @@ def token() -> None:
     """API tokens."""
 
 
-def _label(_: click.Context, __: click.Parameter, label: str) -> str:
-    if len(label) > LONGEST_LABEL or not label.isprintable():
+def _label(_: click.Context, __: click.Parameter, label: str | None) -> str | None:
+    if label is not None and (len(label) > LONGEST_LABEL or not label.isprintable()):
         raise click.BadParameter(f"It may have {LONGEST_LABEL} characters at most, on one line.")
     return label
 
@@ -52,6 +53,9 @@ def _label(_: click.Context, __: click.Parameter, label: str) -> str:
 @click.option("--network", "networks", multiple=True, metavar="NETWORK", help="Only from there; repeatable.")
 @click.option("--expires", type=Duration(HOUR, MOST_DAYS * DAY), metavar="TIME", help="E.g. 12h, 30d.")
 @click.option("--expires-days", type=click.IntRange(1, MOST_DAYS), help="[default: never]")
+@click.option("--recipient", callback=_label, help="The affiliate that gets it: each use is a disclosure.")
+@click.option("--purpose", callback=_label, help="What the recipient is bound to.")
+@click.option("--ground", callback=_label, help="The legal ground of the disclosure.")
 @as_json
 @click.pass_obj
 def create(
@@ -65,18 +69,29 @@ def create(
     networks: Sequence[str],
     expires: int | None,
     expires_days: int | None,
+    recipient: str | None,
+    purpose: str | None,
+    ground: str | None,
     as_json: bool,
 ) -> None:
     """Create an API token and print it; it cannot be shown again."""
     if expires and expires_days:
         raise click.UsageError("Give --expires or --expires-days.")
+    bound = recipient, purpose, ground
+    if any(bound) and not (all(bound) and (expires or expires_days)):
+        raise click.UsageError("A token of an affiliate has --recipient, --purpose, --ground, and an end.")
     now, seconds, allowed = datetime.now(UTC), expires or (expires_days or 0) * DAY, _networks(networks)
     expires_at = now + timedelta(seconds=seconds) if seconds else None
 
     async def make(connection: Connection) -> tuple[str, Token]:
         limits = Limits(None, scopes or None, await product_ids(connection, products or None), allowed)
         secret = await create_token(connection, Role(role), label, expires_at, limits, now=now)
-        return secret, next(made for made in await list_tokens(connection) if made.created_at == now)
+        made = next(made for made in await list_tokens(connection) if made.created_at == now)
+        if recipient and purpose and ground:
+            await disclosures.bind_token(
+                connection, made.token_id, recipient=recipient, purpose=purpose, ground=ground
+            )
+        return secret, made
 
     secret, made = ask(invocation.settings(), make)
     if as_json:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Struct, json
 
 from telemetry_server import app_keys
 from telemetry_server.check.fields import load_registry
@@ -26,6 +26,7 @@ from telemetry_server.show.query import read_query, text
 from telemetry_server.show.recorded_views import author, network
 from telemetry_server.show.render import page
 from telemetry_server.show.viewer import VIEWER
+from telemetry_server.store.access import disclosures
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.registry.customers import NoSuchCustomer
 
@@ -33,10 +34,12 @@ TOKEN = Parameter("token", "The token of the link.", text())
 
 
 class Wanted(Struct):
-    """Whose data: an installation by its id, or a customer by e-mail or id."""
+    """Whose data: an installation by its id, or a customer by e-mail or id. Of a link: how, and to whom."""
 
     csrf_token: str
     subject: str
+    portable: str = ""
+    recipient: str = ""
 
 
 class Link(Struct):
@@ -64,7 +67,11 @@ async def make_link(request: web.Request) -> web.Response:
         if subject.kind != "customer":
             raise NotFound("A link is for a customer; an installation asks with its secret.")
         by, now = author(request, None), datetime.now(UTC)
-        secret = await subject_export.make_link(connection, subject.id, by=by, now=now)
+        recipient = form.recipient.strip()[:300] or None
+        portable = form.portable == "yes"
+        secret = await subject_export.make_link(
+            connection, subject.id, by=by, now=now, portable=portable, recipient=recipient
+        )
     return page(
         request,
         "privacy/link.html",
@@ -88,18 +95,43 @@ async def use_link(request: web.Request) -> web.Response:
     form = await read_form_as(request, Link)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
         now = datetime.now(UTC)
-        subject = await subject_export.customer_of_link(connection, form.token, now, use=False)
+        link = await subject_export.customer_of_link(connection, form.token, now, use=False)
+        subject, by = link.subject, Author("customer", network=network(request))
         rows = await subject_export.whole(connection, subject)
-        answer = await _archive(request, subject, rows)
+        answer = _portable(rows, now) if link.portable else await _archive(request, subject, rows)
         async with connection.transaction():
             await subject_export.customer_of_link(connection, form.token, now, use=True)
             await subject_export.record_access(
-                connection, subject, by="customer", network=network(request), how="link"
+                connection, subject, by=by.actor, network=by.network, how="link"
             )
-            await requests.file_answered(
-                connection, RequestKind.ACCESS, subject, by=Author("customer"), now=now
-            )
+            kind = RequestKind.PORTABILITY if link.portable else RequestKind.ACCESS
+            await requests.ensure(connection, kind, subject, by=by, now=now)
+            await requests.answer_unanswered(connection, kind, subject.id, by=by, now=now)
+            if link.recipient:
+                what = transmitted(subject, link.recipient)
+                await disclosures.add(connection, what, by=by.actor, now=now, network=by.network)
     return answer
+
+
+def transmitted(subject: Subject, recipient: str) -> disclosures.What:
+    """The disclosure to another controller that a customer wants the data to go to."""
+    return disclosures.What(
+        recipient=recipient,
+        subjects="one customer",
+        fields="all that is stored about it",
+        ground="request for data portability (Article 20 GDPR)",
+        duty="its own, as a controller",
+        subject=(subject.kind, subject.id),
+    )
+
+
+def _portable(rows: Rows, now: datetime) -> web.Response:
+    """One JSON object: a list of rows for each kind of data."""
+    headers = {
+        "Content-Disposition": f'attachment; filename="data-{now:%Y-%m-%d}.json"',
+        "Cache-Control": "no-store",
+    }
+    return web.Response(body=json.encode(rows), content_type="application/json", headers=headers)
 
 
 async def _named(connection: Connection, words: str) -> Subject:

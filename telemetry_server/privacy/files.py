@@ -48,6 +48,7 @@ MEANS = {
     "held_rows": "Copies that are kept for them.",
     "restrictions": "Restrictions: since when only the privacy officer sees this data.",
     "restricted_installations": "The installations that they hide.",
+    "disclosures": "To whom this data was disclosed, on what ground.",
     "notices": "The versions of the privacy notice that the reports name.",
 }
 

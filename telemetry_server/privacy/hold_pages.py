@@ -18,7 +18,7 @@ from telemetry_server.show.query import IDENTIFIER, read_path, read_query
 from telemetry_server.show.recorded_views import author
 from telemetry_server.show.render import page
 from telemetry_server.show.responses import see_other
-from telemetry_server.show.viewer import VIEWER
+from telemetry_server.show.viewer import VIEWER, Viewer
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.registry.customers import NoSuchCustomer
 from telemetry_server.store.visible import MayNotHide
@@ -80,7 +80,7 @@ async def propose_hold(request: web.Request) -> web.Response:
                 ground=form.ground,
                 expires_on=expires,
                 case_reference=form.case.strip() or None,
-                person=who.recorded_as,
+                person=_person(who),
                 by=who.recorded_as,
                 now=datetime.now(UTC),
             )
@@ -92,14 +92,16 @@ async def propose_hold(request: web.Request) -> web.Response:
 async def take_step(request: web.Request) -> web.Response:
     """Confirms or releases a hold."""
     form, hold_id = await read_form_as(request, HoldStep), read_path(request, "hold_id")
-    who, now = request[VIEWER].recorded_as, datetime.now(UTC)
+    who, now = request[VIEWER], datetime.now(UTC)
+    by = who.recorded_as
     try:
+        person = _person(who)
         async with translated(), request.app[app_keys.POOL].acquire() as connection:
             if form.step == "confirm":
-                await holds.confirm(connection, hold_id, person=who, by=who, now=now)
+                await holds.confirm(connection, hold_id, person=person, by=by, now=now)
             else:
                 reason = form.reason
-                await holds.release(connection, hold_id, reason=reason, person=who, by=who, now=now)
+                await holds.release(connection, hold_id, reason=reason, person=person, by=by, now=now)
     except _WRONG as problem:
         return await _page(request, hold_problem=problem)
     return see_other(_PATH)
@@ -144,13 +146,20 @@ async def _page(
     )
 
 
+def _person(who: Viewer) -> str:
+    """The person, whatever browser or token it uses. Raises WrongHold for who has no account."""
+    if who.person is None:
+        raise holds.WrongHold("A hold is made by people with accounts: sign in with yours.")
+    return who.actor
+
+
 async def _scope(connection: Connection, form: NewHold) -> Scope:
-    since, until = _day(form.since), _day(form.until)
+    since, last = _day(form.since), _day(form.until)
     return Scope(
         subject=await level_limits.subject_named(connection, form.subject.strip()),
         tables=tuple(names_in(form.tables) or holds.HOLDABLE),
-        since=since and datetime.combine(since, time(), UTC),
-        until=until and datetime.combine(until + timedelta(days=1), time(), UTC),
+        since=datetime.combine(since, time(), UTC) if since else None,
+        until=datetime.combine(last + timedelta(days=1), time(), UTC) if last else None,
     )
 
 

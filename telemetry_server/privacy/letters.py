@@ -36,8 +36,8 @@ $what
 
 $what
 """,
-    RequestKind.ERASURE: """You asked us to erase your data (Article 17 GDPR). It was deleted from our systems.
-Backups that were made before are overwritten by the day that the enclosed certificate names. It says
+    RequestKind.ERASURE: """You asked us to erase your data (Article 17 GDPR). It was deleted from our
+systems. Backups that were made before are overwritten by the day that the enclosed certificate names. It says
 what is kept for legal claims, if anything is.
 $what
 """,
@@ -65,7 +65,7 @@ def letter(
 ) -> str:
     """The draft. `directory`: the operator's own texts. Raises OperatorError for one that is not UTF-8."""
     refused = request.state is RequestState.REFUSED
-    own = _own(directory, REFUSED if refused else request.kind)
+    own = own_text(directory, REFUSED if refused else request.kind)
     text = own or _BEGINNING + (REFUSAL if refused else LETTERS[request.kind]) + _END
     facts = {
         "received": request.received_on,
@@ -80,7 +80,8 @@ def letter(
     return Template(text).safe_substitute(facts).strip() + "\n"
 
 
-def _own(directory: Path | None, name: str) -> str | None:
+def own_text(directory: Path | None, name: str) -> str | None:
+    """The operator's own text of that name; None: there is none. Raises OperatorError."""
     try:
         return decoded((directory / f"{name}.txt").read_bytes()) if directory else None
     except FileNotFoundError:

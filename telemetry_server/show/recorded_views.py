@@ -4,6 +4,7 @@ A view is recorded before its handler runs, so that nothing leaves without its e
 first rows while it still reads. So an entry says what was asked for, also where the answer is an error.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from telemetry_server.model import Author
 from telemetry_server.receive.address import client_address
 from telemetry_server.routing import FILE, Route
 from telemetry_server.show.viewer import VIEWER
-from telemetry_server.store.access import audit, people, trail
+from telemetry_server.store.access import audit, disclosures, people, trail
 from telemetry_server.store.database import Connection, Pool, answered, translated
 from telemetry_server.store.reading import SECONDS
 
@@ -23,7 +24,7 @@ _LONGEST_QUERY = 2_000
 
 async def record_view(request: web.Request, route: Route, kind: str) -> None:
     """Records a request for personal data of this kind. Raises Unavailable, and then nothing may be shown."""
-    await answered(_record(request, _entry(request, route, kind)), SECONDS)
+    await answered(_record_view(request, _entry(request, route, kind)), SECONDS)
 
 
 def author(request: web.Request, reason: str | None) -> Author:
@@ -64,9 +65,20 @@ async def refused(request: web.Request, how: str, email: str) -> None:
     await trail.refused(request.app[app_keys.POOL], how, email=email, network=network(request))
 
 
-async def _record(request: web.Request, entry: audit.Entry) -> None:
-    async with translated(), request.app[app_keys.POOL].acquire() as connection:
-        await audit.record(connection, entry)
+async def _record_view(request: web.Request, entry: audit.Entry) -> None:
+    """With a row of the register of disclosures, if the token is bound to a purpose."""
+    viewer, now = request[VIEWER], datetime.now(UTC)
+    async with translated(), request.app[app_keys.POOL].acquire() as connection, connection.transaction():
+        await audit.record(connection, entry, now)
+        if viewer.token_id is not None:
+            await disclosures.record_use_of_token(
+                connection,
+                viewer.token_id,
+                by=viewer.recorded_as,
+                subjects=str(request.rel_url)[:_LONGEST_QUERY],
+                fields=entry.action,
+                now=now,
+            )
 
 
 def _entry(request: web.Request, route: Route, kind: str) -> audit.Entry:

@@ -88,7 +88,9 @@ async def test_an_erasure_keeps_exactly_the_rows_of_a_hold_and_is_completed_afte
 async def test_the_rows_of_a_hold_outlive_their_partition_and_go_when_it_expires(fleet, tmp_path):
     connection, now, copies = fleet
     pings = await count(connection, "pings", copies[0])
-    scope = Scope(subject=Subject("installation", copies[0]), tables=("pings",), fields=("received_at", "verdict"))
+    scope = Scope(
+        subject=Subject("installation", copies[0]), tables=("pings",), fields=("received_at", "verdict")
+    )
     ends = now.date() + timedelta(days=200)
     hold_id = await held(connection, now, scope, expires_on=ends)
     registry = load_registry().keeping([("ping", 30), ("usage", 30), ("fact", 30)])

@@ -70,18 +70,14 @@ async def test_a_request_is_extended_once_with_a_reason_and_refused_with_a_groun
 async def test_what_is_overdue_comes_first_and_is_counted(connection, customer):
     today = NOW.date()
     for received in (today, today - timedelta(days=40), today - timedelta(days=27)):
-        await requests.file(
-            connection, RequestKind.ACCESS, customer, by=ANN, now=NOW, received_on=received
-        )
+        await requests.file(connection, RequestKind.ACCESS, customer, by=ANN, now=NOW, received_on=received)
     found = await requests.unanswered(connection)
     assert [each.is_overdue(today) for each in found] == [True, False, False]
     assert [each.is_due_soon(today) for each in found] == [False, True, False]
     assert await requests.due(connection, today) == requests.Due(overdue=1, soon=1)
     with pytest.raises(WrongRequest, match="future"):
         tomorrow = today + timedelta(days=1)
-        await requests.file(
-            connection, RequestKind.ACCESS, customer, by=ANN, now=NOW, received_on=tomorrow
-        )
+        await requests.file(connection, RequestKind.ACCESS, customer, by=ANN, now=NOW, received_on=tomorrow)
 
 
 async def test_a_closed_request_is_forgotten_after_three_years(connection, customer):
@@ -90,13 +86,9 @@ async def test_a_closed_request_is_forgotten_after_three_years(connection, custo
     assert await requests.forget(connection, NOW + requests.KEPT + timedelta(days=1)) == 1
 
 
-@pytest.mark.parametrize(
-    ("purpose", "level"), [("improvement", Level.SYSTEM), ("operations", Level.LICENSE)]
-)
+@pytest.mark.parametrize(("purpose", "level"), [("improvement", Level.SYSTEM), ("operations", Level.LICENSE)])
 async def test_an_objection_to_a_purpose_limits_what_is_kept(connection, customer, purpose, level):
-    one = await requests.file(
-        connection, RequestKind.OBJECTION, customer, by=ANN, now=NOW, purpose=purpose
-    )
+    one = await requests.file(connection, RequestKind.OBJECTION, customer, by=ANN, now=NOW, purpose=purpose)
     found = await requests.request(connection, one)
     assert await fulfilment.object_to(connection, found, load_registry(), by=ANN, now=NOW) is level
     [limit] = await level_limits.limits(connection)

@@ -52,6 +52,7 @@ PERSONAL = {
 NOBODY = "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11"
 VALUES = {"what": "pings", "installation_id": NOBODY, "license_id": NOBODY, "customer_id": NOBODY}
 VALUES |= {"clear_up_id": NOBODY, "saved_view_id": NOBODY, "erasure_id": NOBODY}
+VALUES |= {"request_id": NOBODY, "hold_id": NOBODY}
 
 
 async def entries(site, **wanted):

@@ -162,6 +162,26 @@ ASKED = {
     "GET /privacy/office/erasures/{erasure_id}": Ask(foreign="refused"),
     "POST /privacy/office/access": Ask(body={"subject": "{installation}"}, foreign="refused"),
     "POST /privacy/office/links": Ask(body={"subject": "{customer_id}"}, foreign="refused"),
+    "GET /privacy/office/requests": Ask(foreign="refused"),
+    "POST /privacy/office/requests": Ask(body={"kind": "access", "subject": "x"}, foreign="refused"),
+    "GET /privacy/office/requests/{request_id}": Ask(foreign="refused"),
+    "POST /privacy/office/requests/{request_id}": Ask(body={"step": "open"}, foreign="refused"),
+    "GET /privacy/office/holds": Ask(foreign="refused"),
+    "POST /privacy/office/holds": Ask(
+        body={"subject": "x", "ground": "y", "expires": "z"}, foreign="refused"
+    ),
+    "POST /privacy/office/holds/{hold_id}": Ask(body={"step": "confirm"}, foreign="refused"),
+    "POST /privacy/office/restrictions": Ask(
+        body={"subject": "x", "step": "withdraw", "reason": "y"}, foreign="refused"
+    ),
+    "GET /privacy/office/disclosures": Ask(foreign="refused"),
+    "POST /privacy/office/disclosures": Ask(
+        body=dict.fromkeys(("recipient", "subjects", "fields", "ground", "duty"), "x"), foreign="refused"
+    ),
+    "GET /privacy/office/processing": Ask(foreign="refused"),
+    "GET /privacy/office/processing.json": Ask(foreign="refused"),
+    "GET /privacy/office/breach": Ask(foreign="refused"),
+    "POST /privacy/office/breach": Ask(body={"since": "x", "until": "y"}, foreign="refused"),
     "GET /api/v1/installations": Ask(),
     "GET /api/v1/installations/{installation_id}": Ask(foreign="refused"),
     "GET /api/v1/pings": Ask("?installation_id={installation}"),
@@ -280,6 +300,7 @@ class Person:
             "person_id": str(uuid4()),
             "clear_up_id": str(uuid4()),
             **{each: str(uuid4()) for each in ("note_id", "view_id", "link_id", "erasure_id")},
+            **{each: str(uuid4()) for each in ("request_id", "hold_id")},
             "what": "installations",
             "provider": "none",
             "fresh": f"fresh-{uuid4()}",

@@ -22,6 +22,7 @@ from telemetry_server.keyring import (
     KeyringUnreadable,
     read_keyring,
 )
+from telemetry_server.privacy.store import requests
 from telemetry_server.settings import Settings
 from telemetry_server.store import clock, distribution
 from telemetry_server.store.access.keyring_check import Remembered
@@ -90,6 +91,7 @@ async def _checks(connection: Connection, jobs: Sequence[Job], settings: Setting
     yield _partitions(await months_everywhere(connection))
     yield _strays(await strays(connection))
     yield _quarantine(await vitals.quarantined(connection))
+    yield _requests(await requests.due(connection, datetime.now(UTC).date()))
     yield _outage(await outages(connection), datetime.now(UTC))
     yield _addresses(await retention_problem(connection, datetime.now(UTC)))
     yield load.load(await load.samples(connection, datetime.now(UTC)))
@@ -225,6 +227,16 @@ def _quarantine(count: int) -> Finding:
             "Look at them: telemetry-server db psql -- -c 'TABLE quarantine'",
         )
     return ok("quarantine", "empty")
+
+
+def _requests(due: requests.Due) -> Finding:
+    """Requests of data subjects have a time in which the law wants an answer."""
+    advice = "See them: telemetry-server privacy request list"
+    if due.overdue:
+        return warning("data subjects", f"{due.overdue} requests are overdue.", advice)
+    if due.soon:
+        return warning("data subjects", f"{due.soon} requests are due within a week.", advice)
+    return ok("data subjects", "no request is due within a week")
 
 
 def _outage(known: Sequence[Outage], now: datetime) -> Finding:

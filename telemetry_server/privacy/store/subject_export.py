@@ -34,6 +34,7 @@ OF_LICENSES = ("licenses", "license_keys", "shop_fields")
 BY_SUBJECT = (
     *("registry_changes", "clear_up_items", "clear_up_changes", "audit_entries", "erasures"),
     *("subject_requests", "subject_request_steps", "holds", "held_rows", "restrictions"),
+    "disclosures",
 )
 """Read by all of these ids, as text."""
 TABLES = (*OF_CUSTOMER, *OF_LICENSES, *OF_INSTALLATIONS, "hostnames", *BY_SUBJECT, "notices")
@@ -118,14 +119,33 @@ async def record_access(
 # ── the link of a customer ──────────────────────────────────────────────────────────────────
 
 
-async def make_link(connection: Connection, customer_id: UUID, *, by: Author, now: datetime) -> str:
+@dataclass(frozen=True, slots=True)
+class UsedLink:
+    """Whose data a link gives. `portable`: as one JSON file; `recipient`: to another controller."""
+
+    subject: Subject
+    portable: bool
+    recipient: str | None
+
+
+async def make_link(
+    connection: Connection,
+    customer_id: UUID,
+    *,
+    by: Author,
+    now: datetime,
+    portable: bool = False,
+    recipient: str | None = None,
+) -> str:
     """The secret of a new link, valid for LINK_DAYS and for one download. Raises NoSuchCustomer."""
     secret = secrets.token_urlsafe(32)
     who = by.recorded_as or by.actor
     async with connection.transaction():
         await customer_by_id(connection, customer_id)
         expires = now + timedelta(days=LINK_DAYS)
-        await connection.execute(SQL["add_link"], _digest(secret), customer_id, now, who, expires)
+        portable = portable or recipient is not None
+        values = _digest(secret), customer_id, now, who, expires, portable, recipient
+        await connection.execute(SQL["add_link"], *values)
         entry = audit.Entry(
             actor=who,
             action="customer.link",
@@ -138,13 +158,13 @@ async def make_link(connection: Connection, customer_id: UUID, *, by: Author, no
     return secret
 
 
-async def customer_of_link(connection: Connection, secret: str, now: datetime, *, use: bool) -> Subject:
-    """The customer of a link; with `use`, it is used up. Raises NoSuchLink."""
+async def customer_of_link(connection: Connection, secret: str, now: datetime, *, use: bool) -> UsedLink:
+    """What a link gives; with `use`, it is used up. Raises NoSuchLink."""
     statement = SQL["use_link" if use else "open_link"]
-    found: UUID | None = await connection.fetchval(statement, _digest(secret), now)
+    found = await connection.fetchrow(statement, _digest(secret), now)
     if found is None:
         raise NoSuchLink
-    return Subject("customer", found)
+    return UsedLink(Subject("customer", found["customer_id"]), found["portable"], found["recipient"])
 
 
 async def forget_links(connection: Connection, before: datetime) -> int:

@@ -147,6 +147,10 @@ ORDER BY x.hold_id, x.table_name, x.row_key;
 -- name: restrictions
 SELECT to_jsonb(x)::text AS row FROM restrictions AS x WHERE x.subject::text = ANY ($1::text[]) ORDER BY x.begun_at;
 
+-- name: disclosures
+SELECT to_jsonb(x)::text AS row FROM disclosures AS x WHERE x.subject::text = ANY ($1::text[])
+ORDER BY x.disclosed_at, x.disclosure_id;
+
 -- name: notices
 -- The versions of the notice that the pings name.
 SELECT to_jsonb(x)::text AS row FROM notices AS x WHERE x.version = ANY ($1::text[]) ORDER BY x.version, x.language;
@@ -157,14 +161,16 @@ FROM states
 WHERE installation_id = ANY ($1::uuid[]) AND privacy_notice_version IS NOT NULL;
 
 -- name: add_link
-INSERT INTO access_links (digest, customer_id, created_at, created_by, expires_at) VALUES ($1, $2, $3, $4, $5);
+INSERT INTO access_links (digest, customer_id, created_at, created_by, expires_at, portable, recipient)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: open_link
 -- The customer of a link that was not used, without using it.
-SELECT customer_id FROM access_links WHERE digest = $1 AND used_at IS NULL AND expires_at > $2;
+SELECT customer_id, portable, recipient FROM access_links WHERE digest = $1 AND used_at IS NULL AND expires_at > $2;
 
 -- name: use_link
-UPDATE access_links SET used_at = $2 WHERE digest = $1 AND used_at IS NULL AND expires_at > $2 RETURNING customer_id;
+UPDATE access_links SET used_at = $2 WHERE digest = $1 AND used_at IS NULL AND expires_at > $2
+RETURNING customer_id, portable, recipient;
 
 -- name: forget_links
 WITH done AS (DELETE FROM access_links WHERE expires_at < $1 RETURNING 1) SELECT count(*) FROM done;

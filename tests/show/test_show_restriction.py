@@ -1,0 +1,72 @@
+"""Restriction: on no page, list, search, export, share link or API does anyone but the officer see the subject."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from test_show_permissions import PERSON_ROUTES, Person, known, name
+
+from telemetry_server.model import Author, Role
+from telemetry_server.permissions import BY_ROLE, Permission
+from telemetry_server.privacy.store import restrictions
+from telemetry_server.privacy.subjects import Subject
+from telemetry_server.store.reports.export import What
+
+__all__ = ["known"]  # a fixture
+
+WHY = Author("a test", "asked by letter")
+EVERY_EXPORT = [
+    f"/api/v1/export/{what}?format={form}&columns=all" for what in What for form in ("csv", "ndjson")
+]
+
+
+@pytest.fixture
+async def canary(site, known):
+    """A customer with a license and an installation on it, which several tables name."""
+    one = known["mine"]
+    await site.execute(
+        "UPDATE licenses SET customer_id = $1::text::uuid WHERE license_id = $2::text::uuid",
+        *(one.customer, one.license),
+    )
+    await site.execute(
+        "UPDATE installation_facts SET license_id = $1::text::uuid WHERE installation_id = $2::text::uuid",
+        *(one.license, one.installation),
+    )
+    return one
+
+
+async def seen(site, role, canary):
+    """Where a person of the role sees the canary: by routes and exports."""
+    person = await Person(site, role, None).arrive()
+    marks = (canary.customer, canary.license, canary.installation, "mine@example.com")
+    answers = {}
+    for route in PERSON_ROUTES:
+        if route.method == "GET" and route.permission in BY_ROLE[role]:
+            answers[name(route)] = (await person.ask(route, canary)).text
+    if Permission.EXPORT in BY_ROLE[role]:
+        for path in EVERY_EXPORT:
+            answers[path] = (await person.program.get(path)).text
+    for text in ("mine@example.com", canary.installation, canary.license, "KEY-mine"):
+        answers[f"search {text}"] = (await person.browser.get(f"/search?q={text}")).text.replace(
+            f'value="{text}"', ""
+        )
+    return {where for where, text in answers.items() if any(mark in text for mark in marks)}
+
+
+async def test_only_the_officer_sees_a_restricted_customer(site, canary):
+    before = {role: await seen(site, role, canary) for role in (Role.INVESTIGATOR, Role.VIEWER)}
+    assert len(before[Role.INVESTIGATOR]) > 20
+    now, subject = datetime.now(UTC), Subject("customer", UUID(canary.customer))
+    await site.with_database(restrictions.begin, subject, by=WHY, now=now)
+    for role in Role:
+        where = await seen(site, role, canary)
+        if role is Role.PRIVACY_OFFICER:
+            assert "GET /customers/{customer_id}" in where
+            assert "GET /installations/{installation_id}" in where
+        else:
+            assert where == set(), role
+    assert await site.execute(
+        "SELECT count(*) FROM installations WHERE installation_id = $1", UUID(canary.installation)
+    )
+    await site.with_database(restrictions.withdraw, subject, by=WHY, now=now)
+    assert await seen(site, Role.INVESTIGATOR, canary) == before[Role.INVESTIGATOR]
