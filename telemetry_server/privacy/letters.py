@@ -3,6 +3,7 @@
 An operator's own text replaces one of these: DATA/letters/KIND.txt, with the same placeholders.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -77,7 +78,8 @@ def letter(
         "what": _what(steps, request.state),
         "today": today,
     }
-    return Template(text).safe_substitute(facts).strip() + "\n"
+    filled = Template(text).safe_substitute(facts).strip()
+    return re.sub(r"\n{3,}", "\n\n", filled) + "\n"
 
 
 def own_text(directory: Path | None, name: str) -> str | None:

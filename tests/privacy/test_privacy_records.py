@@ -69,7 +69,7 @@ async def test_the_kit_names_who_was_seen_and_when_the_notice_is_due(connection)
     written = dict(breach_kit.files(window, found, load_registry(), aware=NOW))
     said = json.loads(written["summary.json"])
     assert said["subjects"] == {"customer": 1, "installation": 1}
-    assert said["notice_due_at"].startswith("2026-12-03 12:00")
+    assert said["notice_due_at"].startswith("2026-12-03T12:00")
     assert said["networks"] == ["192.0.2.0/24"]
     subjects = list(csv.reader(io.StringIO(written["subjects.csv"].decode())))
     assert subjects == [["kind", "id"], ["customer", customer], ["installation", copy]]

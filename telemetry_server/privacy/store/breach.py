@@ -41,8 +41,8 @@ class Seen:
 
 
 async def seen(connection: Connection, window: Window) -> Seen:
-    """Everything of one snapshot."""
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
+    """What was seen in the window."""
+    async with connection.transaction():
         rows = []
         if window.persons or window.tokens or not window.keys:
             values = window.since, window.until, _actors(window)
