@@ -23,6 +23,51 @@ _STAFF = "the vendor's staff, by role"
 _RECIPIENTS = f"{_STAFF}; others as the register of disclosures says"
 
 
+_OTHERS = (
+    (
+        "addresses",
+        "Know where the software runs; refuse abuse.",
+        "legitimate interest (Article 6(1)(f) GDPR)",
+        "users of installed copies",
+        ["client_address", "hostname", "place"],
+        "full addresses: shortened to networks after {address_days} days",
+    ),
+    (
+        "license registry",
+        "Know who may run what.",
+        "performance of the license contract (Article 6(1)(b) GDPR)",
+        "customers and their contacts",
+        ["email", "name", "company", "tax_id", "technical_contact", "account", "licenses", "notes"],
+        "when the customer is erased",
+    ),
+    (
+        "support access",
+        "Help a customer who granted access.",
+        "consent, by granting it (Article 6(1)(a) GDPR)",
+        "customers who asked for help",
+        ["sealed: SSH account, root directory, e-mail and database accounts"],
+        "when the grant expires or is revoked",
+    ),
+    (
+        "accounts and audit log",
+        "Know who saw or changed what.",
+        "legal obligation and legitimate interest (Article 6(1)(c) and (f) GDPR)",
+        "the vendor's staff",
+        ["e-mail", "name", "network", "what was seen or changed"],
+        "{audit_days} days; accounts: when they are removed",
+    ),
+    (
+        "rights of data subjects",
+        "Answer requests, and prove it.",
+        "legal obligation (Article 6(1)(c) GDPR)",
+        "those who made a request",
+        ["requests", "holds", "restrictions", "disclosures", "certificates of erasure"],
+        "requests: 3 years after they were closed; certificates, holds and disclosures: never",
+    ),
+)
+"""What does not come in pings: name, purpose, basis, subjects, fields, erased after."""
+
+
 def register(
     registry: Registry,
     *,
@@ -59,51 +104,13 @@ def _retention(registry: Registry, purpose: str) -> str:
 
 
 def _others(address_days: int, audit_days: int) -> list[dict[str, Any]]:
-    """What does not come in pings."""
-    rows = (
-        (
-            "addresses",
-            "Know where the software runs; refuse abuse.",
-            "legitimate interest (Article 6(1)(f) GDPR)",
-            "users of installed copies",
-            ["client_address", "hostname", "place"],
-            f"full addresses: shortened to networks after {address_days} days",
-        ),
-        (
-            "license registry",
-            "Know who may run what.",
-            "performance of the license contract (Article 6(1)(b) GDPR)",
-            "customers and their contacts",
-            ["email", "name", "company", "tax_id", "technical_contact", "account", "licenses", "notes"],
-            "when the customer is erased",
-        ),
-        (
-            "support access",
-            "Help a customer who granted access.",
-            "consent, by granting it (Article 6(1)(a) GDPR)",
-            "customers who asked for help",
-            ["sealed: SSH account, root directory, e-mail and database accounts"],
-            "when the grant expires or is revoked",
-        ),
-        (
-            "accounts and audit log",
-            "Know who saw or changed what.",
-            "legal obligation and legitimate interest (Article 6(1)(c) and (f) GDPR)",
-            "the vendor's staff",
-            ["e-mail", "name", "network", "what was seen or changed"],
-            f"{audit_days} days; accounts: when they are removed",
-        ),
-        (
-            "rights of data subjects",
-            "Answer requests, and prove it.",
-            "legal obligation (Article 6(1)(c) GDPR)",
-            "those who made a request",
-            ["requests", "holds", "restrictions", "disclosures", "certificates of erasure"],
-            "requests: 3 years after they were closed; certificates, holds and disclosures: never",
-        ),
-    )
     names = ("name", "purpose", "basis", "subjects", "fields", "erased_after")
-    return [{**dict(zip(names, row, strict=True)), "recipients": _RECIPIENTS} for row in rows]
+    found = [{**dict(zip(names, row, strict=True)), "recipients": _RECIPIENTS} for row in _OTHERS]
+    for each in found:
+        each["erased_after"] = str(each["erased_after"]).format(
+            address_days=address_days, audit_days=audit_days
+        )
+    return found
 
 
 def markdown(register: dict[str, Any]) -> str:

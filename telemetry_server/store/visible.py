@@ -34,12 +34,9 @@ _LICENSES = (
     "SELECT l.license_id FROM {schema}.licenses AS l JOIN {schema}.restrictions AS r"
     " ON r.subject = l.customer_id AND r.subject_kind = 'customer' AND r.ended_at IS NULL"
 )
-_TEXTS = " UNION ALL ".join(
-    (
-        "SELECT r.installation_id::text FROM {schema}.restricted_installations AS r",
-        "SELECT r.subject::text FROM {schema}.restrictions AS r WHERE r.ended_at IS NULL",
-        _LICENSES.replace("l.license_id", "l.license_id::text", 1),
-    )
+_NAMED = (
+    "NOT EXISTS (SELECT FROM {schema}.restrictions AS r CROSS JOIN unnest(r.hides) AS h (word)"
+    " WHERE r.ended_at IS NULL AND "
 )
 
 SHOWN = {
@@ -53,10 +50,11 @@ SHOWN = {
     ),
     **dict.fromkeys(("customers", "customer_notes", "licenses"), _CUSTOMER),
     "v_licenses": "x.license_id NOT IN (" + _LICENSES + ")",
-    "registry_changes": "x.entity_id NOT IN (" + _TEXTS + ")",
-    "audit_entries": "x.subject_id IS NULL OR x.subject_id NOT IN (" + _TEXTS + ")",
-    "clear_up_items": "x.subject NOT IN (" + _TEXTS + ")"
-    " AND (x.license_id IS NULL OR x.license_id NOT IN (" + _LICENSES + "))",
+    "registry_changes": _NAMED + "h.word = x.entity_id)",
+    "audit_entries": _NAMED + "(h.word = x.subject_id OR strpos(lower(x.details::text), h.word) > 0))",
+    "clear_up_items": _NAMED + "h.word IN (x.subject, x.license_id::text))",
+    "saved_views": _NAMED + "strpos(lower(x.address), h.word) > 0)",
+    "chart_notes": _NAMED + "strpos(lower(x.note), h.word) > 0)",
 }
 """Which rows `x` of a table or view are shown."""
 

@@ -40,7 +40,9 @@ async def seen(site, role, canary):
     answers = {}
     for route in PERSON_ROUTES:
         if route.method == "GET" and route.permission in BY_ROLE[role]:
-            answers[name(route)] = (await person.ask(route, canary)).text
+            answer = await person.ask(route, canary)
+            if answer.status != 404:  # which may repeat the id that was asked for
+                answers[name(route)] = answer.text
     if Permission.EXPORT in BY_ROLE[role]:
         for path in EVERY_EXPORT:
             answers[path] = (await person.program.get(path)).text

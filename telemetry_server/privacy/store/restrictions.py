@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import quote
 from uuid import UUID
 
 from telemetry_server.errors import OperatorError
@@ -72,12 +73,18 @@ async def withdraw(connection: Connection, subject: Subject, *, by: Author, now:
 
 async def extend(connection: Connection, now: datetime) -> None:
     """Restricts the installations that came to a restricted customer, and frees those of none."""
-    licenses = [row[0] for row in await connection.fetch(SQL["licenses"])]
-    copies = [row[0] for row in await connection.fetch(SQL["own"])]
-    if licenses:
-        copies += [row[0] for row in await connection.fetch(SQL["installations_on"], licenses)]
-    await connection.execute(SQL["free_others"], copies)
-    await connection.execute(SQL["restrict_installations"], copies, now)
+    restricted: list[UUID] = []
+    for row in await connection.fetch(SQL["named"]):
+        copies = [row["subject"]] if row["subject_kind"] == "installation" else []
+        if row["licenses"]:
+            found = await connection.fetch(SQL["installations_on"], row["licenses"])
+            copies = [each["installation_id"] for each in found]
+        emails = [row["email"], quote(row["email"], safe="").lower()] if row["email"] else []
+        words = [*map(str, (row["subject"], *row["licenses"], *copies)), *emails]
+        await connection.execute(SQL["hide"], row["restriction_id"], list(dict.fromkeys(words)))
+        restricted += copies
+    await connection.execute(SQL["free_others"], restricted)
+    await connection.execute(SQL["restrict_installations"], restricted, now)
 
 
 async def in_force(connection: Connection) -> list[Restriction]:

@@ -17,19 +17,19 @@ LEFT JOIN customers AS c ON c.customer_id = r.subject
 WHERE r.ended_at IS NULL
 ORDER BY r.begun_at DESC, r.restriction_id;
 
--- name: licenses
--- The licenses of restricted customers.
-SELECT l.license_id
-FROM licenses AS l
-JOIN restrictions AS r ON r.subject = l.customer_id
-WHERE r.ended_at IS NULL AND r.subject_kind = 'customer';
+-- name: named
+-- The restrictions in force, with what names a customer and its licenses.
+SELECT r.restriction_id, r.subject_kind, r.subject, lower(c.email) AS email,
+       ARRAY(SELECT l.license_id FROM licenses AS l WHERE l.customer_id = r.subject ORDER BY l.license_id) AS licenses
+FROM restrictions AS r
+LEFT JOIN customers AS c ON c.customer_id = r.subject
+WHERE r.ended_at IS NULL;
 
--- name: own
--- The installations that are restricted themselves.
-SELECT subject FROM restrictions WHERE ended_at IS NULL AND subject_kind = 'installation';
+-- name: hide
+UPDATE restrictions SET hides = $2 WHERE restriction_id = $1 AND hides <> $2;
 
 -- name: installations_on
-SELECT installation_id FROM installation_facts WHERE license_id = ANY ($1::uuid[]);
+SELECT installation_id FROM installation_facts WHERE license_id = ANY ($1::uuid[]) ORDER BY installation_id;
 
 -- name: restrict_installations
 INSERT INTO restricted_installations (installation_id, since)

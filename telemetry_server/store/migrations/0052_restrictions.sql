@@ -7,6 +7,7 @@ CREATE TABLE restrictions (
     begun_at       timestamptz NOT NULL,
     begun_by       text        NOT NULL CHECK (length(begun_by) BETWEEN 1 AND 300),
     reason         text        NOT NULL CHECK (length(reason) BETWEEN 1 AND 1000),
+    hides          text[]      NOT NULL DEFAULT '{}',
     ended_at       timestamptz,
     ended_by       text        CHECK (length(ended_by) BETWEEN 1 AND 300),
     end_reason     text        CHECK (length(end_reason) BETWEEN 1 AND 1000)
@@ -15,6 +16,7 @@ CREATE UNIQUE INDEX restrictions_in_force ON restrictions (subject) WHERE ended_
 COMMENT ON TABLE restrictions IS
     'A row is a restriction: until it ends, people without the permission "privacy" see nothing of the subject. Written by '
     '"privacy restrict" and the page "Holds and restrictions". Kept for ever.';
+COMMENT ON COLUMN restrictions.hides IS 'The ids and the e-mail that name the subject, in lower case: texts with one of them are hidden.';
 
 CREATE TABLE restricted_installations (
     installation_id uuid        PRIMARY KEY,
