@@ -34,8 +34,16 @@ GROWING = {
     "installation_levels",
     "erased_installations",
     "support_grants",
+    "restricted_installations",
 }
 SMALL = {
+    "subject_requests",
+    "subject_request_steps",
+    "holds",
+    "held_rows",
+    "restrictions",
+    "disclosures",
+    "token_purposes",
     "editions",
     "releases",
     "customers",
