@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from demo_fleet import DemoFleet
 
+from telemetry_server.app import ROUTES_FOR_PEOPLE
 from telemetry_server.check.licenses.columns import license_patch
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author, Role
@@ -18,9 +19,7 @@ from telemetry_server.permissions import (
     OF_ALL_PRODUCTS,
     Permission,
 )
-from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
 from telemetry_server.routing import Access
-from telemetry_server.show.routes import ROUTES
 from telemetry_server.show.viewer import Viewer
 from telemetry_server.store.access.credentials import Limits, create_token
 from telemetry_server.store.access.sessions import create_session
@@ -29,9 +28,8 @@ from telemetry_server.store.registry.customers import create_customer
 from telemetry_server.store.registry.license_changes import create_license
 from telemetry_server.store.registry.licenses import key_hashes
 from telemetry_server.store.registry.products import add_product
-from telemetry_server.support.routes import ROUTES as SUPPORT_ROUTES
 
-PERSON_ROUTES = [route for route in (*ROUTES, *PRIVACY_ROUTES, *SUPPORT_ROUTES) if route.access is Access.PERSON]
+PERSON_ROUTES = [route for route in ROUTES_FOR_PEOPLE if route.access is Access.PERSON]
 NOW = datetime.now(UTC)
 
 
