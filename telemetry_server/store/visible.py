@@ -65,6 +65,23 @@ class MayNotHide(OperatorError):
     """This server may not make a schema. As the owner of the database: GRANT CREATE ON DATABASE … TO …"""
 
 
+class Hidden(OperatorError):
+    """There is a row with this name or key already, which you may not see. Ask the privacy officer."""
+
+    status, code = 409, "hidden"
+
+
+@contextmanager
+def refusing_hidden() -> Iterator[None]:
+    """A row that was not found, as it is hidden, refuses another one like it. Raises Hidden."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        if is_hiding():
+            raise Hidden from error
+        raise
+
+
 @contextmanager
 def hiding(hide: bool = True) -> Iterator[None]:
     """Within the block, connections of `show_what_may_be_seen` hide restricted subjects."""

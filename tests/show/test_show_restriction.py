@@ -61,6 +61,10 @@ async def test_only_the_officer_sees_a_restricted_customer(site, canary):
     await site.with_database(restrictions.begin, subject, by=WHY, now=now)
     for role in (Role.INVESTIGATOR, Role.ADMIN):
         assert await seen(site, role, canary) == set(), role
+    program = (await Person(site, Role.INVESTIGATOR, None).arrive()).program
+    for email, status in (("new@example.com", 201), ("MINE@example.com", 409)):
+        answer = await program.request("POST", "/api/v1/customers", json={"email": email})
+        assert answer.status == status, answer.text
     officer = (await Person(site, Role.PRIVACY_OFFICER, None).arrive()).browser
     assert "mine@example.com" in (await officer.get(f"/customers/{canary.customer}")).text
     assert (await officer.get(f"/installations/{canary.installation}")).status == 200

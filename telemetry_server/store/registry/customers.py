@@ -21,6 +21,7 @@ from telemetry_server.store.json_rows import as_json
 from telemetry_server.store.queries import fill, load
 from telemetry_server.store.registry import history
 from telemetry_server.store.registry.history import ChangeOutcome, Draft, Entity, Fields
+from telemetry_server.store.visible import refusing_hidden
 from telemetry_server.uuid7 import LOWEST, uuid7
 
 SQL = load(__name__)
@@ -135,7 +136,8 @@ async def write_customers(
     for name, outcome in (("add_customers", ChangeOutcome.NEW), ("change_customers", ChangeOutcome.CHANGED)):
         if some := [draft for draft in drafts if draft.outcome is outcome]:
             rows = [{"customer_id": draft.uuid, **draft.fields} for draft in some]
-            await connection.execute(SQL[name], as_json(rows), now)
+            with refusing_hidden():
+                await connection.execute(SQL[name], as_json(rows), now)
     await history.record(connection, drafts, by, now)
 
 

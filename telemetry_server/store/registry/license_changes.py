@@ -31,6 +31,7 @@ from telemetry_server.store.registry.licenses import (
     short_of_keys,
     write_keys,
 )
+from telemetry_server.store.visible import refusing_hidden
 
 
 async def create_license(
@@ -143,7 +144,8 @@ async def _write(
             if draft.outcome is ChangeOutcome.NEW
         ]
         if added:
-            await connection.execute(SQL["add_licenses"], as_json(added), now, hashes.product.id)
+            with refusing_hidden():
+                await connection.execute(SQL["add_licenses"], as_json(added), now, hashes.product.id)
         await _write_keys(connection, plan, hashes, keys)
     await history.record(connection, drafts, by, now)
 
