@@ -6,11 +6,12 @@ import asyncpg
 import pytest
 from demo_fleet_of_days import settled
 
-from telemetry_server.check.fields import load_registry
+from telemetry_server.check.fields import Level, load_registry
 from telemetry_server.jobs.retention import forget_old_pings
 from telemetry_server.keyring import open_keyring
-from telemetry_server.privacy.jobs import carry_out_erasures, keeping_held
-from telemetry_server.privacy.store import erasing, holds
+from telemetry_server.model import Author
+from telemetry_server.privacy.jobs import carry_out_erasures, keep_to_levels, keeping_held
+from telemetry_server.privacy.store import erasing, holds, level_limits
 from telemetry_server.privacy.store.holds import Scope, WrongHold
 from telemetry_server.privacy.subjects import Subject
 from telemetry_server.store.access.audit_checkpoints import signer_of
@@ -122,3 +123,19 @@ async def test_a_hold_on_a_period_keeps_no_row_of_another_time(fleet):
     hold_id = await held(connection, now, scope)
     kept = (await holds.held_rows(connection, hold_id))["pings"]
     assert len(kept) == await count(connection, "pings", copies[0]) - 2
+
+
+async def test_what_a_level_removes_stays_in_a_hold(fleet):
+    connection, now, copies = fleet
+    with_uses = (
+        "SELECT count(*) FROM pings WHERE installation_id = $1 AND num_nonnulls(counters, features) > 0"
+    )
+    [copy, *_] = [each for each in copies if await connection.fetchval(with_uses, each)]
+    pings = await connection.fetchval(with_uses, copy)
+    one = Subject("installation", copy)
+    hold_id = await held(connection, now, Scope(subject=one, tables=("pings",)))
+    await level_limits.set_limit(connection, one, Level.LICENSE, by=Author("ann"), now=now)
+    await keeping_held(keep_to_levels(load_registry()))(connection, now + timedelta(hours=3))
+    assert await connection.fetchval(with_uses, copy) == 0
+    kept = (await holds.held_rows(connection, hold_id))["pings"]
+    assert sum(1 for row in kept if row["features"]) == pings

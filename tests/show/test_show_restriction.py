@@ -61,7 +61,17 @@ async def test_only_the_officer_sees_a_restricted_customer(site, canary):
     await site.with_database(restrictions.begin, subject, by=WHY, now=now)
     for role in (Role.INVESTIGATOR, Role.ADMIN):
         assert await seen(site, role, canary) == set(), role
-    program = (await Person(site, Role.INVESTIGATOR, None).arrive()).program
+    investigator = await Person(site, Role.INVESTIGATOR, None).arrive()
+    [later] = await site.execute(
+        "UPDATE installation_facts SET license_id = $1::text::uuid WHERE installation_id = (SELECT i.installation_id"
+        " FROM installations AS i JOIN products AS p USING (product_id) WHERE p.slug = 'mine'"
+        " AND i.installation_id::text <> $2 LIMIT 1) RETURNING installation_id",
+        *(canary.license, canary.installation),
+    )
+    assert (await investigator.browser.get(f"/installations/{later[0]}")).status == 200
+    await site.with_database(restrictions.extend, now)
+    assert (await investigator.browser.get(f"/installations/{later[0]}")).status == 404
+    program = investigator.program
     for email, status in (("new@example.com", 201), ("MINE@example.com", 409)):
         answer = await program.request("POST", "/api/v1/customers", json={"email": email})
         assert answer.status == status, answer.text

@@ -1,0 +1,54 @@
+"""Restriction in the database: its reasons, and views that follow migrations."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from telemetry_server.check.licenses.columns import customer_patch
+from telemetry_server.model import Author
+from telemetry_server.privacy.store import restrictions
+from telemetry_server.privacy.store.restrictions import WrongRestriction
+from telemetry_server.privacy.subjects import Subject
+from telemetry_server.store import visible
+from telemetry_server.store.migrate import Migration, migrate, released_migrations
+from telemetry_server.store.registry.customers import create_customer
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+WHY = Author("ann", "accuracy contested")
+
+
+@pytest.fixture
+async def customer(connection):
+    patch, _ = customer_patch({"email": "ada@example.com"})
+    return Subject("customer", (await create_customer(connection, patch, by=WHY, now=NOW)).customer_id)
+
+
+async def hidden_from_people(connection, sql):
+    """What a connection of someone who may not see restricted subjects finds."""
+    with visible.hiding():
+        await visible.show_what_may_be_seen(connection)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.execute("RESET search_path")
+
+
+async def test_the_views_follow_a_migration(connection, customer):
+    await restrictions.begin(connection, customer, by=WHY, now=NOW)
+    add = Migration(9998, "add", "ALTER TABLE customers ADD COLUMN nickname text DEFAULT 'x'")
+    await migrate(connection, [*released_migrations(), add])
+    assert await hidden_from_people(connection, "SELECT count(nickname) FROM customers") == 0
+    assert await connection.fetchval("SELECT count(nickname) FROM customers") == 1
+
+
+async def test_it_has_a_reason_and_is_withdrawn_with_one(connection, customer):
+    with pytest.raises(WrongRestriction, match="reason"):
+        await restrictions.begin(connection, customer, by=Author("ann"), now=NOW)
+    await restrictions.begin(connection, customer, by=WHY, now=NOW)
+    with pytest.raises(WrongRestriction, match="already"):
+        await restrictions.begin(connection, customer, by=WHY, now=NOW)
+    [one] = await restrictions.in_force(connection)
+    assert (one.subject, one.name, one.reason) == (customer, "ada@example.com", "accuracy contested")
+    await restrictions.withdraw(connection, customer, by=WHY, now=NOW)
+    assert await restrictions.in_force(connection) == []
+    assert await hidden_from_people(connection, "SELECT count(*) FROM customers") == 1
