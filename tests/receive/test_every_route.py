@@ -17,7 +17,7 @@ from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
 
 NOBODY = type("Nobody", (), {"post": None, "forget": None, "access": None})()
 ROUTES = [
-    *receive_routes(NOBODY, NOBODY, NOBODY),
+    *receive_routes(NOBODY, NOBODY, NOBODY, NOBODY),
     *self_service_routes(NOBODY),
     *SHOW_ROUTES,
     *PRIVACY_ROUTES,
