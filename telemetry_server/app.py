@@ -51,6 +51,7 @@ from telemetry_server.middleware import (
     no_such_address,
     no_such_method,
 )
+from telemetry_server.privacy.figures import release_public_figures
 from telemetry_server.privacy.jobs import carry_out_erasures, keep_to_levels
 from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
 from telemetry_server.privacy.self_service import SelfService
@@ -108,6 +109,8 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
     """The background jobs, each run once for the whole deployment."""
     registry = load_registry().keeping(settings.retention_days)
     hostnames = Job(JobName.LOOK_UP_HOSTNAMES, look_up_hostnames(), every=timedelta(minutes=5))
+    release = release_public_figures(settings.keyring)
+    figures = Job(JobName.RELEASE_PUBLIC_FIGURES, release, every=timedelta(hours=1))
     send = send_to_witness(settings.audit_witness_url, settings.audit_witness_token)
     witness = Job(JobName.SEND_AUDIT_CHECKPOINT, send, every=timedelta(minutes=1))
     return (
@@ -137,6 +140,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
             carry_out_erasures(registry, settings.keyring, settings.backup_retention_days),
             every=timedelta(minutes=1),
         ),
+        *([figures] if settings.public_figures else []),
         Job(JobName.KEEP_TO_LEVELS, keep_to_levels(registry), every=timedelta(hours=1)),
     )
 
