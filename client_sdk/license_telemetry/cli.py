@@ -164,7 +164,7 @@ def _export_bundle(path: str, settings: Settings, engine: Engine) -> int:
     if exported.paths == [wire.ENROLL_PATH]:
         said = f"The request for an identity is in {path}; the pings follow once its receipts are imported."
     else:
-        said = f"{_requests(len(exported.paths))} written to {path}; they wait here until it has receipts."
+        said = f"{_requests(len(exported.paths))} written to {path}, which wait here for the receipts."
     _print(said)
     where = f"{settings.endpoint}/bundle, or anyone at the vendor" if settings.endpoint else "the vendor"
     _print(f"Carry it to {where}, and bring the receipts back: license-telemetry import FILE")
