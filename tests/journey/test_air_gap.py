@@ -365,7 +365,7 @@ async def test_a_bundle_is_carried_by_a_browser_of_the_vendor_and_of_a_customer(
             for path, signed_in in (("/bundle", False), ("/bundles", True)):
                 page = await browser.new_page(java_script_enabled=signed_in)
                 wrong = []
-                page.on("console", wrong.append)
+                page.on("console", lambda said, wrong=wrong: wrong.append(said))
                 if signed_in:
                     await page.goto(await asyncio.to_thread(lambda: vendor.sign_in_link))
                     await page.locator("form button").first.click()
