@@ -1533,6 +1533,20 @@ CREATE TABLE token_purposes (
 COMMENT ON TABLE token_purposes IS
     'A row binds the API token of an affiliate to a purpose: each of its uses is a row of disclosures. Written by "token create".';
 
+CREATE TABLE public_figures (
+    released_on date    NOT NULL,
+    dimension   text    NOT NULL,
+    value       text    NOT NULL,
+    customers   integer NOT NULL CHECK (customers >= 20),
+    drawn_on    date    NOT NULL,
+    PRIMARY KEY (released_on, dimension, value)
+);
+COMMENT ON TABLE public_figures IS
+    'A row is a number of customers, perturbed and rounded, as it was published in the week that begins on '
+    'released_on. Written once a week by the job "release public figures"; never changed.';
+COMMENT ON COLUMN public_figures.drawn_on IS
+    'The week in which the number was drawn; until its next turn, it is repeated.';
+
 CREATE TABLE access_links (
     digest      bytea       PRIMARY KEY CHECK (length(digest) = 32),
     customer_id uuid        NOT NULL REFERENCES customers ON DELETE CASCADE,

@@ -51,11 +51,13 @@ from telemetry_server.middleware import (
     no_such_address,
     no_such_method,
 )
+from telemetry_server.privacy.figures import release_public_figures
 from telemetry_server.privacy.jobs import carry_out_erasures, keep_to_levels, keeping_held
 from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
 from telemetry_server.privacy.self_service import SelfService
 from telemetry_server.privacy.self_service import routes as self_service_routes
 from telemetry_server.receive.body import LARGEST_SENT, unpack
+from telemetry_server.receive.bundles import BUNDLES, Bundles
 from telemetry_server.receive.capacity import Capacity, connections_within, open_files
 from telemetry_server.receive.connections import CAPACITY, UPLOADS
 from telemetry_server.receive.enroll import Enrolments
@@ -111,6 +113,8 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
     """The background jobs, each run once for the whole deployment."""
     registry = load_registry().keeping(settings.retention_days)
     hostnames = Job(JobName.LOOK_UP_HOSTNAMES, look_up_hostnames(), every=timedelta(minutes=5))
+    release = release_public_figures(settings.keyring)
+    figures = Job(JobName.RELEASE_PUBLIC_FIGURES, release, every=timedelta(hours=1))
     send = send_to_witness(settings.audit_witness_url, settings.audit_witness_token)
     witness = Job(JobName.SEND_AUDIT_CHECKPOINT, send, every=timedelta(minutes=1))
     return (
@@ -140,6 +144,7 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
             carry_out_erasures(registry, settings.keyring, settings.backup_retention_days),
             every=timedelta(minutes=1),
         ),
+        *([figures] if settings.public_figures else []),
         Job(JobName.KEEP_TO_LEVELS, keeping_held(keep_to_levels(registry)), every=timedelta(hours=1)),
     )
 
@@ -193,9 +198,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     job_pool = make_pool(dsn, size=job_pool_size(settings.workers))
     health_pool = make_pool(dsn, size=1, patience=PATIENCE_SECONDS)
     keep_address = settings.address_retention_days > 0
-    product_cache = ProductCache(pool)
+    product_cache, atlas = ProductCache(pool), Atlas(settings.geoip)
     privacy_cache = PrivacyCache(pool, settings.base_url, settings.notice)
-    atlas = Atlas(settings.geoip)
     outcomes, followed = OutcomeCounter(), FollowedPings(load_registry(), privacy_cache.allowed)
     watch = KeyringWatch(keyring, pool.acquire)
     bound = most_behind(load_registry().keeping(settings.retention_days))
@@ -262,6 +266,20 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     shop = ShopWebhook(
         settings.shop_webhook_secret, Shop(pool.acquire, keyring).carry_out, clock_watch.demand
     )
+    support = SupportGrants(pool, verifier, look_once, Limiter(_SUPPORT_REQUESTS_PER_MINUTE, 60))
+    bundles = Bundles(
+        verifier=verifier,
+        look_again=look_once,
+        limiter=Limiter(settings.enrolments_per_hour, 3600),
+        takers={
+            "/v1/pings": uploads.take_carried,
+            "/v1/enroll": enrolments.take,
+            "/v1/forget": own.take,
+            "/v1/support-grants": support.take_grant,
+            "/v1/support-grants/revoke": support.take_revocation,
+        },
+        trusted_proxies=settings.trusted_proxies,
+    )
     support_keys = SupportKeys(settings.support_directory)
     capacity = Capacity(
         most_connections=connections_within(open_files()),
@@ -294,9 +312,9 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     )
 
     app = web.Application(client_max_size=LARGEST_SENT)
-    app[UPLOADS], app[CAPACITY], app[SUPPORT_KEYS] = uploads, capacity, support_keys
+    app[UPLOADS], app[CAPACITY], app[BUNDLES] = uploads, capacity, bundles
     app.on_response_prepare.append(drop_server_header)
-    app[app_keys.EXPORTS] = Exports(dsn)
+    app[app_keys.EXPORTS], app[SUPPORT_KEYS] = Exports(dsn), support_keys
     table = app[JOBS] = job_table(settings)
     app[JOB_CONNECTIONS] = job_pool.acquire  # a job holds its connection for minutes
     schedule = Schedule({job.name: job.every for job in table}, datetime.now(UTC))
@@ -308,8 +326,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app[app_keys.SETTINGS], app[app_keys.POOL], app[app_keys.ATLAS] = settings, pool, atlas
     app[app_keys.KEYRING], app[app_keys.KEYRING_WATCH], app[app_keys.WRITER] = keyring, watch, writer
     app[app_keys.ROUTES] = (
-        *receive_routes(uploads, enrolments, shop),
-        *customer_routes(SupportGrants(pool, verifier, look_once, Limiter(_SUPPORT_REQUESTS_PER_MINUTE, 60))),
+        *receive_routes(uploads, enrolments, shop, bundles),
+        *customer_routes(support),
         *self_service_routes(own),
         *ROUTES_FOR_PEOPLE,
     )

@@ -32,3 +32,4 @@ class JobName(StrEnum):
     LIST_WHAT_TO_CLEAR_UP = "list what to clear up"
     KEEP_TO_LEVELS = "keep to levels"
     CARRY_OUT_ERASURES = "carry out erasures"
+    RELEASE_PUBLIC_FIGURES = "release public figures"

@@ -6,6 +6,7 @@
     audit seed           HMAC-SHA256(pepper, "audit checkpoints"), the Ed25519 key of the audit log
     witness seed         HMAC-SHA256(pepper, "audit witness"), the Ed25519 key for logs of other servers
     authenticator app    HMAC-SHA256(pepper, "totp" + person's UUID + salt), its first 20 bytes
+    figures key          HMAC-SHA256(pepper, "public figures"), which selects the noise of public figures
     known browser        HMAC-SHA256(pepper, "known browser" + person's UUID)
 
 A lost file cannot be recreated: all installations would have to enrol again. Back it up.
@@ -103,6 +104,11 @@ class Keyring:
     def audit_seed(self) -> bytes:
         """The private key that signs the audit log's checkpoints, 32 bytes."""
         return hmac.digest(self.pepper, b"audit checkpoints", "sha256")
+
+    @property
+    def figures_key(self) -> bytes:
+        """The key that selects the noise of public figures, 32 bytes."""
+        return hmac.digest(self.pepper, b"public figures", "sha256")
 
     @property
     def witness_seed(self) -> bytes:

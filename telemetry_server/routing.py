@@ -40,7 +40,8 @@ class Route:
     `body` and `answers` are types of msgspec, from which the OpenAPI document is made; or the name of a
     schema in show/schemas.py, or a media type (`text/html`). Pages (`page=True`) redirect people who are not
     signed in to the sign-in page; all others answer with a problem document. `step_up`: a browser must have
-    given its credentials within the last ten minutes. `files`: its form may have a file.
+    given its credentials within the last ten minutes. `files`: its form may have a file, and takes
+    `largest_form` bytes at most.
 
     `audited`: the kind of subject whose personal data it shows, such as "customer". Each GET is recorded in
     the audit log before its answer leaves, and so is each form that shows a page; a change is recorded in its
@@ -56,6 +57,7 @@ class Route:
     step_up: bool = False
     page: bool = False
     files: bool = False
+    largest_form: int = 2**20
     audited: str | None = None
     parameters: tuple[Parameter, ...] = ()
     body: Shape | None = None

@@ -110,6 +110,9 @@ class Settings:
         "", "Version of the privacy notice shown to customers.", parse=types.words(64)
     )
     notice_url: str = _setting("", "URL of that notice.", parse=types.address_of_page)
+    public_figures: bool = _setting(
+        False, "Publish numbers of customers on the page /public.", parse=types.switch
+    )
     shop_webhook_secret: tuple[bytes, ...] = _setting(
         (),
         "Secrets of the shop's webhook, whsec_…; several, comma-separated, during a rotation.",

@@ -10,7 +10,7 @@ import base64
 import json
 import os
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, TypeVar
 
 from . import _identity as identity
 from . import _wire as wire
@@ -33,6 +33,7 @@ LEAVING_PATIENCE = 0.8
 ELSEWHERE_SECONDS = 10.0
 
 Json = Dict[str, Any]
+Carried = TypeVar("Carried")
 
 
 class Engine:
@@ -351,15 +352,19 @@ class Engine:
         if self._settings.why_off is not None:
             raise ValueError(self._settings.why_off)
         self.collect()
-        with self._outbox.transaction() as ledger:
-            known, uploads = ledger.identity(), self._uploader.uploads(ledger)
-        if known is None:
+        if self.status()["installation_id"] is None:
             raise ValueError("this copy is not enrolled yet: send a ping, or import an enrolment file")
-        requests = [identity.upload(known, upload.body, upload.encoding) for upload in uploads]
+        found = self.carry(lambda _, exchanges: [exchange.request for exchange in exchanges])
+        requests = [request for request in found if request.path == wire.PINGS_PATH]
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.writelines(_line(request) for request in requests)
+            file.writelines(line_of(request) for request in requests)
         return len(requests)
+
+    def carry(self, work: Callable[[Ledger, List[Exchange]], Carried]) -> Carried:
+        """Does `work` with all that waits for the server, in a transaction. Raises Unavailable."""
+        with self._outbox.transaction() as ledger:
+            return work(ledger, self._uploader.exchanges(ledger))
 
 
 def _history(ledger: Ledger) -> Json:
@@ -384,7 +389,8 @@ def _time(seconds: Optional[float]) -> Optional[str]:
     return wire.timestamp(seconds) if seconds else None
 
 
-def _line(request: Post) -> str:
+def line_of(request: Post) -> str:
+    """A request in a file, as one line of JSON."""
     headers = {"Content-Type": "application/json", **request.headers}
     body = base64.b64encode(request.body).decode()
     return json.dumps({"method": "POST", "path": request.path, "headers": headers, "body": body}) + "\n"

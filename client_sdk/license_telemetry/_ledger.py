@@ -286,6 +286,19 @@ class Ledger(State):
 
     # ── what became of them ─────────────────────────────────────────────────────────────────
 
+    def settle(self, sequence: int, status: Optional[str], now: float) -> None:
+        """Follows the server's word on a ping; without one it stays queued."""
+        if status is None:
+            return
+        if status in ("accepted", "duplicate"):
+            self.keep(sequence, now)
+        elif status == "forked":
+            self.put("reenrol", "forked")
+        elif status == "rejected":
+            self.refuse(sequence)
+        else:  # quarantined, or a status of a newer server: it has the ping, under its receipt
+            self.drop(sequence)
+
     def keep(self, sequence: int, now: float) -> None:
         """Marks a ping as acknowledged; it is kept a while, in case the server is restored from a backup."""
         self._db.execute(

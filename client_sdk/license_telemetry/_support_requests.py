@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from ._answers import Answer
 from ._identity import Identity, Request, signed
@@ -23,13 +23,13 @@ def enqueue(ledger: Ledger, about: str, path: str, body: str, *, identity: Json,
     ledger.put(WAITING, [*ledger.get(WAITING, []), request])
 
 
-def first(ledger: Ledger, now: float) -> Optional[Json]:
-    """The oldest request that is not moot."""
-    return next((each for each in ledger.get(WAITING, []) if each["until"] > now), None)
+def waiting(ledger: Ledger, now: float) -> List[Json]:
+    """The requests that are not moot, the oldest first."""
+    return [each for each in ledger.get(WAITING, []) if each["until"] > now]
 
 
-def request_of(waiting: Json) -> Request:
-    return signed(Identity(**waiting["identity"]), waiting["path"], waiting["body"].encode())
+def request_of(asked: Json) -> Request:
+    return signed(Identity(**asked["identity"]), asked["path"], asked["body"].encode())
 
 
 def settle(ledger: Ledger, sent: Json, answer: Answer) -> Optional[str]:

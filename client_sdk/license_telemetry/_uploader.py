@@ -8,7 +8,7 @@ import json
 import os
 from functools import partial
 from math import ceil
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from . import _answers as answers
 from . import _identity as identity
@@ -118,7 +118,7 @@ class Uploader:
 
     def _next(self, ledger: Ledger, push: int, now: float) -> Union[Exchange, Delivery]:
         self._wait_for(DAY)
-        asked = self._forgetting(ledger, push, now) or self._supporting(ledger, push, now)
+        asked = self._forgetting(ledger, push, now) or next(self._supporting(ledger, push, now), None)
         if not asked and not ledger.queued():
             return Delivery.EMPTY
         if not self.settings.endpoint or ledger.get("stopped"):
@@ -139,15 +139,33 @@ class Uploader:
         return asked or self._exchange(ledger)
 
     def _exchange(self, ledger: Ledger) -> Union[Exchange, Delivery]:
-        known, why = ledger.identity(), ledger.get("reenrol")
-        if known is None or why:
-            parent = known if why in ("forked", "moved") else None
-            request = identity.enrolment(self.settings.product_key or "", parent)._replace(more=True)
-            return Exchange(request, partial(self._enrolled, known, parent, why))
+        known = ledger.identity()
+        if known is None or ledger.get("reenrol"):
+            return self._enrolling(ledger, known)
         upload = ledger.upload(partial(self._build, self._collector.level(ledger)))
         if upload is None:
             return Delivery.EMPTY
-        more = ledger.queued() > len(upload.pings)
+        return self._uploading(known, upload, more=ledger.queued() > len(upload.pings))
+
+    def exchanges(self, ledger: Ledger) -> List[Exchange]:
+        """All that waits for the server, whatever it waits for: to be carried there in a bundle."""
+        now, known = self._clock(), ledger.identity()
+        asked = [self._forgetting(ledger, AT_ALL_COSTS, now), *self._supporting(ledger, AT_ALL_COSTS, now)]
+        found = [exchange for exchange in asked if exchange is not None]
+        if ledger.get("stopped") or ledger.get("off") or self.settings.why_off is not None:
+            return found
+        if known is None or ledger.get("reenrol"):
+            return found + ([self._enrolling(ledger, known)] if self.settings.product_key else [])
+        uploads = ledger.uploads(partial(self._build, self._collector.level(ledger)))
+        return found + [self._uploading(known, upload, more=False) for upload in uploads]
+
+    def _enrolling(self, ledger: Ledger, known: Optional[Identity]) -> Exchange:
+        why = ledger.get("reenrol")
+        parent = known if why in ("forked", "moved") else None
+        request = identity.enrolment(self.settings.product_key or "", parent)._replace(more=True)
+        return Exchange(request, partial(self._enrolled, known, parent, why))
+
+    def _uploading(self, known: Identity, upload: Upload, *, more: bool) -> Exchange:
         request = identity.upload(known, upload.body, upload.encoding)._replace(more=more)
         return Exchange(request, partial(self._sent, known, upload))
 
@@ -180,10 +198,6 @@ class Uploader:
         if len(body) <= GZIP_FROM_BYTES:
             return upload_id, body, None
         return upload_id, gzip.compress(body, mtime=0), "gzip"
-
-    def uploads(self, ledger: Ledger) -> List[Upload]:
-        """Everything queued as stored uploads, for the export."""
-        return ledger.uploads(partial(self._build, self._collector.level(ledger)))
 
     # ── enrolling ───────────────────────────────────────────────────────────────────────────
 
@@ -245,7 +259,7 @@ class Uploader:
         fates = answers.fates(content)
         ledger.unpack(upload.upload_id)
         for sequence, ping_id in upload.pings:
-            _settle(ledger, sequence, fates.get(ping_id), now)
+            ledger.settle(sequence, fates.get(ping_id), now)
         ledger.resend(answers.missing(content))
         ledger.prune(now)
         trust(ledger)
@@ -355,14 +369,14 @@ class Uploader:
 
     # ── support access ──────────────────────────────────────────────────────────────────────
 
-    def _supporting(self, ledger: Ledger, push: int, now: float) -> Optional[Exchange]:
-        """A request to grant or revoke support access, if one waits: as the request to be forgotten."""
-        waiting = support_requests.first(ledger, now)
-        if waiting is None or self.settings.is_forbidden:
-            return None
+    def _supporting(self, ledger: Ledger, push: int, now: float) -> Iterator[Exchange]:
+        """The requests to grant or revoke support access that wait: as the request to be forgotten."""
+        if self.settings.is_forbidden:
+            return
         if push < AT_ALL_COSTS and within(ledger.get("support_at", 0.0), now, 1.1 * DAY) > now:
-            return None
-        return Exchange(support_requests.request_of(waiting), partial(self._supported, waiting))
+            return
+        for waiting in support_requests.waiting(ledger, now):
+            yield Exchange(support_requests.request_of(waiting), partial(self._supported, waiting))
 
     def _supported(self, sent: Json, ledger: Ledger, answer: Answer) -> Optional[Delivery]:
         now, outcome = self._clock(), support_requests.settle(ledger, sent, answer)
@@ -395,16 +409,3 @@ class Uploader:
             if name in content and len(json.dumps(content[name])) <= answers.LARGEST_NOTICES:
                 ledger.put(name, content[name])
         self._collector.learn_notice(ledger, content)
-
-
-def _settle(ledger: Ledger, sequence: int, status: Optional[str], now: float) -> None:
-    if status is None:
-        return
-    if status in ("accepted", "duplicate"):
-        ledger.keep(sequence, now)
-    elif status == "forked":
-        ledger.put("reenrol", "forked")
-    elif status == "rejected":
-        ledger.refuse(sequence)
-    else:  # quarantined, or a status of a newer server: it has the ping, under its receipt
-        ledger.drop(sequence)

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import _check, _statements, _support_commands
+from . import _bundle, _check, _statements, _support_commands
 from . import _levels as levels
 from . import _ping as pings
+from . import _wire as wire
 from ._claims import claim_words, key_words
 from ._counters import LARGEST_COUNT, Counters, counters_in_memory, open_counters
 from ._engine import Engine
@@ -146,11 +147,40 @@ def _forget(options: argparse.Namespace, settings: Settings, engine: Engine) -> 
     )
 
 
-def _export(options: argparse.Namespace, _settings: Settings, engine: Engine) -> int:
-    """Write everything queued into FILE as signed uploads, for a machine that may go online."""
+def _export(options: argparse.Namespace, settings: Settings, engine: Engine) -> int:
+    """Write all that waits for the server into a signed bundle, for a machine that may not go online."""
+    if (options.to is None) == (options.file is None):
+        return _fail("Name the file of the bundle: license-telemetry export --to FILE.")
+    if options.to is not None:
+        return _export_bundle(options.to, settings, engine)
     count = engine.export(options.file)
     uploads = "upload" if count == 1 else "uploads"
     _print(f"{count} {uploads} written to {options.file}; the pings stay queued until they are acknowledged.")
+    return DONE
+
+
+def _export_bundle(path: str, settings: Settings, engine: Engine) -> int:
+    exported = _bundle.export(engine, path)
+    if exported.paths == [wire.ENROLL_PATH]:
+        said = f"The request for an identity is in {path}; the pings follow once its receipts are imported."
+    else:
+        said = f"{_requests(len(exported.paths))} written to {path}, which wait here for the receipts."
+    _print(said)
+    where = f"{settings.endpoint}/bundle, or anyone at the vendor" if settings.endpoint else "the vendor"
+    _print(f"Carry it to {where}, and bring the receipts back: license-telemetry import FILE")
+    if exported.left:
+        sys.stderr.write(f"{exported.left} more found no room: export again after importing the receipts.\n")
+    return DONE
+
+
+def _import(options: argparse.Namespace, _settings: Settings, engine: Engine) -> int:
+    """Take the receipts that the server gave for a bundle: what it acknowledged is no longer queued."""
+    done = _bundle.follow(engine, options.file)
+    _print(f"{_pings(done.acknowledged)} acknowledged, {done.refused} refused; {done.queued} still queued.")
+    for line in done.news:
+        _print(line)
+    if done.not_taken:
+        sys.stderr.write(f"{_requests(done.not_taken)} not taken: export again, later.\n")
     return DONE
 
 
@@ -257,6 +287,14 @@ def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"
+
+
+def _pings(count: int) -> str:
+    return "1 ping" if count == 1 else f"{count} pings"
+
+
 def _fail(reason: str) -> int:
     sys.stderr.write(reason + "\n")
     return FAILED
@@ -277,7 +315,8 @@ def _parser() -> argparse.ArgumentParser:
         ("status", _status, [shared]),
         ("on", _on, [shared]),
         ("off", _off, [shared]),
-        ("export", _export, [shared, file]),
+        ("export", _export, [shared]),
+        ("import", _import, [shared, file]),
         ("import-enrolment", _import_enrolment, [shared, file]),
         ("forget", _forget, [shared]),
         ("check", _check_all, [shared]),
@@ -286,6 +325,10 @@ def _parser() -> argparse.ArgumentParser:
         words = (run.__doc__ or "").strip()
         command = commands.add_parser(name, parents=parents, help=words, description=words)
         command.set_defaults(run=run)
+        if name == "export":
+            command.add_argument("--to", metavar="FILE", help="the bundle to write")
+            words = "instead: the uploads alone, for `telemetry-server import`"
+            command.add_argument("file", metavar="FILE", nargs="?", help=words)
         if name == "forget":
             command.add_argument("--reason", default="", help="for the vendor's privacy team")
         if name == "status":

@@ -31,6 +31,7 @@ COMMANDS = {
         "uploads:import_uploads",
         'Send the FILEs that "license-telemetry export" wrote to the running server.',
     ),
+    "bundle": ("bundle:bundle", "Bundles of copies behind an air gap, and their receipts."),
     "export": ("export:export", "Write installations, pings, licenses or counts as NDJSON, CSV or Parquet."),
     "geoip": ("geoip:geoip", "Country, city and network operator of addresses."),
     "run": ("run:run", "Run a background JOB now, e.g.: telemetry-server run make partitions"),

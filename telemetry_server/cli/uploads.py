@@ -144,7 +144,7 @@ def _post(url: str, upload: Upload) -> list[dict[str, Any]]:
             if error.code in BUSY:
                 seconds = error.headers.get("Retry-After", "")
                 raise Unavailable(retry_after=int(seconds) if seconds.isdecimal() else None) from error
-            raise Refused(f"{error.code} {_detail(error.read())}") from error
+            raise Refused(f"{error.code} {detail(error.read())}") from error
     except URLError as error:
         raise OperatorError(
             f"Nothing answers at {url} ({error.reason}). "
@@ -154,7 +154,8 @@ def _post(url: str, upload: Upload) -> list[dict[str, Any]]:
         raise OperatorError(f"{url} is not a telemetry server ({error!r}); check --endpoint.") from error
 
 
-def _detail(body: bytes) -> str:
+def detail(body: bytes) -> str:
+    """The detail of a problem document."""
     try:
         return str(orjson.loads(body)["detail"])
     except (ValueError, KeyError, TypeError):

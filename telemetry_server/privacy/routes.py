@@ -8,7 +8,7 @@ from msgspec import Struct
 from telemetry_server import app_keys
 from telemetry_server.errors import NotFound
 from telemetry_server.permissions import Permission
-from telemetry_server.privacy import fetching, hold_pages, pages, record_pages, request_pages
+from telemetry_server.privacy import fetching, figures, hold_pages, pages, record_pages, request_pages
 from telemetry_server.receive.notice import NoticeText
 from telemetry_server.routing import HTML, Access, Route, get
 from telemetry_server.show.access.sign_in import FORM_ERRORS
@@ -120,4 +120,5 @@ ROUTES = (
     *request_pages.ROUTES,
     *hold_pages.ROUTES,
     *record_pages.ROUTES,
+    *figures.ROUTES,
 )

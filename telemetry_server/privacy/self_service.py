@@ -26,11 +26,11 @@ from telemetry_server.receive.body import inflate, parse_json, read_body
 from telemetry_server.receive.limiter import Limiter, network_of
 from telemetry_server.receive.signature import (
     RECEIPT,
-    SIGNATURE,
     LookAgain,
-    UnknownSigner,
+    SignedRequest,
     Verifier,
     receipt,
+    sender_of,
 )
 from telemetry_server.routing import Access, Route
 from telemetry_server.setting_types import Network
@@ -82,17 +82,24 @@ class SelfService:
 
     async def forget(self, request: web.Request) -> web.Response:
         """Nothing of the installation is written from the answer on; what there is is deleted in a minute."""
-        sender, sent = await self._sender(request)
-        reason, now = _reason(sent, request), datetime.now(UTC)
+        return await self.take(await self._asked(request))
+
+    async def take(self, asked: SignedRequest) -> web.Response:
+        """The same for a request that may have come in a bundle."""
+        sender = await sender_of(asked, self._verifier, self._look_again)
+        reason, now = _reason(asked), datetime.now(UTC)
         subject = Subject("installation", sender.installation_id)
         async with translated(), self._pool.acquire() as connection:
-            asked = await erasing.ask(connection, subject, by=erasing.INSTALLATION, reason=reason, now=now)
-        return _receipted(sender, sent, json.encode(Forgetting(asked, now)), 202)
+            erasure_id = await erasing.ask(
+                connection, subject, by=erasing.INSTALLATION, reason=reason, now=now
+            )
+        return _receipted(sender, asked.sent, json.encode(Forgetting(erasure_id, now)), 202)
 
     async def access(self, request: web.Request) -> web.Response:
         """Everything that is stored about the installation."""
-        sender, sent = await self._sender(request)
-        _reason(sent, request)
+        asked = await self._asked(request)
+        sender = await sender_of(asked, self._verifier, self._look_again)
+        _reason(asked)
         subject = Subject("installation", sender.installation_id)
         async with translated(), self._pool.acquire() as connection:
             by = erasing.INSTALLATION
@@ -101,17 +108,13 @@ class SelfService:
             author, now = Author(by), datetime.now(UTC)
             await requests.file_answered(connection, RequestKind.ACCESS, subject, by=author, now=now)
         body = json.encode(OwnData(sender.installation_id, tables, now))
-        return _receipted(sender, sent, body, 200)
+        return _receipted(sender, asked.sent, body, 200)
 
-    async def _sender(self, request: web.Request) -> tuple[Sender, bytes]:
-        """Who signed, and the bytes as sent. Raises Unauthenticated or TooManyRequests."""
+    async def _asked(self, request: web.Request) -> SignedRequest:
+        """The request. Raises TooManyRequests, and what `read_body` raises."""
         self._limiter.admit(self._network(request))
-        sent, signature = await read_body(request), request.headers.get(SIGNATURE, "")
-        try:
-            return self._verifier.sender_at(request.path, signature, sent), sent
-        except UnknownSigner:
-            await self._look_again()
-            return self._verifier.sender_at(request.path, signature, sent), sent
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        return SignedRequest(request.path, headers, await read_body(request))
 
     def _network(self, request: web.Request) -> Any:
         forwarded = tuple(request.headers.getall("X-Forwarded-For", ()))
@@ -127,9 +130,9 @@ def _receipted(sender: Sender, sent: bytes, body: bytes, status: int) -> web.Res
     return web.Response(body=body, status=status, headers=headers)
 
 
-def _reason(sent: bytes, request: web.Request) -> str | None:
+def _reason(asked: SignedRequest) -> str | None:
     """The reason in the body, if any. Raises Malformed, Unprocessable, TooLarge or UnsupportedEncoding."""
-    body = inflate(sent, request.headers.get("Content-Encoding"), LARGEST_WISH)
+    body = inflate(asked.sent, asked.headers.get("content-encoding"), LARGEST_WISH)
     raw = parse_json(body) if body.strip() else {}
     raw = {} if raw == [] else raw  # PHP's empty object
     found = raw.get("reason") if isinstance(raw, dict) else raw

@@ -17,23 +17,23 @@ LARGEST_INFLATED = 8 * 2**20
 _PART = 64 * 1024
 
 
-async def read_body(request: web.Request) -> bytes:
+async def read_body(request: web.Request, largest: int = LARGEST_SENT) -> bytes:
     """The body as sent.
 
-    Raises TooLarge above 1 MiB, SlowClient after ten seconds, and BadRequest if it breaks off.
+    Raises TooLarge above `largest`, SlowClient after ten seconds, and BadRequest if it breaks off.
     """
     length = request.content_length
-    if length is not None and length > LARGEST_SENT:
-        _refuse_size(LARGEST_SENT)
-    if request.content.is_eof():
+    if length is not None and length > largest:
+        _refuse_size(largest)
+    if request.content.is_eof() and largest <= LARGEST_SENT:
         return await request.read()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             gathered = bytearray()
             async for chunk in request.content.iter_any():
                 gathered += chunk
-                if len(gathered) > LARGEST_SENT:
-                    _refuse_size(LARGEST_SENT)
+                if len(gathered) > largest:
+                    _refuse_size(largest)
             return bytes(gathered)
     except TimeoutError:
         raise SlowClient(f"The body did not arrive within {BODY_SECONDS} seconds.") from None

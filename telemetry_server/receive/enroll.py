@@ -16,10 +16,11 @@ from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import inflate, parse_json, read_body
 from telemetry_server.receive.limiter import Limiter, network_of
 from telemetry_server.receive.notice import Notice
-from telemetry_server.receive.signature import SIGNATURE, LookAgain, UnknownSigner, Verifier
+from telemetry_server.receive.signature import LookAgain, SignedRequest, Verifier, sender_of
 from telemetry_server.setting_types import Network
 from telemetry_server.uuid7 import uuid7
 
+PATH = "/v1/enroll"
 LARGEST_ENROLMENT = 16 * 1024
 
 
@@ -91,14 +92,23 @@ class Enrolments:
         forwarded = tuple(headers.getall("X-Forwarded-For", ()))
         address = client_address(request.remote, forwarded, self._trusted_proxies)
         self._limiter.admit(network_of(address))
-        now = datetime.now(UTC)
-        await self._demand_time(now)
-        sent = await read_body(request)
-        product = await self._product(headers.get("Authorization", ""))
-        claimed = _claimed_parent(inflate(sent, headers.get("Content-Encoding"), LARGEST_ENROLMENT))
+        await self._demand_time(datetime.now(UTC))
+        named = {name.lower(): value for name, value in headers.items()}
+        return await self.enrol(SignedRequest(request.path, named, await read_body(request)), address)
+
+    async def take(self, carried: SignedRequest) -> web.Response:
+        """Answers a request that came in a bundle: the address of who carried it is not the copy's."""
+        await self._demand_time(datetime.now(UTC))
+        return await self.enrol(carried, None)
+
+    async def enrol(self, asked: SignedRequest, address: str | None) -> web.Response:
+        """The answer with an identity. Raises Unauthenticated, BadRequest or Unavailable."""
+        headers, now = asked.headers, datetime.now(UTC)
+        product = await self._product(headers.get("authorization", ""))
+        claimed = _claimed_parent(inflate(asked.sent, headers.get("content-encoding"), LARGEST_ENROLMENT))
         enrolment = new_enrolment(self._keyring, product, notice=self._notice())
         if claimed is not None:
-            parent = await self._parent(claimed, headers.get(SIGNATURE, ""), request.path, sent, product)
+            parent = await self._parent(claimed, asked, product)
             await self._keep_parent(
                 installation_id=enrolment.installation_id,
                 parent_id=parent,
@@ -120,13 +130,9 @@ class Enrolments:
             raise Unauthenticated("Send a valid product key: Authorization: Bearer <product key>")
         return product
 
-    async def _parent(self, claimed: UUID, signature: str, path: str, sent: bytes, product: Product) -> UUID:
+    async def _parent(self, claimed: UUID, asked: SignedRequest, product: Product) -> UUID:
         """The parent, proven by a signature with its secret. Raises Unauthenticated or Unavailable."""
-        try:
-            sender = self._verifier.sender_at(path, signature, sent)
-        except UnknownSigner:
-            await self._look_again()
-            sender = self._verifier.sender_at(path, signature, sent)
+        sender = await sender_of(asked, self._verifier, self._look_again)
         if sender.installation_id != claimed or sender.product.id != product.id:
             raise Unauthenticated("forked_from must be the installation that signed the request.")
         return sender.installation_id

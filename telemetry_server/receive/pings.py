@@ -28,7 +28,7 @@ from telemetry_server.model import (
 from telemetry_server.receive.address import client_address
 from telemetry_server.receive.body import read_body
 from telemetry_server.receive.notice import NoticeText
-from telemetry_server.receive.signature import RECEIPT, SIGNATURE, receipt
+from telemetry_server.receive.signature import RECEIPT, SIGNATURE, SignedRequest, receipt
 from telemetry_server.receive.slow_lane import SlowLane, Work
 from telemetry_server.setting_types import Network
 
@@ -95,7 +95,13 @@ class Uploads:
     async def post(self, request: web.Request) -> web.Response:
         sent = await read_body(request)
         headers = {name.lower(): ", ".join(request.headers.getall(name)) for name in request.headers}
-        arrival = self.arrival(request.path, headers, sent, request.remote)
+        return await self._response(self.arrival(request.path, headers, sent, request.remote))
+
+    async def take_carried(self, carried: SignedRequest) -> web.Response:
+        """Answers an upload that came in a bundle. Its address is unknown, and so is its place."""
+        return await self._response(self.arrival(carried.path, carried.headers, carried.sent, None))
+
+    async def _response(self, arrival: Arrival) -> web.Response:
         answer = await self.take(arrival)
         if isinstance(answer, web.Response):
             return answer

@@ -12,6 +12,9 @@ from telemetry_server.errors import (
     Unprocessable,
     UnsupportedEncoding,
 )
+from telemetry_server.receive import bundles
+from telemetry_server.receive.bundles import Bundles
+from telemetry_server.receive.enroll import PATH as ENROLL_PATH
 from telemetry_server.receive.enroll import Enrolment, EnrolmentRequest, Enrolments
 from telemetry_server.receive.pings import UploadAnswer, Uploads
 from telemetry_server.receive.webhook import ShopMessageBody, ShopWebhook
@@ -29,11 +32,13 @@ _ERRORS = (
 )
 
 
-def routes(uploads: Uploads, enrolments: Enrolments, shop: ShopWebhook) -> tuple[Route, ...]:
+def routes(
+    uploads: Uploads, enrolments: Enrolments, shop: ShopWebhook, carried: Bundles
+) -> tuple[Route, ...]:
     return (
         Route(
             "POST",
-            "/v1/enroll",
+            ENROLL_PATH,
             enrolments.post,
             "Get an identity",
             Access.PRODUCT_KEY,
@@ -50,6 +55,16 @@ def routes(uploads: Uploads, enrolments: Enrolments, shop: ShopWebhook) -> tuple
             body="Upload",
             answers={200: UploadAnswer},
             errors=(*_ERRORS, Gone),
+        ),
+        Route(
+            "POST",
+            bundles.PATH,
+            carried.post,
+            "Take a bundle that was carried over an air gap",
+            Access.PUBLIC,
+            body=bundles.MEDIA_TYPE,
+            answers={200: bundles.MEDIA_TYPE},
+            errors=(Malformed, Unauthenticated, SlowClient, TooLarge, TooManyRequests, Unavailable),
         ),
         Route(
             "POST",

@@ -3,9 +3,9 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from telemetry_server.errors import Unauthenticated
@@ -27,6 +27,14 @@ _HOW_TO_SIGN = (
     "The header Telemetry-Signature must read: v1 product=<slug> key=<key> installation=<uuid> hmac=<hex>"
 )
 _REMEMBERED_SENDERS = 50_000
+
+
+class SignedRequest(NamedTuple):
+    """A signed POST, as it came over a connection or in a bundle; names of headers are in lower case."""
+
+    path: str
+    headers: Mapping[str, str]
+    sent: bytes
 
 
 class UnknownSigner(Unauthenticated):
@@ -78,6 +86,19 @@ def _derive(master: bytes, product_id: UUID, installation: str) -> tuple[UUID, b
     """Takes the master key itself, not its id, so that a changed key misses the cache."""
     installation_id = UUID(installation)
     return installation_id, installation_secret(master, product_id, installation_id)
+
+
+async def sender_of(signed: SignedRequest, verifier: Verifier, look_again: LookAgain) -> Sender:
+    """The installation that signed a request. Raises Unauthenticated or Unavailable.
+
+    Before an unknown signer is refused, `look_again` loads new products and master keys.
+    """
+    asked = signed.path, signed.headers.get(SIGNATURE, ""), signed.sent
+    try:
+        return verifier.sender_at(*asked)
+    except UnknownSigner:
+        await look_again()
+        return verifier.sender_at(*asked)
 
 
 def refuse_unsigned(verifier: Verifier, look_again: LookAgain) -> Step:

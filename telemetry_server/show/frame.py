@@ -70,6 +70,7 @@ _SECTIONS: Mapping[str, tuple[Entry, ...]] = {
     ),
     "Server": (
         Entry("/intake", "Intake", "t", "M8 2v7.5M4.8 6.4 8 9.6l3.2-3.2M2.5 10.5v3h11v-3"),
+        Entry("/bundles", "Bundles", "b", "M2 5.5 8 2.5l6 3v5l-6 3-6-3zM2 5.5l6 3 6-3M8 8.5v5"),
         Entry("/settings", "Settings", "s", "M2 4.5h7M12 4.5h2M2 11.5h2M7 11.5h7M10.5 2.7v3.6M5.5 9.7v3.6"),
     ),
     _VIEWS: (Entry("/views", "All views", "w", "M2 4h12M2 8h12M2 12h12"),),

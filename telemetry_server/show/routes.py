@@ -29,6 +29,7 @@ from telemetry_server.show.api import (
 from telemetry_server.show.api import installations as api_installations
 from telemetry_server.show.pages import (
     audit,
+    bundles,
     change_list,
     customer,
     customer_forms,
@@ -70,6 +71,7 @@ ROUTES: tuple[Route, ...] = (
     *live.ROUTES,
     *search_page.ROUTES,
     *intake.ROUTES,
+    *bundles.ROUTES,
     *feature_list.ROUTES,
     *release_list.ROUTES,
     *change_list.ROUTES,

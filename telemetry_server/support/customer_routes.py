@@ -28,7 +28,14 @@ from telemetry_server.middleware import problem
 from telemetry_server.model import Sender
 from telemetry_server.receive.body import inflate, read_body
 from telemetry_server.receive.limiter import Limiter
-from telemetry_server.receive.signature import RECEIPT, SIGNATURE, LookAgain, UnknownSigner, Verifier, receipt
+from telemetry_server.receive.signature import (
+    RECEIPT,
+    LookAgain,
+    SignedRequest,
+    Verifier,
+    receipt,
+    sender_of,
+)
 from telemetry_server.routing import HTML, Access, Parameter, Route, get
 from telemetry_server.show.access.forms import read_form_as
 from telemetry_server.show.access.sign_in import FORM_ERRORS
@@ -58,33 +65,33 @@ class SupportGrants:
         self._limiter = limiter
 
     async def grant(self, request: web.Request) -> web.Response:
-        return await self._answer(request, self._keep)
+        return await self.take_grant(await _signed(request))
 
     async def revoke(self, request: web.Request) -> web.Response:
-        return await self._answer(request, self._revoke)
+        return await self.take_revocation(await _signed(request))
 
-    async def _answer(self, request: web.Request, do: Done) -> web.Response:
-        sent, now = await read_body(request), datetime.now(UTC)
-        sender = await self._sender(request, sent)
+    async def take_grant(self, asked: SignedRequest) -> web.Response:
+        """The answer to a grant, which may have come in a bundle."""
+        return await self._answer(asked, self._keep)
+
+    async def take_revocation(self, asked: SignedRequest) -> web.Response:
+        """The answer to a revocation, which may have come in a bundle."""
+        return await self._answer(asked, self._revoke)
+
+    async def _answer(self, asked: SignedRequest, do: Done) -> web.Response:
+        now = datetime.now(UTC)
+        sender = await sender_of(asked, self._verifier, self._look_again)
         try:
             self._limiter.admit(sender.installation_id)
-            body = inflate(sent, request.headers.get("Content-Encoding"), grant_upload.LARGEST * 2)
+            body = inflate(asked.sent, asked.headers.get("content-encoding"), grant_upload.LARGEST * 2)
             grant_id = await do(sender, body, now)
             content = msgspec.json.encode(GrantAnswer(grant_id, now))
             answer = web.Response(body=content, content_type="application/json")
         except (BadRequest, Gone, TooManyRequests, Unavailable) as error:
             answer = problem(error)
         assert isinstance(answer.body, bytes)
-        answer.headers[RECEIPT] = receipt(sender.secret, sent, answer.body)
+        answer.headers[RECEIPT] = receipt(sender.secret, asked.sent, answer.body)
         return answer
-
-    async def _sender(self, request: web.Request, sent: bytes) -> Sender:
-        signature = request.headers.get(SIGNATURE, "")
-        try:
-            return self._verifier.sender_at(request.path, signature, sent)
-        except UnknownSigner:
-            await self._look_again()
-            return self._verifier.sender_at(request.path, signature, sent)
 
     async def _keep(self, sender: Sender, body: bytes, now: datetime) -> UUID:
         grant = grant_upload.read_grant(body, now)
@@ -97,6 +104,11 @@ class SupportGrants:
         async with translated(), self._pool.acquire() as connection:
             await store.revoke_grant(connection, sender.installation_id, grant_id, now)
         return grant_id
+
+
+async def _signed(request: web.Request) -> SignedRequest:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return SignedRequest(request.path, headers, await read_body(request))
 
 
 async def support_keys(request: web.Request) -> web.Response:

@@ -17,7 +17,7 @@ from telemetry_server.support.customer_routes import customer_routes
 
 NOBODY = type("Nobody", (), dict.fromkeys(("post", "forget", "access", "grant", "revoke")))()
 ROUTES = [
-    *receive_routes(NOBODY, NOBODY, NOBODY),
+    *receive_routes(NOBODY, NOBODY, NOBODY, NOBODY),
     *self_service_routes(NOBODY),
     *customer_routes(NOBODY),
     *ROUTES_FOR_PEOPLE,

@@ -193,6 +193,7 @@ async def test_every_route_answers_with_the_struct_it_names(site, contract, prod
         "/v1/support-grants/revoke": grant,
     }
     program, known = await site.program(Role.ADMIN), {"installation_id": fleet[0]}
+    object.__setattr__(site.app[app_keys.SETTINGS], "public_figures", True)  # off, its route is a 404
     [key] = await site.execute("SELECT product_key FROM product_keys")
     copy = Installation(site.url, (await _enrol(site)).json)
     every = site.app[app_keys.ROUTES]
@@ -204,6 +205,7 @@ async def test_every_route_answers_with_the_struct_it_names(site, contract, prod
         "/api/v1/export/licenses",
         "/api/v1/export/{what}",
         "/api/v1/witness/add-checkpoint",
+        "/v1/bundles",
         "/v1/support-keys",
     }
     for route in sorted(routes, key=lambda route: ["POST", "GET", "PATCH"].index(route.method)):

@@ -66,6 +66,8 @@ ASKED = {
     "GET /": Ask("?product={slug}", foreign="refused"),
     "POST /notes": Ask(body={"day": "2026-11-22", "note": "x", "product": "{slug}"}, foreign="refused"),
     "POST /notes/{note_id}": Ask(body={"day": "2026-11-22", "note": "x"}, foreign="refused"),
+    "GET /bundles": NO_PRODUCT,
+    "POST /bundles": NO_PRODUCT,
     "GET /live": Ask("?product={slug}", foreign="refused"),
     "GET /live/stream": Ask("?installation_id={installation}", foreign="refused"),
     "GET /views": NO_PRODUCT,

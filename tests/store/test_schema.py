@@ -98,6 +98,7 @@ SMALL = {
     "erasures",
     "erased_counts",
     "access_links",
+    "public_figures",
     "support_cases",
     "support_approvals",
     "support_links",

@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from telemetry_server.errors import BadRequest, Malformed, TooLarge
-from telemetry_server.receive.body import read_body
+from telemetry_server.receive.body import LARGEST_SENT, read_body
 from telemetry_server.show.viewer import VIEWER
 
 LARGEST_FORM = 8 * 1024
@@ -33,16 +33,18 @@ _READ: web.RequestKey[dict[str, str]] = web.RequestKey("form", dict)
 UPLOADED: web.RequestKey[UploadedFile] = web.RequestKey("uploaded", UploadedFile)
 
 
-async def read_form(request: web.Request, *, files: bool = False) -> dict[str, str]:
+async def read_form(
+    request: web.Request, *, files: bool = False, largest: int = LARGEST_SENT
+) -> dict[str, str]:
     """The fields of a form; of a repeated field, the last value. Raises BadRequest or a subclass.
 
-    With `files`, a form may be multipart/form-data of up to 1 MiB, in one field or in several. Its file is in
-    request[UPLOADED] afterwards, unless none was chosen.
+    With `files`, a form may be multipart/form-data of up to `largest` bytes, in one field or in several. Its
+    file is in request[UPLOADED] afterwards, unless none was chosen.
     """
     if _READ in request:  # the guard has read it
         return request[_READ]
     if files and request.content_type == "multipart/form-data":
-        request[_READ] = form = _read_parts(request, await read_body(request))
+        request[_READ] = form = _read_parts(request, await read_body(request, largest))
         return form
     if request.content_type != "application/x-www-form-urlencoded":
         raise BadRequest("Send a form: application/x-www-form-urlencoded.")

@@ -226,7 +226,7 @@ async def _refuse_forgery(request: web.Request, viewer: Viewer, route: Route) ->
     if not route.page:
         raise Forbidden("A browser's session may only read here; send an API token.")
     refuse_foreign(request)
-    form = await read_form(request, files=route.files)
+    form = await read_form(request, files=route.files, largest=route.largest_form)
     if not hmac.compare_digest(form.get("csrf_token", "").encode(), viewer.csrf_token.encode()):
         raise Forbidden("This form is out of date; load the page again.")
 
