@@ -134,7 +134,7 @@ class License(NamedTuple):
 
     license_id: UUID
     product_id: UUID
-    customer_id: UUID
+    customer_id: UUID | None
     key_hash: bytes
     key_hint: str
     status: str
@@ -143,7 +143,7 @@ class License(NamedTuple):
     source_detail: str | None
     order_reference: str
     edition: str
-    seats: int
+    seats: int | None
     addresses: tuple[str, ...]
     starts_at: datetime
     expires_at: datetime | None
@@ -152,6 +152,7 @@ class License(NamedTuple):
     updated_at: datetime
     seats_used: int
     stale: bool
+    overage: str = "none"
 
 
 class LicenseKey(NamedTuple):

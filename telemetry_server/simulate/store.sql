@@ -101,7 +101,8 @@ INSERT INTO pings (
 SELECT to_timestamp(t.received / 1000.0), s.installation_id, n,
        (lpad(to_hex((t.made - s.lag_ms) << 16 | 28672 | (h.hash & 4095)), 16, '0')
         || to_hex((h.hash >> 2 & 4611686018427387903) | (-9223372036854775808)))::uuid,
-       to_timestamp(t.occurred / 1000.0), s.clock_off_ms <> 0, s.client_address, s.state,
+       to_timestamp(t.occurred / 1000.0),
+       t.occurred NOT BETWEEN t.received - 34560000000 AND t.received + 600000, s.client_address, s.state,
        reason_code(r.reason),
        CASE WHEN s.profile IS NOT NULL
             THEN to_timestamp((t.occurred - CASE n WHEN 1 THEN 60000 ELSE a.interval_ms END) / 1000.0) END,
