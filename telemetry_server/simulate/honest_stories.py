@@ -31,8 +31,7 @@ def restored_snapshot(scene: Scene) -> None:
     parent = scene.copy(key, scene.moment(0, 0.1), at, level="usage", vm="kvm")
     child = scene.another(parent, at + scene.pings(0.1, 0.5), boot=f"restored {scene.tale.number}")
     child.parent = parent
-    for _ in range(scene.dice.number(1, 3)):
-        scene.rival(parent, child.first - HOUR // 30, child.server)
+    scene.rival(parent, child.first - HOUR // 30, child.server)
     scene.honest([parent, child], key, (at, scene.over.end))
 
 
@@ -125,7 +124,7 @@ def late_renewal(scene: Scene) -> None:
     """A subscription is renewed days after its end: meanwhile the copy claims to be licensed."""
     ends_at = scene.moment(0.15, 0.65)
     key = scene.license(scene.customer(), type=LicenseType.SUBSCRIPTION, expires_at=ends_at)
-    copy = scene.copy(key, scene.moment(0, 0.1), claims="licensed")
+    copy = scene.copy(key, scene.moment(0, 0.1), claims=scene.dice.one_of(("licensed", None)))
     renewed_at = min(ends_at + scene.days(2, 25), scene.end)
     key.change(renewed_at, expires_at=ends_at + 365 * DAY)
     scene.honest([copy], key, (ends_at, renewed_at))

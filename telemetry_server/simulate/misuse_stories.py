@@ -166,11 +166,12 @@ def clock_set_back(scene: Scene) -> None:
     spell = scene.spell()
     key = _ended(scene, spell)
     copy = scene.copy(key, scene.before(spell), spell[1])
-    at, behind = spell[0], scene.days(5, 40)
+    at = spell[0]
     while at < min(spell[1], scene.end):
+        until = at + scene.days(10, 30)
+        behind = until - spell[0] + scene.days(1, 20)
         scene.reboot(copy, at, clock_off=-behind, claims="licensed")
-        length = scene.days(10, 30)
-        at, behind = at + length, behind + length
+        at = until
     scene.misuse(spell, [copy], key)
 
 
@@ -209,10 +210,11 @@ def _alternate(scene: Scene, copy: CopyPlan, clone: Server, spell: Spell) -> Non
     """In that time each number is taken by the server that is first; the other's ping with it is a fork."""
     original, interval = copy.server, scene.terms.interval
     stored, other = original, clone
+    turns = [True, True]  # each is first once
     number = 1 + (spell[0] - copy.first) // interval
     at = copy.first + number * interval - interval // 10
     while at < min(spell[1], scene.end):
-        if scene.dice.chance(0.5):
+        if turns.pop() if turns else scene.dice.chance(0.5):
             stored, other = other, stored
             copy.change(at, "heartbeat", **elsewhere(stored))
         scene.rival(copy, at + scene.dice.number(interval // 4, interval * 9 // 10), other)

@@ -16,6 +16,7 @@ _NOISE = Weighted(
         ("lost pings", 3.5),
         ("duplicates", 4),
         ("reboots", 20),
+        ("new address", 6),
     )
 )
 
@@ -86,3 +87,5 @@ def noise(scene: Scene, copy: CopyPlan) -> None:
             copy.duplicates = dice.number(1, 4)
         case "reboots":
             scene.reboot(copy, min(at, scene.end))
+        case "new address":
+            copy.change(min(at, scene.end), "heartbeat", address=copy.server.network.address(dice))

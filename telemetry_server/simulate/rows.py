@@ -117,6 +117,14 @@ class Lineage(NamedTuple):
     client_address: str
 
 
+class Hostname(NamedTuple):
+    """A row of the temporary table found_hostnames: what the DNS says of an address."""
+
+    address: str
+    hostname: str
+    looked_up_at: datetime
+
+
 class Customer(NamedTuple):
     """A row of customers."""
 
@@ -202,6 +210,7 @@ Row: TypeAlias = (
     | Usage
     | Rival
     | Lineage
+    | Hostname
     | Customer
     | License
     | LicenseKey
@@ -222,6 +231,7 @@ TABLES: Mapping[type[Row], str] = {
     Present: "presents",
     Change: "changes",
     Lineage: "lineage",
+    Hostname: "found_hostnames",
     Stretch: "stretches",
     Usage: "usage",
     Rival: "rivals",

@@ -35,6 +35,8 @@ MOST_CHANGES = 120
 COPIES_OF_A_TALE = 1_000
 """At most; licenses and customers of a tale are numbered within it, too."""
 
+_FEWEST_INTERVALS, _LONGEST_SHARE = 3, 0.85
+_OWN_NAMES, _NAMED = 0.25, 0.75
 _SCENE = 9
 _OUTAGE = 10
 _EDITION = Weighted(zip(EDITIONS, (38, 42, 20), strict=True))
@@ -67,14 +69,12 @@ class Scene:
 
     # ── times ───────────────────────────────────────────────────────────────────────────────
 
-    def spell(self, longest: float = 1) -> Spell:
-        """A time of misuse, as long as the world says and at most that share of the simulated time.
-
-        Half of those that could go on do so to the end.
-        """
+    def spell(self) -> Spell:
+        """A time of misuse, as long as the world says, and of three pings at least; half last to the end."""
         low, high = self.dice.pick(self.world.lengths)
         room = self.end - self.begin
-        length = int(min(self.dice.number(low * DAY, high * DAY + 1), 0.85 * room * longest))
+        wanted = max(self.dice.number(low * DAY, high * DAY + 1), _FEWEST_INTERVALS * self.terms.interval)
+        length = int(min(wanted, _LONGEST_SHARE * room))
         goes_on = self.dice.chance(0.5)
         begin = self.end - length if goes_on else self.dice.number(self.begin, self.end - length)
         return begin, self.over.end if goes_on else begin + length
@@ -216,6 +216,7 @@ class Scene:
         profile = dice.number(0, USAGE_PROFILES) if server.level == "usage" else None
         made = CopyPlan(dice.uuid7(first), first, max(gone, first + 1), server, profile, dice)
         self.tale.copies.append(made)
+        self._name(made)
         self._upgrades(made)
         return made
 
@@ -264,6 +265,21 @@ class Scene:
         customer = key.terms.customer if key else None
         is_home = customer and self.dice.chance(self.world.at_home)
         return self.network(customer.country if customer and is_home else None)
+
+    def _name(self, copy: CopyPlan) -> None:
+        """Some addresses have a name in the domain of the customer, most one of the network."""
+        server, chance = copy.server, self.dice.unit()
+        key, network = server.license, server.network
+        customer = key.terms.customer if key else None
+        kind = f"{network.kind}-{network.country.lower()}-{network.number}"
+        if customer and customer.company and chance < _OWN_NAMES:
+            name = f"srv{len(self.tale.copies)}.{customer.domain}"
+        elif chance < _NAMED:
+            dashed = server.address.translate({ord("."): "-", ord(":"): "-"})
+            name = f"host-{dashed}.{kind}.{self.terms.keys}.example"
+        else:
+            return
+        self.tale.hostnames.setdefault(server.address, name)
 
     def _upgrades(self, copy: CopyPlan) -> None:
         pace = self.dice.pick(_PACE)

@@ -166,14 +166,14 @@ def gift_in_business(scene: Scene) -> None:
 
 def rotating_seats(scene: Scene) -> None:
     """Seats are passed round: each copy is off before the next one starts, so that no seat is exceeded."""
-    spell, seats = scene.spell(), scene.dice.number(1, 3)
+    (begin, end), seats = scene.spell(), scene.dice.number(1, 3)
     key = scene.license(scene.customer(), seats)
     step = scene.terms.late_after + 2 * scene.terms.interval
-    at, copies = spell[0], list[CopyPlan]()
-    while at < min(spell[1], scene.end) and len(copies) < _MOST_TURNS:
+    at, copies = min(begin, scene.end - 3 * step), list[CopyPlan]()
+    while (at < min(end, scene.end) or len(copies) < 3 * seats) and len(copies) < _MOST_TURNS:
         copies += [scene.copy(key, at, at + 2 * scene.terms.interval) for _ in range(seats)]
         at += step
-    scene.misuse(spell, copies, key)
+    scene.misuse((copies[0].first, at), copies, key)
 
 
 def higher_edition(scene: Scene) -> None:

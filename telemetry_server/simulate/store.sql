@@ -66,6 +66,14 @@ CREATE TEMPORARY TABLE rivals (
     place           jsonb       NOT NULL
 ) ON COMMIT DROP;
 
+-- name: temporary_found_hostnames
+-- A row is what the DNS says of an address of a simulated copy.
+CREATE TEMPORARY TABLE found_hostnames (
+    address      inet        NOT NULL,
+    hostname     text        NOT NULL,
+    looked_up_at timestamptz NOT NULL
+) ON COMMIT DROP;
+
 -- name: number_features
 -- The counters of usage sections; a feature that has no number in $1 stays in features.
 UPDATE usage AS u SET
@@ -156,6 +164,12 @@ SELECT r.installation_id, r.sequence, r.ping_id, g.ping_id, r.received_at, r.occ
 FROM rivals AS r
 JOIN pings AS g USING (installation_id, sequence);
 
+-- name: make_hostnames
+-- One of each address; another fleet may have named it.
+INSERT INTO hostnames (address, hostname, looked_up_at)
+SELECT DISTINCT ON (address) address, hostname, looked_up_at FROM found_hostnames ORDER BY address, hostname
+ON CONFLICT DO NOTHING;
+
 -- name: claim_product
 -- Inserts or updates the simulated product of that slug; returns whether it is new, and no row for a real product.
 INSERT INTO products (
@@ -212,6 +226,11 @@ DELETE FROM installation_days WHERE product_id = $1;
 
 -- name: remove_lineage
 DELETE FROM lineage WHERE product_id = $1;
+
+-- name: remove_hostnames
+-- Those of a simulated product end with its slug and a seed.
+DELETE FROM hostnames AS h
+WHERE h.hostname ~ ('[.]' || (SELECT p.slug FROM products AS p WHERE p.product_id = $1) || '-[0-9]+[.]example$');
 
 -- name: remove_quarantine
 DELETE FROM quarantine WHERE product_id = $1;

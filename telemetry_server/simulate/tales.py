@@ -35,6 +35,10 @@ class Customer:
     email: str
     country: str
 
+    @property
+    def domain(self) -> str:
+        return self.email.partition("@")[2]
+
 
 class LicenseTerms(NamedTuple):
     """The fields of a license that change: what the registry holds at a moment."""
@@ -170,13 +174,14 @@ class Told:
 
 @dataclass(slots=True)
 class Tale:
-    """The rows to be, and what is true of them."""
+    """The rows to be, and what is true of them; `hostnames` are by address."""
 
     number: int
     customers: list[Customer] = field(default_factory=list)
     licenses: list[License] = field(default_factory=list)
     copies: list[CopyPlan] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
+    hostnames: dict[str, str] = field(default_factory=dict)
 
 
 class Story(NamedTuple):

@@ -106,6 +106,10 @@ class WorldFleet:
         for customer in tale.customers:
             batch[rows.Customer].append(world_customer(customer, self.slug))
         self.customers += len(tale.customers)
+        looked_up_at = moment(self.terms.over.begin)
+        batch[rows.Hostname].extend(
+            rows.Hostname(address, name, looked_up_at) for address, name in tale.hostnames.items()
+        )
         for key in tale.licenses:
             if key.registered_at is not None:
                 self._add_license(batch, key, telling.seats[key.number].used(self.terms.over.end))
