@@ -37,6 +37,11 @@ FIRST = World(
         Story(honest.container_fleet, 2),
         Story(honest.provider_outage, 4),
         Story(honest.wrong_source, 3),
+        Story(honest.key_registered_late, 5),
+        Story(honest.hotfix_build, 4),
+        Story(honest.key_mixed_up, 3),
+        Story(honest.refund_winding_down, 5),
+        Story(honest.hosted_abroad, 3),
         Story(honest.short_evaluation, 6, 0.5),
     ),
     misuse=(

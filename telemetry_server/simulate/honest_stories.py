@@ -3,8 +3,8 @@
 The docstring says what the server sees, and why it looks guilty.
 """
 
-from telemetry_server.model import LicenseType
-from telemetry_server.simulate.scene import HOUR, MOST_CHANGES, Scene, elsewhere, same_host
+from telemetry_server.model import LicenseStatus, LicenseType
+from telemetry_server.simulate.scene import HOUR, LOW_PRICES, MOST_CHANGES, Scene, elsewhere, same_host
 from telemetry_server.simulate.tales import Fields
 from telemetry_server.simulate.world import DAY
 
@@ -257,3 +257,54 @@ def short_evaluation(scene: Scene) -> None:
         copy.gone = scene.over.end
         copy.change(until, "license", license=key, claims=None)
     scene.honest([copy], key, (first, until))
+
+
+def key_registered_late(scene: Scene) -> None:
+    """A reseller reports its sales at the end of the month: the key is unknown for days or weeks."""
+    key = scene.license(scene.customer(), source="reseller", source_detail="Example Resale")
+    first = scene.moment(0.1, 0.6)
+    key.registered_at = min(first + scene.days(3, 30), scene.end)
+    copy = scene.copy(key, first)
+    scene.honest([copy], key, (first, key.registered_at))
+
+
+def hotfix_build(scene: Scene) -> None:
+    """Support hands out a fix: a build of no release, under a valid license, until the next release."""
+    key, at = scene.license(scene.customer()), scene.moment(0.15, 0.8)
+    copy = scene.copy(key, scene.moment(0, 0.1))
+    copy.script.clear()
+    copy.change(at, build=f"fix{scene.dice.number(100, 999)}")
+    until = scene.over.end
+    if scene.dice.chance(0.6):
+        until = min(at + scene.days(5, 40), scene.end)
+        newest = [each for each in scene.terms.releases if each.released_at <= until][-1]
+        copy.change(until, version=newest.version, build=newest.build)
+    scene.honest([copy], key, (at, until))
+
+
+def key_mixed_up(scene: Scene) -> None:
+    """A customer with two products enters the key of the other one, and the right one some pings later."""
+    customer, first = scene.customer(), scene.moment(0.1, 0.8)
+    wrong = scene.license(customer, is_of_sibling=True)
+    right = scene.license(customer, starts_at=first - DAY)
+    copy = scene.copy(wrong, first, claims=scene.dice.one_of(("licensed", "invalid")))
+    until = min(first + scene.pings(1, 4), scene.end)
+    copy.change(until, "license", license=right, claims=None)
+    scene.honest([copy], right, (first, until))
+
+
+def refund_winding_down(scene: Scene) -> None:
+    """A customer gets its money back, and switches its copies off within days or two weeks."""
+    key, at = scene.license(scene.customer(), 2), scene.moment(0.15, 0.8)
+    gone = at + scene.days(1, 14)
+    copies = [scene.copy(key, scene.moment(0, 0.1), gone) for _ in range(scene.dice.number(1, 3))]
+    key.change(at, status=LicenseStatus.REFUNDED)
+    scene.honest(copies, key, (at, gone))
+
+
+def hosted_abroad(scene: Scene) -> None:
+    """A customer whose license is for its own country rents a server abroad."""
+    country = scene.dice.one_of(LOW_PRICES)
+    key = scene.license(scene.customer(country), territory=country)
+    abroad = scene.network(scene.dice.one_of(("US", "DE", "SG", "NL", "FR")), "hosting")
+    scene.honest([scene.copy(key, network=abroad)], key)

@@ -4,7 +4,7 @@ The docstring says what the server sees, and what makes it guilty. The world say
 """
 
 from telemetry_server.model import LicenseStatus, LicenseType
-from telemetry_server.simulate.scene import HOUR, Scene, elsewhere
+from telemetry_server.simulate.scene import HOUR, LOW_PRICES, Scene, elsewhere
 from telemetry_server.simulate.tales import CopyPlan, License, Server, Spell
 from telemetry_server.simulate.world import DAY
 
@@ -177,7 +177,7 @@ def clock_set_back(scene: Scene) -> None:
 
 def cheap_country_key(scene: Scene) -> None:
     """A license sold for a country with low prices, and valid there only by its terms, is used elsewhere."""
-    spell, country = scene.spell(), scene.dice.one_of(("IN", "TR", "AR", "EG", "PK", "NG"))
+    spell, country = scene.spell(), scene.dice.one_of(LOW_PRICES)
     key = scene.license(scene.customer(country), territory=country, source="reseller")
     rich = scene.dice.one_of(("US", "DE", "GB", "CH", "NL", "AU", "CA"))
     copy = scene.copy(key, spell[0], spell[1], scene.network(rich))

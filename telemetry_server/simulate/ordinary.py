@@ -2,7 +2,7 @@
 
 from telemetry_server.model import LicenseType
 from telemetry_server.simulate.dice import Weighted
-from telemetry_server.simulate.scene import Scene
+from telemetry_server.simulate.scene import LOW_PRICES, Scene
 from telemetry_server.simulate.tales import CopyPlan
 from telemetry_server.simulate.world import DAY
 
@@ -23,14 +23,16 @@ _NOISE = Weighted(
 
 def paying_customer(scene: Scene) -> None:
     """A license with seats enough, and copies that come and go."""
-    seats = scene.dice.pick(scene.world.seats)
-    key = scene.license(scene.customer(), seats)
+    seats, customer = scene.dice.pick(scene.world.seats), scene.customer()
+    is_cheap = customer.country in LOW_PRICES and scene.dice.chance(0.7)
+    key = scene.license(customer, seats, territory=customer.country if is_cheap else None)
     for _ in range(max(1, round(seats * (0.5 + 0.5 * scene.dice.unit())))):
         environment = scene.dice.pick(_ENVIRONMENT)
         first = scene.moment(0, 0.3) if scene.dice.chance(0.7) else scene.moment(0, 0.95)
         leaves = scene.dice.chance(0.15)
         gone = first + scene.dice.exponential(0.6 * scene.over.length) if leaves else None
-        noise(scene, scene.copy(key, first, gone, environment=environment))
+        network = scene.network(customer.country) if is_cheap else None
+        noise(scene, scene.copy(key, first, gone, network, environment=environment))
 
 
 def two_licenses(scene: Scene) -> None:

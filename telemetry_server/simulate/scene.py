@@ -30,6 +30,8 @@ from telemetry_server.simulate.world import (
 )
 
 HOUR = 3_600_000
+LOW_PRICES = ("IN", "TR", "AR", "EG", "PK", "NG")
+"""The countries in which licenses are cheap, and most of them valid there only."""
 MOST_CHANGES = 120
 """Of a copy, in a story that goes on for ever."""
 COPIES_OF_A_TALE = 1_000

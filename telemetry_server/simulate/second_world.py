@@ -3,7 +3,7 @@
 Nothing is fitted on it, neither a threshold nor a ratio nor a rule: it is kept for reporting.
 """
 
-from telemetry_server.model import LicenseType
+from telemetry_server.model import LicenseStatus, LicenseType
 from telemetry_server.simulate import honest_stories as honest
 from telemetry_server.simulate import misuse_stories as misuse
 from telemetry_server.simulate import ordinary
@@ -57,15 +57,6 @@ def disaster_drill(scene: Scene) -> None:
     scene.honest(copies, key, (at, until))
 
 
-def key_registered_late(scene: Scene) -> None:
-    """A reseller reports its sales at the end of the month: the key is unknown for days or weeks."""
-    key = scene.license(scene.customer(), source="reseller", source_detail="Example Resale")
-    first = scene.moment(0.1, 0.6)
-    key.registered_at = min(first + scene.days(3, 30), scene.end)
-    copy = scene.copy(key, first)
-    scene.honest([copy], key, (first, key.registered_at))
-
-
 def mobile_carrier(scene: Scene) -> None:
     """Unrelated customers behind the few addresses of a mobile carrier, which change from ping to ping."""
     network = scene.shared_network("mobile", scene.country())
@@ -111,6 +102,16 @@ def seats_bought_late(scene: Scene) -> None:
     bought_at = min(at + scene.days(6, 25), scene.end)
     key.change(bought_at, seats=seats + 5)
     scene.honest(copies, key, (at, bought_at))
+
+
+def suspended_for_days(scene: Scene) -> None:
+    """A bill is paid late: the license is suspended for days, and active again."""
+    key, at = scene.license(scene.customer()), scene.moment(0.2, 0.7)
+    copy = scene.copy(key, scene.moment(0, 0.1))
+    until = at + scene.days(2, 15)
+    key.change(at, status=LicenseStatus.SUSPENDED)
+    key.change(min(until, scene.end), status=LicenseStatus.ACTIVE)
+    scene.honest([copy], key, (at, min(until, scene.end)))
 
 
 # ── misuse ──────────────────────────────────────────────────────────────────────────────────
@@ -209,11 +210,16 @@ SECOND = World(
         Story(coworking_space, 6, 6),
         Story(autoscaling_group, 4),
         Story(disaster_drill, 4),
-        Story(key_registered_late, 10),
+        Story(honest.key_registered_late, 10),
         Story(mobile_carrier, 5, 4),
         Story(merged_companies, 4, 2),
         Story(beta_programme, 4),
         Story(seats_bought_late, 7),
+        Story(suspended_for_days, 4),
+        Story(honest.hotfix_build, 2),
+        Story(honest.key_mixed_up, 4),
+        Story(honest.refund_winding_down, 4),
+        Story(honest.hosted_abroad, 3),
         Story(honest.failover_pair, 4),
         Story(honest.restored_snapshot, 9),
         Story(honest.golden_image, 3),

@@ -93,6 +93,14 @@ PROMISES = {
     "beta_programme": f"{verdict('valid')} AND NOT EXISTS (SELECT FROM b WHERE NOT {NO_RELEASE})",
     "seats_bought_late": "(SELECT seats >= seats_used FROM l) AND"
     " EXISTS (SELECT FROM registry_changes WHERE entity_id = $2::text AND after ? 'seats' AND before IS NOT NULL)",
+    "hotfix_build": f"{verdict('valid')} AND NOT EXISTS (SELECT FROM b WHERE received_at < $4 AND NOT {NO_RELEASE})",
+    "key_mixed_up": "EXISTS (SELECT FROM p WHERE verdict = 'wrong_product' AND received_at <= $4)"
+    " AND EXISTS (SELECT FROM p WHERE verdict = 'valid' AND received_at > $4)",
+    "refund_winding_down": f"(SELECT status = 'refunded' FROM l) AND $4 - $3 <= interval '14 days' AND"
+    f" {count('installation_id', 'p', 'received_at > $4')} = 0",
+    "hosted_abroad": "(SELECT bool_and(hosting::boolean AND country <> (SELECT custom ->> 'territory' FROM l)) FROM p)",
+    "suspended_for_days": "(SELECT status = 'active' FROM l) AND EXISTS (SELECT FROM p WHERE verdict = 'valid')"
+    f" AND {count('verdict', 'b')} <= 1",
     "key_sold_twice": f"{OVER_SEATS} AND {COPIES} >= 2",
     "weekend_clone": f"{FORKS} >= 1 AND {count('machine')} = 1",
     "one_key_for_a_host": f"{OVER_SEATS} AND {count('client_address')} = 1 AND {count('boot')} = 1",
