@@ -136,7 +136,7 @@ def world_registry_changes(made: License, seed: int) -> Iterator[rows.RegistryCh
     before = made.terms
     for at, terms in made.changes:
         was, now = _as_fields(before), _as_fields(terms)
-        changed = {name for name in now if now[name] != was[name]}
+        changed = [name for name in now if now[name] != was[name]]
         steps.append((at, {name: was[name] for name in changed}, {name: now[name] for name in changed}))
         before = terms
     for number, (at, old, new) in enumerate(steps):

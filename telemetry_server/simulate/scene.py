@@ -212,7 +212,7 @@ class Scene:
     ) -> CopyPlan:
         """A copy on a server of its own, by default from soon after the begin to the end, in production."""
         dice = self.dice
-        first = self.moment(0, 0.25) if first is None else first
+        first = min(self.moment(0, 0.25) if first is None else first, self.end - 1)
         gone = min(gone or self.over.end, self.over.end)
         server = self.server(key, network or self._home(key), first)._replace(**fields)
         profile = dice.number(0, USAGE_PROFILES) if server.level == "usage" else None

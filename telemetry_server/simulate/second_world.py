@@ -170,8 +170,9 @@ def rotating_seats(scene: Scene) -> None:
     (begin, end), seats = scene.spell(), scene.dice.number(1, 3)
     key = scene.license(scene.customer(), seats)
     step = scene.terms.late_after + 2 * scene.terms.interval
-    at, copies = min(begin, scene.end - 3 * step), list[CopyPlan]()
-    while (at < min(end, scene.end) or len(copies) < 3 * seats) and len(copies) < _MOST_TURNS:
+    at, copies = max(scene.begin, min(begin, scene.end - 3 * step)), list[CopyPlan]()
+    until = min(max(end, at + 3 * step), scene.end)
+    while at < until and len(copies) < _MOST_TURNS:
         copies += [scene.copy(key, at, at + 2 * scene.terms.interval) for _ in range(seats)]
         at += step
     scene.misuse((copies[0].first, at), copies, key)
