@@ -32,7 +32,7 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 test: $(VENV)/test
 	$(PYTEST) $(ARGS)
 	@programs=$$(ls -d /usr/lib/postgresql/15/bin 2>/dev/null) || { echo "PostgreSQL 15 is not here: its tests did not run"; exit 0; }; \
-	    $(PYTEST) "--postgres=$$programs" -m every_postgres $(ARGS) || [ $$? = 5 ]
+	    $(PYTEST) -n $$(($$(nproc) + 1)) "--postgres=$$programs" -m every_postgres $(ARGS) || [ $$? = 5 ]  # they wait little
 
 test-hosts: $(VENV)/test
 	deploy/install-tools redis-server util-linux binutils gcc

@@ -100,6 +100,9 @@ from telemetry_server.support.jobs import forget_support_grants
 from telemetry_server.support.routes import ROUTES as SUPPORT_ROUTES
 from telemetry_server.support.support_keys import SupportKeys
 
+ROUTES_FOR_PEOPLE = (*SHOW_ROUTES, *PRIVACY_ROUTES, *SUPPORT_ROUTES)
+"""The pages and the API: what the tests of permissions and of the audit log go through."""
+
 _SUPPORT_REQUESTS_PER_MINUTE = 30
 
 
@@ -306,9 +309,7 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
         *receive_routes(uploads, enrolments, shop),
         *customer_routes(SupportGrants(pool, verifier, look_once, Limiter(_SUPPORT_REQUESTS_PER_MINUTE, 60))),
         *self_service_routes(own),
-        *SHOW_ROUTES,
-        *PRIVACY_ROUTES,
-        *SUPPORT_ROUTES,
+        *ROUTES_FOR_PEOPLE,
     )
     _register(app, app[app_keys.ROUTES], leaving)
     pools = (pool, job_pool, health_pool)

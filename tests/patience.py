@@ -18,20 +18,25 @@ def patient(seconds):
 
 def wait_until(condition, seconds=60, *, every=0.02, otherwise="it never happened"):
     """Returns the first true result of `condition`. Fails after `seconds` with `otherwise`, text or a function."""
-    deadline = time.monotonic() + patient(seconds)
+    began = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() < deadline, _text(otherwise)
-        time.sleep(every)
+        assert time.monotonic() < began + patient(seconds), _text(otherwise)
+        time.sleep(_pause(began, every))
     return found
 
 
 async def until(condition, seconds=60, *, every=0.02, otherwise="it never happened"):
     """The same within a loop; `condition` may be a coroutine function."""
-    deadline = time.monotonic() + patient(seconds)
+    began = time.monotonic()
     while not (found := await _result(condition)):
-        assert time.monotonic() < deadline, _text(otherwise)
-        await asyncio.sleep(every)
+        assert time.monotonic() < began + patient(seconds), _text(otherwise)
+        await asyncio.sleep(_pause(began, every))
     return found
+
+
+def _pause(began, every):
+    """Longer, the longer it has taken: a question costs processor time that others wait for."""
+    return max(every, min(0.5, (time.monotonic() - began) / 20))
 
 
 async def _result(condition):

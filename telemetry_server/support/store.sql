@@ -1,10 +1,10 @@
 -- name: begin_case
--- A case that is closed is opened again.
+-- A case that is closed is opened again, and keeps its rule of two persons.
 INSERT INTO support_cases (case_id, title, two_persons, begun_at, begun_by)
 VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (case_id) DO UPDATE
-SET title = excluded.title, two_persons = excluded.two_persons, begun_at = excluded.begun_at,
-    begun_by = excluded.begun_by, closed_at = NULL, closed_by = NULL
+SET title = excluded.title, two_persons = support_cases.two_persons OR excluded.two_persons,
+    begun_at = excluded.begun_at, begun_by = excluded.begun_by, closed_at = NULL, closed_by = NULL
 WHERE support_cases.closed_at IS NOT NULL
 RETURNING case_id
 

@@ -170,7 +170,7 @@ async def test_a_witness_whose_answer_drips_holds_up_neither_the_job_nor_the_end
 ):
     await audit.record(connection, entry())
     await write_audit_checkpoint(open_keyring(tmp_path / "keyring.json").path, None, "")(connection, NOW)
-    ends = asyncio.Event()
+    ends, closed = asyncio.Event(), asyncio.Event()
 
     async def drip(_, writer):
         writer.write(b"HTTP/1.1 200 OK\r\nX: ")
@@ -180,6 +180,9 @@ async def test_a_witness_whose_answer_drips_holds_up_neither_the_job_nor_the_end
                 await writer.drain()
                 await asyncio.sleep(0.05)
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        closed.set()
 
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
         send = send_to_witness(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "", 1)
@@ -189,7 +192,8 @@ async def test_a_witness_whose_answer_drips_holds_up_neither_the_job_nor_the_end
             await send(connection, NOW)  # and no second thread
         async with asyncio.timeout(patient(10)):
             await asyncio.get_running_loop().shutdown_default_executor()
-        ends.set()
+            ends.set()
+            await closed.wait()
 
 
 # ── timestamps ───────────────────────────────────────────────────────────────────────────────

@@ -9,18 +9,18 @@ import aiohttp
 import pytest
 import yarl
 
-from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
+from telemetry_server.app import ROUTES_FOR_PEOPLE
 from telemetry_server.privacy.self_service import routes as self_service_routes
 from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.routing import Access
-from telemetry_server.show.routes import ROUTES as SHOW_ROUTES
+from telemetry_server.support.customer_routes import customer_routes
 
-NOBODY = type("Nobody", (), {"post": None, "forget": None, "access": None})()
+NOBODY = type("Nobody", (), dict.fromkeys(("post", "forget", "access", "grant", "revoke")))()
 ROUTES = [
     *receive_routes(NOBODY, NOBODY, NOBODY),
     *self_service_routes(NOBODY),
-    *SHOW_ROUTES,
-    *PRIVACY_ROUTES,
+    *customer_routes(NOBODY),
+    *ROUTES_FOR_PEOPLE,
 ]
 NASTY = [
     "\0",

@@ -51,12 +51,15 @@ def sent(chunk, longest):
     return ("a" + chunk + "b")[:longest]
 
 
-def hostile_ping(installation, chunk):
+def hostile_ping(installation, chunk, under=None):
+    """Under the notice in force, as of any other only the fields of a license are kept."""
     ping = installation.ping()
+    notice = ping["privacy"]["notice_version"]
     for field in load_registry().fields.values():
         if field.kind is FieldType.STRING and field.carrier == "ping":
             holder = ping[field.section] if field.section else ping
             holder[field.name] = sent(chunk, field.max_length)
+    ping["privacy"]["notice_version"] = under or notice
     return ping
 
 
@@ -86,13 +89,26 @@ async def reported(site):
     installation = await Installation.enrolled(site)
     document = {
         "sdk": {"name": sent(STEERING, 64), "version": sent(BIDI, 64)},
-        "pings": [hostile_ping(installation, chunk) for chunk in CHUNKS],
+        "pings": [
+            *[hostile_ping(installation, chunk) for chunk in CHUNKS],
+            *[hostile_ping(installation, chunk, under=sent(chunk, 64)) for chunk in CHUNKS],
+        ],
     }
     body = json.dumps(document).encode()
     headers = {"Telemetry-Signature": installation.sign(body), "X-Forwarded-For": ADDRESS}
     answer = await site.client(**headers).request("POST", "/v1/pings", data=body)
     assert {result["status"] for result in answer.json["results"]} == {"accepted"}
-    forked = json.dumps({"pings": [hostile_ping(Installation(site.url, {"installation_id": installation.id, "secret": "", "key": "", "product": ""}), BIDI)]}).encode()  # fmt: skip
+    copied = Installation(
+        site.url,
+        {
+            "installation_id": installation.id,
+            "secret": "",
+            "key": "",
+            "product": "",
+            "notice": installation.notice,
+        },
+    )
+    forked = json.dumps({"pings": [hostile_ping(copied, BIDI)]}).encode()
     answer = await site.client(**headers | {"Telemetry-Signature": installation.sign(forked)}).request(
         "POST", "/v1/pings", data=forked
     )

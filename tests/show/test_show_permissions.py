@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from demo_fleet import DemoFleet
 
+from telemetry_server.app import ROUTES_FOR_PEOPLE
 from telemetry_server.check.licenses.columns import license_patch
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author, Role
@@ -18,9 +19,7 @@ from telemetry_server.permissions import (
     OF_ALL_PRODUCTS,
     Permission,
 )
-from telemetry_server.privacy.routes import ROUTES as PRIVACY_ROUTES
 from telemetry_server.routing import Access
-from telemetry_server.show.routes import ROUTES
 from telemetry_server.show.viewer import Viewer
 from telemetry_server.store.access.credentials import Limits, create_token
 from telemetry_server.store.access.sessions import create_session
@@ -30,7 +29,7 @@ from telemetry_server.store.registry.license_changes import create_license
 from telemetry_server.store.registry.licenses import key_hashes
 from telemetry_server.store.registry.products import add_product
 
-PERSON_ROUTES = [route for route in (*ROUTES, *PRIVACY_ROUTES) if route.access is Access.PERSON]
+PERSON_ROUTES = [route for route in ROUTES_FOR_PEOPLE if route.access is Access.PERSON]
 NOW = datetime.now(UTC)
 
 
@@ -162,6 +161,13 @@ ASKED = {
     "GET /privacy/office/erasures/{erasure_id}": Ask(foreign="refused"),
     "POST /privacy/office/access": Ask(body={"subject": "{installation}"}, foreign="refused"),
     "POST /privacy/office/links": Ask(body={"subject": "{customer_id}"}, foreign="refused"),
+    "GET /support": Ask(foreign="refused"),
+    "POST /support": Ask(body={"case_id": "{fresh}"}, foreign="refused"),
+    "GET /support/{support_case_id}": Ask(foreign="refused"),
+    "POST /support/{support_case_id}/open": Ask(body={"reason": "a look"}, foreign="refused"),
+    "POST /support/{support_case_id}/approve": Ask(body={"approval_id": "x"}, foreign="refused"),
+    "POST /support/{support_case_id}/link": Ask(body={"product": "{slug}"}, foreign="refused"),
+    "POST /support/{support_case_id}/close": Ask(foreign="refused"),
     "GET /api/v1/installations": Ask(),
     "GET /api/v1/installations/{installation_id}": Ask(foreign="refused"),
     "GET /api/v1/pings": Ask("?installation_id={installation}"),
@@ -282,6 +288,7 @@ class Person:
             **{each: str(uuid4()) for each in ("note_id", "view_id", "link_id", "erasure_id")},
             "what": "installations",
             "provider": "none",
+            "support_case_id": "4711",
             "fresh": f"fresh-{uuid4()}",
         }
         path = re.sub(r"\{(\w+)\}", lambda found: values[found[1]], route.path + asked.query + more)

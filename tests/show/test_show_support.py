@@ -137,6 +137,10 @@ async def test_a_case_of_two_persons_is_opened_after_another_one_approved(site):
     assert (opened.status, "hunter2" in opened.text) == (200, True)
     own = await bob.post(f"{path}/open", csrf_token=await csrf(bob, path), reason="a look")
     assert own.status == 403
+    await ann.post(f"{path}/close", csrf_token=await csrf(ann, path))
+    assert await begin(ann) == path  # without the rule, which stays
+    asked = await ann.post(f"{path}/open", csrf_token=await csrf(ann, path), reason="a look")
+    assert (asked.status, "hunter2" in asked.text) == (403, False)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")

@@ -69,7 +69,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
     what = await _looked_at(request, asked)
     if STREAM not in request.headers.get(hdrs.ACCEPT, "") or request.method == hdrs.METH_HEAD:
         _, events = _events(request, await newest(request.app[app_keys.POOL], what, _FIRST), frozenset())
-        return web.Response(body=events, headers=_HEADERS)
+        return web.Response(body=events or b":\n\n", headers=_HEADERS)
     leaving, loop = request.app[app_keys.LEAVING], asyncio.get_running_loop()
     ends, silent_since, seen = loop.time() + _STREAM_SECONDS, loop.time(), frozenset[Any]()
     answer = web.StreamResponse(headers=_HEADERS)
