@@ -22,6 +22,7 @@ import asyncpg
 import hypothesis
 import pytest
 from citus_cluster import CitusCluster
+from forked_commands import run_command
 from patience import patient, wait_until
 from places import ROOT, TODAY, as_database_user, quick_directory
 
@@ -298,12 +299,9 @@ class RunningServer:
 
         It is repeated while the server is at the same job, which it does by itself.
         """
-        command = [sys.executable, "-m", "telemetry_server", *arguments, "--json"]
 
         def done():
-            ran = subprocess.run(
-                command, env=self.environment, cwd=ROOT, capture_output=True, text=True, check=False
-            )
+            ran = run_command([*arguments, "--json"], self.environment, ROOT)
             return ran if ran.returncode != BUSY else None
 
         ran = wait_until(done, every=0.5)

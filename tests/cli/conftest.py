@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from forked_commands import run_command
 from patience import patient
 from places import quick_directory
 
@@ -34,15 +35,7 @@ class CommandLine:
 
     def __call__(self, *arguments, exit_code=0, cwd=None, timeout=90, **environment):
         """What the command wrote to stdout and stderr, once it ended as expected."""
-        done = subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            env=self.environment | environment,
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=patient(timeout),
-            check=False,
-        )
+        done = run_command(arguments, self.environment | environment, cwd, patient(timeout))
         assert done.returncode == exit_code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr or "--debug" in arguments
         return done
