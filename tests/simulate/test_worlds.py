@@ -128,6 +128,28 @@ async def test_more_copies_than_seats_run_on_the_days_of_misuse_of_seats(fleets,
         assert row["reporting"] > row["seats"]
 
 
+async def test_keys_licenses_and_customers_of_the_truth_are_those_of_the_rows(fleets, connection):
+    entries = [entry for made in fleets[1].values() for entry in made.truth["misuse"]]
+    for entry in entries:
+        [row] = await connection.fetch(
+            """
+            SELECT $2::text IS NULL OR EXISTS (
+                       SELECT FROM states
+                       WHERE installation_id = ANY ($1::uuid[]) AND license_key_hash = decode($2, 'hex')) AS key_reports,
+                   (SELECT customer_id::text FROM licenses WHERE license_id = $3::uuid) AS customer,
+                   (SELECT count(*) FROM license_keys
+                    WHERE license_id = $3::uuid AND key_hash = decode($2, 'hex')) AS keys
+            """,
+            entry["installations"],
+            entry["key"],
+            entry["license"],
+        )
+        assert row["key_reports"], entry
+        assert row["customer"] == entry["customer"]
+        assert row["keys"] == (entry["license"] is not None)
+    assert {entry["license"] is None for entry in entries} == {True, False}
+
+
 async def test_forks_are_those_of_stories_with_a_second_server(fleets, connection):
     rows = await connection.fetch("SELECT DISTINCT installation_id FROM forks")
     told = {"restored_snapshot", "golden_image", "live_clone", "cloned_state_directory", "weekend_clone"}
