@@ -1624,6 +1624,170 @@ CREATE INDEX support_links_of_case ON support_links (case_id);
 COMMENT ON TABLE support_links IS
     'A row is a link by which a customer grants access for a case in a browser. Deleted once it has expired. The link itself is not stored.';
 
+-- ── investigations: docs/detection.md ─────────────────────────────────────────────────────────
+
+CREATE TABLE findings (
+    finding_id   uuid             PRIMARY KEY,
+    product_id   uuid             NOT NULL REFERENCES products ON DELETE CASCADE,
+    rule         text             NOT NULL CHECK (rule ~ '^[a-z][a-z0-9_]{0,62}$'),
+    family       text             NOT NULL CHECK (family ~ '^[a-z]{1,32}$'),
+    subject_kind text             NOT NULL CHECK (subject_kind IN ('installation', 'key', 'license', 'network')),
+    subject_id   text             NOT NULL CHECK (length(subject_id) BETWEEN 1 AND 300),
+    strength     double precision NOT NULL CHECK (strength BETWEEN 0 AND 1),
+    first_seen   timestamptz      NOT NULL,
+    last_seen    timestamptz      NOT NULL,
+    evidence     jsonb            NOT NULL CHECK (jsonb_typeof(evidence) = 'object'),
+    unscored     text             CHECK (unscored IN ('experimental', 'environment', 'allowed network')),
+    opened_at    timestamptz      NOT NULL,
+    closed_at    timestamptz,
+    closed_why   text             CHECK (length(closed_why) BETWEEN 1 AND 300),
+    CONSTRAINT findings_are_closed_for_a_reason CHECK ((closed_at IS NULL) = (closed_why IS NULL)),
+    CONSTRAINT findings_begin_before_they_end CHECK (first_seen <= last_seen)
+);
+CREATE UNIQUE INDEX findings_open_is_unique ON findings (product_id, rule, subject_id) WHERE closed_at IS NULL;
+CREATE INDEX findings_of_subject ON findings (subject_id, opened_at);
+COMMENT ON TABLE findings IS
+    'A row is what a rule of the investigations saw of a subject, from opened_at to closed_at. A lead, no accusation. Written '
+    'by the job "find suspicions", which closes it when its facts are gone; if they come back, that is another row. Kept for '
+    'ever; one of an erased installation is deleted by the same job.';
+COMMENT ON COLUMN findings.subject_id IS
+    'The id of the installation or the license; the hash of the key in hex; the network.';
+COMMENT ON COLUMN findings.evidence IS
+    'installations: the ids of those it rests on, 500 at most; parameters: what the rule was bound to; and the facts of the rule.';
+COMMENT ON COLUMN findings.unscored IS 'Why it counts for nothing in the score of its case; NULL: it counts.';
+
+CREATE TABLE cases (
+    case_id         uuid        PRIMARY KEY,
+    product_id      uuid        NOT NULL REFERENCES products ON DELETE CASCADE,
+    subject_kind    text        NOT NULL
+        CHECK (subject_kind IN ('customer', 'license', 'key', 'organisation', 'network', 'installation')),
+    subject_id      text        NOT NULL CHECK (length(subject_id) BETWEEN 1 AND 300),
+    name            text        NOT NULL CHECK (length(name) BETWEEN 1 AND 300),
+    state           text        NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'waiting', 'decided', 'reopened')),
+    wait_until      timestamptz,
+    owner           text        CHECK (length(owner) BETWEEN 1 AND 300),
+    decision        text        CHECK (length(decision) BETWEEN 1 AND 64),
+    decision_reason text        CHECK (length(decision_reason) BETWEEN 1 AND 2000),
+    score           double precision NOT NULL CHECK (score BETWEEN 0 AND 1),
+    waterfall       jsonb       NOT NULL CHECK (jsonb_typeof(waterfall) = 'object'),
+    first_seen      timestamptz NOT NULL,
+    last_seen       timestamptz NOT NULL,
+    opened_at       timestamptz NOT NULL,
+    merged_into     uuid        REFERENCES cases ON DELETE CASCADE CHECK (merged_into <> case_id)
+);
+CREATE UNIQUE INDEX cases_subject_is_unique ON cases (product_id, subject_kind, subject_id);
+CREATE INDEX cases_by_score ON cases (product_id, score DESC, case_id);
+COMMENT ON TABLE cases IS
+    'A row is the findings about one customer, license, key, organisation, network or installation, which people work on. '
+    'Written by the job "find suspicions" (score, waterfall, first_seen, last_seen), and by people. Kept for ever.';
+COMMENT ON COLUMN cases.score IS
+    'The share of misuse among simulated cases with the same evidence, from 0 to 1; 0 where all findings are closed.';
+COMMENT ON COLUMN cases.waterfall IS
+    'How the score came about: prior and steps of evidence, each in log2, and their sum.';
+COMMENT ON COLUMN cases.merged_into IS 'The case that has its findings now; NULL: its own.';
+
+CREATE TABLE case_findings (
+    case_id    uuid        NOT NULL REFERENCES cases ON DELETE CASCADE,
+    finding_id uuid        NOT NULL REFERENCES findings ON DELETE CASCADE,
+    added_at   timestamptz NOT NULL,
+    removed_at timestamptz,
+    PRIMARY KEY (case_id, finding_id, added_at)
+);
+CREATE INDEX case_findings_of ON case_findings (finding_id);
+COMMENT ON TABLE case_findings IS
+    'A row is a finding in a case, from added_at to removed_at; NULL: still. Written by the job "find suspicions", and where '
+    'people merge and split cases. Kept as the case.';
+
+CREATE TABLE case_history (
+    history_id uuid        PRIMARY KEY,
+    case_id    uuid        NOT NULL REFERENCES cases ON DELETE CASCADE,
+    at         timestamptz NOT NULL,
+    by         text        NOT NULL CHECK (length(by) BETWEEN 1 AND 300),
+    what       jsonb       NOT NULL CHECK (jsonb_typeof(what) = 'object')
+);
+CREATE INDEX case_history_of ON case_history (case_id, at);
+COMMENT ON TABLE case_history IS
+    'A row is what happened to a case: opened, findings added and closed, and what people did. Written with each. Kept as the case.';
+COMMENT ON COLUMN case_history.by IS 'A person, a program, or a job.';
+
+CREATE TABLE case_rows (
+    installation_id uuid        NOT NULL,
+    case_id         uuid        NOT NULL,
+    kind            text        NOT NULL CHECK (kind IN ('pings', 'forks', 'changes')),
+    row_key         text        NOT NULL CHECK (length(row_key) BETWEEN 1 AND 300),
+    happened_at     timestamptz NOT NULL,
+    row             jsonb       NOT NULL CHECK (jsonb_typeof(row) = 'object'),
+    PRIMARY KEY (installation_id, case_id, kind, row_key)
+);
+CREATE INDEX case_rows_of ON case_rows (case_id, kind);
+COMMENT ON TABLE case_rows IS
+    'A row is a copy of a ping, a forked ping or a change that a case rests on: what it was copied from is forgotten after '
+    'months. Written where a person opens a case for work or exports it. Kept until its hold is released, or its '
+    'installation is erased.';
+
+CREATE TABLE case_holds (
+    case_id     uuid        PRIMARY KEY REFERENCES cases ON DELETE CASCADE,
+    ground      text        NOT NULL CHECK (length(ground) BETWEEN 1 AND 1000),
+    held_at     timestamptz NOT NULL,
+    held_by     text        NOT NULL CHECK (length(held_by) BETWEEN 1 AND 300),
+    rows        bigint      NOT NULL CHECK (rows >= 0),
+    copied_at   timestamptz NOT NULL,
+    is_whole    boolean     NOT NULL,
+    released_at timestamptz
+);
+COMMENT ON TABLE case_holds IS
+    'A row is why the rows of a case are kept beyond their time: its ground, since when, and by whom. A released hold has no '
+    'rows. Written by the page of the case and by "investigate export". Kept as the case.';
+COMMENT ON COLUMN case_holds.is_whole IS 'False: there were more rows than a case may hold, and the oldest were left out.';
+
+CREATE TABLE case_handovers (
+    handover_id uuid        PRIMARY KEY,
+    case_id     uuid        NOT NULL REFERENCES cases ON DELETE CASCADE,
+    exported_at timestamptz NOT NULL,
+    actor       text        NOT NULL CHECK (length(actor) BETWEEN 1 AND 300),
+    purpose     text        NOT NULL CHECK (length(purpose) BETWEEN 1 AND 1000),
+    redaction   text        NOT NULL CHECK (redaction IN ('nothing', 'addresses', 'people')),
+    rows        bigint      NOT NULL CHECK (rows >= 0),
+    sha256      bytea       NOT NULL CHECK (length(sha256) = 32),
+    statement   text        NOT NULL CHECK (length(statement) BETWEEN 1 AND 10000)
+);
+CREATE INDEX case_handovers_of ON case_handovers (case_id, exported_at);
+COMMENT ON TABLE case_handovers IS
+    'A row is an export of the evidence of a case: by whom, for which purpose, and the signed statement on it. Written '
+    'before it leaves. Kept as the case.';
+COMMENT ON COLUMN case_handovers.sha256 IS 'Of its tagmanifest-sha256.txt, which stands for all its files.';
+
+CREATE TABLE case_attachments (
+    attachment_id uuid        PRIMARY KEY,
+    case_id       uuid        NOT NULL REFERENCES cases ON DELETE CASCADE,
+    added_at      timestamptz NOT NULL,
+    added_by      text        NOT NULL CHECK (length(added_by) BETWEEN 1 AND 300),
+    name          text        NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+    content       bytea       NOT NULL CHECK (length(content) BETWEEN 1 AND 1048576)
+);
+CREATE INDEX case_attachments_of ON case_attachments (case_id, added_at);
+COMMENT ON TABLE case_attachments IS
+    'A row is a file that a person added to a case. Written by the page of the case. Kept as the case.';
+
+CREATE TABLE case_pauses (
+    pause_id uuid        PRIMARY KEY,
+    case_id  uuid        NOT NULL REFERENCES cases ON DELETE CASCADE,
+    kind     text        NOT NULL CHECK (kind IN ('exception', 'snooze', 'known_and_fine')),
+    rule     text        CHECK (rule ~ '^[a-z][a-z0-9_]{0,62}$'),
+    until    timestamptz NOT NULL,
+    reason   text        CHECK (length(reason) BETWEEN 1 AND 2000),
+    begun_at timestamptz NOT NULL,
+    begun_by text        NOT NULL CHECK (length(begun_by) BETWEEN 1 AND 300),
+    ended_at timestamptz,
+    CONSTRAINT case_pauses_of_a_rule CHECK ((kind = 'exception') = (rule IS NOT NULL)),
+    CONSTRAINT case_pauses_give_a_reason CHECK (kind = 'snooze' OR reason IS NOT NULL)
+);
+CREATE INDEX case_pauses_of ON case_pauses (case_id, until);
+COMMENT ON TABLE case_pauses IS
+    'A row takes a case out of the queue until a day: snooze: later; known_and_fine: its facts are known and in order; '
+    'exception: one of its rules does not count here. Written by the page of the case. Kept as the case.';
+COMMENT ON COLUMN case_pauses.ended_at IS 'When a person ended it before its day; NULL: it ends by itself.';
+
 -- ── the software itself ────────────────────────────────────────────────────────────────────
 
 CREATE TABLE jobs (

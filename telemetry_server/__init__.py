@@ -10,6 +10,7 @@
 and wings, which stand above the stages and beside each other:
 
     simulate/        a simulated fleet, for demonstrations and measurements
+    investigate/     leads to copies that should not exist, and their cases
     privacy/         the privacy policy, kept: notices, levels, the rights of those whom data is about
     support/         support access that customers grant, sealed, and its opening
 

@@ -24,6 +24,8 @@ from telemetry_server.enrich.steps import (
     name_state,
 )
 from telemetry_server.errors import Unavailable
+from telemetry_server.investigate.jobs import find_suspicions
+from telemetry_server.investigate.routes import ROUTES as INVESTIGATE_ROUTES
 from telemetry_server.job_names import JobName
 from telemetry_server.jobs import outages, retention, upkeep
 from telemetry_server.jobs.active import count_active_copies
@@ -103,7 +105,7 @@ from telemetry_server.support.jobs import forget_support_grants
 from telemetry_server.support.routes import ROUTES as SUPPORT_ROUTES
 from telemetry_server.support.support_keys import SupportKeys
 
-ROUTES_FOR_PEOPLE = (*SHOW_ROUTES, *PRIVACY_ROUTES, *SUPPORT_ROUTES)
+ROUTES_FOR_PEOPLE = (*SHOW_ROUTES, *INVESTIGATE_ROUTES, *PRIVACY_ROUTES, *SUPPORT_ROUTES)
 """The pages and the API: what the tests of permissions and of the audit log go through."""
 
 _SUPPORT_REQUESTS_PER_MINUTE = 30
@@ -146,6 +148,11 @@ def job_table(settings: Settings) -> tuple[Job, ...]:
         ),
         *([figures] if settings.public_figures else []),
         Job(JobName.KEEP_TO_LEVELS, keeping_held(keep_to_levels(registry)), every=timedelta(hours=1)),
+        Job(
+            JobName.FIND_SUSPICIONS,
+            find_suspicions(settings.own_rules, settings.detection_allowed_networks, settings.base_rate),
+            every=timedelta(hours=1),
+        ),
     )
 
 
@@ -336,9 +343,8 @@ def create_app(settings: Settings, keyring: Keyring, dsn: str, leaving: asyncio.
     app.cleanup_ctx.extend(
         map(_owned, (*pools, product_cache.opened(), privacy_cache.opened(), grants, writer, passwords))
     )
-    jobs = table if settings.jobs else ()
     app.cleanup_ctx.append(_owned(outcomes.kept_to_the_last(pool.acquire)))
-    app.cleanup_ctx.append(_owned(running(jobs, chores, job_pool.acquire)))
+    app.cleanup_ctx.append(_owned(running(table if settings.jobs else (), chores, job_pool.acquire)))
     # The last one is closed first.
     app.cleanup_ctx.append(_owned(cut_when_leaving(*pools)))
     return app

@@ -33,3 +33,4 @@ class JobName(StrEnum):
     KEEP_TO_LEVELS = "keep to levels"
     CARRY_OUT_ERASURES = "carry out erasures"
     RELEASE_PUBLIC_FIGURES = "release public figures"
+    FIND_SUSPICIONS = "find suspicions"

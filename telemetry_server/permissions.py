@@ -28,6 +28,7 @@ class Permission(StrEnum):
     CUSTOMERS = "customers", "customers, and the export of licenses with their customers"
     CUSTOMERS_CHANGE = "customers.change", "adding and changing customers"
     CLEAR_UP = "clear_up", "state, owner and explanation of what is to be cleared up"
+    CASES = "cases", "cases of the investigations, their rows, and the export of their evidence"
     VIEWS = "views", "saving views, and notes on charts"
     SHARE = "share", "links that show numbers to people without an account"
     SUPPORT = "support", "support cases, and opening the access that customers grant"
@@ -47,7 +48,8 @@ _ANALYST = _VIEWER | _KEEPING | {Permission.LICENSES, Permission.EXPORT, Permiss
 BY_ROLE: Mapping[Role, Permissions] = {
     Role.VIEWER: _VIEWER,
     Role.ANALYST: _ANALYST,
-    Role.INVESTIGATOR: _ANALYST | {Permission.ADDRESSES, Permission.CUSTOMERS, Permission.CUSTOMERS_CHANGE},
+    Role.INVESTIGATOR: _ANALYST
+    | {Permission.ADDRESSES, Permission.CASES, Permission.CUSTOMERS, Permission.CUSTOMERS_CHANGE},
     Role.SUPPORT: _VIEWER | {Permission.SUPPORT},
     Role.PRIVACY_OFFICER: _VIEWER
     | {
@@ -88,6 +90,7 @@ IN_A_BROWSER_ONLY = _KEEPING | {Permission.ACCOUNT, Permission.PEOPLE, Permissio
 
 OF_ALL_PRODUCTS = frozenset(
     {
+        Permission.CASES,
         Permission.CUSTOMERS,
         Permission.CUSTOMERS_CHANGE,
         Permission.PEOPLE,

@@ -184,6 +184,14 @@ def proxies(text: str) -> tuple[Network, ...]:
     return found
 
 
+def networks(text: str) -> tuple[Network, ...]:
+    """Networks of any size, separated by commas."""
+    try:
+        return tuple(ipaddress.ip_network(part) for part in _parts(text))
+    except ValueError as error:
+        raise ValueError(f"{error}; write networks such as 203.0.113.0/24, separated by commas") from None
+
+
 def _proxy(number: int, text: str) -> Network:
     which = f"network {number}"
     try:

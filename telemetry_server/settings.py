@@ -176,6 +176,19 @@ class Settings:
         secret=True,
     )
     mail_from: str = _setting("", "Sender of that e-mail.", parse=types.words(254))
+    detection_rules: str = _setting(
+        "", "Directory with rules of your own for the investigations.", parse=types.optional_directory
+    )
+    detection_allowed_networks: tuple[Network, ...] = _setting(
+        (),
+        "Networks whose copies count for nothing in investigations, comma-separated.",
+        parse=types.networks,
+    )
+    detection_base_rate: int = _setting(
+        100,
+        "Expected misuse of 10,000 customers: what the scores of cases start from.",
+        parse=types.whole(1, 5_000),
+    )
     jobs: bool = _setting(True, "Run the background jobs in this server.", parse=types.switch)
 
     @property
@@ -190,6 +203,15 @@ class Settings:
     @property
     def keyring(self) -> Path:
         return Path(self.keyring_file) if self.keyring_file else self.data / "keyring.json"
+
+    @property
+    def own_rules(self) -> Path | None:
+        return Path(self.detection_rules) if self.detection_rules else None
+
+    @property
+    def base_rate(self) -> float:
+        """The expected share of misuse among customers."""
+        return self.detection_base_rate / 10_000
 
     @property
     def audit_directory(self) -> Path | None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "user": ("user:user", "People with accounts."),
     "token": ("tokens:token", "API tokens."),
     "audit": ("audit:audit", "The audit log: who saw or changed what, and whether the log is intact."),
+    "investigate": ("investigate:investigate", "Leads to copies that should not exist, and their cases."),
     "privacy": ("privacy:privacy", "The privacy policy, kept: notices, levels, and the rights of subjects."),
     "sign-in": ("sign_in:sign_in", "Print a one-time link that signs a browser in."),
     "enroll": ("enroll:enroll", "Create enrolment files for copies of PRODUCT without network access."),

@@ -26,13 +26,16 @@ from telemetry_server.jobs.days import roll_up_days
 from telemetry_server.jobs.fleet_now import count_the_fleet
 from telemetry_server.jobs.pings import roll_up_pings
 from telemetry_server.settings import Settings
-from telemetry_server.simulate.making import Made, Order, Progress, make_fleet
+from telemetry_server.simulate.first_world import FIRST
+from telemetry_server.simulate.making import DEFAULT_MISUSE, Made, Order, Progress, make_fleet
+from telemetry_server.simulate.second_world import SECOND
 from telemetry_server.store.access.keyring_check import open_keyring_of
 from telemetry_server.store.database import Connection
 from telemetry_server.store.job_log import run_locked
 
 PINGS_EACH = 30
 _BUSY_SECONDS = 0.5
+WORLDS, MOST_MISUSE = {world.name: world for world in (FIRST, SECOND)}, 0.5
 MOST_INSTALLATIONS, MOST_DAYS, LARGEST_SEED = 10_000_000, 400, 2**31 - 1
 
 
@@ -46,6 +49,16 @@ MOST_INSTALLATIONS, MOST_DAYS, LARGEST_SEED = 10_000_000, 400, 2**31 - 1
 @click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=1, show_default=True)
 @click.option(
     "--until", type=Moment(), metavar="TIME", help="The end of the simulation. [default: the last full hour]"
+)
+@click.option(
+    "--world",
+    type=click.Choice(sorted(WORLDS)),
+    help="Make the fleet of this world's stories: honest ones that look guilty, and misuse of every kind.",
+)
+@click.option(
+    "--misuse",
+    type=click.FloatRange(0, MOST_MISUSE),
+    help="The share of customers in stories of misuse; without --world, of the first.  [default: 0.01]",
 )
 @click.option(
     "--truth",
@@ -68,6 +81,8 @@ def simulate(
     installations: int,
     pings: int | None,
     until: datetime | None,
+    world: str | None,
+    misuse: float | None,
     truth: Path | None,
     counts: bool,
     as_json: bool,
@@ -80,6 +95,9 @@ def simulate(
     """
     end = until or datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     total = PINGS_EACH * installations if pings is None else pings
+    if world is not None or misuse is not None:
+        options["world"] = WORLDS[world or FIRST.name]
+        options["misuse"] = DEFAULT_MISUSE if misuse is None else misuse
     order = Order(name=product, installations=installations, pings=total, end=end, **options)
     say(f"SIMULATED DATA: “{product}” has no real customers, keys or addresses.")
     made = asyncio.run(_make(invocation.settings(), order, counts))
@@ -141,6 +159,7 @@ def _about(order: Order, made: Made) -> dict[str, Any]:
         "product": made.product.slug,
         "simulated": True,
         "seed": order.seed,
+        **({"world": order.world.name, "misuse_share": order.misuse} if order.world else {}),
         "begins_at": made.begins_at,
         "ends_at": made.ends_at,
         "ping_interval_seconds": made.product.ping_interval_seconds,
@@ -167,5 +186,8 @@ def _lines(about: dict[str, Any]) -> Iterator[tuple[str, object]]:
 def _write(file: Path, order: Order, made: Made) -> None:
     """Writes the ground truth atomically, readable by the owner only."""
     document = _about(order, made) | {"planted": made.planted}
+    if made.truth:
+        del document["planted"]
+        document |= made.truth
     with whole(file) as part:
         part.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z))

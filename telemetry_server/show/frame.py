@@ -43,6 +43,7 @@ _SECTIONS: Mapping[str, tuple[Entry, ...]] = {
     "": (
         Entry("/", "Overview", "o", "M2.5 13.5v-5M6.2 13.5v-9M9.8 13.5v-6M13.5 13.5v-11"),
         Entry("/to-clear-up", "To clear up", "u", "M8 1.8 14.6 13.5H1.4zM8 6v3.6M8 11.4v.4"),
+        Entry("/cases", "Cases", "n", "M2 5h12v8.5H2zM5.8 5V2.5h4.4V5M2 8.6h12"),
         Entry("/installations", "Installations", "i", "M2 3h12v4.2H2zM2 8.8h12V13H2zM4.4 5.1h.4M4.4 10.9h.4"),
         Entry("/licenses", "Licenses", "l", "M5.5 7.5a3 3 0 1 1 0-.1zM8.4 7.5h5.8v2.6M11.6 7.5v2"),
         Entry("/customers", "Customers", "c", "M8 7.6a2.7 2.7 0 1 1 .1 0zM2.6 14a5.4 5.4 0 0 1 10.8 0"),

@@ -101,6 +101,11 @@ def fragment(request: web.Request, template: str, **context: Any) -> str:
     return rendered.render(now=datetime.now(UTC), zone=zone_of(request), **context)
 
 
+def document(template: str, **context: Any) -> str:
+    """A file of its own, outside of the frame of the pages."""
+    return _environment().get_template(template).render(**context)
+
+
 def _frame(request: web.Request, viewer: Viewer | None, scope: "Scope | None") -> dict[str, Any]:
     if viewer is None:
         return {"rail": (), "shortcuts": False, "all_products": False}

@@ -13,7 +13,7 @@ from telemetry_server.model import UNKNOWN, Grant, LicenseSource, Overage
 from telemetry_server.simulate.deals import FREE_ENVIRONMENTS, Deal, Story, planned, too_many_from
 from telemetry_server.simulate.dice import Weighted
 from telemetry_server.simulate.terms import Terms, moment
-from telemetry_server.simulate.world import COUNTRIES, Network, countries, networks
+from telemetry_server.simulate.world import COUNTRIES, Network, System, countries, networks
 
 USAGE_PROFILES = 150
 NOTICE = "2018-04-17"
@@ -101,36 +101,20 @@ class Copy:
         )
 
     def _facts(self, at: int) -> Facts:
-        """The facts as the server stores them, in its order, without nulls."""
-        vm, container = self.runs_on
-        runs_on = {"vm": vm, "container": container, "cloud": self.network.cloud}
-        runtime, runtime_version = self.system.runtime
         release = self.terms.releases[self.release]
-        arch = "arm64" if self.system.kernel.endswith("aarch64") else "amd64"
-        facts: Facts = {
-            "boot_id": self._digest(f"boot {self.boot}")[:32],
-            "host": {"arch": arch, "fingerprint": {"machine_id": self._machine, "board": self._board}},
-            "license": self._license(at),
-            "os": {
-                "type": self.system.type,
-                "name": self.system.name,
-                "version": self.system.version,
-                "kernel": self.system.kernel,
-            },
-            "privacy": {"notice_version": NOTICE, "level": self.level},
-            "runtime": {"name": runtime, "version": runtime_version},
-            "service": {
+        return facts_of(
+            boot=self._digest(f"boot {self.boot}"),
+            fingerprint={"machine_id": self._machine, "board": self._board},
+            claim=self._license(at),
+            system=self.system,
+            level=self.level,
+            service={
                 "version": release.version,
                 "build": release.build,
                 "environment": self.planned.environment,
             },
-            "virtualization": {name: value for name, value in runs_on.items() if value is not None},
-            "sdk": {"name": "license-telemetry-php", "version": "1.0.0"},
-        }
-        if self.level == "license":
-            for section in _ABOVE_LICENSE:
-                del facts[section]
-        return facts
+            runs_on=(*self.runs_on, self.network.cloud),
+        )
 
     def _license(self, at: int) -> Facts:
         deal = self.deal
@@ -243,6 +227,42 @@ class Copy:
     def _digest(self, what: str) -> str:
         text = f"{self.terms.seed} {self.deal.number} {self._index} {what}"
         return blake2b(text.encode(), digest_size=32).hexdigest()
+
+
+def facts_of(
+    *,
+    boot: str,
+    fingerprint: Facts,
+    claim: Facts,
+    system: System,
+    level: str,
+    service: Facts,
+    runs_on: tuple[str | None, str | None, str | None],
+) -> Facts:
+    """The facts of a ping of that level, as the server stores them: in its order, without nulls."""
+    runtime, runtime_version = system.runtime
+    arch = "arm64" if system.kernel.endswith("aarch64") else "amd64"
+    named = zip(("vm", "container", "cloud"), runs_on, strict=True)
+    facts: Facts = {
+        "boot_id": boot[:32],
+        "host": {"arch": arch, "fingerprint": fingerprint},
+        "license": claim,
+        "os": {
+            "type": system.type,
+            "name": system.name,
+            "version": system.version,
+            "kernel": system.kernel,
+        },
+        "privacy": {"notice_version": NOTICE, "level": level},
+        "runtime": {"name": runtime, "version": runtime_version},
+        "service": service,
+        "virtualization": {name: value for name, value in named if value is not None},
+        "sdk": {"name": "license-telemetry-php", "version": "1.0.0"},
+    }
+    if level == "license":
+        for section in _ABOVE_LICENSE:
+            del facts[section]
+    return facts
 
 
 def differences(before: State, after: State) -> Iterator[tuple[str, str | None, str | None]]:

@@ -57,13 +57,30 @@ def interval_for(seed: int, over: Timespan, installations: int, pings: int) -> i
             break
     # Half an interval is lost at a copy's end, and one ping in a hundred to silences.
     wanted = 1.01 * pings * copies / installations - copies / 2
-    seconds = round(present / wanted / 1000) if pings >= FEWEST_PINGS * installations else 0
+    return checked_interval(present / wanted, installations, pings)
+
+
+def checked_interval(interval: float, installations: int, pings: int) -> int:
+    """The interval in whole seconds, in milliseconds. Raises TooFewPings."""
+    seconds = round(interval / 1000) if pings >= FEWEST_PINGS * installations else 0
     if not SHORTEST_INTERVAL <= seconds * 1000 <= LONGEST_INTERVAL:
         raise TooFewPings(
             f"{pings:,} pings of {installations:,} installations are too few or too many; each should send "
             f"at least {FEWEST_PINGS} in this time, and at most one a minute."
         )
     return seconds * 1000
+
+
+def catalogue(terms: Terms) -> Batch:
+    """The editions, the releases and the sections of usage."""
+    return {
+        rows.Edition: [rows.Edition(terms.product_id, slug, name) for slug, name in EDITIONS.items()],
+        rows.Release: [
+            rows.Release(terms.product_id, each.version, moment(each.released_at).date(), (each.build,))
+            for each in terms.releases
+        ],
+        rows.Usage: list(usages(terms)),
+    }
 
 
 class Fleet:
@@ -82,7 +99,7 @@ class Fleet:
 
     def batches(self) -> Iterator[Batch]:
         """All rows; a batch refers to no later one, but for licenses."""
-        yield self._catalogue()
+        yield catalogue(self.terms)
         order = sorted(range(len(self._firsts)), key=self._firsts.__getitem__)
         for begin in range(0, len(order), _COPIES_AT_ONCE):
             yield self._copies(begin, order[begin : begin + _COPIES_AT_ONCE])
@@ -106,17 +123,6 @@ class Fleet:
 
     def _plan(self, deal: Deal, index: int) -> Planned:
         return planned(self.terms.seed, deal, index, self.terms.over)
-
-    def _catalogue(self) -> Batch:
-        terms = self.terms
-        return {
-            rows.Edition: [rows.Edition(terms.product_id, slug, name) for slug, name in EDITIONS.items()],
-            rows.Release: [
-                rows.Release(terms.product_id, each.version, moment(each.released_at).date(), (each.build,))
-                for each in terms.releases
-            ],
-            rows.Usage: list(usages(terms)),
-        }
 
     def _copies(self, begin: int, ordinals: Iterable[int]) -> Batch:
         batch: Batch = defaultdict(list)

@@ -14,7 +14,7 @@ from telemetry_server.simulate.terms import moment
 _MINUTE = 60_000
 
 
-def rivals(of: History) -> Iterator[rows.Rival]:
+def rivals(of: History[Copy]) -> Iterator[rows.Rival]:
     """The pings of this copy, if any, under numbers that other pings have."""
     copy = of.copy
     if copy.planned.parent is not None:
@@ -29,7 +29,7 @@ def rivals(of: History) -> Iterator[rows.Rival]:
         yield _rival(copy, copy.id, number, at, of.pieces[0].state)
 
 
-def lineage(of: History) -> Iterator[rows.Lineage]:
+def lineage(of: History[Copy]) -> Iterator[rows.Lineage]:
     """Its former identity, if it had one."""
     copy = of.copy
     if copy.planned.parent is not None:

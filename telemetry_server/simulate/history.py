@@ -4,7 +4,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from uuid import UUID
 
 from telemetry_server.enrich.verdict import Judgement
 from telemetry_server.model import Lifecycle
@@ -23,8 +24,23 @@ _YEARS_BEHIND = (10, 25)
 Change: TypeAlias = tuple[str, str | None, str | None]
 
 
+class Reporter(Protocol):
+    """The copy of a history: what its rows name."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def profile(self) -> int | None: ...
+
+
+Reporting = TypeVar("Reporting", bound=Reporter)
+
+
 class Piece(NamedTuple):
-    """Pings that differ only in number and time, and when the first and the last of them were received."""
+    """Pings that differ only in number and time, and when the first and the last of them were received.
+
+    `license_id` is the license with the reported key, `clock_off` how far the clock is ahead.
+    """
 
     run: Run
     first_received: int
@@ -33,6 +49,8 @@ class Piece(NamedTuple):
     judged: Judgement
     address: str
     reason: str
+    license_id: UUID | None
+    clock_off: int = 0
 
     @property
     def last(self) -> int:
@@ -45,15 +63,15 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class History(Generic[Reporting]):
     """The history of one copy; `number` is unique in the fleet."""
 
     number: int
-    copy: Copy
+    product_id: UUID
+    copy: Reporting
     quirk: Quirk
     clock: Clock
     lag: int
-    clock_off: int
     runs: Sequence[Run]
     pieces: Sequence[Piece]
     outcome: Course
@@ -67,23 +85,32 @@ class History:
         return self.outcome.steps[-1].life if self.outcome.steps else Lifecycle.NEW
 
     @property
+    def has_wrong_clock(self) -> bool:
+        return any(piece.clock_off for piece in self.pieces)
+
+    @property
     def has_returned(self) -> bool:
         return any(step.life is Lifecycle.RETURNED for step in self.outcome.steps)
 
 
-def history(copy: Copy, number: int) -> History:
+def history(copy: Copy, number: int) -> History[Copy]:
     terms, dice = copy.terms, copy.dice
     quirk = quirk_of(copy.deal.story, dice)
     clock = Clock(terms.interval, terms.jitter, dice.number(0, terms.jitter))
     lag = dice.number(200, _SLOWEST_UPLOAD)
     behind = dice.number(*_YEARS_BEHIND) * 365 * DAY if quirk is Quirk.WRONG_CLOCK else 0
     parts = runs(quirk, copy.planned, terms, clock, dice)
-    pieces = list(_pieces(copy, parts, clock))
-    outcome = life_of(pieces[0].first_received, list(_silences(pieces, terms)), terms)
-    return History(number, copy, quirk, clock, lag, -behind, parts, pieces, outcome)
+    pieces = list(_pieces(copy, parts, clock, -behind))
+    outcome = course_of(pieces, terms)
+    return History(number, terms.product_id, copy, quirk, clock, lag, parts, pieces, outcome)
 
 
-def _pieces(copy: Copy, parts: Sequence[Run], clock: Clock) -> Iterator[Piece]:
+def course_of(pieces: Sequence[Piece], terms: Terms) -> Course:
+    """The lifecycle that follows from the pieces of a copy."""
+    return life_of(pieces[0].first_received, list(_silences(pieces, terms)), terms)
+
+
+def _pieces(copy: Copy, parts: Sequence[Run], clock: Clock, clock_off: int) -> Iterator[Piece]:
     """The runs, split at events."""
     events = deque(copy.events())
     reason = "start"
@@ -96,7 +123,9 @@ def _pieces(copy: Copy, parts: Sequence[Run], clock: Clock) -> Iterator[Piece]:
                 reason = happen()
             piece = rest._replace(pings=clock.before(rest, events[0][0]) if events else rest.pings)
             last_received = clock.received(piece, piece.first + piece.pings - 1)
-            yield Piece(piece, at, last_received, copy.state(at), copy.judged(at), copy.address, reason)
+            state, judged = copy.state(at), copy.judged(at)
+            license_id = copy.deal.license_id if state.key_hash and copy.deal.has_license else None
+            yield Piece(piece, at, last_received, state, judged, copy.address, reason, license_id, clock_off)
             reason = "heartbeat"
             begins = rest.begins + piece.pings * clock.interval
             rest = Run(rest.first + piece.pings, rest.pings - piece.pings, begins, rest.delivered)
@@ -112,7 +141,7 @@ def _silences(pieces: Sequence[Piece], terms: Terms) -> Iterator[Silence]:
 # ── as rows ─────────────────────────────────────────────────────────────────────────────────
 
 
-def stretches(of: History) -> Iterator[rows.Stretch]:
+def stretches(of: History[Reporting]) -> Iterator[rows.Stretch]:
     for piece in of.pieces:
         yield rows.Stretch(
             copy=of.number,
@@ -125,7 +154,7 @@ def stretches(of: History) -> Iterator[rows.Stretch]:
             last_received_ms=piece.last_received,
             phase_ms=of.clock.phase,
             lag_ms=of.lag,
-            clock_off_ms=of.clock_off,
+            clock_off_ms=piece.clock_off,
             client_address=piece.address,
             state=piece.state.digest,
             reason=piece.reason,
@@ -136,7 +165,7 @@ def stretches(of: History) -> Iterator[rows.Stretch]:
         )
 
 
-def states(of: History) -> Iterator[rows.State]:
+def states(of: History[Reporting]) -> Iterator[rows.State]:
     seen: set[bytes] = set()
     for piece in of.pieces:
         state = piece.state
@@ -149,7 +178,7 @@ def states(of: History) -> Iterator[rows.State]:
             )
 
 
-def changes(of: History) -> Iterator[rows.Change]:
+def changes(of: History[Reporting]) -> Iterator[rows.Change]:
     """The changes as the writer and the job of the lifecycle record them."""
     for one, other in pairwise(of.pieces):
         at = moment(other.first_received)
@@ -175,13 +204,13 @@ def _cut(value: str | None) -> str | None:
     return value and value[:LONGEST_VALUE]
 
 
-def _number_at(of: History, step: SimulatedStep) -> int:
+def _number_at(of: History[Reporting], step: SimulatedStep) -> int:
     """The number of the last ping before the step."""
     piece = [piece for piece in of.pieces if piece.first_received <= step.at][-1]
     return piece.run.first + max(of.clock.before(piece.run, step.at), 1) - 1
 
 
-def installation(of: History) -> rows.Installation:
+def installation(of: History[Reporting]) -> rows.Installation:
     first, last = of.pieces[0], of.pieces[-1]
     numbers = received_numbers(list(of.runs))
     begin, end = numbers[-1]
@@ -189,28 +218,27 @@ def installation(of: History) -> rows.Installation:
     pieces = [piece for piece in of.pieces if piece.run.first < last.last]
     return rows.Installation(
         installation_id=of.copy.id,
-        product_id=of.copy.terms.product_id,
+        product_id=of.product_id,
         received=multirange(numbers),
         received_before=multirange(before),
         first_received_at=moment(first.first_received),
         last_received_at=moment(last.last_received),
         last_sequence=last.last,
-        last_occurred_at=moment(of.clock.made(last.run, last.last) - of.lag + of.clock_off),
+        last_occurred_at=moment(of.clock.made(last.run, last.last) - of.lag + last.clock_off),
         client_address=last.address,
         state=last.state.digest,
         state_before=pieces[-1].state.digest if pieces else None,
     )
 
 
-def present(of: History) -> rows.Present:
+def present(of: History[Reporting]) -> rows.Present:
     """The present row as the writer and the jobs would have left it at the end."""
     copy, last, steps = of.copy, of.pieces[-1], of.outcome.steps
-    has_license = last.state.key_hash is not None and copy.deal.has_license
     return rows.Present(
         installation_id=copy.id,
-        product_id=copy.terms.product_id,
+        product_id=of.product_id,
         first_received_at=moment(of.pieces[0].first_received),
-        license_id=copy.deal.license_id if has_license else None,
+        license_id=last.license_id,
         verdict=last.judged.verdict,
         claim_mismatch=last.judged.claim_mismatch,
         source_mismatch=last.judged.source_mismatch,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from hashlib import blake2b
@@ -17,14 +17,20 @@ from telemetry_server.simulate.deals import Timespan
 from telemetry_server.simulate.fleet import Batch, Fleet, interval_for
 from telemetry_server.simulate.registry import HashOfKey
 from telemetry_server.simulate.rows import Installation
+from telemetry_server.simulate.tales import World
 from telemetry_server.simulate.terms import Terms, milliseconds, moment
+from telemetry_server.simulate.truth import WorldTruth
 from telemetry_server.simulate.world import DAY, FEATURES, releases
+from telemetry_server.simulate.world_fleet import WorldFleet, world_interval
 from telemetry_server.store.database import Connection
 from telemetry_server.store.ingest.feature_names import number_names
 from telemetry_server.store.registry.products import slug_of
 
 _SIMULATED = UUID("6f1d4c0e-8a55-4d0b-9d2f-51a0f1ee7a11")
 _LONGEST_NEW, _LONGEST_LOST = 7 * DAY, 30 * DAY
+_LONGEST_SLUG, _LONGEST_NAME = 55, 190
+_SHORTEST_GUESS = 60_000
+DEFAULT_MISUSE = 0.01
 _QUIET_PERCENT = 110
 """Of the interval: each copy sends a ping in it, as the jitter is 8 percent."""
 
@@ -43,7 +49,10 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The fleet to make: about `pings` pings in the `days` that end at `end`."""
+    """The fleet to make: about `pings` pings in the `days` that end at `end`.
+
+    With a world, it is made of that world's stories; `misuse` is the share of customers in those of misuse.
+    """
 
     name: str
     installations: int
@@ -52,6 +61,8 @@ class Order:
     seed: int
     end: datetime
     replace: bool = False
+    world: World | None = None
+    misuse: float = DEFAULT_MISUSE
 
     @property
     def over(self) -> Timespan:
@@ -72,6 +83,8 @@ class Made:
     planted: dict[str, list[Any]]
     duplicates: int
     forked: int
+    truth: dict[str, list[Any]] = field(default_factory=dict)
+    """Of a world: the entries of `misuse` and `honest`."""
 
 
 async def make_fleet(connection: Connection, keyring: Keyring, order: Order, progress: Progress) -> Made:
@@ -85,11 +98,19 @@ async def make_fleet(connection: Connection, keyring: Keyring, order: Order, pro
     async with connection.transaction():
         await store.write_over_connections(connection)
         await _clear(connection, product, order)
+        sibling = _sibling(product)
+        if order.world is not None:
+            await store.claim(connection, sibling)
         others = await store.other_products(connection, product.id)
         elsewhere: dict[UUID, HashOfKey] = {
             other: partial(keyring.hash_of_key, slug) for other, slug in others.items()
         }
-        fleet = Fleet(terms, product.slug, order.installations, elsewhere)
+        fleet: Fleet | WorldFleet
+        if order.world is None:
+            fleet = Fleet(terms, product.slug, order.installations, elsewhere)
+        else:
+            told = (order.world, order.misuse, sibling.id)
+            fleet = WorldFleet(terms, product.slug, order.installations, elsewhere, *told)
         await store.make_room(connection)
         await _write(connection, fleet.batches(), order.installations, progress)
         await store.make_pings(
@@ -112,6 +133,7 @@ async def _clear(connection: Connection, product: Product, order: Order) -> None
     if not is_new and not order.replace:
         raise AlreadyThere(f"There is a simulated product {product.slug} already; --replace makes it again.")
     if not is_new:
+        await store.remove_fleet(connection, _sibling(product).id)
         await store.remove_fleet(connection, product.id)
 
 
@@ -126,10 +148,26 @@ async def _write(connection: Connection, batches: Iterator[Batch], whole: int, p
         batch = following
 
 
+def _sibling(product: Product) -> Product:
+    """Another product of the vendor, without installations; a story uses its licenses for this one."""
+    slug = Slug(f"{product.slug[:_LONGEST_SLUG]}-sibling")
+    return replace(product, id=_product_id(slug), slug=slug, name=f"{product.name[:_LONGEST_NAME]} sibling")
+
+
 def _terms(keyring: Keyring, order: Order) -> tuple[Terms, Product]:
+    if order.world is None:
+        seed = _seed_of(slug_of(order.name), order.seed)
+        interval = interval_for(seed, order.over, order.installations, order.pings)
+        return _terms_of(keyring, order, interval)
+    wanted = max(_SHORTEST_GUESS, order.over.length * order.installations // max(1, order.pings))
+    guessed, _ = _terms_of(keyring, order, wanted)
+    world = (order.world, order.misuse)
+    return _terms_of(keyring, order, world_interval(*world, guessed, order.installations, order.pings))
+
+
+def _terms_of(keyring: Keyring, order: Order, interval: int) -> tuple[Terms, Product]:
     over, slug = order.over, slug_of(order.name)
     seed = _seed_of(slug, order.seed)
-    interval = interval_for(seed, over, order.installations, order.pings)
     over = replace(over, quiet=interval * _QUIET_PERCENT // 100)
     lost_after = max(min(_LONGEST_LOST, over.length // 3), 4 * interval)
     new_for = min(_LONGEST_NEW, over.length // 10)
@@ -173,7 +211,7 @@ def _product_id(slug: str) -> ProductId:
     return ProductId(uuid5(_SIMULATED, slug))
 
 
-def _made(order: Order, product: Product, fleet: Fleet) -> Made:
+def _made(order: Order, product: Product, fleet: Fleet | WorldFleet) -> Made:
     truth = fleet.truth
     return Made(
         product=product,
@@ -186,4 +224,5 @@ def _made(order: Order, product: Product, fleet: Fleet) -> Made:
         planted=truth.planted,
         duplicates=truth.duplicates.total(),
         forked=truth.forked.total(),
+        truth={"misuse": truth.misuse, "honest": truth.honest} if isinstance(truth, WorldTruth) else {},
     )

@@ -10,6 +10,8 @@ from telemetry_server.model import LicenseStatus
 from telemetry_server.simulate import rows
 from telemetry_server.simulate.deals import Deal, customer_of
 from telemetry_server.simulate.dice import Dice
+from telemetry_server.simulate.lives import NEVER
+from telemetry_server.simulate.tales import Customer, License, LicenseTerms
 from telemetry_server.simulate.terms import Terms, moment
 from telemetry_server.simulate.world import DAY
 
@@ -81,6 +83,75 @@ def registry_changes(deal: Deal, terms: Terms) -> Iterator[rows.RegistryChange]:
     status = deal.status_at(terms.over.end)
     if status is not LicenseStatus.ACTIVE and deal.changed_at:
         yield _change(deal, terms, deal.changed_at, {"status": "active"}, {"status": status})
+
+
+def world_customer(made: Customer, slug: str) -> rows.Customer:
+    return rows.Customer(
+        customer_id=made.customer_id,
+        email=made.email,
+        name=made.name,
+        company=made.company,
+        custom=_json({"simulated": slug, "country": made.country}),
+        created_at=moment(made.since),
+        updated_at=moment(made.since),
+    )
+
+
+def world_license(
+    made: License, product_id: UUID, key_hash: bytes, seats_used: int, slug: str
+) -> rows.License:
+    """The row at the end; `territory` in its custom fields is the country that its terms allow."""
+    at, terms = max([made.registered_at or 0, *(at for at, _ in made.changes)]), made.at(NEVER)
+    custom = {"simulated": slug, "territory": made.territory}
+    return rows.License(
+        license_id=made.license_id,
+        product_id=product_id,
+        customer_id=terms.customer.customer_id if terms.customer else None,
+        key_hash=key_hash,
+        key_hint=made.key[-4:],
+        status=terms.status,
+        type=terms.type,
+        source=terms.source,
+        source_detail=terms.source_detail,
+        order_reference=f"SIM-{made.number:09d}",
+        edition=terms.edition,
+        seats=terms.seats,
+        addresses=(),
+        starts_at=moment(made.starts_at),
+        expires_at=moment(terms.expires_at) if terms.expires_at else None,
+        custom=_json({name: value for name, value in custom.items() if value is not None}),
+        created_at=moment(made.registered_at or made.starts_at),
+        updated_at=moment(at),
+        seats_used=seats_used,
+        stale=False,
+        overage=terms.overage,
+    )
+
+
+def world_registry_changes(made: License, seed: int) -> Iterator[rows.RegistryChange]:
+    """The license as it was made, and each change with the fields that differ."""
+    steps: list[tuple[int, dict[str, Any] | None, dict[str, Any]]] = [
+        (made.registered_at or made.starts_at, None, _as_fields(made.terms))
+    ]
+    before = made.terms
+    for at, terms in made.changes:
+        was, now = _as_fields(before), _as_fields(terms)
+        changed = [name for name in now if now[name] != was[name]]
+        steps.append((at, {name: was[name] for name in changed}, {name: now[name] for name in changed}))
+        before = terms
+    for number, (at, old, new) in enumerate(steps):
+        change_id = Dice(seed, _CHANGE, made.number, number).uuid7(at)
+        row = (change_id, moment(at), "license", str(made.license_id), ACTOR, REASON)
+        yield rows.RegistryChange(*row, None if old is None else _json(old), _json(new))
+
+
+def _as_fields(terms: LicenseTerms) -> dict[str, Any]:
+    ends = terms.expires_at
+    return {
+        **{name: value for name, value in terms._asdict().items() if name not in {"customer", "expires_at"}},
+        "expires_at": f"{moment(ends):%Y-%m-%dT%H:%M:%SZ}" if ends else None,
+        "customer_id": str(terms.customer.customer_id) if terms.customer else None,
+    }
 
 
 def _change(

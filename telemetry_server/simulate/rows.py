@@ -117,6 +117,14 @@ class Lineage(NamedTuple):
     client_address: str
 
 
+class Hostname(NamedTuple):
+    """A row of the temporary table found_hostnames: what the DNS says of an address."""
+
+    address: str
+    hostname: str
+    looked_up_at: datetime
+
+
 class Customer(NamedTuple):
     """A row of customers."""
 
@@ -134,7 +142,7 @@ class License(NamedTuple):
 
     license_id: UUID
     product_id: UUID
-    customer_id: UUID
+    customer_id: UUID | None
     key_hash: bytes
     key_hint: str
     status: str
@@ -143,7 +151,7 @@ class License(NamedTuple):
     source_detail: str | None
     order_reference: str
     edition: str
-    seats: int
+    seats: int | None
     addresses: tuple[str, ...]
     starts_at: datetime
     expires_at: datetime | None
@@ -152,6 +160,7 @@ class License(NamedTuple):
     updated_at: datetime
     seats_used: int
     stale: bool
+    overage: str = "none"
 
 
 class LicenseKey(NamedTuple):
@@ -201,6 +210,7 @@ Row: TypeAlias = (
     | Usage
     | Rival
     | Lineage
+    | Hostname
     | Customer
     | License
     | LicenseKey
@@ -221,6 +231,7 @@ TABLES: Mapping[type[Row], str] = {
     Present: "presents",
     Change: "changes",
     Lineage: "lineage",
+    Hostname: "found_hostnames",
     Stretch: "stretches",
     Usage: "usage",
     Rival: "rivals",

@@ -38,7 +38,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MEMORY = "SET LOCAL maintenance_work_mem = '256MB'"
 _REMOVED = (
     *("pings", "states", "changes", "forks", "installation_days", "lineage", "quarantine", "facts"),
-    *("installation_levels", "erased_counts"),
+    *("cases", "findings", "installation_levels", "erased_counts", "hostnames"),
     *("installations", "fleet_days", "fleet_now", "feature_days", "cohort_weeks", "days_due"),
     *("active_days", "active_due", "feature_value_days"),
     *("ingest_counts", "registry_changes", "license_keys", "licenses", "customers", "editions", "releases"),
@@ -81,7 +81,7 @@ async def remove_fleet(connection: asyncpg.Connection, product_id: ProductId) ->
 
 async def make_room(connection: asyncpg.Connection) -> None:
     """Makes the temporary tables for pings and forks; they are dropped with the transaction."""
-    for what in ("presents", "stretches", "usage", "rivals"):
+    for what in ("presents", "stretches", "usage", "rivals", "found_hostnames"):
         await connection.execute(SQL[f"temporary_{what}"])
 
 
@@ -181,12 +181,13 @@ async def count_outcome(
 
 
 async def finish(connection: asyncpg.Connection, begin: datetime) -> None:
-    """Writes present facts, forks and planner statistics, and moves the roll-ups' watermark back to `begin`.
+    """Writes present facts, forks, hostnames and statistics; moves the roll-ups' watermark back to `begin`.
 
     Waits for a running roll-up, which would move its watermark forward.
     """
     await connection.execute(_MAKE_FACTS, timeout=_HOURS_SECONDS)
     await connection.execute(SQL["make_forks"], timeout=_HOURS_SECONDS)
+    await connection.execute(SQL["make_hostnames"])
     for table in ("installations", "installation_facts", "states", "changes", "licenses", "license_keys"):
         await connection.execute(f"ANALYZE {table}", timeout=_HOURS_SECONDS)
     await connection.execute("ANALYZE pings", timeout=_HOURS_SECONDS)

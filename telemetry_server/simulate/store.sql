@@ -66,6 +66,14 @@ CREATE TEMPORARY TABLE rivals (
     place           jsonb       NOT NULL
 ) ON COMMIT DROP;
 
+-- name: temporary_found_hostnames
+-- A row is what the DNS says of an address of a simulated copy.
+CREATE TEMPORARY TABLE found_hostnames (
+    address      inet        NOT NULL,
+    hostname     text        NOT NULL,
+    looked_up_at timestamptz NOT NULL
+) ON COMMIT DROP;
+
 -- name: number_features
 -- The counters of usage sections; a feature that has no number in $1 stays in features.
 UPDATE usage AS u SET
@@ -101,7 +109,8 @@ INSERT INTO pings (
 SELECT to_timestamp(t.received / 1000.0), s.installation_id, n,
        (lpad(to_hex((t.made - s.lag_ms) << 16 | 28672 | (h.hash & 4095)), 16, '0')
         || to_hex((h.hash >> 2 & 4611686018427387903) | (-9223372036854775808)))::uuid,
-       to_timestamp(t.occurred / 1000.0), s.clock_off_ms <> 0, s.client_address, s.state,
+       to_timestamp(t.occurred / 1000.0),
+       t.occurred NOT BETWEEN t.received - 34560000000 AND t.received + 600000, s.client_address, s.state,
        reason_code(r.reason),
        CASE WHEN s.profile IS NOT NULL
             THEN to_timestamp((t.occurred - CASE n WHEN 1 THEN 60000 ELSE a.interval_ms END) / 1000.0) END,
@@ -154,6 +163,12 @@ SELECT r.installation_id, r.sequence, r.ping_id, g.ping_id, r.received_at, r.occ
        r.facts, r.details, r.place
 FROM rivals AS r
 JOIN pings AS g USING (installation_id, sequence);
+
+-- name: make_hostnames
+-- One of each address; another fleet may have named it.
+INSERT INTO hostnames (address, hostname, looked_up_at)
+SELECT DISTINCT ON (address) address, hostname, looked_up_at FROM found_hostnames ORDER BY address, hostname
+ON CONFLICT DO NOTHING;
 
 -- name: claim_product
 -- Inserts or updates the simulated product of that slug; returns whether it is new, and no row for a real product.
@@ -212,11 +227,22 @@ DELETE FROM installation_days WHERE product_id = $1;
 -- name: remove_lineage
 DELETE FROM lineage WHERE product_id = $1;
 
+-- name: remove_hostnames
+-- Those of a simulated product end with its slug and a seed.
+DELETE FROM hostnames AS h
+WHERE h.hostname ~ ('[.]' || (SELECT p.slug FROM products AS p WHERE p.product_id = $1) || '-[0-9]+[.]example$');
+
 -- name: remove_quarantine
 DELETE FROM quarantine WHERE product_id = $1;
 
 -- name: remove_facts
 DELETE FROM installation_facts WHERE product_id = $1;
+
+-- name: remove_cases
+DELETE FROM cases WHERE product_id = $1;
+
+-- name: remove_findings
+DELETE FROM findings WHERE product_id = $1;
 
 -- name: remove_installations
 DELETE FROM installations WHERE product_id = $1;

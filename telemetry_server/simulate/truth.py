@@ -2,12 +2,16 @@
 
 from collections import Counter
 from datetime import date
+from operator import itemgetter
 from typing import Any
 
+from telemetry_server.simulate.copies import Copy
 from telemetry_server.simulate.deals import Deal, Story
 from telemetry_server.simulate.history import History
 from telemetry_server.simulate.runs import Quirk, received_numbers
-from telemetry_server.simulate.terms import moment
+from telemetry_server.simulate.tales import CopyPlan, Tale, Told
+from telemetry_server.simulate.terms import Terms, moment
+from telemetry_server.simulate.world import DAY
 from telemetry_server.store.ranges import holes
 
 _BY_COPY = {
@@ -30,7 +34,7 @@ class Truth:
         self.duplicates: Counter[date] = Counter()
         self.forked: Counter[date] = Counter()
 
-    def add_copy(self, of: History) -> None:
+    def add_copy(self, of: History[Copy]) -> None:
         copy, name = of.copy, str(of.copy.id)
         if copy.deal.story in _BY_COPY:
             self.planted[copy.deal.story].append(name)
@@ -40,7 +44,7 @@ class Truth:
             self.planted[Quirk.RETURNED].append(name)
         if of.quirk is Quirk.BUFFERED and len(of.runs) > 1:
             self.planted[Quirk.BUFFERED].append(name)
-        if of.clock_off:
+        if of.has_wrong_clock:
             self.planted[Quirk.WRONG_CLOCK].append(name)
         if of.quirk is Quirk.RETRYING:
             run = of.runs[0]
@@ -60,3 +64,48 @@ class Truth:
                     "installations": copies,
                 }
             )
+
+
+class WorldTruth:
+    """Collects the truth about the customers of a world whose story looks guilty, or is."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self.misuse: list[dict[str, Any]] = []
+        self.honest: list[dict[str, Any]] = []
+        self.duplicates: Counter[date] = Counter()
+        self.forked: Counter[date] = Counter()
+
+    @property
+    def planted(self) -> dict[str, list[Any]]:
+        """The entries by story."""
+        stories: dict[str, list[Any]] = {}
+        for entry in sorted((*self.misuse, *self.honest), key=itemgetter("story")):
+            stories.setdefault(entry["story"], []).append(entry)
+        return stories
+
+    def add_tale(self, tale: Tale) -> None:
+        for told in tale.told:
+            (self.misuse if told.is_misuse else self.honest).append(self._entry(told))
+
+    def add_duplicates(self, of: History[CopyPlan]) -> None:
+        run = of.runs[-1]
+        if of.copy.duplicates:
+            at = of.clock.received(run, run.first + run.pings // 2)
+            self.duplicates[moment(at).date()] += of.copy.duplicates
+
+    def _entry(self, told: Told) -> dict[str, Any]:
+        """Times of the first and the last misuse; `related` are honest copies on the same license."""
+        key, end = told.license, min(told.end, self._terms.over.end)
+        is_registered = key is not None and key.registered_at is not None
+        return {
+            "story": told.story,
+            "from": moment(told.begin),
+            "to": moment(end),
+            "days": round((end - told.begin) / DAY, 1),
+            "customer": str(told.customer.customer_id) if told.customer else None,
+            "license": str(key.license_id) if key and is_registered else None,
+            "key": self._terms.hash_of_key(key.key).hex() if key else None,
+            "installations": [str(copy.id) for copy in told.copies],
+            "related": [str(copy.id) for copy in told.related],
+        }

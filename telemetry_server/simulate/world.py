@@ -97,6 +97,8 @@ _RUNS_ON: dict[str, tuple[tuple[str | None, str | None, float], ...]] = {
     ),
 }
 
+_SHARED = {"vpn": "hosting", "cdn": "hosting", "mobile": "telecom"}
+"""The networks that many customers share, and the kind of network whose servers theirs are like."""
 EDITIONS = {"starter": "Starter", "business": "Business", "enterprise": "Enterprise"}
 SOURCES = {
     "direct": (None,),
@@ -200,20 +202,27 @@ def countries() -> Weighted[str]:
     return Weighted(zipf(COUNTRIES, 1.1))
 
 
+@cache
+def network_of_kind(kind: str, country: str) -> Network:
+    """The network of a service that many customers share, in that country: vpn, cdn or mobile."""
+    number = 2000 + list(_SHARED).index(kind) * len(COUNTRIES) + COUNTRIES.index(country)
+    return _network(number, country, kind, "0")
+
+
 def _network(number: int, country: str, kind: str, name: str) -> Network:
     cloud = name if kind == "cloud" else None
     organisation = f"Example Cloud {name}" if cloud else f"Example {kind.title()} {country} {int(name) + 1}"
     asn = 4_200_000_000 + number
+    known = cloud if cloud in _RUNS_ON else _SHARED.get(kind, kind)
     place = {
         "country": country,
         "asn": asn,
         "organisation": organisation,
-        "hosting": kind != "telecom",
+        "hosting": kind not in {"telecom", "mobile"},
         "source": "simulated",
         "prefix_length": 16,
     }
     taste = cloud if cloud in _TASTES else _taste(country)
-    known = cloud if cloud in _RUNS_ON else kind
     assert taste is not None
     assert known is not None
     return Network(

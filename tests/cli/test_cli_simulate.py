@@ -2,6 +2,7 @@
 
 import json
 import stat
+from collections import Counter
 
 UNTIL = "2026-11-24T10:00:00Z"
 SMALL = ("--installations", "60", "--pings", "720", "--until", UNTIL)
@@ -59,3 +60,27 @@ def test_what_was_made_fits_a_terminal(operator):
     lines = operator("simulate", "--product", "Demo Suite", *SMALL).stdout.splitlines()
     assert max(map(len, lines)) <= 100
     assert any("over_seats" in line for line in lines)
+
+
+def test_a_world_is_made_with_its_truth(operator, tmp_path):
+    truth = tmp_path / "truth.json"
+    order = (
+        "simulate",
+        "--product",
+        "Demo Suite",
+        *SMALL,
+        "--no-counts",
+        "--world",
+        "first",
+        "--misuse",
+        "0.4",
+    )
+    made = json.loads(operator(*order, "--truth", truth, "--json").stdout)
+    told = json.loads(truth.read_text())
+    assert (told["world"], told["seed"], told["misuse_share"]) == ("first", 1, 0.4)
+    counted = Counter(entry["story"] for entry in (*told["misuse"], *told["honest"]))
+    assert counted == made["planted"]
+    assert told["misuse"]
+    for entry in told["misuse"]:
+        assert entry["installations"]
+        assert entry["from"] < entry["to"]

@@ -49,8 +49,8 @@ PERSONAL = {
 
 NOBODY = "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11"
 VALUES = {"what": "pings", "installation_id": NOBODY, "license_id": NOBODY, "customer_id": NOBODY}
-VALUES |= dict.fromkeys(("clear_up_id", "saved_view_id", "erasure_id", "support_case_id"), NOBODY)
-VALUES |= dict.fromkeys(("request_id", "hold_id"), NOBODY)
+VALUES |= dict.fromkeys(("clear_up_id", "saved_view_id", "erasure_id", "support_case_id", "case_id"), NOBODY)
+VALUES |= dict.fromkeys(("request_id", "hold_id", "attachment_id"), NOBODY)
 
 
 async def entries(site, **wanted):

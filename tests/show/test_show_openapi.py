@@ -178,6 +178,7 @@ async def test_every_route_answers_with_the_struct_it_names(site, contract, prod
         "/api/v1/licenses": b'{"product": "%s", "key": "K-1", "seats": 3}' % product.slug.encode(),
         "/api/v1/licenses/{license_id}": b'{"expires_at": "2031-01-01", "edition": "pro"}',
         "/api/v1/licenses/import": b'{"key": "K-2", "seats": 2}\n{"key": "K-3", "seats": "many"}\n',
+        "/api/v1/cases/{case_id}": b'{"action": "note", "reason": "asked"}',
         "/v1/enroll": b"{}",
     }
     grant = {"grant_id": "019ab6ef-f2a0-7c44-8d53-1b6a0f4e7c90"}
@@ -193,6 +194,12 @@ async def test_every_route_answers_with_the_struct_it_names(site, contract, prod
         "/v1/support-grants/revoke": grant,
     }
     program, known = await site.program(Role.ADMIN), {"installation_id": fleet[0]}
+    [case] = await site.execute(
+        "INSERT INTO cases (case_id, product_id, subject_kind, subject_id, name, score, waterfall, first_seen, last_seen,"
+        " opened_at) SELECT gen_random_uuid(), product_id, 'license', 'x', 'A case', 0, '{}', now(), now(), now()"
+        " FROM products LIMIT 1 RETURNING case_id::text"
+    )
+    known["case_id"] = case["case_id"]
     object.__setattr__(site.app[app_keys.SETTINGS], "public_figures", True)  # off, its route is a 404
     [key] = await site.execute("SELECT product_key FROM product_keys")
     copy = Installation(site.url, (await _enrol(site)).json)

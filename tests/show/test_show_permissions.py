@@ -163,6 +163,17 @@ ASKED = {
     "GET /privacy/office/erasures/{erasure_id}": Ask(foreign="refused"),
     "POST /privacy/office/access": Ask(body={"subject": "{installation}"}, foreign="refused"),
     "POST /privacy/office/links": Ask(body={"subject": "{customer_id}"}, foreign="refused"),
+    "GET /pivot": Ask("?kind=installation&value={installation}", foreign="refused"),
+    "GET /api/v1/pivot": Ask("?kind=installation&value={installation}", foreign="refused"),
+    "GET /cases": Ask(foreign="refused"),
+    "GET /cases/{case_id}": Ask(foreign="refused"),
+    "POST /cases/{case_id}": Ask(body={"action": "take"}, foreign="refused"),
+    "POST /cases/{case_id}/files": Ask(foreign="refused"),
+    "GET /cases/{case_id}/files/{attachment_id}": Ask(foreign="refused"),
+    "POST /cases/{case_id}/evidence": Ask(body={"purpose": "a look"}, foreign="refused"),
+    "GET /api/v1/cases": Ask(foreign="refused"),
+    "GET /api/v1/cases/{case_id}": Ask(foreign="refused"),
+    "POST /api/v1/cases/{case_id}": Ask(body={"action": "take"}, foreign="refused"),
     "GET /support": Ask(foreign="refused"),
     "POST /support": Ask(body={"case_id": "{fresh}"}, foreign="refused"),
     "GET /support/{support_case_id}": Ask(foreign="refused"),
@@ -219,6 +230,13 @@ ASKED = {
     "POST /api/v1/witness/add-checkpoint": Ask(foreign="refused"),
 }
 """A route that is not here fails."""
+
+
+OTHERS = (
+    *("note_id", "view_id", "link_id", "erasure_id", "case_id", "attachment_id"),
+    *("request_id", "hold_id"),
+)
+"""Ids in paths of which there is nothing."""
 
 
 def name(route):
@@ -307,8 +325,7 @@ class Person:
             "customer_id": known.customer,
             "person_id": str(uuid4()),
             "clear_up_id": str(uuid4()),
-            **{each: str(uuid4()) for each in ("note_id", "view_id", "link_id", "erasure_id")},
-            **{each: str(uuid4()) for each in ("request_id", "hold_id")},
+            **{each: str(uuid4()) for each in OTHERS},
             "what": "installations",
             "provider": "none",
             "support_case_id": "4711",

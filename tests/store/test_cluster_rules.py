@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from places import ROOT
 
+from telemetry_server.investigate.rule_files import shipped_rules
 from telemetry_server.store.distribution import REFERENCE
 from telemetry_server.store.queries import load, modules
 
@@ -19,6 +20,7 @@ GROWING = {name for name, columns in TABLES.items() if re.search(r"(^|\n) +insta
 FUNCTIONS = dict(re.findall(r"^CREATE FUNCTION (\w+)(\(.*?)^COMMENT ON", SCHEMA, re.DOTALL | re.MULTILINE))
 LOCAL = TABLES.keys() - GROWING - set(REFERENCE)
 STATEMENTS = {f"{module}.{name}": sql for module in modules() for name, sql in load(module).items()}
+STATEMENTS |= {f"rules/{rule.name}.sql": rule.statement for rule in shipped_rules()}
 
 WORD = re.compile(r"'(?:[^']|'')*'|\w+|[(),.;]|[^\s\w(),.;']+")
 BARE = re.compile(r"SELECT (FROM|WHERE|LIMIT|OFFSET)\b")

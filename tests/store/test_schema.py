@@ -35,6 +35,7 @@ GROWING = {
     "erased_installations",
     "support_grants",
     "restricted_installations",
+    "case_rows",
 }
 SMALL = {
     "subject_requests",
@@ -102,6 +103,14 @@ SMALL = {
     "support_cases",
     "support_approvals",
     "support_links",
+    "findings",
+    "cases",
+    "case_findings",
+    "case_history",
+    "case_holds",
+    "case_handovers",
+    "case_attachments",
+    "case_pauses",
     "jobs",
     "schema_migrations",
 }

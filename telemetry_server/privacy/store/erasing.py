@@ -39,7 +39,7 @@ SWEPT = timedelta(minutes=10)
 _BY_INSTALLATION = (
     *("pings", "installation_days", "states", "changes", "forks", "lineage", "quarantine"),
     *("followed_installations", "support_grants", "installation_levels", "installation_facts"),
-    "restricted_installations",
+    *("restricted_installations", "case_rows"),
     "installations",
 )
 """The tables with rows of an installation, in the order in which they are emptied."""

@@ -120,6 +120,10 @@ SELECT count(*) FROM done;
 WITH done AS (DELETE FROM restricted_installations WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
 SELECT count(*) FROM done;
 
+-- name: erase_case_rows
+-- What cases hold of them.
+WITH done AS (DELETE FROM case_rows WHERE installation_id = ANY ($1::uuid[]) RETURNING 1) SELECT count(*) FROM done;
+
 -- name: erase_installation_facts
 WITH done AS (DELETE FROM installation_facts WHERE installation_id = ANY ($1::uuid[]) RETURNING 1)
 SELECT count(*) FROM done;

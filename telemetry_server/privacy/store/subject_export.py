@@ -23,8 +23,7 @@ SQL = load(__name__)
 OF_INSTALLATIONS = (
     *("installations", "installation_facts", "states", "pings", "installation_days", "changes", "forks"),
     *("lineage", "quarantine", "followed_installations", "support_grants", "installation_levels"),
-    "erased_installations",
-    "restricted_installations",
+    *("erased_installations", "restricted_installations", "case_rows"),
 )
 """Read by the ids of installations."""
 OF_CUSTOMER = ("customers", "customer_notes", "customer_levels", "access_links")
@@ -32,8 +31,8 @@ OF_CUSTOMER = ("customers", "customer_notes", "customer_levels", "access_links")
 OF_LICENSES = ("licenses", "license_keys", "shop_fields")
 """Read by the ids of the customer's licenses."""
 BY_SUBJECT = (
-    *("registry_changes", "clear_up_items", "clear_up_changes", "audit_entries", "erasures"),
-    *("subject_requests", "subject_request_steps", "holds", "held_rows", "restrictions"),
+    *("registry_changes", "clear_up_items", "clear_up_changes", "findings", "cases", "audit_entries"),
+    *("erasures", "subject_requests", "subject_request_steps", "holds", "held_rows", "restrictions"),
     "disclosures",
 )
 """Read by all of these ids, as text."""

@@ -55,6 +55,10 @@ ORDER BY x.installation_id;
 SELECT to_jsonb(x)::text AS row FROM support_grants AS x WHERE x.installation_id = ANY ($1::uuid[])
 ORDER BY x.installation_id, x.received_at, x.grant_id;
 
+-- name: case_rows
+SELECT to_jsonb(x)::text AS row FROM case_rows AS x WHERE x.installation_id = ANY ($1::uuid[])
+ORDER BY x.installation_id, x.case_id, x.kind, x.happened_at, x.row_key;
+
 -- name: installation_levels
 SELECT to_jsonb(x)::text AS row FROM installation_levels AS x WHERE x.installation_id = ANY ($1::uuid[])
 ORDER BY x.installation_id;
@@ -113,6 +117,14 @@ FROM clear_up_changes AS x
 JOIN clear_up_items AS i USING (clear_up_id)
 WHERE i.subject = ANY ($1::text[]) OR i.license_id::text = ANY ($1::text[])
 ORDER BY x.changed_at, x.change_id;
+
+-- name: findings
+-- Without the evidence, which may name installations of others.
+SELECT (to_jsonb(x) - 'evidence')::text AS row FROM findings AS x WHERE x.subject_id = ANY ($1::text[])
+ORDER BY x.opened_at, x.finding_id;
+
+-- name: cases
+SELECT to_jsonb(x)::text AS row FROM cases AS x WHERE x.subject_id = ANY ($1::text[]) ORDER BY x.opened_at, x.case_id;
 
 -- name: audit_entries
 -- Who looked at the subject or changed something, without the salts.

@@ -103,6 +103,7 @@ async def queue(request: web.Request) -> web.Response:
         )
         counts = await store.item_counts(connection, wanted.products, wanted.owner, now.date())
         names = await _names(connection, viewer, rows)
+        cases = await _cases(connection, viewer, rows)
     if names:
         await record_customers(request)
     shown = set(map(str, wanted.states))
@@ -115,7 +116,7 @@ async def queue(request: web.Request) -> web.Response:
         "to_clear_up.html",
         scope=scope,
         asked=asked,
-        rows=[_shown(row, names) for row in rows],
+        rows=[_shown(row, names, cases) for row in rows],
         kinds=[(kind, KIND_WORDS[kind], count, _kind_path(request, kind)) for kind, count in kinds.items()],
         everything=(sum(kinds.values()), _kind_path(request, None)),
         states=list(_STATES),
@@ -142,9 +143,11 @@ async def one_item(request: web.Request) -> web.Response:
         is_key = row["kind"] == ClearUpKind.UNKNOWN_KEY
         copies = await copies_with_key(connection, row["subject"], _COPIES) if is_key else []
         changes = await store.item_changes(connection, row["clear_up_id"])
+        cases = await _cases(connection, viewer, rows)
     if names:
         await record(request.app[app_keys.POOL], request, "customer.view", row["customer_id"])
-    return page(request, "clear_up_item.html", item=_shown(row, names), copies=copies, changes=changes)
+    item = _shown(row, names, cases)
+    return page(request, "clear_up_item.html", item=item, copies=copies, changes=changes)
 
 
 async def item_file(request: web.Request) -> web.Response:
@@ -244,8 +247,13 @@ async def _names(connection: Connection, viewer: Viewer, rows: list[dict[str, An
     return await customer_names(connection, ids) if viewer.may(Permission.CUSTOMERS) else {}
 
 
-def _shown(row: Mapping[str, Any], names: Mapping[UUID, str]) -> dict[str, Any]:
-    """The item with its words, and the paths to its subject and to its copies."""
+async def _cases(connection: Connection, viewer: Viewer, rows: list[dict[str, Any]]) -> Mapping[UUID, UUID]:
+    """The cases of the rows, for those who may see them."""
+    return await store.cases_of(connection, rows) if viewer.may(Permission.CASES) else {}
+
+
+def _shown(row: Mapping[str, Any], names: Mapping[UUID, str], cases: Mapping[UUID, UUID]) -> dict[str, Any]:
+    """The item with its words, and the paths to its subject, its copies and its case."""
     copies = copies_filter(row)
     copies_path = copies and link("/installations", product=row["product"], filter=copies)
     subject = f"/licenses/{row['license_id']}" if row["license_id"] else copies_path
@@ -262,6 +270,7 @@ def _shown(row: Mapping[str, Any], names: Mapping[UUID, str]) -> dict[str, Any]:
         "customer": names.get(row["customer_id"]),
         "subject_path": subject,
         "copies_path": copies_path,
+        "case_path": f"/cases/{cases[row['clear_up_id']]}" if row["clear_up_id"] in cases else None,
     }
 
 

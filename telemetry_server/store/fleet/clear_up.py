@@ -1,7 +1,7 @@
 """What is to be cleared up: items by kind and subject, and how far people are with each."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -222,6 +222,14 @@ async def item_changes(connection: Connection, clear_up_id: UUID) -> list[Row]:
     return [
         {**row, "before": orjson.loads(row["before"]), "after": orjson.loads(row["after"])} for row in rows
     ]
+
+
+async def cases_of(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> dict[UUID, UUID]:
+    """The case of the subject of each item, if the investigations have one."""
+    subjects = {row["clear_up_id"]: row["subject"].rpartition("/")[2] for row in rows}
+    found = await connection.fetch(SQL["cases_of"], sorted(set(subjects.values())))
+    cases = {row["subject_id"]: row["case_id"] for row in found}
+    return {item: cases[subject] for item, subject in subjects.items() if subject in cases}
 
 
 # ── changing ────────────────────────────────────────────────────────────────────────────────

@@ -105,3 +105,12 @@ FROM clear_up_changes
 WHERE clear_up_id = $1
 ORDER BY changed_at DESC, change_id DESC
 LIMIT 100;
+
+-- name: cases_of
+-- The case of each of these licenses, keys and installations that a rule saw something of; that with the highest score.
+SELECT f.subject_id, (array_agg(c.case_id ORDER BY c.score DESC, c.case_id))[1] AS case_id
+FROM findings AS f
+JOIN case_findings AS m ON m.finding_id = f.finding_id AND m.removed_at IS NULL
+JOIN cases AS c ON c.case_id = m.case_id AND c.merged_into IS NULL
+WHERE f.subject_id = ANY ($1::text[])
+GROUP BY f.subject_id;
