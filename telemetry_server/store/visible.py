@@ -43,7 +43,7 @@ SHOWN = {
     **dict.fromkeys(
         (
             *("installations", "installation_facts", "states", "pings", "installation_days", "changes"),
-            *("forks", "lineage", "quarantine", "followed_installations", "support_grants"),
+            *("forks", "lineage", "quarantine", "followed_installations", "support_grants", "case_rows"),
             *("v_installations", "v_pings", "v_installation_days", "v_changes"),
         ),
         _INSTALLATION,
@@ -53,6 +53,11 @@ SHOWN = {
     "registry_changes": _NAMED + "h.word = x.entity_id)",
     "audit_entries": _NAMED + "(h.word = x.subject_id OR strpos(lower(x.details::text), h.word) > 0))",
     "clear_up_items": _NAMED + "h.word IN (x.subject, x.license_id::text))",
+    "findings": _NAMED + "(h.word = x.subject_id OR x.evidence -> 'installations' ? h.word))",
+    "cases": _NAMED
+    + "(h.word = x.subject_id OR EXISTS (SELECT FROM {schema}.case_findings AS m"
+    " JOIN {schema}.findings AS f ON f.finding_id = m.finding_id"
+    " WHERE m.case_id = x.case_id AND f.evidence -> 'installations' ? h.word)))",
     "saved_views": _NAMED + "strpos(lower(x.address), h.word) > 0)",
     "chart_notes": _NAMED + "strpos(lower(x.note), h.word) > 0)",
 }

@@ -1,6 +1,7 @@
 """Restriction in the database: its reasons, and views that follow migrations."""
 
 from datetime import UTC, datetime
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -12,6 +13,7 @@ from telemetry_server.privacy.subjects import Subject
 from telemetry_server.store import visible
 from telemetry_server.store.migrate import Migration, migrate, released_migrations
 from telemetry_server.store.registry.customers import create_customer
+from telemetry_server.store.registry.products import add_product
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 WHY = Author("ann", "accuracy contested")
@@ -52,3 +54,25 @@ async def test_it_has_a_reason_and_is_withdrawn_with_one(connection, customer):
     await restrictions.withdraw(connection, customer, by=WHY, now=NOW)
     assert await restrictions.in_force(connection) == []
     assert await hidden_from_people(connection, "SELECT count(*) FROM customers") == 1
+
+
+async def test_cases_about_it_or_its_copies_are_hidden(connection, customer):
+    installation = "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11"
+    product, _ = await add_product(connection, "Billing Suite", now=NOW)
+    for number, (case_subject, found) in enumerate(
+        [(str(customer.id), []), ("a-key", [installation]), ("another-key", [str(uuid4())])]
+    ):
+        await connection.execute(
+            "WITH c AS (INSERT INTO cases (case_id, product_id, subject_kind, subject_id, name, score, waterfall,"
+            " first_seen, last_seen, opened_at) VALUES (gen_random_uuid(), $1, 'key', $2, 'a case', 0, '{}', $4, $4, $4)"
+            " RETURNING case_id), f AS (INSERT INTO findings (finding_id, product_id, rule, family, subject_kind,"
+            " subject_id, strength, first_seen, last_seen, evidence, opened_at) VALUES (gen_random_uuid(), $1, $5, 'key',"
+            " 'key', $2, 1, $4, $4, jsonb_build_object('installations', $3::text[]), $4) RETURNING finding_id)"
+            " INSERT INTO case_findings (case_id, finding_id, added_at) SELECT case_id, finding_id, $4 FROM c, f",
+            *(product.id, case_subject, found, NOW, f"rule_{number}"),
+        )
+    await restrictions.begin(connection, customer, by=WHY, now=NOW)
+    await restrictions.begin(connection, Subject("installation", UUID(installation)), by=WHY, now=NOW)
+    assert await hidden_from_people(connection, "SELECT array_agg(subject_id) FROM cases") == ["another-key"]
+    assert await hidden_from_people(connection, "SELECT array_agg(subject_id) FROM findings") == ["another-key"]
+    assert await connection.fetchval("SELECT count(*) FROM cases") == 3
