@@ -28,10 +28,7 @@ class Bench:
 
     def __init__(self, directory):
         self.directory = Path(directory)
-        self.environment = {
-            "TELEMETRY_DATA": str(self.directory / "data"),
-            **os.environ,
-        }
+        self.environment = os.environ | {"TELEMETRY_DATA": str(self.directory / "data")}
         self.named = []
 
     def command(self, *arguments):

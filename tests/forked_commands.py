@@ -1,8 +1,8 @@
 """The command `telemetry-server` in a process of its own, forked from one that has imported the package.
 
-The import takes most of the processor time of a short command, and the tests run hundreds. All else is as from a shell:
-arguments, environment, directory, output, exit code and signals. What changes the interpreter itself (LD_PRELOAD,
-locale, PYTHON…) gets a new interpreter.
+The import takes most of the processor time of a short command, and the tests run hundreds. Arguments, environment,
+directory, output, exit code and signals are as from a shell; umask and limits are those of the tests. What changes the
+interpreter itself (LD_PRELOAD, locale, PYTHON…) gets a new interpreter.
 """
 
 import atexit
@@ -58,7 +58,11 @@ class _ForkServer:
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
         )
         listener.close()
-        atexit.register(self._process.stdin.close)
+        atexit.register(self._end)
+
+    def _end(self):
+        self._process.stdin.close()
+        self._process.wait()
 
     def run(self, command, environment, cwd, timeout):
         with (
@@ -73,19 +77,28 @@ class _ForkServer:
             socket.send_fds(connection, [b"\n"], files)
             connection.sendall(json.dumps([command[3:], dict(environment), cwd]).encode())
             connection.shutdown(socket.SHUT_WR)
-            with connection.makefile() as answers:
-                pid = int(answers.readline())
-                try:
-                    code = int(answers.readline())
-                except TimeoutError:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                    raise subprocess.TimeoutExpired(command, timeout) from None
+            code = _exit_code(connection, command, timeout)
             written = []
             for file in (output, errors):
                 file.seek(0)
                 written.append(file.read().decode())
         return subprocess.CompletedProcess(command, code, *written)
+
+
+def _exit_code(connection, command, timeout):
+    """Waits for the command. What ends the wait before, such as a limit of the test, ends the command."""
+    with connection.makefile() as answers:
+        pid = int(answers.readline() or "0")
+        if not pid:
+            raise RuntimeError("the process that forks the commands has ended")
+        try:
+            return int(answers.readline())
+        except BaseException as error:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            if isinstance(error, TimeoutError):
+                raise subprocess.TimeoutExpired(command, timeout) from None
+            raise
 
 
 _running = []
@@ -121,7 +134,10 @@ def _serve(listener):
 
 
 def _answer(connection):
-    """Forks the command, and reports its process id and its exit code, negative for a signal."""
+    """Forks the command, and reports its process id and its exit code, negative for a signal.
+
+    The command ends with this process, which ends with the test.
+    """
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile() as asked:
         arguments, environment, cwd = json.load(asked)
@@ -130,8 +146,14 @@ def _answer(connection):
         connection.close()
         _become(arguments, environment, cwd, files)
     connection.sendall(f"{pid}\n".encode())
+    changes = select.poll()
+    changes.register(os.pidfd_open(pid), select.POLLIN)
+    changes.register(connection, 0)  # only that the test closed it
+    if any(event & select.POLLHUP for _, event in changes.poll()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
-    with suppress(OSError):  # the test gave up
+    with suppress(OSError):
         connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
@@ -149,6 +171,8 @@ def _become(arguments, environment, cwd, files):
         code = 0
     except SystemExit as end:
         code = 0 if end.code is None else end.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     atexit._run_exitfuncs()
@@ -158,4 +182,5 @@ def _become(arguments, environment, cwd, files):
 
 
 if __name__ == "__main__":
+    sys.path.remove(str(Path(__file__).parent))  # what the product imports is never of the tests
     _serve(socket.socket(fileno=int(sys.argv[1])))

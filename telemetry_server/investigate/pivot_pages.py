@@ -8,7 +8,7 @@ from msgspec import Struct
 from telemetry_server import app_keys
 from telemetry_server.investigate.pivot import PivotGraph, PivotKind, PivotNode, PivotValue, frame_of, lay_out
 from telemetry_server.investigate.pivot_values import guess_organisations, links_of, pivot_value
-from telemetry_server.investigate.who import Confidence, Guess
+from telemetry_server.investigate.who import Guess
 from telemetry_server.routing import Parameter
 from telemetry_server.show.links import link
 from telemetry_server.show.query import integer, one_of, read_query, text
@@ -55,14 +55,6 @@ class PivotLinks(Struct):
 
     nodes: list[PivotItem]
     edges: list[tuple[int, int]]
-
-
-class OrganisationGuess(Struct):
-    """An organisation that may run the copy."""
-
-    name: str
-    confidence: Confidence
-    reason: str
 
 
 async def show_pivot(request: web.Request) -> web.Response:

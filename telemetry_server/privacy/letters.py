@@ -16,8 +16,7 @@ from telemetry_server.text import decoded
 
 DIRECTORY = "letters"
 REFUSED = "refused"
-PLACEHOLDERS = ("received", "due", "extended", "subject", "purpose", "owner", "what", "today")
-"""`what`: what was done, from the history; of a refusal, its ground."""
+"""The letter of a refusal: `$what` is its ground; in others, what was done, from the history."""
 
 _BEGINNING = "On $received you sent us a request about the data of $subject.\n\n"
 _END = """

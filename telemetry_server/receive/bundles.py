@@ -210,6 +210,8 @@ def outcome_of(receipts: bytes) -> tuple[Counter[str], list[tuple[str, int]]]:
 
     Raises Malformed.
     """
+    if _json(receipts.partition(b"\n")[0]).get("receipts") != 1:
+        raise Malformed("This is no receipts file.")
     pings: Counter[str] = Counter()
     others = []
     for line in receipts.splitlines():
@@ -218,6 +220,4 @@ def outcome_of(receipts: bytes) -> tuple[Counter[str], list[tuple[str, int]]]:
             pings.update(each["status"] for each in orjson.loads(b64decode(answer["body"]))["results"])
         elif "path" in answer:
             others.append((answer["path"], answer["status"]))
-    if _json(receipts.partition(b"\n")[0]).get("receipts") != 1:
-        raise Malformed("This is no receipts file.")
     return pings, others

@@ -54,8 +54,7 @@ SHOWN = {
     "audit_entries": _NAMED + "(h.word = x.subject_id OR strpos(lower(x.details::text), h.word) > 0))",
     "clear_up_items": _NAMED + "h.word IN (x.subject, x.license_id::text))",
     "findings": _NAMED + "(h.word = x.subject_id OR x.evidence -> 'installations' ? h.word))",
-    "cases": _NAMED
-    + "(h.word = x.subject_id OR EXISTS (SELECT FROM {schema}.case_findings AS m"
+    "cases": _NAMED + "(h.word = x.subject_id OR EXISTS (SELECT FROM {schema}.case_findings AS m"
     " JOIN {schema}.findings AS f ON f.finding_id = m.finding_id"
     " WHERE m.case_id = x.case_id AND f.evidence -> 'installations' ? h.word)))",
     "saved_views": _NAMED + "strpos(lower(x.address), h.word) > 0)",

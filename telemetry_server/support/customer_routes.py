@@ -43,7 +43,7 @@ from telemetry_server.show.query import read_query, text
 from telemetry_server.show.render import page
 from telemetry_server.store.database import Pool, translated
 from telemetry_server.store.ingest.privacy_cache import all_notices, in_force, notice_for_enrolment
-from telemetry_server.support import grant_upload, opening, store
+from telemetry_server.support import grant_upload, store
 from telemetry_server.support.grant_upload import GrantAnswer, GrantUpload, RevokedGrant
 from telemetry_server.support.support_keys import SupportKeys
 
@@ -151,7 +151,7 @@ async def grant_in_browser(request: web.Request) -> web.Response:
     body = msgspec.json.encode({**bound, "case": link.case_id, "sealed": form.sealed})
     grant = grant_upload.read_grant(body, now)
     async with translated(), request.app[app_keys.POOL].acquire() as connection:
-        await grant_upload.keep(connection, opening.NO_INSTALLATION, link.product_id, grant, now)
+        await grant_upload.keep(connection, store.NO_INSTALLATION, link.product_id, grant, now)
     return await _page(request, link, sent=grant)
 
 

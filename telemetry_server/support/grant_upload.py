@@ -19,7 +19,7 @@ from telemetry_server.support.support_keys import LONGEST_GRANT
 from telemetry_server.text import hidden_in
 
 LARGEST = 64 * 1024
-MOST_VALID = 50
+MOST_RECENT = 50
 _SLACK = timedelta(hours=1)  # for the clock of the installation
 _DAY_SECONDS = 86_400
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -79,13 +79,14 @@ async def keep(
 ) -> None:
     """Stores the grant.
 
-    Raises Gone for an installation that was erased, and TooManyRequests for one with too many.
+    Raises Gone for an installation that was erased, and TooManyRequests where too many came before.
     """
     if await store.is_erased(connection, installation_id):
         raise Gone
-    if await store.waiting_of(connection, installation_id, now) >= MOST_VALID:
+    if await store.recent_of(connection, installation_id, grant, now - LONGEST_GRANT) >= MOST_RECENT:
+        days = LONGEST_GRANT.days
         raise TooManyRequests(
-            f"An installation may have {MOST_VALID} valid grants; revoke others.", retry_after=_DAY_SECONDS
+            f"{MOST_RECENT} grants came within {days} days; no more are taken.", retry_after=_DAY_SECONDS
         )
     await store.keep_grant(connection, installation_id, product_id, grant, now)
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from telemetry_server.errors import BadRequest, Forbidden, NotFound
 from telemetry_server.store.access import audit
@@ -20,9 +19,9 @@ from telemetry_server.support.sealed_format import Bound, NotOpened, open_sealed
 from telemetry_server.support.support_keys import SupportKeys
 from telemetry_server.text import hidden_in
 
-NO_INSTALLATION = UUID(int=0)
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 LONGEST_REASON, LONGEST_TITLE = 1_000, 300
+_MOST_NESTED = 100  # brackets; a parser and a printer of JSON have a limit to their depth
 
 
 class NoSuchCase(NotFound):
@@ -79,7 +78,7 @@ async def open_case(
     reason = checked_reason(by.reason)
     if by.public_key:
         ssh_certificate.checked(by.public_key)
-    found = [each for each in await store.grants_of(connection, case_id) if each.is_valid(now)]
+    found = [each for each in await store.grants_of(connection, case_id, now) if each.is_valid(now)]
     async with connection.transaction():
         second = None
         if case.two_persons:
@@ -156,15 +155,16 @@ def _opened(keys: SupportKeys, grant: store.Grant, by: Opener, now: datetime) ->
 
 def bound_of(grant: store.Grant) -> Bound:
     """What the seal of a grant is bound to."""
-    installation = "" if grant.installation_id == NO_INSTALLATION else str(grant.installation_id)
+    installation = "" if grant.installation_id == store.NO_INSTALLATION else str(grant.installation_id)
     until = grant.not_after.strftime(TIME)
     return Bound(grant.product, installation, grant.case_id, grant.key_id, until, grant.notice)
 
 
 def _read(plaintext: bytes) -> Mapping[str, Any]:
-    """The content of a grant, a JSON object; what is none is shown as a text."""
+    """The content of a grant, a JSON object; what is none, or too nested for a person, is shown as a text."""
     try:
-        content = json.loads(plaintext)
+        is_nested = plaintext.count(b"[") + plaintext.count(b"{") > _MOST_NESTED
+        content = None if is_nested else json.loads(plaintext)
     except ValueError:
         content = None
     return content if isinstance(content, dict) else {"text": plaintext.decode("utf-8", "replace")}

@@ -191,7 +191,7 @@ async def _case_page(
         )
         found = _OfACase(
             case,
-            await store.grants_of(connection, case_id),
+            await store.grants_of(connection, case_id, now),
             await store.list_approvals(connection, case_id, now),
             await audit.find(connection, wanted, limit=50),
         )
@@ -207,7 +207,7 @@ async def _case_page(
         products=products,
         problem=problem,
         me=request[VIEWER].recorded_as,
-        no_installation=opening.NO_INSTALLATION,
+        no_installation=store.NO_INSTALLATION,
         longest_reason=opening.LONGEST_REASON,
     )
 

@@ -19,6 +19,8 @@ CASE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 APPROVAL_VALID = timedelta(hours=1)
 """How long after it was asked for, and after it was given, an approval can be used."""
 LINK_VALID = timedelta(days=7)
+NO_INSTALLATION = UUID(int=0)
+"""What grants from a browser have instead of an installation."""
 MOST_SHOWN = 500
 _SECRET_BYTES = 32
 ENTRIES_KEPT = timedelta(days=90)
@@ -129,9 +131,9 @@ async def count_valid_grants(connection: Connection, now: datetime) -> Mapping[s
     return {row["case_id"]: row["grants"] for row in await connection.fetch(SQL["valid_grants"], now)}
 
 
-async def grants_of(connection: Connection, case_id: str) -> list[Grant]:
-    """The grants of a case, the newest first; at most MOST_SHOWN."""
-    return [Grant(**row) for row in await connection.fetch(SQL["grants_of"], case_id, MOST_SHOWN)]
+async def grants_of(connection: Connection, case_id: str, now: datetime) -> list[Grant]:
+    """The grants of a case, the valid ones first; at most MOST_SHOWN."""
+    return [Grant(**row) for row in await connection.fetch(SQL["grants_of"], case_id, MOST_SHOWN, now)]
 
 
 async def is_erased(connection: Connection, installation_id: UUID) -> bool:
@@ -139,9 +141,10 @@ async def is_erased(connection: Connection, installation_id: UUID) -> bool:
     return await connection.fetchval(SQL["erasure_of"], installation_id) is not None
 
 
-async def waiting_of(connection: Connection, installation_id: UUID, now: datetime) -> int:
-    """The number of valid grants of an installation."""
-    return int(await connection.fetchval(SQL["waiting_of"], installation_id, now))
+async def recent_of(connection: Connection, installation_id: UUID, grant: NewGrant, since: datetime) -> int:
+    """The number of other grants of the installation since then; from browsers: for the same case."""
+    case_id = grant.case_id if installation_id == NO_INSTALLATION else None
+    return int(await connection.fetchval(SQL["recent_of"], installation_id, since, case_id, grant.grant_id))
 
 
 async def keep_grant(

@@ -26,22 +26,27 @@ LIMIT $1
 SELECT case_id, count(*) AS grants FROM support_grants WHERE sealed IS NOT NULL AND not_after > $1 GROUP BY case_id
 
 -- name: grants_of
--- The grants of a case with the slug of their product, the newest first.
+-- The grants of a case with the slug of their product: the valid ones first, of each installation its newest first, so
+-- that no installation displaces those of others.
 SELECT g.installation_id, g.grant_id, g.case_id, g.key_id, g.notice, g.ssh, g.received_at, g.not_after,
        g.revoked_at, g.sealed, p.slug AS product
 FROM support_grants g
 JOIN products p ON p.product_id = g.product_id
 WHERE g.case_id = $1
-ORDER BY g.received_at DESC, g.grant_id
+ORDER BY (g.sealed IS NOT NULL AND g.not_after > $3) DESC,
+         row_number() OVER (PARTITION BY g.installation_id ORDER BY g.received_at DESC), g.received_at DESC, g.grant_id
 LIMIT $2
 
 -- name: erasure_of
 -- The erasure of an installation, of which nothing is kept any more.
 SELECT erasure_id FROM erased_installations WHERE installation_id = $1
 
--- name: waiting_of
--- The number of valid grants of an installation.
-SELECT count(*) FROM support_grants WHERE installation_id = $1 AND sealed IS NOT NULL AND not_after > $2
+-- name: recent_of
+-- The number of other grants that an installation sent since $2, valid or not; of those from browsers, for the case $3
+-- only.
+SELECT count(*)
+FROM support_grants
+WHERE installation_id = $1 AND received_at > $2 AND ($3::text IS NULL OR case_id = $3) AND grant_id <> $4
 
 -- name: keep_grant
 -- A grant that is there already stays as it is.

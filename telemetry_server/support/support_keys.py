@@ -11,7 +11,7 @@ backup that is kept longer than a grant.
 
 import json
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -214,17 +213,6 @@ def sign_list(payload: str, root: Path) -> str:
     return f"{line}\n{signature}\n"
 
 
-def verify_list(signed: str, root: str) -> dict[str, Any]:
-    """The list, if this root has signed it. Raises SupportKeyError."""
-    line, _, signature = signed.strip().partition("\n")
-    try:
-        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), decoded(root))
-        key.verify(decoded(signature), _signed_text(line), ec.ECDSA(SHA256()))
-        return dict(json.loads(line))
-    except (InvalidSignature, ValueError, TypeError):
-        raise SupportKeyError("The list of support keys is not signed by this root.") from None
-
-
 def _signed_text(line: str) -> bytes:
     return f"{FORMAT}\n{line}".encode()
 
@@ -233,11 +221,6 @@ def encoded(key: ec.EllipticCurvePublicKey) -> str:
     """A public key as its uncompressed point, 65 bytes, in base64url without padding."""
     point = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     return urlsafe_b64encode(point).decode().rstrip("=")
-
-
-def decoded(text: str) -> bytes:
-    """The bytes of base64url without padding. Raises ValueError."""
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _parsed(each: dict[str, Any]) -> PublicKey:

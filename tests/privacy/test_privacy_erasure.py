@@ -13,8 +13,9 @@ from telemetry_server.check.fields import load_registry
 from telemetry_server.jobs.rebuild import rebuild
 from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.keyring import open_keyring
+from telemetry_server.model import Author
 from telemetry_server.privacy.jobs import carry_out_erasures, erase
-from telemetry_server.privacy.store import erasing
+from telemetry_server.privacy.store import erasing, restrictions
 from telemetry_server.privacy.subjects import Subject
 from telemetry_server.store.access import audit, audit_check
 from telemetry_server.store.access.audit_checkpoints import signer_of
@@ -165,11 +166,19 @@ async def test_a_customer_is_erased_with_its_installations_and_the_license_stays
         "INSERT INTO saved_views (view_id, name, address, shared, created_by, created_at) VALUES"
         " (gen_random_uuid(), 'Ada', '/licenses?filter=customer%3Dada%40example.com', true, 'a test', now())"
     )
-    subject = Subject("customer", customer.customer_id)
+    subject, why = Subject("customer", customer.customer_id), Author("ann", "contested")
+    await restrictions.begin(stored, subject, by=why, now=datetime.now(UTC))
+    await restrictions.withdraw(stored, subject, by=why, now=datetime.now(UTC))
+    await make_case(stored, "customer", str(customer.customer_id), "ada@example.com", [copy.id])
+    await make_case(stored, "key", "of-someone-else", "a key", [copy.id, str(uuid4())])
+    await make_case(stored, "network", "203.0.113.9", "Network 203.0.113.9", [copy.id])
     await erasing.ask(stored, subject, by="a test", reason="asked", now=datetime.now(UTC))
     await carried_out()
     assert (await copy.send()).status == 410
     assert await stored.fetchval("SELECT count(*) FROM saved_views") == 0
+    assert [row["name"] for row in await stored.fetch("SELECT name FROM cases")] == ["a key"]
+    [evidence] = await stored.fetch("SELECT evidence FROM findings")
+    assert copy.id not in evidence["evidence"]
     tables = await stored.fetch(
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' AND table_type = 'BASE TABLE'"
     )
@@ -179,6 +188,24 @@ async def test_a_customer_is_erased_with_its_installations_and_the_license_stays
             assert await stored.fetchval(sql, word) == 0, (table, word)
     [license_row] = await stored.fetch("SELECT customer_id, status FROM licenses WHERE key_hint = 'ME-1'")
     assert tuple(license_row) == (None, "active")
+
+
+async def make_case(connection, kind, subject, name, installations):
+    """A case with a note and a finding, as the rules and people write them."""
+    now = datetime.now(UTC)
+    await connection.execute(
+        "WITH p AS (SELECT product_id FROM products LIMIT 1),"
+        " c AS (INSERT INTO cases (case_id, product_id, subject_kind, subject_id, name, score, waterfall, first_seen,"
+        " last_seen, opened_at) SELECT gen_random_uuid(), product_id, $1, $2, $3, 0, '{}', $5, $5, $5 FROM p"
+        " RETURNING case_id),"
+        " f AS (INSERT INTO findings (finding_id, product_id, rule, family, subject_kind, subject_id, strength,"
+        " first_seen, last_seen, evidence, opened_at) SELECT gen_random_uuid(), product_id, 'a_rule', 'key', 'key', $2, 1,"
+        " $5, $5, jsonb_build_object('installations', $4::text[]), $5 FROM p RETURNING finding_id),"
+        " h AS (INSERT INTO case_history (history_id, case_id, at, by, what) SELECT gen_random_uuid(), case_id, $5, 'ann',"
+        " jsonb_build_object('note', $3::text || ' called') FROM c)"
+        " INSERT INTO case_findings (case_id, finding_id, added_at) SELECT case_id, finding_id, $5 FROM c, f",
+        *(kind, subject, name, installations, now),
+    )
 
 
 async def test_a_ping_that_a_write_stored_a_moment_later_is_swept(stored, copy, rows, carried_out):

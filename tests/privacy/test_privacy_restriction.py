@@ -74,5 +74,7 @@ async def test_cases_about_it_or_its_copies_are_hidden(connection, customer):
     await restrictions.begin(connection, customer, by=WHY, now=NOW)
     await restrictions.begin(connection, Subject("installation", UUID(installation)), by=WHY, now=NOW)
     assert await hidden_from_people(connection, "SELECT array_agg(subject_id) FROM cases") == ["another-key"]
-    assert await hidden_from_people(connection, "SELECT array_agg(subject_id) FROM findings") == ["another-key"]
+    assert await hidden_from_people(connection, "SELECT array_agg(subject_id) FROM findings") == [
+        "another-key"
+    ]
     assert await connection.fetchval("SELECT count(*) FROM cases") == 3

@@ -230,3 +230,27 @@ async def test_a_customer_seals_in_a_browser_and_the_team_opens_it(site):
     opened = await team.post(f"{path}/open", csrf_token=await csrf(team, path), reason="a look")
     for shown in ("acme", "hunter2 &lt;b&gt;&amp;", "/srv/größe", "billing", "from a browser"):
         assert shown in opened.text, shown
+
+
+async def test_what_is_nested_too_deeply_is_shown_as_text_and_hides_no_other_grant(site):
+    await granted(site, content=b'{"a": ' + b"[" * 40_000 + b"]" * 40_000 + b"}")
+    await granted(site)
+    browser = await site.person(Role.ADMIN)
+    path = await begin(browser)
+    opened = await browser.post(f"{path}/open", csrf_token=await csrf(browser, path), reason="a look")
+    assert (opened.status, "hunter2" in opened.text, "[[[[" in opened.text) == (200, True, True)
+
+
+async def test_no_installation_displaces_the_grants_of_others(site, monkeypatch):
+    monkeypatch.setattr(store, "MOST_SHOWN", 3)
+    wanted, flood = await granted(site), uuid7()
+    [row] = await site.execute("SELECT * FROM support_grants")
+    for _ in range(5):
+        await site.execute(
+            "INSERT INTO support_grants (installation_id, grant_id, product_id, case_id, key_id, notice, received_at,"
+            " not_after, sealed) VALUES ($1, $2, $3, $4, $5, '', now(), $6, $7)",
+            *(flood, uuid7(), row["product_id"], row["case_id"], row["key_id"], row["not_after"], row["sealed"]),
+        )
+    found = await site.with_database(store.grants_of, "4711", datetime.now(UTC))
+    assert len(found) == 3
+    assert wanted.grant_id in {each.grant_id for each in found}

@@ -136,6 +136,7 @@ async def carry_out(connection: Connection, wanted: Erasure, now: datetime) -> d
         ):
             _add(erased, await _erase_copies(connection, some, now))
     words = [str(copy) for copy in copies]
+    _add(erased, await _erase_cases(connection, wanted, words))
     if wanted.subject_kind == "customer":
         customer = await _customer(connection, UUID(wanted.subject))
         if customer is not None:
@@ -254,6 +255,23 @@ async def _erase_customer(connection: Connection, customer_id: UUID, now: dateti
             "clear_up_items": await connection.fetchval(SQL["erase_license_items"], licenses),
             "customer_notes": await connection.fetchval(SQL["erase_customer_notes"], customer_id),
             "customers": await connection.fetchval(SQL["erase_customers"], customer_id),
+        }
+
+
+async def _erase_cases(connection: Connection, wanted: Erasure, copies: Sequence[str]) -> dict[str, int]:
+    """Erases the findings about the subject, and the cases that are about nothing else."""
+    ids = [wanted.subject, *copies]
+    if wanted.subject_kind == "customer":
+        rows = await connection.fetch(SQL["licenses_of_customer"], UUID(wanted.subject))
+        ids += [str(row[0]) for row in rows]
+    async with connection.transaction():
+        cases = [row[0] for row in await connection.fetch(SQL["cases_about"], ids)]
+        erased = await connection.fetchval(SQL["erase_findings"], ids)
+        await connection.execute(SQL["leave_findings"], ids)
+        return {
+            "findings": erased,
+            "case_rows": await connection.fetchval(SQL["erase_rows_of_cases"], cases),
+            "cases": await connection.fetchval(SQL["erase_cases"], cases),
         }
 
 

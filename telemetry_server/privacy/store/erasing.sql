@@ -204,3 +204,44 @@ FROM audit_entries AS e JOIN audit_leaves AS l USING (entry_id)
 WHERE e.action <> 'audit.erase'
   AND (e.subject_id = ANY ($1::text[])
        OR EXISTS (SELECT t.word FROM unnest($2::text[]) AS t (word) WHERE strpos(lower(e.details::text), t.word) > 0));
+
+-- name: cases_about
+-- The cases about one of the ids $1, and those that have no finding but about them.
+SELECT c.case_id
+FROM cases AS c
+WHERE c.subject_id = ANY ($1::text[])
+   OR EXISTS (
+          SELECT m.case_id
+          FROM case_findings AS m
+          JOIN findings AS f ON f.finding_id = m.finding_id
+          WHERE m.case_id = c.case_id
+            AND (f.subject_id = ANY ($1::text[]) OR f.evidence -> 'installations' ?| $1::text[])
+      )
+      AND NOT EXISTS (
+          SELECT m.case_id
+          FROM case_findings AS m
+          JOIN findings AS f ON f.finding_id = m.finding_id
+          WHERE m.case_id = c.case_id
+            AND (f.subject_id = ANY ($1::text[]) OR f.evidence -> 'installations' <@ to_jsonb($1::text[])) IS NOT TRUE
+      );
+
+-- name: erase_findings
+WITH done AS (
+    DELETE FROM findings
+    WHERE subject_id = ANY ($1::text[])
+       OR evidence -> 'installations' ?| $1::text[] AND evidence -> 'installations' <@ to_jsonb($1::text[])
+    RETURNING 1
+)
+SELECT count(*) FROM done;
+
+-- name: leave_findings
+-- Takes the ids $1 out of findings that name others, too.
+UPDATE findings SET evidence = jsonb_set(evidence, '{installations}', (evidence -> 'installations') - $1::text[])
+WHERE evidence -> 'installations' ?| $1::text[];
+
+-- name: erase_rows_of_cases
+WITH done AS (DELETE FROM case_rows WHERE case_id = ANY ($1::uuid[]) RETURNING 1) SELECT count(*) FROM done;
+
+-- name: erase_cases
+-- With their history, files and hand-overs.
+WITH done AS (DELETE FROM cases WHERE case_id = ANY ($1::uuid[]) RETURNING 1) SELECT count(*) FROM done;

@@ -5,7 +5,7 @@ ON CONFLICT (subject) WHERE ended_at IS NULL DO NOTHING
 RETURNING restriction_id;
 
 -- name: finish
-UPDATE restrictions SET ended_at = $2, ended_by = $3, end_reason = $4
+UPDATE restrictions SET ended_at = $2, ended_by = $3, end_reason = $4, hides = '{}'
 WHERE subject = $1 AND ended_at IS NULL
 RETURNING subject_kind;
 
