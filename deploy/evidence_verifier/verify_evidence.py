@@ -20,6 +20,7 @@ import re
 import stat
 import subprocess
 import sys
+import traceback
 from hashlib import sha256, sha512
 
 VALID, WARNINGS, INVALID = 0, 1, 2
@@ -71,6 +72,8 @@ def verify(bag, trusted_key=None, authority=None, checkpoint=None):
             report.problem(*wrong.args)
         except OSError as error:
             report.problem(os.path.basename(error.filename or bag), error.strerror or str(error))
+        except Exception as error:  # noqa: BLE001  what cannot be checked is never valid
+            report.problem("the folder", "cannot be checked: %s" % type(error).__name__)
     return report
 
 
@@ -366,7 +369,15 @@ _BASE = _point((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little"))
 
 
 def main(arguments=None):
-    """Prints what was found, and returns the exit code."""
+    """Prints what was found, and returns the exit code; after an error of this program that is INVALID."""
+    try:
+        return _run(arguments)
+    except Exception:  # noqa: BLE001  Python would exit with 1: valid, with warnings
+        traceback.print_exc()
+        return INVALID
+
+
+def _run(arguments):
     parser = argparse.ArgumentParser(
         prog="verify_evidence", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -400,8 +411,11 @@ def _given(path):
 
 
 def _shown(text):
-    """The text without characters that steer a terminal."""
-    return "".join(each if each.isprintable() else "\\x%02x" % ord(each) for each in text)
+    """The text in printable ASCII: nothing steers a terminal, and any standard output can encode it."""
+    return "".join(
+        each if each.isascii() and each.isprintable() else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 if __name__ == "__main__":
