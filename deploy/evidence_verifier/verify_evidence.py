@@ -20,6 +20,7 @@ import re
 import stat
 import subprocess
 import sys
+import traceback
 from hashlib import sha256, sha512
 
 VALID, WARNINGS, INVALID = 0, 1, 2
@@ -71,6 +72,8 @@ def verify(bag, trusted_key=None, authority=None, checkpoint=None):
             report.problem(*wrong.args)
         except OSError as error:
             report.problem(os.path.basename(error.filename or bag), error.strerror or str(error))
+        except Exception as error:  # noqa: BLE001  what cannot be checked is never valid
+            report.problem("the folder", "cannot be checked: %s" % type(error).__name__)
     return report
 
 
@@ -139,9 +142,17 @@ def _manifest(bag, manifest, belongs, report):
     return found
 
 
+def _opened(bag, name):
+    """The file, open for reading. Raises Wrong where it is a link, a FIFO or a device: reading may not end."""
+    path = os.path.join(bag, name)
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise Wrong(name, "is no file")
+    return open(path, "rb")
+
+
 def _digest(bag, name):
     digest = sha256()
-    with open(os.path.join(bag, name), "rb") as file:
+    with _opened(bag, name) as file:
         for block in iter(lambda: file.read(_BLOCK), b""):
             digest.update(block)
     return digest.hexdigest()
@@ -149,13 +160,23 @@ def _digest(bag, name):
 
 def _read(bag, name):
     try:
-        with open(os.path.join(bag, name), "rb") as file:
+        with _opened(bag, name) as file:
             content = file.read(_LARGEST_TEXT + 1)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         raise Wrong(name, "is missing") from None
     if len(content) > _LARGEST_TEXT:
         raise Wrong(name, "is too large")
     return content
+
+
+def _lines(bag, name):
+    """The lines of a file of any size, as bytes."""
+    try:
+        with _opened(bag, name) as file:
+            for line in iter(lambda: file.readline(_LARGEST_TEXT), b""):
+                yield line
+    except (FileNotFoundError, NotADirectoryError):
+        raise Wrong(name, "is missing") from None
 
 
 def _text(bag, name):
@@ -259,10 +280,10 @@ def _check_custody(bag, report, _, __, checkpoint):
         elif kept[:2] != (origin, size):
             report.warning(CHECKPOINT, "not compared: the checkpoint that was kept has another size")
     entries = 0
-    for number, line in enumerate(_text(bag, CUSTODY).split("\n")[:-1], 1):
+    for number, line in enumerate(_lines(bag, CUSTODY), 1):
         entries += 1
         try:
-            if _root_above(json.loads(line), size) != root:
+            if _root_above(json.loads(line.decode()), size) != root:
                 report.problem(CUSTODY, "line %d: its entry is not in the audit log" % number)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             report.problem(CUSTODY, "line %d is no entry with its proof" % number)
@@ -366,7 +387,15 @@ _BASE = _point((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little"))
 
 
 def main(arguments=None):
-    """Prints what was found, and returns the exit code."""
+    """Prints what was found, and returns the exit code; after an error of this program that is INVALID."""
+    try:
+        return _run(arguments)
+    except Exception:  # noqa: BLE001  Python would exit with 1: valid, with warnings
+        traceback.print_exc()
+        return INVALID
+
+
+def _run(arguments):
     parser = argparse.ArgumentParser(
         prog="verify_evidence", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -400,8 +429,11 @@ def _given(path):
 
 
 def _shown(text):
-    """The text without characters that steer a terminal."""
-    return "".join(each if each.isprintable() else "\\x%02x" % ord(each) for each in text)
+    """The text in printable ASCII: nothing steers a terminal, and any standard output can encode it."""
+    return "".join(
+        each if each.isascii() and each.isprintable() else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 if __name__ == "__main__":

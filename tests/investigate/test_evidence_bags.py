@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from hashlib import sha256
 from html.parser import HTMLParser
 
@@ -43,10 +44,11 @@ def by_hand(bag, key, block="by hand", **environment):
 
 
 def run_verifier(*arguments):
-    """As on a machine without the server: no installed package, no environment."""
-    command = [sys.executable, "-I", "-S", str(VERIFIER), *map(str, arguments)]
+    """As on a machine without the server: no installed package, no environment but the locale of ASCII."""
+    command = [sys.executable, "-I", "-S", "-X", "utf8=0", str(VERIFIER), *map(str, arguments)]
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]}
+        command, capture_output=True, text=True, check=False, env=environment, timeout=60
     )
 
 
@@ -130,6 +132,39 @@ def test_the_exit_codes_are_those_of_the_page(bag, tmp_path):
     assert (done.returncode, "another key than the trusted one" in done.stdout) == (2, True)
     assert run_verifier(tmp_path / "nothing").returncode == 2
     assert run_verifier(bag, "--checkpoint", tmp_path / "nothing").returncode == 2
+
+
+def test_a_bag_that_cannot_be_checked_is_never_valid_with_warnings(bag, tmp_path):
+    deep = tmp_path / "deep"
+    shutil.copytree(bag, deep)
+    folders = [deep / "data" / ("a/" * depth) for depth in range(1, 1_001)]
+    for each in folders:
+        each.mkdir()
+    done = run_verifier(deep, "--trusted-key", KEY)
+    for each in reversed(folders):  # too deep for pytest, too
+        each.rmdir()
+    assert (done.returncode, "INVALID  the folder: cannot be checked: RecursionError" in done.stdout) == (
+        2,
+        True,
+    )
+    named = tmp_path / "named"
+    shutil.copytree(bag, named)
+    (named / "data" / "\u202e\u00e9\U0001f600").write_text("x")
+    done = run_verifier(named, "--trusted-key", KEY)
+    assert (done.returncode, "data/\\u202e\\xe9\\U0001f600: was added" in done.stdout) == (2, True), done
+    checker = verifier()
+    checker.verify = lambda *_: 1 / 0
+    assert checker.main([str(bag)]) == 2
+
+
+@pytest.mark.parametrize("name", ["bagit.txt", "manifest-sha256.txt", "statement.txt", "data/custody.ndjson"])
+@pytest.mark.parametrize("put", [os.mkfifo, partial(os.symlink, "/dev/zero")], ids=["fifo", "zero"])
+def test_what_is_no_file_is_not_opened(bag, tmp_path, name, put):
+    shutil.copytree(bag, tmp_path / "bag")
+    (tmp_path / "bag" / name).unlink()
+    put(tmp_path / "bag" / name)
+    done = run_verifier(tmp_path / "bag", "--trusted-key", KEY)
+    assert (done.returncode, f"INVALID  {name}: is no file" in done.stdout) == (2, True), done.stdout
 
 
 def test_a_checkpoint_that_was_kept_elsewhere_shows_a_rewritten_log(bag, tmp_path):
