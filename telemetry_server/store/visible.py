@@ -5,12 +5,14 @@ rows of its table or view but these. All statements for people read through them
 guard says for whom, with `hiding`; pools for pages and exports ask here. Jobs, and what is received, go on
 with the tables: restricted installations are counted.
 
-The schema of the views exists while a subject is restricted; migrations make it again.
+The schema of the views exists while a subject is restricted. Each start makes it again where it is missing
+or of another version; its comment has the digest of `SHOWN`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from hashlib import sha256
 
 import asyncpg
 
@@ -62,6 +64,7 @@ SHOWN = {
     "chart_notes": _NAMED + "strpos(lower(x.note), h.word) > 0)",
 }
 """Which rows `x` of a table or view are shown."""
+_DIGEST = sha256(repr(sorted(SHOWN.items())).encode()).hexdigest()
 
 _HIDING: ContextVar[bool] = ContextVar("hiding", default=False)
 
@@ -113,12 +116,27 @@ async def show_what_may_be_seen(connection: Connection) -> None:
     await connection.execute(SQL["hide"], SCHEMA)
 
 
+async def views_are_wanted(connection: Connection) -> bool:
+    """Whether there are views, or a restriction is in force. The database may be of any version, or empty."""
+    known = await connection.fetchrow(SQL["known"], SCHEMA)
+    if known["ready"] or not known["may_restrict"]:
+        return bool(known["ready"])
+    return bool(await connection.fetchval(SQL["any_restricted"]))
+
+
+async def renew_views(connection: Connection) -> None:
+    """Makes the views where they are missing or those of another version. Raises MayNotHide."""
+    if (await connection.fetchrow(SQL["known"], SCHEMA))["digest"] != _DIGEST:
+        await make_views(connection)
+
+
 async def make_views(connection: Connection) -> None:
     """Makes the views anew. Raises MayNotHide."""
     try:
         async with connection.transaction():
             await remove_views(connection)
             await connection.execute(f"CREATE SCHEMA {SCHEMA}")
+            await connection.execute(f"COMMENT ON SCHEMA {SCHEMA} IS '{_DIGEST}'")
             for row in await connection.fetch(SQL["tables"], list(SHOWN)):
                 shown = SHOWN[row["name"]].replace("{schema}", row["schema"])
                 await connection.execute(
