@@ -19,6 +19,7 @@ import asyncpg
 from telemetry_server.errors import OperatorError, Unavailable
 from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
+from telemetry_server.store.whole_words import named
 
 SQL = load(__name__)
 
@@ -53,15 +54,14 @@ SHOWN = {
     **dict.fromkeys(("customers", "customer_notes", "licenses"), _CUSTOMER),
     "v_licenses": "x.license_id NOT IN (" + _LICENSES + ")",
     "registry_changes": _NAMED + "h.word = x.entity_id)",
-    "audit_entries": _NAMED + "(h.word = x.subject_id OR strpos(lower(x.details::text), h.word) > 0))",
+    "audit_entries": _NAMED + f"(h.word = x.subject_id OR {named('lower(x.details::text)', 'h.word')}))",
     "clear_up_items": _NAMED + "h.word IN (x.subject, x.license_id::text))",
     "findings": _NAMED + "(h.word = x.subject_id OR x.evidence -> 'installations' ? h.word))",
-    "cases": _NAMED
-    + "(h.word = x.subject_id OR EXISTS (SELECT FROM {schema}.case_findings AS m"
+    "cases": _NAMED + "(h.word = x.subject_id OR EXISTS (SELECT FROM {schema}.case_findings AS m"
     " JOIN {schema}.findings AS f ON f.finding_id = m.finding_id"
     " WHERE m.case_id = x.case_id AND f.evidence -> 'installations' ? h.word)))",
-    "saved_views": _NAMED + "strpos(lower(x.address), h.word) > 0)",
-    "chart_notes": _NAMED + "strpos(lower(x.note), h.word) > 0)",
+    "saved_views": _NAMED + f"{named('lower(x.address)', 'h.word')})",
+    "chart_notes": _NAMED + f"{named('lower(x.note)', 'h.word')})",
 }
 """Which rows `x` of a table or view are shown."""
 _DIGEST = sha256(repr(sorted(SHOWN.items())).encode()).hexdigest()

@@ -181,6 +181,28 @@ async def test_a_customer_is_erased_with_its_installations_and_the_license_stays
     assert tuple(license_row) == (None, "active")
 
 
+async def test_what_is_about_others_with_longer_names_stays(common_server, stored, licensed, carried_out):
+    customer = await licensed("an@example.com", "SUBSTRING-1")
+    await stored.execute("UPDATE customers SET account = 'wp:100' WHERE customer_id = $1", customer.customer_id)
+    others = ("dan@example.com", "an@example.com.au", "wp:1001", "query=dan%40example.com")
+    named = ("an@example.com", "wp:100", "query=email%3Dan%40example.com&x", "Ask An@example.com.", "a\nwp:100\n")
+    for text in (*others, *named):
+        entry = audit.Entry(actor="ann", action="license.list", details={"said": text, "test": "whole words"})
+        await audit.record(stored, entry)
+        await stored.execute(
+            "INSERT INTO saved_views (view_id, name, address, shared, created_by, created_at)"
+            " VALUES (gen_random_uuid(), 'whole words', '/licenses?filter=' || $1, true, 'a test', now())",
+            text,
+        )
+    subject = Subject("customer", customer.customer_id)
+    await erasing.ask(stored, subject, by="a test", reason=None, now=datetime.now(UTC))
+    await carried_out()
+    left = "SELECT array_agg(details ->> 'said') FROM audit_entries WHERE details ->> 'test' = 'whole words'"
+    assert sorted(await stored.fetchval(left)) == sorted(others)
+    views = "DELETE FROM saved_views WHERE name = 'whole words' RETURNING substr(address, 18)"
+    assert sorted(row[0] for row in await stored.fetch(views)) == sorted(others)
+
+
 async def test_a_ping_that_a_write_stored_a_moment_later_is_swept(stored, copy, rows, carried_out):
     await copy.send()
     subject = Subject("installation", UUID(copy.id))

@@ -28,6 +28,7 @@ from telemetry_server.store.counts.rollups import counting
 from telemetry_server.store.database import Connection, Pool
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry.customers import customer_by_id, customers_by_id
+from telemetry_server.store.whole_words import pattern
 from telemetry_server.uuid7 import uuid7
 
 SQL = load(__name__)
@@ -135,16 +136,18 @@ async def carry_out(connection: Connection, wanted: Erasure, now: datetime) -> d
             counting(connection, JobName.ROLL_UP_COHORTS),
         ):
             _add(erased, await _erase_copies(connection, some, now))
-    words = [str(copy) for copy in copies]
+    words: list[str] = []
     if wanted.subject_kind == "customer":
         customer = await _customer(connection, UUID(wanted.subject))
         if customer is not None:
-            words += [word for word in (customer.email, customer.account) if word]
+            known = customer.email or "", customer.account or ""
+            words = [word for word in known if len(word) >= _LONG_ENOUGH]
             _add(erased, await _erase_customer(connection, customer.customer_id, now))
     subjects = [UUID(wanted.subject), *copies]
     await requests.forget_words(connection, subjects)
-    _add(erased, await _erase_mentions(connection, [wanted.subject, *words]))
-    _add(erased, await _erase_entries(connection, wanted, words))
+    ids = list(dict.fromkeys(map(str, subjects)))
+    _add(erased, await _erase_mentions(connection, ids, words))
+    _add(erased, await _erase_entries(connection, wanted, ids, words))
     return {table: rows for table, rows in erased.items() if rows}
 
 
@@ -257,23 +260,24 @@ async def _erase_customer(connection: Connection, customer_id: UUID, now: dateti
         }
 
 
-async def _erase_mentions(connection: Connection, words: Sequence[str]) -> dict[str, int]:
+async def _erase_mentions(
+    connection: Connection, ids: Sequence[str], words: Sequence[str]
+) -> dict[str, int]:
     """Erases the saved views and the notes on charts that name the subject."""
-    named = [word.lower() for word in words if len(word) >= _LONG_ENOUGH]
-    in_addresses = [*named, *(quote(word, safe="").lower() for word in named)]
+    patterns = _patterns(words)
     return {
-        "saved_views": await connection.fetchval(SQL["erase_saved_views"], in_addresses),
-        "chart_notes": await connection.fetchval(SQL["erase_chart_notes"], named),
+        "saved_views": await connection.fetchval(SQL["erase_saved_views"], ids, patterns),
+        "chart_notes": await connection.fetchval(SQL["erase_chart_notes"], ids, patterns),
     }
 
 
-async def _erase_entries(connection: Connection, wanted: Erasure, words: Sequence[str]) -> dict[str, int]:
+async def _erase_entries(
+    connection: Connection, wanted: Erasure, ids: Sequence[str], words: Sequence[str]
+) -> dict[str, int]:
     """Erases the entries of the audit log about the subject: the tree keeps their commitments."""
     await _number_all(connection)
-    subjects = [wanted.subject, *words]
-    rows = await connection.fetch(
-        SQL["audit_leaves"], subjects, [word.lower() for word in subjects], timeout=_SECONDS
-    )
+    about = [*ids, *words], ids, _patterns(words)
+    rows = await connection.fetch(SQL["audit_leaves"], *about, timeout=_SECONDS)
     by = audit.Entry(
         actor=wanted.asked_by,
         action=audit.ERASE,
@@ -281,6 +285,11 @@ async def _erase_entries(connection: Connection, wanted: Erasure, words: Sequenc
         details={"erasure": str(wanted.erasure_id)},
     )
     return {"audit_entries": await audit.erase(connection, [row[0] for row in rows], by)}
+
+
+def _patterns(words: Sequence[str]) -> list[str]:
+    """What finds the words, also as the query of an address has them."""
+    return [pattern(form) for form in dict.fromkeys([*words, *(quote(word, safe="") for word in words)])]
 
 
 async def _number_all(connection: Connection) -> None:

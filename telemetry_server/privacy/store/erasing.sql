@@ -137,19 +137,21 @@ SELECT count(*) FROM done;
 WITH done AS (DELETE FROM clear_up_items WHERE subject = ANY ($1::text[]) RETURNING 1) SELECT count(*) FROM done;
 
 -- name: erase_saved_views
--- Those whose address names one of the texts $1.
+-- Those whose address has one of the ids $1, or matches one of the patterns $2.
 WITH done AS (
     DELETE FROM saved_views AS v
     WHERE EXISTS (SELECT t.word FROM unnest($1::text[]) AS t (word) WHERE strpos(lower(v.address), t.word) > 0)
+       OR lower(v.address) ~ ANY ($2::text[])
     RETURNING 1
 )
 SELECT count(*) FROM done;
 
 -- name: erase_chart_notes
--- Those that name one of the texts $1.
+-- Those that have one of the ids $1, or match one of the patterns $2.
 WITH done AS (
     DELETE FROM chart_notes AS n
     WHERE EXISTS (SELECT t.word FROM unnest($1::text[]) AS t (word) WHERE strpos(lower(n.note), t.word) > 0)
+       OR lower(n.note) ~ ANY ($2::text[])
     RETURNING 1
 )
 SELECT count(*) FROM done;
@@ -198,9 +200,11 @@ WITH done AS (DELETE FROM customers WHERE customer_id = $1 RETURNING 1) SELECT c
 SELECT EXISTS (SELECT FROM audit_waiting);
 
 -- name: audit_leaves
--- The numbers of the entries about these subjects, and of those whose details name one of the texts $2.
+-- The numbers of the entries about these subjects, and of those whose details have one of the ids $2 or match one of
+-- the patterns $3.
 SELECT l.leaf
 FROM audit_entries AS e JOIN audit_leaves AS l USING (entry_id)
 WHERE e.action <> 'audit.erase'
   AND (e.subject_id = ANY ($1::text[])
-       OR EXISTS (SELECT t.word FROM unnest($2::text[]) AS t (word) WHERE strpos(lower(e.details::text), t.word) > 0));
+       OR EXISTS (SELECT t.word FROM unnest($2::text[]) AS t (word) WHERE strpos(lower(e.details::text), t.word) > 0)
+       OR lower(e.details::text) ~ ANY ($3::text[]));
