@@ -122,11 +122,15 @@ async def carry_out(connection: Connection, wanted: Erasure, now: datetime) -> d
     """Erases what was asked for; returns the number of rows by table, of those that had any.
 
     In several transactions, safe to repeat. The pings must be counted up to the last one. What legal holds
-    name is copied before.
+    name is copied before. An installation that never reported is in no count and no text.
     """
     await holds.keep(connection, now)
     copies = [row[0] for row in await connection.fetch(SQL["installations_of"], wanted.erasure_id)]
     erased: dict[str, int] = {}
+    if wanted.subject_kind == "customer" or await connection.fetchval(SQL["any_reported"], copies):
+        await connection.execute(SQL["mark_begun"], wanted.erasure_id)
+    elif not await connection.fetchval(SQL["was_begun"], wanted.erasure_id):
+        return await _erase_unknown(connection, wanted, copies)
     for start in range(0, len(copies), _AT_ONCE):
         some = copies[start : start + _AT_ONCE]
         async with (
@@ -241,6 +245,18 @@ async def _erase_copies(connection: Connection, copies: Sequence[UUID], now: dat
     return erased
 
 
+async def _erase_unknown(connection: Connection, wanted: Erasure, copies: Sequence[UUID]) -> dict[str, int]:
+    """Erases an installation without a row in `installations` by its id alone."""
+    await requests.forget_words(connection, copies)
+    erased = {
+        table: int(await connection.fetchval(SQL[f"erase_{table}"], copies)) for table in _BY_INSTALLATION
+    }
+    await _number_all(connection)
+    rows = await connection.fetch(SQL["audit_leaves_of"], [wanted.subject])
+    erased["audit_entries"] = await _erase_leaves(connection, wanted, [row[0] for row in rows])
+    return {table: rows for table, rows in erased.items() if rows}
+
+
 async def _customer(connection: Connection, customer_id: UUID) -> Customer | None:
     """None where an earlier run has erased it already."""
     return (await customers_by_id(connection, [customer_id])).get(customer_id)
@@ -260,9 +276,7 @@ async def _erase_customer(connection: Connection, customer_id: UUID, now: dateti
         }
 
 
-async def _erase_mentions(
-    connection: Connection, ids: Sequence[str], words: Sequence[str]
-) -> dict[str, int]:
+async def _erase_mentions(connection: Connection, ids: Sequence[str], words: Sequence[str]) -> dict[str, int]:
     """Erases the saved views and the notes on charts that name the subject."""
     patterns = _patterns(words)
     return {
@@ -278,13 +292,17 @@ async def _erase_entries(
     await _number_all(connection)
     about = [*ids, *words], ids, _patterns(words)
     rows = await connection.fetch(SQL["audit_leaves"], *about, timeout=_SECONDS)
+    return {"audit_entries": await _erase_leaves(connection, wanted, [row[0] for row in rows])}
+
+
+async def _erase_leaves(connection: Connection, wanted: Erasure, leaves: list[int]) -> int:
     by = audit.Entry(
         actor=wanted.asked_by,
         action=audit.ERASE,
         reason="erasure",
         details={"erasure": str(wanted.erasure_id)},
     )
-    return {"audit_entries": await audit.erase(connection, [row[0] for row in rows], by)}
+    return await audit.erase(connection, leaves, by)
 
 
 def _patterns(words: Sequence[str]) -> list[str]:

@@ -27,6 +27,17 @@ WHERE erasure_id = $1;
 -- name: installations_of
 SELECT installation_id FROM erased_installations WHERE erasure_id = $1 ORDER BY installation_id;
 
+-- name: any_reported
+-- Whether one of the installations $1 has a row.
+SELECT EXISTS (SELECT FROM installations WHERE installation_id = ANY ($1::uuid[]));
+
+-- name: mark_begun
+-- Repeated after an interruption, the erasure is carried out as a whole, although the row of its installation is gone.
+UPDATE erasures SET erased_rows = '{"installations": 0}' WHERE erasure_id = $1;
+
+-- name: was_begun
+SELECT erased_rows <> '{}' FROM erasures WHERE erasure_id = $1;
+
 -- name: asked_since
 -- The installations that were asked to be erased since $1: a write that had begun before may have stored a ping.
 SELECT installation_id FROM erased_installations WHERE asked_at >= $1;
@@ -198,6 +209,12 @@ WITH done AS (DELETE FROM customers WHERE customer_id = $1 RETURNING 1) SELECT c
 
 -- name: any_without_leaf
 SELECT EXISTS (SELECT FROM audit_waiting);
+
+-- name: audit_leaves_of
+-- The numbers of the entries about these subjects.
+SELECT l.leaf
+FROM audit_entries AS e JOIN audit_leaves AS l USING (entry_id)
+WHERE e.action <> 'audit.erase' AND e.subject_id = ANY ($1::text[]);
 
 -- name: audit_leaves
 -- The numbers of the entries about these subjects, and of those whose details have one of the ids $2 or match one of
