@@ -292,7 +292,7 @@ def access(
     async def read(connection: Connection) -> tuple[Subject, dict[str, list[dict[str, Any]]]]:
         subject = await subject_of(connection, installation_id, customer)
         await subject_export.record_access(connection, subject, by=operating_user(), how="privacy access")
-        return subject, await subject_export.whole(connection, subject)
+        return subject, await subject_export.whole(connection, subject, most=None)
 
     subject, rows = ask(settings, read)
     durable.make_directory(directory)

@@ -154,6 +154,7 @@ async def file_of_case(request: web.Request) -> web.Response:
     read_query(request, ())
     async with reading(request.app[app_keys.POOL]) as connection:
         wanted = read_path(request, "case_id"), read_path(request, "attachment_id")
+        await case_lists.case_by_id(connection, wanted[0])  # that of a restricted subject is not found
         _, content = await case_lists.attachment(connection, *wanted)
     headers = {
         "Content-Disposition": f'attachment; filename="{wanted[1]}.bin"',

@@ -17,11 +17,14 @@ HOURS = 72
 """The time for the notice to the authority, from when the controller knows (Article 33(1) GDPR)."""
 
 _VERBS_OF_MANY = {"list", "export"}
+_KINDS_OF_MANY = {"case", "support_case"}
 _CUSTOMER = "e-mail, name, company, tax id, technical contact, account, custom fields, notes"
 _LICENSE = "key hint, status, type, order, domains, directories, networks, dates, seats"
 _FIELDS = {
     "customer": _CUSTOMER,
     "license": f"{_LICENSE}; with its customer: {_CUSTOMER}",
+    "case": "pings with addresses, customers, licenses",
+    "pivot": "pings with addresses, customers, licenses",
     "support_case": "support access that a customer granted: SSH, e-mail and database accounts",
     "person": "e-mail and name of staff",
     "audit": "who saw or changed what",
@@ -77,11 +80,12 @@ def files(window: Window, found: Seen, registry: Registry, *, aware: datetime) -
 
 
 def _of_many(found: Seen) -> Iterator[Mapping[str, Any]]:
-    """The entries of lists and exports, each of which may have shown many subjects."""
+    """The entries of lists, exports and cases, each of which may have shown many subjects."""
     return (
         each
         for each in found.entries
-        if each["action"].rpartition(".")[2] in _VERBS_OF_MANY and not each["subject_id"]
+        if each["subject_kind"] in _KINDS_OF_MANY
+        or (each["action"].rpartition(".")[2] in _VERBS_OF_MANY and not each["subject_id"])
     )
 
 
@@ -126,7 +130,7 @@ at {said["aware_at"]:%Y-%m-%d %H:%M} UTC. If it is later: the reasons for the de
 
 2. Data subjects, approximately
    Named one by one: {numbers}.
-   Lists and exports that may have shown more: {said["lists_and_exports"]} (of {whole} in all).
+   Lists, exports and cases that may have shown more: {said["lists_and_exports"]} (of {whole} in all).
    Sealed support access that one of the keys opens: {said["grants"]}.
 
 3. Categories of data

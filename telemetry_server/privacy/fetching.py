@@ -9,7 +9,7 @@ from msgspec import Struct, json
 
 from telemetry_server import app_keys
 from telemetry_server.check.fields import load_registry
-from telemetry_server.errors import NotFound
+from telemetry_server.errors import NotFound, Unprocessable
 from telemetry_server.model import Author
 from telemetry_server.permissions import Permission
 from telemetry_server.privacy.files import Rows, archive
@@ -97,7 +97,7 @@ async def use_link(request: web.Request) -> web.Response:
         now = datetime.now(UTC)
         link = await subject_export.customer_of_link(connection, form.token, now, use=False)
         subject, by = link.subject, Author("customer", network=network(request))
-        rows = await subject_export.whole(connection, subject)
+        rows = await subject_export.whole(connection, subject, without=subject_export.UNREVIEWED)
         answer = _portable(rows, now) if link.portable else await _archive(request, subject, rows)
         async with connection.transaction():
             await subject_export.customer_of_link(connection, form.token, now, use=True)
@@ -161,7 +161,7 @@ def _route(path: str, handler: Any, summary: str, **more: Any) -> Route:
         page=True,
         audited="privacy",
         body=Wanted,
-        errors=(*FORM_ERRORS, NotFound),
+        errors=(*FORM_ERRORS, NotFound, Unprocessable),
         **more,
     )
 
@@ -187,6 +187,6 @@ ROUTES = (
         page=True,
         body=Link,
         answers={200: FILE},
-        errors=(*FORM_ERRORS, NotFound),
+        errors=(*FORM_ERRORS, NotFound, Unprocessable),
     ),
 )

@@ -20,6 +20,7 @@ from telemetry_server.store.watermarks import reach, reached
 WAITS = timedelta(hours=2)
 """Longer than a server remembers which states it has written (an hour): it would not write them again."""
 _FIRST = timedelta(days=400)
+_MOST_ERASURES = 500  # of a run; the others wait for the next, a minute later
 
 
 def keep_to_levels(registry: Registry) -> Run:
@@ -43,12 +44,12 @@ def carry_out_erasures(registry: Registry, keyring: Path, backup_days: int) -> R
     """Carries out the erasures that were asked for, and what follows from the end of holds."""
 
     async def run(connection: Connection, now: datetime) -> str:
-        found = await erasing.waiting(connection)
+        await restrictions.extend(connection, now)
+        await holds.let_go(connection, now)
+        found = (await erasing.waiting(connection))[:_MOST_ERASURES]
         for wanted in found:
             signer = signer_of(await keyring_of(connection, keyring))
             await erase(connection, wanted, registry, signer, backup_days=backup_days, now=now)
-        await restrictions.extend(connection, now)
-        await holds.let_go(connection, now)
         for wanted, erased in await erasing.once_held(connection):
             if not await erasing.held_back(connection, wanted.erasure_id):
                 signer = signer_of(await keyring_of(connection, keyring))

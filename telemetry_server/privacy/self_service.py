@@ -1,5 +1,6 @@
 """What an installation does with its own data, by its secret: get it, or have it erased."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -38,6 +39,7 @@ from telemetry_server.store.database import Pool, translated
 from telemetry_server.text import written_out
 
 LARGEST_WISH = 4 * 1024
+_EXPORTS_PER_DAY = 4
 _LONGEST_REASON = 1_000
 
 
@@ -55,7 +57,7 @@ class Forgetting(Struct):
 
 
 class OwnData(Struct):
-    """All rows about the installation, by table; docs/privacy.md describes them."""
+    """The rows about the installation, by table; docs/privacy.md describes them, and which are left out."""
 
     installation_id: UUID
     tables: dict[str, list[dict[str, Any]]]
@@ -79,6 +81,8 @@ class SelfService:
         self._limiter = limiter
         self._pool = pool
         self._trusted_proxies = trusted_proxies
+        self._exports = Limiter(_EXPORTS_PER_DAY, 86_400)
+        self._one_export = asyncio.Semaphore(1)  # its rows are in memory, and read for minutes
 
     async def forget(self, request: web.Request) -> web.Response:
         """Nothing of the installation is written from the answer on; what there is is deleted in a minute."""
@@ -96,15 +100,15 @@ class SelfService:
         return _receipted(sender, asked.sent, json.encode(Forgetting(erasure_id, now)), 202)
 
     async def access(self, request: web.Request) -> web.Response:
-        """Everything that is stored about the installation."""
+        """What is stored about the installation, but what a person reviews before."""
         asked = await self._asked(request)
         sender = await sender_of(asked, self._verifier, self._look_again)
         _reason(asked)
-        subject = Subject("installation", sender.installation_id)
-        async with translated(), self._pool.acquire() as connection:
-            by = erasing.INSTALLATION
+        self._exports.admit(sender.installation_id)
+        subject, by = Subject("installation", sender.installation_id), erasing.INSTALLATION
+        async with self._one_export, translated(), self._pool.acquire() as connection:
             await subject_export.record_access(connection, subject, by=by, network=self._network(request))
-            tables = await subject_export.whole(connection, subject)
+            tables = await subject_export.whole(connection, subject, without=subject_export.UNREVIEWED)
             author, now = Author(by), datetime.now(UTC)
             await requests.file_answered(connection, RequestKind.ACCESS, subject, by=author, now=now)
         body = json.encode(OwnData(sender.installation_id, tables, now))

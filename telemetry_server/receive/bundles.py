@@ -62,7 +62,10 @@ class Receipts(NamedTuple):
 
 
 class Bundles:
-    """Takes bundles. `takers` answers the requests, by path; the limiter is of networks."""
+    """Takes bundles. `takers` answers the requests, by path.
+
+    The limiter is of networks: it counts bundles, and the requests in them that are not uploads of pings.
+    """
 
     def __init__(
         self,
@@ -82,24 +85,30 @@ class Bundles:
     async def post(self, request: web.Request) -> web.Response:
         """Answers a bundle with its receipts."""
         self.admit(request)
-        taken = await self.take(await read_body(request, LARGEST_BUNDLE))
+        taken = await self.take(await read_body(request, LARGEST_BUNDLE), self.network(request))
         return web.Response(
             body=taken.content, headers={"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store"}
         )
 
     def admit(self, request: web.Request) -> None:
         """Charges the network of who carries a bundle. Raises TooManyRequests."""
-        forwarded = tuple(request.headers.getall("X-Forwarded-For", ()))
-        self._limiter.admit(network_of(client_address(request.remote, forwarded, self._trusted_proxies)))
+        self._limiter.admit(self.network(request))
 
-    async def take(self, content: bytes) -> Receipts:
+    def network(self, request: web.Request) -> str | None:
+        """The network of who carries a bundle."""
+        forwarded = tuple(request.headers.getall("X-Forwarded-For", ()))
+        return network_of(client_address(request.remote, forwarded, self._trusted_proxies))
+
+    async def take(self, content: bytes, network: str | None) -> Receipts:
         """Has each request answered, in order. Nothing is taken of a bundle that is refused.
+
+        `network`: that of who carries it.
 
         Raises Malformed, TooLarge or Unauthenticated. Taking a bundle again changes nothing.
         """
         bundle = read_bundle(content)
         sender = await self._sealed_by(bundle)
-        answers = [await self._answer(each) for each in bundle.requests]
+        answers = [await self._answer(each, network) for each in bundle.requests]
         head = {
             "receipts": 1,
             "bundle_id": bundle.bundle_id,
@@ -135,12 +144,14 @@ class Bundles:
                 "another vendor. Copy the file again, or export it again."
             ) from None
 
-    async def _answer(self, carried: SignedRequest) -> web.Response:
+    async def _answer(self, carried: SignedRequest, network: str | None) -> web.Response:
         """The answer to one request; an error is its problem document, as over the network."""
         take = self._takers.get(carried.path)
         try:
             if take is None:
                 raise NotFound("A bundle cannot carry that request to this server.")
+            if carried.path != PINGS_PATH:  # which has a limit for each installation
+                self._limiter.admit(network)
             return await take(carried)
         except TelemetryError as error:
             return problem(error)

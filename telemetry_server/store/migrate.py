@@ -27,7 +27,6 @@ _LOCK = 7_265_430_001  # the same in all versions of this software
 _PATIENCE_SECONDS = 3_600
 _TURN_MILLISECONDS, _PAUSE_SECONDS = 2_000, 3
 _POLL_SECONDS = 0.5
-_HAS_VIEWS = "SELECT to_regnamespace($1) IS NOT NULL"
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 _OUTSIDE = "-- outside a transaction\n"
 _INDEX = re.compile(r"CREATE INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
@@ -73,14 +72,16 @@ async def migrate(
     await refuse_unfit(connection)
     async with _alone(connection, say):
         pending = await pending_migrations(connection, migrations)
-        has_views = pending and await connection.fetchval(_HAS_VIEWS, visible.SCHEMA)
-        if has_views:
+        views_wanted = await visible.views_are_wanted(connection)
+        if pending and views_wanted:
             await visible.remove_views(connection)
-        for migration in pending:
-            say(f"migration {migration.version:04} {migration.name}")
-            await _apply_in_turn(connection, migration, say)
-        if has_views:
-            await visible.make_views(connection)
+        try:
+            for migration in pending:
+                say(f"migration {migration.version:04} {migration.name}")
+                await _apply_in_turn(connection, migration, say)
+        finally:  # also of a migration that fails: without views, no one but the privacy officer is answered
+            if views_wanted and not connection.is_closed():
+                await visible.renew_views(connection)
     return pending
 
 

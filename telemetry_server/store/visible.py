@@ -5,18 +5,21 @@ rows of its table or view but these. All statements for people read through them
 guard says for whom, with `hiding`; pools for pages and exports ask here. Jobs, and what is received, go on
 with the tables: restricted installations are counted.
 
-The schema of the views exists while a subject is restricted; migrations make it again.
+The schema of the views exists while a subject is restricted. Each start makes it again where it is missing
+or of another version; its comment has the digest of `SHOWN`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from hashlib import sha256
 
 import asyncpg
 
 from telemetry_server.errors import OperatorError, Unavailable
 from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
+from telemetry_server.store.whole_words import named
 
 SQL = load(__name__)
 
@@ -51,16 +54,17 @@ SHOWN = {
     **dict.fromkeys(("customers", "customer_notes", "licenses"), _CUSTOMER),
     "v_licenses": "x.license_id NOT IN (" + _LICENSES + ")",
     "registry_changes": _NAMED + "h.word = x.entity_id)",
-    "audit_entries": _NAMED + "(h.word = x.subject_id OR strpos(lower(x.details::text), h.word) > 0))",
+    "audit_entries": _NAMED + f"(h.word = x.subject_id OR {named('lower(x.details::text)', 'h.word')}))",
     "clear_up_items": _NAMED + "h.word IN (x.subject, x.license_id::text))",
     "findings": _NAMED + "(h.word = x.subject_id OR x.evidence -> 'installations' ? h.word))",
     "cases": _NAMED + "(h.word = x.subject_id OR EXISTS (SELECT FROM {schema}.case_findings AS m"
     " JOIN {schema}.findings AS f ON f.finding_id = m.finding_id"
     " WHERE m.case_id = x.case_id AND f.evidence -> 'installations' ? h.word)))",
-    "saved_views": _NAMED + "strpos(lower(x.address), h.word) > 0)",
-    "chart_notes": _NAMED + "strpos(lower(x.note), h.word) > 0)",
+    "saved_views": _NAMED + f"{named('lower(x.address)', 'h.word')})",
+    "chart_notes": _NAMED + f"{named('lower(x.note)', 'h.word')})",
 }
 """Which rows `x` of a table or view are shown."""
+_DIGEST = sha256(repr(sorted(SHOWN.items())).encode()).hexdigest()
 
 _HIDING: ContextVar[bool] = ContextVar("hiding", default=False)
 
@@ -112,12 +116,27 @@ async def show_what_may_be_seen(connection: Connection) -> None:
     await connection.execute(SQL["hide"], SCHEMA)
 
 
+async def views_are_wanted(connection: Connection) -> bool:
+    """Whether there are views, or a restriction is in force. The database may be of any version, or empty."""
+    known = await connection.fetchrow(SQL["known"], SCHEMA)
+    if known["ready"] or not known["may_restrict"]:
+        return bool(known["ready"])
+    return bool(await connection.fetchval(SQL["any_restricted"]))
+
+
+async def renew_views(connection: Connection) -> None:
+    """Makes the views where they are missing or those of another version. Raises MayNotHide."""
+    if (await connection.fetchrow(SQL["known"], SCHEMA))["digest"] != _DIGEST:
+        await make_views(connection)
+
+
 async def make_views(connection: Connection) -> None:
     """Makes the views anew. Raises MayNotHide."""
     try:
         async with connection.transaction():
             await remove_views(connection)
             await connection.execute(f"CREATE SCHEMA {SCHEMA}")
+            await connection.execute(f"COMMENT ON SCHEMA {SCHEMA} IS '{_DIGEST}'")
             for row in await connection.fetch(SQL["tables"], list(SHOWN)):
                 shown = SHOWN[row["name"]].replace("{schema}", row["schema"])
                 await connection.execute(

@@ -3,6 +3,15 @@
 SELECT EXISTS (SELECT FROM restrictions WHERE ended_at IS NULL) AS restricted,
        to_regnamespace($1::text) IS NOT NULL AS ready;
 
+-- name: known
+-- Whether the views are there, the digest that they were made with, and whether there is a table of restrictions.
+SELECT to_regnamespace($1::text) IS NOT NULL AS ready,
+       obj_description(to_regnamespace($1::text), 'pg_namespace') AS digest,
+       to_regclass('restrictions') IS NOT NULL AS may_restrict;
+
+-- name: any_restricted
+SELECT EXISTS (SELECT FROM restrictions WHERE ended_at IS NULL);
+
 -- name: hide
 -- From now on, unqualified names are those of the views where there is one.
 SELECT set_config('search_path', $1::text || ', ' || current_setting('search_path'), false);

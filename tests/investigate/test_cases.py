@@ -19,6 +19,9 @@ from telemetry_server.investigate import export
 from telemetry_server.investigate.redaction import Profile
 from telemetry_server.store.access import audit
 from telemetry_server.store.access.audit_log import size_of
+from telemetry_server.model import Author
+from telemetry_server.privacy.store import restrictions
+from telemetry_server.privacy.subjects import Subject
 from telemetry_server.store.queries import load, modules
 
 WEEK = f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%d}"
@@ -317,6 +320,22 @@ async def test_files_are_small_few_and_never_shown_as_a_page(investigator, store
     too_many = await investigator.post(f"{here}/files", here, file=("a", b"x"))
     assert (too_many.status, "20 files at most" in too_many.body.decode()) == (422, True)
     assert (await investigator.post(here, here, action="detach", target=str(file_id))).status == 303
+
+
+async def test_the_file_of_a_case_of_a_restricted_subject_is_hidden_as_its_case_is(
+    investigator, stored, copies, open_case
+):
+    here = f"/cases/{await open_case(copies)}"
+    assert (await investigator.post(f"{here}/files", here, file=("a.txt", b"x"))).status == 303
+    file_id = await stored.fetchval(
+        "SELECT attachment_id FROM case_attachments ORDER BY added_at DESC LIMIT 1"
+    )
+    pages = here, f"{here}/files/{file_id}"
+    assert [(await investigator.get(page)).status for page in pages] == [200, 200]
+    subject, now = Subject("installation", UUID(copies[0].id)), datetime.now(UTC)
+    await restrictions.begin(stored, subject, by=Author("a test", "contested"), now=now)
+    assert [(await investigator.get(page)).status for page in pages] == [404, 404]
+    await restrictions.withdraw(stored, subject, by=Author("a test", "settled"), now=now)
 
 
 async def test_a_case_page_shows_hostile_text_as_text(program, investigator, copies, open_case):

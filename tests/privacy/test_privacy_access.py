@@ -6,13 +6,16 @@ import json
 import re
 import zipfile
 from datetime import UTC, datetime
+from uuid import UUID
 
+import pytest
 from license_digest import digest_of
 from places import ROOT
 
 from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.privacy.files import MEANS
-from telemetry_server.privacy.store.subject_export import TABLES
+from telemetry_server.privacy.store.subject_export import MOST_ROWS, TABLES, UNREVIEWED, TooManyRows, whole
+from telemetry_server.privacy.subjects import Subject
 from telemetry_server.store.access import audit
 
 SCHEMA = (ROOT / "schema.sql").read_text()
@@ -41,7 +44,7 @@ async def test_an_installation_gets_all_its_rows_by_its_secret(common_server, co
     answer = await own(copy, "/v1/access")
     assert answer.status == 200
     tables = answer.json["tables"]
-    assert set(tables) == set(TABLES)
+    assert set(tables) == set(TABLES) - UNREVIEWED
     for table in ("installations", "installation_facts", "states", "pings", "changes"):
         assert len(tables[table]) == await rows(table, copy) > 0, table
     assert tables["pings"][0]["features"] == {"invoice.created": 12}
@@ -50,6 +53,18 @@ async def test_an_installation_gets_all_its_rows_by_its_secret(common_server, co
     await other.send()
     assert other.id not in json.dumps((await own(copy, "/v1/access")).json)
     assert copy.id in json.dumps((await own(copy, "/v1/access")).json["tables"]["audit_entries"])
+    assert (await own(copy, "/v1/access")).status == 200
+    assert (await own(copy, "/v1/access")).status == 429
+
+
+async def test_an_answer_has_a_limited_number_of_rows(copy, stored):
+    await copy.send()
+    subject = Subject("installation", UUID(copy.id))
+    rows = sum(map(len, (await whole(stored, subject, most=None)).values()))
+    assert 0 < rows < MOST_ROWS
+    assert await whole(stored, subject, most=rows)
+    with pytest.raises(TooManyRows, match="telemetry-server privacy access"):
+        await whole(stored, subject, most=rows - 1)
 
 
 async def test_the_command_writes_json_and_csv_of_a_customer(common_server, copy, stored, licensed, tmp_path):
@@ -85,6 +100,7 @@ async def test_a_customer_downloads_the_data_with_a_link_once(common_server, sto
     with zipfile.ZipFile(io.BytesIO(body)) as packed:
         [customer] = json.loads(packed.read("customers.json"))
         assert customer["customer_id"] == str(made.customer_id)
+        assert not UNREVIEWED & {name.partition(".")[0] for name in packed.namelist()}
     assert (await reader("/privacy/access", method="POST", data={"token": token}))[0] == 404
     assert (await reader(f"/privacy/access?token={token}"))[0] == 404
     found = await audit.find(stored, audit.AuditFilter(subject_id=str(made.customer_id)), limit=10)

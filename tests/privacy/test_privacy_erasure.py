@@ -14,12 +14,14 @@ from telemetry_server.jobs.rebuild import rebuild
 from telemetry_server.jobs.verdicts import judge_installations
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Author
+from telemetry_server.privacy import jobs
 from telemetry_server.privacy.jobs import carry_out_erasures, erase
 from telemetry_server.privacy.store import erasing, restrictions
 from telemetry_server.privacy.subjects import Subject
 from telemetry_server.store.access import audit, audit_check
 from telemetry_server.store.access.audit_checkpoints import signer_of
 from telemetry_server.store.access.audit_log import number_entries
+from telemetry_server.store.registry.products import add_product
 
 TABLES_OF_INSTALLATIONS = """
     SELECT c.table_name FROM information_schema.columns AS c JOIN information_schema.tables AS t USING (table_schema, table_name)
@@ -206,6 +208,90 @@ async def make_case(connection, kind, subject, name, installations):
         " INSERT INTO case_findings (case_id, finding_id, added_at) SELECT case_id, finding_id, $5 FROM c, f",
         *(kind, subject, name, installations, now),
     )
+
+
+async def test_what_is_about_others_with_longer_names_stays(common_server, stored, licensed, carried_out):
+    customer = await licensed("an@example.com", "SUBSTRING-1")
+    await stored.execute(
+        "UPDATE customers SET account = 'wp:100' WHERE customer_id = $1", customer.customer_id
+    )
+    others = ("dan@example.com", "an@example.com.au", "wp:1001", "query=dan%40example.com")
+    named = (
+        "an@example.com",
+        "wp:100",
+        "query=email%3Dan%40example.com&x",
+        "Ask An@example.com.",
+        "a\nwp:100\n",
+    )
+    for text in (*others, *named):
+        entry = audit.Entry(actor="ann", action="license.list", details={"said": text, "test": "whole words"})
+        await audit.record(stored, entry)
+        await stored.execute(
+            "INSERT INTO saved_views (view_id, name, address, shared, created_by, created_at)"
+            " VALUES (gen_random_uuid(), 'whole words', '/licenses?filter=' || $1, true, 'a test', now())",
+            text,
+        )
+    subject = Subject("customer", customer.customer_id)
+    await erasing.ask(stored, subject, by="a test", reason=None, now=datetime.now(UTC))
+    await carried_out()
+    left = "SELECT array_agg(details ->> 'said') FROM audit_entries WHERE details ->> 'test' = 'whole words'"
+    assert sorted(await stored.fetchval(left)) == sorted(others)
+    views = "DELETE FROM saved_views WHERE name = 'whole words' RETURNING substr(address, 18)"
+    assert sorted(row[0] for row in await stored.fetch(views)) == sorted(others)
+
+
+async def test_an_installation_that_never_reported_is_erased_by_its_id_alone(
+    copy, own, stored, carried_out, monkeypatch
+):
+    async def scan(*_):
+        raise AssertionError("the texts of everyone are searched for one that no one can name")
+
+    monkeypatch.setattr(erasing, "_erase_mentions", scan)
+    monkeypatch.setattr(erasing, "_erase_entries", scan)
+    assert (await own(copy, "/v1/access")).status == 200  # an entry about it
+    assert (await own(copy, "/v1/forget")).status == 202
+    await carried_out()
+    done = "SELECT certificate FROM erasures WHERE subject = $1 AND done_at IS NOT NULL"
+    assert copy.id in await stored.fetchval(done, copy.id)
+    assert await stored.fetchval("SELECT count(*) FROM audit_entries WHERE subject_id = $1", copy.id) == 0
+
+
+async def test_an_interrupted_erasure_is_carried_out_as_a_whole(connection, monkeypatch):
+    now, copy = datetime.now(UTC), uuid4()
+    product, _ = await add_product(connection, "Billing Suite", now=now)
+    await connection.execute(
+        "INSERT INTO installations (installation_id, product_id, received, received_before, first_received_at,"
+        " last_received_at, last_sequence, last_occurred_at, state)"
+        " VALUES ($1, $2, '{[1,2)}', '{}', $3, $3, 1, $3, substr(sha256('x'), 1, 16))",
+        *(copy, product.id, now),
+    )
+    await audit.record(connection, audit.Entry(actor="ann", action="license.list", details={"q": str(copy)}))
+    subject = Subject("installation", copy)
+    asked = await erasing.ask(connection, subject, by="a test", reason=None, now=now)
+    wanted = await erasing.erasure(connection, asked)
+
+    async def interrupted(*_):
+        raise ConnectionResetError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(erasing, "_erase_mentions", interrupted)
+        with pytest.raises(ConnectionResetError):
+            await erasing.carry_out(connection, wanted, now)
+    assert await connection.fetchval("SELECT count(*) FROM installations") == 0
+    assert await erasing.carry_out(connection, wanted, now) == {"audit_entries": 1}
+
+
+async def test_a_run_carries_out_a_limited_number_of_erasures(connection, tmp_path, monkeypatch):
+    now, keyring = datetime.now(UTC), tmp_path / "keyring.json"
+    open_keyring(keyring)
+    monkeypatch.setattr(jobs, "_MOST_ERASURES", 1)
+    for _ in range(2):
+        subject = Subject("installation", uuid4())
+        await erasing.ask(connection, subject, by="a test", reason=None, now=now)
+    run = carry_out_erasures(load_registry(), keyring, 35)
+    for left in (1, 0):
+        await run(connection, now)
+        assert len(await erasing.waiting(connection)) == left
 
 
 async def test_a_ping_that_a_write_stored_a_moment_later_is_swept(stored, copy, rows, carried_out):

@@ -84,6 +84,20 @@ async def test_the_kit_names_who_was_seen_and_when_the_notice_is_due(connection)
     assert (await breach.seen(connection, a_key)).entries == []
 
 
+async def test_the_kit_lists_cases_and_what_they_show(connection):
+    ids = {action: str(uuid4()) for action in ("case.export", "case.view", "support_case.open")}
+    for action, one in ids.items():
+        await seen(connection, action, one)
+    await seen(connection, "pivot.list", query="value=192.0.2.7")
+    found = await breach.seen(connection, breach.Window(NOW, NOW + timedelta(hours=1)))
+    written = dict(breach_kit.files(breach.Window(NOW, NOW), found, load_registry(), aware=NOW))
+    rows = list(csv.DictReader(io.StringIO(written["exports.csv"].decode())))
+    assert {each["subject_id"] for each in rows} == {*ids.values(), ""}
+    fields = json.loads(written["summary.json"])["fields"]
+    assert set(fields) == {"case", "pivot", "support_case"}
+    assert "addresses" in fields["case"]
+
+
 def test_the_commands_write_the_register_and_the_kit(database, tmp_path):
     environment = {"TELEMETRY_DATABASE_URL": database, "TELEMETRY_DATA": str(tmp_path / "data")}
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from telemetry_server.check.licenses.columns import customer_patch
@@ -41,6 +42,24 @@ async def test_the_views_follow_a_migration(connection, customer):
     await migrate(connection, [*released_migrations(), add])
     assert await hidden_from_people(connection, "SELECT count(nickname) FROM customers") == 0
     assert await connection.fetchval("SELECT count(nickname) FROM customers") == 1
+
+
+async def test_views_outlive_a_failed_migration_and_come_back_where_they_are_missing(
+    connection, customer, monkeypatch
+):
+    await restrictions.begin(connection, customer, by=WHY, now=NOW)
+    bad = Migration(9998, "bad", "SELECT 1/0")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(connection, [*released_migrations(), bad])
+    assert await hidden_from_people(connection, "SELECT count(*) FROM customers") == 0
+    await visible.remove_views(connection)  # as of a process that was killed
+    assert await migrate(connection) == []
+    assert await hidden_from_people(connection, "SELECT count(*) FROM customers") == 0
+    await connection.execute(f"COMMENT ON SCHEMA {visible.SCHEMA} IS 'another version'")
+    monkeypatch.setitem(visible.SHOWN, "customers", "x.email = 'new'")
+    await migrate(connection)
+    made = "SELECT pg_get_viewdef('telemetry_visible.customers'::regclass)"
+    assert "'new'" in await connection.fetchval(made)
 
 
 async def test_it_has_a_reason_and_is_withdrawn_with_one(connection, customer):

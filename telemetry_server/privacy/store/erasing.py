@@ -28,6 +28,7 @@ from telemetry_server.store.counts.rollups import counting
 from telemetry_server.store.database import Connection, Pool
 from telemetry_server.store.queries import load
 from telemetry_server.store.registry.customers import customer_by_id, customers_by_id
+from telemetry_server.store.whole_words import pattern
 from telemetry_server.uuid7 import uuid7
 
 SQL = load(__name__)
@@ -121,11 +122,15 @@ async def carry_out(connection: Connection, wanted: Erasure, now: datetime) -> d
     """Erases what was asked for; returns the number of rows by table, of those that had any.
 
     In several transactions, safe to repeat. The pings must be counted up to the last one. What legal holds
-    name is copied before.
+    name is copied before. An installation that never reported is in no count and no text.
     """
     await holds.keep(connection, now)
     copies = [row[0] for row in await connection.fetch(SQL["installations_of"], wanted.erasure_id)]
     erased: dict[str, int] = {}
+    if wanted.subject_kind == "customer" or await connection.fetchval(SQL["any_reported"], copies):
+        await connection.execute(SQL["mark_begun"], wanted.erasure_id)
+    elif not await connection.fetchval(SQL["was_begun"], wanted.erasure_id):
+        return await _erase_unknown(connection, wanted, copies)
     for start in range(0, len(copies), _AT_ONCE):
         some = copies[start : start + _AT_ONCE]
         async with (
@@ -135,17 +140,19 @@ async def carry_out(connection: Connection, wanted: Erasure, now: datetime) -> d
             counting(connection, JobName.ROLL_UP_COHORTS),
         ):
             _add(erased, await _erase_copies(connection, some, now))
-    words = [str(copy) for copy in copies]
-    _add(erased, await _erase_cases(connection, wanted, words))
+    _add(erased, await _erase_cases(connection, wanted, copies))
+    words: list[str] = []
     if wanted.subject_kind == "customer":
         customer = await _customer(connection, UUID(wanted.subject))
         if customer is not None:
-            words += [word for word in (customer.email, customer.account) if word]
+            known = customer.email or "", customer.account or ""
+            words = [word for word in known if len(word) >= _LONG_ENOUGH]
             _add(erased, await _erase_customer(connection, customer.customer_id, now))
     subjects = [UUID(wanted.subject), *copies]
     await requests.forget_words(connection, subjects)
-    _add(erased, await _erase_mentions(connection, [wanted.subject, *words]))
-    _add(erased, await _erase_entries(connection, wanted, words))
+    ids = list(dict.fromkeys(map(str, subjects)))
+    _add(erased, await _erase_mentions(connection, ids, words))
+    _add(erased, await _erase_entries(connection, wanted, ids, words))
     return {table: rows for table, rows in erased.items() if rows}
 
 
@@ -239,6 +246,18 @@ async def _erase_copies(connection: Connection, copies: Sequence[UUID], now: dat
     return erased
 
 
+async def _erase_unknown(connection: Connection, wanted: Erasure, copies: Sequence[UUID]) -> dict[str, int]:
+    """Erases an installation without a row in `installations` by its id alone."""
+    await requests.forget_words(connection, copies)
+    erased = {
+        table: int(await connection.fetchval(SQL[f"erase_{table}"], copies)) for table in _BY_INSTALLATION
+    }
+    await _number_all(connection)
+    rows = await connection.fetch(SQL["audit_leaves_of"], [wanted.subject])
+    erased["audit_entries"] = await _erase_leaves(connection, wanted, [row[0] for row in rows])
+    return {table: rows for table, rows in erased.items() if rows}
+
+
 async def _customer(connection: Connection, customer_id: UUID) -> Customer | None:
     """None where an earlier run has erased it already."""
     return (await customers_by_id(connection, [customer_id])).get(customer_id)
@@ -258,9 +277,9 @@ async def _erase_customer(connection: Connection, customer_id: UUID, now: dateti
         }
 
 
-async def _erase_cases(connection: Connection, wanted: Erasure, copies: Sequence[str]) -> dict[str, int]:
+async def _erase_cases(connection: Connection, wanted: Erasure, copies: Sequence[UUID]) -> dict[str, int]:
     """Erases the findings about the subject, and the cases that are about nothing else."""
-    ids = [wanted.subject, *copies]
+    ids = [wanted.subject, *map(str, copies)]
     if wanted.subject_kind == "customer":
         rows = await connection.fetch(SQL["licenses_of_customer"], UUID(wanted.subject))
         ids += [str(row[0]) for row in rows]
@@ -275,30 +294,38 @@ async def _erase_cases(connection: Connection, wanted: Erasure, copies: Sequence
         }
 
 
-async def _erase_mentions(connection: Connection, words: Sequence[str]) -> dict[str, int]:
+async def _erase_mentions(connection: Connection, ids: Sequence[str], words: Sequence[str]) -> dict[str, int]:
     """Erases the saved views and the notes on charts that name the subject."""
-    named = [word.lower() for word in words if len(word) >= _LONG_ENOUGH]
-    in_addresses = [*named, *(quote(word, safe="").lower() for word in named)]
+    patterns = _patterns(words)
     return {
-        "saved_views": await connection.fetchval(SQL["erase_saved_views"], in_addresses),
-        "chart_notes": await connection.fetchval(SQL["erase_chart_notes"], named),
+        "saved_views": await connection.fetchval(SQL["erase_saved_views"], ids, patterns),
+        "chart_notes": await connection.fetchval(SQL["erase_chart_notes"], ids, patterns),
     }
 
 
-async def _erase_entries(connection: Connection, wanted: Erasure, words: Sequence[str]) -> dict[str, int]:
+async def _erase_entries(
+    connection: Connection, wanted: Erasure, ids: Sequence[str], words: Sequence[str]
+) -> dict[str, int]:
     """Erases the entries of the audit log about the subject: the tree keeps their commitments."""
     await _number_all(connection)
-    subjects = [wanted.subject, *words]
-    rows = await connection.fetch(
-        SQL["audit_leaves"], subjects, [word.lower() for word in subjects], timeout=_SECONDS
-    )
+    about = [*ids, *words], ids, _patterns(words)
+    rows = await connection.fetch(SQL["audit_leaves"], *about, timeout=_SECONDS)
+    return {"audit_entries": await _erase_leaves(connection, wanted, [row[0] for row in rows])}
+
+
+async def _erase_leaves(connection: Connection, wanted: Erasure, leaves: list[int]) -> int:
     by = audit.Entry(
         actor=wanted.asked_by,
         action=audit.ERASE,
         reason="erasure",
         details={"erasure": str(wanted.erasure_id)},
     )
-    return {"audit_entries": await audit.erase(connection, [row[0] for row in rows], by)}
+    return await audit.erase(connection, leaves, by)
+
+
+def _patterns(words: Sequence[str]) -> list[str]:
+    """What finds the words, also as the query of an address has them."""
+    return [pattern(form) for form in dict.fromkeys([*words, *(quote(word, safe="") for word in words)])]
 
 
 async def _number_all(connection: Connection) -> None:

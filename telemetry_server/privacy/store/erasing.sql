@@ -27,6 +27,17 @@ WHERE erasure_id = $1;
 -- name: installations_of
 SELECT installation_id FROM erased_installations WHERE erasure_id = $1 ORDER BY installation_id;
 
+-- name: any_reported
+-- Whether one of the installations $1 has a row.
+SELECT EXISTS (SELECT FROM installations WHERE installation_id = ANY ($1::uuid[]));
+
+-- name: mark_begun
+-- Repeated after an interruption, the erasure is carried out as a whole, although the row of its installation is gone.
+UPDATE erasures SET erased_rows = '{"installations": 0}' WHERE erasure_id = $1;
+
+-- name: was_begun
+SELECT erased_rows <> '{}' FROM erasures WHERE erasure_id = $1;
+
 -- name: asked_since
 -- The installations that were asked to be erased since $1: a write that had begun before may have stored a ping.
 SELECT installation_id FROM erased_installations WHERE asked_at >= $1;
@@ -137,19 +148,21 @@ SELECT count(*) FROM done;
 WITH done AS (DELETE FROM clear_up_items WHERE subject = ANY ($1::text[]) RETURNING 1) SELECT count(*) FROM done;
 
 -- name: erase_saved_views
--- Those whose address names one of the texts $1.
+-- Those whose address has one of the ids $1, or matches one of the patterns $2.
 WITH done AS (
     DELETE FROM saved_views AS v
     WHERE EXISTS (SELECT t.word FROM unnest($1::text[]) AS t (word) WHERE strpos(lower(v.address), t.word) > 0)
+       OR lower(v.address) ~ ANY ($2::text[])
     RETURNING 1
 )
 SELECT count(*) FROM done;
 
 -- name: erase_chart_notes
--- Those that name one of the texts $1.
+-- Those that have one of the ids $1, or match one of the patterns $2.
 WITH done AS (
     DELETE FROM chart_notes AS n
     WHERE EXISTS (SELECT t.word FROM unnest($1::text[]) AS t (word) WHERE strpos(lower(n.note), t.word) > 0)
+       OR lower(n.note) ~ ANY ($2::text[])
     RETURNING 1
 )
 SELECT count(*) FROM done;
@@ -197,13 +210,21 @@ WITH done AS (DELETE FROM customers WHERE customer_id = $1 RETURNING 1) SELECT c
 -- name: any_without_leaf
 SELECT EXISTS (SELECT FROM audit_waiting);
 
+-- name: audit_leaves_of
+-- The numbers of the entries about these subjects.
+SELECT l.leaf
+FROM audit_entries AS e JOIN audit_leaves AS l USING (entry_id)
+WHERE e.action <> 'audit.erase' AND e.subject_id = ANY ($1::text[]);
+
 -- name: audit_leaves
--- The numbers of the entries about these subjects, and of those whose details name one of the texts $2.
+-- The numbers of the entries about these subjects, and of those whose details have one of the ids $2 or match one of
+-- the patterns $3.
 SELECT l.leaf
 FROM audit_entries AS e JOIN audit_leaves AS l USING (entry_id)
 WHERE e.action <> 'audit.erase'
   AND (e.subject_id = ANY ($1::text[])
-       OR EXISTS (SELECT t.word FROM unnest($2::text[]) AS t (word) WHERE strpos(lower(e.details::text), t.word) > 0));
+       OR EXISTS (SELECT t.word FROM unnest($2::text[]) AS t (word) WHERE strpos(lower(e.details::text), t.word) > 0)
+       OR lower(e.details::text) ~ ANY ($3::text[]));
 
 -- name: cases_about
 -- The cases about one of the ids $1, and those that have no finding but about them.

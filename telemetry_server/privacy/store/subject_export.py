@@ -1,7 +1,7 @@
 """Access: everything that is stored about an installation, or about a customer with all installations."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 
-from telemetry_server.errors import NotFound
+from telemetry_server.errors import NotFound, Unprocessable
 from telemetry_server.model import Author
 from telemetry_server.privacy.subjects import Subject
 from telemetry_server.store.access import audit
@@ -37,9 +37,17 @@ BY_SUBJECT = (
 )
 """Read by all of these ids, as text."""
 TABLES = (*OF_CUSTOMER, *OF_LICENSES, *OF_INSTALLATIONS, "hostnames", *BY_SUBJECT, "notices")
+UNREVIEWED = frozenset({"cases", "findings", "holds", "held_rows", "disclosures"})
+"""Left out where no person reviews the answer: they tell the subject of an investigation or a claim."""
+MOST_ROWS = 200_000
+"""The most rows of an answer, which is held in memory."""
 LINK_DAYS = 7
 _SECONDS = 600
 _AT_ONCE = 1_000
+
+
+class TooManyRows(Unprocessable):
+    """Too many rows for an answer. Ask the privacy team: telemetry-server privacy access has no limit."""
 
 
 class NoSuchLink(NotFound):
@@ -93,11 +101,28 @@ async def rows_of(connection: Connection, table: str, ids: Ids) -> AsyncIterator
         yield orjson.loads(row["row"])
 
 
-async def whole(connection: Connection, subject: Subject) -> dict[str, list[dict[str, Any]]]:
-    """All rows by table, of one snapshot. Raises NoSuchCustomer."""
+async def whole(
+    connection: Connection,
+    subject: Subject,
+    *,
+    most: int | None = MOST_ROWS,
+    without: Collection[str] = (),
+) -> dict[str, list[dict[str, Any]]]:
+    """All rows by table, of one snapshot, but those of the tables `without`.
+
+    Raises NoSuchCustomer, or TooManyRows for more than `most`.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        ids = await ids_of(connection, subject)
-        return {table: [row async for row in rows_of(connection, table, ids)] for table in TABLES}
+        ids, count = await ids_of(connection, subject), 0
+        for table in (each for each in TABLES if each not in without):
+            found[table] = []
+            async for row in rows_of(connection, table, ids):
+                count += 1
+                if most is not None and count > most:
+                    raise TooManyRows
+                found[table].append(row)
+    return found
 
 
 async def record_access(

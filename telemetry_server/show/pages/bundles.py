@@ -59,7 +59,8 @@ async def _take(request: web.Request, action: str) -> web.Response:
         problem = "Choose the file that license-telemetry export --to FILE wrote."
         return _page(request, action, problem=problem)
     try:
-        taken = await request.app[BUNDLES].take(request[UPLOADED].content)
+        bundles = request.app[BUNDLES]
+        taken = await bundles.take(request[UPLOADED].content, bundles.network(request))
     except (Malformed, TooLarge, Unauthenticated) as error:
         return _page(request, action, problem=error.detail)
     if action == "/bundles":
