@@ -1,7 +1,7 @@
 """The likelihood ratios of the investigations, and their figures: docs/detection.md.
 
     python -m bench.detection fit                             ratios.toml from seeds 1 to 10 of the first world,
-    python -m bench.detection fit --add --misuse 0 --seeds 1,2,3,4 --installations 4000     and more honest owners
+    python -m bench.detection fit --add --misuse 0 --installations 4000     and more honest owners
     python -m bench.detection report --world second    figures of seeds that were not fitted on
 
 Each fleet is simulated by the command line, in a data directory of its own (TELEMETRY_DATABASE_URL: in that
@@ -91,6 +91,12 @@ def share(found):
     return f"{found['share']:.3f} ({found['true']}/{found['of']}; {found['low']:.3f} to {found['high']:.3f})"
 
 
+def delay(found):
+    if found["median_intervals"] is None:
+        return "– (no live clone was found)"
+    return f"{found['median_intervals']} ({found['median_days']})"
+
+
 def stories(found):
     return ", ".join(f"{name} {count}" for name, count in found.items()) or "none"
 
@@ -111,7 +117,7 @@ def as_markdown(figures, options, seeds, rate):
         f"| misuse anywhere in the queue | {share(cases['recall_in_queue'])} |",
         f"| truly misuse among the first of the queue | {share(cases['precision_of_first'])} |",
         f"| calibration error | {cases['calibration_error']} |",
-        f"| median delay of a live clone, in intervals (days) | {figures['live_clone']['median_intervals']} ({figures['live_clone']['median_days']}) |",
+        f"| median delay of a live clone, in intervals (days) | {delay(figures['live_clone'])} |",
         "",
         f"Missed: {stories(cases['missed_by_story'])}.",
         f"Missed although it lasts 30 days: {stories(cases['missed_lasting_by_story'])}.",

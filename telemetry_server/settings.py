@@ -177,7 +177,10 @@ class Settings:
     )
     mail_from: str = _setting("", "Sender of that e-mail.", parse=types.words(254))
     detection_rules: str = _setting(
-        "", "Directory with rules of your own for the investigations.", parse=types.optional_directory
+        "",
+        "Directory with custom rules of the investigations; "
+        "write access to it is read access to the database.",
+        parse=types.optional_directory,
     )
     detection_allowed_networks: tuple[Network, ...] = _setting(
         (),

@@ -158,7 +158,8 @@ def set_level(
 ) -> None:
     """Keep no more than LEVEL of an installation, or of all with a license of a customer.
 
-    Whatever the copies send. "usage" removes the limit. What was kept above it is removed within three hours.
+    Regardless of what the copies send. "usage" removes the limit. What was kept above it is removed within
+    three hours.
     """
 
     async def limit(connection: Connection) -> str:

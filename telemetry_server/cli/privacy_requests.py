@@ -128,7 +128,7 @@ def set_owner(invocation: Invocation, /, *, request_id: UUID, owner: str, by: Au
 @as_json
 @click.pass_obj
 def extend(invocation: Invocation, /, *, request_id: UUID, by: Author, as_json: bool) -> None:
-    """Extend the time by two months, once, for the --reason that the person is told."""
+    """Extend the time by two months, once, for the --reason that the answer to the person states."""
 
     async def longer(connection: Connection) -> date:
         return await requests.extend(connection, request_id, by=by, now=datetime.now(UTC))

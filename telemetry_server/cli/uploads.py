@@ -62,8 +62,9 @@ class Summary:
 def import_uploads(
     invocation: Invocation, files: tuple[Path, ...], endpoint: str | None, as_json: bool
 ) -> None:
-    """Send the FILEs that "license-telemetry export" wrote to the running server.
+    """Send the FILEs that "license-telemetry export FILE" (without --to) wrote to the running server.
 
+    A bundle goes to "bundle take".
     A file may be imported again: each ping counts once. Exits with 1 if the server refused an upload.
     """
     url = (endpoint or settings_of_server(invocation).base_url).rstrip("/")

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 
 import asyncpg
 import pytest
-from told_fleets import ToldFleet, tell
+from story_fleets import StoryFleet, play
 
 from telemetry_server.investigate import finding, jobs, store
 from telemetry_server.investigate.rule_files import all_rules, shipped_rules
@@ -96,14 +96,14 @@ class Office:
 def told_once(cluster, template, tmp_path_factory):
     """A database in which the story happened, to be copied; the keyring and the fleet."""
     keyring = open_keyring(tmp_path_factory.mktemp("office") / "keyring.json")
-    fleet = ToldFleet(0, STORY, NOW - timedelta(days=1))
+    fleet = StoryFleet(0, STORY, NOW - timedelta(days=1))
     dsn = cluster.dsn("told_once")
 
     async def happen():
         await cluster.copy(template, "told_once")
         connection = await asyncpg.connect(dsn)
         async with GroupWriter(partial(connect_writer, dsn)) as writer:
-            await tell([fleet], connection, writer, keyring, NOW - timedelta(days=1))
+            await play([fleet], connection, writer, keyring, NOW - timedelta(days=1))
         await connection.close()
 
     asyncio.run(happen())

@@ -6,7 +6,7 @@ from functools import partial
 
 import asyncpg
 import pytest
-from told_fleets import ToldFleet, tell
+from story_fleets import StoryFleet, play
 
 from telemetry_server.investigate.pivot import PivotKind, PivotValue
 from telemetry_server.investigate.pivot_values import guess_organisations, links_of
@@ -31,13 +31,13 @@ def told(cluster, template, tmp_path_factory):
     """The DSN of a database in which the story happened, and the ids of its copies."""
     keyring = open_keyring(tmp_path_factory.mktemp("pivot") / "keyring.json")
     now = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-    fleet, dsn = ToldFleet(1, STORY, now), cluster.dsn("told_pivot")
+    fleet, dsn = StoryFleet(1, STORY, now), cluster.dsn("told_pivot")
 
     async def happen():
         await cluster.copy(template, "told_pivot")
         connection = await asyncpg.connect(dsn)
         async with GroupWriter(partial(connect_writer, dsn)) as writer:
-            await tell([fleet], connection, writer, keyring, now)
+            await play([fleet], connection, writer, keyring, now)
         await connection.close()
 
     asyncio.run(happen())

@@ -1,4 +1,4 @@
-"""Each rule finds what its guilty stories name, and nothing in its innocent ones: all of them told to the real tables."""
+"""Each rule finds what its guilty stories name, and nothing in its innocent ones: all of them played on the real tables."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from importlib import resources
 
 import asyncpg
 import pytest
-from told_fleets import ToldFleet, tell
+from story_fleets import StoryFleet, play
 
 from telemetry_server.investigate import store
 from telemetry_server.investigate.rule_files import has_both_stories, shipped_rules, stories
@@ -26,14 +26,14 @@ NOW = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 def told(cluster, template, tmp_path_factory):
     """The DSN of a database in which all stories happened, the keyring, and the fleets in the order of TOLD."""
     keyring = open_keyring(tmp_path_factory.mktemp("stories") / "keyring.json")
-    fleets = [ToldFleet(number, story, NOW - timedelta(days=1)) for number, (_, story) in enumerate(TOLD)]
+    fleets = [StoryFleet(number, story, NOW - timedelta(days=1)) for number, (_, story) in enumerate(TOLD)]
     dsn = cluster.dsn("told_stories")
 
     async def happen():
         await cluster.copy(template, "told_stories")
         connection = await asyncpg.connect(dsn)
         async with GroupWriter(partial(connect_writer, dsn)) as writer:
-            await tell(fleets, connection, writer, keyring, NOW - timedelta(days=1))
+            await play(fleets, connection, writer, keyring, NOW - timedelta(days=1))
         await connection.close()
 
     asyncio.run(happen())

@@ -86,7 +86,7 @@ def attack(name, years=300):
     return right, sure
 
 
-def test_a_year_of_releases_recovers_nobody_better_than_a_guess():
+def test_a_year_of_releases_recovers_no_one_better_than_a_guess():
     right, sure = attack("as published")
     assert right < 0.5 + 3 * math.sqrt(0.25 / 300)  # three standard errors of a coin
     assert sure < 0.02

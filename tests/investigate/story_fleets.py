@@ -1,4 +1,4 @@
-"""Stories of rules, told to the real tables: each is a product of its own, with licenses and daily pings, and all of
+"""Stories of rules, played on the real tables: each is a product of its own, with licenses and daily pings, and all of
 them go through the real writer and the jobs, day by day.
 
     days = 30                     the length of the story
@@ -33,7 +33,7 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 _PATCHED = ("seats", "overage", "status", "source", "type", "addresses")
 
 
-class ToldFleet:
+class StoryFleet:
     """One story: its product, its licenses and its copies."""
 
     def __init__(self, number, story, now):
@@ -201,7 +201,7 @@ class ToldFleet:
         )
 
 
-async def tell(fleets, connection, writer, keyring, now):
+async def play(fleets, connection, writer, keyring, now):
     """Lives through the days of all stories at once, by the real writer, registry and jobs."""
     for fleet in fleets:
         await fleet.enter(connection)
