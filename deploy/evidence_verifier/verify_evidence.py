@@ -143,7 +143,7 @@ def _manifest(bag, manifest, belongs, report):
 
 
 def _opened(bag, name):
-    """The file, open for reading. Raises Wrong where it is a link, a FIFO or a device: reading may not end."""
+    """The file, open for reading. Raises Wrong for a link, a FIFO or a device: reading may not end."""
     path = os.path.join(bag, name)
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
         raise Wrong(name, "is no file")

@@ -79,7 +79,7 @@ async def run_rule(
 
 @asynccontextmanager
 async def transaction_of(connection: Connection, rule: Rule) -> AsyncIterator[None]:
-    """A transaction that keeps what a rule saw. Raises RuleFailed if it cannot be kept: then nothing of it is."""
+    """A transaction that keeps what a rule saw. Raises RuleFailed if it cannot be kept; nothing of it is then."""
     try:
         async with connection.transaction():
             yield

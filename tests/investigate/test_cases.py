@@ -17,11 +17,11 @@ from places import ROOT
 
 from telemetry_server.investigate import export
 from telemetry_server.investigate.redaction import Profile
-from telemetry_server.store.access import audit
-from telemetry_server.store.access.audit_log import size_of
 from telemetry_server.model import Author
 from telemetry_server.privacy.store import restrictions
 from telemetry_server.privacy.subjects import Subject
+from telemetry_server.store.access import audit
+from telemetry_server.store.access.audit_log import size_of
 from telemetry_server.store.queries import load, modules
 
 WEEK = f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%d}"

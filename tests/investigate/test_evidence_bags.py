@@ -47,9 +47,7 @@ def run_verifier(*arguments):
     """As on a machine without the server: no installed package, no environment but the locale of ASCII."""
     command = [sys.executable, "-I", "-S", "-X", "utf8=0", str(VERIFIER), *map(str, arguments)]
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, timeout=60
-    )
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -249,7 +249,15 @@ async def test_no_installation_displaces_the_grants_of_others(site, monkeypatch)
         await site.execute(
             "INSERT INTO support_grants (installation_id, grant_id, product_id, case_id, key_id, notice, received_at,"
             " not_after, sealed) VALUES ($1, $2, $3, $4, $5, '', now(), $6, $7)",
-            *(flood, uuid7(), row["product_id"], row["case_id"], row["key_id"], row["not_after"], row["sealed"]),
+            *(
+                flood,
+                uuid7(),
+                row["product_id"],
+                row["case_id"],
+                row["key_id"],
+                row["not_after"],
+                row["sealed"],
+            ),
         )
     found = await site.with_database(store.grants_of, "4711", datetime.now(UTC))
     assert len(found) == 3
