@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from telemetry_server.errors import BadRequest
+from telemetry_server.errors import BadRequest, NotFound
 from telemetry_server.investigate.pivot import (
     PivotCopy,
     PivotGraph,
@@ -27,6 +27,10 @@ SQL = load(__name__)
 
 _COPIES_OF_A_VALUE = 60
 _KEY_DIGITS = 64
+
+
+class NoSuchValue(NotFound):
+    """No copy has this value."""
 
 
 class _Column(NamedTuple):
@@ -76,10 +80,15 @@ def pivot_value(kind: PivotKind, text: str) -> PivotValue:
 async def links_of(
     connection: Connection, first: PivotValue, *, rings: int = 2, least: int = 2
 ) -> PivotGraph:
-    """The values around `first` that at least `least` copies share; a hub is followed only if it is first."""
+    """The values around `first` that at least `least` copies share; a hub is followed only if it is first.
+
+    Raises NoSuchValue.
+    """
     graph = PivotGraph()
-    found = await _sharing(connection, [first])
-    graph.add(PivotNode(first, first.id, sharing=found.get(first, Sharing(0, 0))))
+    found = (await _sharing(connection, [first])).get(first)
+    if found is None or not found.copies:
+        raise NoSuchValue
+    graph.add(PivotNode(first, first.id, sharing=found))
     waiting = [first]
     for _ in range(rings):
         waiting = await _grow(connection, graph, waiting, least)

@@ -82,6 +82,7 @@ ROUTES: tuple[Route, ...] = (
         pivot_pages.PARAMETERS,
         permission=Permission.CASES,
         audited="pivot",
+        errors=(NotFound,),
     ),
     get(
         "/api/v1/pivot",
@@ -91,6 +92,7 @@ ROUTES: tuple[Route, ...] = (
         pivot_pages.PARAMETERS,
         permission=Permission.CASES,
         audited="pivot",
+        errors=(NotFound,),
     ),
     get(
         "/api/v1/cases",

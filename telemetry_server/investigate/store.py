@@ -79,7 +79,7 @@ async def run_rule(
 
 @asynccontextmanager
 async def transaction_of(connection: Connection, rule: Rule) -> AsyncIterator[None]:
-    """A transaction that keeps what a rule saw. Raises RuleFailed if it cannot be kept; nothing of it is then."""
+    """A transaction that keeps what a rule saw. Raises RuleFailed, and keeps nothing, where it cannot."""
     try:
         async with connection.transaction():
             yield

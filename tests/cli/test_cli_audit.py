@@ -25,13 +25,17 @@ RECORDED_BY_THE_REGISTRY = {
 }
 CHANGES_RECORDED_BY_THE_STORE = RECORDED_BY_THE_REGISTRY | {
     *("privacy access", "privacy erase", "privacy level", "privacy link", "privacy notice add"),
-    *("support begin", "support close", "support open"),
+    *("privacy disclosures add", "privacy hold add", "privacy hold confirm", "privacy hold export"),
+    *("privacy hold release", "privacy request add", "privacy request correct", "privacy request extend"),
+    *("privacy request owner", "privacy request set", "privacy restrict", "privacy unrestrict"),
+    *("investigate export", "support begin", "support close", "support open"),
     *("user deactivate", "user invite", "user role"),
 }
 SHOWS_NO_PERSONAL_DATA = {
     "audit checkpoint",
     "audit verify",
     "audit witnessed",
+    "bundle take",
     "cluster add-node",
     "cluster distribute",
     "cluster rebalance",
@@ -46,10 +50,14 @@ SHOWS_NO_PERSONAL_DATA = {
     "geoip reload",
     "geoip status",
     "import",
+    "investigate fit",
+    "investigate measure",
+    "investigate rules",
     "keyring show",
     "migrate",
     "privacy notice list",
     "privacy notice show",
+    "privacy register",
     "product list",
     "release list",
     "rollup rebuild",

@@ -16,6 +16,7 @@ from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Role
 from telemetry_server.store.access import audit
 from telemetry_server.store.access.audit_checkpoints import signer_of
+from telemetry_server.store.access.audit_log import size_of
 from telemetry_server.store.access.credentials import Limits, create_token
 from telemetry_server.store.access.throttle import OF_WITNESS
 
@@ -68,6 +69,7 @@ def test_a_witness_keeps_what_shows_that_the_log_was_rewritten(
         audit_witness_token=token,
     )
     asyncio.run(in_database(other_database, audit.record, entry()))
+    wait_until(lambda: asyncio.run(in_database(other_database, size_of)))  # the server numbers it
     log.command("audit", "checkpoint")
     wait_until(lambda: run(log, "run", JOB).returncode == 0)
     kept.write_text(run(witness, "audit", "witnessed", "--origin", key.partition("+")[0]).stdout)

@@ -273,9 +273,8 @@ def test_a_master_key_that_changed_has_other_secrets_at_once():
     product = type("Product", (), {"id": uuid.uuid4(), "slug": "example"})()
     keyring = Keyring(Path("keyring.json"), {"k1": b"a" * 32}, "k1", b"p" * 32)
     verifier = Verifier(keyring, lambda _: product)
-    copy = Installation(
-        "", {"installation_id": str(uuid.uuid4()), "secret": "A" * 43, "key": "k1", "product": "example"}
-    )
+    enrolled = {"secret": "A" * 43, "key": "k1", "product": "example", "notice": None}
+    copy = Installation("", {"installation_id": str(uuid.uuid4()), **enrolled})
     copy.secret = keyring.secret("k1", product.id, uuid.UUID(copy.id))
     assert verifier.sender(copy.sign(b"{}"), "POST", "/v1/pings", b"{}").secret == copy.secret
     keyring.masters = {"k1": b"b" * 32}

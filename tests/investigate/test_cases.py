@@ -180,7 +180,8 @@ async def test_every_action_is_in_the_history_and_in_the_audit_log(program, stor
         assert status == 200, found
     assert found["state"] == "reopened"
     told = [next(iter(each)) for each in await history(stored, case_id)]
-    assert told == ["held", "owner", "note", "state", "state", "paused", "state", "state", "owner"]
+    assert sorted(told[:2]) == ["held", "owner"]  # at one time
+    assert told[2:] == ["note", "state", "state", "paused", "state", "state", "owner"]
     entries = await audited(stored, case_id)
     assert [action for action, _ in entries] == ["case.change"] * len(acts)
     assert "they showed us the pair" in {reason for _, reason in entries}

@@ -9,7 +9,7 @@ import pytest
 from story_fleets import StoryFleet, play
 
 from telemetry_server.investigate.pivot import PivotKind, PivotValue
-from telemetry_server.investigate.pivot_values import guess_organisations, links_of
+from telemetry_server.investigate.pivot_values import NoSuchValue, guess_organisations, links_of
 from telemetry_server.keyring import open_keyring
 from telemetry_server.store.database import connect_writer
 from telemetry_server.store.ingest.writer import GroupWriter
@@ -72,9 +72,8 @@ async def test_a_copy_leads_over_what_it_shares_to_the_others(told, connection):
 
 async def test_a_value_has_exactly_the_copies_that_share_it(told, connection):
     for kind, value, names in (
+        (PivotKind.ADDRESS, "203.0.113.1", "a"),
         (PivotKind.ADDRESS, "203.0.113.2", "bc"),
-        (PivotKind.ADDRESS, "203.0.113.99", ""),
-        (PivotKind.OPERATOR, "0", ""),
     ):
         graph = await links_of(connection, PivotValue(kind, value), rings=1)
         first = graph.nodes[PivotValue(kind, value)]
@@ -82,6 +81,19 @@ async def test_a_value_has_exactly_the_copies_that_share_it(told, connection):
         assert {each for each in graph.nodes if each.kind is PivotKind.INSTALLATION} == {
             copy_of(told, name) for name in names
         }
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (PivotKind.ADDRESS, "203.0.113.99"),
+        (PivotKind.OPERATOR, "0"),
+        (PivotKind.CUSTOMER, "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11"),
+    ],
+)
+async def test_what_no_copy_has_is_said_so(connection, kind, value):
+    with pytest.raises(NoSuchValue):
+        await links_of(connection, PivotValue(kind, value))
 
 
 async def test_a_key_that_the_registry_does_not_know_is_a_value_of_its_own(told, connection):

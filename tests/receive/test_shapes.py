@@ -26,8 +26,10 @@ from telemetry_server.errors import TelemetryError
 from telemetry_server.keyring import open_keyring
 from telemetry_server.model import Arrival, Ping, SignedUpload
 from telemetry_server.receive.body import LARGEST_INFLATED, LARGEST_SENT, unpack
-from telemetry_server.receive.pings import _answer
+from telemetry_server.receive.limiter import Limiter
+from telemetry_server.receive.pings import Uploads
 from telemetry_server.receive.signature import Verifier, refuse_unsigned
+from telemetry_server.receive.slow_lane import SlowLane
 from telemetry_server.store.ingest.last_write import LastWrite
 from telemetry_server.store.ingest.writer import _Lane
 from telemetry_server.store.ingest.written_states import WrittenStates
@@ -56,6 +58,8 @@ def pipeline(tmp_path_factory):
         name_state(keyring),
     ]
 
+    answers = Uploads(steps=[], slow_lane=SlowLane(cpu=Limiter(1, 1), inflated=Limiter(1, 1)))
+
     def run(sent):
         arrival = Arrival(
             "/v1/pings", signed(secret, keyring.current, sent), sent, "gzip", None, datetime.now(UTC)
@@ -67,7 +71,7 @@ def pipeline(tmp_path_factory):
                 slices = measured(pieces, partial(step, arrival))
                 while slices and measured(pieces, lambda slices=slices: next(slices, slices)) is not slices:
                     pass
-            measured(pieces, lambda: _answer(arrival))
+            measured(pieces, lambda: answers._answer(arrival))
             measured(pieces, lambda: rows(arrival))
         return pieces
 

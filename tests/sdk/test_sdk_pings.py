@@ -38,6 +38,7 @@ def compose(level="usage", **known):
     return ping.compose(
         settings,
         level,
+        notice=None,
         reason="heartbeat",
         at=0.0,
         license_claim=claim(key=KEY),

@@ -86,5 +86,6 @@ async def test_a_license_is_imported_changed_and_explained_without_scripts(settl
         await page.get_by_role("button", name="Apply").click()
         assert "1 row changed." in await page.inner_text(".undo")
         await page.get_by_role("button", name="Undo").click()
+        await page.locator("tbody tr[data-row]").nth(before - 1).wait_for()
         assert await page.locator("tbody tr[data-row]").count() == before
         assert wrong == []

@@ -13,7 +13,7 @@ from telemetry_server.show.routes import ROUTES
 from telemetry_server.simulate.making import Order, make_fleet
 from telemetry_server.store.registry.products import add_product
 
-OF_NO_FLEET = {"/audit", "/tokens", "/settings", "/views", "/links"}
+OF_NO_FLEET = {"/audit", "/tokens", "/settings", "/views", "/links", "/bundles"}
 """Pages of people and of the server, beside those of accounts, of signing in and forms."""
 PAGES = [
     route
