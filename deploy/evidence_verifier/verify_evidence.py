@@ -142,9 +142,17 @@ def _manifest(bag, manifest, belongs, report):
     return found
 
 
+def _opened(bag, name):
+    """The file, open for reading. Raises Wrong for a link, a FIFO or a device: reading one may not end."""
+    path = os.path.join(bag, name)
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        raise Wrong(name, "is no file")
+    return open(path, "rb")
+
+
 def _digest(bag, name):
     digest = sha256()
-    with open(os.path.join(bag, name), "rb") as file:
+    with _opened(bag, name) as file:
         for block in iter(lambda: file.read(_BLOCK), b""):
             digest.update(block)
     return digest.hexdigest()
@@ -152,9 +160,9 @@ def _digest(bag, name):
 
 def _read(bag, name):
     try:
-        with open(os.path.join(bag, name), "rb") as file:
+        with _opened(bag, name) as file:
             content = file.read(_LARGEST_TEXT + 1)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         raise Wrong(name, "is missing") from None
     if len(content) > _LARGEST_TEXT:
         raise Wrong(name, "is too large")

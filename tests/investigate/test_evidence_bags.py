@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from hashlib import sha256
 from html.parser import HTMLParser
 
@@ -46,9 +47,7 @@ def run_verifier(*arguments):
     """As on a machine without the server: no installed package, no environment but the locale of ASCII."""
     command = [sys.executable, "-I", "-S", "-X", "utf8=0", str(VERIFIER), *map(str, arguments)]
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, timeout=60
-    )
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +153,16 @@ def test_a_bag_that_cannot_be_checked_is_never_valid_with_warnings(bag, tmp_path
     checker = verifier()
     checker.verify = lambda *_: 1 / 0
     assert checker.main([str(bag)]) == 2
+
+
+@pytest.mark.parametrize("name", ["bagit.txt", "manifest-sha256.txt", "statement.txt", "data/custody.ndjson"])
+@pytest.mark.parametrize("put", [os.mkfifo, partial(os.symlink, "/dev/zero")], ids=["fifo", "zero"])
+def test_what_is_no_file_is_not_opened(bag, tmp_path, name, put):
+    shutil.copytree(bag, tmp_path / "bag")
+    (tmp_path / "bag" / name).unlink()
+    put(tmp_path / "bag" / name)
+    done = run_verifier(tmp_path / "bag", "--trusted-key", KEY)
+    assert (done.returncode, f"INVALID  {name}: is " in done.stdout) == (2, True), done.stdout
 
 
 def test_a_checkpoint_that_was_kept_elsewhere_shows_a_rewritten_log(bag, tmp_path):
