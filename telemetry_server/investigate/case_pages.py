@@ -23,8 +23,8 @@ from telemetry_server.investigate.case_work import Action
 from telemetry_server.investigate.export import Wanted, export_case
 from telemetry_server.investigate.redaction import MEANS, Profile
 from telemetry_server.investigate.report import columns_of, lanes_of, waterfall
-from telemetry_server.investigate.rule_files import all_rules
-from telemetry_server.investigate.rules import Rule
+from telemetry_server.investigate.rule_files import all_rules, shipped_rules
+from telemetry_server.investigate.rules import Rule, WrongRule
 from telemetry_server.logs import Severity, log
 from telemetry_server.routing import Parameter
 from telemetry_server.show.access.forms import UPLOADED, read_form_as
@@ -101,7 +101,7 @@ async def queue(request: web.Request) -> web.Response:
         asked=asked,
         rows=rows,
         pages=pager(request, asked, total),
-        rules=_rules(request),
+        rules=await rules_by_name(request.app[app_keys.SETTINGS].own_rules),
         states=STATES,
         pauses=PAUSES,
         precision=precision,
@@ -250,12 +250,19 @@ def wanted_cases(request: web.Request, asked: Mapping[str, Any]) -> CaseFilter:
     )
 
 
-def _rules(request: web.Request) -> dict[str, Rule]:
-    return {rule.name: rule for rule in all_rules(request.app[app_keys.SETTINGS].own_rules)}
+async def rules_by_name(own: Path | None) -> dict[str, Rule]:
+    """The rules that run; where one in the directory `own` is wrong, those of this package."""
+    try:
+        rules = await asyncio.to_thread(all_rules, own)
+    except WrongRule as error:
+        log("own rules are not shown", Severity.WARNING, error=error.detail)
+        rules = shipped_rules()
+    return {rule.name: rule for rule in rules}
 
 
 async def _case_page(request: web.Request, *, problem: TelemetryError | None = None) -> web.Response:
-    case_id, rules = read_path(request, "case_id"), _rules(request)
+    case_id = read_path(request, "case_id")
+    rules = await rules_by_name(request.app[app_keys.SETTINGS].own_rules)
     async with reading(request.app[app_keys.POOL]) as connection:
         found = await read_case(connection, case_id)
         days = await case_rows.pings_by_day(connection, found["findings"])

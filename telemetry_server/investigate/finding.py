@@ -26,18 +26,20 @@ BY = f"job:{JobName.FIND_SUSPICIONS}"
 async def find(connection: Connection, rules: Iterable[Rule], asked: Asked, *, is_full: bool) -> Counter[str]:
     """Runs the rules; returns how many findings were opened, updated and closed, and how many rules failed.
 
-    A rule that fails leaves its findings as they are. Each rule is a transaction.
+    A rule that fails, or whose findings cannot be kept, leaves its findings as they are. Each rule is a
+    transaction.
     """
     counts = Counter(opened=0, updated=0, closed=0, failed=0)
     for rule in rules:
         try:
             seen = await store.run_rule(connection, rule, asked)
+            async with store.transaction_of(connection, rule):
+                kept = await _keep(connection, rule, seen, asked, is_full=is_full)
         except store.RuleFailed as error:
             log("rule failed", Severity.ERROR, rule=rule.name, error=error.detail)
             counts["failed"] += 1
-            continue
-        async with connection.transaction():
-            counts.update(await _keep(connection, rule, seen, asked, is_full=is_full))
+        else:
+            counts.update(kept)
     return counts
 
 

@@ -34,11 +34,11 @@ def all_rules(own: Path | None) -> tuple[Rule, ...]:
 
 def stories(directory: Traversable, name: str) -> list[dict[str, Any]]:
     """The stories beside a rule; none without their file. Raises WrongRule."""
-    file = directory.joinpath(f"{name}.stories.toml")
-    if not file.is_file():
+    text = _text(directory.joinpath(f"{name}.stories.toml"))
+    if text is None:
         return []
     try:
-        told = tomllib.loads(file.read_text("utf-8"))["story"]
+        told = tomllib.loads(text)["story"]
         return [{"guilty": list(map(str, each["guilty"])), **each} for each in told]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise WrongRule(f"The stories of the rule {name}: {error}.") from None
@@ -55,7 +55,15 @@ def _rules(directory: Traversable) -> Iterator[Rule]:
     except OSError as error:
         raise WrongRule(f"The directory of rules {directory} cannot be read: {error.strerror}.") from None
     for file in files:
-        if file.name.endswith(".sql"):
+        if file.name.endswith(".sql") and (text := _text(file)) is not None:
             name = file.name.removesuffix(".sql")
             is_tried = has_both_stories(stories(directory, name))
-            yield parse_rule(name, file.read_text("utf-8"), is_experimental=not is_tried)
+            yield parse_rule(name, text, is_experimental=not is_tried)
+
+
+def _text(file: Traversable) -> str | None:
+    """What is in a file; None where it is no regular one: reading a FIFO may not end. Raises WrongRule."""
+    try:
+        return file.read_text("utf-8") if file.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongRule(f"The file {file} cannot be read: {error}.") from None

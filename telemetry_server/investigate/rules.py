@@ -148,7 +148,7 @@ def parse_rule(name: str, text: str, *, is_experimental: bool = False) -> Rule:
     try:
         head = tomllib.loads(found[1])
         rule = _checked(name, head, found[2].strip())
-    except (tomllib.TOMLDecodeError, ValueError, TypeError, KeyError) as error:
+    except (tomllib.TOMLDecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise WrongRule(f"The rule {name}: {error}.") from None
     if not is_experimental:
         return rule

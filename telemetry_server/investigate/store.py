@@ -1,6 +1,7 @@
 """PostgreSQL for the investigations: runs rules, and keeps findings and cases."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -30,11 +31,15 @@ SQL = load(__name__)
 RULE_SECONDS = 60
 """The time that a rule gets on a product; PostgreSQL ends it then."""
 
+_REFUSED = (asyncpg.PostgresError, asyncpg.InterfaceError)
+_NO_ROW = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
+"""What the rows of a rule raise that are not as a rule gives them."""
+
 Row: TypeAlias = dict[str, Any]
 
 
 class RuleFailed(OperatorError):
-    """PostgreSQL refused a rule, or ended it after a minute."""
+    """PostgreSQL refused a rule or its rows, or ended it after a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +70,29 @@ async def run_rule(
         async with connection.transaction(readonly=True):
             await connection.execute(SQL["limit_rule"], f"{RULE_SECONDS}s")
             rows = await connection.fetch(rule.statement, *values, timeout=2 * RULE_SECONDS)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise RuleFailed(f"The rule {rule.name}: {error}") from error
-    parameters = bound(rule, given or {})
-    return await _with_exemptions(connection, [_seen(rule, row, parameters) for row in rows], rule, asked)
+        parameters = bound(rule, given or {})
+        found = [_seen(rule, row, parameters) for row in rows]
+    except (*_REFUSED, *_NO_ROW) as error:
+        raise RuleFailed(f"The rule {rule.name}: {type(error).__name__}: {error}") from error
+    return await _with_exemptions(connection, found, rule, asked)
+
+
+@asynccontextmanager
+async def transaction_of(connection: Connection, rule: Rule) -> AsyncIterator[None]:
+    """A transaction that keeps all that a rule saw, or nothing: then it raises RuleFailed."""
+    try:
+        async with connection.transaction():
+            yield
+    except (*_REFUSED, *_NO_ROW) as error:
+        raise RuleFailed(f"The rule {rule.name}: {type(error).__name__}: {error}") from error
 
 
 def _seen(rule: Rule, row: Any, parameters: Mapping[str, float]) -> Seen:
     evidence = orjson.loads(row["evidence"])
     unscored = evidence.pop("unscored", None)
-    ids = [each for each in evidence.get("installations") or () if each is not None]
+    if not isinstance(evidence.get("customers"), int | float | None):
+        raise TypeError("the customers in its evidence are no number")
+    ids = [str(UUID(each)) for each in evidence.get("installations") or () if each is not None]
     return Seen(
         subject_id=row["subject_id"],
         strength=float(row["strength"]),

@@ -263,6 +263,36 @@ async def test_a_rule_that_writes_or_waits_or_is_wrong_is_ended_and_the_others_g
     assert await office.connection.fetchval("SELECT count(*) FROM installation_facts") == 4
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("0.5::float8", "1.01::float8"),
+        ("0.5::float8", "NULL::float8"),
+        ("0.5::float8", "'NaN'::float8"),
+        ("f.first_received_at AS", "NULL::timestamptz AS"),
+        ("f.first_received_at AS", "'4000-01-01 BC'::timestamptz AS"),
+        ("f.installation_id::text", "NULL::text"),
+        ("f.installation_id::text", "repeat('x', 301)"),
+        ("jsonb_build_array(f.installation_id)", "jsonb_build_array('no id')"),
+        ("jsonb_build_array(f.installation_id)", "to_jsonb(7)"),
+        ("jsonb_build_object('installations', jsonb_build_array(f.installation_id))", "'[]'::jsonb"),
+        ("jsonb_build_object(", "jsonb_build_object('customers', 'many', "),
+        (" AS evidence", " AS proof"),
+    ],
+    ids=str,
+)
+async def test_a_rule_whose_rows_cannot_be_kept_leaves_nothing_and_the_others_go_on(
+    office, tmp_path, changes
+):
+    sql = ANY.replace(*changes)
+    assert sql != ANY
+    (tmp_path / "a_broken_one.sql").write_text(RULE.format(sql=sql))
+    assert (await office.find(own=tmp_path)).endswith("; 1 rules failed")
+    assert {"over_seats", "unknown_key"} <= set(await office.open_rules())
+    assert "a_broken_one" not in await office.open_rules()
+    assert "Acme" in await office.cases()
+
+
 async def test_the_job_writes_only_to_its_own_tables(office):
     """No code path acts on a customer: licenses, grants, installations and all else stay as they were."""
 

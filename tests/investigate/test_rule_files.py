@@ -1,5 +1,6 @@
 """What a rule is, what is none, and what the wing may do."""
 
+import os
 import re
 from datetime import UTC, datetime
 from uuid import UUID
@@ -7,6 +8,7 @@ from uuid import UUID
 import pytest
 from places import ROOT
 
+from telemetry_server.investigate.case_pages import rules_by_name
 from telemetry_server.investigate.rule_files import all_rules, shipped_rules
 from telemetry_server.investigate.rules import Asked, WrongRule, arguments, parse_rule
 from telemetry_server.investigate.score import shipped_ratios
@@ -83,6 +85,21 @@ def test_the_rules_of_this_package_are_stable_and_none_is_about_virtualization()
 def test_a_directory_that_is_not_there_is_named(tmp_path):
     with pytest.raises(WrongRule, match="elsewhere"):
         all_rules(tmp_path / "elsewhere")
+
+
+def test_what_is_no_file_is_no_rule_and_an_unreadable_one_is_named(tmp_path):
+    os.mkfifo(tmp_path / "waits.sql")
+    (tmp_path / "folder.sql").mkdir()
+    (tmp_path / "endless.sql").symlink_to("/dev/zero")
+    assert all_rules(tmp_path) == all_rules(None)
+    (tmp_path / "latin.sql").write_bytes(b"\xe9")
+    with pytest.raises(WrongRule, match=r"latin\.sql"):
+        all_rules(tmp_path)
+
+
+async def test_the_pages_show_the_shipped_rules_where_an_own_one_is_wrong(tmp_path):
+    (tmp_path / "wrong.sql").write_text("nothing")
+    assert set(await rules_by_name(tmp_path)) == {each.name for each in shipped_rules()}
 
 
 def test_the_page_has_every_rule_and_the_counts_behind_every_ratio():
