@@ -144,9 +144,7 @@ async def _changed(
 ) -> AsyncIterator[tuple[Mapping[str, Any], dict[str, Any]]]:
     """The case, locked, and what is to be said of the change; both records are in its transaction."""
     async with connection.transaction():
-        case = await connection.fetchrow(SQL["lock"], case_id)
-        if case is None:
-            raise NoSuchCase
+        case = await _locked(connection, case_id, action)
         said: dict[str, Any] = {}
         yield case, said
         await record_history(connection, case_id, said, by, now)
@@ -160,6 +158,21 @@ async def _changed(
             details={"action": action.action} if action else {name: said[name] for name in said},
         )
         await audit.record(connection, entry, now)
+
+
+async def _locked(connection: Connection, case_id: UUID, action: Action | None) -> What:
+    """The case; it and the other one of a merge are locked by id, so that two merges never deadlock."""
+    ids = {case_id.int}
+    if action is not None and action.action is CaseAction.MERGE and action.target is not None:
+        ids.add(action.target.int)
+    elif action is not None and action.action is CaseAction.UNMERGE:
+        target = await connection.fetchval(SQL["target_of"], case_id)
+        ids |= {target.int} if target is not None else set()
+    found = {each: await connection.fetchrow(SQL["lock"], UUID(int=each)) for each in sorted(ids)}
+    case: What | None = found[case_id.int]
+    if case is None:
+        raise NoSuchCase
+    return case
 
 
 # ── the actions ─────────────────────────────────────────────────────────────────────────────
@@ -248,6 +261,9 @@ async def _unmerge(connection: Connection, case: What, action: Action, by: Autho
     """Takes the last merge back: the findings that were moved return, those that came later stay."""
     if case["merged_into"] is None:
         raise BadRequest("This case is not merged.")
+    target = await connection.fetchrow(SQL["lock"], case["merged_into"])
+    if target["merged_into"] is not None:
+        raise BadRequest("Take that case's own merge back first.")
     found = await connection.fetchval(SQL["merge_of"], case["case_id"])
     moved = [UUID(each) for each in orjson.loads(found or "[]")]
     back = [

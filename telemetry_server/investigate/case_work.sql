@@ -4,6 +4,10 @@ FROM cases
 WHERE case_id = $1
 FOR UPDATE;
 
+-- name: target_of
+-- The case that the case $1 was merged into.
+SELECT merged_into FROM cases WHERE case_id = $1;
+
 -- name: set_state
 UPDATE cases SET state = $2, wait_until = $3 WHERE case_id = $1;
 

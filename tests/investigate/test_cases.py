@@ -1,6 +1,7 @@
 """Cases: what people do with them, the rows they hold, and the way of their evidence out of the house."""
 
 import ast
+import asyncio
 import io
 import json
 import re
@@ -229,6 +230,32 @@ async def test_a_merge_says_why_keeps_both_histories_and_is_taken_back(
         _, found = await program("GET", f"/api/v1/cases/{case_id}")
         assert [each["rule"] for each in found["findings"]] == [rule]
         assert {next(iter(each)) for each in await history(stored, case_id)} & {"unmerged", "unmerged_from"}
+
+
+async def test_a_merge_below_another_one_is_taken_back_after_that(program, copies, open_case):
+    rules = ("over_seats", "shared_key", "clock_back")
+    cases = [await open_case(copies, rule, name=rule) for rule in rules]
+    paths = [f"/api/v1/cases/{case_id}" for case_id in cases]
+    for path, target in zip(paths, cases[1:], strict=False):
+        merge = {"action": "merge", "target": target, "reason": "the same servers"}
+        assert (await program("POST", path, merge))[0] == 200
+    status, answer = await program("POST", paths[0], {"action": "unmerge"})
+    assert (status, "own merge back first" in str(answer)) == (400, True)
+    for path in reversed(paths[:2]):
+        assert (await program("POST", path, {"action": "unmerge"}))[0] == 200
+    for path, rule in zip(paths, rules, strict=True):
+        _, found = await program("GET", path)
+        assert [each["rule"] for each in found["findings"]] == [rule]
+
+
+async def test_of_two_opposite_merges_one_is_done(program, open_case):
+    for _ in range(5):
+        cases = [await open_case([]), await open_case([])]
+        merges = [
+            program("POST", f"/api/v1/cases/{one}", {"action": "merge", "target": other, "reason": "same"})
+            for one, other in (cases, cases[::-1])
+        ]
+        assert sorted(status for status, _ in await asyncio.gather(*merges)) == [200, 400]
 
 
 async def test_decisions_are_the_precision_of_the_rules_that_led_to_them(
