@@ -169,6 +169,16 @@ def _read(bag, name):
     return content
 
 
+def _lines(bag, name):
+    """The lines of a file of any size, as bytes."""
+    try:
+        with _opened(bag, name) as file:
+            for line in iter(lambda: file.readline(_LARGEST_TEXT), b""):
+                yield line
+    except (FileNotFoundError, NotADirectoryError):
+        raise Wrong(name, "is missing") from None
+
+
 def _text(bag, name):
     try:
         return _read(bag, name).decode()
@@ -270,10 +280,10 @@ def _check_custody(bag, report, _, __, checkpoint):
         elif kept[:2] != (origin, size):
             report.warning(CHECKPOINT, "not compared: the checkpoint that was kept has another size")
     entries = 0
-    for number, line in enumerate(_text(bag, CUSTODY).split("\n")[:-1], 1):
+    for number, line in enumerate(_lines(bag, CUSTODY), 1):
         entries += 1
         try:
-            if _root_above(json.loads(line), size) != root:
+            if _root_above(json.loads(line.decode()), size) != root:
                 report.problem(CUSTODY, "line %d: its entry is not in the audit log" % number)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             report.problem(CUSTODY, "line %d is no entry with its proof" % number)

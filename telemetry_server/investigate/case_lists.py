@@ -96,9 +96,9 @@ async def findings_of(connection: Connection, case_id: UUID) -> list[Row]:
     return [{**row, "evidence": orjson.loads(row["evidence"])} for row in rows]
 
 
-async def history_of(connection: Connection, case_id: UUID) -> list[Row]:
-    """What happened to a case, the newest first; `what` as a dictionary."""
-    rows = await connection.fetch(SQL["history"], case_id, MOST_HISTORY)
+async def history_of(connection: Connection, case_id: UUID, *, limit: int | None = MOST_HISTORY) -> list[Row]:
+    """What happened to a case, the newest first, at most `limit` (None: all); `what` as a dictionary."""
+    rows = await connection.fetch(SQL["history"], case_id, limit)
     return [{**row, "what": orjson.loads(row["what"])} for row in rows]
 
 

@@ -28,9 +28,10 @@ from telemetry_server.store.access import audit
 from telemetry_server.store.access.audit_checkpoints import write_checkpoint
 from telemetry_server.store.access.audit_log import Proof, prove
 from telemetry_server.store.database import Connection
+from telemetry_server.uuid7 import HIGHEST
 
 LONGEST_PURPOSE = 1_000
-_MOST_ENTRIES = 2_000
+_ENTRIES_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +133,7 @@ async def _case_file(
     hold = await case_rows.hold_of(connection, case_id)
     history = [
         {"happened_at": row["at"], "actor": row["by"], "what": words, "note": note}
-        for row in await case_lists.history_of(connection, case_id)
+        for row in await case_lists.history_of(connection, case_id, limit=None)
         for words, note in [told(row["what"])]
     ]
     return CaseFile(
@@ -193,11 +194,14 @@ def _finding(row: Mapping[str, Any], rule: Rule | None) -> dict[str, Any]:
 
 
 async def _custody(connection: Connection, case_id: UUID, size: int) -> list[Proof]:
-    """The entries about the case that the checkpoint covers, the first one first."""
+    """All entries about the case that the checkpoint covers, the first one first."""
     about = audit.AuditFilter(subject_kind="case", subject_id=str(case_id))
-    found = await audit.find(connection, about, limit=_MOST_ENTRIES)
-    leaves = sorted(each.leaf for each in found if each.leaf is not None and each.leaf < size)
-    return [await prove(connection, leaf, size) for leaf in leaves]
+    leaves: list[int] = []
+    before = (audit.NEWEST, HIGHEST)
+    while found := await audit.find(connection, about, before=before, limit=_ENTRIES_AT_ONCE):
+        leaves += (each.leaf for each in found if each.leaf is not None and each.leaf < size)
+        before = (found[-1].recorded_at, found[-1].entry_id)
+    return [await prove(connection, leaf, size) for leaf in sorted(leaves)]
 
 
 async def _rows_of(connection: Connection, case_id: UUID, kind: str) -> RowsOf:

@@ -15,6 +15,10 @@ import pytest
 from golden_bags import HOSTILE, VERIFIER, verifier
 from places import ROOT
 
+from telemetry_server.investigate import export
+from telemetry_server.investigate.redaction import Profile
+from telemetry_server.store.access import audit
+from telemetry_server.store.access.audit_log import size_of
 from telemetry_server.store.queries import load, modules
 
 WEEK = f"{datetime.now(UTC) + timedelta(days=7):%Y-%m-%d}"
@@ -131,6 +135,26 @@ async def test_the_page_exports_a_zip_that_names_the_hand_over_before_it(
     assert "ACME Hosting" not in "".join(path.read_text() for path in bag.rglob("*") if path.is_file())
     exported = [each["exported"]["purpose"] for each in await history(stored, case_id) if "exported" in each]
     assert exported == ["to the customer", "to counsel"]
+
+
+async def test_an_export_has_all_of_a_long_history_and_custody(stored, open_case, monkeypatch):
+    monkeypatch.setattr(export, "_ENTRIES_AT_ONCE", 2)
+    case_id = await open_case([])
+    await stored.execute(
+        "INSERT INTO case_history (history_id, case_id, at, by, what)"
+        " SELECT gen_random_uuid(), $1, now(), 'ann', '{\"note\": \"x\"}' FROM generate_series(1, 600)",
+        UUID(case_id),
+    )
+    for _ in range(5):
+        viewed = audit.Entry(actor="ann", action="case.view", subject_kind="case", subject_id=case_id)
+        await audit.record(stored, viewed)
+    while await stored.fetchval("SELECT count(*) FROM audit_waiting"):
+        await asyncio.sleep(0.1)
+    wanted = export.Wanted(case_id=UUID(case_id), purpose="x", profile=Profile.NOTHING)
+    file = await export._case_file(stored, wanted, [], f"a log\n{await size_of(stored)}\n")
+    assert (len(file.history), len(file.custody)) == (600, 5)
+    leaves = [each.leaf for each in file.custody]
+    assert leaves == sorted(set(leaves))
 
 
 # ── what people do ────────────────────────────────────────────────────────────────────────────
