@@ -9,7 +9,7 @@ Needs Python 3.8 and no package, and shares no code with the server that exporte
     2  invalid, or it could not be checked; each problem names its file
 
 Without KEY a bag proves that it was not changed since it was signed, not by whom. Get the key from the one
-who operates the server, by another channel than the bag: "telemetry-server audit checkpoint" prints it.
+who operates the server, on another way than the bag: "telemetry-server audit checkpoint" prints it.
 """
 
 import argparse
@@ -143,7 +143,7 @@ def _manifest(bag, manifest, belongs, report):
 
 
 def _opened(bag, name):
-    """The file, open for reading. Raises Wrong for a link, a FIFO or a device: reading may not end."""
+    """The file, open for reading. Raises Wrong for a link, a FIFO or a device: reading one may not end."""
     path = os.path.join(bag, name)
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
         raise Wrong(name, "is no file")

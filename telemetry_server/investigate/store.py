@@ -79,7 +79,7 @@ async def run_rule(
 
 @asynccontextmanager
 async def transaction_of(connection: Connection, rule: Rule) -> AsyncIterator[None]:
-    """A transaction that keeps what a rule saw. Raises RuleFailed, and keeps nothing, where it cannot."""
+    """A transaction that keeps all that a rule saw, or nothing: then it raises RuleFailed."""
     try:
         async with connection.transaction():
             yield
