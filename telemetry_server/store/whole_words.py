@@ -2,7 +2,7 @@
 
 import re
 
-BEFORE = r"(^|%[0-9a-f]{2}|\\[bfnrt]|[^[:alnum:]._%+-])"
+BEFORE = r"(^|%[0-9a-f]{2}|\\(u[0-9a-f]{4}|[bfnrt])|[^[:alnum:]._%+-])"
 """What may stand before it, for PostgreSQL; also an escaped character, as queries and JSON have them."""
 AFTER = r"($|[^[:alnum:]._@-]|[.]($|[^[:alnum:]]))"
 """What may stand after it; a dot that ends a sentence, too."""

@@ -78,6 +78,12 @@ async def test_it_has_a_reason_and_is_withdrawn_with_one(connection, customer):
 async def test_cases_about_it_or_its_copies_are_hidden(connection, customer):
     installation = "019ab6f0-3c1e-7d2a-9b1e-5f0c2a7d9e11"
     product, _ = await add_product(connection, "Billing Suite", now=NOW)
+    await connection.execute(
+        "INSERT INTO installations (installation_id, product_id, received, received_before, first_received_at,"
+        " last_received_at, last_sequence, last_occurred_at, state)"
+        " VALUES ($1, $2, '{[1,2)}', '{}', $3, $3, 1, $3, substr(sha256('x'), 1, 16))",
+        *(UUID(installation), product.id, NOW),
+    )
     for number, (case_subject, found) in enumerate(
         [(str(customer.id), []), ("a-key", [installation]), ("another-key", [str(uuid4())])]
     ):
