@@ -12,7 +12,7 @@ from registry_pages import hidden
 from telemetry_server.model import Role
 from telemetry_server.permissions import BY_ROLE, FROM_THE_SHELL, Permission
 from telemetry_server.store.access import audit
-from telemetry_server.store.registry.products import add_product
+from telemetry_server.store.registry.products import add_product, product_by_slug
 from telemetry_server.support import opening, store
 from telemetry_server.support.customer_routes import SUPPORT_KEYS
 from telemetry_server.support.routes import ROUTES
@@ -26,11 +26,13 @@ async def granted(
     case_id="4711",
     content=b'{"root_dir": "/srv", "ssh": {"user": "acme", "password": "%s"}}',
     ssh="password",
+    product=None,
 ):
     """A grant in the database, as an installation sends it."""
     now, keys = datetime.now(UTC), site.app[SUPPORT_KEYS]
     await asyncio.to_thread(keys.make, 1, [], now)
-    product, _ = await site.with_database(add_product, "Billing Suite", now=now)
+    if product is None:
+        product, _ = await site.with_database(add_product, "Billing Suite", now=now)
     [key], installation_id = keys.public_keys(), uuid7()
     not_after = (now + timedelta(hours=72)).replace(microsecond=0)
     bound = opening.Bound(
@@ -234,7 +236,7 @@ async def test_a_customer_seals_in_a_browser_and_the_team_opens_it(site):
 
 async def test_what_is_nested_too_deeply_is_shown_as_text_and_hides_no_other_grant(site):
     await granted(site, content=b'{"a": ' + b"[" * 10_000 + b"]" * 10_000 + b"}")
-    await granted(site)
+    await granted(site, product=await site.with_database(product_by_slug, "billing-suite"))
     browser = await site.person(Role.ADMIN)
     path = await begin(browser)
     opened = await browser.post(f"{path}/open", csrf_token=await csrf(browser, path), reason="a look")
