@@ -30,7 +30,7 @@ COMMANDS = {
     "enroll": ("enroll:enroll", "Create enrolment files for copies of PRODUCT without network access."),
     "import": (
         "uploads:import_uploads",
-        'Send the FILEs that "license-telemetry export" wrote to the running server.',
+        'Send the FILEs that "license-telemetry export FILE" (without --to) wrote to the running server.',
     ),
     "bundle": ("bundle:bundle", "Bundles of copies behind an air gap, and their receipts."),
     "export": ("export:export", "Write installations, pings, licenses or counts as NDJSON, CSV or Parquet."),

@@ -29,7 +29,7 @@ SELECT installation_id FROM erased_installations WHERE erasure_id = $1 ORDER BY 
 
 -- name: any_reported
 -- Whether one of the installations $1 has a row.
-SELECT EXISTS (SELECT FROM installations WHERE installation_id = ANY ($1::uuid[]));
+SELECT EXISTS (SELECT installation_id FROM installations WHERE installation_id = ANY ($1::uuid[]));
 
 -- name: mark_begun
 -- Repeated after an interruption, the erasure is carried out as a whole, although the row of its installation is gone.
