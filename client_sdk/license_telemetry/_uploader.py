@@ -148,7 +148,7 @@ class Uploader:
         return self._uploading(known, upload, more=ledger.queued() > len(upload.pings))
 
     def exchanges(self, ledger: Ledger) -> List[Exchange]:
-        """All that waits for the server, whatever it waits for: to be carried there in a bundle."""
+        """All that waits for the server, also for its time: to be carried there in a bundle."""
         now, known = self._clock(), ledger.identity()
         asked = [self._forgetting(ledger, AT_ALL_COSTS, now), *self._supporting(ledger, AT_ALL_COSTS, now)]
         found = [exchange for exchange in asked if exchange is not None]

@@ -12,7 +12,7 @@ from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest
 from telemetry_server.investigate import case_lists
 from telemetry_server.investigate.case_pages import FILTERS, carry_out, read_case, wanted_cases
-from telemetry_server.investigate.case_words import similar, told
+from telemetry_server.investigate.case_words import described, similar
 from telemetry_server.investigate.case_work import Action
 from telemetry_server.show.body import read_object
 from telemetry_server.show.paging import LIMIT
@@ -141,7 +141,7 @@ async def _answer(request: web.Request) -> web.Response:
                 CaseFinding(**{name: row[name] for name in CaseFinding.__struct_fields__})
                 for row in found["findings"]
             ],
-            history=[CaseEvent(row["at"], row["by"], *told(row["what"])) for row in found["history"]],
+            history=[CaseEvent(row["at"], row["by"], *described(row["what"])) for row in found["history"]],
             **{name: case[name] for name in names if name in case and name != "merged_into"},
         )
     )

@@ -1,6 +1,5 @@
 """Reading cases: the queue, one case with all that belongs to it, and what came of the rules so far."""
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from telemetry_server.errors import NotFound
+from telemetry_server.investigate.measuring import bounds_of
 from telemetry_server.store.database import Connection
 from telemetry_server.store.queries import load
 
@@ -18,7 +18,6 @@ SQL = load(__name__)
 
 MOST_HISTORY = 500
 _MOST_SIMILAR = 20
-_Z = 1.959964  # of a 95 % interval
 
 Row: TypeAlias = dict[str, Any]
 
@@ -146,13 +145,8 @@ async def precision_by_rule(connection: Connection) -> list[Precision]:
     """What people's own decisions say of each rule."""
     rows = await connection.fetch(SQL["decisions_by_rule"])
     counts = [(row["rule"], row["confirmed"], row["explained"], row["unclear"]) for row in rows]
-    return [Precision(*each, *_wilson(each[1], each[1] + each[2])) for each in counts]
+    return [Precision(*each, *_bounds(each[1], each[1] + each[2])) for each in counts]
 
 
-def _wilson(hits: int, judged: int) -> tuple[float | None, float | None]:
-    if not judged:
-        return None, None
-    share, square = hits / judged, _Z**2
-    middle = (share + square / (2 * judged)) / (1 + square / judged)
-    half = _Z * math.sqrt(share * (1 - share) / judged + square / (4 * judged**2)) / (1 + square / judged)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def _bounds(confirmed: int, judged: int) -> tuple[float, float] | tuple[None, None]:
+    return bounds_of(confirmed, judged) if judged else (None, None)

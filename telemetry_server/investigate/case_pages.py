@@ -18,7 +18,7 @@ from telemetry_server import app_keys
 from telemetry_server.errors import BadRequest, OperatorError, TelemetryError, Unavailable
 from telemetry_server.investigate import case_lists, case_rows, case_work
 from telemetry_server.investigate.case_lists import CaseFilter, QueueState
-from telemetry_server.investigate.case_words import DECISIONS, PAUSES, STATES, similar, told
+from telemetry_server.investigate.case_words import DECISIONS, PAUSES, STATES, described, similar
 from telemetry_server.investigate.case_work import Action
 from telemetry_server.investigate.export import Wanted, export_case
 from telemetry_server.investigate.redaction import MEANS, Profile
@@ -284,7 +284,7 @@ async def _case_page(request: web.Request, *, problem: TelemetryError | None = N
         columns=columns_of(days, 72) if days.by_day else None,
         lanes=lanes_of(days) if days.by_day else None,
         rows=rows,
-        told=told,
+        described=described,
         pauses_words=PAUSES,
         decisions=DECISIONS,
         profiles=MEANS,

@@ -31,7 +31,7 @@ def similar(score: float) -> str:
     return f"In {of_100} of 100 simulated cases with this evidence, a copy should not have existed."
 
 
-def told(what: Mapping[str, Any]) -> tuple[str, str | None]:
+def described(what: Mapping[str, Any]) -> tuple[str, str | None]:
     """What happened, in words, and the text that a person gave with it."""
     for name, said in what.items():
         if (words := _WORDS.get(name)) is not None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from telemetry_server.errors import BadRequest, OperatorError
 from telemetry_server.investigate import case_lists, case_rows, case_work, evidence
 from telemetry_server.investigate.bag import Bag
-from telemetry_server.investigate.case_words import DECISIONS, similar, told
+from telemetry_server.investigate.case_words import DECISIONS, described, similar
 from telemetry_server.investigate.evidence import CaseFile, Notice, RowsOf
 from telemetry_server.investigate.redaction import Profile
 from telemetry_server.investigate.rule_files import all_rules
@@ -134,7 +134,7 @@ async def _case_file(
     history = [
         {"happened_at": row["at"], "actor": row["by"], "what": words, "note": note}
         for row in await case_lists.history_of(connection, case_id, limit=None)
-        for words, note in [told(row["what"])]
+        for words, note in [described(row["what"])]
     ]
     return CaseFile(
         case=_about(case) | {"hold_ground": hold and hold.ground, "rows_are_whole": hold and hold.is_whole},

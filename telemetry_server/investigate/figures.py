@@ -38,8 +38,8 @@ async def measured(
         findings += await store.findings_of_product(connection, product.id)
         queue += await store.queue(connection, product.id)
     whole = Truth(
-        misuse=[told for _, each in fleets for told in each.misuse],
-        honest=[told for _, each in fleets for told in each.honest],
+        misuse=[entry for _, each in fleets for entry in each.misuse],
+        honest=[entry for _, each in fleets for entry in each.honest],
     )
     truth, left_out = whole.thinned(share)
     queue = [row for row in queue if left_out.isdisjoint(row["installations"])]

@@ -19,7 +19,7 @@ FULL = "find suspicions in full"
 """The watermark of the last run over all subjects."""
 DAY = timedelta(hours=23)
 ALWAYS_FULL = 50_000
-"""A fleet of at most so many installations is always looked at in full."""
+"""A fleet of at most n installations is always looked at in full."""
 _LATE = timedelta(minutes=5)
 """The roll-ups and the writer may be behind by that."""
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)

@@ -20,7 +20,7 @@ ORDINARY = "ordinary"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class TruthEntry:
     """An entry of the truth: what happened, from when on, for how many days, and on which installations."""
 
     story: str
@@ -33,19 +33,21 @@ class Told:
 class Truth:
     """The misuse of a simulated fleet, and what is honest and looks like it."""
 
-    misuse: Sequence[Told]
-    honest: Sequence[Told]
+    misuse: Sequence[TruthEntry]
+    honest: Sequence[TruthEntry]
 
     def thinned(self, share: float) -> tuple["Truth", frozenset[str]]:
         """With that share of the misuse, spread over the stories; and the installations of the rest."""
-        told = sorted(self.misuse, key=lambda each: (each.story, each.begins_at))
-        kept = [each for number, each in enumerate(told) if int((number + 1) * share) > int(number * share)]
-        rest = frozenset(each for one in told if one not in kept for each in one.installations)
+        ordered = sorted(self.misuse, key=lambda each: (each.story, each.begins_at))
+        kept = [
+            each for number, each in enumerate(ordered) if int((number + 1) * share) > int(number * share)
+        ]
+        rest = frozenset(each for one in ordered if one not in kept for each in one.installations)
         return Truth(misuse=kept, honest=self.honest), rest
 
     @property
     def guilty(self) -> frozenset[str]:
-        return frozenset(each for told in self.misuse for each in told.installations)
+        return frozenset(each for entry in self.misuse for each in entry.installations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ class Finding:
 
 def read_truth(document: Mapping[str, Any]) -> Truth:
     """The truth that `simulate --truth` wrote. Raises KeyError or ValueError."""
-    return Truth(misuse=_told(document["misuse"]), honest=_told(document.get("honest", ())))
+    return Truth(misuse=_entries(document["misuse"]), honest=_entries(document.get("honest", ())))
 
 
 def measure(
@@ -92,18 +94,24 @@ def measure(
 
 def wilson(true: int, of: int) -> dict[str, Any]:
     """A share with its counts and 95 % bounds; share is None of nothing."""
+    low, high = bounds_of(true, of)
+    share = round(true / of, 4) if of else None
+    return {"true": true, "of": of, "share": share, "low": round(low, 4), "high": round(high, 4)}
+
+
+def bounds_of(true: int, of: int) -> tuple[float, float]:
+    """Wilson's 95 % bounds of a share."""
     if of == 0:
-        return {"true": 0, "of": 0, "share": None, "low": 0.0, "high": 1.0}
+        return 0.0, 1.0
     share, z2 = true / of, _Z**2
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
     width = _Z / (1 + z2 / of) * math.sqrt(share * (1 - share) / of + z2 / (4 * of**2))
-    low, high = max(0.0, middle - width), min(1.0, middle + width)
-    return {"true": true, "of": of, "share": round(share, 4), "low": round(low, 4), "high": round(high, 4)}
+    return max(0.0, middle - width), min(1.0, middle + width)
 
 
-def _told(entries: Iterable[Mapping[str, Any]]) -> list[Told]:
+def _entries(entries: Iterable[Mapping[str, Any]]) -> list[TruthEntry]:
     return [
-        Told(
+        TruthEntry(
             story=each["story"],
             begins_at=datetime.fromisoformat(each["from"]),
             days=each["days"],
@@ -120,9 +128,9 @@ def _of_rule(findings: Sequence[Finding], truth: Truth, guilty: frozenset[str]) 
         "true_positives": true,
         "false_positives": len(findings) - true,
         "precision": wilson(true, len(findings)),
-        "recall": wilson(sum(_is_in(told, seen) for told in truth.misuse), len(truth.misuse)),
-        "found_by_story": _by_story(told for told in truth.misuse if _is_in(told, seen)),
-        "missed_by_story": _by_story(told for told in truth.misuse if not _is_in(told, seen)),
+        "recall": wilson(sum(_is_in(entry, seen) for entry in truth.misuse), len(truth.misuse)),
+        "found_by_story": _by_story(entry for entry in truth.misuse if _is_in(entry, seen)),
+        "missed_by_story": _by_story(entry for entry in truth.misuse if not _is_in(entry, seen)),
         "false_by_story": _false_by_story(
             [each.installations for each in findings if each.installations.isdisjoint(guilty)], truth
         ),
@@ -134,7 +142,7 @@ def _of_cases(cases: Sequence[Case], truth: Truth, guilty: frozenset[str]) -> di
     true = [case for case in sure if not case.installations.isdisjoint(guilty)]
     false = [case.installations for case in sure if case.installations.isdisjoint(guilty)]
     seen = frozenset(each for case in sure for each in case.installations)
-    lasting = [told for told in truth.misuse if told.days >= LASTING]
+    lasting = [entry for entry in truth.misuse if entry.days >= LASTING]
     anywhere = frozenset(each for case in cases for each in case.installations)
     first = sorted(cases, key=lambda case: -case.score)[: min(_FIRST, len(truth.misuse))]
     return {
@@ -143,14 +151,14 @@ def _of_cases(cases: Sequence[Case], truth: Truth, guilty: frozenset[str]) -> di
         "true_positives": len(true),
         "false_positives": len(false),
         "precision": wilson(len(true), len(sure)),
-        "recall": wilson(sum(_is_in(told, seen) for told in truth.misuse), len(truth.misuse)),
-        "recall_of_lasting": wilson(sum(_is_in(told, seen) for told in lasting), len(lasting)),
-        "recall_in_queue": wilson(sum(_is_in(told, anywhere) for told in truth.misuse), len(truth.misuse)),
+        "recall": wilson(sum(_is_in(entry, seen) for entry in truth.misuse), len(truth.misuse)),
+        "recall_of_lasting": wilson(sum(_is_in(entry, seen) for entry in lasting), len(lasting)),
+        "recall_in_queue": wilson(sum(_is_in(entry, anywhere) for entry in truth.misuse), len(truth.misuse)),
         "precision_of_first": wilson(
             sum(not case.installations.isdisjoint(guilty) for case in first), len(first)
         ),
-        "missed_by_story": _by_story(told for told in truth.misuse if not _is_in(told, seen)),
-        "missed_lasting_by_story": _by_story(told for told in lasting if not _is_in(told, seen)),
+        "missed_by_story": _by_story(entry for entry in truth.misuse if not _is_in(entry, seen)),
+        "missed_lasting_by_story": _by_story(entry for entry in lasting if not _is_in(entry, seen)),
         "false_by_story": _false_by_story(false, truth),
         "calibration": _calibration(cases, guilty),
         "calibration_error": _calibration_error(cases, guilty),
@@ -175,7 +183,7 @@ def _at_recall(
     for number, case in enumerate(sorted(cases, key=lambda case: -case.score), 1):
         seen |= case.installations
         true += not case.installations.isdisjoint(guilty)
-        if sum(_is_in(told, seen) for told in truth.misuse) >= wanted * len(truth.misuse):
+        if sum(_is_in(entry, seen) for entry in truth.misuse) >= wanted * len(truth.misuse):
             return wilson(true, number)
     return None
 
@@ -202,13 +210,13 @@ def _calibration_error(cases: Sequence[Case], guilty: frozenset[str]) -> float |
 
 def _delay(truth: Truth, findings: Collection[Finding], interval: timedelta) -> dict[str, Any]:
     """How long clones went on before the rule could see them, in days and in reporting intervals."""
-    clones = [told for told in truth.misuse if "clone" in told.story]
+    clones = [entry for entry in truth.misuse if "clone" in entry.story]
     seen = [each for each in findings if each.rule == "live_clone" and each.seen_at is not None]
     delays = []
-    for told in clones:
-        times = [each.seen_at for each in seen if each.seen_at and _is_in(told, each.installations)]
+    for entry in clones:
+        times = [each.seen_at for each in seen if each.seen_at and _is_in(entry, each.installations)]
         if times:
-            delays.append(max(0.0, (min(times) - told.begins_at).total_seconds()))
+            delays.append(max(0.0, (min(times) - entry.begins_at).total_seconds()))
     middle = median(delays) if delays else None
     return {
         "misuses": len(clones),
@@ -218,16 +226,16 @@ def _delay(truth: Truth, findings: Collection[Finding], interval: timedelta) -> 
     }
 
 
-def _is_in(told: Told, installations: Collection[str]) -> bool:
-    return not told.installations.isdisjoint(installations)
+def _is_in(entry: TruthEntry, installations: Collection[str]) -> bool:
+    return not entry.installations.isdisjoint(installations)
 
 
-def _by_story(told: Iterable[Told]) -> dict[str, int]:
-    return dict(sorted(Counter(each.story for each in told).items()))
+def _by_story(entries: Iterable[TruthEntry]) -> dict[str, int]:
+    return dict(sorted(Counter(each.story for each in entries).items()))
 
 
 def _false_by_story(false: Sequence[frozenset[str]], truth: Truth) -> dict[str, int]:
     """The honest stories behind false alarms; those of no story are ordinary."""
-    of = {each: told.story for told in truth.honest for each in told.installations}
+    of = {each: entry.story for entry in truth.honest for each in entry.installations}
     stories = (next((of[each] for each in ids if each in of), ORDINARY) for ids in false)
     return dict(sorted(Counter(stories).items()))

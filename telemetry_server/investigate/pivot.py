@@ -17,7 +17,7 @@ MOST_NODES = 500
 SHARED_BY_MANY = 100
 """A value that more customers than these share is a hub."""
 FOLDED_FROM = 9
-"""So many copies with nothing else to follow, beside each other, are drawn as one node with their number."""
+"""From this number on, copies beside each other with nothing else to follow are drawn as one node."""
 _RING, _ROOM = 120, 16
 _MARGIN, _LEAST_SIDE = 50, 200
 
@@ -124,7 +124,7 @@ def add_copies(graph: PivotGraph, around: PivotValue, copies: Iterable[PivotCopy
 
 
 def add_values(graph: PivotGraph, copy: PivotCopy, sharing: Mapping[PivotValue, Sharing], least: int) -> None:
-    """Adds the values of a copy that at least so many copies share."""
+    """Adds the values of a copy that at least `least` copies share."""
     for value, label in copy.values.items():
         found = sharing.get(value, Sharing(1, 0))
         if found.copies >= least or value in graph.nodes:

@@ -38,15 +38,15 @@ def stories(directory: Traversable, name: str) -> list[dict[str, Any]]:
     if text is None:
         return []
     try:
-        told = tomllib.loads(text)["story"]
-        return [{"guilty": list(map(str, each["guilty"])), **each} for each in told]
+        found = tomllib.loads(text)["story"]
+        return [{"guilty": list(map(str, each["guilty"])), **each} for each in found]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise WrongRule(f"The stories of the rule {name}: {error}.") from None
 
 
-def has_both_stories(told: list[dict[str, Any]]) -> bool:
+def has_both_stories(found: list[dict[str, Any]]) -> bool:
     """Whether one story is guilty, and one innocent."""
-    return {bool(each["guilty"]) for each in told} == {True, False}
+    return {bool(each["guilty"]) for each in found} == {True, False}
 
 
 def _rules(directory: Traversable) -> Iterator[Rule]:

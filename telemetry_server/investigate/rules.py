@@ -138,7 +138,7 @@ class Asked:
 def parse_rule(name: str, text: str, *, is_experimental: bool = False) -> Rule:
     """The rule in a file of that name, without its ending. Raises WrongRule.
 
-    `is_experimental`: it counts for nothing, whatever it says.
+    `is_experimental`: it counts for nothing.
     """
     if not _NAME.fullmatch(name):
         raise WrongRule(f"The rule {name} needs a name of lower-case letters, digits and underscores.")

@@ -20,14 +20,6 @@ from telemetry_server.store.access.keyring_check import keyring_of
 from telemetry_server.store.database import Connection, translated
 from telemetry_server.store.job_log import Run
 
-TITLES = {
-    "total": "Customers",
-    "product": "Products",
-    "version": "Versions",
-    "edition": "Editions",
-    "country": "Countries",
-    "os": "Operating systems",
-}
 _NARROW = "fijlrt.,:'1I "
 
 
@@ -73,7 +65,11 @@ def release_public_figures(keyring: Path) -> Run:
 async def public_page(request: web.Request) -> web.Response:
     """The newest release."""
     week, figures = await _released(request)
-    tables = [(TITLES[name], [each for each in figures if each.dimension == name]) for name in DIMENSIONS[1:]]
+    tables = [
+        (title, [each for each in figures if each.dimension == name])
+        for name, title in DIMENSIONS.items()
+        if name != "total"
+    ]
     total = next((each.customers for each in figures if each.dimension == "total"), None)
     return page(
         request,

@@ -147,7 +147,7 @@ async def _page(
 
 
 def _person(who: Viewer) -> str:
-    """The person, whatever browser or token it uses. Raises WrongHold for who has no account."""
+    """The person, by any of its browsers and tokens. Raises WrongHold for who has no account."""
     if who.person is None:
         raise holds.WrongHold("A hold is made by people with accounts: sign in with yours.")
     return who.actor

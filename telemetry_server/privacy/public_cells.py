@@ -19,8 +19,15 @@ LEAST = 20
 BASE = 5
 DRAWN_EVERY = 13
 STEP = 25
-DIMENSIONS = ("total", "product", "version", "edition", "country", "os")
-"""One-way tables; versions and editions are named with their product."""
+DIMENSIONS: Mapping[str, str] = {
+    "total": "Customers",
+    "product": "Products",
+    "version": "Versions",
+    "edition": "Editions",
+    "country": "Countries",
+    "os": "Operating systems",
+}
+"""One-way tables with their titles; versions and editions are named with their product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ def week_of(day: date) -> date:
 
 
 def noise_of(key: bytes, customers: Iterable[bytes]) -> int:
-    """The noise of a cell: the same for the same customers, in whatever table they are counted."""
+    """The noise of a cell: the same for the same customers, in every table."""
     mac = hmac.new(key, digestmod="sha256")
     for customer in sorted(customers):
         mac.update(customer)

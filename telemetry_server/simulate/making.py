@@ -109,8 +109,8 @@ async def make_fleet(connection: Connection, keyring: Keyring, order: Order, pro
         if order.world is None:
             fleet = Fleet(terms, product.slug, order.installations, elsewhere)
         else:
-            told = (order.world, order.misuse, sibling.id)
-            fleet = WorldFleet(terms, product.slug, order.installations, elsewhere, *told)
+            given = (order.world, order.misuse, sibling.id)
+            fleet = WorldFleet(terms, product.slug, order.installations, elsewhere, *given)
         await store.make_room(connection)
         await _write(connection, fleet.batches(), order.installations, progress)
         await store.make_pings(

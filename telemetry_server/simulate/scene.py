@@ -15,7 +15,7 @@ from telemetry_server.simulate.tales import (
     Server,
     Spell,
     Tale,
-    Told,
+    TruthEntry,
     World,
 )
 from telemetry_server.simulate.terms import Terms
@@ -320,4 +320,4 @@ class Scene:
         begin = max(spell[0], min(copy.first for copy in copies))
         end = min(spell[1], max(copy.gone for copy in copies))
         customer = key.terms.customer if key else None
-        self.tale.told.append(Told(self.story, is_misuse, begin, end, customer, key, copies, others))
+        self.tale.entries.append(TruthEntry(self.story, is_misuse, begin, end, customer, key, copies, others))

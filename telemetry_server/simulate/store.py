@@ -38,7 +38,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MEMORY = "SET LOCAL maintenance_work_mem = '256MB'"
 _REMOVED = (
     *("pings", "states", "changes", "forks", "installation_days", "lineage", "quarantine", "facts"),
-    *("cases", "findings", "installation_levels", "erased_counts", "hostnames"),
+    *("case_rows", "cases", "findings", "support_grants", "followed_installations", "erased_installations"),
+    *("restricted_installations", "installation_levels", "erased_counts", "hostnames"),
     *("installations", "fleet_days", "fleet_now", "feature_days", "cohort_weeks", "days_due"),
     *("active_days", "active_due", "feature_value_days"),
     *("ingest_counts", "registry_changes", "license_keys", "licenses", "customers", "editions", "releases"),

@@ -247,6 +247,25 @@ DELETE FROM findings WHERE product_id = $1;
 -- name: remove_installations
 DELETE FROM installations WHERE product_id = $1;
 
+-- name: remove_case_rows
+DELETE FROM case_rows AS x USING installations AS i
+WHERE i.installation_id = x.installation_id AND i.product_id = $1;
+
+-- name: remove_restricted_installations
+DELETE FROM restricted_installations AS x USING installations AS i
+WHERE i.installation_id = x.installation_id AND i.product_id = $1;
+
+-- name: remove_followed_installations
+DELETE FROM followed_installations AS x USING installations AS i
+WHERE i.installation_id = x.installation_id AND i.product_id = $1;
+
+-- name: remove_erased_installations
+DELETE FROM erased_installations AS x USING installations AS i
+WHERE i.installation_id = x.installation_id AND i.product_id = $1;
+
+-- name: remove_support_grants
+DELETE FROM support_grants WHERE product_id = $1;
+
 -- name: remove_installation_levels
 DELETE FROM installation_levels AS l USING installations AS i
 WHERE i.installation_id = l.installation_id AND i.product_id = $1;

@@ -159,7 +159,7 @@ class CopyPlan:
 
 
 @dataclass(slots=True)
-class Told:
+class TruthEntry:
     """An entry of the truth: a story that looks guilty, or is. `related` are other copies on the license."""
 
     story: str
@@ -180,7 +180,7 @@ class Tale:
     customers: list[Customer] = field(default_factory=list)
     licenses: list[License] = field(default_factory=list)
     copies: list[CopyPlan] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    entries: list[TruthEntry] = field(default_factory=list)
     hostnames: dict[str, str] = field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ from telemetry_server.simulate.copies import Copy
 from telemetry_server.simulate.deals import Deal, Story
 from telemetry_server.simulate.history import History
 from telemetry_server.simulate.runs import Quirk, received_numbers
-from telemetry_server.simulate.tales import CopyPlan, Tale, Told
+from telemetry_server.simulate.tales import CopyPlan, Tale, TruthEntry
 from telemetry_server.simulate.terms import Terms, moment
 from telemetry_server.simulate.world import DAY
 from telemetry_server.store.ranges import holes
@@ -85,8 +85,8 @@ class WorldTruth:
         return stories
 
     def add_tale(self, tale: Tale) -> None:
-        for told in tale.told:
-            (self.misuse if told.is_misuse else self.honest).append(self._entry(told))
+        for entry in tale.entries:
+            (self.misuse if entry.is_misuse else self.honest).append(self._entry(entry))
 
     def add_duplicates(self, of: History[CopyPlan]) -> None:
         run = of.runs[-1]
@@ -94,18 +94,18 @@ class WorldTruth:
             at = of.clock.received(run, run.first + run.pings // 2)
             self.duplicates[moment(at).date()] += of.copy.duplicates
 
-    def _entry(self, told: Told) -> dict[str, Any]:
+    def _entry(self, entry: TruthEntry) -> dict[str, Any]:
         """Times of the first and the last misuse; `related` are honest copies on the same license."""
-        key, end = told.license, min(told.end, self._terms.over.end)
+        key, end = entry.license, min(entry.end, self._terms.over.end)
         is_registered = key is not None and key.registered_at is not None
         return {
-            "story": told.story,
-            "from": moment(told.begin),
+            "story": entry.story,
+            "from": moment(entry.begin),
             "to": moment(end),
-            "days": round((end - told.begin) / DAY, 1),
-            "customer": str(told.customer.customer_id) if told.customer else None,
+            "days": round((end - entry.begin) / DAY, 1),
+            "customer": str(entry.customer.customer_id) if entry.customer else None,
             "license": str(key.license_id) if key and is_registered else None,
             "key": self._terms.hash_of_key(key.key).hex() if key else None,
-            "installations": [str(copy.id) for copy in told.copies],
-            "related": [str(copy.id) for copy in told.related],
+            "installations": [str(copy.id) for copy in entry.copies],
+            "related": [str(copy.id) for copy in entry.related],
         }

@@ -32,7 +32,7 @@ _SECOND = 1_000
 
 
 def tale_of(number: int, world: World, terms: Terms, misuse: float) -> Tale:
-    """The tale with that number: a story of the world is picked and told."""
+    """The tale with that number: a story of the world is picked and played."""
     scene = Scene(number, world, terms)
     story: Story = scene.dice.pick(world.choices(misuse))
     scene.story = story.name

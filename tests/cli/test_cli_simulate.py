@@ -9,8 +9,8 @@ SMALL = ("--installations", "60", "--pings", "720", "--until", UNTIL)
 
 
 def rows(operator):
-    told = operator("export", "pings").stdout.splitlines()
-    return {line for line in told if line}
+    document = operator("export", "pings").stdout.splitlines()
+    return {line for line in document if line}
 
 
 def test_a_fleet_is_made_and_said_to_be_made_up(operator, tmp_path):
@@ -20,9 +20,9 @@ def test_a_fleet_is_made_and_said_to_be_made_up(operator, tmp_path):
     assert "SIMULATED DATA: “Demo Suite” has no real" in done.stderr
     assert (made["product"], made["simulated"], made["installations"]) == ("demo-suite", True, 60)
     assert len(rows(operator)) == made["pings"]
-    told = json.loads(truth.read_text())
-    assert {kind: len(where) for kind, where in told["planted"].items()} == made["planted"]
-    assert told | {"planted": made["planted"]} == made
+    document = json.loads(truth.read_text())
+    assert {kind: len(where) for kind, where in document["planted"].items()} == made["planted"]
+    assert document | {"planted": made["planted"]} == made
     assert stat.S_IMODE(truth.stat().st_mode) == 0o600
     assert "60" in operator("simulate", "--product", "Demo Suite", *SMALL, "--replace").stdout
 
@@ -76,11 +76,11 @@ def test_a_world_is_made_with_its_truth(operator, tmp_path):
         "0.4",
     )
     made = json.loads(operator(*order, "--truth", truth, "--json").stdout)
-    told = json.loads(truth.read_text())
-    assert (told["world"], told["seed"], told["misuse_share"]) == ("first", 1, 0.4)
-    counted = Counter(entry["story"] for entry in (*told["misuse"], *told["honest"]))
+    document = json.loads(truth.read_text())
+    assert (document["world"], document["seed"], document["misuse_share"]) == ("first", 1, 0.4)
+    counted = Counter(entry["story"] for entry in (*document["misuse"], *document["honest"]))
     assert counted == made["planted"]
-    assert told["misuse"]
-    for entry in told["misuse"]:
+    assert document["misuse"]
+    for entry in document["misuse"]:
         assert entry["installations"]
         assert entry["from"] < entry["to"]

@@ -167,7 +167,7 @@ async def test_every_action_is_in_the_history_and_in_the_audit_log(program, stor
     case_id = await open_case(copies)
     acts = [
         {"action": "take"},
-        {"action": "note", "reason": "asked @nobody@example.com"},
+        {"action": "note", "reason": "asked @noone@example.com"},
         {"action": "wait", "until": WEEK, "reason": "for their answer"},
         {"action": "open"},
         {"action": "exception", "rule": "over_seats", "until": WEEK, "reason": "a failover pair"},
@@ -179,9 +179,9 @@ async def test_every_action_is_in_the_history_and_in_the_audit_log(program, stor
         status, found = await program("POST", f"/api/v1/cases/{case_id}", each)
         assert status == 200, found
     assert found["state"] == "reopened"
-    told = [next(iter(each)) for each in await history(stored, case_id)]
-    assert sorted(told[:2]) == ["held", "owner"]  # at one time
-    assert told[2:] == ["note", "state", "state", "paused", "state", "state", "owner"]
+    kinds = [next(iter(each)) for each in await history(stored, case_id)]
+    assert sorted(kinds[:2]) == ["held", "owner"]  # at one time
+    assert kinds[2:] == ["note", "state", "state", "paused", "state", "state", "owner"]
     entries = await audited(stored, case_id)
     assert [action for action, _ in entries] == ["case.change"] * len(acts)
     assert "they showed us the pair" in {reason for _, reason in entries}

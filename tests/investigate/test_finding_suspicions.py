@@ -93,14 +93,14 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-def told_once(cluster, template, tmp_path_factory):
+def played_once(cluster, template, tmp_path_factory):
     """A database in which the story happened, to be copied; the keyring and the fleet."""
     keyring = open_keyring(tmp_path_factory.mktemp("office") / "keyring.json")
     fleet = StoryFleet(0, STORY, NOW - timedelta(days=1))
-    dsn = cluster.dsn("told_once")
+    dsn = cluster.dsn("played_once")
 
     async def happen():
-        await cluster.copy(template, "told_once")
+        await cluster.copy(template, "played_once")
         connection = await asyncpg.connect(dsn)
         async with GroupWriter(partial(connect_writer, dsn)) as writer:
             await play([fleet], connection, writer, keyring, NOW - timedelta(days=1))
@@ -108,13 +108,13 @@ def told_once(cluster, template, tmp_path_factory):
 
     asyncio.run(happen())
     yield keyring, fleet
-    asyncio.run(cluster.drop("told_once"))
+    asyncio.run(cluster.drop("played_once"))
 
 
 @pytest.fixture
-async def office(cluster, told_once):
-    keyring, fleet = told_once
-    await cluster.copy("told_once", "the_office")
+async def office(cluster, played_once):
+    keyring, fleet = played_once
+    await cluster.copy("played_once", "the_office")
     connection = await asyncpg.connect(cluster.dsn("the_office"))
     yield Office(connection, keyring, fleet)
     await connection.close()

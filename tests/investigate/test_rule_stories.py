@@ -18,19 +18,19 @@ from telemetry_server.store.ingest.writer import GroupWriter
 
 RULES = shipped_rules()
 DIRECTORY = resources.files("telemetry_server.investigate").joinpath("rules")
-TOLD = [(rule, story) for rule in RULES for story in stories(DIRECTORY, rule.name)]
+STORIES = [(rule, story) for rule in RULES for story in stories(DIRECTORY, rule.name)]
 NOW = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture(scope="module")
-def told(cluster, template, tmp_path_factory):
-    """The DSN of a database in which all stories happened, the keyring, and the fleets in the order of TOLD."""
+def played(cluster, template, tmp_path_factory):
+    """The DSN of a database in which all stories happened, the keyring, and the fleets in the order of STORIES."""
     keyring = open_keyring(tmp_path_factory.mktemp("stories") / "keyring.json")
-    fleets = [StoryFleet(number, story, NOW - timedelta(days=1)) for number, (_, story) in enumerate(TOLD)]
-    dsn = cluster.dsn("told_stories")
+    fleets = [StoryFleet(number, story, NOW - timedelta(days=1)) for number, (_, story) in enumerate(STORIES)]
+    dsn = cluster.dsn("played_stories")
 
     async def happen():
-        await cluster.copy(template, "told_stories")
+        await cluster.copy(template, "played_stories")
         connection = await asyncpg.connect(dsn)
         async with GroupWriter(partial(connect_writer, dsn)) as writer:
             await play(fleets, connection, writer, keyring, NOW - timedelta(days=1))
@@ -38,15 +38,15 @@ def told(cluster, template, tmp_path_factory):
 
     asyncio.run(happen())
     yield dsn, keyring, fleets
-    asyncio.run(cluster.drop("told_stories"))
+    asyncio.run(cluster.drop("played_stories"))
 
 
 @pytest.mark.parametrize(
-    "number", range(len(TOLD)), ids=[f"{rule.name}: {story['name']}" for rule, story in TOLD]
+    "number", range(len(STORIES)), ids=[f"{rule.name}: {story['name']}" for rule, story in STORIES]
 )
-async def test_a_rule_finds_what_its_story_names_and_nothing_else(told, number):
-    dsn, keyring, fleets = told
-    (rule, story), fleet = TOLD[number], fleets[number]
+async def test_a_rule_finds_what_its_story_names_and_nothing_else(played, number):
+    dsn, keyring, fleets = played
+    (rule, story), fleet = STORIES[number], fleets[number]
     connection = await asyncpg.connect(dsn)
     try:
         asked = Asked(product_id=fleet.product.id, now=NOW, since=NOW - timedelta(days=400))

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from telemetry_server.investigate.measuring import Case, Finding, Told, Truth, measure, wilson
+from telemetry_server.investigate.measuring import Case, Finding, Truth, TruthEntry, measure, wilson
 from telemetry_server.investigate.score import (
     Found,
     Scale,
@@ -114,12 +114,12 @@ def test_bounds_are_those_of_wilson():
 
 
 def test_figures_count_what_is_found_missed_and_wrongly_accused():
-    def told(story, days, *ids):
-        return Told(story=story, begins_at=BEGIN, days=days, installations=frozenset(ids))
+    def entry(story, days, *ids):
+        return TruthEntry(story=story, begins_at=BEGIN, days=days, installations=frozenset(ids))
 
     truth = Truth(
-        misuse=[told("live_clone", 40, "a", "b"), told("forum", 40, "c"), told("forum", 5, "d")],
-        honest=[told("golden_image", 40, "x")],
+        misuse=[entry("live_clone", 40, "a", "b"), entry("forum", 40, "c"), entry("forum", 5, "d")],
+        honest=[entry("golden_image", 40, "x")],
     )
     findings = [
         Finding(rule="live_clone", installations=frozenset("ab"), seen_at=BEGIN + 6 * DAY),

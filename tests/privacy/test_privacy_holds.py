@@ -1,4 +1,4 @@
-"""Legal holds: two persons, the rows that they name and no others, and what follows when they are over."""
+"""Legal holds: two persons, the rows that they name and no others, and what follows when they have ended."""
 
 from datetime import timedelta
 
@@ -13,8 +13,42 @@ from telemetry_server.model import Author
 from telemetry_server.privacy.jobs import carry_out_erasures, keep_to_levels, keeping_held
 from telemetry_server.privacy.store import erasing, holds, level_limits
 from telemetry_server.privacy.store.holds import Scope, WrongHold
+from telemetry_server.privacy.store.subject_export import TABLES
 from telemetry_server.privacy.subjects import Subject
 from telemetry_server.store.access.audit_checkpoints import signer_of
+
+NOT_HELD = {
+    "access_links": "digests of links, which have run out",
+    "customer_levels": "a limit, not what was reported",
+    "installation_levels": "a limit, not what was reported",
+    "erased_installations": "kept for ever",
+    "restricted_installations": "what a restriction hides",
+    "followed_installations": "a copy of the newest pings for some minutes",
+    "support_grants": "sealed access is never held",
+    "case_findings": "which finding is in which case",
+    "case_holds": "the hold of the case itself",
+    "case_handovers": "kept as its case",
+    "case_pauses": "kept as its case",
+    "notices": "kept for ever",
+    **dict.fromkeys(
+        (
+            "erasures",
+            "subject_requests",
+            "subject_request_steps",
+            "holds",
+            "held_rows",
+            "restrictions",
+            "disclosures",
+        ),
+        "the privacy officer's own records",
+    ),
+}
+"""The tables of a subject's export that no hold names, and why."""
+
+
+def test_a_hold_can_name_each_table_about_a_subject_or_a_reason_says_why_not():
+    assert set(TABLES) - set(holds.HOLDABLE) == set(NOT_HELD)
+    assert set(holds.HOLDABLE) <= set(TABLES)
 
 
 @pytest.fixture

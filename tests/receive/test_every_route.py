@@ -15,11 +15,11 @@ from telemetry_server.receive.routes import routes as receive_routes
 from telemetry_server.routing import Access
 from telemetry_server.support.customer_routes import customer_routes
 
-NOBODY = type("Nobody", (), dict.fromkeys(("post", "forget", "access", "grant", "revoke")))()
+NO_HANDLERS = type("NoHandlers", (), dict.fromkeys(("post", "forget", "access", "grant", "revoke")))()
 ROUTES = [
-    *receive_routes(NOBODY, NOBODY, NOBODY, NOBODY),
-    *self_service_routes(NOBODY),
-    *customer_routes(NOBODY),
+    *receive_routes(NO_HANDLERS, NO_HANDLERS, NO_HANDLERS, NO_HANDLERS),
+    *self_service_routes(NO_HANDLERS),
+    *customer_routes(NO_HANDLERS),
     *ROUTES_FOR_PEOPLE,
 ]
 NASTY = [

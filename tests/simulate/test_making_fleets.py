@@ -1,18 +1,20 @@
 """Making a fleet: repeatable, whole or not at all, and never over a real product."""
 
 import asyncio
+import re
 from dataclasses import replace
 
 import asyncpg
 import pytest
 from orders import END, ORDER, hashes
 from patience import until
+from places import ROOT
 
 from telemetry_server.job_names import JobName
 from telemetry_server.simulate import making
 from telemetry_server.simulate.fleet import TooFewPings
 from telemetry_server.simulate.making import AlreadyThere
-from telemetry_server.simulate.store import FleetBeingMade, NotSimulated, remove_fleet
+from telemetry_server.simulate.store import _REMOVED, FleetBeingMade, NotSimulated, remove_fleet
 from telemetry_server.store.job_log import lock_number
 from telemetry_server.store.registry.products import add_product, product_by_slug
 
@@ -33,6 +35,18 @@ async def test_the_same_order_makes_the_same_rows(connection, make):
         "schema_migrations",
         "jobs",
     }
+
+
+def test_every_table_with_rows_of_installations_is_emptied_when_a_fleet_is_replaced():
+    tables = re.findall(
+        r"^CREATE TABLE (\w+) \((.*?)^\)", (ROOT / "schema.sql").read_text(), re.DOTALL | re.MULTILINE
+    )
+    growing = {
+        name for name, columns in tables if re.search(r"^ +installation_id +uuid", columns, re.MULTILINE)
+    }
+    assert growing - {"installation_facts"} - set(_REMOVED) == set()
+    assert "facts" in _REMOVED
+    assert len(growing) > 10
 
 
 async def test_two_products_of_one_seed_have_nothing_in_common(connection, make):

@@ -152,11 +152,11 @@ async def test_keys_licenses_and_customers_of_the_truth_are_those_of_the_rows(fl
 
 async def test_forks_are_those_of_stories_with_a_second_server(fleets, connection):
     rows = await connection.fetch("SELECT DISTINCT installation_id FROM forks")
-    told = {"restored_snapshot", "golden_image", "live_clone", "cloned_state_directory", "weekend_clone"}
+    copied = {"restored_snapshot", "golden_image", "live_clone", "cloned_state_directory", "weekend_clone"}
     of_stories = {
         each
         for made in fleets[1].values()
-        for story in told
+        for story in copied
         for entry in made.planted.get(story, ())
         for each in (*entry["installations"], *entry["related"])
     }
@@ -193,7 +193,7 @@ def test_misuse_is_as_frequent_among_customers_as_was_ordered(keyring, world):
     terms, _ = _terms(keyring, order)
     for misuse in (0.01, 0.003):
         tales = [tale_of(number, world, terms, misuse) for number in range(800)]
-        guilty = [tale for tale in tales if any(told.is_misuse for told in tale.told)]
+        guilty = [tale for tale in tales if any(entry.is_misuse for entry in tale.entries)]
         low, high = wilson(
             sum(max(1, len(tale.customers)) for tale in guilty),
             sum(max(1, len(tale.customers)) for tale in tales),

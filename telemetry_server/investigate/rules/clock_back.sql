@@ -29,7 +29,7 @@ WITH behind AS (
     FROM installations AS i
     WHERE i.product_id = :product AND i.last_received_at >= greatest(:begin::timestamptz, :since)
       AND i.last_received_at - i.last_occurred_at BETWEEN :hours * interval '1 hour' AND interval '400 days'
-), told AS (
+), reported AS (
     SELECT g.installation_id, g.received_at, g.occurred_at, b.last_received_at,
            lag(g.occurred_at) OVER (PARTITION BY g.installation_id ORDER BY g.sequence) AS before
     FROM behind AS b
@@ -37,7 +37,7 @@ WITH behind AS (
     WHERE g.received_at >= :begin
 ), turned AS (
     SELECT t.installation_id, max(t.received_at) AS at, max(t.before - t.occurred_at) AS back, t.last_received_at
-    FROM told AS t
+    FROM reported AS t
     WHERE t.occurred_at < t.before - :hours * interval '1 hour'
       AND t.received_at - t.occurred_at > :hours * interval '1 hour'
     GROUP BY t.installation_id, t.last_received_at

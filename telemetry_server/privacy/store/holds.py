@@ -35,6 +35,7 @@ TIMES = {
     "registry_changes": "changed_at",
     "clear_up_changes": "changed_at",
     "audit_entries": "recorded_at",
+    "case_rows": "happened_at",
 }
 """The time of a row, for a hold on a period."""
 _KEYS = {
@@ -48,12 +49,14 @@ _KEYS = {
     "registry_changes": ("change_id",),
     "clear_up_changes": ("change_id",),
     "audit_entries": ("entry_id",),
+    "case_rows": ("installation_id", "case_id", "kind", "row_key"),
 }
 """What names a row that only loses something later. Of other rows, each version is kept."""
 HOLDABLE = (
     *("customers", "customer_notes", "licenses", "license_keys", "shop_fields", "installations"),
     *("installation_facts", "states", "pings", "installation_days", "changes", "forks", "lineage"),
     *("quarantine", "hostnames", "registry_changes", "clear_up_items", "clear_up_changes", "audit_entries"),
+    *("case_rows", "findings", "cases", "case_history", "case_attachments"),
 )
 """The tables of a subject's export that a hold may name. Sealed support access is none of them."""
 MOST_DAYS = 366

@@ -179,7 +179,7 @@ async def move(
 ) -> None:
     """Puts a request into a state. Raises NoSuchRequest, or WrongRequest for a refusal without a ground."""
     if state is RequestState.REFUSED and not (by.reason or "").strip():
-        raise WrongRequest("A refusal names its ground, which the person is told.")
+        raise WrongRequest("A refusal names its ground, which is stated to the person.")
     async with connection.transaction():
         if await _lock(connection, request_id) is state:
             return
@@ -202,7 +202,7 @@ async def extend(connection: Connection, request_id: UUID, *, by: Author, now: d
     Raises NoSuchRequest or WrongRequest.
     """
     if not (by.reason or "").strip():
-        raise WrongRequest("An extension has a reason, which the person is told within the first month.")
+        raise WrongRequest("An extension has a reason, which is stated to the person within the first month.")
     found = await request(connection, request_id)
     until = due_on(found.received_on, extended=True)
     async with connection.transaction():

@@ -33,11 +33,17 @@ OF_LICENSES = ("licenses", "license_keys", "shop_fields")
 BY_SUBJECT = (
     *("registry_changes", "clear_up_items", "clear_up_changes", "findings", "cases", "audit_entries"),
     *("erasures", "subject_requests", "subject_request_steps", "holds", "held_rows", "restrictions"),
-    "disclosures",
+    *("disclosures", "case_findings", "case_history", "case_attachments", "case_holds", "case_handovers"),
+    "case_pauses",
 )
 """Read by all of these ids, as text."""
 TABLES = (*OF_CUSTOMER, *OF_LICENSES, *OF_INSTALLATIONS, "hostnames", *BY_SUBJECT, "notices")
-UNREVIEWED = frozenset({"cases", "findings", "holds", "held_rows", "disclosures"})
+UNREVIEWED = frozenset(
+    {
+        *("cases", "findings", "case_findings", "case_history", "case_attachments", "case_holds"),
+        *("case_handovers", "case_pauses", "holds", "held_rows", "disclosures"),
+    }
+)
 """Left out where no person reviews the answer: they tell the subject of an investigation or a claim."""
 MOST_ROWS = 200_000
 """The most rows of an answer, which is held in memory."""

@@ -126,6 +126,30 @@ ORDER BY x.opened_at, x.finding_id;
 -- name: cases
 SELECT to_jsonb(x)::text AS row FROM cases AS x WHERE x.subject_id = ANY ($1::text[]) ORDER BY x.opened_at, x.case_id;
 
+-- name: case_findings
+SELECT to_jsonb(x)::text AS row FROM case_findings AS x JOIN cases AS c USING (case_id) WHERE c.subject_id = ANY ($1::text[])
+ORDER BY x.added_at, x.finding_id;
+
+-- name: case_history
+SELECT to_jsonb(x)::text AS row FROM case_history AS x JOIN cases AS c USING (case_id) WHERE c.subject_id = ANY ($1::text[])
+ORDER BY x.at, x.history_id;
+
+-- name: case_attachments
+SELECT to_jsonb(x)::text AS row FROM case_attachments AS x JOIN cases AS c USING (case_id) WHERE c.subject_id = ANY ($1::text[])
+ORDER BY x.added_at, x.attachment_id;
+
+-- name: case_holds
+SELECT to_jsonb(x)::text AS row FROM case_holds AS x JOIN cases AS c USING (case_id) WHERE c.subject_id = ANY ($1::text[])
+ORDER BY x.held_at, x.case_id;
+
+-- name: case_handovers
+SELECT to_jsonb(x)::text AS row FROM case_handovers AS x JOIN cases AS c USING (case_id) WHERE c.subject_id = ANY ($1::text[])
+ORDER BY x.exported_at, x.handover_id;
+
+-- name: case_pauses
+SELECT to_jsonb(x)::text AS row FROM case_pauses AS x JOIN cases AS c USING (case_id) WHERE c.subject_id = ANY ($1::text[])
+ORDER BY x.begun_at, x.pause_id;
+
 -- name: audit_entries
 -- Who looked at the subject or changed something, without the salts.
 SELECT (to_jsonb(x) - 'salt')::text AS row
